@@ -1,0 +1,122 @@
+"""Sprites laid over each other: pasting them, their shadows, and which pixels stay visible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from datasets.rendering import Light, Sprite
+
+MIN_AREA = 300  # px of an object that must be visible for it to be kept and labelled
+MIN_VISIBLE = 0.25  # and the share of its whole silhouette
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Change per frame: `shift` (x, y) in px, `spin` in radians, `growth` as a factor."""
+
+    shift: tuple[float, float]
+    spin: float
+    growth: float
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A sprite whose origin lies at `at` (x, y) px; `class_id` is None for unlabelled clutter."""
+
+    sprite: Sprite
+    at: tuple[int, int]
+    class_id: int | None
+    shadow: float = 0.0  # how much light its cast shadow takes away (0..1)
+    motion: Motion | None = None
+
+    def after(self, frames: int, pan: tuple[float, float]) -> Layer:
+        """This layer `frames` frames later, in a picture whose camera moved by `pan` px."""
+        motion = self.motion or Motion((0.0, 0.0), 0.0, 1.0)
+        x, y = (a + frames * s - p for a, s, p in zip(self.at, motion.shift, pan, strict=True))
+        whole = math.floor(x), math.floor(y)
+        turned = _turn(self.sprite, motion, frames, (x - whole[0], y - whole[1]))
+        return replace(self, sprite=turned, at=whole)
+
+
+def _turn(sprite: Sprite, motion: Motion, frames: int, rest: tuple[float, float]) -> Sprite:
+    """`sprite` spun and grown around its origin, then moved by the fraction `rest` of a pixel."""
+    scale, angle = motion.growth**frames, motion.spin * frames
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    left, top = sprite.origin
+    height, width = sprite.alpha.shape
+    corners = np.array([(x, y) for x in (left, left + width) for y in (top, top + height)])
+    reached = corners @ linear.T + rest
+    low = np.floor(reached.min(axis=0)).astype(int)
+    size = (np.ceil(reached.max(axis=0)).astype(int) - low).tolist()
+    moved = linear @ sprite.origin + rest - low
+    matrix = np.concatenate([linear, moved[:, None]], axis=1)
+    color, alpha = (cv2.warpAffine(plane, matrix, size) for plane in (sprite.color, sprite.alpha))
+    return Sprite(color, alpha, (int(low[0]), int(low[1])))
+
+
+def overlap(
+    layer: Layer, shape: tuple[int, int], move: tuple[int, int] = (0, 0)
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Where a layer moved by `move` px meets a picture of `shape`: picture and sprite windows."""
+    on_picture, on_sprite = [], []
+    for axis in (1, 0):
+        start = layer.at[axis] + layer.sprite.origin[axis] + move[axis]
+        length = layer.sprite.alpha.shape[1 - axis]
+        first, last = max(start, 0), max(min(start + length, shape[1 - axis]), max(start, 0))
+        on_picture.append(slice(first, last))
+        on_sprite.append(slice(first - start, last - start))
+    return (on_picture[0], on_picture[1]), (on_sprite[0], on_sprite[1])
+
+
+def paste(canvas: np.ndarray, layer: Layer, light: Light) -> None:
+    """Lay `layer` and its cast shadow over `canvas` (H, W, 3) uint8, in place."""
+    if layer.shadow > 0:
+        _cast_shadow(canvas, layer, light)
+    there, here = overlap(layer, canvas.shape[:2])
+    if canvas[there].size:
+        keep = cv2.bitwise_not(layer.sprite.alpha[here])
+        below = cv2.multiply(canvas[there], cv2.merge([keep, keep, keep]), scale=1 / 255)
+        canvas[there] = cv2.add(below, np.ascontiguousarray(layer.sprite.color[here]))
+
+
+def _cast_shadow(canvas: np.ndarray, layer: Layer, light: Light) -> None:
+    reach = 3 + int(0.07 * math.sqrt(layer.sprite.alpha.size))
+    move = (round(-reach * light.direction[0]), round(-reach * light.direction[1]))
+    there, here = overlap(layer, canvas.shape[:2], move)
+    if canvas[there].size:
+        soft = cv2.boxFilter(layer.sprite.alpha[here], -1, (reach, reach))
+        keep = cv2.bitwise_not(cv2.convertScaleAbs(soft, alpha=layer.shadow))
+        dark = cv2.multiply(canvas[there], cv2.merge([keep, keep, keep]), scale=1 / 255)
+        canvas[there] = dark
+
+
+def label(layers: Sequence[Layer], shape: tuple[int, int]) -> np.ndarray:
+    """Which layer is seen at each pixel: uint8 (H, W), 0 for none, k + 1 for layers[k]."""
+    seen = np.zeros(shape, np.uint8)
+    for index, layer in enumerate(layers):
+        there, here = overlap(layer, shape)
+        seen[there][layer.sprite.alpha[here] > 127] = index + 1
+    return seen
+
+
+def settle(layers: Sequence[Layer], shape: tuple[int, int]) -> list[Layer]:
+    """`layers` without the labelled ones of which too little is visible."""
+    kept = list(layers)
+    while True:
+        areas = np.bincount(label(kept, shape).ravel(), minlength=len(kept) + 1)[1:]
+        hidden = [
+            index
+            for index, (layer, area) in enumerate(zip(kept, areas, strict=True))
+            if layer.class_id is not None
+            and area < max(MIN_AREA, MIN_VISIBLE * np.count_nonzero(layer.sprite.alpha > 127))
+        ]
+        if not hidden:
+            return kept
+        # Leaving out one object may uncover another, so only the first goes at a time.
+        del kept[hidden[0]]
