@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.clutter import Builder, fragments, material
-from datasets.creatures import CREATURES
-from datasets.dice import Dice
-from datasets.geometry import chain, ellipse, fourier_blob, limb, quads, ring, rounded, smooth
-from datasets.rendering import Material, Part
-from datasets.silhouettes import GLASS, flat, wheel
-from datasets.textures import darker, lighter
+from datasets.scenes.clutter import fragments, material
+from datasets.scenes.creatures import CREATURES
+from datasets.scenes.dice import Dice
+from datasets.scenes.geometry import chain, ellipse, fourier_blob, limb, quads, ring, rounded, smooth
+from datasets.scenes.rendering import Builder, Material, Part
+from datasets.scenes.vehicles import GLASS, wheel
+from datasets.scenes.textures import darker, lighter
 
 
 def bicycle(dice: Dice) -> list[Part]:
@@ -31,7 +31,7 @@ def bicycle(dice: Dice) -> list[Part]:
     ]
     grip = limb(chain(tuple(bars), [dice.free(-1.8, -0.8), dice.free(-0.4, 0.9)], 0.13), [0.025] * 3)
     return [
-        flat(dice.color(saturation=(0.0, 0.1)), *spokes),
+        Part.flat(dice.colour(saturation=(0.0, 0.1)), *spokes),
         Part(tyres, Material((30.0, 30.0, 32.0)), 0.6),
         Part(frame, tube, 0.7),
         Part(tuple(ellipse(tuple(hub), (0.05, 0.05)) for hub in (*hubs, crank)), material(dice), 0.5),
@@ -74,7 +74,7 @@ def crate(dice: Dice) -> list[Part]:
     side = np.stack([front[1], front[1] + back, front[2] + back, front[2]])
     lid = np.stack([front[0] + back, front[1] + back, front[1], front[0]])
     parts = [
-        Part.of(lid, Material(lighter(skin.color, 0.2), skin.second, skin.pattern, skin.scale, skin.grain), 0.1),
+        Part.of(lid, Material(lighter(skin.colour, 0.2), skin.second, skin.pattern, skin.scale, skin.grain), 0.1),
         Part.of(side, skin.shaded(dice.free(0.25, 0.55)), 0.1),
         Part.of(front, skin, 0.15),
     ]
@@ -88,7 +88,7 @@ def crate(dice: Dice) -> list[Part]:
         panes = quads(face, dice.count(1, 5), 0.2)
         parts.append(Part(tuple(panes), inlay, 0.2))
     if dice.chance(0.35):
-        rim = dice.color(saturation=(0.0, 0.2))
+        rim = dice.colour(saturation=(0.0, 0.2))
         for x in (-0.6 * wide, 0.5 * wide):
             parts += wheel((x, front[2, 1]), dice.free(0.12, 0.18), rim)
     return parts
@@ -101,7 +101,7 @@ def vessel(dice: Dice) -> list[Part]:
     left = smooth(np.stack([-widths, heights], 1), closed=False)
     profile = np.concatenate([left, (left * (-1.0, 1.0))[::-1]]).astype(np.float32)
     base = material(dice)
-    glaze = Material(base.color, base.second, base.pattern, base.scale, base.grain, dice.free(0.3, 1.0))
+    glaze = Material(base.colour, base.second, base.pattern, base.scale, base.grain, dice.free(0.3, 1.0))
     parts = []
     if dice.chance(0.35):
         reach = widths[2] + dice.free(0.15, 0.35)
@@ -114,7 +114,15 @@ def vessel(dice: Dice) -> list[Part]:
         if inside.sum() > 4:
             parts.append(Part.of(profile[inside], material(dice), 0.7))
     if dice.chance(0.6):
-        cap = rounded([(-widths[0] - 0.02, -1.12), (widths[0] + 0.02, -1.12), (widths[0] + 0.02, -0.95), (-widths[0] - 0.02, -0.95)], 0.1)
+        cap = rounded(
+            [
+                (-widths[0] - 0.02, -1.12),
+                (widths[0] + 0.02, -1.12),
+                (widths[0] + 0.02, -0.95),
+                (-widths[0] - 0.02, -0.95),
+            ],
+            0.1,
+        )
         parts.append(Part.of(cap, material(dice), 0.7))
     return parts
 
@@ -128,7 +136,9 @@ def sofa(dice: Dice) -> list[Part]:
         return rounded([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], 0.14)
 
     feet = tuple(limb([(x, 0.4), (x, 0.55)], [0.035] * 2, 1) for x in (-0.85 * wide, 0.85 * wide))
-    seats = quads([(-wide + 0.1, -0.08), (wide - 0.1, -0.08), (wide - 0.1, 0.2), (-wide + 0.1, 0.2)], dice.count(1, 3), 0.03)
+    seats = quads(
+        [(-wide + 0.1, -0.08), (wide - 0.1, -0.08), (wide - 0.1, 0.2), (-wide + 0.1, 0.2)], dice.count(1, 3), 0.03
+    )
     parts = [
         Part(feet, material(dice), 0.4),
         Part.of(pad(-wide, -tall, wide, 0.3), cloth.shaded(0.1), 0.8),
@@ -159,13 +169,15 @@ def plate(dice: Dice) -> list[Part]:
     count = dice.count(3, 8)
     turns = np.sort(dice.rng.uniform(0, 2 * np.pi, count)) if dice.chance(0.5) else np.arange(count) * 2 * np.pi / count
     corners = np.stack([np.cos(turns), np.sin(turns)], 1) * (0.95, dice.free(0.3, 0.95))
-    outline = rounded(corners, dice.free(0.02, 0.25)) if dice.chance(0.6) else fourier_blob(dice.rng, 0.8) * np.float32(0.8)
+    outline = (
+        rounded(corners, dice.free(0.02, 0.25)) if dice.chance(0.6) else fourier_blob(dice.rng, 0.8) * np.float32(0.8)
+    )
     inside = (outline * np.float32(dice.free(0.3, 0.75))).astype(np.float32)
     surface = material(dice)
     if dice.chance(0.4):
         return [Part.of(ring(outline, inside), surface, 0.6)]
     inlay = Part.of(inside, material(dice), dice.free(0.0, 0.6))
-    edge = Part.of(outline + np.float32([0.05, 0.07]), Material(darker(surface.color, 0.5)), 0.2)
+    edge = Part.of(outline + np.float32([0.05, 0.07]), Material(darker(surface.colour, 0.5)), 0.2)
     return [edge, Part.of(outline, surface, 0.3), inlay]
 
 

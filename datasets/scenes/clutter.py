@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from datasets.dice import Dice
-from datasets.geometry import chain, fourier_blob, limb, rounded
-from datasets.rendering import Material, Part
-from datasets.textures import darker, lighter
-
-Builder = Callable[[Dice], list[Part]]
+from datasets.scenes.dice import Dice
+from datasets.scenes.geometry import chain, fourier_blob, limb, rounded
+from datasets.scenes.rendering import Builder, Material, Part
+from datasets.scenes.textures import darker, lighter
 
 
 def material(dice: Dice) -> Material:
     """Any surface: plain or patterned, dull or glossy."""
-    first = dice.color(saturation=(0.0, 0.9), value=(0.12, 1.0))
+    first = dice.colour(saturation=(0.0, 0.9), value=(0.12, 1.0))
     name = dice.pick([None, None, None, "stripes", "bands", "spots", "patches", "checks"])
-    second = dice.color(value=(0.05, 1.0)) if dice.chance(0.5) else darker(first, dice.free(0.3, 0.8))
+    second = dice.colour(value=(0.05, 1.0)) if dice.chance(0.5) else darker(first, dice.free(0.3, 0.8))
     shine = dice.free(0.0, 1.0) if dice.chance(0.4) else 0.0
     return Material(first, second, name, dice.free(0.03, 0.25), dice.free(0.04, 0.6), shine)
 
 
 def rock(dice: Dice) -> list[Part]:
     """A stone with a lighter top."""
-    tone = dice.color((0.03, 0.6), (0.0, 0.25), (0.3, 0.7))
+    tone = dice.colour((0.03, 0.6), (0.0, 0.25), (0.3, 0.7))
     outline = fourier_blob(dice.rng, 0.5) * (0.9, dice.free(0.45, 0.75))
     cap = outline * 0.72 + (-0.08, -0.14)
     stone = Material(tone, darker(tone, 0.3), "patches", 0.15, 0.45)
@@ -44,7 +40,7 @@ def post(dice: Dice) -> list[Part]:
 
 def leaves(dice: Dice) -> list[Part]:
     """A tuft of long leaves growing from one point."""
-    tone = dice.color((0.12, 0.4), (0.3, 0.8), (0.25, 0.7))
+    tone = dice.colour((0.12, 0.4), (0.3, 0.8), (0.25, 0.7))
     parts = []
     for _ in range(dice.count(5, 11)):
         turn, bend = dice.free(-2.7, -0.45), dice.free(-0.35, 0.35)

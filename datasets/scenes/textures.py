@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-Color = tuple[float, float, float]
+Colour = tuple[float, float, float]
 
 _BANK_SIZE = 1024
 
@@ -42,9 +42,7 @@ def fractal(
     return np.clip(field * gain + (0.5 - gain * float(mean[0, 0])), 0.0, 1.0)
 
 
-def cells(
-    rng: np.random.Generator, shape: tuple[int, int], size: float
-) -> tuple[np.ndarray, np.ndarray]:
+def cells(rng: np.random.Generator, shape: tuple[int, int], size: float) -> tuple[np.ndarray, np.ndarray]:
     """Voronoi cells about `size` px wide: a random tone per cell, and the height of each cell.
 
     Both are float32 (H, W) in [0, 1]; the height is 1 in a cell's middle, 0 at its rim.
@@ -56,38 +54,42 @@ def cells(
     x = (x + rng.uniform(-0.4, 0.4, x.shape)) * size
     seeds = np.full(shape, 255, np.uint8)
     seeds[np.clip(y, 0, height - 1).astype(int), np.clip(x, 0, width - 1).astype(int)] = 0
-    distance, labels = cv2.distanceTransformWithLabels(
-        seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
+    distance, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     tones = rng.random(int(labels.max()) + 1, np.float32)
     edges = cv2.morphologyEx(labels.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3))) == 0
     rim = cv2.distanceTransform(edges.astype(np.uint8), cv2.DIST_L2, 3)
     return tones[labels], np.clip(rim / (0.3 * size), 0.0, 1.0)
 
 
-def ramp(field: np.ndarray, *colors: Color) -> np.ndarray:
-    """Colour a field in [0, 1] along the evenly spaced `colors`; uint8 (H, W, 3)."""
-    stops = np.linspace(0, 255, len(colors))
+def ramp(field: np.ndarray, *colours: Colour) -> np.ndarray:
+    """Colour a field in [0, 1] along the evenly spaced `colours`; uint8 (H, W, 3)."""
+    stops = np.linspace(0, 255, len(colours))
     at = np.arange(256)
-    table = np.stack([np.interp(at, stops, channel) for channel in zip(*colors, strict=True)], -1)
+    table = np.stack([np.interp(at, stops, channel) for channel in zip(*colours, strict=True)], -1)
     index = cv2.convertScaleAbs(field, alpha=255.0)
     return cv2.LUT(cv2.merge([index, index, index]), table[None].round().astype(np.uint8))
 
 
-def mix(first: Color, second: Color, share: float) -> Color:
+def blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Two uint8 images (H, W, 3) mixed by `share` (H, W) in [0, 1] of the second."""
+    share = share.astype(np.float32)
+    return cv2.blendLinear(first, second, 1 - share, share)
+
+
+def mix(first: Colour, second: Colour, share: float) -> Colour:
     """The colour `share` of the way from `first` to `second`; shares outside [0, 1] exaggerate."""
     red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
-def darker(color: Color, by: float) -> Color:
-    """`color` with `by` (0..1) of its light taken away."""
-    return mix(color, (0.0, 0.0, 0.0), by)
+def darker(colour: Colour, by: float) -> Colour:
+    """`colour` with `by` (0..1) of its light taken away."""
+    return mix(colour, (0.0, 0.0, 0.0), by)
 
 
-def lighter(color: Color, by: float) -> Color:
-    """`color` moved `by` (0..1) of the way to white."""
-    return mix(color, (255.0, 255.0, 255.0), by)
+def lighter(colour: Colour, by: float) -> Colour:
+    """`colour` moved `by` (0..1) of the way to white."""
+    return mix(colour, (255.0, 255.0, 255.0), by)
 
 
 @lru_cache(maxsize=4)
@@ -106,9 +108,7 @@ def grain(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> np.nda
     return tile[top : top + shape[0], left : left + shape[1]]
 
 
-def pattern(
-    name: str, rng: np.random.Generator, shape: tuple[int, int], scale: float
-) -> np.ndarray:
+def pattern(name: str, rng: np.random.Generator, shape: tuple[int, int], scale: float) -> np.ndarray:
     """Share of a material's second colour, float32 (H, W) in [0, 1].
 
     `name` is one of "stripes", "bands", "spots", "patches" or "checks"; `scale` is

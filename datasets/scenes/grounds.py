@@ -10,15 +10,15 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from datasets.dice import Dice
-from datasets.textures import Color, cells, darker, fractal, lighter, mix, ramp
+from datasets.scenes.dice import Dice
+from datasets.scenes.textures import Colour, blend, cells, darker, fractal, lighter, mix, ramp
 
 Ground = Callable[[Dice, tuple[int, int]], np.ndarray]
 
 
 def grass(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """Upright blades over patches of darker and lighter green."""
-    base = dice.color((0.17, 0.33), (0.4, 0.75), (0.35, 0.6))
+    base = dice.colour((0.17, 0.33), (0.4, 0.75), (0.35, 0.6))
     blades = fractal(dice.rng, shape, 28, octaves=4, stretch=0.25, persistence=0.8)
     lumps = fractal(dice.rng, shape, 160, octaves=3)
     return ramp(0.6 * blades + 0.4 * lumps, darker(base, 0.75), base, lighter(base, 0.4))
@@ -26,7 +26,7 @@ def grass(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
 
 def sand(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """Wind ripples and fine grain."""
-    base = dice.color((0.06, 0.13), (0.2, 0.5), (0.6, 0.85))
+    base = dice.colour((0.06, 0.13), (0.2, 0.5), (0.6, 0.85))
     lumps = fractal(dice.rng, shape, 180, octaves=4, stretch=2.0)
     rows = np.arange(shape[0], dtype=np.float32)[:, None]
     ripples = np.sin(rows * np.float32(dice.free(0.25, 0.6)) + 22 * lumps)
@@ -37,14 +37,14 @@ def sand(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
 
 def waves(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """Open water: long crests, with a few that break."""
-    base = dice.color((0.48, 0.62), (0.4, 0.8), (0.35, 0.65))
+    base = dice.colour((0.48, 0.62), (0.4, 0.8), (0.35, 0.65))
     swell = fractal(dice.rng, shape, 40, octaves=4, stretch=4.0, persistence=0.65)
     return ramp(swell, darker(base, 0.6), base, lighter(base, 0.3), (235.0, 243.0, 245.0))
 
 
 def clouds(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """Sky, bluer towards the top, with white and grey clouds."""
-    base = dice.color((0.54, 0.63), (0.3, 0.7), (0.55, 0.9))
+    base = dice.colour((0.54, 0.63), (0.3, 0.7), (0.55, 0.9))
     field = fractal(dice.rng, shape, 220, octaves=6, stretch=1.8, persistence=0.55)
     fall = np.linspace(-0.12, 0.12, shape[0], dtype=np.float32)[:, None]
     return ramp(
@@ -55,14 +55,14 @@ def clouds(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
 
 def gravel(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """Small stones of many tones."""
-    base = dice.color((0.04, 0.15), (0.02, 0.25), (0.45, 0.75))
+    base = dice.colour((0.04, 0.15), (0.02, 0.25), (0.45, 0.75))
     tone, height = cells(dice.rng, shape, dice.free(9.0, 18.0))
     return ramp((0.3 + 0.7 * tone) * (0.35 + 0.65 * height), darker(base, 0.85), base, lighter(base, 0.5))
 
 
 def bricks(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """A brick wall; every brick has a tone of its own."""
-    base = dice.color((0.0, 0.07), (0.35, 0.65), (0.4, 0.65))
+    base = dice.colour((0.0, 0.07), (0.35, 0.65), (0.4, 0.65))
     tall = dice.count(14, 30)
     wide = int(2.4 * tall)
     y, x = np.indices(shape, np.int32, sparse=True)
@@ -79,7 +79,7 @@ def bricks(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
 
 def foliage(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """A thicket: leaves laid over each other from dark ones to light ones."""
-    base = dice.color((0.2, 0.38), (0.4, 0.8), (0.35, 0.6))
+    base = dice.colour((0.2, 0.38), (0.4, 0.8), (0.35, 0.6))
     canvas = ramp(fractal(dice.rng, shape, 60, octaves=4), darker(base, 0.85), darker(base, 0.4))
     count = 380
     depth = np.linspace(0.0, 1.0, count)
@@ -89,14 +89,14 @@ def foliage(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     for i in range(count):
         tone = mix(darker(base, 0.7), lighter(base, 0.25), 0.7 * depth[i] + 0.3 * tint[i])
         axes = (int(16 * size[i]), int(16 * size[i] * thin[i]))
-        center = (int(16 * at[i, 0]), int(16 * at[i, 1]))
-        cv2.ellipse(canvas, center, axes, turn[i], 0, 360, tone, -1, cv2.LINE_AA, 4)
+        centre = (int(16 * at[i, 0]), int(16 * at[i, 1]))
+        cv2.ellipse(canvas, centre, axes, turn[i], 0, 360, tone, -1, cv2.LINE_AA, 4)
     return canvas
 
 
 def asphalt(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """A road with speckles, worn lanes and painted lines that run to the horizon."""
-    base = dice.color((0.55, 0.65), (0.0, 0.1), (0.3, 0.55))
+    base = dice.colour((0.55, 0.65), (0.0, 0.1), (0.3, 0.55))
     speckle = fractal(dice.rng, shape, 5, octaves=2)
     worn = fractal(dice.rng, shape, 140, octaves=5, stretch=0.5, persistence=0.7)
     road = ramp(0.4 * speckle + 0.6 * worn, darker(base, 0.55), base, lighter(base, 0.35))
@@ -109,47 +109,58 @@ def asphalt(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
 
 
 def savanna(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
-    """Dry grass below a hazy sky, bushes along the horizon."""
-    base = dice.color((0.09, 0.15), (0.35, 0.65), (0.5, 0.75))
-    blades = fractal(dice.rng, shape, 36, octaves=5, stretch=0.4, persistence=0.8)
-    lumps = fractal(dice.rng, shape, 120, octaves=3, stretch=2.5)
-    field = ramp(0.55 * blades + 0.45 * lumps, darker(base, 0.65), base, lighter(base, 0.45))
-    haze = dice.color((0.05, 0.6), (0.1, 0.35), (0.75, 0.95))
-    drift = fractal(dice.rng, shape, 150, octaves=4, stretch=3.0)
-    sky = ramp(drift, darker(haze, 0.2), haze, lighter(haze, 0.5))
-    edge = int(dice.free(0.12, 0.5) * shape[0])
-    bushes = (edge - 34 * np.clip(fractal(dice.rng, (1, shape[1]), 60, octaves=5) - 0.35, 0, 1)).astype(int)
+    """Dry grass with shrubs below a hazy sky, trees along the horizon."""
+    straw = dice.colour((0.07, 0.17), (0.3, 0.65), (0.5, 0.8))
+    leaf = dice.colour((0.13, 0.35), (0.25, 0.6), (0.2, 0.4))
+    blades = fractal(dice.rng, shape, 40, octaves=5, stretch=0.4, persistence=0.65)
+    lumps = fractal(dice.rng, shape, 110, octaves=5, stretch=2.5, persistence=0.6)
+    grass = ramp(blades, darker(straw, 0.65), straw, lighter(straw, 0.45))
+    shrubs = ramp(blades, darker(leaf, 0.7), leaf, lighter(leaf, 0.4))
+    field = blend(grass, shrubs, np.clip(9 * (lumps - dice.free(0.5, 0.75)), 0, 1))
+    sky = _haze(dice, shape)
+    edge = dice.free(0.12, 0.5) * shape[0]
+    crowns = 34 * np.clip(fractal(dice.rng, (1, shape[1]), 60, octaves=5) - 0.35, 0, 1)
     rows = np.arange(shape[0])[:, None]
-    wood = ramp(blades, (30.0, 36.0, 22.0), (96.0, 96.0, 52.0))
-    return np.where((rows < bushes)[..., None], sky, np.where((rows < edge)[..., None], wood, field))
+    scene = np.where((rows < edge)[..., None], shrubs // 2, field)
+    return np.where((rows < edge - crowns)[..., None], sky, scene)
 
 
 def harbour(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
-    """Calm water that mirrors an evening sky."""
-    glow = dice.color((0.98, 1.12), (0.3, 0.6), (0.75, 0.95))
-    dusk = dice.color((0.55, 0.72), (0.25, 0.5), (0.35, 0.6))
-    edge = dice.free(0.25, 0.5)
-    drift = fractal(dice.rng, shape, 110, octaves=5, stretch=3.5)
+    """Water that mirrors an evening sky, with glints and dark troughs."""
+    glow = dice.colour((0.98, 1.12), (0.3, 0.6), (0.75, 0.95))
+    dusk = dice.colour((0.55, 0.72), (0.25, 0.5), (0.35, 0.6))
+    edge = dice.free(0.2, 0.5)
     rows = np.linspace(0.0, 1.0, shape[0], dtype=np.float32)[:, None]
-    sky = ramp(np.clip(rows / edge * 0.7 + 0.6 * (drift - 0.5) + 0.1, 0, 1), dusk, mix(dusk, glow, 0.5), glow)
-    ripples = fractal(dice.rng, shape, 22, octaves=4, stretch=5.0, persistence=0.7)
+    drift = fractal(dice.rng, shape, 90, octaves=6, stretch=3.0, persistence=0.65)
+    sky = ramp(np.clip(0.7 * rows / edge + 0.9 * drift - 0.35, 0, 1), dusk, mix(dusk, glow, 0.5), glow)
+    ripples = fractal(dice.rng, shape, 26, octaves=4, stretch=4.0, persistence=0.65)
     depth = (rows - edge) / (1 - edge)
-    water = ramp(np.clip(0.85 - 0.5 * depth + 1.1 * (ripples - 0.5), 0, 1), darker(dusk, 0.75), darker(dusk, 0.35), mix(dusk, glow, 0.6))
+    light = np.clip(0.75 - 0.35 * depth + 1.5 * (ripples - 0.5), 0, 1)
+    water = ramp(light, darker(dusk, 0.8), darker(dusk, 0.35), mix(dusk, glow, 0.6), lighter(glow, 0.5))
     return np.where((rows < edge)[..., None], sky, water)
 
 
 def cobbles(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
-    """Large rounded paving stones with moss between them."""
-    base = dice.color((0.03, 0.62), (0.03, 0.2), (0.45, 0.7))
+    """Large rounded paving stones of two kinds, with moss between them."""
+    first = dice.colour((0.0, 1.0), (0.03, 0.3), (0.45, 0.75))
+    second = dice.colour((0.02, 0.12), (0.1, 0.5), (0.35, 0.7))
     tone, height = cells(dice.rng, shape, dice.free(26.0, 48.0))
-    wear = fractal(dice.rng, shape, 30, octaves=5, persistence=0.8)
-    field = (0.45 * tone + 0.55 * wear) * (0.4 + 0.6 * height)
-    return ramp(field, (38.0, 42.0, 26.0), darker(base, 0.35), base, lighter(base, 0.4))
+    wear = fractal(dice.rng, shape, 30, octaves=5, persistence=0.75)
+    light = (0.3 + 0.7 * wear) * (0.35 + 0.65 * height)
+    moss: Colour = (38.0, 44.0, 26.0)
+    stones = ramp(light, moss, darker(first, 0.3), lighter(first, 0.5))
+    return blend(stones, ramp(light, moss, darker(second, 0.4), lighter(second, 0.3)), tone)
+
+
+def _haze(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
+    tone = dice.colour((0.05, 0.6), (0.1, 0.35), (0.75, 0.95))
+    drift = fractal(dice.rng, shape, 150, octaves=4, stretch=3.0)
+    return ramp(drift, darker(tone, 0.2), tone, lighter(tone, 0.5))
 
 
 def smooth_ground(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """A soft gradient between two related colours."""
-    base = dice.color((0.0, 1.0), (0.05, 0.4), (0.45, 0.9))
+    base = dice.colour((0.0, 1.0), (0.05, 0.4), (0.45, 0.9))
     fall = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
     lumps = fractal(dice.rng, shape, 240, octaves=2)
     return ramp(np.clip(0.6 * fall + 0.4 * lumps, 0, 1), lighter(base, 0.25), darker(base, 0.25))
@@ -158,22 +169,22 @@ def smooth_ground(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
 def room(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """A wall that meets a floor, lit from one side, with a skirting board and a picture or two."""
     height, width = shape
-    wall_color = dice.color((0.0, 1.0), (0.0, 0.35), (0.4, 0.95))
-    floor_color = dice.color((0.03, 0.12), (0.15, 0.6), (0.3, 0.75))
+    wall_colour = dice.colour((0.0, 1.0), (0.0, 0.35), (0.4, 0.95))
+    floor_colour = dice.colour((0.03, 0.12), (0.15, 0.6), (0.3, 0.75))
     wear = fractal(dice.rng, shape, 70, octaves=5, persistence=0.7)
-    canvas = ramp(wear, darker(wall_color, 0.12), lighter(wall_color, 0.12))
+    canvas = ramp(wear, darker(wall_colour, 0.12), lighter(wall_colour, 0.12))
     planks = fractal(dice.rng, shape, dice.free(5.0, 30.0), octaves=4, stretch=12.0)
-    floor = ramp(planks, darker(floor_color, 0.4), floor_color, lighter(floor_color, 0.2))
+    floor = ramp(planks, darker(floor_colour, 0.4), floor_colour, lighter(floor_colour, 0.2))
     left, right = (int(dice.free(0.45, 0.85) * height) for _ in range(2))
     for _ in range(dice.count(0, 3)):
         x, y = int(dice.free(0, width)), int(dice.free(0, 0.4 * height))
         far = (x + int(dice.free(30, 200)), y + int(dice.free(30, 150)))
-        cv2.rectangle(canvas, (x, y), far, dice.color(), -1, cv2.LINE_AA)
-        cv2.rectangle(canvas, (x, y), far, darker(wall_color, 0.6), dice.count(2, 6), cv2.LINE_AA)
+        cv2.rectangle(canvas, (x, y), far, dice.colour(), -1, cv2.LINE_AA)
+        cv2.rectangle(canvas, (x, y), far, darker(wall_colour, 0.6), dice.count(2, 6), cv2.LINE_AA)
     below = np.zeros(shape, np.uint8)
     cv2.fillPoly(below, [np.array([[0, left], [width, right], [width, height], [0, height]])], 255)
     canvas[below > 0] = floor[below > 0]
-    cv2.line(canvas, (0, left), (width, right), lighter(wall_color, 0.5), dice.count(2, 9), cv2.LINE_AA)
+    cv2.line(canvas, (0, left), (width, right), lighter(wall_colour, 0.5), dice.count(2, 9), cv2.LINE_AA)
     light = np.linspace(dice.free(0.5, 1.0), dice.free(0.5, 1.0), width, dtype=np.float32)
     return (canvas * light[None, :, None]).astype(np.uint8)
 
@@ -196,12 +207,12 @@ def paint_ground(dice: Dice, shape: tuple[int, int], family: str) -> np.ndarray:
     return canvas
 
 
-def dominant_colors(ground: np.ndarray) -> np.ndarray:
+def dominant_colours(ground: np.ndarray) -> np.ndarray:
     """A coarse sample (K, 3) uint8 of the colours of `ground`."""
     return cv2.resize(ground, (8, 5), interpolation=cv2.INTER_AREA).reshape(-1, 3)
 
 
-def color_of(ground: np.ndarray) -> Color:
+def colour_of(ground: np.ndarray) -> Colour:
     """The mean colour of `ground`."""
     red, green, blue = ground.reshape(-1, 3).mean(axis=0)
     return float(red), float(green), float(blue)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
 
-from datasets.textures import Color, mix
+from datasets.scenes.textures import Colour, mix
 
 T = TypeVar("T")
 
@@ -23,21 +24,26 @@ class Dice:
     pools look alike as a whole although no single value is ever drawn from both.
     """
 
-    def __init__(self, rng: np.random.Generator, pool: str, ground: np.ndarray | None = None):
-        """`ground` (K, 3) are colours of the background that objects may borrow.
-
-        Raises ValueError if `pool` is not one of POOLS.
-        """
+    def __init__(self, rng: np.random.Generator, pool: str):
+        """Draw from `rng`; raises ValueError if `pool` is not one of POOLS."""
         if pool not in POOLS:
             raise ValueError(f"pool must be one of {', '.join(POOLS)}, not {pool!r}")
         self.rng = rng
         self.pool = pool
-        self.ground = ground
-        self._borrow = 0.0
+        self._ground: np.ndarray | None = None
+        self._share = 0.0
 
-    def borrow_colors(self, share: float) -> None:
-        """From now on take `share` (0..1) of every colour from the background."""
-        self._borrow = share if self.ground is not None else 0.0
+    @contextmanager
+    def near_ground(self, ground: np.ndarray, share: float) -> Iterator[None]:
+        """Within this context colours move `share` of the way to colours of `ground` (K, 3).
+
+        A negative share moves them away from the ground instead.
+        """
+        self._ground, self._share = ground, share
+        try:
+            yield
+        finally:
+            self._ground, self._share = None, 0.0
 
     def pose(self, low: float, high: float) -> float:
         """A shape or pose parameter in [low, high), out of the bins of this pool only."""
@@ -60,18 +66,19 @@ class Dice:
         """One of `options`."""
         return options[int(self.rng.integers(len(options)))]
 
-    def color(
+    def colour(
         self,
         hue: tuple[float, float] = (0.0, 1.0),
         saturation: tuple[float, float] = (0.15, 0.85),
         value: tuple[float, float] = (0.25, 0.95),
-    ) -> Color:
+    ) -> Colour:
         """An RGB colour (0..255) out of the given ranges, each within 0..1."""
         low, high = saturation
-        saturated = low + (high - low) * self.rng.random() ** 1.6  # dull colours are the common ones
-        drawn = colorsys.hsv_to_rgb(self.free(*hue) % 1, saturated, self.free(*value))
-        color = (255 * drawn[0], 255 * drawn[1], 255 * drawn[2])
-        if self._borrow > 0 and self.ground is not None:
-            red, green, blue = (float(c) for c in self.pick(self.ground))
-            color = mix(color, (red, green, blue), self._borrow)
-        return color
+        dull = low + (high - low) * self.rng.random() ** 1.6  # dull colours are the common ones
+        drawn = colorsys.hsv_to_rgb(self.free(*hue) % 1.0, dull, self.free(*value))
+        red, green, blue = (255.0 * channel for channel in drawn)
+        if self._ground is not None:
+            nearby = self.pick(self._ground)
+            moved = np.clip(mix((red, green, blue), tuple(nearby), self._share), 0.0, 255.0)
+            red, green, blue = moved.tolist()
+        return red, green, blue

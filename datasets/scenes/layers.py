@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from datasets.rendering import Light, Sprite
+from datasets.scenes.rendering import Light, Sprite
 
 MIN_AREA = 300  # px of an object that must be visible for it to be kept and labelled
 MIN_VISIBLE = 0.25  # and the share of its whole silhouette
+MIN_CORE = 100  # and the px inside its void border
+VOID = 255
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,13 @@ class Layer:
     at: tuple[int, int]
     class_id: int | None
     shadow: float = 0.0  # how much light its cast shadow takes away (0..1)
-    motion: Motion | None = None
+    motion: Motion = Motion((0.0, 0.0), 0.0, 1.0)
 
-    def after(self, frames: int, pan: tuple[float, float]) -> Layer:
+    def after(self, frames: int, pan: tuple[int, int]) -> Layer:
         """This layer `frames` frames later, in a picture whose camera moved by `pan` px."""
-        motion = self.motion or Motion((0.0, 0.0), 0.0, 1.0)
-        x, y = (a + frames * s - p for a, s, p in zip(self.at, motion.shift, pan, strict=True))
+        x, y = np.asarray(self.at) + frames * np.asarray(self.motion.shift) - pan
         whole = math.floor(x), math.floor(y)
-        turned = _turn(self.sprite, motion, frames, (x - whole[0], y - whole[1]))
+        turned = _turn(self.sprite, self.motion, frames, (x - whole[0], y - whole[1]))
         return replace(self, sprite=turned, at=whole)
 
 
@@ -56,8 +57,8 @@ def _turn(sprite: Sprite, motion: Motion, frames: int, rest: tuple[float, float]
     size = (np.ceil(reached.max(axis=0)).astype(int) - low).tolist()
     moved = linear @ sprite.origin + rest - low
     matrix = np.concatenate([linear, moved[:, None]], axis=1)
-    color, alpha = (cv2.warpAffine(plane, matrix, size) for plane in (sprite.color, sprite.alpha))
-    return Sprite(color, alpha, (int(low[0]), int(low[1])))
+    colour, alpha = (cv2.warpAffine(plane, matrix, size) for plane in (sprite.colour, sprite.alpha))
+    return Sprite(colour, alpha, (int(low[0]), int(low[1])))
 
 
 def overlap(
@@ -82,7 +83,7 @@ def paste(canvas: np.ndarray, layer: Layer, light: Light) -> None:
     if canvas[there].size:
         keep = cv2.bitwise_not(layer.sprite.alpha[here])
         below = cv2.multiply(canvas[there], cv2.merge([keep, keep, keep]), scale=1 / 255)
-        canvas[there] = cv2.add(below, np.ascontiguousarray(layer.sprite.color[here]))
+        canvas[there] = cv2.add(below, np.ascontiguousarray(layer.sprite.colour[here]))
 
 
 def _cast_shadow(canvas: np.ndarray, layer: Layer, light: Light) -> None:
@@ -96,27 +97,41 @@ def _cast_shadow(canvas: np.ndarray, layer: Layer, light: Light) -> None:
         canvas[there] = dark
 
 
-def label(layers: Sequence[Layer], shape: tuple[int, int]) -> np.ndarray:
-    """Which layer is seen at each pixel: uint8 (H, W), 0 for none, k + 1 for layers[k]."""
+def instance_map(layers: Sequence[Layer], shape: tuple[int, int]) -> np.ndarray:
+    """Which object is seen at each pixel: uint8 (H, W), objects counted from 1, else 0."""
     seen = np.zeros(shape, np.uint8)
-    for index, layer in enumerate(layers):
+    count = 0
+    for layer in layers:
         there, here = overlap(layer, shape)
-        seen[there][layer.sprite.alpha[here] > 127] = index + 1
+        count += layer.class_id is not None
+        seen[there][layer.sprite.alpha[here] > 127] = 0 if layer.class_id is None else count
     return seen
 
 
-def settle(layers: Sequence[Layer], shape: tuple[int, int]) -> list[Layer]:
-    """`layers` without the labelled ones of which too little is visible."""
-    kept = list(layers)
+def with_void(instances: np.ndarray) -> np.ndarray:
+    """A copy of `instances` with a border of 255, 3 px wide, along every outline."""
+    edge = cv2.morphologyEx(instances, cv2.MORPH_GRADIENT, np.ones((4, 4), np.uint8)) > 0
+    return np.where(edge, np.uint8(VOID), instances)
+
+
+def settle(layers: Sequence[Layer], shape: tuple[int, int], void: bool) -> list[int]:
+    """Indices of `layers` without the objects of which too little is seen.
+
+    With `void`, enough must be left of an object inside its void border, too.
+    """
+    kept = list(range(len(layers)))
+    whole = [np.count_nonzero(layer.sprite.alpha > 127) for layer in layers]
     while True:
-        areas = np.bincount(label(kept, shape).ravel(), minlength=len(kept) + 1)[1:]
+        instances = instance_map([layers[index] for index in kept], shape)
+        objects = [index for index in kept if layers[index].class_id is not None]
+        areas = np.bincount(instances.ravel(), minlength=len(objects) + 1)[1:]
+        inner = with_void(instances) if void else instances
+        cores = np.bincount(inner.ravel(), minlength=len(objects) + 1)[1:]
         hidden = [
             index
-            for index, (layer, area) in enumerate(zip(kept, areas, strict=True))
-            if layer.class_id is not None
-            and area < max(MIN_AREA, MIN_VISIBLE * np.count_nonzero(layer.sprite.alpha > 127))
+            for index, area, core in zip(objects, areas, cores[: len(objects)], strict=True)
+            if area < max(MIN_AREA, MIN_VISIBLE * whole[index]) or core < MIN_CORE
         ]
         if not hidden:
             return kept
-        # Leaving out one object may uncover another, so only the first goes at a time.
-        del kept[hidden[0]]
+        kept.remove(hidden[0])  # this may uncover others, so only one goes at a time

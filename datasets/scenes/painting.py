@@ -1,0 +1,151 @@
+"""Scenes and clips painted from a seed: pictures whose exact masks are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from datasets.scenes.camera import Camera
+from datasets.scenes.composition import Composition, Style, compose
+from datasets.scenes.dice import POOLS, Dice
+from datasets.scenes.layers import VOID, Layer, Motion, instance_map, paste, settle, with_void
+from datasets.scenes.silhouettes import SILHOUETTES
+
+HEIGHT, WIDTH = 360, 640
+_SHAPE = (HEIGHT, WIDTH)
+_MARGIN = 40  # how far the camera of a clip can pan, in px
+_ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture and what is seen in it.
+
+    image      uint8 (H, W, 3), RGB
+    classes    uint8 (H, W): 0 background, class id + 1, 255 void
+    instances  uint8 (H, W): 0 background, k + 1 for the object class_ids[k], 255 void
+    class_ids  class of every object, 0-based
+    boxes      float32 (N, 4): x1, y1, x2, y2 px of the visible pixels, right and bottom
+               exclusive, measured before the void border; all zero for an unseen object
+    """
+
+    image: np.ndarray
+    classes: np.ndarray
+    instances: np.ndarray
+    class_ids: tuple[int, ...]
+    boxes: np.ndarray
+
+
+def class_names(things: bool = False) -> tuple[str, ...]:
+    """Names in the order of the class ids; `things` adds the sixth class."""
+    return (*SILHOUETTES, "thing") if things else tuple(SILHOUETTES)
+
+
+def paint_scene(
+    seed: int,
+    index: int,
+    *,
+    pool: str = "heldout",
+    things: bool = False,
+    plain: bool = False,
+    void: bool = False,
+) -> Scene:
+    """Paint scene `index` of `seed`: the same arguments always give the same pixels.
+
+    See `Style` for the options. Raises ValueError on a negative number or an unknown pool.
+    """
+    style = Style(pool, things, plain, void)
+    for dice in _attempts(seed, index, pool, kind=0):
+        scene = compose(dice, style, _SHAPE)
+        if any(layer.class_id is not None for layer in scene.layers):
+            return _develop(scene, _camera(dice, style), dice, style)
+    raise RuntimeError(f"scene {index} of seed {seed} shows no object")
+
+
+def paint_clip(
+    seed: int,
+    index: int,
+    frames: int,
+    *,
+    pool: str = "heldout",
+    things: bool = False,
+    plain: bool = False,
+    void: bool = False,
+) -> list[Scene]:
+    """Paint clip `index` of `seed`: objects move through it and keep their instance ids.
+
+    The objects are those seen well in the first frame; later they may hide each other.
+    Raises ValueError on a negative number, an unknown pool, or `frames` below one.
+    """
+    if frames < 1:
+        raise ValueError(f"a clip has at least one frame, not {frames}")
+    style = Style(pool, things, plain, void)
+    for dice in _attempts(seed, index, pool, kind=1):
+        stage = compose(dice, style, (HEIGHT + 2 * _MARGIN, WIDTH + 2 * _MARGIN))
+        pans = np.linspace(*dice.rng.uniform(0, 2 * _MARGIN, (2, 2)), frames)
+        layers = [replace(layer, motion=_motion(dice, layer, frames)) for layer in stage.layers]
+        kept = settle([layer.after(0, _corner(pans[0])) for layer in layers], _SHAPE, void)
+        layers = [layers[index] for index in kept]
+        if any(layer.class_id is not None for layer in layers):
+            stage = replace(stage, layers=tuple(layers))
+            return _film(stage, pans, _camera(dice, style), dice, style)
+    raise RuntimeError(f"clip {index} of seed {seed} shows no object")
+
+
+def _attempts(seed: int, index: int, pool: str, kind: int) -> Iterator[Dice]:
+    """Dice for one picture: the pool, the kind and the attempt are part of the seed."""
+    stream = POOLS.index(pool) if pool in POOLS else len(POOLS)
+    for attempt in range(_ATTEMPTS):
+        yield Dice(np.random.default_rng([seed, index, stream, kind, attempt]), pool)
+
+
+def _camera(dice: Dice, style: Style) -> Camera:
+    return Camera.rough(dice) if style.things else Camera.good(dice)
+
+
+def _motion(dice: Dice, layer: Layer, frames: int) -> Motion:
+    """Through the picture for an object, towards its farther side; none for clutter."""
+    if layer.class_id is None:
+        return Motion((0.0, 0.0), 0.0, 1.0)
+    across = dice.free(0.15, 0.5) * (WIDTH if layer.at[0] < WIDTH / 2 else -WIDTH)
+    down = dice.free(-0.15, 0.15) * HEIGHT
+    growth = dice.free(0.8, 1.25) ** (1 / frames)
+    return Motion((across / frames, down / frames), dice.free(-0.3, 0.3) / frames, growth)
+
+
+def _film(stage: Composition, pans: np.ndarray, camera: Camera, dice: Dice, style: Style) -> list[Scene]:
+    """One scene for every place of the camera in `pans` (frames, 2)."""
+    scenes = []
+    for frame, pan in enumerate(pans):
+        x, y = _corner(pan)
+        layers = tuple(layer.after(frame, (x, y)) for layer in stage.layers)
+        window = stage.ground[y : y + HEIGHT, x : x + WIDTH].copy()
+        scenes.append(_develop(Composition(window, layers, stage.light), camera, dice, style))
+    return scenes
+
+
+def _corner(pan: np.ndarray) -> tuple[int, int]:
+    return int(pan[0]), int(pan[1])
+
+
+def _develop(scene: Composition, camera: Camera, dice: Dice, style: Style) -> Scene:
+    """Paste the layers over the ground (changing it), photograph the result and label it."""
+    for layer in scene.layers:
+        paste(scene.ground, layer, scene.light)
+    instances = instance_map(scene.layers, _SHAPE)
+    class_ids = tuple(layer.class_id for layer in scene.layers if layer.class_id is not None)
+    boxes = [_box(instances == number + 1) for number in range(len(class_ids))]
+    classes = np.uint8([0, *(class_id + 1 for class_id in class_ids)])[instances]
+    if style.void:
+        instances = with_void(instances)
+        classes[instances == VOID] = VOID
+    image = camera.photograph(scene.ground, dice.rng)
+    return Scene(image, classes, instances, class_ids, np.float32(boxes).reshape(-1, 4))
+
+
+def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return float(x), float(y), float(x + width), float(y + height)

@@ -1,0 +1,125 @@
+"""Class names and labels: which names mean the same class, and which label and colour a class gets."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError
+
+BACKGROUND = 0
+"""Label of a pixel that belongs to no class."""
+VOID = 255
+"""Label of a pixel that is not counted."""
+MAX_CLASSES = 254
+"""A label map is uint8 and keeps two values for itself: the background and void."""
+
+_VOC_TO_COCO = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
+
+
+def label_of(class_id: int) -> int:
+    """The label of a 0-based class id: the one after it, since 0 is the background."""
+    return class_id + 1
+
+
+def canonical(name: str) -> str:
+    """The form in which names of one class are equal: case, separators and VOC's own words do not count.
+
+    `Potted-Plant`, `potted_plant` and VOC's `pottedplant` all become `potted plant`.
+    """
+    plain = unicodedata.normalize("NFC", name).casefold()
+    spaced = re.sub(r"[\s_-]+", " ", plain).strip()
+    return _VOC_TO_COCO.get(spaced, spaced)
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that somebody who wrote `name` most likely meant, or None if none is similar."""
+    by_folded = {candidate.casefold(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    return by_folded[close[0]] if close else None
+
+
+def match_classes(source: Sequence[str], target: Sequence[str]) -> dict[int, int]:
+    """Map class ids of one list of names to another's, by name and alias.
+
+    Several source names may mean one target (`sofa` and `couch`). Where several targets have the same meaning, the one
+    written exactly as the source is taken, else the first. Source names without a target are left out.
+    """
+    exact: dict[str, int] = {}
+    alike: dict[str, int] = {}
+    for class_id, name in enumerate(target):
+        exact.setdefault(name, class_id)
+        alike.setdefault(canonical(name), class_id)
+    found = ((class_id, exact.get(name, alike.get(canonical(name)))) for class_id, name in enumerate(source))
+    return {source_id: target_id for source_id, target_id in found if target_id is not None}
+
+
+def load_class_names(value: Sequence[str] | Path, where: str = "class names") -> tuple[str, ...]:
+    """Class names from a list, or from a UTF-8 text file with one name a line; class ids are their positions from 0.
+
+    Args:
+        value: the names themselves or the file's path. Blank lines at the end of a file are ignored.
+        where: what messages call a list, such as the config key that it came from.
+
+    Raises:
+        UserError: the file cannot be read, there is no name, a name is blank, or two names mean the same class.
+    """
+    if isinstance(value, Path):
+        return _checked(_lines(value), lambda index: f"{value}, line {index + 1}", str(value))
+    return _checked(value, lambda index: f"{where}[{index}]", where)
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file (with or without a byte order mark), blank ones at the end left out."""
+    try:
+        return path.read_text("utf-8-sig").rstrip().splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the class names: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: the class names are not UTF-8 text (byte {error.start})") from error
+
+
+def _checked(names: Sequence[str], place: Callable[[int], str], whole: str) -> tuple[str, ...]:
+    """The names without surrounding blanks; UserError, naming the place, if they cannot serve as a list of classes."""
+    first_use: dict[str, int] = {}
+    stripped = tuple(name.strip() for name in names)
+    for index, name in enumerate(stripped):
+        if not name:
+            raise UserError(f"{place(index)}: a class name is blank")
+        earlier = first_use.setdefault(canonical(name), index)
+        if earlier != index:
+            twin = f'"{stripped[earlier]}" at {place(earlier)}'
+            raise UserError(f'{place(index)}: "{name}" names the same class as {twin}')
+    if not names:
+        raise UserError(f"{whole}: there are no class names")
+    return stripped
+
+
+def palette(count: int) -> np.ndarray:
+    """(count, 3) uint8 RGB colours of the labels 0 to count - 1 as Pascal VOC defines them; count is at most 256.
+
+    Bits 0, 1 and 2 of a label become the highest bits of red, green and blue, bits 3 to 5 the next ones, and so on.
+    """
+    labels = np.arange(count)
+    colours = np.zeros((count, 3), np.uint8)
+    for digit in range(3):
+        for channel in range(3):
+            bit = labels >> (3 * digit + channel) & 1
+            colours[:, channel] |= (bit << (7 - digit)).astype(np.uint8)
+    return colours
+
+
+VOC_PALETTE = palette(256).tobytes()
+"""What PIL's `putpalette` takes to colour a label map as VOC does."""

@@ -1,0 +1,17 @@
+"""What can go wrong on the user's side; utils/cli.py turns it into messages and exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class UserError(ValueError):
+    """What the user gave cannot be used; the message names the file and the place. Scripts print it and exit 2."""
+
+
+class SampleError(Exception):
+    """One image cannot be used; the run names it, goes on without it and exits 1."""
+
+    def __init__(self, image_id: str, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.image_id, self.path, self.reason = image_id, path, reason

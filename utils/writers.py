@@ -1,0 +1,131 @@
+"""Whole files or none: atomic writes, a bounded pool of writer threads, output paths that stay in their folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePath
+from threading import BoundedSemaphore
+from types import TracebackType
+
+from utils.errors import UserError
+
+
+class WriterError(Exception):
+    """An output file could not be made; the message names it and the reason. Scripts print it and exit 3."""
+
+    def __init__(self, path: Path, cause: Exception) -> None:
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else f"{type(cause).__name__}: {cause}"
+        super().__init__(f"{path}: cannot be written: {reason}")
+        self.path = path
+
+
+def safe_path(root: Path, image_id: str, suffix: str) -> Path:
+    """The output file of an image, `<root>/<image_id><suffix>`.
+
+    Raises:
+        UserError: the id is empty, absolute, or climbs out of the folder.
+    """
+    relative = PurePath(image_id)
+    if not relative.name or relative.anchor or ".." in relative.parts:
+        raise UserError(f"image_id {image_id!r}: its output would lie outside {root}")
+    return root / f"{image_id}{suffix}"
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; its folder is made.
+
+    The data go to a temporary file beside it, which is then moved into place, or removed if that fails. Its name is
+    fixed, so that the next run takes up what a killed one left behind.
+
+    Raises:
+        WriterError: no space, no permission, a file where a folder must be.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise WriterError(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+class Writers:
+    """Threads that encode and write files while the run goes on; `with Writers() as writers: ...`.
+
+    Few files may wait, so memory stays flat however slow the disk is. The first failure stops the writing and is
+    raised by the next call. An exception inside the `with` block (Ctrl-C) drops the files that wait and finishes those
+    under way.
+
+    Args:
+        workers: number of threads; None: one for each CPU, at most 16.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        workers = workers or min(16, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="writer")
+        self._capacity = 2 * workers
+        self._slots = BoundedSemaphore(self._capacity)
+        self._failure: WriterError | None = None
+
+    def submit(self, path: Path, encode: Callable[[], bytes]) -> None:
+        """Have `encode` called and its bytes written to `path` by a thread; blocks while too many files wait.
+
+        Raises:
+            WriterError: an earlier file could not be made.
+        """
+        self._slots.acquire()
+        self._pool.submit(self._write, path, encode)
+        self._raise_failure()
+
+    def flush(self) -> None:
+        """Wait until every file submitted so far is written.
+
+        Raises:
+            WriterError: one could not be made.
+        """
+        for _ in range(self._capacity):
+            self._slots.acquire()
+        self._slots.release(self._capacity)
+        self._raise_failure()
+
+    def close(self) -> None:
+        """`flush`, and end the threads.
+
+        Raises:
+            WriterError: a file could not be made.
+        """
+        self._pool.shutdown()
+        self._raise_failure()
+
+    def __enter__(self) -> Writers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _write(self, path: Path, encode: Callable[[], bytes]) -> None:
+        try:
+            if self._failure is None:
+                atomic_write(path, encode())
+        except WriterError as error:
+            self._failure = error
+        except Exception as error:
+            self._failure = WriterError(path, error)
+            self._failure.__cause__ = error
+        finally:
+            self._slots.release()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
