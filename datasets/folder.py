@@ -1,0 +1,135 @@
+"""Image files on disk: which there are, in which order, and under which ids; and a dataset of plain folders."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+
+from datasets.images import IMAGE_SUFFIXES, is_image_name, read_image
+from datasets.problems import refuse
+from utils.errors import SampleError, UserError
+from utils.structures import Sample
+
+
+def natural_key(name: str) -> tuple[list[list[int | str]], str]:
+    """Sort key of ids and file names: folder by folder, numbers by their value, so `clip2/9` before `clip10/1`."""
+    folders = [re.split(r"([0-9]+)", part) for part in name.split("/")]
+    return [[int(text) if i % 2 else text for i, text in enumerate(part)] for part in folders], name
+
+
+def id_of(path: PurePath) -> str:
+    """The image id of a relative path: without its suffix, with forward slashes."""
+    return path.with_suffix("").as_posix()
+
+
+@contextmanager
+def sample_errors(image_id: str, path: Path) -> Iterator[None]:
+    """Blame a ValueError on one sample: the run names it and goes on."""
+    try:
+        yield
+    except ValueError as error:
+        raise SampleError(image_id, path, str(error)) from error
+
+
+class ImageTree:
+    """The image files below a folder; each folder is listed once, when it is first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folders: dict[str, dict[str, list[Path]]] = {}
+
+    def find(self, image_id: str) -> list[Path]:
+        """The files with this id: none, one, or several that differ in their suffix."""
+        folder, _, stem = image_id.rpartition("/")
+        return self._listing(folder).get(stem, [])
+
+    def ids_in(self, folder: str) -> list[str]:
+        """The ids of the images that lie directly in a folder, in natural order; none if there is no such folder."""
+        return sorted((f"{folder}/{stem}" for stem in self._listing(folder)), key=natural_key)
+
+    def _listing(self, folder: str) -> dict[str, list[Path]]:
+        if folder not in self._folders:
+            stems = self._folders[folder] = defaultdict(list)
+            for path in _images_in(self.root / folder):
+                stems[path.stem].append(path)
+        return self._folders[folder]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    try:
+        return [folder / name for name in sorted(os.listdir(folder)) if is_image_name(name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def one_file_each(files: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
+    """The file of each id.
+
+    Raises:
+        UserError: an id has several files, such as `a.jpg` and `a.png`.
+    """
+    several = [f"{image_id}: {', '.join(map(str, paths))}" for image_id, paths in files.items() if len(paths) > 1]
+    refuse("These image ids have several files (an id is the path below its folder, without suffix):", several)
+    return {image_id: paths[0] for image_id, paths in files.items()}
+
+
+class ImageFolder:
+    """The images of some folders, with all folders below them, and single files; samples have no target.
+
+    Attributes:
+        ids: paths relative to the folder given, or names of files given, without suffix; in the order given, those of
+            one folder in natural order.
+        paths: the image files, in the order of `ids`.
+    """
+
+    def __init__(self, sources: Sequence[Path]) -> None:
+        """Find the images.
+
+        Raises:
+            UserError: a source is missing, holds no image or is no image, or two files have the same id.
+        """
+        found: dict[str, list[Path]] = {}
+        for source in sources:
+            for image_id, path in _files_of(source):
+                paths = found.setdefault(image_id, [])
+                if path not in paths:
+                    paths.append(path)
+        files = one_file_each(found)
+        self.ids, self.paths = list(files), list(files.values())
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def load(self, index: int) -> Sample:
+        """Read one sample.
+
+        Raises:
+            SampleError: the image cannot be read.
+        """
+        image_id, path = self.ids[index], self.paths[index]
+        with sample_errors(image_id, path):
+            return Sample(image_id, path, read_image(path))
+
+
+def _files_of(source: Path) -> list[tuple[str, Path]]:
+    """Ids and files of one folder, or of one file."""
+    if not source.exists():
+        raise UserError(f"{source}: no such file or folder")
+    if source.is_dir():
+        files = [(id_of(path.relative_to(source)), path) for path in _walk(source)]
+    else:
+        files = [(id_of(PurePath(source.name)), source)] if is_image_name(source.name) else []
+    if not files:
+        raise UserError(f"{source}: no image here; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return sorted(files, key=lambda file: (natural_key(file[0]), file[1]))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All image files below a folder, in any order; hidden folders are left out."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in names if is_image_name(name))

@@ -1,0 +1,76 @@
+"""Whole batches in a fixed order, read ahead by threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from utils.errors import SampleError
+from utils.structures import Sample
+
+AHEAD = 2
+"""How many batches are read ahead of the one in use; one more while the next one is waited for."""
+
+
+class Dataset(Protocol):
+    """Samples by their position."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> Sample:
+        """Read one sample; SampleError if it cannot be used."""
+
+
+class Batches:
+    """The samples of a dataset, batch by batch; each iteration begins anew.
+
+    Attributes:
+        units: the positions in the dataset that make up each batch. A unit is always done whole, so leaving some out
+            (finished ones, another process's) does not change the rest.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, num_workers: int) -> None:
+        """Cut a dataset into batches; the last one may be smaller.
+
+        Args:
+            num_workers: threads that read ahead; 0 reads each batch when it is asked for. (Decoding releases the
+                interpreter lock, so threads do.)
+        """
+        count = len(dataset)
+        self.units: Sequence[range] = [
+            range(start, min(start + batch_size, count)) for start in range(0, count, batch_size)
+        ]
+        self._dataset, self._num_workers = dataset, num_workers
+
+    @property
+    def num_images(self) -> int:
+        """Images in all batches together."""
+        return sum(map(len, self.units))
+
+    def __iter__(self) -> Iterator[list[Sample | SampleError]]:
+        """The batches in order; a sample that cannot be used is replaced by what is wrong with it."""
+        if self._num_workers:
+            return self._read_ahead()
+        return ([self._load(index) for index in unit] for unit in self.units)
+
+    def _read_ahead(self) -> Iterator[list[Sample | SampleError]]:
+        pool = ThreadPoolExecutor(self._num_workers, thread_name_prefix="read")
+        begun: deque[list[Future[Sample | SampleError]]] = deque()
+        try:
+            for unit in self.units:
+                begun.append([pool.submit(self._load, index) for index in unit])
+                if len(begun) > AHEAD:
+                    yield [future.result() for future in begun.popleft()]
+            while begun:
+                yield [future.result() for future in begun.popleft()]
+        finally:  # also when the consumer stops early or is interrupted: what is being read is finished, no more is
+            pool.shutdown(cancel_futures=True)
+
+    def _load(self, index: int) -> Sample | SampleError:
+        try:
+            return self._dataset.load(index)
+        except SampleError as error:
+            # A new one: the traceback of the old one would keep the file's content in memory until the end of the run.
+            return SampleError(error.image_id, error.path, error.reason)

@@ -1,0 +1,28 @@
+"""The two splits that finetuning uses."""
+
+from __future__ import annotations
+
+from datasets.preflight import check_targets
+from datasets.problems import refuse
+from datasets.voc import VocDataset
+from utils.config import Config
+from utils.errors import UserError
+
+
+def open_training_splits(config: Config) -> tuple[VocDataset, VocDataset]:
+    """The training and the validation split of `finetune`, their masks checked.
+
+    Raises:
+        UserError: `dataset.data_dir` or `dataset.classes` is not set, a split or its masks cannot be used, or the two
+            splits share images.
+    """
+    dataset, names = config.dataset, (config.finetune.train_split, config.finetune.val_split)
+    if dataset.data_dir is None or dataset.classes is None:
+        raise UserError("finetuning needs dataset.data_dir and dataset.classes")
+    train, val = (VocDataset(dataset.data_dir, name, dataset.label_map) for name in names)
+    in_train = set(train.ids)
+    shared = [image_id for image_id in val.ids if image_id in in_train]
+    refuse(f"The splits {names[0]} and {names[1]} share images, so validation would tell nothing:", shared)
+    for split in (train, val):
+        check_targets(split, len(dataset.classes))
+    return train, val

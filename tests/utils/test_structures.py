@@ -1,0 +1,64 @@
+"""The types that flow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from utils.structures import Detections, Instances, Mask, sanitize
+
+SIZE = (4, 6)
+
+
+def instances(masks: list[np.ndarray], class_ids: list[int], mask_scores: list[float]) -> Instances:
+    found = Detections.of([[0, 0, 1, 1]] * len(masks), [0.5] * len(masks), class_ids)
+    return Instances(SIZE, found, [Mask.of(mask) for mask in masks], np.array(mask_scores, np.float32))
+
+
+def rows(start: int, stop: int) -> np.ndarray:
+    mask = np.zeros(SIZE, bool)
+    mask[start:stop] = True
+    return mask
+
+
+def test_the_higher_mask_score_wins_an_overlapped_pixel_whatever_the_order() -> None:
+    for order in ([0, 1], [1, 0]):
+        masks, scores = [rows(0, 3), rows(1, 4)], [0.9, 0.8]
+        labels = instances([masks[i] for i in order], order, [scores[i] for i in order]).semantic()
+        assert labels[:, 0].tolist() == [1, 1, 1, 2]
+
+
+def test_equal_mask_scores_go_to_the_lower_index() -> None:
+    assert instances([rows(0, 3), rows(1, 4)], [4, 7], [0.5, 0.5]).semantic()[:, 0].tolist() == [5, 5, 5, 8]
+
+
+def test_drawn_shapes_win_over_scored_ones_and_later_over_earlier() -> None:
+    labels = instances([rows(0, 2), rows(1, 3), rows(2, 4)], [0, 1, 2], [np.nan, np.nan, 1.0]).semantic()
+    assert labels[:, 0].tolist() == [1, 2, 2, 3]
+
+
+def test_a_mask_survives_its_crop() -> None:
+    full = np.zeros(SIZE, bool)
+    full[1, 2] = full[3, 4] = True
+    mask = Mask.of(full)
+    assert (mask.left, mask.top, mask.crop.shape, mask.area) == (2, 1, (3, 3), 2)
+    np.testing.assert_array_equal(mask.full(SIZE), full)
+
+
+def test_an_empty_mask_paints_nothing() -> None:
+    empty = Mask.of(np.zeros(SIZE, bool))
+    assert empty.area == 0 and not empty.full(SIZE).any()
+    assert not instances([np.zeros(SIZE, bool)], [0], [0.9]).semantic().any()
+
+
+def test_sanitize_clips_what_reaches_out_and_drops_what_is_no_box() -> None:
+    nan, inf = np.nan, np.inf
+    boxes = [[1, 1, 2, 2], [-5, 0, 3, 9], [2, 2, 1, 3], [1, 1, 1, 3], [nan, 0, 1, 1], [7, 0, 9, 2], [0, 0, inf, 2]]
+    clipped, keep, changed = sanitize(np.array(boxes, np.float32), SIZE)
+    assert keep.tolist() == [True, True, False, False, False, False, False] and changed == 1
+    assert clipped[keep].tolist() == [[1, 1, 2, 2], [0, 0, 3, 4]]
+
+
+def test_detections_refuse_arrays_that_do_not_belong_together() -> None:
+    with pytest.raises(AssertionError):
+        Detections(np.zeros((2, 4), np.float32), np.zeros(1, np.float32), np.zeros(2, np.int64))

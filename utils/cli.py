@@ -1,0 +1,207 @@
+"""The command line that the scripts share: one parser, one way from options to the config, one table of exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args
+
+from utils.config import Config, Override, load_config
+from utils.errors import UserError
+from utils.official import REPOSITORY
+from utils.writers import WriterError
+
+Output = Literal["evaluate", "visual", "annotate"]
+
+_EPILOG = """\
+Any config key can be overridden:  --set detector.imgsz=1280 --set 'dataset.classes=["cat", "dog"]'
+
+Paths given here start at the working directory, those inside a config file at that file's folder; an official weight
+name without a folder (yolov8x.pt, sam2.1_hiera_tiny.pt) means its home under yolo/yolov8/ or sam/sam2.1/. Long options
+may be written with - or _ between their words.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for.
+
+    Attributes:
+        config: all settings; `-b`, `-conf`, `--precision` and `--set` are already in it.
+        outputs: what the run makes: the script's own output first, then those of `--also`, each once.
+        source: photos and folders of photos that take the place of the dataset; empty for the dataset.
+        prompt: the file whose boxes take the place of the detector's, or None.
+        device: `auto`, or a name that torch knows.
+        trust_weights: whether checkpoints may run code while they are loaded.
+    """
+
+    config: Config
+    outputs: tuple[Output, ...]
+    source: tuple[Path, ...]
+    prompt: Path | None
+    device: str
+    trust_weights: bool
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that refuses by a UserError and takes `-` for `_` in the names of long options."""
+
+    def __init__(self, description: str | None) -> None:
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, epilog=_EPILOG, formatter_class=layout, allow_abbrev=False)
+
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        """As the base class does; `parse_args` goes through here."""
+        arguments = sys.argv[1:] if args is None else args
+        return super().parse_known_args([_underscored(argument) for argument in arguments], namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Refuses the command line."""
+        raise UserError(f"{message} (--help lists the options)")
+
+
+def _underscored(argument: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    option, equals, value = argument[2:].partition("=")
+    return "--" + option.replace("-", "_") + equals + value
+
+
+class Overriding(argparse.Action):
+    """An option whose value overrides a config key: always the same one, or the one that `key=value` names."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, key: str | None = None, **rest: Any) -> None:
+        super().__init__(option_strings, "overrides", default=(), **rest)
+        self.key = key
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
+    ) -> None:
+        """Adds the override; argparse calls this where the option stands."""
+        override = Override.of(self.key, values, "/".join(self.option_strings)) if self.key else Override.parse(values)
+        namespace.overrides = (*namespace.overrides, override)
+
+
+def command_parser(description: str | None) -> Parser:
+    """A parser with the options that every command has: `-c`, `--set`, `--device` and `--trust_weights`."""
+    parser = Parser(description)
+    add = parser.add_argument
+    add("-c", "--config", type=Path, default=Path("config.json"), help="config file (default: %(default)s)")
+    add(
+        "--set",
+        action=Overriding,
+        metavar="KEY=VALUE",
+        help="override a config key, such as dataset.split=test; VALUE is JSON, or else a text; may be repeated",
+    )
+    add("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto (default: %(default)s)")
+    add("--trust_weights", action="store_true", help="load checkpoints that may run code; only for files you trust")
+    return parser
+
+
+def run_parser(description: str | None) -> Parser:
+    """The parser of the three scripts."""
+    parser = command_parser(description)
+    add = parser.add_argument
+    add("-b", "--batch_size", action=Overriding, key="dataloader.batch_size", metavar="N", help="images a batch")
+    add(
+        "-conf",
+        "--conf_thres",
+        action=Overriding,
+        key="dataset.conf",
+        metavar="X",
+        help="leave out boxes that score lower, 0 to 1",
+    )
+    add("-p", "--prompt", type=Path, metavar="FILE", help="take the boxes from a prompt file instead of the detector")
+    add(
+        "-s",
+        "--source",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATH",
+        help="photos, or folders of them, instead of the dataset; they cannot be evaluated",
+    )
+    add(
+        "--also",
+        nargs="+",
+        action="extend",
+        default=[],
+        choices=get_args(Output),
+        metavar="OUTPUT",
+        help=f"make the other scripts' outputs in the same run: {', '.join(get_args(Output))}",
+    )
+    add("--precision", action=Overriding, key="segmenter.precision", metavar="P", help="auto, fp32, bf16 or fp16")
+    return parser
+
+
+def finetune_parser(description: str | None) -> Parser:
+    """The parser of the two finetune scripts; each may add options of its own."""
+    parser = command_parser(description)
+    parser.add_argument("--overwrite", action="store_true", help="replace the weight file if there is one")
+    return parser
+
+
+def parse(output: Output, description: str | None, argv: Sequence[str] | None = None) -> Options:
+    """The options of one of the three scripts.
+
+    Args:
+        output: what the script is for.
+        description: the script's docstring, shown by `--help`.
+        argv: the command line without the program, `sys.argv[1:]` by default.
+
+    Raises:
+        UserError: an option, the config file or a combination of them cannot be used.
+    """
+    given = run_parser(description).parse_args(argv)
+    config = configured(given)
+    outputs = tuple(dict.fromkeys([output, *given.also]))
+    if given.source and "evaluate" in outputs:
+        raise UserError("-s/--source: photos without target masks cannot be evaluated, only rendered and annotated")
+    if not given.source and config.dataset.data_dir is None:
+        raise UserError(f"{given.config}: dataset.data_dir: no images; set it, or name photos by -s/--source")
+    source = tuple(path.absolute() for path in given.source)
+    prompt = given.prompt and given.prompt.absolute()
+    return Options(config, outputs, source, prompt, given.device, given.trust_weights)
+
+
+def configured(given: argparse.Namespace) -> Config:
+    """The config that a `command_parser`'s options name and change.
+
+    Raises:
+        UserError: the config cannot be used, or a clone of sam2 lies where it hides the package.
+    """
+    check_no_sam2_clone()
+    return load_config(given.config, given.overrides)
+
+
+def check_no_sam2_clone(folder: Path = REPOSITORY) -> None:
+    """Raises UserError where a clone of sam2's repository beside the scripts would hide the installed package."""
+    clone = folder / "sam2"
+    if (clone / "sam2").is_dir():
+        advice = "a clone of sam2 beside the scripts hides the sam2 package that pip installs; move it elsewhere"
+        raise UserError(f"{clone}: {advice} (its checkpoints may stay)")
+
+
+def guarded(main: Callable[[], int]) -> int:
+    """The exit code of `main`; what a user can put right ends in one message and no traceback.
+
+    Returns:
+        what `main` returns, or 2 for a UserError, 3 for a WriterError and 130 for Ctrl-C.
+    """
+    try:
+        return main()
+    except UserError as error:
+        return _failed(2, f"error: {error}")
+    except WriterError as error:
+        return _failed(3, f"error: {error}")
+    except KeyboardInterrupt:
+        return _failed(130, "interrupted")
+
+
+def _failed(code: int, message: str) -> int:
+    print(message, file=sys.stderr)
+    return code

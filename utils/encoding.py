@@ -1,0 +1,25 @@
+"""Pixels to the contents of an image file."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+def encode_image(image: np.ndarray, suffix: str, *settings: int) -> bytes:
+    """The file that holds an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB or (H, W) uint8 grey.
+        suffix: `.jpg` or `.png`.
+        settings: cv2's IMWRITE flags, each followed by its value.
+
+    Raises:
+        ValueError: the format cannot hold it; a JPEG has at most 65500 pixels a side.
+    """
+    ordered = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, contents = cv2.imencode(suffix, ordered, settings)
+    if not done:
+        height, width = image.shape[:2]
+        raise ValueError(f"an image of {width} x {height} pixels cannot be a {suffix} file")
+    return contents.tobytes()

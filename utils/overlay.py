@@ -1,0 +1,144 @@
+"""Overlays: the photograph with the mask, outline, box, name and score of each instance."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from utils.classes import VOID, label_of
+from utils.colours import DARK, class_colour
+from utils.drawing import Mark, Style, draw, hatched
+from utils.encoding import encode_image
+from utils.engine import Report
+from utils.structures import Instances, Mask, Sample
+from utils.text import check_font, missing_glyphs, tag
+from utils.writers import Writers, safe_path
+
+# Full colour resolution: at JPEG's usual half, thin coloured lines smear.
+ENCODING = {
+    "jpg": (cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    "png": (),
+}
+
+
+class OverlaySink:
+    """Writes `<save_dir>/<image_id>.jpg` or `.png` for each image of the run.
+
+    Args:
+        save_dir: the folder of the overlays; made when first needed.
+        names: class names, indexed by class id.
+        writers: who draws, encodes and writes.
+        format: `jpg` or `png`.
+        side_by_side: put the target beside the prediction, where the sample has one.
+        font: font file to prefer for the names. Characters that no font at hand can write get a warning.
+
+    Raises:
+        UserError: the font cannot be used.
+    """
+
+    def __init__(
+        self,
+        save_dir: Path,
+        names: Sequence[str],
+        writers: Writers,
+        *,
+        format: str = "jpg",
+        side_by_side: bool = False,
+        font: Path | None = None,
+    ) -> None:
+        self.save_dir, self.names, self.writers = save_dir, names, writers
+        self.format, self.side_by_side, self.font = format, side_by_side, font
+        self.files = self.without_target = 0
+        if font is not None:
+            check_font(font)
+        if missing := missing_glyphs(names, font):
+            logging.warning("no font for %s in the class names: set predictor.font to one that has them", missing)
+
+    def write(self, sample: Sample, instances: Instances) -> None:
+        """Hand the image's overlay to the writers.
+
+        Raises:
+            UserError: the image id leads out of the folder.
+            WriterError: an earlier file could not be written.
+        """
+        self.writers.submit(
+            safe_path(self.save_dir, sample.image_id, f".{self.format}"), lambda: self._encoded(sample, instances)
+        )
+        self.files += 1
+        self.without_target += self.side_by_side and sample.target is None
+
+    def finish(self, report: Report) -> list[str]:
+        """What was written, and how many images had no target to show beside.
+
+        Raises:
+            WriterError: a file could not be written.
+        """
+        self.writers.flush()
+        lines = [f"overlays: {self.files} images in {self.save_dir}"]
+        if self.without_target:
+            lines.append(f"overlays: {self.without_target} images have no target to show beside")
+        return lines
+
+    def _encoded(self, sample: Sample, instances: Instances) -> bytes:
+        image = render(sample, instances, self.names, side_by_side=self.side_by_side, font=self.font)
+        return encode_image(image, f".{self.format}", *ENCODING[self.format])
+
+
+def render(
+    sample: Sample, instances: Instances, names: Sequence[str], *, side_by_side: bool = False, font: Path | None = None
+) -> np.ndarray:
+    """The overlay of one image.
+
+    Args:
+        names: class names, indexed by class id.
+        side_by_side: put the target beside the prediction, where the sample has one.
+        font: font file for the names; characters that it lacks come from other fonts.
+
+    Returns:
+        (H, W, 3) uint8 RGB; side by side it is wider than two images and has captions on top.
+    """
+    style = Style.of(sample.size, len(instances), font)
+    prediction = draw(sample.image, _instance_marks(instances, names), style)
+    if not side_by_side or sample.target is None:
+        return prediction
+    target = draw(hatched(sample.image, sample.target == VOID, style), _target_marks(sample.target, names), style)
+    return _beside({"prediction": prediction, "target": target}, style)
+
+
+def _instance_marks(instances: Instances, names: Sequence[str]) -> list[Mark]:
+    """The instances, the one that wins an overlapped pixel last."""
+    detections, marks = instances.detections, []
+    for i in instances.paint_order():
+        class_id, score = int(detections.class_ids[i]), f"{detections.scores[i]:.2f}"
+        x1, y1, x2, y2 = (round(float(edge)) for edge in detections.boxes[i])
+        marks.append(Mark(instances.masks[i], class_colour(class_id), names[class_id], score, (x1, y1, x2, y2), True))
+    return marks
+
+
+def _target_marks(target: np.ndarray, names: Sequence[str]) -> list[Mark]:
+    """One mark for each class in a (H, W) uint8 target, its tag at the largest part."""
+    present, marks = set(np.unique(target).tolist()), []
+    for class_id, name in enumerate(names):
+        if label_of(class_id) in present:
+            mask = Mask.of(target == label_of(class_id))
+            parts = cv2.connectedComponentsWithStats(mask.crop.view(np.uint8))[2][1:]
+            x, y, width, height = parts[parts[:, cv2.CC_STAT_AREA].argmax(), :4].tolist()
+            x, y = x + mask.left, y + mask.top
+            marks.append(Mark(mask, class_colour(class_id), name, "", (x, y, x + width, y + height), boxed=False))
+    return marks
+
+
+def _beside(panels: dict[str, np.ndarray], style: Style) -> np.ndarray:
+    """The (H, W, 3) panels in a row on a dark ground, each under its caption."""
+    gap, columns = style.text // 2, []
+    for caption, panel in panels.items():
+        written = tag(caption, "", style.text, DARK, panel.shape[1], style.font)[:, : panel.shape[1]]
+        column = np.full((written.shape[0] + gap + panel.shape[0], panel.shape[1] + gap, 3), DARK, np.uint8)
+        column[: written.shape[0], : written.shape[1]] = written
+        column[written.shape[0] + gap :, :-gap] = panel
+        columns.append(column)
+    return np.hstack(columns)[:, :-gap]

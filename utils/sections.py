@@ -1,0 +1,177 @@
+"""The config's sections: what each key means, its default and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from utils.values import ClassNames, FileOrName, Weights, one_of, require, within
+
+
+@dataclass(frozen=True)
+class ArchConfig:
+    """The two models.
+
+    Attributes:
+        yolo: the detector's kind; only `yolov8`.
+        yolo_weights: the detector's weights; an official name (`yolov8x.pt`) is downloaded when it is missing.
+        sam: the segmenter's kind; only `sam2`.
+        sam_config: the segmenter's architecture: a yaml file, or a name inside the sam2 package; left out, official
+            weights bring their own.
+        sam_weights: the segmenter's weights; an official name (`sam2.1_hiera_large.pt`) is downloaded when it is
+            missing.
+    """
+
+    yolo: Literal["yolov8"] = "yolov8"
+    yolo_weights: Weights | None = None
+    sam: Literal["sam2"] = "sam2"
+    sam_config: FileOrName | None = None
+    sam_weights: Weights | None = None
+
+    def __post_init__(self) -> None:
+        one_of(self, "yolo", ["yolov8"])
+        one_of(self, "sam", ["sam2"])
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """The images, their classes, and which boxes count.
+
+    Attributes:
+        data_dir: a folder in Pascal VOC layout; not needed with `--source`.
+        split: the list `ImageSets/Segmentation/<split>.txt` and, for frames, `<split>_videos.txt`.
+        conf: detector boxes with a lower score are left out.
+        classes: class names in the order of their ids, as a list or a text file with one a line; left out, the
+            detector's.
+        num_classes: an optional check: the number of classes plus one for the background.
+        label_map: what pixel values of the masks mean, where they are not labels: `{"7": 1, "255": 255}`; values not
+            named stay.
+    """
+
+    data_dir: Path | None = None
+    split: str = "val"
+    conf: float = 0.25
+    classes: ClassNames | None = None
+    num_classes: int | None = None
+    label_map: dict[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.split), "split", "the name is empty")
+        within(self, "conf", 0, 1)
+        for pair in (self.label_map or {}).items():
+            reason = f"{pair[0]}: {pair[1]} is not within 0 to 255"
+            require(all(0 <= value <= 255 for value in pair), "label_map", reason)
+        if self.classes is not None:
+            self.check_num_classes(self.classes)
+
+    def check_num_classes(self, names: Sequence[str]) -> None:
+        """Raises FieldError if `num_classes` is given and does not fit these class names."""
+        count = len(names) + 1
+        reason = f"is {self.num_classes}, but {len(names)} class names and the background make {count}"
+        require(self.num_classes in (None, count), "num_classes", reason)
+
+
+@dataclass(frozen=True)
+class DataloaderConfig:
+    """How images are read.
+
+    Attributes:
+        batch_size: images in a batch; with several processes, of each.
+        num_workers: workers that read images ahead; 0 reads them when they are needed.
+    """
+
+    batch_size: int = 16
+    num_workers: int = 8
+
+    def __post_init__(self) -> None:
+        within(self, "batch_size", 1)
+        within(self, "num_workers", 0)
+
+
+@dataclass(frozen=True)
+class EvaluatorConfig:
+    """Evaluation.
+
+    Attributes:
+        save_dir: where `metrics.json` goes.
+    """
+
+    save_dir: Path = Path("outputs/evaluation")
+
+
+OverlayFormat = Literal["jpg", "png"]
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    """Overlays.
+
+    Attributes:
+        save_dir: where overlays go.
+        format: `jpg` or `png`.
+        side_by_side: put the target beside the prediction, where there is one.
+        font: a TrueType or OpenType font for class names; left out, one that comes with the installation.
+    """
+
+    save_dir: Path = Path("outputs/masks")
+    format: OverlayFormat = "jpg"
+    side_by_side: bool = False
+    font: Path | None = None
+
+    def __post_init__(self) -> None:
+        one_of(self, "format", get_args(OverlayFormat))
+
+
+@dataclass(frozen=True)
+class AutoMaskConfig:
+    """Annotations.
+
+    Attributes:
+        save_dir: where annotations go.
+    """
+
+    save_dir: Path = Path("outputs/annotations")
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """How YOLO finds boxes.
+
+    Attributes:
+        imgsz: the longer side, in pixels, to which YOLO scales an image.
+        iou: of boxes of one class that overlap more than this only the best is kept.
+        max_det: boxes kept an image, best first.
+        classes: names of the detector's classes to be kept; left out, all.
+    """
+
+    imgsz: int = 640
+    iou: float = 0.7
+    max_det: int = 300
+    classes: ClassNames | None = None
+
+    def __post_init__(self) -> None:
+        within(self, "imgsz", 32)
+        within(self, "iou", 0, 1)
+        within(self, "max_det", 1)
+
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """How SAM2 finds masks.
+
+    Attributes:
+        precision: `fp32`, `bf16`, `fp16`, or `auto`: the fastest that the device computes natively.
+        chunk_mb: memory in MiB that decoding one chunk of boxes may take.
+    """
+
+    precision: Precision = "auto"
+    chunk_mb: int = 1024
+
+    def __post_init__(self) -> None:
+        one_of(self, "precision", get_args(Precision))
+        within(self, "chunk_mb", 1)

@@ -1,0 +1,32 @@
+"""The sinks of a run: one for each output that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from utils.cli import Options
+from utils.engine import Sink
+from utils.writers import Writers
+
+
+def build_sinks(options: Options, names: Sequence[str], writers: Writers) -> list[Sink]:
+    """The sinks of `options.outputs`; evaluation comes last, so its metric lines are the last that a run prints."""
+    config, sinks = options.config, list[Sink]()
+    if "visual" in options.outputs:
+        from utils.overlay import OverlaySink
+
+        look = config.predictor
+        sinks.append(
+            OverlaySink(
+                look.save_dir, names, writers, format=look.format, side_by_side=look.side_by_side, font=look.font
+            )
+        )
+    if "annotate" in options.outputs:
+        from utils.exporters.labelme import LabelmeSink
+
+        sinks.append(LabelmeSink(config.auto_mask.save_dir, names, writers))
+    if "evaluate" in options.outputs:
+        from utils.metrics import SemanticMetrics
+
+        sinks.append(SemanticMetrics(len(names), config.evaluator.save_dir))
+    return sinks

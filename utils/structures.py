@@ -1,0 +1,187 @@
+"""The types that flow: batches -> cascade -> (Sample, Instances) -> sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.classes import BACKGROUND, label_of
+from utils.errors import SampleError, UserError
+
+__all__ = ["Detections", "Instances", "Mask", "Sample", "SampleError", "UserError", "sanitize"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its id and, when it is to be evaluated, its target.
+
+    Attributes:
+        image_id: path below JPEGImages (or the source folder) without suffix, with forward slashes.
+        path: the image file.
+        image: (H, W, 3) uint8 RGB, upright.
+        target: (H, W) uint8 label map (0 background, class id + 1, 255 void), or None.
+    """
+
+    image_id: str
+    path: Path
+    image: np.ndarray
+    target: np.ndarray | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The boxes of one image, N >= 0, in the order of the detector.
+
+    Attributes:
+        boxes: (N, 4) float32, x1 y1 x2 y2 in pixels of the upright image, x1 < x2 and y1 < y2, inside the image.
+        scores: (N,) float32 in [0, 1].
+        class_ids: (N,) int64, 0-based index into the class names.
+
+    Raises:
+        AssertionError: shapes or dtypes differ from the above; outside data goes through `sanitize` first.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    class_ids: np.ndarray
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes)
+        assert self.boxes.shape == (n, 4) and self.boxes.dtype == np.float32, (self.boxes.shape, self.boxes.dtype)
+        assert self.scores.shape == (n,) and self.scores.dtype == np.float32, (self.scores.shape, self.scores.dtype)
+        assert self.class_ids.shape == (n,) and self.class_ids.dtype == np.int64, (self.class_ids.shape, self.class_ids.dtype)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: np.ndarray | slice) -> Detections:
+        """The detections chosen by a slice, an integer array or a boolean mask; boxes, scores and ids stay together."""
+        return Detections(self.boxes[index], self.scores[index], self.class_ids[index])
+
+    @classmethod
+    def of(cls, boxes: object, scores: object, class_ids: object) -> Detections:
+        """Detections from anything numpy can read, empty lists included."""
+        return cls(
+            np.asarray(boxes, np.float32).reshape(-1, 4),
+            np.asarray(scores, np.float32).reshape(-1),
+            np.asarray(class_ids, np.int64).reshape(-1),
+        )
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No boxes."""
+        return cls.of([], [], [])
+
+
+def sanitize(boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Clip boxes to their image and find those that are no boxes: NaN, inverted, of no area, or wholly outside.
+
+    Args:
+        boxes: (N, 4) float32, x1 y1 x2 y2 in pixels.
+        size: (height, width) of the image.
+
+    Returns:
+        the clipped boxes (N, 4), a (N,) bool array of those to keep, and how many of the kept ones were clipped.
+    """
+    height, width = size
+    limits = np.array([width, height, width, height], np.float32)
+    clipped = np.clip(boxes, 0, limits)
+    finite = np.isfinite(boxes).all(axis=1)
+    keep = finite & (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+    changed = keep & (clipped != boxes).any(axis=1)
+    return clipped, keep, int(changed.sum())
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask on the host: its tight crop and where the crop lies. An empty mask has a crop of 0 x 0 pixels.
+
+    Attributes:
+        left, top: the crop's upper left pixel in the image.
+        crop: (h, w) bool, True is foreground; every outer row and column holds a True.
+    """
+
+    left: int
+    top: int
+    crop: np.ndarray
+
+    @property
+    def area(self) -> int:
+        """Foreground pixels."""
+        return int(np.count_nonzero(self.crop))
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Index of the crop's rows and columns in an image."""
+        height, width = self.crop.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    @classmethod
+    def of(cls, full: np.ndarray) -> Mask:
+        """The mask of a full-size (H, W) array, nonzero is foreground."""
+        rows, columns = np.flatnonzero(full.any(axis=1)), np.flatnonzero(full.any(axis=0))
+        if not len(rows):
+            return cls(0, 0, np.zeros((0, 0), bool))
+        top, left = int(rows[0]), int(columns[0])
+        return cls(left, top, full[top : rows[-1] + 1, left : columns[-1] + 1].astype(bool))
+
+    def full(self, size: tuple[int, int]) -> np.ndarray:
+        """The mask as a (H, W) bool array."""
+        array = np.zeros(size, bool)
+        array[self.window] = self.crop
+        return array
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The objects of one image: detections with a mask each; N >= 0, in detection order.
+
+    Attributes:
+        size: (height, width) of the image in pixels.
+        detections: boxes, detector scores and class ids.
+        masks: N masks; one may be empty.
+        mask_scores: (N,) float32, SAM2's own estimate of each mask's IoU; NaN for a shape that a person drew.
+        track_ids: (N,) int64 through a clip, or None.
+    """
+
+    size: tuple[int, int]
+    detections: Detections
+    masks: Sequence[Mask]
+    mask_scores: np.ndarray
+    track_ids: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.detections)
+        assert len(self.masks) == n and self.mask_scores.shape == (n,), (n, len(self.masks), self.mask_scores.shape)
+
+    def __len__(self) -> int:
+        return len(self.detections)
+
+    def paint_order(self) -> np.ndarray:
+        """(N,) instance indices, the one that wins an overlapped pixel last.
+
+        The highest mask score wins, ties go to the lower index; shapes without a score, drawn by a person, win over
+        scored ones, later over earlier.
+        """
+        drawn = np.isnan(self.mask_scores)
+        index = np.arange(len(self))
+        return np.lexsort((np.where(drawn, index, -index), np.where(drawn, np.inf, self.mask_scores)))
+
+    def semantic(self) -> np.ndarray:
+        """(H, W) uint8 label map: 0 background, class id + 1 where an instance lies.
+
+        The only place that decides which label a pixel gets.
+        """
+        labels = np.full(self.size, BACKGROUND, np.uint8)
+        for i in self.paint_order():
+            mask = self.masks[i]
+            labels[mask.window][mask.crop] = label_of(int(self.detections.class_ids[i]))
+        return labels
