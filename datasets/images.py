@@ -109,13 +109,13 @@ def _jpeg_pixels(content: bytes, data_start: int) -> np.ndarray | None:
     Args:
         data_start: where the header ends, which may hold a thumbnail with an end marker of its own.
     """
-    end = content.find(_JPEG_END, data_start)
-    if end < 0:
+    if content.rfind(_JPEG_END, data_start) < 0:  # from behind, since that is where it is
         raise ValueError("truncated: the JPEG has no end")
     pixels = _decode_jpeg(content)
     if pixels is None or (pixels[-8:, -8:] != _FILL).any():
         return pixels
     # A grey corner may well be in the photograph. But only where data were missing do further ones become picture.
+    end = content.find(_JPEG_END, data_start)
     longer = _decode_jpeg(content[:end] + _MORE_DATA + content[end:])
     if longer is None or not np.array_equal(pixels, longer):
         raise ValueError("damaged: the JPEG's data end before the picture does")

@@ -7,6 +7,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from datasets.folder import ImageFolder
+from datasets.preflight import check_targets
+from datasets.voc import VocDataset
+from utils.cli import Options
 from utils.errors import SampleError
 from utils.structures import Sample
 
@@ -15,7 +19,13 @@ AHEAD = 2
 
 
 class Dataset(Protocol):
-    """Samples by their position."""
+    """Samples by their position.
+
+    Attributes:
+        ids: their image ids.
+    """
+
+    ids: list[str]
 
     def __len__(self) -> int: ...
 
@@ -43,6 +53,11 @@ class Batches:
             range(start, min(start + batch_size, count)) for start in range(0, count, batch_size)
         ]
         self._dataset, self._num_workers = dataset, num_workers
+
+    @property
+    def ids(self) -> list[str]:
+        """The image ids of the whole dataset."""
+        return self._dataset.ids
 
     @property
     def num_images(self) -> int:
@@ -74,3 +89,27 @@ class Batches:
         except SampleError as error:
             # A new one: the traceback of the old one would keep the file's content in memory until the end of the run.
             return SampleError(error.image_id, error.path, error.reason)
+
+
+def build_batches(options: Options, names: Sequence[str]) -> Batches:
+    """The images that the options ask for; with their targets, checked, where an output needs them.
+
+    Args:
+        names: class names, indexed by class id.
+
+    Raises:
+        UserError: the images, a split list or the masks cannot be used.
+    """
+    config = options.config
+    return Batches(_open_dataset(options, names), config.dataloader.batch_size, config.dataloader.num_workers)
+
+
+def _open_dataset(options: Options, names: Sequence[str]) -> Dataset:
+    if options.source:
+        return ImageFolder(options.source)
+    config = options.config.dataset
+    assert config.data_dir is not None, "the command line refuses a run without images"
+    dataset = VocDataset(config.data_dir, config.split, config.label_map, options.needs_targets)
+    if options.needs_targets:
+        check_targets(dataset, len(names))
+    return dataset

@@ -45,6 +45,11 @@ class Options:
     device: str
     trust_weights: bool
 
+    @property
+    def needs_targets(self) -> bool:
+        """Whether an output compares with the true masks."""
+        return "evaluate" in self.outputs or ("visual" in self.outputs and self.config.predictor.side_by_side)
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that refuses by a UserError and takes `-` for `_` in the names of long options."""

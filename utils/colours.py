@@ -29,8 +29,8 @@ _LMS_TO_RGB = np.array(
 
 
 def class_colour(class_id: int) -> Colour:
-    """The colour of a class, the same in every image and every run, however many classes there are."""
-    red, green, blue = _class_colours()[class_id]
+    """The colour of a class, the same in every image and every run; they repeat after MAX_CLASSES."""
+    red, green, blue = _class_colours()[class_id % MAX_CLASSES]
     return int(red), int(green), int(blue)
 
 

@@ -55,7 +55,7 @@ class Style:
 
     @classmethod
     def of(cls, size: tuple[int, int], count: int, font: Path | None) -> Style:
-        """What reads well on an image of this (height, width) seen whole; many tags are smaller, to leave it in sight."""
+        """What reads well on an image of this (height, width) seen whole; `count` tags leave most of it in sight."""
         scale = math.sqrt(size[0] * size[1])
         text = min(8 + scale / 80, 0.14 * scale / math.sqrt(count or 1))
         return cls(max(10, round(text)), round(scale / 1400), round(scale / 700), font)

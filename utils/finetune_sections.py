@@ -54,6 +54,7 @@ class SamFinetune:
         lr: the highest learning rate.
         weight_decay: of AdamW.
         jitter: standard deviation of a box corner's shift, as a share of the box's side.
+        view_share: the smallest and the largest share of an image's sides that a view shows; 1 is the whole image.
         mask_loss: `focal` or `bce`; dice loss and score loss are added to either.
         val_every: steps between validations, each of which saves what a continuation needs.
         val_images: images of the validation split that are used, from its start.
@@ -68,6 +69,7 @@ class SamFinetune:
     lr: float = 1e-4
     weight_decay: float = 0.01
     jitter: float = 0.1
+    view_share: tuple[float, float] = (0.5, 1.0)
     mask_loss: MaskLoss = "focal"
     val_every: int = 250
     val_images: int = 200
@@ -82,6 +84,8 @@ class SamFinetune:
         require(self.lr > 0, "lr", f"must be above 0, not {self.lr}")
         within(self, "weight_decay", 0)
         within(self, "jitter", 0, 1)
+        rises = len(self.view_share) == 2 and 0 < self.view_share[0] <= self.view_share[1] <= 1
+        require(rises, "view_share", f"must be two rising numbers above 0 and up to 1, not {list(self.view_share)}")
         within(self, "seed", 0)
 
 

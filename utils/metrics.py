@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -76,26 +75,24 @@ class SemanticMetrics:
 
     def finish(self, report: Report) -> list[str]:
         """Writes metrics.json and returns the three metric lines."""
-        results = {
-            "Pixel_Accuracy": pixel_accuracy(self.matrix),
-            "Mean_IOU": mean_iou(self.matrix),
-            "Class_IOU": {str(label): iou for label, iou in enumerate(class_iou(self.matrix).tolist())},
+        accuracy, mean = pixel_accuracy(self.matrix), mean_iou(self.matrix)
+        ious = {str(label): iou for label, iou in enumerate(class_iou(self.matrix).tolist())}
+        document = {
+            "Pixel_Accuracy": accuracy,
+            "Mean_IOU": mean,
+            "Class_IOU": ious,
+            "images": report.images,
+            "failed": len(report.failures),
+            "failures": {failure.image_id: failure.reason for failure in report.failures},
         }
-        counts = {"images": report.images, "failed": len(report.failures)}
-        failures = {failure.image_id: failure.reason for failure in report.failures}
-        document = _without_nan({**results, **counts, "failures": failures})
-        atomic_write(self.save_dir / "metrics.json", (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
-        return _metric_lines(results, report)
-
-
-def _metric_lines(results: Mapping[str, object], report: Report) -> list[str]:
-    over = f" over {report.images} of {report.images + len(report.failures)} images" if report.failures else ""
-    ious = " ".join(f"{label}:{iou:.4f}" for label, iou in results["Class_IOU"].items())
-    return [
-        f"Pixel_Accuracy: {results['Pixel_Accuracy']:.4f}{over}",
-        f"Mean_IOU: {results['Mean_IOU']:.4f}{over}",
-        f"Class_IOU: {ious}",
-    ]
+        content = json.dumps(_without_nan(document), indent=2, ensure_ascii=False) + "\n"
+        atomic_write(self.save_dir / "metrics.json", content.encode())
+        over = f" over {report.images} of {report.images + len(report.failures)} images" if report.failures else ""
+        return [
+            f"Pixel_Accuracy: {accuracy:.4f}{over}",
+            f"Mean_IOU: {mean:.4f}{over}",
+            "Class_IOU: " + " ".join(f"{label}:{iou:.4f}" for label, iou in ious.items()),
+        ]
 
 
 def _without_nan(value: object) -> object:

@@ -52,14 +52,18 @@ def parse_json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, parse: Callable[[str], Any] = parse_json) -> Any:
     """What a JSON file (UTF-8) says.
 
+    Args:
+        path: the file.
+        parse: `parse_json`, or a parser that is less strict.
+
     Raises:
-        UserError: the file cannot be read or is not strict JSON; the message has the line and column of malformed text.
+        UserError: the file cannot be read or parsed; the message has the line and column of malformed text.
     """
     try:
-        return parse_json(path.read_text("utf-8-sig"))
+        return parse(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

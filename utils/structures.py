@@ -57,7 +57,10 @@ class Detections:
         n = len(self.boxes)
         assert self.boxes.shape == (n, 4) and self.boxes.dtype == np.float32, (self.boxes.shape, self.boxes.dtype)
         assert self.scores.shape == (n,) and self.scores.dtype == np.float32, (self.scores.shape, self.scores.dtype)
-        assert self.class_ids.shape == (n,) and self.class_ids.dtype == np.int64, (self.class_ids.shape, self.class_ids.dtype)
+        assert self.class_ids.shape == (n,) and self.class_ids.dtype == np.int64, (
+            self.class_ids.shape,
+            self.class_ids.dtype,
+        )
 
     def __len__(self) -> int:
         return len(self.boxes)

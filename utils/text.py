@@ -72,14 +72,15 @@ def font_for(text: str, size: int, preferred: Path | None = None) -> ImageFont.F
 
 
 def _fonts(size: int, preferred: Path | None) -> Iterator[ImageFont.FreeTypeFont]:
-    """The fonts to try: the preferred one, DejaVu Sans (which matplotlib brings along), the system's."""
+    """The fonts to try: the preferred one, DejaVu Sans of matplotlib, the system's, Pillow's own (ASCII only)."""
+    files = [str(preferred)] if preferred else []
     matplotlib = importlib.util.find_spec("matplotlib")  # found, not imported: it is slow to start
     if matplotlib is not None and matplotlib.origin:
-        default = str(Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
-    else:
-        default = "DejaVuSans.ttf"
-    files = ([str(preferred)] if preferred else []) + [default, *SYSTEM_FONTS]
-    yield from (font for font in (_load(file, size) for file in files) if font is not None)
+        files.append(str(Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"))
+    yield from (font for file in (*files, *SYSTEM_FONTS) if (font := _load(file, size)) is not None)
+    own = ImageFont.load_default(size)
+    assert isinstance(own, ImageFont.FreeTypeFont)
+    yield own
 
 
 @lru_cache(maxsize=256)

@@ -63,14 +63,19 @@ def test_a_file_where_a_folder_must_be_is_named(tmp_path: Path) -> None:
 def test_every_file_is_written(tmp_path: Path) -> None:
     with Writers(3) as writers:
         for i in range(50):
-            writers.submit(tmp_path / f"{i % 5}" / f"{i}.txt", lambda i=i: str(i).encode())
+            writers.submit(tmp_path / f"{i % 5}" / f"{i}.txt", str(i).encode)
     assert {file.name: file.read_text() for file in tmp_path.rglob("*.txt")} == {f"{i}.txt": str(i) for i in range(50)}
+
+
+def slowly() -> bytes:
+    time.sleep(0.02)
+    return b"x"
 
 
 def test_flush_waits_for_what_was_submitted(tmp_path: Path) -> None:
     with Writers(2) as writers:
         for i in range(6):
-            writers.submit(tmp_path / str(i), lambda: time.sleep(0.02) or b"x")
+            writers.submit(tmp_path / str(i), slowly)
         writers.flush()
         assert len(list(tmp_path.iterdir())) == 6
         writers.submit(tmp_path / "later", lambda: b"x")
@@ -112,7 +117,7 @@ def test_a_failure_of_the_last_file_is_raised_at_the_end(tmp_path: Path) -> None
     (tmp_path / "a").write_text("in the way")
     writers = Writers()
     with pytest.raises(WriterError, match=r"a.b"), writers:
-        writers.submit(tmp_path / "a" / "b", lambda: time.sleep(0.05) or b"")
+        writers.submit(tmp_path / "a" / "b", slowly)
 
 
 def test_an_interrupted_run_finishes_what_is_under_way_and_drops_the_rest(tmp_path: Path) -> None:

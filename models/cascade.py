@@ -1,0 +1,84 @@
+"""Detector boxes become SAM2 prompts, SAM2 masks become instances with a class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.cli import Options
+from utils.config import ArchConfig
+from utils.errors import UserError
+from utils.official import OFFICIAL_SAM
+from utils.structures import Instances, Sample
+
+if TYPE_CHECKING:
+    from models.detector import Detector
+    from models.segmenter import Segmenter
+
+
+class ImageCascade:
+    """Instances of single images.
+
+    Args:
+        detector: finds boxes and names them.
+        segmenter: gives each box its mask.
+    """
+
+    def __init__(self, detector: Detector, segmenter: Segmenter) -> None:
+        self.detector, self.segmenter = detector, segmenter
+
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
+        """The instances of each image of a batch, in order, found in one detector and one segmenter call."""
+        detections = self.detector(samples)
+        yield from zip(samples, self.segmenter([sample.image for sample in samples], detections))
+
+    def report(self) -> list[str]:
+        """What the detector has to say at the end of a run."""
+        return self.detector.report()
+
+
+def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[str]) -> ImageCascade:
+    """The cascade that the options ask for.
+
+    Args:
+        names: class names, indexed by class id.
+        image_ids: the images of the run, which a prompt file must know.
+
+    Raises:
+        UserError: weights, a SAM2 config, the prompt file, the device or the precision cannot be used.
+    """
+    from models.detector import build_detector
+    from models.segmenter import Segmenter, load_sam2
+    from utils.device import choose_device, choose_precision
+
+    settings = options.config.segmenter
+    device = choose_device(options.device)
+    precision = choose_precision(settings.precision, device)
+    detector = build_detector(options, device, names, image_ids)
+    model = load_sam2(*sam_files(options.config.arch), device, trust=options.trust_weights)
+    return ImageCascade(detector, Segmenter(model, precision, settings.chunk_mb * 2**20))
+
+
+def sam_files(arch: ArchConfig) -> tuple[str, Path]:
+    """SAM2's config and weights.
+
+    Raises:
+        UserError: one of them is not set.
+    """
+    if arch.sam_weights is None:
+        raise UserError("arch.sam_weights: not set; name a checkpoint, or an official one: " + ", ".join(OFFICIAL_SAM))
+    return sam_config_of(arch), arch.sam_weights
+
+
+def sam_config_of(arch: ArchConfig) -> str:
+    """SAM2's config; official weights bring their own where none is set.
+
+    Raises:
+        UserError: none is set, and the name of the weights is not official.
+    """
+    official = None if arch.sam_weights is None else OFFICIAL_SAM.get(arch.sam_weights.name)
+    config = arch.sam_config or official
+    if config is None:
+        raise UserError(f"arch.sam_config: not set, and {arch.sam_weights} has no official name that would tell it")
+    return config

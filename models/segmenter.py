@@ -1,0 +1,274 @@
+"""SAM2 with box prompts: the boxes of all images of a batch become masks in one flattened decode.
+
+Numerically the official `SAM2ImagePredictor` (sam2 1.1.0) with `multimask_output=False`, for any `image_size`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from models.weights import describe_mismatch, load_sam_state
+from utils.structures import Detections, Instances, Mask, UserError
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+BOX_CORNER_LABELS = (2, 3)  # how SAM2's prompt encoder knows a box's two corner points
+
+# CUDA's attention takes at most 65,535 windows a launch; at 1024 px an image has 1,024 of them.
+MAX_ENCODER_BATCH = 63
+
+# What `build_sam2(apply_postprocessing=True)` adds: a single mask that is not stable gives way to the best of three.
+POSTPROCESSING = {
+    "dynamic_multimask_via_stability": True,
+    "dynamic_multimask_stability_delta": 0.05,
+    "dynamic_multimask_stability_thresh": 0.98,
+}
+
+
+def build_sam2(sam_config: str, image_size: int | None = None) -> SAM2Base:
+    """A SAM2 model with random weights, in eval mode on the CPU, as the official `build_sam2` builds it.
+
+    Args:
+        sam_config: a yaml file of sam2's own form, or else the name of a config inside the sam2 package.
+        image_size: side of the model's square input in pixels, instead of the config's own.
+
+    Raises:
+        UserError: no such config, or one that is not a SAM2 model.
+    """
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    config = _read_sam_config(sam_config)
+    for key, value in POSTPROCESSING.items():
+        OmegaConf.update(config, f"model.sam_mask_decoder_extra_args.{key}", value, force_add=True)
+    if image_size is not None:
+        config.model.image_size = image_size
+    OmegaConf.resolve(config)
+    if foreign := [target for target in _targets(OmegaConf.to_container(config)) if not target.startswith("sam2.")]:
+        raise UserError(f"{sam_config}: _target_: {foreign[0]} is not a part of sam2; it is not run")
+    try:
+        return instantiate(config.model, _recursive_=True).eval()
+    except Exception as error:
+        raise UserError(f"{sam_config}: sam2 cannot build a model from this config: {error}") from error
+
+
+def load_sam2(
+    sam_config: str, weights: Path, device: torch.device, image_size: int | None = None, *, trust: bool = False
+) -> SAM2Base:
+    """The model of a config with the weights of a checkpoint, every tensor of which must fit; see `build_sam2`."""
+    model = build_sam2(sam_config, image_size)
+    state = load_sam_state(weights, trust=trust)
+    if mismatch := describe_mismatch(state, model.state_dict()):
+        raise UserError(f"{weights}: does not fit sam_config {sam_config}: {mismatch}")
+    model.load_state_dict(state)
+    return model.float().to(device)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What SAM2's encoder makes of B images of side S.
+
+    Attributes:
+        embedding: (B, C, S/16, S/16), with the no-memory embedding added where the model asks for it.
+        high_res: (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8), or nothing where the model does not use them.
+    """
+
+    embedding: torch.Tensor
+    high_res: list[torch.Tensor]
+
+    def __getitem__(self, image_index: torch.Tensor) -> Features:
+        """The features once for each entry of a (N,) index: one row a box."""
+        return Features(self.embedding[image_index], [level[image_index] for level in self.high_res])
+
+
+def preprocess(images: Sequence[np.ndarray], side: int, device: torch.device) -> torch.Tensor:
+    """Images as SAM2 wants them: (B, 3, side, side) float32, squashed to a square with antialiasing, normalised.
+
+    Args:
+        images: (H, W, 3) uint8 RGB each, of any sizes. They cross to the device as bytes.
+    """
+    resize_device = torch.device("cpu") if device.type == "mps" else device  # MPS lacks the antialiased resize
+    mean, std = (torch.tensor(values, device=resize_device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+
+    def resized(image: np.ndarray) -> torch.Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(resize_device).permute(2, 0, 1)
+        pixels = pixels.float().div_(255).contiguous()
+        return F.interpolate(pixels[None], (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
+
+    return torch.stack([resized(image) for image in images]).sub_(mean).div_(std).to(device)
+
+
+def encode(model: SAM2Base, pixels: torch.Tensor) -> Features:
+    """Features of (B, 3, S, S) preprocessed images."""
+    levels = model.forward_image(pixels)["backbone_fpn"][-model.num_feature_levels :]
+    embedding = levels[-1]
+    if model.directly_add_no_mem_embed:
+        embedding = embedding + model.no_mem_embed.view(1, -1, 1, 1)
+    return Features(embedding, list(levels[:-1]))
+
+
+def decoder_inputs(model: SAM2Base, features: Features, boxes: torch.Tensor) -> dict[str, object]:
+    """The mask decoder's arguments for N boxes, (N, 4) xyxy in pixels of the model's input, and N rows of features."""
+    labels = torch.tensor(BOX_CORNER_LABELS, dtype=torch.int32, device=boxes.device).expand(len(boxes), 2)
+    sparse, dense = model.sam_prompt_encoder(points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None)
+    return {
+        "image_embeddings": features.embedding,
+        "image_pe": model.sam_prompt_encoder.get_dense_pe(),
+        "sparse_prompt_embeddings": sparse,
+        "dense_prompt_embeddings": dense,
+        "repeat_image": False,
+        "high_res_features": features.high_res or None,
+    }
+
+
+class Segmenter:
+    """Masks for boxes.
+
+    Args:
+        model: a SAM2 model in eval mode on its device.
+        precision: torch.float32, or the 16-bit type that matrix products run in.
+        chunk_bytes: how much memory the boxes of one decode may take; bounds memory at any number of boxes.
+    """
+
+    def __init__(self, model: SAM2Base, precision: torch.dtype, chunk_bytes: int) -> None:
+        self.model, self.precision, self.chunk_bytes = model, precision, chunk_bytes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self.model.device
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[np.ndarray], detections: Sequence[Detections]) -> list[Instances]:
+        """Instances of each image, in the order of its detections.
+
+        Args:
+            images: B arrays (H, W, 3) uint8 RGB, of any sizes.
+            detections: the boxes of each image, in pixels of that image; an image may have none.
+
+        Raises:
+            UserError: the precision overflowed and the model's output is not finite.
+        """
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        masks, scores = self._masks(images, sizes, detections)
+        instances, start = [], 0
+        for size, found in zip(sizes, detections):
+            stop = start + len(found)
+            instances.append(Instances(size, found, masks[start:stop], scores[start:stop]))
+            start = stop
+        return instances
+
+    def _masks(
+        self, images: Sequence[np.ndarray], sizes: list[tuple[int, int]], detections: Sequence[Detections]
+    ) -> tuple[list[Mask], np.ndarray]:
+        """Masks and scores of the flattened list of all boxes; images without boxes are not encoded."""
+        prompted = [i for i, found in enumerate(detections) if len(found)]
+        if not prompted:
+            return [], np.zeros(0, np.float32)
+        counts = [len(detections[i]) for i in prompted]
+        image_index = np.repeat(np.arange(len(prompted)), counts)
+        box_sizes = np.repeat(np.array([sizes[i] for i in prompted]), counts, axis=0)
+        boxes = self._to_model_pixels(np.concatenate([detections[i].boxes for i in prompted]), box_sizes)
+        features = self._encode([images[i] for i in prompted])
+        masks: list[Mask] = []
+        scores: list[np.ndarray] = []
+        for chunk in self._chunks(box_sizes, features):
+            logits, chunk_scores = self._decode(features, image_index[chunk], boxes[chunk])
+            masks += _masks_at_image_size(logits, box_sizes[chunk])
+            scores.append(chunk_scores)
+        return masks, np.concatenate(scores)
+
+    def _encode(self, images: Sequence[np.ndarray]) -> Features:
+        """Features of all images, a bounded number of them at a time."""
+        parts = []
+        for start in range(0, len(images), MAX_ENCODER_BATCH):
+            pixels = preprocess(images[start : start + MAX_ENCODER_BATCH], self.model.image_size, self.device)
+            with self._autocast():
+                parts.append(encode(self.model, pixels))
+        return Features(
+            torch.cat([part.embedding for part in parts]),
+            [torch.cat(level) for level in zip(*(part.high_res for part in parts))],
+        )
+
+    def _to_model_pixels(self, boxes: np.ndarray, box_sizes: np.ndarray) -> torch.Tensor:
+        """Boxes in pixels of their images -> pixels of the model's square input, (N, 4) float32 on the device."""
+        scale = torch.from_numpy(box_sizes[:, [1, 0, 1, 0]].astype(np.float32))
+        return (torch.from_numpy(boxes) / scale * self.model.image_size).to(self.device)
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        low = self.precision != torch.float32
+        return torch.autocast(self.device.type, dtype=self.precision if low else torch.bfloat16, enabled=low)
+
+    def _chunks(self, box_sizes: np.ndarray, features: Features) -> Iterator[slice]:
+        """Consecutive slices of the boxes, each within the memory budget, but of one box at least."""
+        gathered = features[torch.zeros(1, dtype=torch.long, device=self.device)]
+        row_bytes = sum(level.nbytes for level in [gathered.embedding, *gathered.high_res])
+        # The decoder holds about four copies of its inputs; a full-size mask is a float32 logit and a bool a pixel.
+        costs = 4 * row_bytes + 5 * box_sizes.prod(axis=1)
+        start, spent = 0, 0
+        for i, cost in enumerate(costs.tolist()):
+            if i > start and spent + cost > self.chunk_bytes:
+                yield slice(start, i)
+                start, spent = i, 0
+            spent += cost
+        yield slice(start, len(costs))
+
+    def _decode(
+        self, features: Features, image_index: np.ndarray, boxes: torch.Tensor
+    ) -> tuple[torch.Tensor, np.ndarray]:
+        """(N, S/4, S/4) float32 mask logits on the device and (N,) float32 scores on the host."""
+        rows = features[torch.from_numpy(image_index).to(self.device)]
+        with self._autocast():
+            inputs = decoder_inputs(self.model, rows, boxes)
+            logits, scores, _, _ = self.model.sam_mask_decoder(**inputs, multimask_output=False)
+        host_scores = scores[:, 0].float().cpu().numpy()
+        if not np.isfinite(host_scores).all():
+            raise UserError(f"SAM2's output is not finite in {self.precision}: choose --precision bf16 or fp32")
+        return logits[:, 0].float(), host_scores
+
+
+def _masks_at_image_size(logits: torch.Tensor, box_sizes: np.ndarray) -> list[Mask]:
+    """Masks of (N, h, w) logits, each upsampled to its own image's (height, width) and cut at 0."""
+    masks: dict[int, Mask] = {}
+    for size in np.unique(box_sizes, axis=0):
+        rows = np.flatnonzero((box_sizes == size).all(axis=1))
+        full = F.interpolate(logits[rows, None], tuple(size.tolist()), mode="bilinear", align_corners=False)
+        masks |= zip(rows.tolist(), map(Mask.of, (full[:, 0] > 0).cpu().numpy()))
+    return [masks[i] for i in range(len(logits))]
+
+
+def _read_sam_config(sam_config: str) -> Any:
+    """The config of a file, or else of the sam2 package, as an omegaconf node that still has its interpolations."""
+    import sam2  # noqa: F401  (initialises Hydra with its own config folder)
+    from hydra import compose
+    from hydra.errors import MissingConfigException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        config = OmegaConf.load(sam_config) if Path(sam_config).is_file() else compose(config_name=sam_config)
+    except MissingConfigException:
+        raise UserError(f"arch.sam_config: {sam_config} is neither a file nor a config of the sam2 package") from None
+    except (OmegaConfBaseException, ValueError, OSError) as error:
+        raise UserError(f"{sam_config}: not a readable yaml config: {error}") from error
+    return config
+
+
+def _targets(node: object) -> Iterator[str]:
+    """All values of `_target_` below a node: what Hydra would call."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    if isinstance(node, dict) and "_target_" in node:
+        yield str(node["_target_"])
+    for child in children:
+        yield from _targets(child)

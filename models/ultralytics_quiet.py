@@ -1,0 +1,41 @@
+"""Ultralytics without what it does behind the user's back."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import cv2
+
+ENVIRONMENT = {
+    "YOLO_OFFLINE": "true",  # no analytics, no crash reports, no question for newer versions
+    "YOLO_AUTOINSTALL": "false",  # no pip at run time
+    "YOLO_VERBOSE": "false",
+    "ULTRALYTICS_SAFE_LOAD": "true",  # no code out of checkpoints
+}
+SERVICES = ("sync", "clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
+"""Settings that send to somebody or write beside the run; ultralytics drops the names that its version does not know."""
+
+
+@functools.cache
+def quiet_ultralytics() -> None:
+    """Import ultralytics so that it sends, fetches, installs and prints nothing, and leaves the user's home alone.
+
+    It reads its environment and its settings when it is imported; so whoever imports it calls this first. The processes
+    that its trainer starts inherit both.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ultralytics-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    settings = folder / "Ultralytics" / "settings.json"
+    settings.parent.mkdir()
+    settings.write_text(json.dumps(dict.fromkeys(SERVICES, False)), "utf-8")
+    os.environ.update(ENVIRONMENT, YOLO_CONFIG_DIR=str(folder))
+    threads = cv2.getNumThreads()
+    import ultralytics.utils  # noqa: F401
+
+    cv2.setNumThreads(threads)  # importing it leaves OpenCV a single thread

@@ -1,0 +1,159 @@
+"""Training examples for SAM2: views of images, the boxes of some of their objects, and the masks to be found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from datasets.voc import VocDataset
+from models.segmenter import preprocess
+from utils.classes import VOID
+from utils.structures import Instances, Mask
+
+View = Callable[[np.ndarray], np.ndarray]  # cuts the same part out of an image and its masks
+
+LOGIT_STRIDE = 4  # SAM2's mask logits have a quarter of the input's side
+MIN_CELLS = 4.0  # an object that covers fewer logit cells of a view than this teaches nothing
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B views and N objects in them.
+
+    Attributes:
+        pixels: (B, 3, S, S) float32, preprocessed.
+        view_index: (N,) int64, the view each object is in.
+        boxes: (N, 4) float32 xyxy in pixels of the model's input, jittered.
+        masks: (N, S/4, S/4) float32, the share of each cell that the object covers.
+        weights: (N, S/4, S/4) float32, the share of each cell that is not void.
+    """
+
+    pixels: torch.Tensor
+    view_index: torch.Tensor
+    boxes: torch.Tensor
+    masks: torch.Tensor
+    weights: torch.Tensor
+
+
+class PromptedViews(torch.utils.data.Dataset[Batch]):
+    """Random views of a VOC split, the same for the same seed, epoch and index.
+
+    Args:
+        dataset: images with their objects.
+        side: the model's `image_size` in pixels.
+        max_boxes: objects of one view that are prompted, drawn at random.
+        jitter: standard deviation of a box corner's shift, as a share of the box's side.
+        view_share: the smallest and the largest share of an image's sides that a view shows.
+        seed: of all random choices.
+    """
+
+    def __init__(
+        self,
+        dataset: VocDataset,
+        side: int,
+        *,
+        max_boxes: int = 8,
+        jitter: float = 0.1,
+        view_share: tuple[float, float] = (1.0, 1.0),
+        seed: int = 0,
+    ) -> None:
+        self.dataset, self.side, self.max_boxes = dataset, side, max_boxes
+        self.jitter, self.view_share, self.seed = jitter, view_share, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Batch:
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        image = self.dataset.load(index).image
+        objects = self.dataset.instances(index)
+        view = _random_view(objects, self.view_share, rng)
+        masks, boxes = self._prompts(objects, view, rng)
+        weights = _coverage(view(self.dataset.target(index)) != VOID, self.side // LOGIT_STRIDE)
+        return Batch(
+            preprocess([_relit(view(image), rng)], self.side, torch.device("cpu")),
+            torch.zeros(len(masks), dtype=torch.long),
+            torch.from_numpy(boxes),
+            torch.from_numpy(masks),
+            torch.from_numpy(weights).expand(len(masks), *weights.shape),
+        )
+
+    def _prompts(self, objects: Instances, view: View, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Masks (N, S/4, S/4) and jittered boxes (N, 4) of up to `max_boxes` objects of a view, drawn at random."""
+        cells = self.side // LOGIT_STRIDE
+        masks: list[np.ndarray] = []
+        boxes: list[np.ndarray] = []
+        for i in rng.permutation(len(objects)):
+            mask = view(objects.masks[i].full(objects.size))
+            if len(masks) < self.max_boxes and mask.sum() >= MIN_CELLS * mask.size / cells**2:
+                height, width = mask.shape
+                masks.append(_coverage(mask, cells))
+                scale = np.array([self.side / width, self.side / height] * 2, np.float32)
+                boxes.append(jittered(_tight_box(mask), self.jitter, mask.shape, rng) * scale)
+        return np.array(masks, np.float32).reshape(-1, cells, cells), np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def collate(views: list[Batch]) -> Batch:
+    """One batch of several."""
+    index = torch.cat([view.view_index + i for i, view in enumerate(views)])
+    pixels, boxes, masks, weights = (
+        torch.cat([getattr(view, name) for view in views]) for name in ("pixels", "boxes", "masks", "weights")
+    )
+    return Batch(pixels, index, boxes, masks, weights)
+
+
+def jittered(box: np.ndarray, jitter: float, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """A box whose corners are off as a detector's are, inside its image and of a pixel at least; SAM's recipe.
+
+    Args:
+        box: (4,) float32 xyxy in pixels.
+        jitter: standard deviation of the shift, as a share of the box's width or height.
+        size: (height, width) of the image.
+    """
+    sides = np.tile(box[2:] - box[:2], 2)
+    limits = np.array([size[1], size[0]] * 2, np.float32)
+    moved = np.clip(box + rng.normal(0, jitter, 4) * sides, 0, limits)
+    keep = (moved[2:] - moved[:2] >= 1).all()
+    return (moved if keep else box).astype(np.float32)
+
+
+def _random_view(objects: Instances, share: tuple[float, float], rng: np.random.Generator) -> View:
+    """A window onto a random object, a share of each side of the image between two limits; mirrored half the time."""
+    boxes = objects.detections.boxes
+    x1, y1, x2, y2 = boxes[rng.integers(len(boxes))] if len(boxes) else (0, 0, *objects.size[::-1])
+    part = rng.uniform(*share)
+    rows = _span(objects.size[0], part, rng.uniform(y1, y2), rng)
+    columns = _span(objects.size[1], part, rng.uniform(x1, x2), rng)
+    step = -1 if rng.random() < 0.5 else 1
+    return lambda array: array[rows, columns][:, ::step]
+
+
+def _span(length: int, share: float, inside: float, rng: np.random.Generator) -> slice:
+    """A share of `length` pixels that has the position `inside` somewhere in it."""
+    part = max(1, round(length * share))
+    start = int(np.clip(inside - rng.random() * part, 0, length - part))
+    return slice(start, start + part)
+
+
+def _relit(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The image with another exposure and another white balance."""
+    gain = rng.uniform(0.75, 1.25) * rng.uniform(0.9, 1.1, 3)
+    bias = rng.uniform(-20, 20)
+    return cv2.transform(np.ascontiguousarray(image), np.column_stack([np.diag(gain), np.full(3, bias)]))
+
+
+def _coverage(mask: np.ndarray, cells: int) -> np.ndarray:
+    """(cells, cells) float32: the share of each cell that a bool mask covers."""
+    return cv2.resize(mask.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
+
+
+def _tight_box(mask: np.ndarray) -> np.ndarray:
+    """(4,) float32 xyxy of a (H, W) bool mask that is not empty."""
+    tight = Mask.of(mask)
+    height, width = tight.crop.shape
+    return np.array([tight.left, tight.top, tight.left + width, tight.top + height], np.float32)

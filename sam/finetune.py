@@ -1,0 +1,237 @@
+"""Finetunes SAM2 from box prompts on the instance masks of a VOC split.
+
+    python -m sam.finetune -c config.json                                 the mask decoder, from arch.sam_weights
+    python -m sam.finetune -c config.json --train all                     every part that box prompts use
+    python -m sam.finetune -c config.json --set finetune.init=scratch     from random weights
+
+A run that was cut off goes on where it was when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from datasets.training import open_training_splits
+from datasets.voc import VocDataset
+from models.cascade import sam_config_of, sam_files
+from models.segmenter import Segmenter, build_sam2, decoder_inputs, encode, load_sam2
+from sam.examples import Batch, PromptedViews, collate
+from sam.losses import prompted_mask_loss
+from utils.classes import VOID
+from utils.cli import Overriding, configured, finetune_parser, guarded
+from utils.config import Config, SamFinetune
+from utils.device import choose_device
+from utils.official import REPOSITORY
+from utils.structures import UserError
+from utils.writers import atomic_write
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+GRADIENT_NORM = 1.0
+BETAS = (0.9, 0.95)
+DEFAULT_OUTPUT = REPOSITORY / "sam" / "sam2.1" / "finetuned.pt"
+
+
+class Trainer:
+    """Trains a SAM2 model on prompted views; knows how to go on after a stop.
+
+    Args:
+        model: the model, on its device.
+        settings: `finetune.sam`.
+        views: training examples.
+        state_file: where the training state lies between a stop and its continuation.
+    """
+
+    def __init__(self, model: SAM2Base, settings: SamFinetune, views: PromptedViews, state_file: Path) -> None:
+        self.model, self.settings, self.views, self.state_file = model, settings, views, state_file
+        self.trained = trained_parameters(model, settings.train)
+        self.optimizer = torch.optim.AdamW(
+            self.trained, lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay
+        )
+        self.step, self.best = 0, -1.0
+
+    def batches(self, workers: int) -> Iterator[Batch]:
+        """Endless batches, shuffled anew each epoch, from the current step on."""
+        per_epoch = max(1, len(self.views) // self.settings.batch_size)
+        while True:
+            self.views.epoch, skip = divmod(self.step, per_epoch)
+            order = np.random.default_rng([self.settings.seed, self.views.epoch]).permutation(len(self.views))
+            order = order[skip * self.settings.batch_size : per_epoch * self.settings.batch_size]
+            yield from DataLoader(
+                self.views, self.settings.batch_size, sampler=order.tolist(), collate_fn=collate, num_workers=workers
+            )
+
+    def train_step(self, batch: Batch) -> float:
+        """One step of the optimizer; returns the loss. A batch without objects changes nothing."""
+        self.step += 1
+        if not len(batch.boxes):
+            return 0.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * schedule(self.step / self.settings.steps)
+        loss = self._loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.trained, GRADIENT_NORM)
+        self.optimizer.step()
+        return loss.item()
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        model, device = self.model, self.model.device
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.set_grad_enabled(self.settings.train == "all"):
+                features = encode(model, batch.pixels.to(device))
+            inputs = decoder_inputs(model, features[batch.view_index.to(device)], batch.boxes.to(device))
+            logits, scores, _, _ = model.sam_mask_decoder.predict_masks(**inputs)
+        masks, weights = batch.masks.to(device), batch.weights.to(device)
+        return prompted_mask_loss(logits.float(), scores.float(), masks, weights, self.settings.mask_loss)
+
+    def save_state(self) -> None:
+        """Writes all that a continuation needs."""
+        state = {
+            "settings": asdict(self.settings),
+            "step": self.step,
+            "best": self.best,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        atomic_write(self.state_file, serialized(state))
+
+    def resume(self) -> bool:
+        """Takes up the state of an earlier run with the same settings; False where there is none.
+
+        Raises:
+            UserError: the state belongs to other settings.
+        """
+        if not self.state_file.is_file():
+            return False
+        state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        if state["settings"] != asdict(self.settings):
+            raise UserError(f"{self.state_file}: an unfinished run with other settings; go on with those, or delete it")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.best = state["step"], state["best"]
+        return True
+
+
+def trained_parameters(model: SAM2Base, train: str) -> list[torch.nn.Parameter]:
+    """The parameters that learn: the mask decoder's, or all that a box prompt on an image reaches."""
+    parts = [model.sam_mask_decoder]
+    if train == "all":
+        parts += [model.image_encoder, model.sam_prompt_encoder]
+    trained = [parameter for part in parts for parameter in part.parameters()]
+    return [*trained, model.no_mem_embed] if train == "all" else trained
+
+
+def schedule(progress: float, warmup: float = 0.05, floor: float = 0.01) -> float:
+    """Share of the peak learning rate at a share of the run: a linear rise, then half a cosine down to `floor`."""
+    if progress < warmup:
+        return progress / warmup
+    return floor + (1 - floor) * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+
+
+def serialized(state: object) -> bytes:
+    """What `torch.save` writes."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def write_weights(model: SAM2Base, path: Path) -> None:
+    """Writes `{"model": state_dict}` in half precision, the form of the official checkpoints."""
+    state = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
+    }
+    atomic_write(path, serialized({"model": state}))
+
+
+def validate(segmenter: Segmenter, dataset: VocDataset, limit: int) -> float:
+    """Mean IoU, at image size, of the masks of the true boxes of the first `limit` images; void is not counted."""
+    ious: list[float] = []
+    for index in range(min(limit, len(dataset))):
+        image, objects = dataset.load(index).image, dataset.instances(index)
+        counted = dataset.target(index) != VOID
+        (found,) = segmenter([image], [objects.detections])
+        for ours, true in zip(found.masks, objects.masks):
+            predicted, actual = ours.full(found.size) & counted, true.full(found.size)
+            ious.append((predicted & actual).sum() / (predicted | actual).sum())
+    return float(np.mean(ious)) if ious else 0.0
+
+
+def finetune(config: Config, output: Path, device: torch.device, *, trust: bool = False) -> float:
+    """Runs the training that `finetune` of the config describes, writes the best weights, returns their mean IoU."""
+    settings = config.finetune.sam
+    train, val = open_training_splits(config)
+    model = initial_model(config, device, trust=trust)
+    views = PromptedViews(
+        train,
+        model.image_size,
+        max_boxes=settings.boxes_per_image,
+        jitter=settings.jitter,
+        view_share=settings.view_share,
+        seed=settings.seed,
+    )
+    trainer = Trainer(model, settings, views, state_file_of(output))
+    if trainer.resume():
+        print(f"going on at step {trainer.step} of {settings.steps}")
+    segmenter = Segmenter(model, torch.float32, config.segmenter.chunk_mb * 2**20)
+    batches = trainer.batches(config.dataloader.num_workers)
+    progress = tqdm(total=settings.steps, initial=trainer.step, unit="step")
+    while trainer.step < settings.steps:
+        loss = trainer.train_step(next(batches))
+        progress.update()
+        progress.set_postfix(loss=f"{loss:.3f}", best_iou=f"{trainer.best:.4f}", refresh=False)
+        if trainer.step % settings.val_every == 0 or trainer.step == settings.steps:
+            score = validate(segmenter, val, settings.val_images)
+            progress.write(f"step {trainer.step}: mean IoU {score:.4f}")
+            if score > trainer.best:
+                trainer.best = score
+                write_weights(model, output)
+            trainer.save_state()
+    progress.close()
+    trainer.state_file.unlink()
+    return trainer.best
+
+
+def state_file_of(output: Path) -> Path:
+    """Where the state of a training lies until it is finished."""
+    return output.with_suffix(".training.pt")
+
+
+def initial_model(config: Config, device: torch.device, *, trust: bool = False) -> SAM2Base:
+    """The model that training starts from: `finetune.init`, else `arch.sam_weights`, or random weights."""
+    settings, init = config.finetune.sam, config.finetune.init
+    if init == "scratch":
+        torch.manual_seed(settings.seed)
+        return build_sam2(sam_config_of(config.arch), settings.image_size).to(device)
+    arch = replace(config.arch, sam_weights=Path(init)) if init else config.arch
+    return load_sam2(*sam_files(arch), device, settings.image_size, trust=trust)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Trains; the exit code."""
+    parser = finetune_parser(__doc__)
+    parser.add_argument("--train", action=Overriding, key="finetune.sam.train", help="decoder or all")
+    given = parser.parse_args(argv)
+    config = configured(given)
+    unfinished = state_file_of(config.finetune.output or DEFAULT_OUTPUT).is_file()
+    output = config.finetune.destination(DEFAULT_OUTPUT, overwrite=given.overwrite or unfinished)
+    best = finetune(config, output, choose_device(given.device), trust=given.trust_weights)
+    print(f"{output}: mean IoU {best:.4f} on the split {config.finetune.val_split}")
+    print(f"use it:  python yolo_sam.py -c {given.config} --set arch.sam_weights={output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.folder import ImageFolder, ImageTree, natural_key
+from utils.errors import SampleError, UserError
+
+
+def paint(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 3), (200, 100, 50)).save(path)
+
+
+def test_natural_order() -> None:
+    names = ["clip10/1", "clip2/10", "clip2/9", "a", "clip2/009", "1", "01", "img12b3", "img12b20", "img2", "²", "٣"]
+    ordered = ["01", "1", "a", "clip2/009", "clip2/9", "clip2/10", "clip10/1", "img2", "img12b3", "img12b20", "²", "٣"]
+    assert sorted(names, key=natural_key) == ordered
+
+
+def test_folder_is_searched_through(tmp_path: Path) -> None:
+    paint(*(tmp_path / name for name in ("b10.PNG", "b9.jpg", "sub/deep/x.y.webp", ".hidden/h.jpg")))
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "._b9.jpg").write_bytes(b"left by a Mac")
+    folder = ImageFolder([tmp_path])
+    assert folder.ids == ["b9", "b10", "sub/deep/x.y"]
+    assert [path.name for path in folder.paths] == ["b9.jpg", "b10.PNG", "x.y.webp"]
+    sample = folder.load(1)
+    assert (sample.image_id, sample.path, sample.target) == ("b10", tmp_path / "b10.PNG", None)
+    np.testing.assert_array_equal(sample.image, np.broadcast_to(np.array([200, 100, 50], np.uint8), (3, 4, 3)))
+
+
+def test_files_and_folders_in_the_order_given(tmp_path: Path) -> None:
+    paint(tmp_path / "z.jpg", tmp_path / "photos" / "2.jpg", tmp_path / "photos" / "10.jpg")
+    folder = ImageFolder([tmp_path / "z.jpg", tmp_path / "photos", tmp_path / "photos" / "2.jpg"])
+    assert folder.ids == ["z", "2", "10"]
+
+
+def test_colliding_ids_are_refused_together(tmp_path: Path) -> None:
+    paint(*(tmp_path / f"{name}.{suffix}" for name in "abcdefghijkl" for suffix in ("jpg", "png")))
+    with pytest.raises(UserError, match=r"several files(.|\n)*a: .*a\.jpg, .*a\.png(.|\n)*and 2 more"):
+        ImageFolder([tmp_path])
+
+
+def test_ids_that_collide_between_folders_are_refused(tmp_path: Path) -> None:
+    paint(tmp_path / "one" / "a.jpg", tmp_path / "two" / "a.jpg")
+    with pytest.raises(UserError, match=r"one/a\.jpg, .*two/a\.jpg"):
+        ImageFolder([tmp_path / "one", tmp_path / "two"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("gone", "no such file or folder"), ("empty", "no image here"), ("notes.txt", "no image here")],
+)
+def test_source_without_images_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(UserError, match=f"{name}: {message}"):
+        ImageFolder([tmp_path / name])
+
+
+def test_broken_image_is_one_sample_error(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8 and no more")
+    with pytest.raises(SampleError) as caught:
+        ImageFolder([tmp_path]).load(0)
+    assert (caught.value.image_id, caught.value.path) == ("a", tmp_path / "a.jpg")
+
+
+def test_each_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    paint(*(tmp_path / "clip" / f"{frame}.jpg" for frame in range(20)))
+    listed: list[str] = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: listed.append(str(folder)) or listdir(folder))
+    tree = ImageTree(tmp_path)
+    assert tree.ids_in("clip") == [f"clip/{frame}" for frame in range(20)]
+    assert all(len(tree.find(image_id)) == 1 for image_id in tree.ids_in("clip"))
+    assert tree.find("clip/99") == []
+    assert listed == [str(tmp_path / "clip")]

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from datasets.images import image_size, is_image_name, read_image, read_index_map
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+ODD = SHARED / "odd"
+needs_photos = pytest.mark.skipif(not ODD.is_dir(), reason="the test photographs are not here")
+INDEX = json.loads((ODD / "INDEX.json").read_text()) if ODD.is_dir() else []
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    """A picture without symmetry: 40 wide, 24 high, noise over a slope."""
+    noise = np.random.default_rng(0).integers(0, 60, (24, 40, 3))
+    slope = np.add.outer(np.arange(24) * 4, np.arange(40) * 2)[:, :, None]
+    return Image.fromarray((noise + slope).astype(np.uint8))
+
+
+def saved(picture: Image.Image, path: Path, **options: object) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def jpeg(picture: Image.Image, **options: object) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", **options)
+    return stream.getvalue()
+
+
+@needs_photos
+@pytest.mark.parametrize("entry", INDEX, ids=lambda entry: entry["file"])
+def test_file_from_the_wild_is_read_upright_or_refused(entry: dict) -> None:
+    path = ODD / entry["file"]
+    if entry["cv2_color"] is None:
+        with pytest.raises(ValueError, match=r"truncated|Truncated|cannot be decoded|not an image"):
+            read_image(path)
+        return
+    image = read_image(path)
+    assert f"{image.shape} {image.dtype}" == entry["cv2_color"]
+    assert image_size(path) == image.shape[:2]
+    assert image.flags.c_contiguous
+    assert image.flags.writeable
+
+
+@needs_photos
+@pytest.mark.parametrize(
+    "entry", [e for e in INDEX if e["cv2_color"] and e["pil"].split()[1] in ("RGB", "L", "P")], ids=lambda e: e["file"]
+)
+def test_pixels_are_those_of_pillow_turned_by_labelme(entry: dict) -> None:
+    labelme = pytest.importorskip("labelme.utils")
+    upright = labelme.apply_exif_orientation(Image.open(ODD / entry["file"]))
+    assert np.array_equal(read_image(ODD / entry["file"]), np.asarray(upright.convert("RGB")))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_exif_turns_as_in_labelme(tmp_path: Path, picture: Image.Image, suffix: str, orientation: int) -> None:
+    labelme = pytest.importorskip("labelme.utils")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = saved(picture, tmp_path / f"a{suffix}", exif=exif)
+    shown = Image.open(path)
+    shown.load()
+    shown = labelme.apply_exif_orientation(shown)
+    np.testing.assert_array_equal(read_image(path), np.array(shown))
+    assert image_size(path) == (shown.height, shown.width)
+    assert shown.size == ((24, 40) if orientation >= 5 else (40, 24))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(
+    "options",
+    [{"subsampling": s, "quality": q} for s in ("4:4:4", "4:2:2", "4:2:0") for q in (20, 95)]
+    + [{"progressive": True}, {"restart_marker_blocks": 2}],
+    ids=str,
+)
+def test_jpeg_pixels_are_those_of_pillow(tmp_path: Path, picture: Image.Image, mode: str, options: dict) -> None:
+    path = saved(picture.resize((101, 67)).convert(mode), tmp_path / "a.jpg", **options)
+    np.testing.assert_array_equal(read_image(path), np.array(Image.open(path).convert("RGB")))
+
+
+@needs_photos
+@pytest.mark.parametrize("name", ["pngsuite_basi0g16_gray16_interlaced.png", "16bit.cropped.tif"])
+def test_16_bit_grey_keeps_the_high_byte(name: str) -> None:
+    samples = cv2.imread(str(ODD / "png16" / name), cv2.IMREAD_UNCHANGED)
+    image = read_image(ODD / "png16" / name)
+    assert samples.dtype == np.uint16
+    for channel in range(3):
+        np.testing.assert_array_equal(image[..., channel], samples // 256)
+
+
+@needs_photos
+def test_16_bit_rgb_keeps_the_high_byte() -> None:
+    path = ODD / "png16" / "libvips_sample_rgb16.png"
+    samples = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    np.testing.assert_array_equal(read_image(path), samples // 256)
+
+
+def test_black_and_white_of_16_bits(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.array([[0, 255, 256, 32768, 65535]], np.uint16))
+    assert read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+@pytest.mark.parametrize(
+    "samples", [np.array([[0, 70000]], np.int32), np.array([[0.0, 1.0]], np.float32)], ids=["32-bit", "float"]
+)
+def test_samples_without_black_and_white_are_refused(tmp_path: Path, samples: np.ndarray) -> None:
+    path = saved(Image.fromarray(samples), tmp_path / "a.tif")
+    with pytest.raises(ValueError, match="black and white are not defined"):
+        read_image(path)
+
+
+def test_transparent_pixels_get_their_stored_colour(tmp_path: Path) -> None:
+    rgba = np.array([[[10, 20, 30, 0], [40, 50, 60, 255], [70, 80, 90, 7]]], np.uint8)
+    path = saved(Image.fromarray(rgba), tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(path), rgba[..., :3])
+
+
+def test_cmyk_is_as_cv2_sees_it(tmp_path: Path, picture: Image.Image) -> None:
+    path = saved(picture.convert("CMYK"), tmp_path / "a.jpg", quality=95)
+    expected = cv2.imread(str(path))[..., ::-1]
+    assert np.abs(read_image(path).astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif", ".gif"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_file_cut_off_is_refused(tmp_path: Path, picture: Image.Image, suffix: str, share: float) -> None:
+    path = saved(picture, tmp_path / f"a{suffix}")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"truncated|cannot be decoded|not an image"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9", bytes(500)], ids=["nothing", "end marker", "zeros"])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}], ids=["plain", "restart markers"])
+def test_jpeg_that_decoders_would_fill_with_grey_is_refused(
+    tmp_path: Path, picture: Image.Image, end: bytes, options: dict
+) -> None:
+    content = jpeg(picture.resize((320, 192)), **options)
+    (tmp_path / "a.jpg").write_bytes(content[: int(0.6 * len(content))] + end)
+    with pytest.raises(ValueError, match=r"no end|end before the picture does"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_grey_photograph_and_bytes_after_the_end_are_fine(tmp_path: Path) -> None:
+    pixels = np.full((40, 48, 3), 128, np.uint8)
+    pixels[:16, :16] = (200, 30, 90)
+    (tmp_path / "a.jpg").write_bytes(jpeg(Image.fromarray(pixels), quality=95) + b"\xff\xda appended by a phone")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg")[-16:], 128)
+
+
+def test_first_frame_of_an_animation(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (50, 200)]
+    path = saved(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert (read_image(path) == 50).all()
+
+
+def test_reason_does_not_depend_on_the_place(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    for name, reason in (("none.jpg", "No such file"), (".", "directory"), ("a.jpg", "not an image")):
+        with pytest.raises(ValueError, match=reason) as caught:
+            read_image(tmp_path / name)
+        assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.JPG", True), ("b.c.Jpeg", True), ("x.TIFF", True), ("a.txt", False), ("jpg", False), ("._a.jpg", False)],
+)
+def test_is_image_name(name: str, expected: bool) -> None:
+    assert is_image_name(name) is expected
+
+
+@pytest.mark.parametrize("mode", ["P", "L"])
+def test_index_map_keeps_its_indices(tmp_path: Path, mode: str) -> None:
+    indices = np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8)
+    picture = Image.fromarray(indices)
+    if mode == "P":
+        picture.putpalette(np.random.default_rng(1).integers(0, 256, 768, dtype=np.uint8).tobytes())
+    np.testing.assert_array_equal(read_index_map(saved(picture, tmp_path / "a.png")), indices)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "1", "LA", "I;16"])
+def test_other_pictures_are_no_index_maps(tmp_path: Path, mode: str) -> None:
+    with pytest.raises(ValueError, match=f"its mode is {mode}, not P"):
+        read_index_map(saved(Image.new(mode, (3, 3)), tmp_path / "a.png"))

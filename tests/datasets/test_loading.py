@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.loading import AHEAD, Batches
+from utils.errors import SampleError
+from utils.structures import Sample
+
+
+class Slow:
+    """A dataset that notes what is read; `broken` samples fail."""
+
+    def __init__(self, count: int, broken: frozenset[int] = frozenset(), seconds: float = 0.0) -> None:
+        self.count, self.broken, self.seconds = count, broken, seconds
+        self.begun: list[int] = []
+        self.threads: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def load(self, index: int) -> Sample:
+        with self._lock:
+            self.begun.append(index)
+            self.threads.add(threading.current_thread().name)
+        time.sleep(self.seconds * (1 + index % 3))  # so that later ones overtake earlier ones
+        if index in self.broken:
+            raise SampleError(str(index), Path(f"{index}.jpg"), "broken")
+        return Sample(str(index), Path(f"{index}.jpg"), np.zeros((2, 2, 3), np.uint8))
+
+
+def wait_for(dataset: Slow, count: int) -> None:
+    """Until that many samples were begun; gives up after a few seconds."""
+    deadline = time.monotonic() + 5
+    while len(dataset.begun) < count and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def reading() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("read")]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 4])
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"), [(10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 16, [3]), (0, 4, [])]
+)
+def test_every_sample_once_in_order(num_workers: int, count: int, batch_size: int, sizes: list[int]) -> None:
+    batches = Batches(Slow(count, seconds=0.001), batch_size, num_workers)
+    got = list(batches)
+    assert [len(batch) for batch in got] == sizes
+    assert [int(sample.image_id) for batch in got for sample in batch] == list(range(count))
+    assert batches.num_images == count
+    assert len(list(batches)) == len(got)  # a second time
+
+
+@pytest.mark.parametrize("num_workers", [0, 3])
+def test_sample_that_cannot_be_used_keeps_its_place(num_workers: int) -> None:
+    batches = list(Batches(Slow(6, broken=frozenset({1, 5})), 3, num_workers))
+    assert [[type(entry) for entry in batch] for batch in batches] == [
+        [Sample, SampleError, Sample],
+        [Sample, Sample, SampleError],
+    ]
+    error = batches[1][2]
+    assert isinstance(error, SampleError)
+    assert (error.image_id, error.path, error.reason) == ("5", Path("5.jpg"), "broken")
+    assert error.__traceback__ is None
+    assert error.__context__ is None
+
+
+def test_look_ahead_is_bounded() -> None:
+    dataset = Slow(100)
+    batches = iter(Batches(dataset, 5, 4))
+    for number in range(1, 4):
+        next(batches)
+        wait_for(dataset, 5 * (number + AHEAD))
+        time.sleep(0.02)
+        assert len(dataset.begun) == 5 * (number + AHEAD)
+
+
+def test_reading_goes_on_while_a_batch_is_in_use() -> None:
+    dataset = Slow(6)
+    batches = iter(Batches(dataset, 2, 2))
+    next(batches)
+    wait_for(dataset, 6)
+    assert sorted(dataset.begun) == list(range(6))
+    assert threading.current_thread().name not in dataset.threads
+
+
+def test_consumer_that_stops_early_leaves_no_thread() -> None:
+    dataset = Slow(1000, seconds=0.001)
+    batches = iter(Batches(dataset, 4, 3))
+    next(batches)
+    batches.close()
+    assert not reading()
+    assert len(dataset.begun) <= 4 * (1 + AHEAD)
+
+
+def test_interrupt_ends_the_threads() -> None:
+    def consume() -> None:
+        for _ in Batches(Slow(1000), 4, 3):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        consume()
+    assert not reading()
+
+
+def test_unexpected_error_is_not_swallowed() -> None:
+    class Faulty(Slow):
+        def load(self, index: int) -> Sample:
+            raise RuntimeError(f"a mistake in our code at {index}")
+
+    with pytest.raises(RuntimeError, match="at 0"):
+        list(Batches(Faulty(8), 4, 3))
+    assert not reading()
+
+
+def test_units_can_be_dealt_out() -> None:
+    whole = [[s.image_id for s in batch] for batch in Batches(Slow(11), 3, 2)]
+    dealt = []
+    for rank in range(2):
+        share = Batches(Slow(11), 3, 2)
+        share.units = share.units[rank::2]
+        dealt.append([[s.image_id for s in batch] for batch in share])
+    assert dealt == [whole[0::2], whole[1::2]]

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from datasets.preflight import check_targets
+from datasets.voc import VocDataset
+from utils.errors import UserError
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+needs_photos = pytest.mark.skipif(not SHARED.is_dir(), reason="the test photographs are not here")
+
+GOOD = np.array([[0, 1, 2, 255], [0, 0, 0, 0], [2, 2, 2, 2]], np.uint8)
+
+
+class Split:
+    """A split under construction; images are 4 wide and 3 high."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.ids: list[str] = []
+        for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+            (root / folder).mkdir(parents=True)
+
+    def add(self, mask: np.ndarray | Image.Image | None, **options: object) -> None:
+        image_id = f"i{len(self.ids)}"
+        self.ids.append(image_id)
+        Image.new("RGB", (4, 3)).save(self.root / "JPEGImages" / f"{image_id}.jpg", **options)
+        if mask is not None:
+            picture = Image.fromarray(mask) if isinstance(mask, np.ndarray) else mask
+            picture.save(self.root / "SegmentationClass" / f"{image_id}.png")
+
+    def check(self, num_classes: int = 2, label_map: dict[int, int] | None = None) -> None:
+        (self.root / "ImageSets/Segmentation/val.txt").write_text("\n".join(self.ids))
+        check_targets(VocDataset(self.root, "val", label_map), num_classes)
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Split:
+    split = Split(tmp_path)
+    split.add(GOOD)
+    return split
+
+
+@needs_photos
+@pytest.mark.parametrize(("name", "num_classes"), [("voc", 20), ("coco", 20), ("davis", 20), ("labelme_video", 2)])
+def test_real_masks_pass(name: str, num_classes: int) -> None:
+    check_targets(VocDataset(SHARED / name, "val"), num_classes)
+
+
+@pytest.mark.parametrize(
+    ("mask", "problem"),
+    [
+        (None, "No such file"),
+        (np.zeros((4, 3), np.uint8), "the mask has 3x4 pixels, its upright image 4x3"),
+        (np.where(GOOD == 255, 9, GOOD), r"value 9 \(x 3, y 0\) is outside 0 to 2, and not 255"),
+        (np.repeat(GOOD[:, :, None], 3, axis=2), "its mode is RGB"),
+        (Image.new("1", (4, 3)), "its mode is 1,"),
+    ],
+    ids=["missing", "misfit", "value", "rgb", "bilevel"],
+)
+def test_bad_mask_is_refused_by_name(split: Split, mask: np.ndarray | Image.Image | None, problem: str) -> None:
+    split.add(mask)
+    with pytest.raises(UserError, match=rf"SegmentationClass.i1\.png: .*{problem}") as caught:
+        split.check()
+    assert "i0" not in str(caught.value)
+
+
+def test_broken_mask_is_refused(split: Split) -> None:
+    path = split.root / "SegmentationClass" / "i0.png"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(UserError, match=r"i0\.png: "):
+        split.check()
+
+
+def test_all_problems_are_counted_and_ten_are_named(split: Split) -> None:
+    for _ in range(13):
+        split.add(None)
+    with pytest.raises(UserError) as caught:
+        split.check()
+    assert str(caught.value).count("No such file") == 10
+    assert str(caught.value).endswith("... and 3 more")
+
+
+@pytest.mark.parametrize(("value", "accepted"), [(2, True), (3, False), (254, False), (255, True)])
+def test_values_up_to_the_last_class_and_void_are_labels(split: Split, value: int, accepted: bool) -> None:
+    split.add(np.full((3, 4), value, np.uint8))
+    if accepted:
+        split.check()
+    else:
+        with pytest.raises(UserError, match=f"value {value} "):
+            split.check()
+
+
+def test_label_map_comes_first(split: Split) -> None:
+    split.add(np.full((3, 4), 77, np.uint8))
+    split.check(label_map={77: 2})
+
+
+@pytest.mark.parametrize("values", [[0, 255], [255]])
+def test_black_and_white_masks_are_refused_as_a_whole(tmp_path: Path, values: list[int]) -> None:
+    split = Split(tmp_path)
+    split.add(np.resize(np.array(values, np.uint8), (3, 4)))
+    split.add(np.zeros((3, 4), np.uint8))
+    with pytest.raises(UserError, match=r"only 0 and 255.*label_map"):
+        split.check(num_classes=1)
+    split.check(num_classes=1, label_map={255: 1})
+    split.add(GOOD)
+    split.check()
+
+
+def test_split_of_empty_images_passes(tmp_path: Path) -> None:
+    split = Split(tmp_path)
+    split.add(np.zeros((3, 4), np.uint8))
+    split.check()
+
+
+def test_missing_and_unreadable_images_are_left_to_the_run(split: Split) -> None:
+    split.ids.append("gone")
+    split.add(GOOD)
+    (split.root / "JPEGImages" / f"{split.ids[-1]}.jpg").write_bytes(b"nothing")
+    split.check()
+
+
+def test_mask_fits_the_upright_image(split: Split) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    split.add(np.zeros((4, 3), np.uint8), exif=exif)
+    split.check()
+    split.add(np.zeros((3, 4), np.uint8), exif=exif)
+    with pytest.raises(UserError, match="4x3 pixels, its upright image 3x4"):
+        split.check()
+
+
+def test_exif_behind_the_pixels_of_a_png_counts(split: Split) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(stream, "PNG")
+    body, end = stream.getvalue()[:-12], stream.getvalue()[-12:]
+    split.add(np.zeros((4, 3), np.uint8))
+    (split.root / "JPEGImages" / "i1.jpg").unlink()
+    (split.root / "JPEGImages" / "i1.png").write_bytes(
+        body + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + end
+    )
+    split.check()

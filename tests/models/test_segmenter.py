@@ -1,0 +1,170 @@
+"""The segmenter against the official SAM2ImagePredictor on the same weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sam2.build_sam import build_sam2 as official_build_sam2
+from sam2.sam2_image_predictor import SAM2ImagePredictor
+from sam2.utils.transforms import SAM2Transforms
+
+from datasets.voc import VocDataset
+from models.segmenter import Segmenter, build_sam2, load_sam2, preprocess
+from utils.structures import Detections, UserError
+
+REPOSITORY = Path(__file__).parents[2]
+DEMO_CONFIG = str(REPOSITORY / "sam" / "sam2.1" / "sam2.1_hiera_demo.yaml")
+DEMO_WEIGHTS = REPOSITORY / "sam" / "sam2.1" / "sam2.1_hiera_demo.pt"
+OFFICIAL_TINY = "configs/sam2.1/sam2.1_hiera_t.yaml"
+CPU = torch.device("cpu")
+GIB = 2**30
+
+
+def random_model(config: str, logit_scale: float, logit_shift: float) -> torch.nn.Module:
+    """A model with random weights whose masks are blobs: random logits, scaled, and shifted to cover less."""
+    torch.manual_seed(1)
+    model = build_sam2(config)
+    for head in model.sam_mask_decoder.output_hypernetworks_mlps:
+        head.layers[-1].weight.data *= logit_scale
+        head.layers[-1].bias.data = head.layers[-1].bias.data * logit_scale - logit_shift
+    return model
+
+
+def pictures() -> list[np.ndarray]:
+    """Images of three sizes made of even patches, so that features differ from place to place."""
+    rng = np.random.default_rng(0)
+    small = [rng.integers(0, 256, (height // 20, width // 20, 3), np.uint8) for height, width in SIZES]
+    return [image.repeat(20, 0).repeat(20, 1) for image in small]
+
+
+SIZES = [(360, 640), (500, 380), (360, 640), (200, 300)]
+
+
+def random_boxes(counts: list[int]) -> list[Detections]:
+    """Boxes for images of SIZES, at least 20 px wide and high."""
+    rng = np.random.default_rng(2)
+    found = []
+    for (height, width), count in zip(SIZES, counts):
+        corner = rng.uniform(0, [width - 100, height - 100], (count, 2))
+        side = rng.uniform(20, [width, height], (count, 2))
+        boxes = np.hstack([corner, np.minimum(corner + side, [width, height])])
+        found.append(Detections.of(boxes, np.ones(count), np.zeros(count)))
+    return found
+
+
+def official_masks(model: torch.nn.Module, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the official predictor gives: (N, H, W) bool and (N,) float32."""
+    predictor = SAM2ImagePredictor(model)
+    side = model.image_size // 4
+    predictor._bb_feat_sizes = [(side, side), (side // 2, side // 2), (side // 4, side // 4)]  # it knows only 1024 px
+    predictor.set_image(image)
+    masks, scores, _ = predictor.predict(box=boxes, multimask_output=False)
+    return masks.reshape(-1, *image.shape[:2]) > 0, scores.reshape(-1)
+
+
+def assert_official(model: torch.nn.Module, images: list[np.ndarray], found: list[Detections]) -> list[float]:
+    """Compares all instances with the official ones; returns the share of its image that each mask covers."""
+    coverage: list[float] = []
+    for image, instances in zip(images, Segmenter(model, torch.float32, GIB)(images, found)):
+        if not len(instances):
+            continue
+        masks, scores = official_masks(model, image, instances.detections.boxes)
+        np.testing.assert_allclose(instances.mask_scores, scores, atol=1e-4)
+        for ours, theirs in zip(instances.masks, masks):
+            full = ours.full(instances.size)
+            assert (full == theirs).mean() >= 0.9999
+            assert (full & theirs).sum() >= 0.99 * (full | theirs).sum()
+            coverage.append(theirs.mean())
+    return coverage
+
+
+def test_masks_of_the_official_architecture_equal_the_official_predictors() -> None:
+    model = random_model(OFFICIAL_TINY, logit_scale=30, logit_shift=2)
+    coverage = assert_official(model, pictures(), random_boxes([2, 0, 1, 3]))
+    assert len(coverage) == 6
+    assert 0.05 < min(coverage) < max(coverage) < 0.6
+
+
+@pytest.mark.parametrize("logit_scale", [0.3, 30], ids=["unstable masks fall back to the best of three", "stable"])
+def test_masks_of_another_image_size_equal_the_official_predictors(logit_scale: float) -> None:
+    model = random_model(DEMO_CONFIG, logit_scale, logit_shift=0.03 * logit_scale)
+    coverage = assert_official(model, pictures(), random_boxes([4, 1, 0, 3]))
+    assert len(coverage) == 8
+    assert 0.05 < np.median(coverage) < 0.6
+
+
+@pytest.mark.skipif(not DEMO_WEIGHTS.is_file(), reason="the embedded weights are not there")
+def test_masks_of_the_embedded_model_equal_the_official_predictors() -> None:
+    demo = VocDataset(REPOSITORY / "datasets" / "demo", "val")
+    images = [demo.load(i).image for i in range(3)]
+    coverage = assert_official(
+        load_sam2(DEMO_CONFIG, DEMO_WEIGHTS, CPU), images, [demo.instances(i).detections for i in range(3)]
+    )
+    assert len(coverage) >= 3
+
+
+def test_models_are_built_as_the_official_build_builds_them() -> None:
+    ours, theirs = build_sam2(OFFICIAL_TINY), official_build_sam2(OFFICIAL_TINY, device="cpu")
+    assert repr(ours) == repr(theirs)
+    for name in ("via_stability", "stability_delta", "stability_thresh"):
+        attribute = f"dynamic_multimask_{name}"
+        assert getattr(ours.sam_mask_decoder, attribute) == getattr(theirs.sam_mask_decoder, attribute)
+    assert not ours.training
+
+
+def test_preprocessing_equals_the_official_transform() -> None:
+    theirs = SAM2Transforms(resolution=512, mask_threshold=0).forward_batch(pictures())
+    assert (preprocess(pictures(), 512, CPU) - theirs).abs().max() < 1e-5
+
+
+def test_many_boxes_are_decoded_in_chunks_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model(DEMO_CONFIG, logit_scale=30, logit_shift=1)
+    images, found = pictures(), random_boxes([300, 0, 1, 40])
+    whole = Segmenter(model, torch.float32, 64 * GIB)(images, found)
+    sizes: list[int] = []
+    decode = Segmenter._decode
+    monkeypatch.setattr(
+        Segmenter, "_decode", lambda self, f, i, boxes: sizes.append(len(boxes)) or decode(self, f, i, boxes)
+    )
+    chunked = Segmenter(model, torch.float32, GIB // 8)(images, found)
+    assert sum(sizes) == 341
+    assert len(sizes) > 5
+    assert max(sizes) < 100
+    for a, b in zip(whole, chunked):
+        np.testing.assert_allclose(a.mask_scores, b.mask_scores, atol=1e-5)
+        flipped = [(x.full(a.size) != y.full(a.size)).mean() for x, y in zip(a.masks, b.masks)]
+        assert max(flipped, default=0) < 1e-4
+
+
+def test_a_batch_without_any_box_gives_no_instances() -> None:
+    results = Segmenter(build_sam2(DEMO_CONFIG), torch.float32, GIB)(pictures(), random_boxes([0, 0, 0, 0]))
+    assert [(len(instances), instances.size) for instances in results] == [(0, size) for size in SIZES]
+
+
+def test_low_precision_gives_about_the_same_masks() -> None:
+    model = random_model(DEMO_CONFIG, logit_scale=30, logit_shift=1)
+    images, found = pictures(), random_boxes([4, 1, 0, 3])
+    exact, rough = (Segmenter(model, kind, GIB)(images, found) for kind in (torch.float32, torch.bfloat16))
+    agreement = [
+        (x.full(a.size) == y.full(a.size)).mean() for a, b in zip(exact, rough) for x, y in zip(a.masks, b.masks)
+    ]
+    assert np.median(agreement) > 0.97
+
+
+def test_output_that_is_not_finite_is_refused_instead_of_becoming_empty_masks() -> None:
+    model = random_model(DEMO_CONFIG, logit_scale=1, logit_shift=0)
+    model.sam_mask_decoder.iou_prediction_head.layers[-1].bias.data[:] = torch.nan
+    with pytest.raises(UserError, match="not finite"):
+        Segmenter(model, torch.float32, GIB)(pictures(), random_boxes([1, 0, 0, 0]))
+
+
+def test_a_config_that_is_nowhere_or_no_model_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.yaml"):
+        build_sam2("nowhere.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("model: {_target_: sam2.modeling.sam2_base.SAM2Base}\n")
+    with pytest.raises(UserError, match=r"broken\.yaml"):
+        build_sam2(str(broken))

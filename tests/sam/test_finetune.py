@@ -1,0 +1,170 @@
+"""Finetuning SAM2 on a painted split, in miniature."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.scenes import main as paint
+from datasets.voc import VocDataset
+from models.segmenter import build_sam2, load_sam2
+from sam.examples import PromptedViews, collate, jittered
+from sam.finetune import Trainer, finetune, main, schedule, trained_parameters
+from utils.config import load_config
+from utils.errors import UserError
+
+DEMO_CONFIG = Path(__file__).parents[2] / "sam" / "sam2.1" / "sam2.1_hiera_demo.yaml"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config for four training steps from scratch on six painted images."""
+    folder = tmp_path_factory.mktemp("finetune")
+    for split, count in (("train", 4), ("val", 2)):
+        paint(["--seed", "5", "--count", str(count), "--split", split, "--out", str(folder / "tree"), "--plain"])
+    settings = {
+        "arch": {"sam_config": str(DEMO_CONFIG), "sam_weights": "start.pt"},
+        "dataset": {"data_dir": "tree", "classes": "tree/class_names.txt"},
+        "dataloader": {"num_workers": 0},
+        "finetune": {
+            "init": "scratch",
+            "output": "out.pt",
+            "sam": {"train": "all", "steps": 4, "batch_size": 2, "image_size": 64, "val_every": 2, "mask_loss": "bce"},
+        },
+    }
+    path = folder / "config.json"
+    path.write_text(json.dumps(settings))
+    return path
+
+
+@pytest.fixture(scope="module")
+def result(config_file: Path) -> Path:
+    """The weights that an unbroken run writes."""
+    assert main(["-c", str(config_file)]) == 0
+    return config_file.parent / "out.pt"
+
+
+def test_the_weights_have_the_official_form_and_load_strictly(result: Path) -> None:
+    state = torch.load(result, weights_only=True)
+    assert list(state) == ["model"]
+    assert state["model"]["no_mem_embed"].dtype == torch.float16
+    load_sam2(str(DEMO_CONFIG), result, CPU)
+
+
+def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
+    config_file: Path, result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(config_file)
+    output = tmp_path / "out.pt"
+    step = Trainer.train_step
+
+    def cut_off(trainer: Trainer, batch: object) -> float:
+        if trainer.step == 2:
+            raise KeyboardInterrupt
+        return step(trainer, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "train_step", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(config, output, CPU)
+    finetune(config, output, CPU)
+    ours, unbroken = (torch.load(path, weights_only=True)["model"] for path in (output, result))
+    for name, tensor in unbroken.items():
+        torch.testing.assert_close(ours[name], tensor, msg=name)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.pt"]
+
+
+def test_other_settings_do_not_go_on_with_an_unfinished_run(config_file: Path, tmp_path: Path) -> None:
+    config = load_config(config_file)
+    train = VocDataset(config.dataset.data_dir, "train")
+    model = build_sam2(str(DEMO_CONFIG), 64)
+    for steps in (4, 5):
+        settings = load_config(config_file, [f"finetune.sam.steps={steps}"]).finetune.sam
+        trainer = Trainer(model, settings, PromptedViews(train, 64), tmp_path / "state.pt")
+        if steps == 4:
+            trainer.save_state()
+            continue
+        with pytest.raises(UserError, match=r"state\.pt"):
+            trainer.resume()
+
+
+def test_an_existing_output_is_kept(config_file: Path, result: Path) -> None:
+    before = result.read_bytes()
+    with pytest.raises(UserError, match=r"out\.pt.*--overwrite"):
+        main(["-c", str(config_file)])
+    assert result.read_bytes() == before
+
+
+def test_splits_that_share_images_are_refused(config_file: Path) -> None:
+    with pytest.raises(UserError, match="share"):
+        main(["-c", str(config_file), "--overwrite", "--set", "finetune.val_split=train"])
+
+
+def test_the_decoder_alone_learns_by_default(config_file: Path) -> None:
+    config = load_config(config_file, ["finetune.sam.train=decoder", "finetune.sam.lr=0.001"])
+    torch.manual_seed(0)
+    model = build_sam2(str(DEMO_CONFIG), 64)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    views = PromptedViews(VocDataset(config.dataset.data_dir, "train"), 64)
+    trainer = Trainer(model, config.finetune.sam, views, Path("unused"))
+    trainer.train_step(collate([views[0], views[1]]))
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed
+    assert all(name.startswith("sam_mask_decoder.") for name in changed)
+
+
+def test_training_all_leaves_only_the_memory_parts_out() -> None:
+    model = build_sam2(str(DEMO_CONFIG), 64)
+    trained = {id(parameter) for parameter in trained_parameters(model, "all")}
+    untouched = {name.split(".")[0] for name, parameter in model.named_parameters() if id(parameter) not in trained}
+    assert untouched <= {
+        "maskmem_tpos_enc", "no_mem_pos_enc", "no_obj_ptr", "no_obj_embed_spatial", "mask_downsample",
+        "memory_attention", "memory_encoder", "obj_ptr_proj", "obj_ptr_tpos_proj",
+    }  # fmt: skip
+
+
+def test_steps_on_one_picture_lower_its_loss(config_file: Path) -> None:
+    config = load_config(config_file, ["finetune.sam.steps=12", "finetune.sam.lr=0.001"])
+    torch.manual_seed(0)
+    views = PromptedViews(VocDataset(config.dataset.data_dir, "train"), 64, jitter=0.0)
+    trainer = Trainer(build_sam2(str(DEMO_CONFIG), 64), config.finetune.sam, views, Path("unused"))
+    batch = collate([views[0]])
+    losses = [trainer.train_step(batch) for _ in range(12)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_views_show_each_object_inside_its_box(config_file: Path) -> None:
+    train = VocDataset(load_config(config_file).dataset.data_dir, "train")
+    views = PromptedViews(train, 128, max_boxes=3, jitter=0.0, view_share=(0.4, 1.0))
+    batch = collate([views[i] for i in range(4)])
+    assert batch.pixels.shape == (4, 3, 128, 128)
+    assert len(batch.boxes) == len(batch.masks) == len(batch.view_index) > 0
+    for box, mask in zip(batch.boxes.numpy() / 4, batch.masks.numpy()):
+        rows, columns = np.nonzero(mask)
+        inside = (columns + 1 > box[0]) & (columns < box[2]) & (rows + 1 > box[1]) & (rows < box[3])
+        assert inside.all()
+        assert mask.sum() > 0.1 * (box[2] - box[0]) * (box[3] - box[1])
+
+
+def test_jitter_keeps_boxes_inside_their_image_and_real() -> None:
+    rng = np.random.default_rng(0)
+    box = np.array([0, 10, 30, 12], np.float32)
+    moved = np.array([jittered(box, 0.5, (40, 50), rng) for _ in range(200)])
+    assert (moved[:, :2] >= 0).all()
+    assert (moved[:, 2] <= 50).all()
+    assert (moved[:, 3] <= 40).all()
+    assert (moved[:, 2:] - moved[:, :2] >= 1).all()
+    assert moved.std(0).max() > 5
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rates = [schedule(progress / 100) for progress in range(1, 101)]
+    assert rates[4] == pytest.approx(1)
+    assert rates[:5] == sorted(rates[:5])
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert rates[-1] == pytest.approx(0.01)

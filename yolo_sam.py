@@ -1,0 +1,33 @@
+"""Evaluate YOLOv8 + SAM2 on a labelled Pascal-VOC split: pixel accuracy, mean IoU, IoU of each class.
+
+python yolo_sam.py                                             the embedded demo
+python yolo_sam.py -c config.json -b 16 -conf 0.25             your own config
+python yolo_sam.py -c config.json -p prediction.json           boxes from a prompt file; YOLO does not run
+python yolo_sam.py --also visual annotate                      overlays and annotations from the same pass
+"""
+
+from __future__ import annotations
+
+import sys
+
+from datasets.loading import build_batches
+from models.cascade import build_cascade
+from models.detector import class_names
+from utils.cli import guarded, parse
+from utils.engine import run
+from utils.sinks import build_sinks
+from utils.writers import Writers
+
+
+def main() -> int:
+    """Runs the script; the exit code."""
+    options = parse("evaluate", __doc__)
+    names = class_names(options)
+    batches = build_batches(options, names)
+    cascade = build_cascade(options, names, batches.ids)
+    with Writers() as writers:
+        return run(cascade, batches, build_sinks(options, names, writers)).exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

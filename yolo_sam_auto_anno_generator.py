@@ -1,0 +1,33 @@
+"""Write labelme annotations of YOLOv8 + SAM2 instances, to be corrected in labelme and trained on.
+
+python yolo_sam_auto_anno_generator.py                                       the embedded demo
+python yolo_sam_auto_anno_generator.py -c configs/official.json -s photos/   your own photos, official models
+python yolo_sam_auto_anno_generator.py -c config.json -p prediction.json     boxes from a prompt file
+python yolo_sam_auto_anno_generator.py --also visual                         overlays from the same pass
+"""
+
+from __future__ import annotations
+
+import sys
+
+from datasets.loading import build_batches
+from models.cascade import build_cascade
+from models.detector import class_names
+from utils.cli import guarded, parse
+from utils.engine import run
+from utils.sinks import build_sinks
+from utils.writers import Writers
+
+
+def main() -> int:
+    """Runs the script; the exit code."""
+    options = parse("annotate", __doc__)
+    names = class_names(options)
+    batches = build_batches(options, names)
+    cascade = build_cascade(options, names, batches.ids)
+    with Writers() as writers:
+        return run(cascade, batches, build_sinks(options, names, writers)).exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

@@ -1,0 +1,33 @@
+"""Render YOLOv8 + SAM2 instances over their images: mask, outline, box, name, score.
+
+python yolo_sam_visual.py                                      the embedded demo
+python yolo_sam_visual.py -c configs/official.json -s photos/  your own photos, with the official models
+python yolo_sam_visual.py -c config.json -p prediction.json    boxes from a prompt file; YOLO does not run
+python yolo_sam_visual.py --set predictor.side_by_side=true    the target beside the prediction
+"""
+
+from __future__ import annotations
+
+import sys
+
+from datasets.loading import build_batches
+from models.cascade import build_cascade
+from models.detector import class_names
+from utils.cli import guarded, parse
+from utils.engine import run
+from utils.sinks import build_sinks
+from utils.writers import Writers
+
+
+def main() -> int:
+    """Runs the script; the exit code."""
+    options = parse("visual", __doc__)
+    names = class_names(options)
+    batches = build_batches(options, names)
+    cascade = build_cascade(options, names, batches.ids)
+    with Writers() as writers:
+        return run(cascade, batches, build_sinks(options, names, writers)).exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
