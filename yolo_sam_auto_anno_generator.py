@@ -9,6 +9,7 @@ python yolo_sam_auto_anno_generator.py --also visual                         ove
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from datasets.loading import build_batches
 from models.cascade import build_cascade
@@ -19,9 +20,9 @@ from utils.sinks import build_sinks
 from utils.writers import Writers
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script; the exit code."""
-    options = parse("annotate", __doc__)
+    options = parse("annotate", __doc__, argv)
     names = class_names(options)
     batches = build_batches(options, names)
     cascade = build_cascade(options, names, batches.ids)

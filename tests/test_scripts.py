@@ -1,0 +1,264 @@
+"""The three scripts from the command line to their files, on a small painted split and on what users get wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import labelme
+import numpy as np
+import pytest
+from PIL import Image
+
+import yolo_sam
+import yolo_sam_auto_anno_generator
+import yolo_sam_visual
+from datasets.scenes import main as paint
+from utils.cli import guarded
+
+REPOSITORY = Path(__file__).parents[1]
+SCRIPTS = {
+    "evaluate": yolo_sam.main,
+    "visual": yolo_sam_visual.main,
+    "annotate": yolo_sam_auto_anno_generator.main,
+}
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of three painted images and a clip of two frames."""
+    tree = tmp_path_factory.mktemp("painted") / "tree"
+    assert paint(["--seed", "8", "--count", "3", "--clips", "1", "--frames", "2", "--out", str(tree), "--plain"]) == 0
+    return tree
+
+
+class Project:
+    """A folder with a tree, a prompt file and a config; `run` runs a script on them."""
+
+    def __init__(self, folder: Path, painted: Path) -> None:
+        self.folder, self.tree, self.config = folder, folder / "tree", folder / "config.json"
+        shutil.copytree(painted, self.tree)
+        self.prompts = self.tree / "prediction.json"
+        demo = json.loads((REPOSITORY / "config.json").read_text())
+        self.settings: dict[str, Any] = {
+            "arch": {key: str(REPOSITORY / value) if "/" in value else value for key, value in demo["arch"].items()},
+            "dataset": {"data_dir": "tree", "classes": "tree/class_names.txt"},
+            **{section: {"save_dir": f"out/{section}"} for section in ("evaluator", "predictor", "auto_mask")},
+        }
+        self.save()
+
+    def save(self) -> None:
+        self.config.write_text(json.dumps(self.settings))
+
+    def ids(self) -> list[str]:
+        lists = self.tree / "ImageSets" / "Segmentation"
+        clips = (lists / "val_videos.txt").read_text().split()
+        frames = [
+            f"{clip}/{path.stem}" for clip in clips for path in sorted((self.tree / "JPEGImages" / clip).iterdir())
+        ]
+        return list(dict.fromkeys([*(lists / "val.txt").read_text().split(), *frames]))
+
+    def mask(self, image_id: str) -> Path:
+        return self.tree / "SegmentationClass" / f"{image_id}.png"
+
+    def run(self, output: str, *arguments: str, prompts: bool = True) -> int:
+        """The exit code of a script with the boxes of the prompt file, or with the detector's."""
+        given = ["-p", str(self.prompts)] if prompts else []
+        return guarded(lambda: SCRIPTS[output](["-c", str(self.config), "--device", "cpu", *given, *arguments]))
+
+    def written(self) -> set[str]:
+        """Every file below the folder that was not there at the start."""
+        files = {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()}
+        return {name for name in files if not name.startswith("tree/") and name != "config.json"}
+
+
+@pytest.fixture
+def project(tmp_path: Path, painted: Path) -> Project:
+    return Project(tmp_path / "project", painted)
+
+
+def test_evaluation_ends_in_the_metric_lines_and_writes_them(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.run("evaluate") == 0
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    written = json.loads((project.folder / "out/evaluator/metrics.json").read_text())
+    ious = " ".join(f"{label}:{'nan' if iou is None else f'{iou:.4f}'}" for label, iou in written["Class_IOU"].items())
+    assert lines == [
+        f"Pixel_Accuracy: {written['Pixel_Accuracy']:.4f}",
+        f"Mean_IOU: {written['Mean_IOU']:.4f}",
+        f"Class_IOU: {ious}",
+    ]
+    assert written["images"] == len(project.ids()) == 5
+    assert written["failed"] == 0
+
+
+def test_each_script_writes_a_file_for_every_image(project: Project) -> None:
+    assert project.run("visual", "--also", "annotate", prompts=False) == 0
+    expected = {f"out/predictor/{image_id}.jpg" for image_id in project.ids()}
+    expected |= {f"out/auto_mask/{image_id}.json" for image_id in project.ids()}
+    assert project.written() == expected
+
+
+def test_one_pass_gives_what_separate_runs_give(project: Project) -> None:
+    assert project.run("annotate", "--also", "evaluate", "visual") == 0
+    together = {name: (project.folder / name).read_bytes() for name in project.written()}
+    shutil.rmtree(project.folder / "out")
+    for output in SCRIPTS:
+        assert project.run(output) == 0
+    assert {name: (project.folder / name).read_bytes() for name in project.written()} == together
+
+
+def test_annotations_open_in_labelme_and_show_the_classes(project: Project) -> None:
+    assert project.run("annotate") == 0
+    names = set((project.tree / "class_names.txt").read_text().split())
+    for image_id in project.ids():
+        path = project.folder / "out/auto_mask" / f"{image_id}.json"
+        content = json.loads(path.read_text())
+        assert (path.parent / content["imagePath"]).resolve().is_file()
+        assert {shape["label"] for shape in content["shapes"]} <= names
+        assert content["shapes"]
+    assert labelme.__version__ >= "6.3"
+
+
+def test_photos_without_a_dataset_take_the_detectors_classes(project: Project, tmp_path: Path) -> None:
+    del project.settings["dataset"]
+    project.save()
+    photos = tmp_path / "photos"
+    shutil.copytree(project.tree / "JPEGImages", photos)
+    assert project.run("annotate", "-s", str(photos), prompts=False) == 0
+    assert project.written() == {f"out/auto_mask/{image_id}.json" for image_id in project.ids()}
+
+
+def test_a_missing_and_a_broken_image_are_named_and_the_rest_is_done(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = project.ids()[:2]
+    (project.tree / "JPEGImages" / f"{first}.jpg").unlink()
+    broken = project.tree / "JPEGImages" / f"{second}.jpg"
+    broken.write_bytes(broken.read_bytes()[:2000])
+    assert project.run("evaluate", "--also", "visual") == 1
+    printed = capsys.readouterr().out
+    assert first in printed
+    assert str(broken) in printed
+    assert "over 3 of 5 images" in printed
+    written = json.loads((project.folder / "out/evaluator/metrics.json").read_text())
+    assert (written["images"], written["failed"]) == (3, 2)
+    assert len([name for name in project.written() if name.endswith(".jpg")]) == 3
+
+
+def edit_settings(**sections: dict[str, Any]) -> Callable[[Project], None]:
+    def edit(project: Project) -> None:
+        for section, values in sections.items():
+            project.settings.setdefault(section, {}).update(values)
+        project.save()
+
+    return edit
+
+
+def replace_mask(make: Callable[[np.ndarray], np.ndarray]) -> Callable[[Project], None]:
+    def edit(project: Project) -> None:
+        path = project.mask(project.ids()[0])
+        Image.fromarray(make(np.array(Image.open(path)))).save(path)
+
+    return edit
+
+
+def binary_masks(project: Project) -> None:
+    for image_id in project.ids():
+        path = project.mask(image_id)
+        Image.fromarray(((np.array(Image.open(path)) > 0) * 255).astype(np.uint8)).save(path)
+
+
+def prompt_rows(change: Callable[[list[dict[str, Any]]], Any]) -> Callable[[Project], None]:
+    def edit(project: Project) -> None:
+        rows = json.loads(project.prompts.read_text())
+        change(rows)
+        project.prompts.write_text(json.dumps(rows))
+
+    return edit
+
+
+REFUSED: dict[str, tuple[Callable[[Project], Any], str]] = {
+    "missing config": (lambda p: p.config.unlink(), "config.json"),
+    "malformed JSON": (lambda p: p.config.write_text('{"arch": {,}}'), "config.json"),
+    "unknown key": (edit_settings(dataset={"splitt": "val"}), "dataset.split"),
+    "wrong type": (edit_settings(dataset={"conf": "high"}), "dataset.conf"),
+    "missing SAM2 weights": (edit_settings(arch={"sam_weights": "gone.pt"}), "gone.pt"),
+    "missing data_dir": (edit_settings(dataset={"data_dir": "gone"}), "gone"),
+    "missing split list": (edit_settings(dataset={"split": "test"}), "test.txt"),
+    "missing mask": (lambda p: p.mask(p.ids()[0]).unlink(), "SegmentationClass"),
+    "mask of another size": (replace_mask(lambda mask: mask[:-1]), "640x359"),
+    "value outside the classes": (replace_mask(lambda mask: np.full_like(mask, 9)), "9"),
+    "RGB mask": (replace_mask(lambda mask: np.stack([mask] * 3, 2)), "SegmentationClass"),
+    "binary masks": (binary_masks, "label_map"),
+    "malformed prompts": (lambda p: p.prompts.write_text('[{"image_id": '), "prediction.json"),
+    "category outside the classes": (prompt_rows(lambda rows: rows[0].update(category_id=5)), "category_id"),
+    "prompts for other images": (
+        prompt_rows(lambda rows: [row.update(image_id="../../x") for row in rows]),
+        "none of its",
+    ),
+    "bad option value": (edit_settings(dataset={"conf": 7}), "conf"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_work_is_refused_in_one_message_before_anything_is_written(
+    case: str, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, named = REFUSED[case]
+    spoil(project)
+    assert project.run("evaluate", "--also", "visual", "annotate") == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert named in captured.err
+    assert "Traceback" not in captured.err
+    assert not project.written()
+
+
+def test_boxes_that_are_none_are_dropped_or_clipped_and_counted(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_id = project.ids()[0]
+    boxes = [[float("nan"), 0, 9, 9], [50, 50, 40, 60], [10, 10, 10, 40], [-5000, 0, -4000, 50], [-30, -30, 9999, 9999]]
+    rows = [{"image_id": image_id, "category_id": 0, "bbox": box, "score": 0.9} for box in boxes]
+    project.prompts.write_text(json.dumps(rows))
+    assert project.run("annotate") == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"dropped.*: 4$", printed, re.MULTILINE)
+    assert re.search(r"clipped.*: 1$", printed, re.MULTILINE)
+    content = json.loads((project.folder / "out/auto_mask" / f"{image_id}.json").read_text())
+    assert len(content["shapes"]) <= 1
+
+
+def test_confidence_is_applied_to_prompts_and_no_box_is_capped(project: Project) -> None:
+    image_id = project.ids()[0]
+    corner = np.random.default_rng(0).uniform(0, 300, (400, 2))
+    boxes = np.hstack([corner, corner + 60]).tolist()
+    rows = [
+        {"image_id": image_id, "category_id": i % 5, "bbox": box, "score": 0.2 if i < 50 else 0.8}
+        for i, box in enumerate(boxes)
+    ]
+    project.prompts.write_text(json.dumps(rows))
+    assert project.run("visual", "-conf", "0.5") == 0
+    assert cv2.imread(str(project.folder / "out/predictor" / f"{image_id}.jpg")) is not None
+
+
+def test_an_empty_prompt_list_means_no_boxes(project: Project) -> None:
+    project.prompts.write_text("[]")
+    assert project.run("evaluate") == 0
+    written = json.loads((project.folder / "out/evaluator/metrics.json").read_text())
+    assert written["Class_IOU"]["1"] in (0.0, None)
+
+
+def test_a_folder_that_cannot_be_written_to_ends_the_run_with_3(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.folder / "out").write_text("a file where a folder must be")
+    assert project.run("annotate") == 3
+    assert "cannot be written" in capsys.readouterr().err
