@@ -1,7 +1,7 @@
 """Elephants and turtles, with jointed limbs.
 
-Both look to the right, are about two units long and turn around their middle. What is
-drawn with `Dice.pose` differs between the two pools; colours and materials do not.
+Both look to the right, are about two units long and turn around their middle. What `Dice.pose` draws differs between
+the two pools; colours and materials do not.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from datasets.scenes.dice import Dice
-from datasets.scenes.geometry import chain, ellipse, limb, rotate, smooth
-from datasets.scenes.rendering import Material, Part, moved
-from datasets.scenes.textures import Colour, darker, lighter
+from datasets.scenes.geometry import chain, ellipse, limb, rotate, shifted, smooth
+from datasets.scenes.materials import PUPIL, Material
+from datasets.scenes.rendering import Part, moved
+from datasets.scenes.textures import darker, lighter
 
 _DOWN = np.pi / 2
-_EYE: Colour = (18.0, 14.0, 12.0)
 _BRISTLE = Material((28.0, 26.0, 26.0), grain=0.1)
 _IVORY = Material((235.0, 225.0, 195.0), grain=0.08, gloss=0.3)
 _BELLY = Material((196.0, 176.0, 118.0))
@@ -28,14 +28,14 @@ def elephant(dice: Dice) -> list[Part]:
     hide = Material(skin, darker(skin, 0.2), "patches", 0.12, grain=0.45)
     far_legs = [part for x in (-0.32, 0.42) for part in _leg((x, -0.62), dice, hide.shaded(0.35))]
     near_legs = [part for x in (-0.42, 0.32) for part in _leg((x, -0.58), dice, hide)]
-    body = [(0.5, -1.12), (0.1, -1.16), (-0.35, -1.15), (-0.62, -0.92), (-0.6, -0.55),
-            (-0.3, -0.42), (0.1, -0.38), (0.45, -0.5), (0.62, -0.8)]  # fmt: skip
+    back = [(0.62, -0.8), (0.5, -1.12), (0.1, -1.16), (-0.35, -1.15), (-0.62, -0.92)]
+    belly = [(-0.6, -0.55), (-0.3, -0.42), (0.1, -0.38), (0.45, -0.5)]
     tail = chain((-0.58, -0.92), [2.6, 2.1, dice.pose(1.5, 2.5)], 0.16)
     parts = [
         *far_legs,
         Part.of(limb(tail, [0.035, 0.025, 0.02, 0.015]), hide.shaded(0.1), 0.5),
-        Part.of(ellipse(tuple(tail[-1]), (0.035, 0.06), count=12), _BRISTLE, 0.2),
-        Part.of(smooth(body), hide, 0.95),
+        Part.of(ellipse(tail[-1], (0.035, 0.06), count=12), _BRISTLE, 0.2),
+        Part.of(smooth(back + belly), hide, 0.95),
         *near_legs,
         *(_blanket(dice) if dice.chance(0.35) else []),
         *_elephant_head(dice, hide),
@@ -54,8 +54,8 @@ def _elephant_head(dice: Dice, hide: Material) -> list[Part]:
         Part.of(limb(trunk, [0.16, 0.12, 0.1, 0.08, 0.065, 0.05]), hide, 0.9),
         Part.of(smooth(skull), hide, 0.8),
         Part.of(limb(tusk, [0.045, 0.038, 0.03, 0.012]), _IVORY, 0.6),
-        Part.of(ear + np.float32([0.66, -0.98]), hide.shaded(0.12), 0.55),
-        Part.flat(_EYE, ellipse((0.8, -0.99), (0.026, 0.022), count=10)),
+        Part.of(shifted(ear, 0.66, -0.98), hide.shaded(0.12), 0.55),
+        Part.flat(PUPIL, ellipse((0.8, -0.99), (0.026, 0.022), count=10)),
     ]
 
 
@@ -99,14 +99,14 @@ def _walking(dice: Dice, skin: Material, shell: Material, plate: Material) -> li
     joints = chain((0.62, -0.08), [neck, 0.6 * neck], 0.22)
     head = smooth([(-0.08, -0.11), (0.12, -0.1), (0.25, 0.02), (0.1, 0.1), (-0.1, 0.09)])
     eye = ellipse((0.11, -0.03), (0.028, 0.028), count=10)
-    dome = np.minimum(ellipse((0.0, 0.0), (0.78, rise), count=40), np.float32([9.0, 0.04]))
+    dome = np.minimum(ellipse((0.0, 0.0), (0.78, rise), count=40), (9.0, 0.04))
     plates = _plates((0.78, rise), [(0.1, 0.56, 3), (0.6, 0.94, 6)], half=True)
     parts = [
         *(Part.of(leg, skin.shaded(0.4), 0.6) for leg in legs[:2]),
         Part.of(limb([(-0.7, -0.02), (-0.98, 0.1)], [0.07, 0.015]), skin.shaded(0.1), 0.5),
         Part.of(limb(joints, [0.13, 0.1, 0.09]), skin, 0.7),
-        Part.of((head + joints[-1]).astype(np.float32), skin, 0.8),
-        Part.flat(_EYE, eye + joints[-1].astype(np.float32)),
+        Part.of(head + joints[-1], skin, 0.8),
+        Part.flat(PUPIL, eye + joints[-1]),
         Part.of(limb([(-0.66, 0.02), (0.66, 0.02)], [0.09, 0.09], 2), _BELLY, 0.5),
         *(Part.of(leg, skin, 0.8) for leg in legs[2:]),
         Part.of(dome, shell, 0.9),
@@ -124,7 +124,7 @@ def _swimming(dice: Dice, skin: Material, shell: Material, plate: Material) -> l
         flippers.append(Part.of(limb(fore, [0.12, 0.14, 0.1, 0.03]), skin, 0.5))
         flippers.append(Part.of(limb(hind, [0.1, 0.11, 0.04]), skin.shaded(0.08), 0.5))
     neck = chain((0.66, 0.0), [look, look], 0.15)
-    eyes = [ellipse(tuple(neck[-1] + (0.05, y)), (0.025, 0.025), count=10) for y in (-0.09, 0.09)]
+    eyes = [ellipse(shifted(neck[-1], 0.05, y), (0.025, 0.025), count=10) for y in (-0.09, 0.09)]
     half = np.array([(0.74, 0.0), (0.5, -0.86), (0.0, -1.0), (-0.5, -0.7), (-0.8, 0.0)])
     outline = np.concatenate([half, (half * (1, -1))[-2:0:-1]]) * (1.0, width)
     rings = [(0.0, 0.27, 1), (0.31, 0.65, 6), (0.7, 0.97, 11)]
@@ -132,7 +132,7 @@ def _swimming(dice: Dice, skin: Material, shell: Material, plate: Material) -> l
         *flippers,
         Part.of(limb([(-0.75, 0.0), (-0.95, 0.05 * look)], [0.06, 0.012]), skin, 0.5),
         Part.of(limb(neck, [0.13, 0.12, 0.13]), skin, 0.7),
-        Part.flat(_EYE, *eyes),
+        Part.flat(PUPIL, *eyes),
         Part.of(smooth(outline), shell, 0.9),
         Part(tuple(_plates((0.7, 0.86 * width), rings)), plate, 0.5),
     ]
@@ -147,9 +147,9 @@ def _plates(
     for inner, outer, count in rings:
         edges = start + sweep * np.arange(count + 1) / count
         margin = 0.035 / outer if count > 1 else 0.0
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
-            turns = np.linspace(low + margin, high - margin, 4 if count > 1 else 9)
+        for low, high in zip(edges[:-1] + margin, edges[1:] - margin):
+            turns = np.linspace(low, high, 4 if count > 1 else 9)
             rim = np.concatenate([turns, turns[::-1]])
             reach = np.repeat([outer, inner], len(turns))
             plates.append(np.stack([np.cos(rim) * reach, np.sin(rim) * reach], axis=1) * radii)
-    return [plate.astype(np.float32) for plate in plates]
+    return plates

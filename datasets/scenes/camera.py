@@ -14,14 +14,15 @@ from datasets.scenes.dice import Dice
 class Camera:
     """Settings that hold for one picture, or for all frames of one clip.
 
-    gain      factors of red, green and blue
-    gamma     exponent of the lightness curve
-    blur      standard deviation in px
-    noise     standard deviation in grey levels
-    contrast  1 leaves it as it is, less fades the picture to an even grey
-    corners   light lost in the corners, 0..1
-    grey      whether colour is lost
-    quality   JPEG quality of an extra compression, or None
+    Attributes:
+        gain: factors of red, green and blue.
+        gamma: exponent of the lightness curve.
+        blur: standard deviation in px.
+        noise: standard deviation in grey levels.
+        contrast: below 1, the picture fades towards an even grey.
+        corners: share of the light that is lost in the corners, 0 to 1.
+        grey: whether colour is lost.
+        quality: of an extra JPEG compression, or None.
     """
 
     gain: tuple[float, float, float]
@@ -58,14 +59,14 @@ class Camera:
     def photograph(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The picture that this camera takes of `image`, both uint8 (H, W, 3) RGB."""
         if self.grey:
-            image = cv2.cvtColour(cv2.cvtColour(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+            image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         if self.corners > 0:
             image = _darken_corners(image, self.corners)
         image = cv2.GaussianBlur(cv2.LUT(image, self._levels()), (0, 0), self.blur)
         image = _add_noise(image, rng, self.noise)
         if self.quality is not None:
             _, stored = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
-            image = cv2.imdecode(stored, cv2.IMREAD_COLOR)
+            return np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR))
         return image
 
     def _levels(self) -> np.ndarray:

@@ -12,24 +12,25 @@ import numpy as np
 from datasets.scenes.clutter import CLUTTER
 from datasets.scenes.dice import Dice
 from datasets.scenes.geometry import homography
-from datasets.scenes.grounds import GROUNDS, dominant_colours, paint_ground, room, smooth_ground
+from datasets.scenes.grounds import GROUNDS, dominant_colours, room, smooth_ground
 from datasets.scenes.layers import Layer, paste, settle
 from datasets.scenes.rendering import Builder, Light, render
 from datasets.scenes.silhouettes import SILHOUETTES
 from datasets.scenes.things import THINGS
 
 THING_ID = len(SILHOUETTES)
-_SMALLEST, _LARGEST, _LARGEST_THING = 45.0, 330.0, 640.0  # length of an object in px
+_SMALLEST, _LARGEST, _LARGEST_THING = 70.0, 360.0, 640.0  # length of an object in px
 
 
 @dataclass(frozen=True)
 class Style:
     """Which kind of scene to paint.
 
-    pool    "heldout" or "train": disjoint grounds and poses
-    things  objects of no particular kind too, and rougher photographs
-    plain   a few separate, contrasting objects on a smooth ground
-    void    a border labelled 255 around every object
+    Attributes:
+        pool: `heldout` or `train`, which have no ground and no pose in common.
+        things: objects of a sixth class, thing, of any shape, too; and rougher photographs.
+        plain: few, separate, contrasting objects on a smooth ground.
+        void: a border labelled 255 around every object.
     """
 
     pool: str = "heldout"
@@ -40,7 +41,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Composition:
-    """A painted `ground`, uint8 (H, W, 3), and the layers to lay over it, back to front."""
+    """A painted ground, (H, W, 3) uint8 RGB, and the layers to lay over it, back to front."""
 
     ground: np.ndarray
     layers: tuple[Layer, ...]
@@ -48,14 +49,13 @@ class Composition:
 
 
 def compose(dice: Dice, style: Style, shape: tuple[int, int]) -> Composition:
-    """Draw a scene of `shape` (H, W); objects of which too little shows are left out."""
+    """Draw a scene of `shape` (H, W), without objects of which too little would be seen."""
     turn = dice.free(-2.6, -0.5)
     light = Light((math.cos(turn), math.sin(turn)), dice.free(0.7, 1.2))
     ground = _paint_backdrop(dice, style, shape, light)
     painter = _Painter(dice, style, light, ground)
     if style.plain:
-        for index in range(dice.count(1, 3)):
-            painter.add_apart(index)
+        painter.add_apart()
     else:
         painter.add_crowd()
     kept = settle(painter.layers, shape, style.void)
@@ -66,34 +66,37 @@ def _paint_backdrop(dice: Dice, style: Style, shape: tuple[int, int], light: Lig
     if style.plain:
         return smooth_ground(dice, shape)
     if style.things and dice.chance(0.4):
-        ground = dice.pick([room, smooth_ground])(dice, shape)
+        ground = dice.pick((room, smooth_ground))(dice, shape)
     else:
-        ground = paint_ground(dice, shape, dice.pick(tuple(GROUNDS[style.pool])))
-    if style.things and dice.chance(0.5):
-        # Things far behind carry no label, so they must be out of focus together with the ground.
-        painter = _Painter(dice, style, light, ground)
-        for _ in range(dice.count(0, 6)):
-            painter.add_clutter(THINGS)
-        for layer in painter.layers:
-            paste(ground, layer, light)
-        ground = cv2.GaussianBlur(ground, (0, 0), dice.free(2.0, 7.0))
-    return ground
+        ground = dice.pick(GROUNDS[style.pool])(dice, shape)
+    return _defocused(dice, style, ground, light) if style.things and dice.chance(0.5) else ground
+
+
+def _defocused(dice: Dice, style: Style, ground: np.ndarray, light: Light) -> np.ndarray:
+    """A blurred background; the things in it carry no label, so they must be out of focus, too."""
+    painter = _Painter(dice, style, light, ground)
+    for _ in range(dice.count(0, 6)):
+        painter.add_clutter(THINGS)
+    for layer in painter.layers:
+        paste(ground, layer, light)
+    return cv2.GaussianBlur(ground, (0, 0), dice.free(2.0, 7.0))
 
 
 class _Painter:
     """Paints sprites one by one and chooses where they go."""
 
-    def __init__(self, dice: Dice, style: Style, light: Light, ground: np.ndarray):
+    def __init__(self, dice: Dice, style: Style, light: Light, ground: np.ndarray) -> None:
         self.layers: list[Layer] = []
         self._dice, self._style, self._light = dice, style, light
         self._shape = ground.shape[:2]
         self._colours = dominant_colours(ground)
 
-    def add_apart(self, index: int) -> None:
-        """An object in column `index` of three, in colours that stand out."""
+    def add_apart(self) -> None:
+        """Up to three objects side by side, in colours that stand out."""
         width = self._shape[1] / 3
-        at = width * (index + 0.5), self._dice.free(0.35, 0.65) * self._shape[0]
-        self._add_object(self._dice.free(0.45, 0.85) * width, at, colour_share=-0.35)
+        for column in range(self._dice.count(1, 3)):
+            at = int(width * (column + 0.5)), int(self._dice.free(0.35, 0.65) * self._shape[0])
+            self._add_object(self._dice.free(0.45, 0.85) * width, at, colour_share=-0.35)
 
     def add_crowd(self) -> None:
         """Objects behind and before each other, with clutter around and sometimes in front."""
@@ -102,11 +105,13 @@ class _Painter:
         for _ in range(dice.count(0, 5) if cluttered else 0):
             self.add_clutter(CLUTTER)
         largest = _LARGEST_THING if self._style.things else _LARGEST
-        for _ in range(dice.pick((1, 2, 3, 4, 4, 5, 5, 6))):
+        for _ in range(dice.pick((1, 2, 3, 4, 5, 5, 6, 6))):
             size = _SMALLEST * (largest / _SMALLEST) ** dice.free(0.0, 1.0)
-            share = dice.free(0.4, 1.0) if dice.chance(0.65) else 0.0
-            self._add_object(size, self._near_or_anywhere(size), share)
-            if cluttered and dice.chance(0.5):
+            at = self._near_or_anywhere(size)
+            # Much like the ground, so that colour alone does not tell an object; in photographs most differ from it.
+            share = dice.free(0.75, 1.0) if cluttered or dice.chance(0.3) else 0.0
+            self._add_object(size, at, share)
+            if cluttered and dice.chance(0.4):
                 self.add_clutter(CLUTTER, close=True)
 
     def add_clutter(self, builders: Sequence[Builder], close: bool = False) -> None:
@@ -122,7 +127,7 @@ class _Painter:
         sprite = render(parts, matrix, self._light, dice.rng)
         self.layers.append(Layer(sprite, at, None, dice.free(0.0, 0.5)))
 
-    def _add_object(self, size: float, at: tuple[float, float], colour_share: float) -> None:
+    def _add_object(self, size: float, at: tuple[int, int], colour_share: float) -> None:
         dice = self._dice
         class_id = dice.count(0, THING_ID - 1)
         if self._style.things and dice.chance(0.65):
@@ -139,10 +144,9 @@ class _Painter:
             tilt=(dice.free(-0.12, 0.12), dice.free(-0.12, 0.12)),
         )
         sprite = render(parts, matrix, self._light, dice.rng)
-        whole = int(at[0]), int(at[1])
-        self.layers.append(Layer(sprite, whole, class_id, dice.free(0.0, 0.55)))
+        self.layers.append(Layer(sprite, at, class_id, dice.free(0.0, 0.55)))
 
-    def _near_or_anywhere(self, size: float, near: float = 0.6) -> tuple[int, int]:
+    def _near_or_anywhere(self, size: float, near: float = 0.75) -> tuple[int, int]:
         """A place in the picture; in `near` (0..1) of all cases close to an object there is."""
         dice = self._dice
         objects = [layer for layer in self.layers if layer.class_id is not None]
@@ -150,6 +154,6 @@ class _Painter:
         x, y = dice.free(0.08, 0.92) * width, dice.free(0.08, 0.92) * height
         if objects and dice.chance(near):
             other = dice.pick(objects)
-            reach = 0.17 * (other.sprite.alpha.shape[1] + size)
+            reach = 0.2 * (other.sprite.alpha.shape[1] + size)
             x, y = dice.rng.normal(other.at, reach)
         return int(np.clip(x, 0, width - 1)), int(np.clip(y, 0, height - 1))

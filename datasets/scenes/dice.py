@@ -20,14 +20,12 @@ _BINS = 12
 class Dice:
     """Draws for one scene: free ones, and poses that the two pools never have in common.
 
-    The range of every pose is cut into bins that go to the two pools in turn, so the
-    pools look alike as a whole although no single value is ever drawn from both.
+    The range of every pose is cut into bins that go to the two pools in turn: the pools look alike, although no value
+    is ever drawn in both.
     """
 
-    def __init__(self, rng: np.random.Generator, pool: str):
-        """Draw from `rng`; raises ValueError if `pool` is not one of POOLS."""
-        if pool not in POOLS:
-            raise ValueError(f"pool must be one of {', '.join(POOLS)}, not {pool!r}")
+    def __init__(self, rng: np.random.Generator, pool: str) -> None:
+        """Draw from `rng` for one of POOLS."""
         self.rng = rng
         self.pool = pool
         self._ground: np.ndarray | None = None
@@ -35,9 +33,9 @@ class Dice:
 
     @contextmanager
     def near_ground(self, ground: np.ndarray, share: float) -> Iterator[None]:
-        """Within this context colours move `share` of the way to colours of `ground` (K, 3).
+        """Inside this context, colours come closer to some of `ground` (K, 3): by `share` (0..1) of the difference.
 
-        A negative share moves them away from the ground instead.
+        A negative share takes them away from it.
         """
         self._ground, self._share = ground, share
         try:
@@ -78,7 +76,6 @@ class Dice:
         drawn = colorsys.hsv_to_rgb(self.free(*hue) % 1.0, dull, self.free(*value))
         red, green, blue = (255.0 * channel for channel in drawn)
         if self._ground is not None:
-            nearby = self.pick(self._ground)
-            moved = np.clip(mix((red, green, blue), tuple(nearby), self._share), 0.0, 255.0)
-            red, green, blue = moved.tolist()
+            nearby = mix((red, green, blue), self._ground[self.count(0, len(self._ground) - 1)], self._share)
+            red, green, blue = np.clip(nearby, 0.0, 255.0).tolist()
         return red, green, blue

@@ -22,6 +22,11 @@ def ellipse(centre: Numbers, radii: Numbers, turn: float = 0.0, count: int = 28)
     return rotate(along, turn) + np.asarray(centre)
 
 
+def shifted(points: np.ndarray, x: float, y: float) -> np.ndarray:
+    """`points` moved by (x, y)."""
+    return points + np.array([x, y])
+
+
 def rotate(points: Points, turn: float) -> np.ndarray:
     """`points` turned around the origin by `turn` radians."""
     cos, sin = math.cos(turn), math.sin(turn)

@@ -1,4 +1,4 @@
-"""Backgrounds: every family paints a whole uint8 (H, W, 3) RGB image.
+"""Backgrounds: families of grounds, each of which paints a whole (H, W, 3) uint8 RGB image.
 
 The two pools have no family in common.
 """
@@ -14,6 +14,12 @@ from datasets.scenes.dice import Dice
 from datasets.scenes.textures import Colour, blend, cells, darker, fractal, lighter, mix, ramp
 
 Ground = Callable[[Dice, tuple[int, int]], np.ndarray]
+"""Paints a background of the shape (H, W)."""
+
+_FOAM: Colour = (235.0, 243.0, 245.0)
+_CLOUDS: tuple[Colour, Colour] = ((240.0, 242.0, 245.0), (190.0, 194.0, 202.0))
+_MORTAR: Colour = (205.0, 200.0, 190.0)
+_MOSS: Colour = (38.0, 44.0, 26.0)
 
 
 def grass(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
@@ -21,7 +27,8 @@ def grass(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     base = dice.colour((0.17, 0.33), (0.4, 0.75), (0.35, 0.6))
     blades = fractal(dice.rng, shape, 28, octaves=4, stretch=0.25, persistence=0.8)
     lumps = fractal(dice.rng, shape, 160, octaves=3)
-    return ramp(0.6 * blades + 0.4 * lumps, darker(base, 0.75), base, lighter(base, 0.4))
+    field = ramp(0.6 * blades + 0.4 * lumps, darker(base, 0.75), base, lighter(base, 0.4))
+    return _below_clouds(dice, field)
 
 
 def sand(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
@@ -31,15 +38,15 @@ def sand(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     rows = np.arange(shape[0], dtype=np.float32)[:, None]
     ripples = np.sin(rows * np.float32(dice.free(0.25, 0.6)) + 22 * lumps)
     speckle = fractal(dice.rng, shape, 6, octaves=2)
-    field = 0.45 * lumps + 0.14 * ripples + 0.3 * speckle + 0.12
-    return ramp(field, darker(base, 0.5), base, lighter(base, 0.45))
+    height = 0.45 * lumps + 0.14 * ripples + 0.3 * speckle + 0.12
+    return _below_clouds(dice, ramp(height, darker(base, 0.5), base, lighter(base, 0.45)))
 
 
 def waves(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """Open water: long crests, with a few that break."""
     base = dice.colour((0.48, 0.62), (0.4, 0.8), (0.35, 0.65))
     swell = fractal(dice.rng, shape, 40, octaves=4, stretch=4.0, persistence=0.65)
-    return ramp(swell, darker(base, 0.6), base, lighter(base, 0.3), (235.0, 243.0, 245.0))
+    return _below_clouds(dice, ramp(swell, darker(base, 0.6), base, lighter(base, 0.3), _FOAM))
 
 
 def clouds(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
@@ -47,10 +54,16 @@ def clouds(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     base = dice.colour((0.54, 0.63), (0.3, 0.7), (0.55, 0.9))
     field = fractal(dice.rng, shape, 220, octaves=6, stretch=1.8, persistence=0.55)
     fall = np.linspace(-0.12, 0.12, shape[0], dtype=np.float32)[:, None]
-    return ramp(
-        np.clip(1.5 * (field - 0.5) + 0.45 + fall, 0, 1),
-        darker(base, 0.25), base, lighter(base, 0.5), (240.0, 242.0, 245.0), (190.0, 194.0, 202.0),
-    )  # fmt: skip
+    cover = np.clip(1.5 * field - 0.3 + fall, 0, 1)
+    return ramp(cover, darker(base, 0.25), base, lighter(base, 0.5), *_CLOUDS)
+
+
+def _below_clouds(dice: Dice, field: np.ndarray) -> np.ndarray:
+    """`field`, which in half of all cases ends at a horizon; it is changed in place."""
+    if dice.chance(0.5):
+        edge = int(dice.free(0.12, 0.5) * field.shape[0])
+        field[:edge] = clouds(dice, (edge, field.shape[1]))
+    return field
 
 
 def gravel(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
@@ -72,25 +85,21 @@ def bricks(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     mortar = ((y % tall) < max(2, tall // 10)) | ((shifted % wide) < max(2, tall // 10))
     stains = fractal(dice.rng, shape, 90, octaves=6, persistence=0.75)
     wall = ramp(0.5 * tones[row, shifted // wide] + 0.5 * stains, darker(base, 0.6), base, lighter(base, 0.3))
-    joint = ramp(stains, darker((190.0, 185.0, 175.0), 0.4), (205.0, 200.0, 190.0))
-    wall[mortar] = joint[mortar]
-    return wall
+    return np.where(mortar[..., None], ramp(stains, darker(_MORTAR, 0.45), _MORTAR), wall)
 
 
 def foliage(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """A thicket: leaves laid over each other from dark ones to light ones."""
     base = dice.colour((0.2, 0.38), (0.4, 0.8), (0.35, 0.6))
     canvas = ramp(fractal(dice.rng, shape, 60, octaves=4), darker(base, 0.85), darker(base, 0.4))
-    count = 380
-    depth = np.linspace(0.0, 1.0, count)
-    size = dice.free(9.0, 17.0) * (0.6 + 0.8 * dice.rng.random(count))
-    at = dice.rng.random((count, 2)) * shape[::-1]
-    turn, thin, tint = 360 * dice.rng.random(count), 0.3 + 0.3 * dice.rng.random(count), dice.rng.random(count)
+    largest, count = dice.free(13.0, 24.0), 380
+    size, thin, turn, tint, x, y = dice.rng.random((6, count)).tolist()
     for i in range(count):
-        tone = mix(darker(base, 0.7), lighter(base, 0.25), 0.7 * depth[i] + 0.3 * tint[i])
-        axes = (int(16 * size[i]), int(16 * size[i] * thin[i]))
-        centre = (int(16 * at[i, 0]), int(16 * at[i, 1]))
-        cv2.ellipse(canvas, centre, axes, turn[i], 0, 360, tone, -1, cv2.LINE_AA, 4)
+        tone = mix(darker(base, 0.7), lighter(base, 0.25), 0.7 * i / count + 0.3 * tint[i])
+        length = 16 * largest * (0.4 + 0.6 * size[i])
+        axes = int(length), int(length * (0.3 + 0.3 * thin[i]))
+        centre = int(16 * x[i] * shape[1]), int(16 * y[i] * shape[0])
+        cv2.ellipse(canvas, centre, axes, 360 * turn[i], 0, 360, tone, -1, cv2.LINE_AA, 4)
     return canvas
 
 
@@ -101,11 +110,11 @@ def asphalt(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     worn = fractal(dice.rng, shape, 140, octaves=5, stretch=0.5, persistence=0.7)
     road = ramp(0.4 * speckle + 0.6 * worn, darker(base, 0.55), base, lighter(base, 0.35))
     height, width = shape
-    far = (dice.free(0.3, 0.7) * width, -0.4 * height)
-    for x in np.arange(-0.6, 1.7, 0.45) * width + dice.free(-0.2, 0.2) * width:
-        line = np.array([[far[0], far[1]], [x, height], [x + 16, height]])
-        cv2.fillPoly(road, [(line * 16).astype(np.int32)], lighter(base, 0.6), cv2.LINE_AA, 4)
-    return road
+    vanishing = (dice.free(0.3, 0.7) * width, -0.4 * height)
+    for x in (np.arange(-0.6, 1.7, 0.45) + dice.free(-0.2, 0.2)) * width:
+        line = np.array([vanishing, (x, height), (x + 16, height)])
+        cv2.fillPoly(road, [(16 * line).astype(np.int32)], lighter(base, 0.6), cv2.LINE_AA, 4)
+    return _below_clouds(dice, road)
 
 
 def savanna(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
@@ -117,7 +126,9 @@ def savanna(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     grass = ramp(blades, darker(straw, 0.65), straw, lighter(straw, 0.45))
     shrubs = ramp(blades, darker(leaf, 0.7), leaf, lighter(leaf, 0.4))
     field = blend(grass, shrubs, np.clip(9 * (lumps - dice.free(0.5, 0.75)), 0, 1))
-    sky = _haze(dice, shape)
+    haze = dice.colour((0.05, 0.6), (0.1, 0.35), (0.75, 0.95))
+    drift = fractal(dice.rng, shape, 150, octaves=4, stretch=3.0)
+    sky = ramp(drift, darker(haze, 0.2), haze, lighter(haze, 0.5))
     edge = dice.free(0.12, 0.5) * shape[0]
     crowns = 34 * np.clip(fractal(dice.rng, (1, shape[1]), 60, octaves=5) - 0.35, 0, 1)
     rows = np.arange(shape[0])[:, None]
@@ -147,15 +158,8 @@ def cobbles(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     tone, height = cells(dice.rng, shape, dice.free(26.0, 48.0))
     wear = fractal(dice.rng, shape, 30, octaves=5, persistence=0.75)
     light = (0.3 + 0.7 * wear) * (0.35 + 0.65 * height)
-    moss: Colour = (38.0, 44.0, 26.0)
-    stones = ramp(light, moss, darker(first, 0.3), lighter(first, 0.5))
-    return blend(stones, ramp(light, moss, darker(second, 0.4), lighter(second, 0.3)), tone)
-
-
-def _haze(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
-    tone = dice.colour((0.05, 0.6), (0.1, 0.35), (0.75, 0.95))
-    drift = fractal(dice.rng, shape, 150, octaves=4, stretch=3.0)
-    return ramp(drift, darker(tone, 0.2), tone, lighter(tone, 0.5))
+    stones = ramp(light, _MOSS, darker(first, 0.3), lighter(first, 0.5))
+    return blend(stones, ramp(light, _MOSS, darker(second, 0.4), lighter(second, 0.3)), tone)
 
 
 def smooth_ground(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
@@ -167,7 +171,7 @@ def smooth_ground(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
 
 
 def room(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
-    """A wall that meets a floor, lit from one side, with a skirting board and a picture or two."""
+    """A wall with pictures that meets a floor, lit from one side."""
     height, width = shape
     wall_colour = dice.colour((0.0, 1.0), (0.0, 0.35), (0.4, 0.95))
     floor_colour = dice.colour((0.03, 0.12), (0.15, 0.6), (0.3, 0.75))
@@ -189,30 +193,12 @@ def room(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     return (canvas * light[None, :, None]).astype(np.uint8)
 
 
-GROUNDS: dict[str, dict[str, Ground]] = {
-    "train": {
-        "grass": grass, "sand": sand, "waves": waves, "clouds": clouds,
-        "gravel": gravel, "bricks": bricks, "foliage": foliage, "asphalt": asphalt,
-    },
-    "heldout": {"savanna": savanna, "harbour": harbour, "cobbles": cobbles},
-}  # fmt: skip
-
-
-def paint_ground(dice: Dice, shape: tuple[int, int], family: str) -> np.ndarray:
-    """The ground `family` of the pool; some train grounds end at a horizon below a sky."""
-    canvas = GROUNDS[dice.pool][family](dice, shape)
-    if family in ("grass", "sand", "waves", "asphalt") and dice.chance(0.5):
-        edge = int(dice.free(0.12, 0.5) * shape[0])
-        canvas[:edge] = clouds(dice, (edge, shape[1]))
-    return canvas
+GROUNDS: dict[str, tuple[Ground, ...]] = {
+    "train": (grass, sand, waves, clouds, gravel, bricks, foliage, asphalt),
+    "heldout": (savanna, harbour, cobbles),
+}
 
 
 def dominant_colours(ground: np.ndarray) -> np.ndarray:
     """A coarse sample (K, 3) uint8 of the colours of `ground`."""
     return cv2.resize(ground, (8, 5), interpolation=cv2.INTER_AREA).reshape(-1, 3)
-
-
-def colour_of(ground: np.ndarray) -> Colour:
-    """The mean colour of `ground`."""
-    red, green, blue = ground.reshape(-1, 3).mean(axis=0)
-    return float(red), float(green), float(blue)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from datasets.scenes.rendering import Light, Sprite
+from datasets.scenes.rendering import Light, Sprite, darken
 
-MIN_AREA = 300  # px of an object that must be visible for it to be kept and labelled
-MIN_VISIBLE = 0.25  # and the share of its whole silhouette
-MIN_CORE = 100  # and the px inside its void border
 VOID = 255
+MIN_AREA = 600  # an object is kept if at least so many of its pixels are seen,
+MIN_VISIBLE = 0.35  # such a share of its silhouette,
+MIN_CORE = 100  # and so many pixels inside its void border
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,20 @@ class Motion:
 
 @dataclass(frozen=True)
 class Layer:
-    """A sprite whose origin lies at `at` (x, y) px; `class_id` is None for unlabelled clutter."""
+    """A sprite in a picture.
+
+    Attributes:
+        sprite: what it shows.
+        at: where the sprite's origin lies, (x, y) px.
+        class_id: its class, or None for clutter without a label.
+        shadow: how much light its cast shadow takes away, 0 to 1.
+        motion: how it moves in a clip.
+    """
 
     sprite: Sprite
     at: tuple[int, int]
     class_id: int | None
-    shadow: float = 0.0  # how much light its cast shadow takes away (0..1)
+    shadow: float = 0.0
     motion: Motion = Motion((0.0, 0.0), 0.0, 1.0)
 
     def after(self, frames: int, pan: tuple[int, int]) -> Layer:
@@ -55,7 +63,7 @@ def _turn(sprite: Sprite, motion: Motion, frames: int, rest: tuple[float, float]
     reached = corners @ linear.T + rest
     low = np.floor(reached.min(axis=0)).astype(int)
     size = (np.ceil(reached.max(axis=0)).astype(int) - low).tolist()
-    moved = linear @ sprite.origin + rest - low
+    moved = linear @ (np.array(sprite.origin) + 0.5) + rest - low - 0.5  # warpAffine counts from pixel centres
     matrix = np.concatenate([linear, moved[:, None]], axis=1)
     colour, alpha = (cv2.warpAffine(plane, matrix, size) for plane in (sprite.colour, sprite.alpha))
     return Sprite(colour, alpha, (int(low[0]), int(low[1])))
@@ -91,10 +99,7 @@ def _cast_shadow(canvas: np.ndarray, layer: Layer, light: Light) -> None:
     move = (round(-reach * light.direction[0]), round(-reach * light.direction[1]))
     there, here = overlap(layer, canvas.shape[:2], move)
     if canvas[there].size:
-        soft = cv2.boxFilter(layer.sprite.alpha[here], -1, (reach, reach))
-        keep = cv2.bitwise_not(cv2.convertScaleAbs(soft, alpha=layer.shadow))
-        dark = cv2.multiply(canvas[there], cv2.merge([keep, keep, keep]), scale=1 / 255)
-        canvas[there] = dark
+        darken(canvas[there], cv2.boxFilter(layer.sprite.alpha[here], -1, (reach, reach)), layer.shadow)
 
 
 def instance_map(layers: Sequence[Layer], shape: tuple[int, int]) -> np.ndarray:
@@ -129,7 +134,7 @@ def settle(layers: Sequence[Layer], shape: tuple[int, int], void: bool) -> list[
         cores = np.bincount(inner.ravel(), minlength=len(objects) + 1)[1:]
         hidden = [
             index
-            for index, area, core in zip(objects, areas, cores[: len(objects)], strict=True)
+            for index, area, core in zip(objects, areas, cores[: len(objects)])
             if area < max(MIN_AREA, MIN_VISIBLE * whole[index]) or core < MIN_CORE
         ]
         if not hidden:

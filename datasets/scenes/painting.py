@@ -24,12 +24,13 @@ _ATTEMPTS = 100
 class Scene:
     """One picture and what is seen in it.
 
-    image      uint8 (H, W, 3), RGB
-    classes    uint8 (H, W): 0 background, class id + 1, 255 void
-    instances  uint8 (H, W): 0 background, k + 1 for the object class_ids[k], 255 void
-    class_ids  class of every object, 0-based
-    boxes      float32 (N, 4): x1, y1, x2, y2 px of the visible pixels, right and bottom
-               exclusive, measured before the void border; all zero for an unseen object
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        classes: (H, W) uint8: 0 background, class id + 1, 255 void.
+        instances: (H, W) uint8: 0 background, k + 1 for the object of `class_ids[k]`, 255 void.
+        class_ids: the classes of the objects, from 0.
+        boxes: (N, 4) float32 x1, y1, x2, y2 in px, right and bottom exclusive, tight around the pixels of an object
+            before the void border is drawn; zeros where another object or the image border hides it all.
     """
 
     image: np.ndarray
@@ -53,9 +54,10 @@ def paint_scene(
     plain: bool = False,
     void: bool = False,
 ) -> Scene:
-    """Paint scene `index` of `seed`: the same arguments always give the same pixels.
+    """Paint scene `index` of `seed`; the same arguments give the same pixels. `Style` explains the options.
 
-    See `Style` for the options. Raises ValueError on a negative number or an unknown pool.
+    Raises:
+        ValueError: a number is negative, or there is no such pool.
     """
     style = Style(pool, things, plain, void)
     for dice in _attempts(seed, index, pool, kind=0):
@@ -77,29 +79,32 @@ def paint_clip(
 ) -> list[Scene]:
     """Paint clip `index` of `seed`: objects move through it and keep their instance ids.
 
-    The objects are those seen well in the first frame; later they may hide each other.
-    Raises ValueError on a negative number, an unknown pool, or `frames` below one.
+    All objects are well seen in the first frame; later they may hide each other or leave.
+
+    Raises:
+        ValueError: a number is negative, there is no such pool, or no frame.
     """
     if frames < 1:
         raise ValueError(f"a clip has at least one frame, not {frames}")
     style = Style(pool, things, plain, void)
     for dice in _attempts(seed, index, pool, kind=1):
         stage = compose(dice, style, (HEIGHT + 2 * _MARGIN, WIDTH + 2 * _MARGIN))
-        pans = np.linspace(*dice.rng.uniform(0, 2 * _MARGIN, (2, 2)), frames)
-        layers = [replace(layer, motion=_motion(dice, layer, frames)) for layer in stage.layers]
-        kept = settle([layer.after(0, _corner(pans[0])) for layer in layers], _SHAPE, void)
-        layers = [layers[index] for index in kept]
-        if any(layer.class_id is not None for layer in layers):
-            stage = replace(stage, layers=tuple(layers))
+        first, last = dice.rng.integers(0, 2 * _MARGIN, (2, 2))
+        pans = np.linspace(first, last, frames).astype(int)
+        moving = [replace(layer, motion=_motion(dice, layer, frames)) for layer in stage.layers]
+        kept = settle([layer.after(0, pans[0]) for layer in moving], _SHAPE, void)
+        stage = replace(stage, layers=tuple(moving[at] for at in kept))
+        if any(layer.class_id is not None for layer in stage.layers):
             return _film(stage, pans, _camera(dice, style), dice, style)
     raise RuntimeError(f"clip {index} of seed {seed} shows no object")
 
 
 def _attempts(seed: int, index: int, pool: str, kind: int) -> Iterator[Dice]:
     """Dice for one picture: the pool, the kind and the attempt are part of the seed."""
-    stream = POOLS.index(pool) if pool in POOLS else len(POOLS)
+    if pool not in POOLS:
+        raise ValueError(f"pool is one of {', '.join(POOLS)}, not {pool!r}")
     for attempt in range(_ATTEMPTS):
-        yield Dice(np.random.default_rng([seed, index, stream, kind, attempt]), pool)
+        yield Dice(np.random.default_rng([seed, index, POOLS.index(pool), kind, attempt]), pool)
 
 
 def _camera(dice: Dice, style: Style) -> Camera:
@@ -117,18 +122,13 @@ def _motion(dice: Dice, layer: Layer, frames: int) -> Motion:
 
 
 def _film(stage: Composition, pans: np.ndarray, camera: Camera, dice: Dice, style: Style) -> list[Scene]:
-    """One scene for every place of the camera in `pans` (frames, 2)."""
+    """One scene for every place of the camera in `pans`, (frames, 2) whole px."""
     scenes = []
-    for frame, pan in enumerate(pans):
-        x, y = _corner(pan)
+    for frame, (x, y) in enumerate(pans):
         layers = tuple(layer.after(frame, (x, y)) for layer in stage.layers)
         window = stage.ground[y : y + HEIGHT, x : x + WIDTH].copy()
         scenes.append(_develop(Composition(window, layers, stage.light), camera, dice, style))
     return scenes
-
-
-def _corner(pan: np.ndarray) -> tuple[int, int]:
-    return int(pan[0]), int(pan[1])
 
 
 def _develop(scene: Composition, camera: Camera, dice: Dice, style: Style) -> Scene:
@@ -138,12 +138,12 @@ def _develop(scene: Composition, camera: Camera, dice: Dice, style: Style) -> Sc
     instances = instance_map(scene.layers, _SHAPE)
     class_ids = tuple(layer.class_id for layer in scene.layers if layer.class_id is not None)
     boxes = [_box(instances == number + 1) for number in range(len(class_ids))]
-    classes = np.uint8([0, *(class_id + 1 for class_id in class_ids)])[instances]
+    classes = np.array([0, *(class_id + 1 for class_id in class_ids)], np.uint8)[instances]
     if style.void:
         instances = with_void(instances)
         classes[instances == VOID] = VOID
     image = camera.photograph(scene.ground, dice.rng)
-    return Scene(image, classes, instances, class_ids, np.float32(boxes).reshape(-1, 4))
+    return Scene(image, classes, instances, class_ids, np.array(boxes, np.float32).reshape(-1, 4))
 
 
 def _box(mask: np.ndarray) -> tuple[float, float, float, float]:

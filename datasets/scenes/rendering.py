@@ -1,48 +1,35 @@
 """Parts of objects turned into shaded sprites.
 
-A sprite keeps its colours premultiplied by its coverage, so that anti-aliased
-edges blend exactly, whatever they are laid over.
+A sprite keeps its colours premultiplied by its coverage, so that its smooth edges blend exactly over anything.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from datasets.scenes.dice import Dice
 from datasets.scenes.geometry import project
-from datasets.scenes.textures import Colour, darker, grain, pattern
+from datasets.scenes.materials import Material
+from datasets.scenes.textures import Colour, grain, pattern
 
-_SHIFT = 4  # cv2 takes polygon corners as fixed-point numbers with this many fractional bits
+_SHIFT = 4  # cv2 takes corners as fixed-point numbers with this many fractional bits
 _RELIEF_SIDE = 80  # relief is smooth: it is computed no larger than this, then enlarged
-
-
-@dataclass(frozen=True)
-class Material:
-    """How a surface looks: its colours (RGB, 0..255), pattern, roughness and shine (0..1)."""
-
-    colour: Colour
-    second: Colour | None = None
-    pattern: str | None = None
-    scale: float = 0.1  # width of one stripe or spot, in object units
-    grain: float = 0.15
-    gloss: float = 0.0
-
-    def shaded(self, by: float) -> Material:
-        """The same material with `by` (0..1) of its light taken away."""
-        second = None if self.second is None else darker(self.second, by)
-        return Material(darker(self.colour, by), second, self.pattern, self.scale, self.grain, self.gloss)
+_HIGHLIGHT = 0.32  # slope towards the light from which glossy surfaces shine
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of an object: the union of its contours, one material, and how far it bulges (0..1).
+    """A piece of an object.
 
-    A part of bulge 0 and grain 0 is painted flat, which is several times faster.
+    Attributes:
+        contours: the piece is their union; see `geometry` for the coordinates.
+        material: what it is made of.
+        bulge: how round it is, from 0 (flat, casts no shadow) to 1.
     """
 
     contours: tuple[np.ndarray, ...]
@@ -51,21 +38,22 @@ class Part:
 
     @classmethod
     def of(cls, contour: np.ndarray, material: Material, bulge: float = 0.6) -> Part:
-        """A shaded part with one contour."""
+        """A part with one contour."""
         return cls((contour,), material, bulge)
 
     @classmethod
     def flat(cls, colour: Colour, *contours: np.ndarray) -> Part:
-        """A small detail in one plain colour."""
+        """A detail in one even colour, which is painted several times faster than others."""
         return cls(contours, Material(colour, grain=0.0), 0.0)
 
 
 Builder = Callable[[Dice], list[Part]]
+"""Draws an object: its parts, back to front."""
 
 
 @dataclass(frozen=True)
 class Light:
-    """Where light comes from (unit vector on the image, y down) and how strongly it shapes."""
+    """Where light comes from (a unit vector on the image, y down), and how strongly it shapes what it falls on."""
 
     direction: tuple[float, float]
     strength: float
@@ -73,9 +61,12 @@ class Light:
 
 @dataclass(frozen=True)
 class Sprite:
-    """A painted object: `colour` (h, w, 3) uint8, premultiplied, and `alpha` (h, w) uint8.
+    """A painted object.
 
-    `origin` is where the sprite's top left pixel lies relative to the object's origin.
+    Attributes:
+        colour: (h, w, 3) uint8 RGB, premultiplied.
+        alpha: (h, w) uint8 coverage.
+        origin: where the top left pixel lies from the object's origin, (x, y).
     """
 
     colour: np.ndarray
@@ -83,107 +74,106 @@ class Sprite:
     origin: tuple[int, int]
 
 
+def moved(parts: Sequence[Part], by: tuple[float, float]) -> list[Part]:
+    """The parts shifted by (x, y) object units."""
+    return [replace(part, contours=tuple(contour + by for contour in part.contours)) for part in parts]
+
+
 def render(parts: Sequence[Part], matrix: np.ndarray, light: Light, rng: np.random.Generator) -> Sprite:
-    """Paint `parts` back to front after mapping them to pixels with the 3x3 `matrix`."""
+    """Paint parts back to front where the 3x3 `matrix` maps them."""
     placed = [[project(contour, matrix) for contour in part.contours] for part in parts]
     corners = np.concatenate([contour for contours in placed for contour in contours])
     low = np.floor(corners.min(axis=0)).astype(int) - 2
     width, height = (np.ceil(corners.max(axis=0)).astype(int) + 3 - low).tolist()
-    colour = np.zeros((height, width, 3), np.uint8)
-    alpha = np.zeros((height, width), np.uint8)
-    unit = math.sqrt(abs(np.linalg.det(matrix[:2, :2])))
-    for part, contours in zip(parts, placed, strict=True):
-        fixed = [_fixed(contour - low) for contour in contours]
-        if part.bulge == 0 and part.material.grain == 0:
-            _fill(colour, fixed, part.material.colour)
-        else:
-            _paint_solid(colour, alpha, part, fixed, unit, light, rng)
-        _fill(alpha, fixed, 255)
-    return Sprite(colour, alpha, (int(low[0]), int(low[1])))
+    canvas = _Canvas((height, width), math.sqrt(abs(np.linalg.det(matrix[:2, :2]))), light, rng)
+    for part, contours in zip(parts, placed):
+        canvas.add(part, [_fixed(contour - low) for contour in contours])
+    canvas.darken_rim()
+    return Sprite(canvas.colour, canvas.alpha, (int(low[0]), int(low[1])))
 
 
 def _fixed(contour: np.ndarray) -> np.ndarray:
-    # Pixel centres have whole coordinates in cv2, pixel corners in object space.
+    # cv2 counts from the middle of the first pixel, contours from its corner.
     return np.round((contour - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 
 def _fill(canvas: np.ndarray, contours: list[np.ndarray], value: Colour | int) -> None:
     for contour in contours:
-        cv2.fillPoly(canvas, [contour], value, cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(canvas, [contour], value, cv2.LINE_AA, _SHIFT)  # type: ignore[call-overload]
 
 
-def _paint_solid(
-    colour: np.ndarray,
-    alpha: np.ndarray,
-    part: Part,
-    contours: list[np.ndarray],
-    unit: float,
-    light: Light,
-    rng: np.random.Generator,
-) -> None:
-    """Paint one shaded, textured part into `colour`, darkening what it stands in front of."""
-    pixels = np.concatenate(contours) >> _SHIFT
-    reach = 2 + int(0.06 * unit * (part.bulge > 0))
-    (left, top), (right, bottom) = pixels.min(axis=0) - reach, pixels.max(axis=0) + reach + 1
-    window = np.s_[max(top, 0) : bottom, max(left, 0) : right]
-    offset = np.array([max(left, 0), max(top, 0)]) << _SHIFT
-    mask = np.zeros(alpha[window].shape, np.uint8)
-    _fill(mask, [contour - offset for contour in contours], 255)
-    under = colour[window]
-    if part.bulge > 0:
-        _cast(under, mask, reach, light)
-    surface = _surface(mask, part, unit, light, rng)
-    weight = mask.astype(np.float32) * np.float32(1 / 255)
-    colour[window] = cv2.blendLinear(surface, under, weight, 1 - weight)
+class _Canvas:
+    """A sprite under the brush; `unit` is the length of an object unit in px."""
+
+    def __init__(self, shape: tuple[int, int], unit: float, light: Light, rng: np.random.Generator) -> None:
+        self.colour = np.zeros((*shape, 3), np.uint8)
+        self.alpha = np.zeros(shape, np.uint8)
+        self._unit, self._light, self._rng = unit, light, rng
+
+    def add(self, part: Part, contours: list[np.ndarray]) -> None:
+        """Paint a part; its contours are fixed-point pixels."""
+        if part.bulge == 0 and part.material.grain == 0:
+            _fill(self.colour, contours, part.material.colour)
+        else:
+            self._add_solid(part, contours)
+        _fill(self.alpha, contours, 255)
+
+    def darken_rim(self) -> None:
+        """Take light from the silhouette's edge, where a round body turns away from the viewer."""
+        reach = 2 * max(1, round(0.006 * self._unit)) + 1
+        inner = cv2.erode(self.alpha, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+        darken(self.colour, cv2.bitwise_not(inner), 0.7)
+
+    def _add_solid(self, part: Part, contours: list[np.ndarray]) -> None:
+        pixels = np.concatenate(contours) >> _SHIFT
+        reach = 2 + int(0.06 * self._unit * (part.bulge > 0))
+        left, top = np.maximum(pixels.min(axis=0) - reach, 0)
+        right, bottom = pixels.max(axis=0) + reach + 1
+        under = self.colour[top:bottom, left:right]
+        mask = np.zeros(under.shape[:2], np.uint8)
+        _fill(mask, [contour - (np.array([left, top]) << _SHIFT) for contour in contours], 255)
+        if part.bulge > 0:
+            shadow = cv2.boxFilter(mask, -1, (2 * reach + 1, 2 * reach + 1))
+            darken(under, shadow, 0.45 * self._light.strength)
+        weight = mask.astype(np.float32) * np.float32(1 / 255)
+        under[:] = cv2.blendLinear(self._surface(part, mask), under, weight, 1 - weight)
+
+    def _surface(self, part: Part, mask: np.ndarray) -> np.ndarray:
+        """What a part looks like, uint8 (h, w, 3), wherever its `mask` (h, w) may show it."""
+        material, shape = part.material, mask.shape
+        tone = 1.0 + material.grain * grain(self._rng, shape, 8)
+        if part.bulge > 0:
+            tone += _slope(mask, self._light) * np.float32(part.bulge * self._light.strength)
+        first, second = np.array([material.colour, material.second], np.float32)
+        if material.pattern is None:
+            planes = [tone * channel for channel in first]
+        else:
+            share = pattern(material.pattern, self._rng, shape, material.scale * self._unit)
+            planes = [tone * (a + (b - a) * share) for a, b in zip(first, second)]
+        surface = cv2.merge(planes)
+        if material.gloss > 0:
+            surface += (np.maximum(tone - 1.0 - _HIGHLIGHT, 0.0) * np.float32(500 * material.gloss))[..., None]
+        return np.clip(surface, 0, 255).astype(np.uint8)
 
 
-def _cast(under: np.ndarray, mask: np.ndarray, reach: int, light: Light) -> None:
-    """Darken `under` in place where a part shadows what lies behind it."""
-    blurred = cv2.boxFilter(mask, -1, (2 * reach + 1, 2 * reach + 1))
-    keep = cv2.convertScaleAbs(blurred, alpha=-0.45 * light.strength, beta=0)
-    keep = cv2.bitwise_not(keep)
-    cv2.multiply(under, cv2.merge([keep, keep, keep]), dst=under, scale=1 / 255)
-
-
-def _surface(mask: np.ndarray, part: Part, unit: float, light: Light, rng: np.random.Generator) -> np.ndarray:
-    """Colours of a part over its whole window, uint8 (h, w, 3)."""
-    shape, material = mask.shape, part.material
-    tone = 1.0 + material.grain * grain(rng, shape, 8)
-    shine = None
-    if part.bulge > 0:
-        slope = _slope(mask, light) * np.float32(part.bulge * light.strength)
-        tone += slope
-        shine = np.clip(slope - 0.32, 0.0, 1.0) * np.float32(500 * material.gloss)
-    if material.pattern is not None and material.second is not None:
-        share = pattern(material.pattern, rng, shape, material.scale * unit)
-        first, second = np.float32(material.colour), np.float32(material.second)
-        planes = [tone * (a + (b - a) * share) for a, b in zip(first, second, strict=True)]
-    else:
-        planes = [tone * np.float32(channel) for channel in material.colour]
-    surface = cv2.merge(planes)
-    if shine is not None and material.gloss > 0:
-        surface += shine[..., None]
-    return np.clip(surface, 0, 255).astype(np.uint8)
+def darken(image: np.ndarray, shadow: np.ndarray, strength: float) -> None:
+    """Take light away from `image` (h, w, 3) uint8, in place: `strength` (0..1) of it where `shadow` is 255."""
+    keep = cv2.bitwise_not(cv2.convertScaleAbs(shadow, alpha=strength))
+    image[:] = cv2.multiply(image, cv2.merge([keep, keep, keep]), scale=1 / 255)
 
 
 def _slope(mask: np.ndarray, light: Light) -> np.ndarray:
-    """How far the inflated `mask` leans to the light: float32, about -0.6 (away) to 0.6."""
+    """How far the inflated `mask` leans towards the light: float32, from about -0.6 (away) to 0.6."""
     height, width = mask.shape
     shrink = min(1.0, _RELIEF_SIDE / max(height, width))
     size = max(3, round(width * shrink)), max(3, round(height * shrink))
     small = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
     depth = cv2.distanceTransform((small > 96).astype(np.uint8), cv2.DIST_L2, 3)
     radius = max(float(depth.max()), 1.0)
-    near = np.minimum(depth * np.float32(1 / radius), 1.0)
+    near = depth * np.float32(1 / radius)
     dome = cv2.GaussianBlur(np.sqrt(near * (2 - near)), (0, 0), 0.6 + 0.12 * radius)
     across, down = light.direction
-    kernel = np.array([[0, -down, 0], [-across, 0, across], [0, down, 0]], np.float32)
-    # The light direction points to the light: relief that falls away towards it is lit.
-    slope = cv2.filter2D(dome, cv2.CV_32F, -kernel * radius * 0.45)
+    # What falls off towards the light is lit, so the kernel is the derivative away from it.
+    kernel = np.array([[0, down, 0], [across, 0, -across], [0, -down, 0]], np.float32)
+    slope = cv2.filter2D(dome, cv2.CV_32F, kernel * np.float32(0.45 * radius))
     return cv2.resize(slope, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def moved(parts: Sequence[Part], by: tuple[float, float]) -> list[Part]:
-    """`parts` shifted by (x, y) object units."""
-    shift = np.float32(by)
-    return [Part(tuple(contour + shift for contour in part.contours), part.material, part.bulge) for part in parts]

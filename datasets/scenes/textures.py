@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
@@ -24,11 +25,11 @@ def fractal(
 ) -> np.ndarray:
     """Cloud-like noise, float32 (H, W) in [0, 1] with mean about 0.5.
 
-    The coarsest lumps are `cell` px high and `cell * stretch` px wide; each of
-    the following octaves is half as large and `persistence` times as strong.
+    The coarsest lumps are `cell` px high and `cell * stretch` px wide; every further octave is half as large and
+    `persistence` times as strong.
     """
     height, width = shape
-    field = np.zeros((1, 1), np.float32)
+    field: np.ndarray = np.zeros((1, 1), np.float32)
     for octave in range(octaves):
         rows = min(math.ceil(height * 2**octave / cell) + 1, height)
         columns = min(math.ceil(width * 2**octave / (cell * stretch)) + 1, width)
@@ -54,7 +55,7 @@ def cells(rng: np.random.Generator, shape: tuple[int, int], size: float) -> tupl
     x = (x + rng.uniform(-0.4, 0.4, x.shape)) * size
     seeds = np.full(shape, 255, np.uint8)
     seeds[np.clip(y, 0, height - 1).astype(int), np.clip(x, 0, width - 1).astype(int)] = 0
-    distance, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    _, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     tones = rng.random(int(labels.max()) + 1, np.float32)
     edges = cv2.morphologyEx(labels.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3))) == 0
     rim = cv2.distanceTransform(edges.astype(np.uint8), cv2.DIST_L2, 3)
@@ -65,7 +66,7 @@ def ramp(field: np.ndarray, *colours: Colour) -> np.ndarray:
     """Colour a field in [0, 1] along the evenly spaced `colours`; uint8 (H, W, 3)."""
     stops = np.linspace(0, 255, len(colours))
     at = np.arange(256)
-    table = np.stack([np.interp(at, stops, channel) for channel in zip(*colours, strict=True)], -1)
+    table = np.stack([np.interp(at, stops, channel) for channel in zip(*colours)], -1)
     index = cv2.convertScaleAbs(field, alpha=255.0)
     return cv2.LUT(cv2.merge([index, index, index]), table[None].round().astype(np.uint8))
 
@@ -76,9 +77,9 @@ def blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarra
     return cv2.blendLinear(first, second, 1 - share, share)
 
 
-def mix(first: Colour, second: Colour, share: float) -> Colour:
+def mix(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray, share: float) -> Colour:
     """The colour `share` of the way from `first` to `second`; shares outside [0, 1] exaggerate."""
-    red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
+    red, green, blue = (a + (b - a) * share for a, b in zip(first, second))
     return red, green, blue
 
 
@@ -94,7 +95,7 @@ def lighter(colour: Colour, by: float) -> Colour:
 
 @lru_cache(maxsize=4)
 def _bank(cell: int) -> np.ndarray:
-    """One big tile of noise around zero, shared by all materials: cropping it costs nothing."""
+    """A big tile of noise around zero that all materials are cut from, because that costs nothing."""
     rng = np.random.default_rng([cell, 0x7E57])
     return fractal(rng, (_BANK_SIZE, _BANK_SIZE), cell, octaves=5, persistence=0.75) - 0.5
 

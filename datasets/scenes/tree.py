@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -45,7 +47,7 @@ class Order:
     clips: int = 0
     frames: int = 12
     quality: int = 92
-    style: Style = Style()
+    style: Style = field(default_factory=Style)
 
     def __post_init__(self) -> None:
         if min(self.seed, self.count, self.clips) < 0 or self.count + self.clips == 0 or self.frames < 1:
@@ -71,19 +73,21 @@ def write_split(root: Path, order: Order, workers: int = 1) -> int:
 
     Args:
         root: the tree's folder.
-        workers: number of processes that paint.
+        workers: number of processes that paint, at least 1.
 
     Returns:
         the number of boxes.
 
     Raises:
-        UserError: the tree has the split already, or was painted with other classes.
+        UserError: the tree has the split already, or was painted with other classes, or there is no worker.
         WriterError: a file cannot be written.
     """
     lists = root / "ImageSets" / "Segmentation"
     images, videos = lists / f"{order.split}.txt", lists / f"{order.split}_videos.txt"
     if images.exists() or videos.exists():
         raise UserError(f"{root} already has a split {order.split}; choose another name or another folder")
+    if workers < 1:
+        raise UserError(f"{workers} processes cannot paint")
     names = class_names(order.style.things)
     known = root / "class_names.txt"
     if known.exists() and known.read_text().splitlines() != list(names):
@@ -99,7 +103,9 @@ def write_split(root: Path, order: Order, workers: int = 1) -> int:
 
 def _painted(root: Path, order: Order, workers: int) -> Iterator[list[dict[str, Any]]]:
     """Paint and write everything; the rows of prediction.json come in order, whoever paints."""
-    with ProcessPoolExecutor(workers) as pool:
+    # Spawned, because OpenCV's threads do not survive a fork; and processes beside each other need no threads.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, cv2.setNumThreads, (1,)) as pool:
         run = pool.map if workers > 1 else map
         yield from run(partial(_write_image, root, order), range(order.count))
         yield from run(partial(_write_clip, root, order), range(order.clips))

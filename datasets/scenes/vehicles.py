@@ -1,7 +1,7 @@
 """Cars, airliners and boats, built of parts of different materials.
 
-All look to the right, are about two units long and turn around their middle. What is
-drawn with `Dice.pose` differs between the two pools; colours and materials do not.
+All look to the right, are about two units long and turn around their middle. What `Dice.pose` draws differs between the
+two pools; colours and materials do not.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import numpy as np
 
 from datasets.scenes.dice import Dice
 from datasets.scenes.geometry import ellipse, limb, quads, rounded, smooth
-from datasets.scenes.rendering import Material, Part, moved
+from datasets.scenes.materials import GLASS, RUBBER, Material
+from datasets.scenes.rendering import Part, moved
 from datasets.scenes.textures import Colour, darker, lighter
 
-RUBBER = Material((28.0, 28.0, 32.0), grain=0.1)
-GLASS: Colour = (58.0, 74.0, 92.0)
 _HEADLIGHT: Colour = (250.0, 240.0, 200.0)
 _TAIL_LIGHT: Colour = (200.0, 30.0, 30.0)
 _SPAR = Material((150.0, 120.0, 85.0), grain=0.1)
@@ -42,9 +41,8 @@ def car(dice: Dice) -> list[Part]:
     paint = Material(dice.colour(), grain=0.06, gloss=0.7)
     back, front = dice.pose(-0.95, -0.55), dice.pose(0.35, 0.75)
     belt, radius = dice.pose(-0.52, -0.42), dice.pose(0.17, 0.24)
-    hull = [(-1.0, -0.2), (-0.98, belt), (front, belt - 0.02), (0.92, belt + 0.1), (1.0, -0.3),
-            (0.98, -0.12), (-0.96, -0.12)]  # fmt: skip
-    body = rounded(hull, 0.14)
+    nose = [(front, belt - 0.02), (0.92, belt + 0.1), (1.0, -0.3), (0.98, -0.12)]
+    body = rounded([(-0.96, -0.12), (-1.0, -0.2), (-0.98, belt), *nose], 0.14)
     sill = rounded([(-0.97, -0.2), (0.97, -0.2), (0.95, -0.1), (-0.94, -0.1)])
     doors = [limb([(x, belt + 0.03), (x, -0.18)], [0.008] * 2, 1) for x in (back + 0.3, front - 0.5)]
     far_wheels = tuple(ellipse((x, -0.25), (radius, radius)) for x in (-0.52, 0.68))
@@ -105,13 +103,13 @@ def airplane(dice: Dice) -> list[Part]:
 
 
 def _fuselage(r: float, skin: Material, accent: Material) -> list[Part]:
-    outline = [(1.0, 0.03), (0.86, -0.75 * r), (0.55, -r), (-0.4, -r), (-0.98, -0.45 * r),
-               (-1.02, -0.1 * r), (-0.4, 0.9 * r), (0.55, r), (0.86, 0.8 * r)]  # fmt: skip
+    above = [(1.0, 0.03), (0.86, -0.75 * r), (0.55, -r), (-0.4, -r), (-0.98, -0.45 * r)]
+    below = [(-1.02, -0.1 * r), (-0.4, 0.9 * r), (0.55, r), (0.86, 0.8 * r)]
     line = [(0.93, 0.25 * r), (0.3, 0.35 * r), (-0.95, -0.1 * r)]
     ports = (ellipse((x, -0.3 * r), (0.016, 0.022), count=8) for x in np.linspace(-0.7, 0.7, 18))
     cockpit = [(0.80, -0.62 * r), (0.92, -0.28 * r), (0.84, -0.2 * r), (0.77, -0.28 * r)]
     return [
-        Part.of(smooth(outline), skin, 0.95),
+        Part.of(smooth(above + below), skin, 0.95),
         Part.of(limb(line, [0.14 * r, 0.2 * r, 0.12 * r]), accent, 0.0),
         Part.flat((40.0, 48.0, 60.0), *ports),
         Part.flat((30.0, 40.0, 55.0), rounded(cockpit, 0.1)),
@@ -176,12 +174,8 @@ def _wheelhouse(dice: Dice, trim: Colour, bow: float) -> list[Part]:
     back, front, top = dice.pose(-0.7, -0.35), dice.pose(0.15, 0.4), dice.pose(-0.85, -0.62)
     white = Material(dice.colour(saturation=(0.0, 0.15), value=(0.75, 1.0)), grain=0.1)
     walls = [(back, top), (front - 0.1, top), (front, -0.18), (back, -0.18)]
-    panes = [
-        (back + 0.08, top + 0.08),
-        (front - 0.16, top + 0.08),
-        (front - 0.12, top + 0.25),
-        (back + 0.08, top + 0.25),
-    ]
+    left, right, high, low = back + 0.08, front - 0.16, top + 0.08, top + 0.25
+    panes = quads([(left, high), (right, high), (right + 0.04, low), (left, low)], 4, 0.3)
     door = [(back + 0.1, -0.42), (back + 0.24, -0.42), (back + 0.24, -0.18), (back + 0.1, -0.18)]
     funnel = [(back + 0.08, top - 0.28), (back + 0.28, top - 0.26), (back + 0.3, top), (back + 0.05, top)]
     roof = limb([(back - 0.04, top), (front - 0.05, top)], [0.04] * 2, 1)
@@ -189,7 +183,7 @@ def _wheelhouse(dice: Dice, trim: Colour, bow: float) -> list[Part]:
         *_rigging(back + 0.35, top, top - dice.pose(0.3, 0.7), front, bow),
         Part.of(rounded(funnel, 0.05), Material(trim, grain=0.15), 0.7),
         Part.of(rounded(walls, 0.05, 2), white, 0.5),
-        Part(tuple(quads(panes, 4, 0.3)), Material(GLASS, grain=0.2, gloss=0.4), 0.2),
+        Part(tuple(panes), Material(GLASS, grain=0.2, gloss=0.4), 0.2),
         Part.of(roof, Material(trim, grain=0.1), 0.4),
         Part.flat(darker(white.colour, 0.5), rounded(door, 0.08, 2)),
     ]
