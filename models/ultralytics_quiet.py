@@ -19,7 +19,7 @@ ENVIRONMENT = {
     "ULTRALYTICS_SAFE_LOAD": "true",  # no code out of checkpoints
 }
 SERVICES = ("sync", "clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
-"""Settings that send to somebody or write beside the run; ultralytics drops the names that its version does not know."""
+"""Settings that send to somebody or write beside the run; ultralytics drops those that its version does not know."""
 
 
 @functools.cache

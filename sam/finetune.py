@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
 GRADIENT_NORM = 1.0
-BETAS = (0.9, 0.95)
+BETAS = (0.9, 0.999)
 DEFAULT_OUTPUT = REPOSITORY / "sam" / "sam2.1" / "finetuned.pt"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +196,8 @@ def guarded(main: Callable[[], int]) -> int:
     """The exit code of `main`; what a user can put right ends in one message and no traceback.
 
     Returns:
-        what `main` returns, or 2 for a UserError, 3 for a WriterError and 130 for Ctrl-C.
+        what `main` returns, or 2 for a UserError, 3 for a WriterError or anything unforeseen (with its traceback), and
+        130 for Ctrl-C.
     """
     try:
         return main()
@@ -205,6 +207,8 @@ def guarded(main: Callable[[], int]) -> int:
         return _failed(3, f"error: {error}")
     except KeyboardInterrupt:
         return _failed(130, "interrupted")
+    except Exception:
+        return _failed(3, traceback.format_exc())
 
 
 def _failed(code: int, message: str) -> int:

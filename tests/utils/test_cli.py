@@ -150,10 +150,15 @@ def test_exit_codes(error: BaseException, code: int, message: str, capsys: pytes
     assert capsys.readouterr() == ("", message)
 
 
-def test_the_exit_code_of_main_passes_and_so_does_the_unexpected() -> None:
+def test_the_exit_code_of_main_passes() -> None:
     assert guarded(lambda: 1) == 1
-    with pytest.raises(ZeroDivisionError):
-        guarded(failing(ZeroDivisionError()))
+
+
+def test_the_unforeseen_shows_its_traceback_and_is_not_taken_for_failed_images(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert guarded(failing(ZeroDivisionError())) == 3
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_help_shows_the_scripts_own_text_without_loading_models() -> None:

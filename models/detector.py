@@ -1,0 +1,246 @@
+"""Where boxes come from: YOLO, or a prompt file."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from models.ultralytics_quiet import quiet_ultralytics
+from models.weights import load_yolo
+from utils.classes import MAX_CLASSES, match_classes, nearest
+from utils.cli import Options
+from utils.config import Config, DetectorConfig
+from utils.errors import UserError
+from utils.official import OFFICIAL_YOLO
+from utils.prompts import PromptFile, read_prompts
+from utils.structures import Detections, Sample, sanitize
+
+if TYPE_CHECKING:
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+
+class Detector(Protocol):
+    """What finds boxes; their class ids index the class names of the run."""
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
+        """The boxes of each image of a batch, in order."""
+
+    def report(self) -> list[str]:
+        """Lines to print at the end of a run: what became of boxes that are not among the detections."""
+
+
+def class_names(options: Options) -> tuple[str, ...]:
+    """The class names of a run, by class id: the dataset's, or the detector's where the dataset has none.
+
+    Raises:
+        UserError: the detector's weights are needed and cannot be used, or there are too many classes or not as many
+            as `dataset.num_classes` says.
+    """
+    dataset = options.config.dataset
+    names = dataset.classes or _names_of(_load(options.config, trust=options.trust_weights))
+    if len(names) > MAX_CLASSES:
+        raise UserError(f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold")
+    dataset.check_num_classes(names)
+    return names
+
+
+def build_detector(options: Options, device: torch.device, names: Sequence[str], image_ids: Sequence[str]) -> Detector:
+    """The detector that the options ask for: the prompt file's boxes if there is one, else YOLO.
+
+    Args:
+        names: class names of the run.
+        image_ids: the images of the run, which a prompt file must know.
+
+    Raises:
+        UserError: the prompt file or the weights cannot be used.
+    """
+    config = options.config
+    if options.prompt is not None:
+        return PromptFileDetector(read_prompts(options.prompt), names, config.dataset.conf, image_ids)
+    model = _load(config, trust=options.trust_weights)
+    return YoloDetector(model, device, names, config.dataset.conf, config.detector)
+
+
+class YoloDetector:
+    """YOLO's boxes, best first: for every image those of `YOLO.predict` on it alone, whatever else is in the batch.
+
+    Args:
+        model: a YOLO model in float32; it is fused and moved.
+        device: where it runs.
+        names: class names of the run. Boxes of classes that are not among them, by name or alias, are counted and left
+            out.
+        conf: boxes must score higher.
+        settings: image size, NMS and class filter.
+
+    Raises:
+        UserError: the model has no class of the run, or lacks one that the class filter names.
+    """
+
+    def __init__(
+        self, model: DetectionModel, device: torch.device, names: Sequence[str], conf: float, settings: DetectorConfig
+    ) -> None:
+        quiet_ultralytics()
+        from ultralytics.data.augment import LetterBox
+        from ultralytics.utils.checks import check_imgsz
+
+        self._names = _names_of(model)
+        class_of = match_classes(self._names, names)
+        if not class_of:
+            raise UserError(
+                f"the detector and the dataset share no class: the detector has {', '.join(self._names)}; "
+                f"the dataset has {', '.join(names)}"
+            )
+        self._class_ids = np.array([class_of.get(i, -1) for i in range(len(self._names))], np.int64)
+        self._filter = _filtered_ids(settings.classes, self._names)
+        self._conf, self._settings, self._device = conf, settings, device
+        self._model = model.fuse().eval().to(device)
+        stride = max(int(model.stride.max()), 32)
+        self._letterbox = LetterBox(check_imgsz(settings.imgsz, stride, min_dim=2), auto=True, stride=stride)
+        self._check = BoxCheck("detector")
+        self._unmapped: Counter[str] = Counter()
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
+        """The boxes of each image; images that are letterboxed to the same shape share a forward pass."""
+        letterboxed = [self._letterbox(image=sample.image) for sample in samples]
+        groups: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+        for i, image in enumerate(letterboxed):
+            groups[image.shape].append(i)
+        detections = [Detections.empty()] * len(samples)
+        for (height, width, _), members in groups.items():
+            rows = self._predict(np.stack([letterboxed[i] for i in members]))
+            for i, row in zip(members, rows):
+                detections[i] = self._detections(row, (height, width), samples[i].size)
+        return detections
+
+    def report(self) -> list[str]:
+        """What was left out, and why."""
+        counts = ", ".join(f"{name} {count}" for name, count in self._unmapped.most_common())
+        unmapped = [f"detector: boxes dropped, since the dataset lacks their classes: {counts}"] if counts else []
+        return [*unmapped, *self._check.report()]
+
+    def _predict(self, images: np.ndarray) -> list[torch.Tensor]:
+        """For each of (B, H, W, 3) uint8 RGB images its (N, 6+) rows x1, y1, x2, y2, score, class; in their pixels."""
+        import torch
+        import torchvision  # noqa: F401  (once it is there, ultralytics uses its NMS)
+        from ultralytics.utils.nms import non_max_suppression
+
+        with torch.inference_mode():
+            pixels = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).contiguous().float().div_(255)
+            return non_max_suppression(
+                self._model(pixels)[0],
+                self._conf,
+                self._settings.iou,
+                self._filter,
+                max_det=self._settings.max_det,
+                nc=len(self._names),
+                max_time_img=float("inf"),  # by default, images that are late lose their boxes
+            )
+
+    def _detections(self, rows: torch.Tensor, letterboxed: tuple[int, int], size: tuple[int, int]) -> Detections:
+        """The detections of one image, in its own pixels, with the class ids of the run."""
+        from ultralytics.utils.ops import scale_boxes
+
+        boxes = scale_boxes(letterboxed, rows[:, :4].clone(), size).cpu().numpy()
+        scores, found = rows[:, 4].cpu().numpy(), rows[:, 5].long().cpu().numpy()
+        class_ids = self._class_ids[found]
+        mapped = class_ids >= 0
+        self._unmapped.update(self._names[i] for i in found[~mapped])
+        return self._check(boxes[mapped], scores[mapped], class_ids[mapped], size)
+
+
+class PromptFileDetector:
+    """The boxes of a prompt file, in its order, all that score higher than `conf`.
+
+    Args:
+        prompts: the file.
+        names: class names of the run, which its category ids index.
+        conf: boxes must score higher, as YOLO's.
+        image_ids: the images of the run.
+
+    Raises:
+        UserError: a category id is outside the names, or the file has rows but none for an image of the run.
+    """
+
+    def __init__(self, prompts: PromptFile, names: Sequence[str], conf: float, image_ids: Sequence[str]) -> None:
+        prompts.check_classes(len(names))
+        self._outside = prompts.count_outside(image_ids)
+        self._prompts, self._conf = prompts, conf
+        self._low = 0
+        self._check = BoxCheck("prompts")
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
+        """The boxes of each image."""
+        return [self._detections(sample) for sample in samples]
+
+    def report(self) -> list[str]:
+        """What was left out, and why."""
+        counts = {"for images outside the run": self._outside, f"that score not above {self._conf}": self._low}
+        left_out = [f"prompts: rows {which}, left out: {count}" for which, count in counts.items() if count]
+        return [*left_out, *self._check.report()]
+
+    def _detections(self, sample: Sample) -> Detections:
+        prompts, rows = self._prompts, self._prompts.rows_of(sample.image_id)
+        kept = rows[prompts.scores[rows] > self._conf]
+        self._low += len(rows) - len(kept)
+        return self._check(prompts.boxes[kept], prompts.scores[kept], prompts.category_ids[kept], sample.size)
+
+
+class BoxCheck:
+    """Clips boxes to their images, drops what is no box, and counts both.
+
+    Args:
+        source: what the report calls the boxes' origin.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source, self.clipped, self.dropped = source, 0, 0
+
+    def __call__(
+        self, boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, size: tuple[int, int]
+    ) -> Detections:
+        """Sound detections of an image of a (height, width), from (N, 4) xyxy boxes, (N,) scores and (N,) class ids."""
+        boxes, keep, clipped = sanitize(boxes, size)
+        self.clipped += clipped
+        self.dropped += len(keep) - int(keep.sum())
+        return Detections(boxes[keep], scores[keep], class_ids[keep])
+
+    def report(self) -> list[str]:
+        """A line for each kind that occurred."""
+        counts = {
+            "clipped to their images": self.clipped,
+            "dropped (NaN, inverted, without area, or outside their images)": self.dropped,
+        }
+        return [f"{self.source}: boxes {fate}: {count}" for fate, count in counts.items() if count]
+
+
+def _load(config: Config, *, trust: bool) -> DetectionModel:
+    """The model of `arch.yolo_weights`."""
+    if config.arch.yolo_weights is None:
+        official = ", ".join(OFFICIAL_YOLO)
+        raise UserError(f"arch.yolo_weights: not set; name a checkpoint, or an official one: {official}")
+    return load_yolo(config.arch.yolo_weights, trust=trust)
+
+
+def _names_of(model: DetectionModel) -> tuple[str, ...]:
+    return tuple(model.names[i] for i in sorted(model.names))
+
+
+def _filtered_ids(wanted: Sequence[str] | None, names: Sequence[str]) -> list[int] | None:
+    """The class ids of the names that are wanted, or None for all.
+
+    Raises:
+        UserError: the detector has no such class.
+    """
+    if wanted is None:
+        return None
+    ids = match_classes(wanted, names)
+    for i, name in enumerate(wanted):
+        if i not in ids:
+            close = nearest(name, names)
+            hint = f"did you mean {close}?" if close else f"it has {', '.join(names)}"
+            raise UserError(f"detector.classes[{i}]: the detector has no class {name}; {hint}")
+    return sorted(ids.values())

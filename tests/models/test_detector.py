@@ -1,0 +1,254 @@
+"""Boxes: those of YOLO against ultralytics' own predictor, those of prompt files against their rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.images import read_image
+from models.detector import PromptFileDetector, YoloDetector, build_detector, class_names
+from models.ultralytics_quiet import quiet_ultralytics
+from models.weights import load_yolo
+from utils.cli import Options
+from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig
+from utils.errors import UserError
+from utils.prompts import read_prompts
+from utils.structures import Detections, Sample
+
+REPOSITORY = Path(__file__).parents[2]
+PHOTOS = REPOSITORY / "../shared/data/voc/JPEGImages"
+DEMO_WEIGHTS = REPOSITORY / "yolo/yolov8/demo.pt"
+NAMES = ("car", "airplane", "dog", "couch")  # partly other words for what the detector knows
+SETTINGS = DetectorConfig(imgsz=128, max_det=200)
+CONF = 0.25
+
+
+def sample_of(image: np.ndarray, image_id: str = "a") -> Sample:
+    return Sample(image_id, Path(f"{image_id}.jpg"), image)
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[Sample]:
+    """Images of mixed shapes, among them one of a single row and one that letterboxes like another."""
+    rng = np.random.default_rng(1)
+    sizes = [(100, 150), (150, 100), (256, 256), (64, 300), (200, 300), (1, 300), (101, 150)]
+    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    photos = sorted(PHOTOS.glob("*.jpg"))[:6] if PHOTOS.is_dir() else []
+    return [sample_of(image) for image in (*images, *map(read_image, photos))]
+
+
+def detector(path: Path, names: tuple[str, ...] = NAMES, settings: DetectorConfig = SETTINGS) -> YoloDetector:
+    import torch
+
+    return YoloDetector(load_yolo(path), torch.device("cpu"), names, CONF, settings)
+
+
+def assert_same_boxes(found: Detections, boxes: np.ndarray, class_ids: np.ndarray, scores: np.ndarray) -> None:
+    """Every box has its like among the others, whatever the order: rounding may swap two of almost the same score."""
+    assert len(found) == len(boxes)
+    if len(boxes):
+        pixels = np.abs(found.boxes[:, None] - boxes[None]).max(axis=2)
+        unlike = (found.class_ids[:, None] != class_ids[None]) | (np.abs(found.scores[:, None] - scores[None]) > 1e-4)
+        distance = np.where(unlike, np.inf, pixels)
+        assert distance.min(axis=0).max() < 0.01 and distance.min(axis=1).max() < 0.01
+
+
+class Reference:
+    """Ultralytics' own predictor."""
+
+    def __init__(self, path: Path) -> None:
+        quiet_ultralytics()
+        from ultralytics import YOLO
+
+        self.model = YOLO(str(path))
+
+    def __call__(self, image: np.ndarray, settings: DetectorConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes, class ids and scores of one image, without boxes of no area."""
+        bgr = np.ascontiguousarray(image[:, :, ::-1])
+        limits = {"imgsz": settings.imgsz, "iou": settings.iou, "max_det": settings.max_det}
+        (result,) = self.model.predict(bgr, conf=CONF, verbose=False, **limits)
+        boxes = result.boxes.xyxy.numpy()
+        sound = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        return boxes[sound], result.boxes.cls.numpy()[sound], result.boxes.conf.numpy()[sound]
+
+
+@pytest.mark.parametrize("weights", ["yolo_file", "segmentation_file"])
+def test_a_mixed_batch_gives_what_the_official_predictor_gives_for_each_image_alone(
+    weights: str, samples: list[Sample], request: pytest.FixtureRequest
+) -> None:
+    path = request.getfixturevalue(weights)
+    found, reference = detector(path)(samples), Reference(path)
+    for sample, detections in zip(samples, found):
+        assert_same_boxes(detections, *reference(sample.image, SETTINGS))
+    assert sum(map(len, found)) > 50, "too few boxes to prove anything"
+
+
+@pytest.mark.skipif(not DEMO_WEIGHTS.is_file(), reason="no embedded weights")
+def test_the_embedded_weights_give_what_the_official_predictor_gives() -> None:
+    names = tuple(load_yolo(DEMO_WEIGHTS).names.values())
+    photos = sorted((REPOSITORY / "datasets/demo/JPEGImages").glob("*.jpg"))[:6]
+    samples, reference = [sample_of(read_image(photo)) for photo in photos], Reference(DEMO_WEIGHTS)
+    found = detector(DEMO_WEIGHTS, names, DetectorConfig())(samples)
+    for sample, detections in zip(samples, found):
+        assert_same_boxes(detections, *reference(sample.image, DetectorConfig()))
+    assert sum(map(len, found)) >= len(photos)
+
+
+def test_the_result_does_not_depend_on_the_batch(yolo_file: Path, samples: list[Sample]) -> None:
+    found = detector(yolo_file)
+    for alone, together in zip([found([sample])[0] for sample in samples], found(samples)):
+        assert_same_boxes(alone, together.boxes, together.class_ids, together.scores)
+    assert found([]) == []
+
+
+def test_settings_reach_the_detector(yolo_file: Path, samples: list[Sample]) -> None:
+    strict = DetectorConfig(imgsz=96, iou=0.3, max_det=3)
+    few, reference = detector(yolo_file, settings=strict)(samples), Reference(yolo_file)
+    for sample, detections in zip(samples, few):
+        assert_same_boxes(detections, *reference(sample.image, strict))
+    assert max(map(len, few)) == 3
+    dogs = detector(yolo_file, settings=DetectorConfig(imgsz=128, classes=("Dog",)))(samples)
+    assert set(np.concatenate([found.class_ids for found in dogs]).tolist()) == {2}
+
+
+def test_classes_are_matched_by_name_and_alias_and_unmapped_boxes_are_reported(
+    yolo_file: Path, samples: list[Sample]
+) -> None:
+    whole, part = detector(yolo_file), detector(yolo_file, ("couch", "tree", "Aeroplane"))
+    everything, some = whole(samples), part(samples)
+    assert whole.report() == []
+    lost: Counter[str] = Counter()
+    for all_found, found in zip(everything, some):
+        mapped = np.isin(all_found.class_ids, [1, 3])
+        np.testing.assert_array_equal(found.boxes, all_found.boxes[mapped])
+        np.testing.assert_array_equal(found.class_ids, np.array([-1, 2, -1, 0])[all_found.class_ids[mapped]])
+        lost.update(NAMES[i] for i in all_found.class_ids[~mapped])
+    (line,) = part.report()
+    assert "dropped" in line and f"car {lost['car']}" in line and f"dog {lost['dog']}" in line
+
+
+def test_a_detector_without_a_class_of_the_dataset_is_refused(yolo_file: Path) -> None:
+    with pytest.raises(UserError, match=r"share no class.*aeroplane.*zebra"):
+        detector(yolo_file, ("zebra", "tree"))
+    with pytest.raises(UserError, match=r"detector\.classes\[1\].*dogg.*did you mean dog"):
+        detector(yolo_file, settings=DetectorConfig(classes=("car", "dogg")))
+
+
+def options(config: Config, prompt: Path | None = None) -> Options:
+    return Options(config, ("visual",), (), prompt, "cpu", trust_weights=False)
+
+
+def test_class_names_are_the_datasets_or_else_the_detectors(yolo_file: Path) -> None:
+    weights = ArchConfig(yolo_weights=yolo_file)
+    assert class_names(options(Config(arch=weights))) == ("car", "aeroplane", "dog", "sofa")
+    assert class_names(options(Config(dataset=DatasetConfig(classes=("a", "b"))))) == ("a", "b")
+    with pytest.raises(UserError, match=r"num_classes.*31.*make 5"):
+        class_names(options(Config(arch=weights, dataset=DatasetConfig(num_classes=31))))
+    with pytest.raises(UserError, match="yolo_weights: not set"):
+        class_names(options(Config()))
+    with pytest.raises(UserError, match="300 classes, more than the 254"):
+        class_names(options(Config(dataset=DatasetConfig(classes=tuple(f"c{i}" for i in range(300))))))
+
+
+def prompt_file(folder: Path, rows: list[dict[str, object]]) -> Path:
+    path = folder / "prediction.json"
+    path.write_text(json.dumps(rows), "utf-8")
+    return path
+
+
+def row(image_id: str, box: list[float], score: float = 0.9, category_id: int = 0) -> dict[str, object]:
+    return {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
+
+
+def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path) -> None:
+    import torch
+
+    path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4])])
+    config = Config(arch=ArchConfig(yolo_weights=tmp_path / "missing.pt"), dataset=DatasetConfig(classes=("x",)))
+    found = build_detector(options(config, path), torch.device("cpu"), ("x",), ["a"])
+    (detections,) = found([sample_of(np.zeros((9, 9, 3), np.uint8))])
+    np.testing.assert_array_equal(detections.boxes, [[1, 2, 3, 4]])
+
+
+def test_prompts_are_joined_by_exact_id_in_file_order_without_a_cap(tmp_path: Path) -> None:
+    many = [row("007", [i % 50, 0, i % 50 + 5, 9], score=0.3 + i / 10000, category_id=i % 3) for i in range(1000)]
+    path = prompt_file(tmp_path, [*many, row("7", [0, 0, 1, 1]), row("../../x", [0, 0, 1, 1])])
+    found = PromptFileDetector(read_prompts(path), ("a", "b", "c"), CONF, ["007", "none"])
+    first, none = found([sample_of(np.zeros((20, 60, 3), np.uint8), image_id) for image_id in ("007", "none")])
+    np.testing.assert_array_equal(first.boxes, np.array([entry["bbox"] for entry in many], np.float32))
+    np.testing.assert_array_equal(first.class_ids, [i % 3 for i in range(1000)])
+    assert len(none) == 0
+    assert found.report() == ["prompts: rows for images outside the run, left out: 2"]
+
+
+def test_unsound_prompts_are_clipped_or_dropped_and_counted(tmp_path: Path) -> None:
+    nan, inf = float("nan"), float("inf")
+    boxes = [
+        [-5, 2, 30, 8],  # clipped
+        [1, 2, 3, 4],
+        [nan, 0, 5, 5],
+        [0, 0, inf, 5],
+        [0, 0, 1e300, 5],  # more than float32 holds
+        [6, 2, 3, 4],  # inverted
+        [3, 2, 3, 4],  # no area
+        [50, 50, 60, 60],  # outside
+    ]
+    prompts = read_prompts(prompt_file(tmp_path, [row("a", box) for box in boxes]))
+    found = PromptFileDetector(prompts, ("x",), CONF, ["a"])
+    (detections,) = found([sample_of(np.zeros((10, 20, 3), np.uint8))])
+    np.testing.assert_array_equal(detections.boxes, [[0, 2, 20, 8], [1, 2, 3, 4]])
+    clipped, dropped = found.report()
+    assert "clipped" in clipped and clipped.endswith(": 1")
+    assert "dropped" in dropped and dropped.endswith(": 6")
+
+
+def test_prompts_must_score_higher_than_conf_as_ultralytics_has_it(tmp_path: Path) -> None:
+    rows = [row("a", [0, 0, i + 1, 5], score) for i, score in enumerate((0.2, 0.25, 0.2501, 1.0))]
+    found = PromptFileDetector(read_prompts(prompt_file(tmp_path, rows)), ("x",), CONF, ["a"])
+    (detections,) = found([sample_of(np.zeros((10, 20, 3), np.uint8))])
+    np.testing.assert_array_equal(detections.boxes[:, 2], [3, 4])
+    assert found.report() == ["prompts: rows that score not above 0.25, left out: 2"]
+
+
+OFFLINE = """
+import sys
+import numpy as np
+from pathlib import Path
+events = []
+sys.addaudithook(lambda name, arguments: name.startswith(("socket.connect", "socket.getaddr")) and events.append(name))
+sys.addaudithook(lambda name, arguments: name == "subprocess.Popen" and "pip" in str(arguments) and events.append(name))
+import cv2
+threads = cv2.getNumThreads()
+import torch
+from models.detector import YoloDetector
+from models.weights import load_yolo
+from utils.config import DetectorConfig
+from utils.structures import Sample
+detector = YoloDetector(load_yolo(Path(sys.argv[1])), torch.device("cpu"), ("dog",), 0.25, DetectorConfig(imgsz=64))
+detector([Sample("a", Path("a"), np.zeros((64, 64, 3), np.uint8))])
+from ultralytics.utils import events as analytics, SETTINGS
+assert not analytics.events.enabled and not SETTINGS["sync"] and not SETTINGS["mlflow"], "telemetry is on"
+assert cv2.getNumThreads() == threads
+assert not events, events
+"""
+
+
+def test_ultralytics_neither_connects_nor_installs_nor_writes_beside_the_run(tmp_path: Path, yolo_file: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    places = {"HOME": tmp_path / "home", "TMPDIR": tmp_path / "tmp", "PYTHONPATH": REPOSITORY}
+    environment = {**os.environ, **{name: str(place) for name, place in places.items()}}
+    for name in ("YOLO_OFFLINE", "YOLO_CONFIG_DIR", "YOLO_AUTOINSTALL", "XDG_CONFIG_HOME"):
+        environment.pop(name, None)
+    command = [sys.executable, "-c", OFFLINE, str(yolo_file)]
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == [tmp_path / "tmp"]
+    assert not list((tmp_path / "tmp").glob("ultralytics*"))

@@ -1,0 +1,180 @@
+"""Finetunes YOLO on the objects of a VOC split, whose masks become boxes.
+
+    python -m yolo.finetune -c config.json                                from arch.yolo_weights
+    python -m yolo.finetune -c config.json --set finetune.init=scratch    from random weights
+
+Several GPUs: --set 'finetune.yolo.extra={"device": "0,1"}', without torchrun: ultralytics starts its own processes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets.training import open_training_splits
+from models.ultralytics_quiet import quiet_ultralytics
+from models.weights import load_yolo
+from utils.cli import configured, finetune_parser, guarded
+from utils.config import Config
+from utils.device import choose_device, choose_precision
+from utils.engine import print_lines
+from utils.errors import SampleError, UserError
+from utils.official import REPOSITORY
+from utils.writers import atomic_write
+from yolo.training_data import write_training_data
+
+if TYPE_CHECKING:
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+DEFAULT_OUTPUT = REPOSITORY / "yolo" / "yolov8" / "finetuned.pt"
+
+
+def finetune(
+    config: Config, output: Path, device: torch.device, *, trust: bool = False
+) -> tuple[dict[str, float], list[SampleError]]:
+    """Runs the training that `finetune` of the config describes and writes the best weights.
+
+    Returns:
+        ultralytics' metrics of the best epoch on the validation split, and the images that had to be left out.
+
+    Raises:
+        UserError: the config, the splits or the weights cannot be used.
+    """
+    train, val = open_training_splits(config)
+    names = config.dataset.classes
+    assert names is not None  # or the splits would have been refused
+    with tempfile.TemporaryDirectory(prefix="yolo-finetune-") as temporary:
+        folder = Path(temporary)
+        start = starting_model(config, trust=trust)
+        arguments = training_arguments(config, folder, device)
+        failures = write_training_data({"train": train, "val": val}, names, folder)
+        best = run_trainer(arguments, start)
+        content, metrics = stripped(best, config.finetune.yolo.imgsz)
+    atomic_write(output, content)
+    return metrics, failures
+
+
+def starting_model(config: Config, *, trust: bool = False) -> DetectionModel | None:
+    """The model that training starts from, `finetune.init` or else `arch.yolo_weights`; None for a random one.
+
+    Raises:
+        UserError: there is none, or it cannot be used.
+    """
+    from ultralytics.nn.modules import Detect
+    from ultralytics.nn.tasks import DetectionModel
+
+    init, architecture = config.finetune.init or config.arch.yolo_weights, config.finetune.yolo.architecture
+    if init is None:
+        raise UserError("finetuning needs finetune.init or arch.yolo_weights")
+    if init != "scratch":
+        place, model = str(init), load_yolo(Path(init), trust=trust)
+    else:
+        place = f"finetune.yolo.architecture: {architecture}"
+        try:
+            model = DetectionModel(architecture, verbose=False)
+        except Exception as error:  # its parser raises almost anything
+            raise UserError(f"{place}: not a YOLO architecture: {error}") from error
+    if type(model.model[-1]) is not Detect:
+        raise UserError(f"{place}: ends in {type(model.model[-1]).__name__}, not Detect: it is no detection model")
+    return None if init == "scratch" else model
+
+
+def training_arguments(config: Config, folder: Path, device: torch.device) -> dict[str, Any]:
+    """The arguments of ultralytics' trainer.
+
+    Args:
+        folder: where training data and results go.
+
+    Raises:
+        UserError: ultralytics refuses an extra argument, or it has another home.
+    """
+    import torch
+    from ultralytics.cfg import get_cfg
+
+    settings = config.finetune.yolo
+    half = device.type == "cuda" and choose_precision("auto", device) == torch.bfloat16
+    own = {
+        "task": "detect",
+        "mode": "train",
+        "model": settings.architecture,
+        "data": str(folder),
+        "project": str(folder),
+        "name": "run",
+        "epochs": settings.epochs,
+        "imgsz": settings.imgsz,
+        "batch": settings.batch,
+        "seed": settings.seed,
+        "workers": config.dataloader.num_workers,
+        "amp": "bf16" if half else False,  # with fp16, ultralytics would fetch weights to test the GPU
+        "plots": False,  # they need a font
+    }
+    if taken := own.keys() & settings.extra.keys():
+        raise UserError(f"finetune.yolo.extra: {', '.join(sorted(taken))} cannot be set here")
+    try:
+        get_cfg(overrides=own | settings.extra)
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise UserError(f"finetune.yolo.extra: {error}") from error
+    return own | {"device": str(device)} | settings.extra
+
+
+def run_trainer(arguments: dict[str, Any], start: DetectionModel | None) -> Path:
+    """Trains; the checkpoint of the best epoch."""
+    from yolo.trainer import FolderTrainer
+
+    trainer = FolderTrainer(overrides=arguments)
+    if start is not None:
+        trainer.model = trainer.get_model(cfg=start.yaml, weights=start)
+    trainer.train()
+    return trainer.best
+
+
+def stripped(checkpoint: Path, imgsz: int) -> tuple[bytes, dict[str, float]]:
+    """What is published of a checkpoint: the model in half precision, without optimizer state, dates and paths.
+
+    Returns:
+        a file in ultralytics' form, and the metrics of the epoch.
+    """
+    import torch
+    from ultralytics import __version__
+
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False)  # made by the trainer a moment ago
+    model = state["ema"].half().requires_grad_(False)
+    model.args = {"task": "detect", "imgsz": imgsz}
+    model.yaml["yaml_file"] = Path(model.yaml.get("yaml_file", "")).name
+    metrics = {key: float(value) for key, value in state["train_metrics"].items()}
+    published = {
+        "epoch": -1,
+        "model": model,
+        "train_args": model.args,
+        "train_metrics": metrics,
+        "version": __version__,
+        "license": "AGPL-3.0",
+    }
+    buffer = io.BytesIO()
+    torch.save(published, buffer)
+    return buffer.getvalue(), metrics
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Trains; the exit code."""
+    given = finetune_parser(__doc__).parse_args(argv)
+    config = configured(given)
+    if "LOCAL_RANK" in os.environ or "RANK" in os.environ:
+        raise UserError("start yolo.finetune without torchrun: ultralytics starts its own processes (see --help)")
+    output = config.finetune.destination(DEFAULT_OUTPUT, overwrite=given.overwrite)
+    quiet_ultralytics()
+    metrics, failures = finetune(config, output, choose_device(given.device), trust=given.trust_weights)
+    print_lines(f"failed: {failure}" for failure in failures)
+    print(f"{output}: mAP50-95 {metrics['metrics/mAP50-95(B)']:.4f} on the split {config.finetune.val_split}")
+    print(f"use it:  python yolo_sam.py -c {given.config} --set arch.yolo_weights={output}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

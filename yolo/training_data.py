@@ -1,0 +1,76 @@
+"""A split's true objects in the form that ultralytics trains on: a folder of images and one of boxes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from datasets.voc import VocDataset
+from utils.structures import Instances, Sample, SampleError, UserError
+
+COPIED_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
+NAMES_FILE = "names.json"
+
+
+def write_training_data(splits: Mapping[str, VocDataset], names: Sequence[str], folder: Path) -> list[SampleError]:
+    """Writes `images/<role>/`, `labels/<role>/` and `names.json` into an empty folder.
+
+    Args:
+        splits: a split for each role, `train` and `val`.
+        names: class names by class id.
+
+    Returns:
+        the images that had to be left out.
+
+    Raises:
+        UserError: a split has no object to learn from or to measure with.
+    """
+    (folder / NAMES_FILE).write_text(json.dumps(list(names)), "utf-8")
+    failures: list[SampleError] = []
+    for role, dataset in splits.items():
+        for kind in ("images", "labels"):
+            (folder / kind / role).mkdir(parents=True)
+        with ThreadPoolExecutor() as pool:
+            results = list(pool.map(partial(_write_image, dataset, folder, role), range(len(dataset))))
+        failures += [result for result in results if isinstance(result, SampleError)]
+        if not sum(result for result in results if isinstance(result, int)):
+            raise UserError(f"{dataset.root}: no image of the split {dataset.split} shows an object")
+    return failures
+
+
+def box_lines(instances: Instances) -> str:
+    """The boxes as ultralytics reads them: `class_id centre_x centre_y width height` a line, as shares of the image."""
+    height, width = instances.size
+    boxes = instances.detections.boxes / np.array([width, height, width, height])
+    centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    rows = zip(instances.detections.class_ids.tolist(), np.hstack([centres, sides]).tolist())
+    return "".join(f"{class_id} {' '.join(f'{value:.8f}' for value in box)}\n" for class_id, box in rows)
+
+
+def _write_image(dataset: VocDataset, folder: Path, role: str, index: int) -> int | SampleError:
+    """Writes one image with its boxes; how many there are, or why the image had to be left out."""
+    try:
+        sample, instances = dataset.load(index), dataset.instances(index)
+    except SampleError as error:
+        return error
+    target = folder / "images" / role / f"{index:08}"
+    suffix = sample.path.suffix.lower()
+    if suffix in COPIED_SUFFIXES and _read_alike(sample):
+        shutil.copyfile(sample.path, target.with_suffix(suffix))  # no link: ultralytics "restores" JPEGs in place
+    else:
+        cv2.imwrite(str(target.with_suffix(".png")), sample.image[:, :, ::-1])
+    (folder / "labels" / role / f"{index:08}.txt").write_text(box_lines(instances), "utf-8")
+    return len(instances)
+
+
+def _read_alike(sample: Sample) -> bool:
+    """Whether ultralytics, which reads by cv2, would see the pixels of the sample in its file."""
+    pixels = cv2.imread(str(sample.path))
+    return pixels is not None and np.array_equal(pixels, sample.image[:, :, ::-1])
