@@ -131,7 +131,7 @@ class YoloDetector:
         with torch.inference_mode():
             pixels = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).contiguous().float().div_(255)
             return non_max_suppression(
-                self._model(pixels)[0],
+                self._model(pixels),
                 self._conf,
                 self._settings.iou,
                 self._filter,

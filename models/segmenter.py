@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from models.weights import describe_mismatch, load_sam_state
-from utils.structures import Detections, Instances, Mask, UserError
+from utils.errors import UserError
+from utils.structures import Detections, Instances, Mask
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

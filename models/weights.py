@@ -16,12 +16,10 @@ from utils.official import OFFICIAL_SAM, OFFICIAL_YOLO
 
 if TYPE_CHECKING:
     import torch
-    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.nn.tasks import BaseModel, DetectionModel
 
 YOLO_ADDRESS = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
 SAM_ADDRESS = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
-BOX_HEADS = ("Detect", "Segment")
-"""Names of the YOLO heads that find upright boxes."""
 SHOWN = 3
 """How many tensors of a kind a message names."""
 
@@ -62,14 +60,14 @@ def ensure_weights(path: Path) -> None:
 
 
 def load_yolo(path: Path, *, trust: bool = False) -> DetectionModel:
-    """A YOLO model that finds boxes, in float32 on the CPU; also of a segmentation checkpoint, whose masks go unused.
+    """A YOLO detector, in float32 on the CPU.
 
     Args:
         path: a checkpoint in ultralytics' form; a missing official one is downloaded.
         trust: let the checkpoint run code while it is loaded.
 
     Raises:
-        UserError: the file is missing, damaged, foreign or would run code, or its model finds no boxes in RGB images.
+        UserError: the file is missing, damaged, foreign or would run code, or its model is no detector of RGB images.
     """
     ensure_weights(path)
     quiet_ultralytics()
@@ -83,12 +81,18 @@ def load_yolo(path: Path, *, trust: bool = False) -> DetectionModel:
     model = checkpoint.get("ema") or checkpoint.get("model")
     if not isinstance(model, BaseModel):
         raise UserError(f"{path}: not a YOLO checkpoint: it holds {_contents(checkpoint)}, but no YOLO model")
-    head = type(model.model[-1]).__name__
-    if head not in BOX_HEADS:
-        raise UserError(f"{path}: its model ends in {head}, not {' or '.join(BOX_HEADS)}: it finds no upright boxes")
+    if not is_detector(model):
+        raise UserError(f"{path}: its model is no detector: it ends in {type(model.model[-1]).__name__}, not Detect")
     if model.yaml.get("channels", 3) != 3:
         raise UserError(f"{path}: its model takes images of {model.yaml['channels']} channels, not 3")
     return model.float()
+
+
+def is_detector(model: BaseModel) -> bool:
+    """Whether a YOLO model finds boxes, and nothing else by which it would choose among them."""
+    from ultralytics.nn.modules import Detect
+
+    return type(model.model[-1]) is Detect
 
 
 def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:

@@ -32,8 +32,8 @@ from utils.classes import VOID
 from utils.cli import Overriding, configured, finetune_parser, guarded
 from utils.config import Config, SamFinetune
 from utils.device import choose_device
+from utils.errors import UserError
 from utils.official import REPOSITORY
-from utils.structures import UserError
 from utils.writers import atomic_write
 
 if TYPE_CHECKING:

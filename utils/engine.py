@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from utils.structures import Instances, Sample, SampleError
+from utils.errors import SampleError
+from utils.structures import Instances, Sample
 
 
 @dataclass

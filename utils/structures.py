@@ -9,9 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from utils.classes import BACKGROUND, label_of
-from utils.errors import SampleError, UserError
-
-__all__ = ["Detections", "Instances", "Mask", "Sample", "SampleError", "UserError", "sanitize"]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.training import open_training_splits
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import load_yolo
+from models.weights import is_detector, load_yolo
 from utils.cli import configured, finetune_parser, guarded
 from utils.config import Config
 from utils.device import choose_device, choose_precision
@@ -66,23 +66,21 @@ def starting_model(config: Config, *, trust: bool = False) -> DetectionModel | N
     Raises:
         UserError: there is none, or it cannot be used.
     """
-    from ultralytics.nn.modules import Detect
     from ultralytics.nn.tasks import DetectionModel
 
     init, architecture = config.finetune.init or config.arch.yolo_weights, config.finetune.yolo.architecture
     if init is None:
         raise UserError("finetuning needs finetune.init or arch.yolo_weights")
     if init != "scratch":
-        place, model = str(init), load_yolo(Path(init), trust=trust)
-    else:
-        place = f"finetune.yolo.architecture: {architecture}"
-        try:
-            model = DetectionModel(architecture, verbose=False)
-        except Exception as error:  # its parser raises almost anything
-            raise UserError(f"{place}: not a YOLO architecture: {error}") from error
-    if type(model.model[-1]) is not Detect:
-        raise UserError(f"{place}: ends in {type(model.model[-1]).__name__}, not Detect: it is no detection model")
-    return None if init == "scratch" else model
+        return load_yolo(Path(init), trust=trust)
+    place = f"finetune.yolo.architecture: {architecture}"
+    try:
+        model = DetectionModel(architecture, verbose=False)
+    except Exception as error:  # its parser raises almost anything
+        raise UserError(f"{place}: not a YOLO architecture: {error}") from error
+    if not is_detector(model):
+        raise UserError(f"{place}: no detector: it ends in {type(model.model[-1]).__name__}, not Detect")
+    return None
 
 
 def training_arguments(config: Config, folder: Path, device: torch.device) -> dict[str, Any]:
@@ -98,7 +96,7 @@ def training_arguments(config: Config, folder: Path, device: torch.device) -> di
     from ultralytics.cfg import get_cfg
 
     settings = config.finetune.yolo
-    half = device.type == "cuda" and choose_precision("auto", device) == torch.bfloat16
+    native_bf16 = device.type == "cuda" and choose_precision("auto", device) == torch.bfloat16
     own = {
         "task": "detect",
         "mode": "train",
@@ -111,7 +109,7 @@ def training_arguments(config: Config, folder: Path, device: torch.device) -> di
         "batch": settings.batch,
         "seed": settings.seed,
         "workers": config.dataloader.num_workers,
-        "amp": "bf16" if half else False,  # with fp16, ultralytics would fetch weights to test the GPU
+        "amp": "bf16" if native_bf16 else False,  # with fp16, ultralytics would fetch weights to test the GPU
         "plots": False,  # they need a font
     }
     if taken := own.keys() & settings.extra.keys():

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from datasets.voc import VocDataset
-from utils.structures import Instances, Sample, SampleError, UserError
+from utils.errors import SampleError, UserError
+from utils.structures import Instances, Sample
 
 COPIED_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 NAMES_FILE = "names.json"

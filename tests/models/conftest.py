@@ -15,26 +15,13 @@ NAMES = ("car", "aeroplane", "dog", "sofa")
 
 @pytest.fixture(scope="session")
 def yolo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small YOLO that finds boxes of every class."""
-    architecture = str(REPOSITORY / "yolo/yolov8/yolov8-demo.yaml")
-    return write_random_yolo("detect", architecture, tmp_path_factory.mktemp("yolo") / "random.pt")
-
-
-@pytest.fixture(scope="session")
-def segmentation_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A YOLO that finds masks with its boxes."""
-    return write_random_yolo("segment", "yolov8n-seg.yaml", tmp_path_factory.mktemp("yolo") / "segment.pt")
-
-
-def write_random_yolo(task: str, architecture: str, path: Path) -> Path:
-    """A checkpoint with random weights, scaled so that most images get some boxes of every class; its path."""
+    """A small YOLO with random weights, scaled so that most images get some boxes of every class."""
     quiet_ultralytics()
     import torch
-    from ultralytics.nn.tasks import DetectionModel, SegmentationModel
+    from ultralytics.nn.tasks import DetectionModel
 
     torch.manual_seed(0)
-    kind = {"detect": DetectionModel, "segment": SegmentationModel}[task]
-    model = kind(architecture, nc=len(NAMES), verbose=False)
+    model = DetectionModel(str(REPOSITORY / "yolo/yolov8/yolov8-demo.yaml"), nc=len(NAMES), verbose=False)
     model.names = dict(enumerate(NAMES))
     texture = np.random.default_rng(0).uniform(0, 1, (8, 3, 6, 8)).astype(np.float32)
     images = torch.nn.functional.interpolate(torch.from_numpy(texture), (96, 128), mode="bilinear")
@@ -47,5 +34,6 @@ def write_random_yolo(task: str, architecture: str, path: Path) -> Path:
         scores = model.eval()(images)[1]["scores"]
         for classes in model.model[-1].cv3:
             classes[-1].bias -= torch.quantile(scores.transpose(0, 1).flatten(1), 0.995, dim=1) + 0.5
-    torch.save({"model": model.half(), "train_args": {"task": task}}, path)
+    path = tmp_path_factory.mktemp("yolo") / "random.pt"
+    torch.save({"model": model.half(), "train_args": {}}, path)
     return path

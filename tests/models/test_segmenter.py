@@ -13,7 +13,8 @@ from sam2.utils.transforms import SAM2Transforms
 
 from datasets.voc import VocDataset
 from models.segmenter import Segmenter, build_sam2, load_sam2, preprocess
-from utils.structures import Detections, UserError
+from utils.errors import UserError
+from utils.structures import Detections
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO_CONFIG = str(REPOSITORY / "sam" / "sam2.1" / "sam2.1_hiera_demo.yaml")

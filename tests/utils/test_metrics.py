@@ -12,8 +12,9 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix, 
 
 from utils.classes import VOID
 from utils.engine import Report
+from utils.errors import SampleError
 from utils.metrics import SemanticMetrics, class_iou, confusion_matrix, mean_iou, pixel_accuracy
-from utils.structures import Detections, Instances, Mask, Sample, SampleError
+from utils.structures import Detections, Instances, Mask, Sample
 
 NUM_LABELS = 6
 ABSENT = 4  # a label that no map below holds

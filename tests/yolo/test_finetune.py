@@ -195,7 +195,7 @@ def test_torchrun_is_refused(tree: Path, tmp_path: Path, monkeypatch: pytest.Mon
         ({"val_split": "train"}, "share images"),
         ({"init": "nowhere.pt"}, r"nowhere\.pt: no such weight file"),
         ({"init": None}, "needs finetune.init or arch.yolo_weights"),
-        ({"yolo": {"architecture": "yolov8-cls.yaml"}}, r"architecture: yolov8-cls\.yaml: ends in Classify"),
+        ({"yolo": {"architecture": "yolov8-cls.yaml"}}, r"architecture: yolov8-cls\.yaml: no detector: it ends in Cl"),
         ({"yolo": {"architecture": "nowhere.yaml"}}, r"finetune\.yolo\.architecture: nowhere\.yaml"),
         ({"yolo": {"extra": {"lr": 1}}}, r"finetune\.yolo\.extra: 'lr' is not a valid"),
         ({"yolo": {"extra": {"lr0": "big"}}}, r"finetune\.yolo\.extra: 'lr0=big'"),
