@@ -49,7 +49,8 @@ def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[st
         UserError: weights, a SAM2 config, the prompt file, the device or the precision cannot be used.
     """
     from models.detector import build_detector
-    from models.segmenter import Segmenter, load_sam2
+    from models.sam2_loading import load_sam2
+    from models.segmenter import Segmenter
     from utils.device import choose_device, choose_precision
 
     settings = options.config.segmenter

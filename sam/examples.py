@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import torch
 from datasets.voc import VocDataset
 from models.segmenter import preprocess
 from utils.classes import VOID
+from utils.errors import SampleError
 from utils.structures import Instances, Mask
 
 View = Callable[[np.ndarray], np.ndarray]  # cuts the same part out of an image and its masks
@@ -37,6 +39,14 @@ class Batch:
     boxes: torch.Tensor
     masks: torch.Tensor
     weights: torch.Tensor
+
+    @classmethod
+    def empty(cls, side: int) -> Batch:
+        """No views, for a model of this `image_size`."""
+        cells = side // LOGIT_STRIDE
+        shapes = ((3, side, side), (), (4,), (cells, cells), (cells, cells))
+        pixels, view_index, boxes, masks, weights = (torch.zeros(0, *shape) for shape in shapes)
+        return cls(pixels, view_index.long(), boxes, masks, weights)
 
 
 class PromptedViews(torch.utils.data.Dataset[Batch]):
@@ -69,9 +79,13 @@ class PromptedViews(torch.utils.data.Dataset[Batch]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Batch:
+        """A batch of one view; of none where the image cannot be used, which is said on stderr."""
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        image = self.dataset.load(index).image
-        objects = self.dataset.instances(index)
+        try:
+            image, objects = self.dataset.load(index).image, self.dataset.instances(index)
+        except SampleError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            return Batch.empty(self.side)
         view = _random_view(objects, self.view_share, rng)
         masks, boxes = self._prompts(objects, view, rng)
         weights = _coverage(view(self.dataset.target(index)) != VOID, self.side // LOGIT_STRIDE)
@@ -100,7 +114,8 @@ class PromptedViews(torch.utils.data.Dataset[Batch]):
 
 def collate(views: list[Batch]) -> Batch:
     """One batch of several."""
-    index = torch.cat([view.view_index + i for i, view in enumerate(views)])
+    starts = np.cumsum([0, *(len(view.pixels) for view in views)]).tolist()
+    index = torch.cat([view.view_index + start for view, start in zip(views, starts)])
     pixels, boxes, masks, weights = (
         torch.cat([getattr(view, name) for view in views]) for name in ("pixels", "boxes", "masks", "weights")
     )

@@ -25,14 +25,15 @@ from tqdm import tqdm
 from datasets.training import open_training_splits
 from datasets.voc import VocDataset
 from models.cascade import sam_config_of, sam_files
-from models.segmenter import Segmenter, build_sam2, decoder_inputs, encode, load_sam2
+from models.sam2_loading import build_sam2, load_sam2
+from models.segmenter import Segmenter, decoder_inputs, encode
 from sam.examples import Batch, PromptedViews, collate
 from sam.losses import prompted_mask_loss
 from utils.classes import VOID
 from utils.cli import Overriding, configured, finetune_parser, guarded
 from utils.config import Config, SamFinetune
 from utils.device import choose_device
-from utils.errors import UserError
+from utils.errors import SampleError, UserError
 from utils.official import REPOSITORY
 from utils.writers import atomic_write
 
@@ -160,7 +161,11 @@ def validate(segmenter: Segmenter, dataset: VocDataset, limit: int) -> float:
     """Mean IoU, at image size, of the masks of the true boxes of the first `limit` images; void is not counted."""
     ious: list[float] = []
     for index in range(min(limit, len(dataset))):
-        image, objects = dataset.load(index).image, dataset.instances(index)
+        try:
+            image, objects = dataset.load(index).image, dataset.instances(index)
+        except SampleError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            continue
         counted = dataset.target(index) != VOID
         (found,) = segmenter([image], [objects.detections])
         for ours, true in zip(found.masks, objects.masks):

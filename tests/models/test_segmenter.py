@@ -12,7 +12,8 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.utils.transforms import SAM2Transforms
 
 from datasets.voc import VocDataset
-from models.segmenter import Segmenter, build_sam2, load_sam2, preprocess
+from models.sam2_loading import build_sam2, load_sam2
+from models.segmenter import Segmenter, preprocess
 from utils.errors import UserError
 from utils.structures import Detections
 

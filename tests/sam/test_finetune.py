@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from datasets.scenes import main as paint
 from datasets.voc import VocDataset
-from models.segmenter import build_sam2, load_sam2
+from models.sam2_loading import build_sam2, load_sam2
 from sam.examples import PromptedViews, collate, jittered
 from sam.finetune import Trainer, finetune, main, schedule, trained_parameters
 from utils.config import load_config
@@ -168,3 +169,16 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert rates[:5] == sorted(rates[:5])
     assert rates[5:] == sorted(rates[5:], reverse=True)
     assert rates[-1] == pytest.approx(0.01)
+
+
+def test_an_image_that_cannot_be_read_is_named_and_left_out(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(config_file.parent / "tree", tree)
+    (tree / "JPEGImages" / "train_00001.jpg").write_bytes(b"no picture")
+    views = PromptedViews(VocDataset(tree, "train"), 64)
+    batch = collate([views[i] for i in range(3)])
+    assert len(batch.pixels) == 2
+    assert set(batch.view_index.tolist()) == {0, 1}
+    assert "train_00001.jpg" in capsys.readouterr().err

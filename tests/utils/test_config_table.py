@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +27,7 @@ def key_table() -> Iterator[str]:
             if dataclasses.is_dataclass(value):
                 yield from rows(value, f"{prefix}{field.name}.")
             else:
-                default = "" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+                default = "" if value is None else f"`{value if isinstance(value, str | Path) else json.dumps(value)}`"
                 yield f"| `{prefix}{field.name}` | {default} | {meaning[field.name]} |"
 
     yield from rows(Config(), "")
