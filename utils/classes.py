@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -29,8 +30,11 @@ _VOC_TO_COCO = {
 }
 
 
-def label_of(class_id: int) -> int:
-    """The label of a 0-based class id: the one after it, since 0 is the background."""
+ClassIds = TypeVar("ClassIds", int, np.ndarray)
+
+
+def label_of(class_id: ClassIds) -> ClassIds:
+    """The label of a 0-based class id, or of an array of them: the one after it, since 0 is the background."""
     return class_id + 1
 
 
