@@ -70,6 +70,36 @@ def match_classes(source: Sequence[str], target: Sequence[str]) -> dict[int, int
     return {source_id: target_id for source_id, target_id in found if target_id is not None}
 
 
+class ClassIndex:
+    """Finds the class id that a name in a file means.
+
+    Args:
+        names: class names, indexed by class id.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self._known: dict[str, int | None] = {}
+
+    def class_id(self, name: str, place: str) -> int:
+        """The class id of a name, found by itself or by its alias.
+
+        Args:
+            place: where the name stands, for the message.
+
+        Raises:
+            UserError: no class has this name; the message has the nearest one.
+        """
+        if name not in self._known:
+            self._known[name] = match_classes([name], self.names).get(0)
+        class_id = self._known[name]
+        if class_id is None:
+            close = nearest(name, self.names)
+            hint = f'; did you mean "{close}"?' if close else "; dataset.classes has to name it"
+            raise UserError(f'{place}: "{name}" is none of the {len(self.names)} classes{hint}')
+        return class_id
+
+
 def load_class_names(value: Sequence[str] | Path, where: str = "class names") -> tuple[str, ...]:
     """Class names from a list, or from a UTF-8 text file with one name a line; class ids are their positions from 0.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from utils.exporters.exporter import Segmentation
 from utils.values import ClassNames, FileOrName, Weights, one_of, require, within
 
 
@@ -130,9 +131,39 @@ class AutoMaskConfig:
 
     Attributes:
         save_dir: where annotations go.
+        polygon_tolerance: how far in pixels polygons may leave the outlines of their masks, small and thin parts less;
+            0 keeps every pixel.
+        coco_segmentation: how COCO files hold masks: `rle`, exactly, or `polygon`.
     """
 
     save_dir: Path = Path("outputs/annotations")
+    polygon_tolerance: float = 1.0
+    coco_segmentation: Segmentation = "rle"
+
+    def __post_init__(self) -> None:
+        within(self, "polygon_tolerance", 0)
+        one_of(self, "coco_segmentation", get_args(Segmentation))
+
+
+@dataclass(frozen=True)
+class CleanupConfig:
+    """Cleaning of masks; by default nothing is done.
+
+    Attributes:
+        clip_to_box: remove what lies outside the box.
+        largest_hole: fill holes of up to so many pixels.
+        smallest_part: remove the parts of a mask that have fewer pixels.
+        largest_part_only: remove all parts of a mask but the largest.
+    """
+
+    clip_to_box: bool = False
+    largest_hole: int = 0
+    smallest_part: int = 0
+    largest_part_only: bool = False
+
+    def __post_init__(self) -> None:
+        within(self, "largest_hole", 0)
+        within(self, "smallest_part", 0)
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,11 @@ class Mask:
         return int(np.count_nonzero(self.crop))
 
     @property
+    def corner(self) -> np.ndarray:
+        """(2,) int64: left and top, which take x and y from pixels of the crop to those of the image."""
+        return np.array([self.left, self.top])
+
+    @property
     def window(self) -> tuple[slice, slice]:
         """Index of the crop's rows and columns in an image."""
         height, width = self.crop.shape
