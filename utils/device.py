@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from utils.distributed import Session
 from utils.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of a `--device` value: `auto` takes CUDA, else MPS, else the CPU.
+def choose_device(name: str, session: Session) -> torch.device:
+    """The device of a `--device` value: `auto` takes CUDA, else MPS, else the CPU; each process takes a GPU of its own.
 
     Raises:
         UserError: no such device, or it is not on this machine.
@@ -21,7 +22,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        device = torch.device(name)
+        device = torch.device(f"cuda:{session.local_rank}" if name == "cuda" else name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
