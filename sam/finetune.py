@@ -26,8 +26,9 @@ from tqdm import tqdm
 from datasets.training import open_training_splits
 from datasets.voc import VocDataset
 from models.cascade import sam_config_of, sam_files
+from models.decoding import decode
 from models.sam2_loading import build_sam2, load_sam2
-from models.segmenter import Segmenter, decoder_inputs, encode
+from models.segmenter import Segmenter, encode
 from sam.examples import Batch, PromptedViews, collate
 from sam.losses import prompted_mask_loss
 from utils.classes import VOID
@@ -99,8 +100,7 @@ class Trainer:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             with torch.set_grad_enabled(self.settings.train == "all"):
                 features = encode(model, batch.pixels.to(device))
-            inputs = decoder_inputs(model, features[batch.view_index.to(device)], batch.boxes.to(device))
-            logits, scores, _, _ = model.sam_mask_decoder.predict_masks(**inputs)
+            logits, scores = decode(model, features, batch.view_index.to(device), batch.boxes.to(device))
         masks, weights = batch.masks.to(device), batch.weights.to(device)
         return prompted_mask_loss(logits.float(), scores.float(), masks, weights, self.settings.mask_loss)
 
