@@ -4,6 +4,7 @@ python yolo_sam_auto_anno_generator.py                                       the
 python yolo_sam_auto_anno_generator.py -c configs/official.json -s photos/   your own photos, official models
 python yolo_sam_auto_anno_generator.py -c config.json -p prediction.json     boxes from a prompt file
 python yolo_sam_auto_anno_generator.py --also visual                         overlays from the same pass
+torchrun --nproc_per_node=4 yolo_sam_auto_anno_generator.py -c config.json   four GPUs
 """
 
 from __future__ import annotations
