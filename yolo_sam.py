@@ -4,6 +4,7 @@ python yolo_sam.py                                             the embedded demo
 python yolo_sam.py -c config.json -b 16 -conf 0.25             your own config
 python yolo_sam.py -c config.json -p prediction.json           boxes from a prompt file; YOLO does not run
 python yolo_sam.py --also visual annotate                      overlays and annotations from the same pass
+torchrun --nproc_per_node=4 yolo_sam.py -c config.json         four GPUs
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datasets.loading import build_batches
 from models.cascade import build_cascade
 from models.detector import class_names
 from utils.cli import guarded, parse
+from utils.distributed import open_session
 from utils.engine import run
 from utils.sinks import build_sinks
 from utils.writers import Writers
@@ -23,11 +25,11 @@ from utils.writers import Writers
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script; the exit code."""
     options = parse("evaluate", __doc__, argv)
-    names = class_names(options)
-    batches = build_batches(options, names)
-    cascade = build_cascade(options, names, batches.ids)
-    with Writers() as writers:
-        return run(cascade, batches, build_sinks(options, names, writers)).exit_code
+    with open_session() as session, Writers() as writers:
+        names = class_names(options, session)
+        batches = build_batches(options, names, session)
+        cascade = build_cascade(options, names, batches.ids, session)
+        return run(cascade, batches, build_sinks(options, names, writers), session).exit_code
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ python yolo_sam_auto_anno_generator.py                                       the
 python yolo_sam_auto_anno_generator.py -c configs/official.json -s photos/   your own photos, official models
 python yolo_sam_auto_anno_generator.py -c config.json -p prediction.json     boxes from a prompt file
 python yolo_sam_auto_anno_generator.py --also visual                         overlays from the same pass
+torchrun --nproc_per_node=4 yolo_sam_auto_anno_generator.py -c config.json   four GPUs
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datasets.loading import build_batches
 from models.cascade import build_cascade
 from models.detector import class_names
 from utils.cli import guarded, parse
+from utils.distributed import open_session
 from utils.engine import run
 from utils.sinks import build_sinks
 from utils.writers import Writers
@@ -23,11 +25,11 @@ from utils.writers import Writers
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script; the exit code."""
     options = parse("annotate", __doc__, argv)
-    names = class_names(options)
-    batches = build_batches(options, names)
-    cascade = build_cascade(options, names, batches.ids)
-    with Writers() as writers:
-        return run(cascade, batches, build_sinks(options, names, writers)).exit_code
+    with open_session() as session, Writers() as writers:
+        names = class_names(options, session)
+        batches = build_batches(options, names, session)
+        cascade = build_cascade(options, names, batches.ids, session)
+        return run(cascade, batches, build_sinks(options, names, writers), session).exit_code
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from datasets.folder import ImageFolder
 from datasets.preflight import check_targets
 from datasets.voc import VocDataset
 from utils.cli import Options
+from utils.distributed import Session
 from utils.errors import SampleError
 from utils.structures import Sample
 
@@ -61,7 +62,7 @@ class Batches:
 
     @property
     def num_images(self) -> int:
-        """Images in all batches together."""
+        """Images in all units together."""
         return sum(map(len, self.units))
 
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
@@ -91,8 +92,8 @@ class Batches:
             return SampleError(error.image_id, error.path, error.reason)
 
 
-def build_batches(options: Options, names: Sequence[str]) -> Batches:
-    """The images that the options ask for; with their targets, checked, where an output needs them.
+def build_batches(options: Options, names: Sequence[str], session: Session) -> Batches:
+    """This process's share of the images that the options ask for; with checked targets where an output needs them.
 
     Args:
         names: class names, indexed by class id.
@@ -100,8 +101,10 @@ def build_batches(options: Options, names: Sequence[str]) -> Batches:
     Raises:
         UserError: the images, a split list or the masks cannot be used.
     """
-    config = options.config
-    return Batches(_open_dataset(options, names), config.dataloader.batch_size, config.dataloader.num_workers)
+    loader = options.config.dataloader
+    batches = Batches(_open_dataset(options, names), loader.batch_size, loader.num_workers)
+    batches.units = session.share(batches.units)
+    return batches
 
 
 def _open_dataset(options: Options, names: Sequence[str]) -> Dataset:

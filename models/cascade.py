@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from utils.cleanup import with_cleanup
 from utils.cli import Options
 from utils.config import ArchConfig
+from utils.distributed import Session
 from utils.engine import Cascade
 from utils.errors import UserError
 from utils.official import OFFICIAL_SAM
@@ -35,17 +36,18 @@ class ImageCascade:
         detections = self.detector(samples)
         yield from zip(samples, self.segmenter([sample.image for sample in samples], detections))
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         """What the detector has to say at the end of a run."""
-        return self.detector.report()
+        return self.detector.report(session)
 
 
-def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[str]) -> Cascade:
+def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[str], session: Session) -> Cascade:
     """The cascade that the options ask for.
 
     Args:
         names: class names, indexed by class id.
         image_ids: the images of the run, which a prompt file must know.
+        session: the processes of the run, each of which has a cascade of its own.
 
     Raises:
         UserError: weights, a SAM2 config, the prompt file, the device or the precision cannot be used.
@@ -53,13 +55,15 @@ def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[st
     from models.detector import build_detector
     from models.sam2_loading import load_sam2
     from models.segmenter import Segmenter
+    from models.weights import fetch_weights
     from utils.device import choose_device, choose_precision
 
-    settings = options.config.segmenter
-    device = choose_device(options.device)
+    arch, settings = options.config.arch, options.config.segmenter
+    device = choose_device(options.device, session)
     precision = choose_precision(settings.precision, device)
+    fetch_weights([arch.sam_weights, None if options.prompt else arch.yolo_weights], session)
     detector = build_detector(options, device, names, image_ids)
-    model = load_sam2(*sam_files(options.config.arch), device, trust=options.trust_weights)
+    model = load_sam2(*sam_files(arch), device, trust=options.trust_weights)
     cascade = ImageCascade(detector, Segmenter(model, precision, settings.chunk_mb * 2**20))
     return with_cleanup(cascade, options.config.cleanup)
 

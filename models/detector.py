@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import load_yolo
+from models.weights import fetch_weights, load_yolo
 from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.cli import Options
 from utils.config import Config, DetectorConfig
+from utils.distributed import Session
 from utils.errors import UserError
 from utils.official import OFFICIAL_YOLO
 from utils.prompts import PromptFile, read_prompts
@@ -29,19 +30,21 @@ class Detector(Protocol):
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         """The boxes of each image of a batch, in order."""
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         """Lines to print at the end of a run: what became of boxes that are not among the detections."""
 
 
-def class_names(options: Options) -> tuple[str, ...]:
+def class_names(options: Options, session: Session) -> tuple[str, ...]:
     """The class names of a run, by class id: the dataset's, or the detector's where the dataset has none.
 
     Raises:
         UserError: the detector's weights are needed and cannot be used, or there are too many classes or not as many
             as `dataset.num_classes` says.
     """
-    dataset = options.config.dataset
-    names = dataset.classes or _names_of(_load(options.config, trust=options.trust_weights))
+    dataset, names = options.config.dataset, options.config.dataset.classes
+    if names is None:
+        fetch_weights([options.config.arch.yolo_weights], session)
+        names = _names_of(_load(options.config, trust=options.trust_weights))
     if len(names) > MAX_CLASSES:
         raise UserError(f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold")
     dataset.check_num_classes(names)
@@ -116,11 +119,11 @@ class YoloDetector:
                 detections[i] = self._detections(row, (height, width), samples[i].size)
         return detections
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         """What was left out, and why."""
-        counts = ", ".join(f"{name} {count}" for name, count in self._unmapped.most_common())
+        counts = ", ".join(f"{name} {count}" for name, count in session.total(self._unmapped).most_common())
         unmapped = [f"detector: boxes dropped, since the dataset lacks their classes: {counts}"] if counts else []
-        return [*unmapped, *self._check.report()]
+        return [*unmapped, *self._check.report(session)]
 
     def _predict(self, images: np.ndarray) -> list[torch.Tensor]:
         """For each of (B, H, W, 3) uint8 RGB images its (N, 6+) rows x1, y1, x2, y2, score, class; in their pixels."""
@@ -176,11 +179,12 @@ class PromptFileDetector:
         """The boxes of each image."""
         return [self._detections(sample) for sample in samples]
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         """What was left out, and why."""
-        counts = {"for images outside the run": self._outside, f"that score not above {self._conf}": self._low}
+        low = sum(session.gather([self._low]))
+        counts = {"for images outside the run": self._outside, f"that score not above {self._conf}": low}
         left_out = [f"prompts: rows {which}, left out: {count}" for which, count in counts.items() if count]
-        return [*left_out, *self._check.report()]
+        return [*left_out, *self._check.report(session)]
 
     def _detections(self, sample: Sample) -> Detections:
         prompts, rows = self._prompts, self._prompts.rows_of(sample.image_id)
@@ -197,24 +201,22 @@ class BoxCheck:
     """
 
     def __init__(self, source: str) -> None:
-        self.source, self.clipped, self.dropped = source, 0, 0
+        self.source = source
+        self.fates: Counter[str] = Counter()
 
     def __call__(
         self, boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, size: tuple[int, int]
     ) -> Detections:
         """Sound detections of an image of a (height, width), from (N, 4) xyxy boxes, (N,) scores and (N,) class ids."""
         boxes, keep, clipped = sanitize(boxes, size)
-        self.clipped += clipped
-        self.dropped += len(keep) - int(keep.sum())
+        self.fates["clipped to their images"] += clipped
+        self.fates["dropped (NaN, inverted, without area, or outside their images)"] += int((~keep).sum())
         return Detections(boxes[keep], scores[keep], class_ids[keep])
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         """A line for each kind that occurred."""
-        counts = {
-            "clipped to their images": self.clipped,
-            "dropped (NaN, inverted, without area, or outside their images)": self.dropped,
-        }
-        return [f"{self.source}: boxes {fate}: {count}" for fate, count in counts.items() if count]
+        fates = session.total(self.fates)
+        return [f"{self.source}: boxes {fate}: {count}" for fate, count in fates.items() if count]
 
 
 def _load(config: Config, *, trust: bool) -> DetectionModel:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
+from utils.distributed import Session
 from utils.encoding import encode_image
 from utils.engine import Report
 from utils.exporters.exporter import EMPTY, Exported, ExportSettings, counted, not_empty, number
@@ -80,16 +81,17 @@ class LabelmeSink:
         self.shapes += len(instances) - empty
         self.empty += empty
 
-    def finish(self, report: Report) -> list[str]:
+    def finish(self, report: Report, session: Session) -> list[str]:
         """What was written, and how many empty masks were left out.
 
         Raises:
             WriterError: a file could not be written.
         """
         self.writers.flush()
-        lines = [f"labelme: {self.shapes} shapes in {self.files} files in {self.save_dir}"]
-        if self.empty:
-            lines.append(f"labelme: {self.empty} empty masks left out")
+        shapes, files, empty = session.sum(np.array([self.shapes, self.files, self.empty])).tolist()
+        lines = [f"labelme: {shapes} shapes in {files} files in {self.save_dir}"]
+        if empty:
+            lines.append(f"labelme: {empty} empty masks left out")
         return lines
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from utils.distributed import Session
 from utils.engine import Report
 from utils.exporters.exporter import ExportSettings
 from utils.exporters.labelme import LabelmeExporter, LabelmeSink
@@ -55,7 +56,7 @@ def annotate(folder: Path, *pairs: tuple[Sample, Instances], names: tuple[str, .
         sink = LabelmeSink(folder, names, writers)
         for sample, instances in pairs:
             sink.write(sample, instances)
-        return sink.finish(Report())
+        return sink.finish(Report(), Session())
 
 
 def full_mask(shape: dict, size: tuple[int, int]) -> np.ndarray:
