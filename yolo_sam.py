@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse("evaluate", __doc__, argv)
     names = class_names(options)
     batches = build_batches(options, names)
-    cascade = build_cascade(options, names, batches.ids)
+    cascade = build_cascade(options, names, batches)
     with Writers() as writers:
         return run(cascade, batches, build_sinks(options, names, writers)).exit_code
 
