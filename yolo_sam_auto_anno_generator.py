@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_session() as session, Writers() as writers:
         names = class_names(options, session)
         batches = build_batches(options, names, session)
-        cascade = build_cascade(options, names, batches.ids, session)
+        cascade = build_cascade(options, names, batches, session)
         return run(cascade, batches, build_sinks(options, names, writers), session).exit_code
 
 

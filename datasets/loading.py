@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol
 
 from datasets.folder import ImageFolder
@@ -13,6 +14,7 @@ from datasets.voc import VocDataset
 from utils.cli import Options
 from utils.distributed import Session
 from utils.errors import SampleError
+from utils.image_files import image_size
 from utils.structures import Sample
 
 AHEAD = 2
@@ -24,9 +26,11 @@ class Dataset(Protocol):
 
     Attributes:
         ids: their image ids.
+        paths: the image files, in the order of `ids`.
     """
 
     ids: list[str]
+    paths: list[Path]
 
     def __len__(self) -> int: ...
 
@@ -65,6 +69,11 @@ class Batches:
         """Images in all units together."""
         return sum(map(len, self.units))
 
+    def sizes(self, positions: Sequence[int]) -> list[tuple[int, int] | None]:
+        """(height, width) in pixels of the upright images at these positions, from their headers; None: unreadable."""
+        with ThreadPoolExecutor(max(1, self._num_workers)) as pool:
+            return list(pool.map(_size, [self._dataset.paths[position] for position in positions]))
+
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
         """The batches in order; a sample that cannot be used is replaced by what is wrong with it."""
         if self._num_workers:
@@ -90,6 +99,13 @@ class Batches:
         except SampleError as error:
             # A new one: the traceback of the old one would keep the file's content in memory until the end of the run.
             return SampleError(error.image_id, error.path, error.reason)
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        return image_size(path)
+    except ValueError:
+        return None
 
 
 def build_batches(options: Options, names: Sequence[str], session: Session) -> Batches:

@@ -13,6 +13,7 @@ from utils.distributed import Session
 from utils.engine import Cascade
 from utils.errors import UserError
 from utils.official import OFFICIAL_SAM
+from utils.prompts.rows import RunImages
 from utils.structures import Instances, Sample
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ class ImageCascade:
         return self.detector.report(session)
 
 
-def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[str], session: Session) -> Cascade:
+def build_cascade(options: Options, names: Sequence[str], images: RunImages, session: Session) -> Cascade:
     """The cascade that the options ask for.
 
     Args:
         names: class names, indexed by class id.
-        image_ids: the images of the run, which a prompt file must know.
+        images: those of the run, which a prompt file must know.
         session: the processes of the run, each of which has a cascade of its own.
 
     Raises:
@@ -62,7 +63,7 @@ def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[st
     device = choose_device(options.device, session)
     precision = choose_precision(settings.precision, device)
     fetch_weights([arch.sam_weights, None if options.prompt else arch.yolo_weights], session)
-    detector = build_detector(options, device, names, image_ids)
+    detector = build_detector(options, device, names, images, session)
     model = load_sam2(*sam_files(arch), device, trust=options.trust_weights)
     cascade = ImageCascade(detector, Segmenter(model, precision, settings.chunk_mb * 2**20))
     return with_cleanup(cascade, options.config.cleanup)

@@ -6,13 +6,15 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
 from utils.config import Config, Override, load_config
 from utils.errors import UserError
 from utils.official import REPOSITORY
+from utils.prompts.options import add_prompt_options, given_of
+from utils.prompts.rows import Given
 from utils.writers import WriterError
 
 Output = Literal["evaluate", "visual", "annotate"]
@@ -34,9 +36,10 @@ class Options:
         config: all settings; `-b`, `-conf`, `--precision` and `--set` are already in it.
         outputs: what the run makes: the script's own output first, then those of `--also`, each once.
         source: photos and folders of photos that take the place of the dataset; empty for the dataset.
-        prompt: the file whose boxes take the place of the detector's, or None.
+        prompt: the file or folder whose boxes take the place of the detector's, or None.
         device: `auto`, or a name that torch knows.
         trust_weights: whether checkpoints may run code while they are loaded.
+        prompt_given: what is said of the prompt file.
     """
 
     config: Config
@@ -45,6 +48,7 @@ class Options:
     prompt: Path | None
     device: str
     trust_weights: bool
+    prompt_given: Given = field(default_factory=Given)
 
     @property
     def needs_targets(self) -> bool:
@@ -107,8 +111,8 @@ def command_parser(description: str | None) -> Parser:
     return parser
 
 
-def run_parser(description: str | None) -> Parser:
-    """The parser of the three scripts."""
+def images_parser(description: str | None) -> Parser:
+    """A parser of a command that runs through images, with the options that say which."""
     parser = command_parser(description)
     add = parser.add_argument
     add("-b", "--batch_size", action=Overriding, key="dataloader.batch_size", metavar="N", help="images a batch")
@@ -120,7 +124,6 @@ def run_parser(description: str | None) -> Parser:
         metavar="X",
         help="leave out boxes that score lower, 0 to 1",
     )
-    add("-p", "--prompt", type=Path, metavar="FILE", help="take the boxes from a prompt file instead of the detector")
     add(
         "-s",
         "--source",
@@ -131,6 +134,14 @@ def run_parser(description: str | None) -> Parser:
         metavar="PATH",
         help="photos, or folders of them, instead of the dataset; they cannot be evaluated",
     )
+    return parser
+
+
+def run_parser(description: str | None) -> Parser:
+    """The parser of the three scripts."""
+    parser = images_parser(description)
+    add_prompt_options(parser)
+    add = parser.add_argument
     add(
         "--also",
         nargs="+",
@@ -163,15 +174,26 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         UserError: an option, the config file or a combination of them cannot be used.
     """
     given = run_parser(description).parse_args(argv)
+    options = options_of(given, tuple(dict.fromkeys([output, *given.also])))
+    return replace(options, prompt=given.prompt and given.prompt.absolute(), prompt_given=given_of(given))
+
+
+def options_of(given: argparse.Namespace, outputs: tuple[Output, ...] = ()) -> Options:
+    """What an `images_parser`'s options ask for.
+
+    Args:
+        outputs: what the run makes.
+
+    Raises:
+        UserError: the config file cannot be used, there are no images, or they cannot be evaluated.
+    """
     config = configured(given)
-    outputs = tuple(dict.fromkeys([output, *given.also]))
     if given.source and "evaluate" in outputs:
         raise UserError("-s/--source: photos without target masks cannot be evaluated, only rendered and annotated")
     if not given.source and config.dataset.data_dir is None:
         raise UserError(f"{given.config}: dataset.data_dir: no images; set it, or name photos by -s/--source")
     source = tuple(path.absolute() for path in given.source)
-    prompt = given.prompt and given.prompt.absolute()
-    return Options(config, outputs, source, prompt, given.device, given.trust_weights)
+    return Options(config, outputs, source, None, given.device, given.trust_weights)
 
 
 def configured(given: argparse.Namespace) -> Config:
