@@ -12,10 +12,11 @@ import sys
 from collections.abc import Sequence
 
 from datasets.loading import build_batches
-from models.cascade import build_cascade
+from models.cascade import build_cascade, fetch_weights
 from models.detector import class_names
 from utils.cli import guarded, parse
 from utils.engine import run
+from utils.exporters.plan import plan_annotations
 from utils.sinks import build_sinks
 from utils.writers import Writers
 
@@ -23,11 +24,16 @@ from utils.writers import Writers
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script; the exit code."""
     options = parse("visual", __doc__, argv)
+    fetch_weights(options)
+    batches = build_batches(options)
+    plan = plan_annotations(options, batches)
+    if plan.finished:
+        return 0
     names = class_names(options)
-    batches = build_batches(options, names)
+    batches.check_targets(len(names))
     cascade = build_cascade(options, names, batches.ids)
     with Writers() as writers:
-        return run(cascade, batches, build_sinks(options, names, writers)).exit_code
+        return run(cascade, batches, build_sinks(options, names, writers, plan)).exit_code
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol
 
 from datasets.folder import ImageFolder
@@ -23,9 +24,11 @@ class Dataset(Protocol):
 
     Attributes:
         ids: their image ids.
+        paths: their image files.
     """
 
     ids: list[str]
+    paths: list[Path]
 
     def __len__(self) -> int: ...
 
@@ -60,6 +63,11 @@ class Batches:
         return self._dataset.ids
 
     @property
+    def paths(self) -> list[Path]:
+        """The image files of the whole dataset."""
+        return self._dataset.paths
+
+    @property
     def num_images(self) -> int:
         """Images in all batches together."""
         return sum(map(len, self.units))
@@ -90,26 +98,25 @@ class Batches:
             # A new one: the traceback of the old one would keep the file's content in memory until the end of the run.
             return SampleError(error.image_id, error.path, error.reason)
 
+    def check_targets(self, num_classes: int) -> None:
+        """Raises UserError if the dataset has targets and some cannot be used with that many classes."""
+        if isinstance(self._dataset, VocDataset) and self._dataset.with_targets:
+            check_targets(self._dataset, num_classes)
 
-def build_batches(options: Options, names: Sequence[str]) -> Batches:
-    """The images that the options ask for; with their targets, checked, where an output needs them.
 
-    Args:
-        names: class names, indexed by class id.
+def build_batches(options: Options) -> Batches:
+    """The images that the options ask for; with their targets, not yet checked, where an output needs them.
 
     Raises:
-        UserError: the images, a split list or the masks cannot be used.
+        UserError: the images or a split list cannot be used.
     """
     config = options.config
-    return Batches(_open_dataset(options, names), config.dataloader.batch_size, config.dataloader.num_workers)
+    return Batches(_open_dataset(options), config.dataloader.batch_size, config.dataloader.num_workers)
 
 
-def _open_dataset(options: Options, names: Sequence[str]) -> Dataset:
+def _open_dataset(options: Options) -> Dataset:
     if options.source:
         return ImageFolder(options.source)
     config = options.config.dataset
     assert config.data_dir is not None, "the command line refuses a run without images"
-    dataset = VocDataset(config.data_dir, config.split, config.label_map, options.needs_targets)
-    if options.needs_targets:
-        check_targets(dataset, len(names))
-    return dataset
+    return VocDataset(config.data_dir, config.split, config.label_map, options.needs_targets)

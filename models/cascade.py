@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.weights import ensure_weights
 from utils.cli import Options
 from utils.config import ArchConfig
 from utils.errors import UserError
@@ -59,6 +60,18 @@ def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[st
     detector = build_detector(options, device, names, image_ids)
     model = load_sam2(*sam_files(options.config.arch), device, trust=options.trust_weights)
     return ImageCascade(detector, Segmenter(model, precision, settings.chunk_mb * 2**20))
+
+
+def fetch_weights(options: Options) -> None:
+    """Sees to it that the weight files of a run are there, which its fingerprint is made of; a dry run loads none down.
+
+    Raises:
+        UserError: one is missing, and not official or not to be had.
+    """
+    arch, needs_detector = options.config.arch, options.prompt is None or options.config.dataset.classes is None
+    for path in (arch.yolo_weights if needs_detector else None, arch.sam_weights):
+        if path is not None:
+            ensure_weights(path, download=not options.dry_run)
 
 
 def sam_files(arch: ArchConfig) -> tuple[str, Path]:

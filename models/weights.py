@@ -32,8 +32,11 @@ def address_of(name: str) -> str | None:
     return SAM_ADDRESS + published if name in OFFICIAL_SAM else None
 
 
-def ensure_weights(path: Path) -> None:
+def ensure_weights(path: Path, *, download: bool = True) -> None:
     """Download a missing official weight file, showing progress; an interrupted download leaves no weight file.
+
+    Args:
+        download: False only looks whether the file is there or could be downloaded.
 
     Raises:
         UserError: the file is missing, and not official or not to be had.
@@ -44,6 +47,8 @@ def ensure_weights(path: Path) -> None:
     if address is None:
         official = ", ".join((*OFFICIAL_YOLO, *OFFICIAL_SAM))
         raise UserError(f"{path}: no such weight file; only official ones are downloaded: {official}")
+    if not download:
+        return
     from torch.hub import download_url_to_file
 
     print(f"{path.name} is missing; downloading {address} to {path.parent}")

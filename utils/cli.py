@@ -1,29 +1,23 @@
-"""The command line that the scripts share: one parser, one way from options to the config, one table of exit codes."""
+"""The command line that the scripts share: their options, the way from those to the config, one table of exit codes."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Literal, get_args
 
-from utils.config import Config, Override, load_config
+from utils.config import Config, load_config
 from utils.errors import UserError
+from utils.exporters.exporter import Format
 from utils.official import REPOSITORY
+from utils.parser import Overriding, Parser
 from utils.writers import WriterError
 
 Output = Literal["evaluate", "visual", "annotate"]
-
-_EPILOG = """\
-Any config key can be overridden:  --set detector.imgsz=1280 --set 'dataset.classes=["cat", "dog"]'
-
-Paths given here start at the working directory, those inside a config file at that file's folder; an official weight
-name without a folder (yolov8x.pt, sam2.1_hiera_tiny.pt) means its home under yolo/yolov8/ or sam/sam2.1/. Long options
-may be written with - or _ between their words.
-"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +31,9 @@ class Options:
         prompt: the file whose boxes take the place of the detector's, or None.
         device: `auto`, or a name that torch knows.
         trust_weights: whether checkpoints may run code while they are loaded.
+        overwrite: whether annotations that a person edited are replaced.
+        dry_run: whether the run only says what annotating would write.
+        diff: a folder of labelme annotations to compare with, or None.
     """
 
     config: Config
@@ -45,50 +42,14 @@ class Options:
     prompt: Path | None
     device: str
     trust_weights: bool
+    overwrite: bool = False
+    dry_run: bool = False
+    diff: Path | None = None
 
     @property
     def needs_targets(self) -> bool:
         """Whether an output compares with the true masks."""
         return "evaluate" in self.outputs or ("visual" in self.outputs and self.config.predictor.side_by_side)
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that refuses by a UserError and takes `-` for `_` in the names of long options."""
-
-    def __init__(self, description: str | None) -> None:
-        layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(description=description, epilog=_EPILOG, formatter_class=layout, allow_abbrev=False)
-
-    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """As the base class does; `parse_args` goes through here."""
-        arguments = sys.argv[1:] if args is None else args
-        return super().parse_known_args([_underscored(argument) for argument in arguments], namespace)
-
-    def error(self, message: str) -> NoReturn:
-        """Refuses the command line."""
-        raise UserError(f"{message} (--help lists the options)")
-
-
-def _underscored(argument: str) -> str:
-    if not argument.startswith("--"):
-        return argument
-    option, equals, value = argument[2:].partition("=")
-    return "--" + option.replace("-", "_") + equals + value
-
-
-class Overriding(argparse.Action):
-    """An option whose value overrides a config key: always the same one, or the one that `key=value` names."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, key: str | None = None, **rest: Any) -> None:
-        super().__init__(option_strings, "overrides", default=(), **rest)
-        self.key = key
-
-    def __call__(
-        self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
-    ) -> None:
-        """Adds the override; argparse calls this where the option stands."""
-        override = Override.of(self.key, values, "/".join(self.option_strings)) if self.key else Override.parse(values)
-        namespace.overrides = (*namespace.overrides, override)
 
 
 def command_parser(description: str | None) -> Parser:
@@ -141,7 +102,24 @@ def run_parser(description: str | None) -> Parser:
         help=f"make the other scripts' outputs in the same run: {', '.join(get_args(Output))}",
     )
     add("--precision", action=Overriding, key="segmenter.precision", metavar="P", help="auto, fp32, bf16 or fp16")
+    _add_annotating(parser)
     return parser
+
+
+def _add_annotating(parser: Parser) -> None:
+    """Adds the options that matter when annotations are written."""
+    add = parser.add_argument
+    add(
+        "--format",
+        nargs="+",
+        action=Overriding,
+        key="auto_mask.formats",
+        metavar="FORMAT",
+        help=f"annotation formats: {', '.join(get_args(Format))}",
+    )
+    add("--overwrite", action="store_true", help="replace annotations that a person edited, too")
+    add("--dry_run", action="store_true", help="only say what annotating would write, redo, skip and keep")
+    add("--diff", type=Path, metavar="DIR", help="compare with the labelme annotations in a folder: diff.csv")
 
 
 def finetune_parser(description: str | None) -> Parser:
@@ -169,9 +147,22 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         raise UserError("-s/--source: photos without target masks cannot be evaluated, only rendered and annotated")
     if not given.source and config.dataset.data_dir is None:
         raise UserError(f"{given.config}: dataset.data_dir: no images; set it, or name photos by -s/--source")
+    for option in ("overwrite", "dry_run", "diff"):
+        if getattr(given, option) and "annotate" not in outputs:
+            name = option.replace("_", "-")
+            raise UserError(f"--{name}: is about annotations, which this run does not write; --also annotate makes it")
     source = tuple(path.absolute() for path in given.source)
-    prompt = given.prompt and given.prompt.absolute()
-    return Options(config, outputs, source, prompt, given.device, given.trust_weights)
+    return Options(
+        config,
+        outputs,
+        source,
+        given.prompt and given.prompt.absolute(),
+        given.device,
+        given.trust_weights,
+        given.overwrite,
+        given.dry_run,
+        given.diff and given.diff.absolute(),
+    )
 
 
 def configured(given: argparse.Namespace) -> Config:

@@ -62,3 +62,12 @@ def test_sanitize_clips_what_reaches_out_and_drops_what_is_no_box() -> None:
 def test_detections_refuse_arrays_that_do_not_belong_together() -> None:
     with pytest.raises(AssertionError):
         Detections(np.zeros((2, 4), np.float32), np.zeros(1, np.float32), np.zeros(2, np.int64))
+
+
+def test_overlap_of_two_masks() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        first, second = (rng.random((9, 12)) < rng.choice([0, 0.02, 0.3]) for _ in range(2))
+        union = np.count_nonzero(first | second)
+        expected = np.count_nonzero(first & second) / union if union else 0
+        assert Mask.of(first).iou(Mask.of(second)) == expected

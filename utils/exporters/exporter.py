@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from utils.structures import Instances, Sample
+
+Format = Literal["labelme", "labelme-polygon", "coco", "yolo", "voc"]
+Segmentation = Literal["rle", "polygon"]
+
+EMPTY = "empty masks left out"
+HOLES = "holes filled, which polygons cannot hold"
+POLYGON_IOU = "IoU of polygons with their masks"
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What an exporter must know besides the instances.
+
+    Attributes:
+        folder: the format's folder; files in it name others relative to where they will lie.
+        names: class names, indexed by class id.
+        split: what the images of the run are called together, in formats with split lists.
+        tolerance: how far in pixels a polygon may leave the outline of its mask.
+        segmentation: how COCO files hold masks.
+    """
+
+    folder: Path
+    names: Sequence[str]
+    split: str = "val"
+    tolerance: float = 0.5
+    segmentation: Segmentation = "rle"
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What one image becomes in a format.
+    """What one image becomes in a format; all paths in it are below the format's folder, POSIX.
 
     Attributes:
-        files: contents by path below the format's folder, POSIX.
+        files: contents by path.
+        links: the photo by the path at which the format wants it: a link to it does, or a copy.
         record: what `assemble` needs of this image, in JSON's types; empty in formats without shared files.
         shapes: objects written.
-        losses: what the format could not hold, counted by a phrase: `{"empty masks left out": 2}`.
+        losses: what the format could not hold, counted by a phrase: `{"empty masks left out": 2}`; never 0.
+        measures: how near the format came, a number an object, by a phrase: `{"IoU of polygons with their masks":
+            [0.98, 0.99]}`.
     """
 
     files: Mapping[str, bytes]
+    links: Mapping[str, Path] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
     shapes: int = 0
     losses: Mapping[str, int] = field(default_factory=dict)
+    measures: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 class Exporter(Protocol):

@@ -1,0 +1,63 @@
+"""The annotation script with a cascade that needs no weights to be loaded: run as a program, or in the process.
+
+`python tests/annotating.py ARGUMENTS` is `python yolo_sam_auto_anno_generator.py ARGUMENTS`, but the instances are
+drawn by chance, for each image the same whenever its batch is the same.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+
+import yolo_sam_auto_anno_generator as script
+from utils.cli import Options, guarded
+from utils.structures import Detections, Instances, Mask, Sample
+
+SECONDS = 0.01
+"""What an image takes, so that a signal finds the run in its midst."""
+
+
+class Chance:
+    """A cascade whose masks depend on the image and on the ids of its batch."""
+
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
+        batch = ",".join(sample.image_id for sample in samples)
+        for sample in samples:
+            time.sleep(SECONDS)
+            yield sample, self.instances(sample, zlib.crc32(f"{batch}:{sample.image_id}".encode()))
+
+    def instances(self, sample: Sample, seed: int) -> Instances:
+        rng, (height, width) = np.random.default_rng(seed), sample.size
+        masks = [rng.random((height, width)) < rng.random() for _ in range(seed % 4)]
+        boxes = [[0, 0, width, height]] * len(masks)
+        detections = Detections.of(boxes, rng.random(len(masks)), rng.integers(0, 5, len(masks)))
+        return Instances(
+            sample.size, detections, [Mask.of(mask) for mask in masks], rng.random(len(masks)).astype(np.float32)
+        )
+
+    def report(self) -> list[str]:
+        return []
+
+
+def main(argv: Sequence[str], make: Callable[[], Chance] = Chance) -> int:
+    """The exit code of the script with the cascade that `make` makes."""
+
+    def build(options: Options, names: Sequence[str], image_ids: Sequence[str]) -> Chance:
+        return make()
+
+    real, script.build_cascade = script.build_cascade, build  # type: ignore[assignment]
+    try:
+        return guarded(lambda: script.main(argv))
+    finally:
+        script.build_cascade = real
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
