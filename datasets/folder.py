@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
-from datasets.images import IMAGE_SUFFIXES, is_image_name, read_image
+from datasets.images import read_image
 from datasets.problems import refuse
 from utils.errors import SampleError, UserError
+from utils.image_files import IMAGE_SUFFIXES, is_image_name
 from utils.structures import Sample
 
 

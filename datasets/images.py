@@ -1,25 +1,16 @@
-"""Image files become arrays here and nowhere else: photographs RGB and upright, masks as the indices they hold."""
+"""Photographs become arrays here and nowhere else: RGB and upright."""
 
 from __future__ import annotations
 
 import io
-import os
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 
-IMAGE_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jfif", ".mpo", ".jp2", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"]
-)
-"""Suffixes, in lower case, of the files that are taken for images."""
-
-# Decoding says what is wrong with a file, and by name; what Pillow warns of comes without a name.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+from utils.image_files import orientation, reasons
 
 _JPEG_END = b"\xff\xd9"
 _FILL = 128  # what libjpeg paints, in all channels, where its data end too early
@@ -36,11 +27,6 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation ->
 }
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file of this name is taken for an image: a known suffix in any case, and not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
 def read_image(path: Path) -> np.ndarray:
     """Read a photograph as labelme shows it: upright, whatever its format, colours or depth.
 
@@ -55,50 +41,12 @@ def read_image(path: Path) -> np.ndarray:
         ValueError: why the file cannot be read; also where decoders go on without a word, for a JPEG that lost its
             end or whose rest is the grey that libjpeg fills in.
     """
-    with _reasons():
+    with reasons():
         content = path.read_bytes()
         with Image.open(stream := io.BytesIO(content)) as image:
             plain_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
             pixels = _jpeg_pixels(content, stream.tell()) if plain_jpeg else None  # so far it read the header
-            return _upright(_pixels(image) if pixels is None else pixels, _orientation(image))
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels of the upright image, from the file's header alone.
-
-    Raises:
-        ValueError: why the header cannot be read.
-    """
-    with _reasons(), Image.open(path) as image:
-        width, height = image.size
-        return (width, height) if _orientation(image) >= 5 else (height, width)
-
-
-def read_index_map(path: Path) -> np.ndarray:
-    """Read a mask without its colours: (H, W) uint8 palette indices (mode P) or grey values (mode L).
-
-    Raises:
-        ValueError: why the file cannot be read, or that it is no index map.
-    """
-    with _reasons(), Image.open(path) as image:
-        if image.mode not in ("P", "L"):
-            raise ValueError(f"not an index map: its mode is {image.mode}, not P (palette) or L (8-bit grey)")
-        return np.array(image)
-
-
-@contextmanager
-def _reasons() -> Iterator[None]:
-    """Turn whatever goes wrong with a file into a ValueError that says why, without the file's name."""
-    try:
-        yield
-    except ValueError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ValueError("not an image, damaged at its beginning, or of an unknown kind") from error
-    except OSError as error:
-        raise ValueError(error.strerror or f"cannot be decoded: {error}") from error
-    except Exception as error:  # decoders raise almost anything on a broken file
-        raise ValueError(f"cannot be decoded: {error}") from error
+            return _upright(_pixels(image) if pixels is None else pixels, orientation(image))
 
 
 def _jpeg_pixels(content: bytes, data_start: int) -> np.ndarray | None:
@@ -136,16 +84,6 @@ def _pixels(image: Image.Image) -> np.ndarray:
     if samples.min() < 0 or samples.max() > 65535:
         raise ValueError("its samples have more than 16 bits, for which black and white are not defined")
     return np.repeat((samples >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation from 1 (upright) to 8, as labelme reads it: XMP alone does not turn an image."""
-    if not image.info.keys() & {"exif", "Raw profile type exif"}:
-        return 1
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF spoils no pixels
-        return 1
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

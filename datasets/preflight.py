@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.images import image_size, read_image
+from datasets.images import read_image
 from datasets.problems import refuse
 from datasets.voc import VocDataset, misfit
 from utils.classes import BACKGROUND, VOID
 from utils.errors import UserError
+from utils.image_files import image_size
 
 
 def check_targets(dataset: VocDataset, num_classes: int) -> None:

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 
 from datasets.folder import ImageTree, id_of, one_file_each, sample_errors
-from datasets.images import is_image_name, read_image, read_index_map
-from datasets.objects import instances_of
+from datasets.images import read_image
 from datasets.problems import refuse
 from utils.errors import UserError
+from utils.image_files import is_image_name, read_index_map, read_object_map
+from utils.objects import instances_of
 from utils.structures import Instances, Sample
 
 
@@ -95,7 +96,7 @@ class VocDataset:
         with sample_errors(image_id, self.mask_path(index)):
             labels = self.target(index)
         with sample_errors(image_id, path):
-            return instances_of(labels, read_index_map(path) if path.is_file() else None)
+            return instances_of(labels, read_object_map(path) if path.is_file() else None)
 
 
 def misfit(mask: Sequence[int], image: Sequence[int]) -> str:

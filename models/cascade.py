@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.weights import ensure_weights
+from utils.cleanup import with_cleanup
 from utils.cli import Options
 from utils.config import ArchConfig
+from utils.engine import Cascade
 from utils.errors import UserError
 from utils.official import OFFICIAL_SAM
 from utils.structures import Instances, Sample
@@ -39,7 +41,7 @@ class ImageCascade:
         return self.detector.report()
 
 
-def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[str]) -> ImageCascade:
+def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[str]) -> Cascade:
     """The cascade that the options ask for.
 
     Args:
@@ -59,7 +61,8 @@ def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[st
     precision = choose_precision(settings.precision, device)
     detector = build_detector(options, device, names, image_ids)
     model = load_sam2(*sam_files(options.config.arch), device, trust=options.trust_weights)
-    return ImageCascade(detector, Segmenter(model, precision, settings.chunk_mb * 2**20))
+    cascade = ImageCascade(detector, Segmenter(model, precision, settings.chunk_mb * 2**20))
+    return with_cleanup(cascade, options.config.cleanup)
 
 
 def fetch_weights(options: Options) -> None:

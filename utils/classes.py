@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -29,8 +30,11 @@ _VOC_TO_COCO = {
 }
 
 
-def label_of(class_id: int) -> int:
-    """The label of a 0-based class id: the one after it, since 0 is the background."""
+ClassIds = TypeVar("ClassIds", int, np.ndarray)
+
+
+def label_of(class_id: ClassIds) -> ClassIds:
+    """The label of a 0-based class id, or of an array of them: the one after it, since 0 is the background."""
     return class_id + 1
 
 
@@ -64,6 +68,36 @@ def match_classes(source: Sequence[str], target: Sequence[str]) -> dict[int, int
         alike.setdefault(canonical(name), class_id)
     found = ((class_id, exact.get(name, alike.get(canonical(name)))) for class_id, name in enumerate(source))
     return {source_id: target_id for source_id, target_id in found if target_id is not None}
+
+
+class ClassIndex:
+    """Finds the class id that a name in a file means.
+
+    Args:
+        names: class names, indexed by class id.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self._known: dict[str, int | None] = {}
+
+    def class_id(self, name: str, place: str) -> int:
+        """The class id of a name, found by itself or by its alias.
+
+        Args:
+            place: where the name stands, for the message.
+
+        Raises:
+            UserError: no class has this name; the message has the nearest one.
+        """
+        if name not in self._known:
+            self._known[name] = match_classes([name], self.names).get(0)
+        class_id = self._known[name]
+        if class_id is None:
+            close = nearest(name, self.names)
+            hint = f'; did you mean "{close}"?' if close else "; dataset.classes has to name it"
+            raise UserError(f'{place}: "{name}" is none of the {len(self.names)} classes{hint}')
+        return class_id
 
 
 def load_class_names(value: Sequence[str] | Path, where: str = "class names") -> tuple[str, ...]:

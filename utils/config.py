@@ -14,6 +14,7 @@ from utils.official import OFFICIAL_SAM
 from utils.sections import (
     ArchConfig,
     AutoMaskConfig,
+    CleanupConfig,
     DataloaderConfig,
     DatasetConfig,
     DetectorConfig,
@@ -26,6 +27,7 @@ from utils.strict_json import Place, build, dotted_keys, parse_json, read_json, 
 __all__ = [
     "ArchConfig",
     "AutoMaskConfig",
+    "CleanupConfig",
     "Config",
     "DataloaderConfig",
     "DatasetConfig",
@@ -61,6 +63,7 @@ class Config:
     auto_mask: AutoMaskConfig = field(default_factory=AutoMaskConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    cleanup: CleanupConfig = field(default_factory=CleanupConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
 
 

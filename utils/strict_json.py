@@ -42,6 +42,10 @@ class Place:
         """The place of one element of a list or an object."""
         return Place(f"{self.name}[{index}]", self.folder)
 
+    def of(self, key: str) -> Place:
+        """The place of a member of an object, which is the file itself or one of its elements."""
+        return Place(f"{self.name}{'.' if self.name.endswith(']') else ': '}{key}", self.folder)
+
     def error(self, reason: str) -> UserError:
         """What to raise when the value here cannot be used."""
         return UserError(f"{self.name}: {reason}")
@@ -90,8 +94,9 @@ def build(cls: type[T], value: object, place_of: Callable[[str], Place], key: st
     """A dataclass, with the dataclasses inside it, from a JSON object.
 
     Args:
-        cls: the dataclass. A field's hint says what is accepted: bool, int, float, str, Path, Literal, tuple[X, ...],
-            dict[int, int], X | None, a dataclass, or Annotated[X, reader] with `reader(value, place)` returning an X.
+        cls: the dataclass. A field's hint says what is accepted: bool, int, float, str, Path, list, dict, Literal,
+            tuple[X, ...], dict[int, int], X | None, a dataclass, or Annotated[X, reader] with `reader(value, place)`
+            returning an X.
         value: the JSON value; a field that is left out keeps its default.
         place_of: the place of a dotted key; a default that is a relative path starts there as well.
         key: the dotted key of `value` itself.
@@ -153,12 +158,27 @@ def convert(hint: Any, value: Any, place: Place) -> Any:
         return None if value is None else convert(parts[0], value, place)
     if kind is Literal:
         return convert(str, value, place)
+    if hint in (list, dict):
+        return _checked(hint, value, place)
     if kind is tuple:
         return tuple(convert(parts[0], element, place.at(i)) for i, element in enumerate(_checked(list, value, place)))
     if kind is dict:
         members = _checked(dict, value, place).items()
         return {_integer(name, place): convert(int, member, place.at(name)) for name, member in members}
     return _scalar(hint, value, place)
+
+
+def member(value: Any, key: str, hint: Any, place: Place) -> Any:
+    """What a JSON object has under a key, as a hint asks for it; None if it is missing and the hint allows that.
+
+    Raises:
+        UserError: the value is no object, the key is missing, or what it has is of another type.
+    """
+    if not isinstance(value, dict):
+        raise place.error(f"expected an object, found {found(value)}")
+    if key not in value and NoneType not in get_args(hint):
+        raise place.of(key).error("is missing")
+    return convert(hint, value.get(key), place.of(key))
 
 
 def _scalar(kind: type, value: Any, place: Place) -> Any:

@@ -133,6 +133,11 @@ class Mask:
         return both / (self.area + other.area - both)
 
     @property
+    def corner(self) -> np.ndarray:
+        """(2,) int64: left and top, which take x and y from pixels of the crop to those of the image."""
+        return np.array([self.left, self.top])
+
+    @property
     def window(self) -> tuple[slice, slice]:
         """Index of the crop's rows and columns in an image."""
         height, width = self.crop.shape
@@ -179,6 +184,22 @@ class Instances:
     def __len__(self) -> int:
         return len(self.detections)
 
+    @classmethod
+    def of_masks(
+        cls,
+        size: tuple[int, int],
+        class_ids: Sequence[int],
+        masks: Sequence[Mask],
+        scores: Sequence[float] | None = None,
+        mask_scores: Sequence[float] | None = None,
+    ) -> Instances:
+        """Instances known by their masks: boxes are tight, scores 1 and mask scores NaN unless they are given."""
+        boxes = [(mask.left, mask.top, mask.left + mask.crop.shape[1], mask.top + mask.crop.shape[0]) for mask in masks]
+        n = len(masks)
+        detections = Detections.of(boxes, np.ones(n) if scores is None else scores, class_ids)
+        given = np.full(n, np.nan) if mask_scores is None else mask_scores
+        return cls(size, detections, masks, np.asarray(given, np.float32).reshape(n))
+
     def paint_order(self) -> np.ndarray:
         """(N,) instance indices, the one that wins an overlapped pixel last.
 
@@ -189,13 +210,23 @@ class Instances:
         index = np.arange(len(self))
         return np.lexsort((np.where(drawn, index, -index), np.where(drawn, np.inf, self.mask_scores)))
 
+    def painted(self, values: np.ndarray, nothing: int = 0) -> np.ndarray:
+        """(H, W) of the dtype of `values`: the value of the instance that wins the pixel, `nothing` where none lies.
+
+        The only place that decides which instance gets a pixel.
+
+        Args:
+            values: (N,), one for each instance.
+        """
+        picture = np.full(self.size, nothing, values.dtype)
+        for i in self.paint_order():
+            mask = self.masks[i]
+            picture[mask.window][mask.crop] = values[i]
+        return picture
+
     def semantic(self) -> np.ndarray:
         """(H, W) uint8 label map: 0 background, class id + 1 where an instance lies.
 
-        The only place that decides which label a pixel gets.
+        The only place that turns class ids into labels.
         """
-        labels = np.full(self.size, BACKGROUND, np.uint8)
-        for i in self.paint_order():
-            mask = self.masks[i]
-            labels[mask.window][mask.crop] = label_of(int(self.detections.class_ids[i]))
-        return labels
+        return self.painted(label_of(self.detections.class_ids).astype(np.uint8), BACKGROUND)

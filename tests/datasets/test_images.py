@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from datasets.images import image_size, is_image_name, read_image, read_index_map
+from datasets.images import read_image
+from utils.image_files import image_size
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 ODD = SHARED / "odd"
@@ -171,26 +172,3 @@ def test_reason_does_not_depend_on_the_place(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=reason) as caught:
             read_image(tmp_path / name)
         assert str(tmp_path) not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("a.JPG", True), ("b.c.Jpeg", True), ("x.TIFF", True), ("a.txt", False), ("jpg", False), ("._a.jpg", False)],
-)
-def test_is_image_name(name: str, expected: bool) -> None:
-    assert is_image_name(name) is expected
-
-
-@pytest.mark.parametrize("mode", ["P", "L"])
-def test_index_map_keeps_its_indices(tmp_path: Path, mode: str) -> None:
-    indices = np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8)
-    picture = Image.fromarray(indices)
-    if mode == "P":
-        picture.putpalette(np.random.default_rng(1).integers(0, 256, 768, dtype=np.uint8).tobytes())
-    np.testing.assert_array_equal(read_index_map(saved(picture, tmp_path / "a.png")), indices)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "1", "LA", "I;16"])
-def test_other_pictures_are_no_index_maps(tmp_path: Path, mode: str) -> None:
-    with pytest.raises(ValueError, match=f"its mode is {mode}, not P"):
-        read_index_map(saved(Image.new(mode, (3, 3)), tmp_path / "a.png"))

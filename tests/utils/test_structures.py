@@ -71,3 +71,20 @@ def test_overlap_of_two_masks() -> None:
         union = np.count_nonzero(first | second)
         expected = np.count_nonzero(first & second) / union if union else 0
         assert Mask.of(first).iou(Mask.of(second)) == expected
+
+
+def test_the_instance_that_wins_a_pixel_is_the_same_in_every_map() -> None:
+    found = instances([rows(0, 3), rows(1, 4), rows(2, 3)], [4, 7, 4], [0.9, 0.8, np.nan])
+    numbers = found.painted(np.array([300, 1000, 70], np.uint16), 5)
+    assert numbers.dtype == np.uint16
+    assert numbers[:, 0].tolist() == [300, 300, 70, 1000]
+    assert found.semantic()[:, 0].tolist() == [5, 5, 5, 8]
+    assert instances([rows(0, 1)], [0], [1]).painted(np.array([3]), 9)[:, 0].tolist() == [3, 9, 9, 9]
+
+
+def test_instances_of_masks_have_tight_boxes() -> None:
+    found = Instances.of_masks(SIZE, [2], [Mask.of(np.pad(np.ones((2, 3), bool), ((1, 1), (2, 1))))])
+    assert found.detections.boxes.tolist() == [[2, 1, 5, 3]]
+    assert (found.detections.scores.tolist(), found.detections.class_ids.tolist()) == ([1.0], [2])
+    assert np.isnan(found.mask_scores).all()
+    assert Instances.of_masks(SIZE, [], []).detections.boxes.shape == (0, 4)

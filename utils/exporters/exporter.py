@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+import numpy as np
 
 from utils.structures import Instances, Sample
 
@@ -32,7 +35,7 @@ class ExportSettings:
     folder: Path
     names: Sequence[str]
     split: str = "val"
-    tolerance: float = 0.5
+    tolerance: float = 1.0
     segmentation: Segmentation = "rle"
 
 
@@ -66,3 +69,18 @@ class Exporter(Protocol):
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
         """The files that all images share, from (image id, record) pairs in the order of the run; often none."""
+
+
+def not_empty(instances: Instances) -> list[int]:
+    """The positions of the instances that have a pixel; no format has a form for the others."""
+    return [i for i, mask in enumerate(instances.masks) if mask.crop.size]
+
+
+def counted(losses: Mapping[str, int]) -> dict[str, int]:
+    """The losses that there are."""
+    return {phrase: count for phrase, count in losses.items() if count}
+
+
+def number(score: np.floating) -> float | None:
+    """A score in full precision; None where a person drew the shape (NaN is no JSON)."""
+    return None if math.isnan(score) else float(score)

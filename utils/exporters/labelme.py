@@ -1,12 +1,11 @@
-"""labelme JSON with mask shapes: https://github.com/wkentaro/labelme, 5.4 and later."""
+"""labelme JSON: https://github.com/wkentaro/labelme; with mask shapes, which 5.4 and later know."""
 
 from __future__ import annotations
 
 import base64
 import json
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import PIL.Image
 
 from utils.encoding import encode_image
 from utils.engine import Report
+from utils.exporters.exporter import EMPTY, Exported, ExportSettings, counted, not_empty, number
 from utils.structures import Instances, Mask, Sample
 from utils.writers import Writers, safe_path
 
@@ -24,6 +24,32 @@ VERSION = "5.5.0"
 
 # What labelme opens by itself; of palette images only PNG survives its conversion.
 SHOWN_MODES = {"1", "L", "LA", "RGB", "RGBA"}
+
+
+class LabelmeExporter:
+    """Mask shapes, which hold everything."""
+
+    def __init__(self, settings: ExportSettings) -> None:
+        self.settings = settings
+
+    def export(self, sample: Sample, instances: Instances) -> Exported:
+        """`<image_id>.json`; empty masks have no shape."""
+        shapes = [self._shape(instances, i) for i in not_empty(instances)]
+        empty = len(instances) - len(shapes)
+        files = {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings.folder)}
+        return Exported(files, shapes=len(shapes), losses=counted({EMPTY: empty}))
+
+    def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
+        """Nothing: every image has all in its own file."""
+        return {}
+
+    def _shape(self, instances: Instances, i: int) -> dict[str, Any]:
+        """The mask shape of instance `i`; its corners are inclusive."""
+        mask, tracks = instances.masks[i], instances.track_ids
+        height, width = mask.crop.shape
+        corners = [[mask.left, mask.top], [mask.left + width - 1, mask.top + height - 1]]
+        group = None if tracks is None else int(tracks[i])
+        return labelme_shape(instances, i, self.settings.names, "mask", corners, group, mask=_png(mask))
 
 
 class LabelmeSink:
@@ -36,7 +62,8 @@ class LabelmeSink:
     """
 
     def __init__(self, save_dir: Path, names: Sequence[str], writers: Writers) -> None:
-        self.save_dir, self.names, self.writers = save_dir, names, writers
+        self.save_dir, self.writers = save_dir, writers
+        self.exporter = LabelmeExporter(ExportSettings(save_dir, names))
         self.files = self.shapes = self.empty = 0
 
     def write(self, sample: Sample, instances: Instances) -> None:
@@ -47,7 +74,7 @@ class LabelmeSink:
             WriterError: an earlier file could not be written.
         """
         path = safe_path(self.save_dir, sample.image_id, ".json")
-        self.writers.submit(path, lambda: to_labelme(sample, instances, self.names, path.parent))
+        self.writers.submit(path, lambda: self.exporter.export(sample, instances).files[f"{sample.image_id}.json"])
         empty = sum(not mask.crop.size for mask in instances.masks)
         self.files += 1
         self.shapes += len(instances) - empty
@@ -66,19 +93,19 @@ class LabelmeSink:
         return lines
 
 
-def to_labelme(sample: Sample, instances: Instances, names: Sequence[str], folder: Path) -> bytes:
-    """The labelme file of one image; empty masks have no shape.
+def labelme_file(sample: Sample, shapes: Sequence[Mapping[str, Any]], folder: Path) -> bytes:
+    """The labelme file of one image.
 
     Args:
-        names: class names, indexed by class id.
-        folder: where the file will lie; the image is named relative to it.
+        shapes: as `labelme_shape` makes them.
+        folder: the format's folder, below which the file will lie; the image is named relative to that place.
     """
     height, width = sample.size
     annotation: dict[str, Any] = {
         "version": VERSION,
         "flags": {},
-        "shapes": [_shape(instances, i, names) for i, mask in enumerate(instances.masks) if mask.crop.size],
-        "imagePath": _relative(sample.path, folder),
+        "shapes": shapes,
+        "imagePath": relative_path(sample.path, (folder / sample.image_id).parent),
         "imageData": None if _labelme_opens(sample.path) else _embedded(sample.image),
         "imageHeight": height,
         "imageWidth": width,
@@ -88,35 +115,38 @@ def to_labelme(sample: Sample, instances: Instances, names: Sequence[str], folde
     return text.encode("utf-8", "backslashreplace")
 
 
-def _shape(instances: Instances, i: int, names: Sequence[str]) -> dict[str, Any]:
-    """The mask shape of instance `i`; its corners are inclusive."""
-    detections, mask, tracks = instances.detections, instances.masks[i], instances.track_ids
-    height, width = mask.crop.shape
+def labelme_shape(
+    instances: Instances,
+    i: int,
+    names: Sequence[str],
+    kind: str,
+    points: list[list[int]],
+    group_id: int | None,
+    **own: Any,
+) -> dict[str, Any]:
+    """A shape of instance `i`.
+
+    Args:
+        names: class names, indexed by class id.
+        kind: labelme's `shape_type`.
+        points: [x, y] in pixels.
+        group_id: the same for shapes that make up one object.
+        own: keys that only shapes of this kind have.
+    """
     return {
-        "label": names[detections.class_ids[i]],
-        "points": [[mask.left, mask.top], [mask.left + width - 1, mask.top + height - 1]],
-        "group_id": None if tracks is None else int(tracks[i]),
+        "label": names[instances.detections.class_ids[i]],
+        "points": points,
+        "group_id": group_id,
         "description": "",
-        "shape_type": "mask",
+        "shape_type": kind,
         "flags": {},
-        "mask": _png(mask),
-        "score": _number(detections.scores[i]),
-        "mask_score": _number(instances.mask_scores[i]),
+        **own,
+        "score": number(instances.detections.scores[i]),
+        "mask_score": number(instances.mask_scores[i]),
     }
 
 
-def _png(mask: Mask) -> str:
-    """The crop as a base64 PNG with one bit a pixel, which takes less time and less room than eight."""
-    settings = (cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 1)
-    return base64.b64encode(encode_image(mask.crop.view(np.uint8), ".png", *settings)).decode()
-
-
-def _number(score: np.floating) -> float | None:
-    """The score in full precision; null where a person drew the shape (NaN is no JSON)."""
-    return None if math.isnan(score) else float(score)
-
-
-def _relative(image: Path, folder: Path) -> str:
+def relative_path(image: Path, folder: Path) -> str:
     """The image's path seen from the folder, with forward slashes; absolute if Windows has it on another drive.
 
     Links among the folders are followed, since `..` leaves the real folder; the image keeps its own name.
@@ -126,6 +156,12 @@ def _relative(image: Path, folder: Path) -> str:
         return Path(os.path.relpath(image, os.path.realpath(folder))).as_posix()
     except ValueError:
         return image.as_posix()
+
+
+def _png(mask: Mask) -> str:
+    """The crop as a base64 PNG with one bit a pixel, which takes less time and less room than eight."""
+    settings = (cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 1)
+    return base64.b64encode(encode_image(mask.crop.view(np.uint8), ".png", *settings)).decode()
 
 
 def _labelme_opens(path: Path) -> bool:

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from utils.engine import Report
-from utils.exporters.labelme import LabelmeSink, to_labelme
+from utils.exporters.exporter import ExportSettings
+from utils.exporters.labelme import LabelmeExporter, LabelmeSink
 from utils.structures import Detections, Instances, Mask, Sample
 from utils.writers import Writers
 
@@ -151,8 +152,9 @@ def test_a_file_name_that_is_not_utf8_is_found(tmp_path: Path) -> None:
         sample.path.rename(odd)
     except OSError:
         pytest.skip("the file system takes UTF-8 names only")
-    data = to_labelme(Sample("a", odd, sample.image), instances_of(blobs(sample.size), [0] * 7), NAMES, tmp_path)
-    (tmp_path / "a.json").write_bytes(data)
+    exporter = LabelmeExporter(ExportSettings(tmp_path, NAMES))
+    exported = exporter.export(Sample("a", odd, sample.image), instances_of(blobs(sample.size), [0] * 7))
+    (tmp_path / "a.json").write_bytes(exported.files["a.json"])
     assert labelme.LabelFile(str(tmp_path / "a.json")).image_data == odd.read_bytes()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.objects import instances_of
+from utils.objects import instances_of
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_photos = pytest.mark.skipif(not SHARED.is_dir(), reason="the test photographs are not here")

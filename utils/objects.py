@@ -1,4 +1,4 @@
-"""The objects in a pair of masks, for finetuning."""
+"""The objects in a pair of index maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from utils.classes import BACKGROUND, VOID, label_of
-from utils.structures import Detections, Instances, Mask
+from utils.structures import Instances, Mask
 
 
 def instances_of(labels: np.ndarray, objects: np.ndarray | None) -> Instances:
@@ -16,8 +16,8 @@ def instances_of(labels: np.ndarray, objects: np.ndarray | None) -> Instances:
 
     Args:
         labels: (H, W) uint8 label map.
-        objects: (H, W) uint8 with a number for each object, 0 for none, 255 void; an object has the class that most of
-            its pixels have. None: each connected part of a class (8 neighbours) is an object.
+        objects: (H, W) uint8 or uint16 with a number for each object, 0 for none, 255 void; an object has the class
+            that most of its pixels have. None: each connected part of a class (8 neighbours) is an object.
 
     Returns:
         tight boxes with scores of 1, and masks; in the order of the object numbers, or of the labels.
@@ -28,19 +28,15 @@ def instances_of(labels: np.ndarray, objects: np.ndarray | None) -> Instances:
     if objects is not None and objects.shape != labels.shape:
         raise ValueError(f"its size is {objects.shape[::-1]}, that of the label map is {labels.shape[::-1]}")
     found = list(_connected(labels) if objects is None else _numbered(labels, objects))
-    masks = [mask for _, mask in found]
-    boxes = [(mask.left, mask.top, mask.left + mask.crop.shape[1], mask.top + mask.crop.shape[0]) for mask in masks]
-    class_ids = [label - label_of(0) for label, _ in found]
-    detections = Detections.of(boxes, np.ones(len(found)), class_ids)
-    return Instances(labels.shape, detections, masks, np.full(len(found), np.nan, np.float32))
+    return Instances.of_masks(labels.shape, [label - label_of(0) for label, _ in found], [mask for _, mask in found])
 
 
 def _numbered(labels: np.ndarray, objects: np.ndarray) -> Iterator[tuple[int, Mask]]:
-    pairs = np.bincount(objects.ravel() * np.int64(256) + labels.ravel(), minlength=256 * 256).reshape(256, 256)
+    count = 256 * (int(objects.max(initial=0)) + 1)
+    pairs = np.bincount(objects.ravel() * np.int64(256) + labels.ravel(), minlength=count).reshape(-1, 256)
     pairs[:, [BACKGROUND, VOID]] = 0
-    for number in range(1, VOID):
-        if pairs[number].any():
-            yield int(pairs[number].argmax()), Mask.of((objects == number) & (labels != VOID))
+    for number in np.setdiff1d(np.flatnonzero(pairs.any(axis=1)), [BACKGROUND, VOID]):
+        yield int(pairs[number].argmax()), Mask.of((objects == number) & (labels != VOID))
 
 
 def _connected(labels: np.ndarray) -> Iterator[tuple[int, Mask]]:

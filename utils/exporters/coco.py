@@ -1,0 +1,97 @@
+"""COCO instances JSON: https://cocodataset.org/#format-data; pycocotools encodes the masks."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from utils.classes import label_of
+from utils.exporters.exporter import EMPTY, HOLES, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
+from utils.polygons import as_pycocotools_draws, edge_outlines, iou
+from utils.structures import Instances, Mask, Sample
+
+FILE_NAME = "instances.json"
+
+
+class CocoExporter:
+    """One file of all images: ids count from 1 in the order of the run, a category's id is its class id + 1."""
+
+    def __init__(self, settings: ExportSettings) -> None:
+        self.settings = settings
+
+    def export(self, sample: Sample, instances: Instances) -> Exported:
+        """No file; the record is the image's entry and its annotations, without ids."""
+        kept, filled, ious, annotations = not_empty(instances), 0, [], []
+        for i in kept:
+            mask = instances.masks[i]
+            if self.settings.segmentation == "rle":
+                segmentation: Any = _rle(mask, instances.size)
+            else:
+                rings, holes = edge_outlines(mask.crop, self.settings.tolerance)
+                segmentation = [(ring + mask.corner).ravel().tolist() for ring in rings]
+                filled += holes
+                ious.append(iou(as_pycocotools_draws(rings, mask.crop.shape), mask.crop))
+            annotations.append(_annotation(instances, i, segmentation))
+        height, width = sample.size
+        # The name below JPEGImages or the source folder, which is what tools take as the folder of images.
+        image = {"file_name": sample.image_id + sample.path.suffix, "height": height, "width": width}
+        return Exported(
+            {},
+            record={"image": image, "annotations": annotations},
+            shapes=len(kept),
+            losses=counted({EMPTY: len(instances) - len(kept), HOLES: filled}),
+            measures={POLYGON_IOU: ious} if ious else {},
+        )
+
+    def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
+        """`instances.json`; of the records only the images' entries are kept in memory beside the file itself."""
+        file, images, count = io.BytesIO(), list[bytes](), 0
+        categories = [
+            {"id": label_of(class_id), "name": name, "supercategory": ""}
+            for class_id, name in enumerate(self.settings.names)
+        ]
+        file.write(b'{"info": {}, "licenses": [], "categories": ' + _json(categories) + b', "annotations": [')
+        for image_id, (_, record) in enumerate(records, 1):
+            images.append(_json({"id": image_id, **record["image"]}))
+            for annotation in record["annotations"]:
+                file.write(b",\n" if count else b"\n")
+                count += 1
+                file.write(_json({"id": count, "image_id": image_id, **annotation}))
+        file.write(b'], "images": [\n' + b",\n".join(images) + b"]}\n")
+        return {FILE_NAME: file.getvalue()}
+
+
+def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, Any]:
+    """What COCO knows of instance `i`, with a box tight around the mask, and what our masks have beyond that."""
+    mask, tracks = instances.masks[i], instances.track_ids
+    height, width = mask.crop.shape
+    beyond = {
+        "score": number(instances.detections.scores[i]),
+        "mask_score": number(instances.mask_scores[i]),
+        "track_id": None if tracks is None else int(tracks[i]),
+    }
+    return {
+        "category_id": label_of(int(instances.detections.class_ids[i])),
+        "bbox": [mask.left, mask.top, width, height],
+        "area": mask.area,
+        "iscrowd": 0,
+        "segmentation": segmentation,
+        **{key: value for key, value in beyond.items() if value is not None},
+    }
+
+
+def _rle(mask: Mask, size: tuple[int, int]) -> dict[str, Any]:
+    """The mask as compressed run lengths."""
+    from pycocotools import mask as coco
+
+    encoded = coco.encode(np.asfortranarray(mask.full(size).view(np.uint8)))
+    return {"size": list(size), "counts": encoded["counts"].decode("ascii")}
+
+
+def _json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace")  # lone surrogates of file names, spelt as JSON does
