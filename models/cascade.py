@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.weights import ensure_weights
+from models.weights import ensure_weights, yolo_weights
 from utils.cleanup import with_cleanup
 from utils.cli import Options
 from utils.config import ArchConfig
@@ -66,15 +66,17 @@ def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[st
 
 
 def fetch_weights(options: Options) -> None:
-    """Sees to it that the weight files of a run are there, which its fingerprint is made of; a dry run loads none down.
+    """Sees to it that the weight files of a run are there, whose content its fingerprint needs; a dry run only looks.
 
     Raises:
-        UserError: one is missing, and not official or not to be had.
+        UserError: one is not set, or missing and not official or not to be had.
     """
-    arch, needs_detector = options.config.arch, options.prompt is None or options.config.dataset.classes is None
-    for path in (arch.yolo_weights if needs_detector else None, arch.sam_weights):
-        if path is not None:
-            ensure_weights(path, download=not options.dry_run)
+    config = options.config
+    needed = [sam_files(config.arch)[1]]
+    if options.prompt is None or config.dataset.classes is None:
+        needed.append(yolo_weights(config.arch))
+    for path in needed:
+        ensure_weights(path, download=not options.dry_run)
 
 
 def sam_files(arch: ArchConfig) -> tuple[str, Path]:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import load_yolo
+from models.weights import load_yolo, yolo_weights
 from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.cli import Options
 from utils.config import Config, DetectorConfig
 from utils.errors import UserError
-from utils.official import OFFICIAL_YOLO
 from utils.prompts import PromptFile, read_prompts
 from utils.structures import Detections, Sample, sanitize
 
@@ -219,10 +218,7 @@ class BoxCheck:
 
 def _load(config: Config, *, trust: bool) -> DetectionModel:
     """The model of `arch.yolo_weights`."""
-    if config.arch.yolo_weights is None:
-        official = ", ".join(OFFICIAL_YOLO)
-        raise UserError(f"arch.yolo_weights: not set; name a checkpoint, or an official one: {official}")
-    return load_yolo(config.arch.yolo_weights, trust=trust)
+    return load_yolo(yolo_weights(config.arch), trust=trust)
 
 
 def _names_of(model: DetectionModel) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.ultralytics_quiet import quiet_ultralytics
+from utils.config import ArchConfig
 from utils.errors import UserError
 from utils.official import OFFICIAL_SAM, OFFICIAL_YOLO
 
@@ -30,6 +31,14 @@ def address_of(name: str) -> str | None:
         return YOLO_ADDRESS + name
     published = {"sam2.1_hiera_l.pt": "sam2.1_hiera_large.pt"}.get(name, name)
     return SAM_ADDRESS + published if name in OFFICIAL_SAM else None
+
+
+def yolo_weights(arch: ArchConfig) -> Path:
+    """The detector's weights; UserError if they are not set."""
+    if arch.yolo_weights is None:
+        official = ", ".join(OFFICIAL_YOLO)
+        raise UserError(f"arch.yolo_weights: not set; name a checkpoint, or an official one: {official}")
+    return arch.yolo_weights
 
 
 def ensure_weights(path: Path, *, download: bool = True) -> None:

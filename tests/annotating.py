@@ -34,13 +34,12 @@ class Chance:
             yield sample, self.instances(sample, zlib.crc32(f"{batch}:{sample.image_id}".encode()))
 
     def instances(self, sample: Sample, seed: int) -> Instances:
-        rng, (height, width) = np.random.default_rng(seed), sample.size
-        masks = [rng.random((height, width)) < rng.random() for _ in range(seed % 4)]
-        boxes = [[0, 0, width, height]] * len(masks)
-        detections = Detections.of(boxes, rng.random(len(masks)), rng.integers(0, 5, len(masks)))
-        return Instances(
-            sample.size, detections, [Mask.of(mask) for mask in masks], rng.random(len(masks)).astype(np.float32)
-        )
+        rng, (height, width), count = np.random.default_rng(seed), sample.size, seed % 4
+        corners = rng.integers(0, (width - 9, height - 9), (count, 2))
+        boxes = np.hstack([corners, corners + rng.integers(4, 9, (count, 2))])
+        masks = [Mask(x1, y1, np.ones((y2 - y1, x2 - x1), bool)) for x1, y1, x2, y2 in boxes.tolist()]
+        detections = Detections.of(boxes, rng.random(count), rng.integers(0, 5, count))
+        return Instances(sample.size, detections, masks, rng.random(count).astype(np.float32))
 
     def report(self) -> list[str]:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import os
@@ -13,13 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import labelme
 import numpy as np
 import pytest
 from PIL import Image
 
 REPOSITORY = Path(__file__).parents[1]
 PROGRAM = REPOSITORY / "tests" / "annotating.py"
-FORMATS = ("labelme",)
+FORMATS = ("labelme", "labelme-polygon", "coco", "yolo", "voc")
 COUNT, BATCH = 10, 4
 
 spec = importlib.util.spec_from_file_location("annotating", PROGRAM)
@@ -57,7 +59,7 @@ class Project:
         self.settings["dataset"] = {"classes": ["car", "airplane", "elephant", "turtle", "watercraft"]}
         self.settings["auto_mask"] = {"save_dir": "out", "formats": FORMATS}
         self.settings["dataloader"] = {"batch_size": BATCH, "num_workers": 1}
-        self.seen: list[str] = []
+        self.seen: list[str] | None = None
 
     def arguments(self, *more: str) -> list[str]:
         (self.folder / "config.json").write_text(json.dumps(self.settings))
@@ -207,7 +209,7 @@ def test_a_dry_run_tells_all_and_writes_nothing(project: Project, capsys: pytest
     assert f"labelme: {COUNT} to write; {project.out}\n" in capsys.readouterr().out
     assert project.run() == 0
     project.labelme("1").unlink()
-    project.edit("2" if "2" in project.ids() else "clip/2")
+    project.edit("clip/2")
     before = tree(project.out)
     capsys.readouterr()
     assert project.run("--dry-run") == 0
@@ -245,6 +247,78 @@ def test_overlays_of_the_same_pass_need_all_images_but_annotations_are_not_writt
     assert len(list((done.folder / "masks").rglob("*.jpg"))) == COUNT
     assert {path: path.stat().st_mtime_ns for path in done.out.rglob("*.json")} == before
     assert done.labelme("0").read_bytes() == edited
+
+
+def test_every_format_keeps_what_a_person_put_there_or_changed(project: Project) -> None:
+    own = {"voc/SegmentationObject/0.png": b"mine", "yolo/labels/clip/2.txt": b"mine", "labelme-polygon/1.json": b"{}"}
+    for name, content in own.items():
+        (project.out / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.out / name).write_bytes(content)
+    assert project.run() == 0
+    own |= {"yolo/labels/3.txt": b"0 .1 .1 .2 .2 .1 .2", "yolo/data.yaml": b"# mine", "coco/instances.json": b"{ }"}
+    for name, content in own.items():
+        (project.out / name).write_bytes(content)
+    assert project.run("-conf", "0.6") == 0
+    after = tree(project.out)
+    assert {name: after[name] for name in own} == own
+    assert "voc/SegmentationClass/0.png" not in after
+    assert project.run("-conf", "0.6", "--overwrite") == 0
+    clean = Project(project.folder / "clean")
+    assert clean.run("-conf", "0.6") == 0
+    ours, theirs = tree(project.out), tree(clean.out)
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name] != content for name, content in own.items())
+
+
+def test_comparing_with_corrected_annotations(done: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    corrected = done.folder / "corrected"
+    shutil.copytree(done.out / "labelme-polygon", corrected)
+    count = len(json.loads((corrected / "0.json").read_text())["shapes"])
+    content = json.loads((corrected / "0.json").read_text())
+    shape = {"label": "zebra", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon", "group_id": None}
+    (corrected / "0.json").write_text(json.dumps({**content, "shapes": [shape]}))
+    (corrected / "1.json").unlink()
+    for batches in (COUNT, 0):
+        assert done.run("--diff", str(corrected)) == 0
+        assert len(done.seen or []) == batches
+        capsys.readouterr()
+    rows = list(csv.DictReader((done.out / "diff.csv").open()))
+    assert len(rows) == COUNT - 1
+    assert [(row["image_id"], row["extra"], row["missing"]) for row in rows[:1]] == [("0", str(count), "1")]
+    assert all(row["differences"] == "" for row in rows[1:])
+    (corrected / "3.json").write_text("{}")
+    assert done.run("--diff", str(corrected)) == 1
+    assert f"failed: {corrected / '3.json'}: not a labelme file" in capsys.readouterr().out
+    assert "3" not in [row["image_id"] for row in csv.DictReader((done.out / "diff.csv").open())]
+
+
+def test_comparing_with_ones_own_folder_takes_what_a_person_edited(done: Project) -> None:
+    done.edit("4")
+    assert done.run("--diff", str(done.out)) == 0
+    assert [row["image_id"] for row in csv.DictReader((done.out / "diff.csv").open())] == ["4"]
+    assert done.run("--diff", str(done.out), "--overwrite") == 2
+
+
+def test_nothing_to_compare_with_is_refused(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    (project.folder / "empty").mkdir()
+    for folder in ("nowhere", "empty"):
+        assert project.run("--diff", str(project.folder / folder)) == 2
+        assert "no annotation of an image of the run" in capsys.readouterr().err
+    assert not project.out.exists()
+
+
+def test_doubtful_shapes_are_flagged_and_the_table_counts_them(project: Project) -> None:
+    assert project.run("--set", "auto_mask.review_below=0.5") == 0
+    for row in csv.DictReader((project.out / "review.csv").open()):
+        for name in ("", "labelme-polygon"):
+            shapes = labelme.LabelFile(str(project.out / name / f"{row['image_id']}.json")).shapes
+            flagged = [shape["flags"]["needs_review"] for shape in shapes]
+            assert len(flagged) == int(row["objects"])
+            assert sum(flagged) == int(row["needs_review"])
+            assert all(
+                flag >= (min(shape["other_data"]["score"], shape["other_data"]["mask_score"]) < 0.5)
+                for flag, shape in zip(flagged, shapes)
+            )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")

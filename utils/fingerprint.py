@@ -41,6 +41,7 @@ def run_settings(options: Options) -> dict[str, Any]:
         "sam_weights": _content(config.arch.sam_weights),
         "sam_config": _sam_config(config.arch),
         "precision": config.segmenter.precision,
+        "cleanup": asdict(config.cleanup),
     }
     if options.prompt:
         settings["prompt"] = _content(options.prompt)

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from utils.classes import ClassIndex, match_classes
 from utils.errors import SampleError, UserError
-from utils.exporters.drawn import read_objects
 from utils.exporters.exporter import Exported
 from utils.exporters.stamps import untouched
 from utils.exporters.table import table
 from utils.fingerprint import hash_of
+from utils.importers.labelme import labelme_instances
+from utils.readers.labelme import read_shapes
 from utils.structures import Instances, Mask, Sample
 from utils.writers import safe_path
 
@@ -74,12 +76,22 @@ class DiffExporter:
         if self._references.mark(sample.image_id) is None:
             return Exported({})
         path = self._references.path(sample.image_id)
-        found = [(self._names[i], mask) for i, mask in zip(instances.detections.class_ids, instances.masks)]
         try:
-            annotated = read_objects(path, sample.size)
+            names, annotated = self._read(path, sample.size)
         except UserError as error:
             raise SampleError(sample.image_id, path, str(error).removeprefix(f"{path}: ")) from error
-        return Exported({}, record=compare(found, annotated, self._low))
+        return Exported({}, record=compare(labelled(instances, names), labelled(annotated, names), self._low))
+
+    def _read(self, path: Path, size: tuple[int, int]) -> tuple[Sequence[str], Instances]:
+        """The instances of an annotation, and the names that their class ids index: the run's and other labels."""
+        labels = list(dict.fromkeys(shape.label for shape in read_shapes(path)))
+        known = match_classes(labels, self._names)
+        names = [*self._names, *(label for i, label in enumerate(labels) if i not in known)]
+        annotated = labelme_instances(path, ClassIndex(names))
+        if annotated.size != size:
+            (height, width), (true_height, true_width) = annotated.size, size
+            raise UserError(f"is for {width} x {height} pixels, the image has {true_width} x {true_height}")
+        return names, annotated
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, bytes]:
         """`diff.csv`."""
@@ -98,6 +110,11 @@ class DiffExporter:
     def summary(self) -> list[str]:
         """How much differs."""
         return self._summary
+
+
+def labelled(instances: Instances, names: Sequence[str]) -> list[Labelled]:
+    """Class name and mask of each instance."""
+    return [(names[i], mask) for i, mask in zip(instances.detections.class_ids, instances.masks)]
 
 
 def compare(found: Sequence[Labelled], annotated: Sequence[Labelled], low: float) -> dict[str, Any]:

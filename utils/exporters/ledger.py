@@ -17,6 +17,11 @@ Sign = Callable[[str, Path], str]
 """The hash of everything that decides an image's annotation, from its id and its file."""
 
 
+def no_places(image_id: str) -> Sequence[str]:
+    """The places of a format whose images have no files of their own."""
+    return ()
+
+
 class State(Enum):
     """How an image's files stand to what a run would write."""
 
@@ -103,11 +108,13 @@ class RecordedFiles:
     Args:
         folder: the format's folder.
         sign: the hash of what decides an image's annotation.
-        places: where the format puts an image's files, such as `labels/{}.txt`.
+        places: where the format puts the files of an image, given its id.
         records: name of the folder of records.
     """
 
-    def __init__(self, folder: Path, sign: Sign, places: Sequence[str] = (), records: str = ".records") -> None:
+    def __init__(
+        self, folder: Path, sign: Sign, places: Callable[[str], Sequence[str]] = no_places, records: str = ".records"
+    ) -> None:
         self.folder, self.records = folder, folder / records
         self._sign, self._places = sign, places
 
@@ -116,7 +123,7 @@ class RecordedFiles:
         record = Record.read(self.record_path(image_id))
         if record is not None:
             return record.compare(self.folder, self._sign(image_id, image))
-        taken = any((self.folder / place.format(image_id)).exists() for place in self._places)
+        taken = any((self.folder / place).exists() for place in self._places(image_id))
         return State.EDITED if taken else State.NEW
 
     def write(self, image_id: str, image: Path, exported: Exported, *, overwrite: bool) -> bool:

@@ -32,6 +32,13 @@ def signs(instances: Instances) -> np.ndarray:
     return np.clip(columns.astype(np.float64), 0, 1)
 
 
+def review_flags(instances: Instances, below: float | None) -> list[dict[str, bool]]:
+    """The labelme flags of each instance: `needs_review`, on or off, or none without a limit."""
+    if below is None:
+        return [{} for _ in range(len(instances))]
+    return [{"needs_review": doubtful} for doubtful in needs_review(instances, below).tolist()]
+
+
 def needs_review(instances: Instances, below: float) -> np.ndarray:
     """(N,) bool: the instances with a sign below the limit."""
     return np.any(signs(instances) < below, axis=1)

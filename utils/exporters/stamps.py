@@ -112,7 +112,7 @@ def _ticked(flags: Mapping[str, bool] | None) -> list[str]:
     return sorted(name for name, on in (flags or {}).items() if on)
 
 
-def mask_pixels(png: str) -> np.ndarray:
+def _decoded(png: str) -> np.ndarray:
     """The pixels of a base64 PNG, foreground is not 0; ValueError if it is none."""
     try:
         image = cv2.imdecode(np.frombuffer(base64.b64decode(png), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -125,7 +125,7 @@ def mask_pixels(png: str) -> np.ndarray:
 
 def _pixels(png: str) -> list[Any]:
     """Shape and hash of a mask's pixels."""
-    pixels = mask_pixels(png)
+    pixels = _decoded(png)
     return [*pixels.shape, hash_of(np.packbits(pixels).tobytes())]
 
 

@@ -12,20 +12,30 @@ from utils.cli import Options
 from utils.errors import UserError
 from utils.exporters.diff import DiffExporter, References
 from utils.exporters.exporter import Exporter, ExportSettings, Format
-from utils.exporters.formats import FORMATS
+from utils.exporters.formats import FORMATS, format_folder
 from utils.exporters.ledger import Ledger, RecordedFiles, Sign
 from utils.exporters.review import ReviewExporter
 from utils.exporters.shared import SharedFiles
 from utils.exporters.sink import AnnotationSink, TableSink
 from utils.exporters.stamps import StampedFiles
+from utils.exporters.yolo import escaped
 from utils.fingerprint import fingerprint, image_mark, run_settings
 
-PLACES: Mapping[Format, Sequence[str]] = {
-    "coco": (),
-    "yolo": ("labels/{}.txt",),
-    "voc": ("SegmentationClass/{}.png", "SegmentationObject/{}.png"),
+PLACES: Mapping[Format, Callable[[str], Sequence[str]]] = {
+    "coco": lambda image_id: (),
+    "yolo": lambda image_id: [f"labels/{escaped(image_id)}.txt"],
+    "voc": lambda image_id: [f"{folder}/{image_id}.png" for folder in ("SegmentationClass", "SegmentationObject")],
 }
 """Formats whose files carry no stamp -> where those of an image lie."""
+
+OWN: Mapping[Format, Sequence[str]] = {
+    "labelme": ("review_below",),
+    "labelme-polygon": ("polygon_tolerance", "review_below"),
+    "coco": ("polygon_tolerance", "coco_segmentation"),
+    "yolo": ("polygon_tolerance",),
+    "voc": (),
+}
+"""Format -> which keys of `auto_mask` change its files."""
 
 VERSION = 1
 """Raised when the same instances give other files, so that those of an earlier version are made again."""
@@ -69,12 +79,12 @@ def build_tasks(options: Options, image_ids: Sequence[str]) -> list[Task]:
 
 def _format(name: Format, options: Options, run: Mapping[str, Any]) -> Task:
     auto_mask, split = options.config.auto_mask, options.config.dataset.split
-    folder = auto_mask.save_dir if name == "labelme" else auto_mask.save_dir / name
-    own = {"review_below": auto_mask.review_below} if name in ("labelme", "labelme-polygon") else {}
-    settings = _named(name, own, run)
+    folder = format_folder(auto_mask.save_dir, name)
+    settings = _named(name, {key: getattr(auto_mask, key) for key in OWN[name]}, run)
 
     def exporter(names: Sequence[str]) -> Exporter:
-        return FORMATS[name](ExportSettings(folder, names, split))
+        form = auto_mask.polygon_tolerance, auto_mask.coco_segmentation, auto_mask.review_below
+        return FORMATS[name](ExportSettings(folder, names, split, *form))
 
     if name not in PLACES:
         return Task(name, StampedFiles(folder, _signer(settings)), exporter)

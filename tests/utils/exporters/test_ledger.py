@@ -12,7 +12,9 @@ from utils.exporters.exporter import Exported
 from utils.exporters.ledger import RecordedFiles, State
 from utils.exporters.shared import SharedFiles
 
-PLACES = ("labels/{}.txt", "maps/{}.bin")
+
+def places(image_id: str) -> list[str]:
+    return [f"labels/{image_id}.txt", f"maps/{image_id}.bin"]
 
 
 class Killed(BaseException):
@@ -37,7 +39,7 @@ def exported(word: str, photo: Path | None = None) -> Exported:
 
 
 def ledger(folder: Path, settings: str = "1") -> RecordedFiles:
-    return RecordedFiles(folder, lambda image_id, image: settings, PLACES)
+    return RecordedFiles(folder, lambda image_id, image: settings, places)
 
 
 def state(folder: Path, settings: str = "1") -> State:
