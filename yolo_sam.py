@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     names = class_names(options)
     batches.check_targets(len(names))
-    cascade = build_cascade(options, names, batches.ids)
+    cascade = build_cascade(options, names, batches)
     with Writers() as writers:
         return run(cascade, batches, build_sinks(options, names, writers, plan)).exit_code
 

@@ -13,6 +13,7 @@ from datasets.preflight import check_targets
 from datasets.voc import VocDataset
 from utils.cli import Options
 from utils.errors import SampleError
+from utils.image_files import image_size
 from utils.structures import Sample
 
 AHEAD = 2
@@ -24,7 +25,7 @@ class Dataset(Protocol):
 
     Attributes:
         ids: their image ids.
-        paths: their image files.
+        paths: the image files, in the order of `ids`.
     """
 
     ids: list[str]
@@ -72,6 +73,11 @@ class Batches:
         """Images in all batches together."""
         return sum(map(len, self.units))
 
+    def sizes(self, positions: Sequence[int]) -> list[tuple[int, int] | None]:
+        """(height, width) in pixels of the upright images at these positions, from their headers; None: unreadable."""
+        with ThreadPoolExecutor(max(1, self._num_workers)) as pool:
+            return list(pool.map(_size, [self._dataset.paths[position] for position in positions]))
+
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
         """The batches in order; a sample that cannot be used is replaced by what is wrong with it."""
         if self._num_workers:
@@ -102,6 +108,13 @@ class Batches:
         """Raises UserError if the dataset has targets and some cannot be used with that many classes."""
         if isinstance(self._dataset, VocDataset) and self._dataset.with_targets:
             check_targets(self._dataset, num_classes)
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        return image_size(path)
+    except ValueError:
+        return None
 
 
 def build_batches(options: Options) -> Batches:

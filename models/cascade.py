@@ -13,6 +13,7 @@ from utils.config import ArchConfig
 from utils.engine import Cascade
 from utils.errors import UserError
 from utils.official import OFFICIAL_SAM
+from utils.prompts.rows import RunImages
 from utils.structures import Instances, Sample
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ class ImageCascade:
         return self.detector.report()
 
 
-def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[str]) -> Cascade:
+def build_cascade(options: Options, names: Sequence[str], images: RunImages) -> Cascade:
     """The cascade that the options ask for.
 
     Args:
         names: class names, indexed by class id.
-        image_ids: the images of the run, which a prompt file must know.
+        images: those of the run, which a prompt file must know.
 
     Raises:
         UserError: weights, a SAM2 config, the prompt file, the device or the precision cannot be used.
@@ -59,7 +60,7 @@ def build_cascade(options: Options, names: Sequence[str], image_ids: Sequence[st
     settings = options.config.segmenter
     device = choose_device(options.device)
     precision = choose_precision(settings.precision, device)
-    detector = build_detector(options, device, names, image_ids)
+    detector = build_detector(options, device, names, images)
     model = load_sam2(*sam_files(options.config.arch), device, trust=options.trust_weights)
     cascade = ImageCascade(detector, Segmenter(model, precision, settings.chunk_mb * 2**20))
     return with_cleanup(cascade, options.config.cleanup)

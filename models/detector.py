@@ -13,8 +13,10 @@ from models.weights import load_yolo, yolo_weights
 from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.cli import Options
 from utils.config import Config, DetectorConfig
+from utils.engine import print_lines
 from utils.errors import UserError
-from utils.prompts import PromptFile, read_prompts
+from utils.prompts.prompts import Prompts, load_prompts
+from utils.prompts.rows import RunImages
 from utils.structures import Detections, Sample, sanitize
 
 if TYPE_CHECKING:
@@ -47,19 +49,23 @@ def class_names(options: Options) -> tuple[str, ...]:
     return names
 
 
-def build_detector(options: Options, device: torch.device, names: Sequence[str], image_ids: Sequence[str]) -> Detector:
+def build_detector(options: Options, device: torch.device, names: Sequence[str], images: RunImages) -> Detector:
     """The detector that the options ask for: the prompt file's boxes if there is one, else YOLO.
+
+    Prints how a prompt file was read.
 
     Args:
         names: class names of the run.
-        image_ids: the images of the run, which a prompt file must know.
+        images: those of the run, which a prompt file must know.
 
     Raises:
         UserError: the prompt file or the weights cannot be used.
     """
     config = options.config
     if options.prompt is not None:
-        return PromptFileDetector(read_prompts(options.prompt), names, config.dataset.conf, image_ids)
+        prompts = load_prompts(options.prompt, names, images, options.prompt_given)
+        print_lines(prompts.finding)
+        return PromptFileDetector(prompts, config.dataset.conf)
     model = _load(config, trust=options.trust_weights)
     return YoloDetector(model, device, names, config.dataset.conf, config.detector)
 
@@ -155,18 +161,11 @@ class PromptFileDetector:
     """The boxes of a prompt file, in its order, all that score higher than `conf`.
 
     Args:
-        prompts: the file.
-        names: class names of the run, which its category ids index.
+        prompts: the boxes of the run's images.
         conf: boxes must score higher, as YOLO's.
-        image_ids: the images of the run.
-
-    Raises:
-        UserError: a category id is outside the names, or the file has rows but none for an image of the run.
     """
 
-    def __init__(self, prompts: PromptFile, names: Sequence[str], conf: float, image_ids: Sequence[str]) -> None:
-        prompts.check_classes(len(names))
-        self._outside = prompts.count_outside(image_ids)
+    def __init__(self, prompts: Prompts, conf: float) -> None:
         self._prompts, self._conf = prompts, conf
         self._low = 0
         self._check = BoxCheck("prompts")
@@ -177,15 +176,14 @@ class PromptFileDetector:
 
     def report(self) -> list[str]:
         """What was left out, and why."""
-        counts = {"for images outside the run": self._outside, f"that score not above {self._conf}": self._low}
-        left_out = [f"prompts: rows {which}, left out: {count}" for which, count in counts.items() if count]
-        return [*left_out, *self._check.report()]
+        low = [f"prompts: rows that score not above {self._conf}, left out: {self._low}"] if self._low else []
+        return [*self._prompts.left_out, *low, *self._check.report()]
 
     def _detections(self, sample: Sample) -> Detections:
-        prompts, rows = self._prompts, self._prompts.rows_of(sample.image_id)
-        kept = rows[prompts.scores[rows] > self._conf]
-        self._low += len(rows) - len(kept)
-        return self._check(prompts.boxes[kept], prompts.scores[kept], prompts.category_ids[kept], sample.size)
+        boxes, scores, class_ids = self._prompts.of(sample.image_id, sample.size)
+        kept = scores > self._conf
+        self._low += len(kept) - int(kept.sum())
+        return self._check(boxes[kept], scores[kept], class_ids[kept], sample.size)
 
 
 class BoxCheck:

@@ -6,7 +6,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,6 +15,8 @@ from utils.errors import UserError
 from utils.exporters.exporter import Format
 from utils.official import REPOSITORY
 from utils.parser import Overriding, Parser
+from utils.prompts.options import add_prompt_options, given_of
+from utils.prompts.rows import Given
 from utils.writers import WriterError
 
 Output = Literal["evaluate", "visual", "annotate"]
@@ -28,9 +30,10 @@ class Options:
         config: all settings; `-b`, `-conf`, `--precision` and `--set` are already in it.
         outputs: what the run makes: the script's own output first, then those of `--also`, each once.
         source: photos and folders of photos that take the place of the dataset; empty for the dataset.
-        prompt: the file whose boxes take the place of the detector's, or None.
+        prompt: the file or folder whose boxes take the place of the detector's, or None.
         device: `auto`, or a name that torch knows.
         trust_weights: whether checkpoints may run code while they are loaded.
+        prompt_given: what is said of the prompt file.
         overwrite: whether annotations that a person edited are replaced.
         dry_run: whether the run only says what annotating would write.
         diff: a folder of labelme annotations to compare with, or None.
@@ -42,6 +45,7 @@ class Options:
     prompt: Path | None
     device: str
     trust_weights: bool
+    prompt_given: Given = field(default_factory=Given)
     overwrite: bool = False
     dry_run: bool = False
     diff: Path | None = None
@@ -68,8 +72,8 @@ def command_parser(description: str | None) -> Parser:
     return parser
 
 
-def run_parser(description: str | None) -> Parser:
-    """The parser of the three scripts."""
+def images_parser(description: str | None) -> Parser:
+    """A parser of a command that runs through images, with the options that say which."""
     parser = command_parser(description)
     add = parser.add_argument
     add("-b", "--batch_size", action=Overriding, key="dataloader.batch_size", metavar="N", help="images a batch")
@@ -81,7 +85,6 @@ def run_parser(description: str | None) -> Parser:
         metavar="X",
         help="leave out boxes that score lower, 0 to 1",
     )
-    add("-p", "--prompt", type=Path, metavar="FILE", help="take the boxes from a prompt file instead of the detector")
     add(
         "-s",
         "--source",
@@ -92,6 +95,14 @@ def run_parser(description: str | None) -> Parser:
         metavar="PATH",
         help="photos, or folders of them, instead of the dataset; they cannot be evaluated",
     )
+    return parser
+
+
+def run_parser(description: str | None) -> Parser:
+    """The parser of the three scripts."""
+    parser = images_parser(description)
+    add_prompt_options(parser)
+    add = parser.add_argument
     add(
         "--also",
         nargs="+",
@@ -141,28 +152,37 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         UserError: an option, the config file or a combination of them cannot be used.
     """
     given = run_parser(description).parse_args(argv)
+    options = options_of(given, tuple(dict.fromkeys([output, *given.also])))
+    for option in ("overwrite", "dry_run", "diff"):
+        if getattr(given, option) and "annotate" not in options.outputs:
+            name = option.replace("_", "-")
+            raise UserError(f"--{name}: is about annotations, which this run does not write; --also annotate makes it")
+    return replace(
+        options,
+        prompt=given.prompt and given.prompt.absolute(),
+        prompt_given=given_of(given),
+        overwrite=given.overwrite,
+        dry_run=given.dry_run,
+        diff=given.diff and given.diff.absolute(),
+    )
+
+
+def options_of(given: argparse.Namespace, outputs: tuple[Output, ...] = ()) -> Options:
+    """What an `images_parser`'s options ask for.
+
+    Args:
+        outputs: what the run makes.
+
+    Raises:
+        UserError: the config file cannot be used, there are no images, or they cannot be evaluated.
+    """
     config = configured(given)
-    outputs = tuple(dict.fromkeys([output, *given.also]))
     if given.source and "evaluate" in outputs:
         raise UserError("-s/--source: photos without target masks cannot be evaluated, only rendered and annotated")
     if not given.source and config.dataset.data_dir is None:
         raise UserError(f"{given.config}: dataset.data_dir: no images; set it, or name photos by -s/--source")
-    for option in ("overwrite", "dry_run", "diff"):
-        if getattr(given, option) and "annotate" not in outputs:
-            name = option.replace("_", "-")
-            raise UserError(f"--{name}: is about annotations, which this run does not write; --also annotate makes it")
     source = tuple(path.absolute() for path in given.source)
-    return Options(
-        config,
-        outputs,
-        source,
-        given.prompt and given.prompt.absolute(),
-        given.device,
-        given.trust_weights,
-        given.overwrite,
-        given.dry_run,
-        given.diff and given.diff.absolute(),
-    )
+    return Options(config, outputs, source, None, given.device, given.trust_weights)
 
 
 def configured(given: argparse.Namespace) -> Config:

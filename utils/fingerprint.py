@@ -15,6 +15,7 @@ from typing import Any
 from utils.cli import Options
 from utils.config import ArchConfig
 from utils.official import OFFICIAL_SAM
+from utils.prompts.folders import files_below
 
 TAIL = 4096
 """Bytes at the end of an image file that tell it from another one of the same length."""
@@ -44,7 +45,7 @@ def run_settings(options: Options) -> dict[str, Any]:
         "cleanup": asdict(config.cleanup),
     }
     if options.prompt:
-        settings["prompt"] = _content(options.prompt)
+        settings["prompt"] = [_content(options.prompt), asdict(options.prompt_given)]
     else:
         settings["detector"] = asdict(config.detector)
     if not options.prompt or config.dataset.classes is None:
@@ -76,12 +77,12 @@ def file_hash(path: Path) -> str | None:
 
 
 def _content(path: Path | None) -> str | None:
-    """The hash of a file, or of all files below a folder with their names; None if there is neither."""
+    """The hash of a file, or of the label files below a folder with their names; None if there is neither."""
     if path is None:
         return None
     if not path.is_dir():
         return file_hash(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
+    files = files_below(path, ".txt", ".json")
     return fingerprint({file.relative_to(path).as_posix(): file_hash(file) for file in files})
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from datasets.folder import ImageFolder
 from datasets.loading import AHEAD, Batches
 from utils.errors import SampleError
 from utils.structures import Sample
@@ -118,6 +120,13 @@ def test_unexpected_error_is_not_swallowed() -> None:
     with pytest.raises(RuntimeError, match="at 0"):
         list(Batches(Faulty(8), 4, 3))
     assert not reading()
+
+
+def test_sizes_are_read_without_the_pixels(tmp_path: Path) -> None:
+    for name, size in {"a": (30, 20), "c": (5, 6)}.items():
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    assert Batches(ImageFolder([tmp_path]), 2, 0).sizes([2, 1, 0]) == [(6, 5), None, (20, 30)]
 
 
 def test_units_can_be_dealt_out() -> None:

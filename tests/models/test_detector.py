@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from models.weights import load_yolo
 from utils.cli import Options
 from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig
 from utils.errors import UserError
-from utils.prompts import read_prompts
+from utils.prompts.prompts import load_prompts
+from utils.prompts.rows import Given
 from utils.structures import Detections, Sample
 
 REPOSITORY = Path(__file__).parents[2]
@@ -166,20 +168,30 @@ def row(image_id: str, box: list[float], score: float = 0.9, category_id: int = 
     return {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
 
 
-def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path) -> None:
+def images(*ids: str) -> SimpleNamespace:
+    """The images of a run, small ones."""
+    return SimpleNamespace(ids=ids, sizes=lambda positions: [(20, 60)] * len(positions))
+
+
+def prompted(path: Path, names: tuple[str, ...], *ids: str) -> PromptFileDetector:
+    return PromptFileDetector(load_prompts(path, names, images(*ids), Given()), CONF)
+
+
+def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
     path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4])])
     config = Config(arch=ArchConfig(yolo_weights=tmp_path / "missing.pt"), dataset=DatasetConfig(classes=("x",)))
-    found = build_detector(options(config, path), torch.device("cpu"), ("x",), ["a"])
+    found = build_detector(options(config, path), torch.device("cpu"), ("x",), images("a"))
     (detections,) = found([sample_of(np.zeros((9, 9, 3), np.uint8))])
     np.testing.assert_array_equal(detections.boxes, [[1, 2, 3, 4]])
+    assert "bbox is xyxy, category ids count from 0" in capsys.readouterr().out
 
 
 def test_prompts_are_joined_by_exact_id_in_file_order_without_a_cap(tmp_path: Path) -> None:
     many = [row("007", [i % 50, 0, i % 50 + 5, 9], score=0.3 + i / 10000, category_id=i % 3) for i in range(1000)]
     path = prompt_file(tmp_path, [*many, row("7", [0, 0, 1, 1]), row("../../x", [0, 0, 1, 1])])
-    found = PromptFileDetector(read_prompts(path), ("a", "b", "c"), CONF, ["007", "none"])
+    found = prompted(path, ("a", "b", "c"), "007", "none")
     first, none = found([sample_of(np.zeros((20, 60, 3), np.uint8), image_id) for image_id in ("007", "none")])
     np.testing.assert_array_equal(first.boxes, np.array([entry["bbox"] for entry in many], np.float32))
     np.testing.assert_array_equal(first.class_ids, [i % 3 for i in range(1000)])
@@ -199,8 +211,7 @@ def test_unsound_prompts_are_clipped_or_dropped_and_counted(tmp_path: Path) -> N
         [3, 2, 3, 4],  # no area
         [50, 50, 60, 60],  # outside
     ]
-    prompts = read_prompts(prompt_file(tmp_path, [row("a", box) for box in boxes]))
-    found = PromptFileDetector(prompts, ("x",), CONF, ["a"])
+    found = prompted(prompt_file(tmp_path, [row("a", box) for box in boxes]), ("x",), "a")
     (detections,) = found([sample_of(np.zeros((10, 20, 3), np.uint8))])
     np.testing.assert_array_equal(detections.boxes, [[0, 2, 20, 8], [1, 2, 3, 4]])
     clipped, dropped = found.report()
@@ -210,7 +221,7 @@ def test_unsound_prompts_are_clipped_or_dropped_and_counted(tmp_path: Path) -> N
 
 def test_prompts_must_score_higher_than_conf_as_ultralytics_has_it(tmp_path: Path) -> None:
     rows = [row("a", [0, 0, i + 1, 5], score) for i, score in enumerate((0.2, 0.25, 0.2501, 1.0))]
-    found = PromptFileDetector(read_prompts(prompt_file(tmp_path, rows)), ("x",), CONF, ["a"])
+    found = prompted(prompt_file(tmp_path, rows), ("x",), "a")
     (detections,) = found([sample_of(np.zeros((10, 20, 3), np.uint8))])
     np.testing.assert_array_equal(detections.boxes[:, 2], [3, 4])
     assert found.report() == ["prompts: rows that score not above 0.25, left out: 2"]

@@ -1,0 +1,230 @@
+"""The same boxes out of every form and era, or a refusal that names what settles it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.ultralytics_quiet import quiet_ultralytics
+from utils.errors import UserError
+from utils.prompts.prompts import Prompts, load_prompts
+from utils.prompts.rows import Given
+from utils.readers.coco import COCO_CLASSES, COCO_IDS
+
+Write = Callable[[Any], Path]
+Row = dict[str, Any]
+
+NAMES = ("car", "dog", "sofa", "tv", "person")
+NUMBERED = [f"{i:06d}" for i in range(12)]
+FOLDERS = [f"clip{i % 3}/{name}" for i, name in enumerate(NUMBERED)]
+
+
+@pytest.fixture(params=[NUMBERED, FOLDERS, [f"p_{name}" for name in NUMBERED]], ids=["numbers", "folders", "names"])
+def ids(request: pytest.FixtureRequest) -> list[str]:
+    """Image ids of a run: numbers, numbers in folders, names."""
+    return request.param
+
+
+def truth(ids: Sequence[str], classes: int = len(NAMES)) -> list[Row]:
+    """Sound boxes of every class in images of 640x480, in the seed's form; coordinates have three decimals."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(6 * len(ids)):
+        x, y = rng.uniform(100, 400), rng.uniform(100, 300)
+        box = [x, y, x + rng.uniform(20, 200), y + rng.uniform(20, 150)]
+        row = {"image_id": ids[i % len(ids)], "category_id": i % classes, "bbox": [round(v, 3) for v in box]}
+        rows.append(row | {"score": round(rng.uniform(0.1, 1), 5)})
+    return rows
+
+
+def ultralytics(rows: Sequence[Row], first: int | str, *, file_name: bool) -> list[Row]:
+    """The same rows as an older or a newer ultralytics writes them."""
+    written = []
+    for row in rows:
+        path, (x1, y1, x2, y2) = PurePosixPath(row["image_id"]), row["bbox"]
+        category_id = COCO_IDS[row["category_id"]] if first == "coco91" else row["category_id"] + int(first)
+        new = {"image_id": int(path.name) if path.name.isnumeric() else path.name}
+        new |= {"file_name": f"{path.name}.jpg"} if file_name else {}
+        box = [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)]
+        written.append(new | {"category_id": category_id, "bbox": box, "score": row["score"]})
+    return written
+
+
+def assert_truth(prompts: Prompts, rows: Sequence[Row], ids: Sequence[str]) -> None:
+    """Every image has its boxes, in order."""
+    for image_id in ids:
+        own = [row for row in rows if row["image_id"] == image_id]
+        boxes, scores, class_ids = prompts.of(image_id, (480, 640))
+        np.testing.assert_allclose(boxes, np.reshape([row["bbox"] for row in own], (-1, 4)), atol=0.002)
+        np.testing.assert_array_equal(scores, np.array([row["score"] for row in own], np.float32))
+        assert class_ids.tolist() == [row["category_id"] for row in own]
+    assert len(prompts.boxes) == len(rows)
+
+
+def test_the_seeds_form(ids: list[str], write: Write, images_of: Any) -> None:
+    prompts = load_prompts(write(truth(ids)), NAMES, images_of(ids), Given())
+    assert_truth(prompts, truth(ids), ids)
+    exact = np.float32([row["bbox"] for row in truth(ids) if row["image_id"] == ids[3]])
+    np.testing.assert_array_equal(prompts.of(ids[3], (480, 640))[0], exact, strict=True)
+    form, share = prompts.finding
+    assert form.endswith("the seed's form: bbox is xyxy, category ids count from 0")
+    assert "72 of 72 rows (100.0 %) and 12 of 12 images (100.0 %)" in share
+
+
+@pytest.mark.parametrize("first, file_name", [("0", False), ("1", False), ("1", True)])
+def test_every_era_of_ultralytics(first: str, file_name: bool, ids: list[str], write: Write, images_of: Any) -> None:
+    path = write(ultralytics(truth(ids), first, file_name=file_name))
+    prompts = load_prompts(path, NAMES, images_of(ids), Given())
+    assert_truth(prompts, truth(ids), ids)
+    assert prompts.finding[-2].endswith(f"bbox is xywh, category ids count from {first}")
+    assert ("only one reading fits" in prompts.finding[1]) == (not file_name)
+
+
+@pytest.mark.parametrize("file_name", [False, True])
+def test_every_era_of_ultralytics_on_coco(file_name: bool, write: Write, images_of: Any) -> None:
+    ids = [f"{i:012d}" for i in range(40)]
+    rows = truth(ids, 80)
+    path = write(ultralytics(rows, "coco91", file_name=file_name))
+    assert_truth(load_prompts(path, COCO_CLASSES, images_of(ids), Given()), rows, ids)
+
+
+def test_what_ultralytics_numbers_in_two_ways_is_refused(write: Write, images_of: Any) -> None:
+    rows = [row | {"category_id": 15 + i % 8} for i, row in enumerate(truth(NUMBERED))]
+    path = write(ultralytics(rows, "coco91", file_name=True))
+    with pytest.raises(
+        UserError, match=r"more than one reading fits.*from 1.*COCO's own.*; what settles it: --category-offset"
+    ):
+        load_prompts(path, COCO_CLASSES, images_of(NUMBERED), Given())
+    given = Given(category_offset="coco91")
+    assert_truth(load_prompts(path, COCO_CLASSES, images_of(NUMBERED), given), rows, NUMBERED)
+
+
+def test_a_form_that_stays_open_is_refused_and_settled_by_the_option(write: Write, images_of: Any) -> None:
+    rows = [row | {"category_id": 1 + i % 3} for i, row in enumerate(truth(NUMBERED))]
+    path, images = write(ultralytics(rows, "0", file_name=False)), images_of(NUMBERED)
+    with pytest.raises(
+        UserError, match=r"prediction\.json: .*more than one reading fits.*; what settles it: --category-offset"
+    ):
+        load_prompts(path, NAMES, images, Given())
+    assert_truth(load_prompts(path, NAMES, images, Given(category_offset="0")), rows, NUMBERED)
+
+
+def test_own_files_of_mixed_meaning(write: Write, images_of: Any) -> None:
+    rows, images = truth(NUMBERED), images_of(NUMBERED)
+    sizes = [row | {"bbox": other["bbox"]} for row, other in zip(rows, ultralytics(rows, "0", file_name=False))]
+    from_one = [row | {"category_id": row["category_id"] + 1} for row in rows]
+    corners = [row | {"file_name": f"{row['image_id']}.jpg"} for row in from_one]
+    for content in (sizes, from_one, corners):
+        assert_truth(load_prompts(write(content), NAMES, images, Given()), rows, NUMBERED)
+    assert_truth(load_prompts(write(sizes), NAMES, images, Given(bbox_format="xywh")), rows, NUMBERED)
+
+
+@pytest.mark.parametrize(
+    "change, settled_by",
+    [
+        ({"bbox": [5000, 5000, 6000, 6000]}, r"\[0\]\.bbox is inverted or far outside.*72 of 72.*it: --bbox-format$"),
+        (
+            {"category_id": 99},
+            r"\[0\]\.category_id: 99 is outside the 5 classes.* 4 \(72 of 72.*--category-offset",
+        ),
+    ],
+)
+def test_what_fits_no_reading_is_refused(change: Row, settled_by: str, write: Write, images_of: Any) -> None:
+    with pytest.raises(UserError, match=settled_by):
+        load_prompts(write([row | change for row in truth(NUMBERED)]), NAMES, images_of(NUMBERED), Given())
+
+
+def test_a_few_ids_outside_the_classes_are_refused_too(write: Write, images_of: Any) -> None:
+    rows = truth(NUMBERED)
+    rows[7]["category_id"] = 5
+    with pytest.raises(UserError, match=r"json: \[7\]\.category_id: 5 is outside the 5 classes.*1 of 72 rows"):
+        load_prompts(write(rows), NAMES, images_of(NUMBERED), Given())
+
+
+def test_a_few_bad_boxes_are_left_to_the_detector(write: Write, images_of: Any) -> None:
+    nan, bad = float("nan"), [[50, 50, 40, 60], [10, 10, 10, 40], [-5000, 0, -4000, 50], [-30, -30, 9999, 9999]]
+    rows = [row | {"bbox": box} for row, box in zip(truth(NUMBERED), [[nan, 0, 9, 9], *bad])]
+    prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), Given())
+    np.testing.assert_array_equal(prompts.boxes[1:], bad)
+    assert "no other reading fits better" in prompts.finding[0]
+
+
+def test_a_few_wrong_rows_of_a_few_do_not_turn_the_reading(write: Write, images_of: Any) -> None:
+    rows = [row | {"category_id": 1 + i % 3} for i, row in enumerate(truth(NUMBERED)[:8])]
+    with pytest.raises(UserError, match=r"json: \[0\]\.category_id: 5 is outside the 5 classes.*1 of 8 rows"):
+        load_prompts(write([rows[0] | {"category_id": 5}, *rows[1:]]), NAMES, images_of(NUMBERED), Given())
+    small = [row | {"bbox": [50, 60, 90, 99]} for row in rows]
+    prompts = load_prompts(
+        write([rows[0] | {"bbox": [50, 60, 40, 99]}, *small[1:]]), NAMES, images_of(NUMBERED), Given()
+    )
+    assert prompts.boxes[0].tolist() == [50, 60, 40, 99]
+
+
+def test_an_option_is_the_last_word(write: Write, images_of: Any) -> None:
+    rows = [row | {"bbox": [5000, 5000, 6000, 6000]} for row in truth(NUMBERED)]
+    prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), Given(bbox_format="xyxy"))
+    assert len(prompts.boxes) == len(rows)
+
+
+def test_rows_outside_the_run_are_counted(write: Write, images_of: Any) -> None:
+    prompts = load_prompts(write(truth(NUMBERED)), NAMES, images_of(NUMBERED[:3]), Given())
+    assert len(prompts.boxes) == 18
+    assert prompts.left_out == ["prompts: rows for images outside the run, left out: 54"]
+    assert "18 of 72 rows (25.0 %) and 3 of 12 images (25.0 %) are in the run, which has 3" in prompts.finding[-1]
+
+
+def test_an_empty_list_means_no_boxes(write: Write, images_of: Any) -> None:
+    prompts = load_prompts(write([]), NAMES, images_of(NUMBERED), Given())
+    assert [len(part) for part in prompts.of(NUMBERED[0], (480, 640))] == [0, 0, 0]
+    assert prompts.left_out == []
+
+
+def test_images_that_cannot_be_read_say_nothing_of_the_boxes(write: Write, images_of: Any) -> None:
+    path = write(ultralytics(truth(NUMBERED), "0", file_name=False))
+    prompts = load_prompts(path, NAMES, images_of(NUMBERED, None), Given("xywh", "0"))
+    assert_truth(prompts, truth(NUMBERED), NUMBERED)
+
+
+def test_other_names_are_matched_by_name_and_alias(write: Write, images_of: Any) -> None:
+    names, rows = ("Couch", "person", "cat", "tvmonitor", "dog", "car"), truth(NUMBERED, 6)
+    prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), Given(class_names=names))
+    mapped = {0: 2, 1: 4, 3: 3, 4: 1, 5: 0}
+    kept = [row | {"category_id": mapped[row["category_id"]]} for row in rows if row["category_id"] in mapped]
+    assert_truth(prompts, kept, NUMBERED)
+    assert prompts.left_out == ["prompts: rows of classes that the run lacks (cat 12), left out: 12"]
+    with pytest.raises(UserError, match=r"shares no class with the run: it has a, b, c, d, e, f; the run has car"):
+        load_prompts(write(rows), NAMES, images_of(NUMBERED), Given(class_names=tuple("abcdef")))
+
+
+def test_cocos_ids_mean_cocos_names(write: Write, images_of: Any) -> None:
+    rows = truth(NUMBERED, 80)
+    path = write(ultralytics(rows, "coco91", file_name=True))
+    prompts = load_prompts(path, NAMES, images_of(NUMBERED), Given(category_offset="coco91"))
+    mapped = {COCO_CLASSES.index(name): i for i, name in enumerate(("car", "dog", "couch", "tv", "person"))}
+    kept = [row | {"category_id": mapped[row["category_id"]]} for row in rows if row["category_id"] in mapped]
+    assert_truth(prompts, kept, NUMBERED)
+    assert_truth(load_prompts(path, NAMES, images_of(NUMBERED), Given(class_names=COCO_CLASSES)), kept, NUMBERED)
+
+
+@pytest.mark.parametrize("coco", [False, True])
+def test_what_the_installed_ultralytics_writes(coco: bool, ids: list[str], write: Write, images_of: Any) -> None:
+    quiet_ultralytics()
+    import torch
+    from ultralytics.data.converter import coco80_to_coco91_class
+    from ultralytics.models.yolo.detect import DetectionValidator
+
+    names = COCO_CLASSES if coco else NAMES
+    class_map = coco80_to_coco91_class() if coco else list(range(1, len(names) + 1))
+    validator = SimpleNamespace(jdict=[], class_map=class_map)
+    rows = [row | {"category_id": i % len(names)} for i, row in enumerate(2 * truth(ids))]
+    for image_id in ids:
+        own = [row for row in rows if row["image_id"] == image_id]
+        boxes, scores, classes = (torch.tensor([row[key] for row in own]) for key in ("bbox", "score", "category_id"))
+        found = {"bboxes": boxes, "conf": scores, "cls": classes.float()}
+        DetectionValidator.pred_to_json(validator, found, {"im_file": f"/x/{image_id}.jpg"})
+    assert_truth(load_prompts(write(validator.jdict), names, images_of(ids), Given()), rows, ids)

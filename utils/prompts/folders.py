@@ -1,0 +1,83 @@
+"""Prompt files that are folders: YOLO labels and labelme files, one for each image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.prompts.rows import LABELME, YOLO_LABELS, Columns, Rows
+from utils.readers.labelme import FLAT_KINDS, Shape, read_shapes
+from utils.readers.yolo import read_labels
+
+CLASSES_FILE = "classes.txt"
+"""Where labelImg keeps the class names, among the labels."""
+
+
+def read_folder(folder: Path) -> Rows:
+    """The rows of all label files in a folder and below it; each file's path without suffix names its image.
+
+    What is hidden is left out, such as the records of annotations.
+
+    Raises:
+        UserError: there is neither a `.txt` nor a `.json`, there are both, or a file cannot be read.
+    """
+    labels = [path for path in files_below(folder, ".txt") if path.name != CLASSES_FILE]
+    shapes = files_below(folder, ".json")
+    if labels and shapes:
+        raise UserError(f"{folder}: holds {labels[0].name} and {shapes[0].name}: name a folder of one kind")
+    if not labels and not shapes:
+        raise UserError(f"{folder}: no YOLO labels (.txt) and no labelme files (.json) here")
+    return _yolo(folder, labels) if labels else _labelme(folder, shapes)
+
+
+def files_below(folder: Path, *suffixes: str) -> list[Path]:
+    """The files with one of the suffixes in a folder and below it, sorted; hidden ones are left out."""
+    found = (path for path in folder.rglob("*") if path.suffix in suffixes)
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def _yolo(folder: Path, files: list[Path]) -> Rows:
+    columns = Columns()
+    for path in files:
+        key = columns.position_of(_key(folder, path))
+        for label in read_labels(path):
+            columns.add(key, label.line, label.box(), label.class_id, label.confidence)
+    return columns.rows(folder, YOLO_LABELS, "/{key}.txt:{number}")
+
+
+def _labelme(folder: Path, files: list[Path]) -> Rows:
+    columns, class_ids, flat = Columns(), dict[str, int](), Counter[str]()
+    for path in files:
+        key, shapes = columns.position_of(_key(folder, path)), read_shapes(path)
+        flat.update(shape.kind for shape in shapes if shape.kind in FLAT_KINDS)
+        for numbers, box in _objects(shapes):
+            class_id = class_ids.setdefault(shapes[numbers[0]].label, len(class_ids))
+            score = max(shapes[i].scores.get("score", 1.0) for i in numbers)
+            columns.add(key, numbers[0], box, class_id, score)
+    rows = columns.rows(folder, LABELME, "/{key}.json: shapes[{number}]")
+    left_out = {f"that are a {kind}, which encloses nothing": count for kind, count in flat.items()}
+    return replace(rows, class_names=tuple(class_ids), left_out=left_out)
+
+
+def _key(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _objects(shapes: list[Shape]) -> Iterator[tuple[list[int], np.ndarray]]:
+    """For each object the numbers of its shapes and its (4,) float64 x1 y1 x2 y2 box in pixels.
+
+    Shapes of one label and group id are parts of one object.
+    """
+    boxes = {i: box for i, shape in enumerate(shapes) if (box := shape.box()) is not None}
+    objects: dict[object, list[int]] = {}
+    for i in boxes:
+        shape = shapes[i]
+        objects.setdefault(i if shape.group_id is None else (shape.label, shape.group_id), []).append(i)
+    for numbers in objects.values():
+        parts = np.array([boxes[i] for i in numbers])
+        yield numbers, np.concatenate([parts[:, :2].min(axis=0), parts[:, 2:].max(axis=0)])

@@ -1,0 +1,122 @@
+"""The boxes of a prompt file, joined with the images and classes of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.prompts.classes import LACKING, Categories
+from utils.prompts.folders import read_folder
+from utils.prompts.joining import NONE, Joined, join
+from utils.prompts.json_rows import read_json_rows
+from utils.prompts.reading import Evidence, corners, decide
+from utils.prompts.rows import SEED, Given, Reading, Rows, RunImages
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Boxes by image; those of an image stand together, in the file's order.
+
+    Attributes:
+        boxes: (J, 4) float64, x1 y1 x2 y2 in pixels or in shares of the image's sides: they may be NaN or outside.
+        scores: (J,) float32 in [0, 1].
+        class_ids: (J,) int64, 0-based index into the class names of the run.
+        rows_of: image id -> the rows of its boxes.
+        in_shares: whether boxes are shares of the image's sides.
+        finding: lines that say how the file was read.
+        left_out: lines that say which rows were left out.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    class_ids: np.ndarray
+    rows_of: dict[str, slice]
+    in_shares: bool
+    finding: list[str]
+    left_out: list[str]
+
+    def of(self, image_id: str, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """An image's boxes, (N, 4) float32 xyxy in pixels, their (N,) float32 scores and (N,) int64 class ids.
+
+        Args:
+            size: (height, width) of the image.
+        """
+        rows = self.rows_of.get(image_id, slice(0, 0))
+        boxes = self.boxes[rows] * (size[::-1] * 2) if self.in_shares else self.boxes[rows]
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is dropped with the NaNs
+            return boxes.astype(np.float32), self.scores[rows], self.class_ids[rows]
+
+
+def load_prompts(path: Path, names: Sequence[str], images: RunImages, given: Given) -> Prompts:
+    """The prompts of a file or folder for the images of a run.
+
+    Args:
+        path: a file or folder of any form.
+        names: class names of the run.
+        images: those of the run.
+        given: what the command line says of the file.
+
+    Raises:
+        UserError: it cannot be read, its form stays open, it does not fit the classes, or no row joins an image.
+    """
+    rows = read_folder(path) if path.is_dir() else read_json_rows(path)
+    _check_given(rows, given)
+    joined, categories = join(rows, images.ids), Categories(rows, given, names)
+    reading, lines = decide(rows, Evidence(rows, given, categories, joined, images))
+    class_ids = categories.check(reading.category_offset)
+    image_of_row = joined.of_key[rows.key_of_row]
+    here = image_of_row != NONE
+    lacking = here & (class_ids == LACKING)
+    left_out = {**rows.left_out, "for images outside the run": int((~here).sum())}
+    if lacking.any():
+        lost = categories.counts(lacking, reading.category_offset)
+        left_out[f"of classes that the run lacks ({lost})"] = int(lacking.sum())
+    kept = np.flatnonzero(here & ~lacking)
+    kept = kept[np.argsort(image_of_row[kept], kind="stable")]
+    return Prompts(
+        corners(rows.boxes[kept], reading.bbox_format),
+        rows.scores[kept],
+        class_ids[kept],
+        _slices(image_of_row[kept], images.ids),
+        rows.form.in_shares,
+        [*lines, *_finding(rows, reading, joined, images)],
+        [f"prompts: rows {which}, left out: {count}" for which, count in left_out.items() if count],
+    )
+
+
+def _check_given(rows: Rows, given: Given) -> None:
+    """Raises UserError where the command line says of the file what its form leaves no room for."""
+    title = f"{rows.path} holds {rows.form.title}, "
+    if rows.form.fixed_boxes and given.bbox_format:
+        raise UserError(f"--bbox-format: {title}whose boxes can mean one thing only")
+    for option, value in (("--category-offset", given.category_offset), ("--prompt-names", given.class_names)):
+        if rows.form.fixed_classes and value:
+            raise UserError(f"{option}: {title}which name their classes themselves")
+
+
+def _slices(image_of_row: np.ndarray, ids: Sequence[str]) -> dict[str, slice]:
+    """Image id -> its rows, from the (J,) positions of the rows' images in ascending order."""
+    positions, starts = np.unique(image_of_row, return_index=True)
+    stops = [*starts[1:].tolist(), len(image_of_row)]
+    return {ids[position]: slice(*ends) for position, *ends in zip(positions.tolist(), starts.tolist(), stops)}
+
+
+def _finding(rows: Rows, reading: Reading, joined: Joined, images: RunImages) -> list[str]:
+    """How the file was read, and how much of it is for the run."""
+    form = rows.form
+    title = "rows without file_name" if form is SEED and reading != SEED.reading else form.title
+    row_share = _share(int((joined.of_key[rows.key_of_row] != NONE).sum()), len(rows), "rows")
+    image_share = _share(int((joined.of_key != NONE).sum()), len(rows.keys), "images")
+    return [
+        f"prompts: {rows.path}: {title}: {form.means(reading)}",
+        f"prompts: of the file, {row_share} and {image_share} are in the run, which has {len(images.ids)} images",
+    ]
+
+
+def _share(part: int, whole: int, what: str) -> str:
+    percent = f" ({100 * part / whole:.1f} %)" if whole else ""
+    return f"{part} of {whole} {what}{percent}"

@@ -1,0 +1,98 @@
+"""Writes YOLO's boxes to a prompt file; `-p` of it gives what running YOLO gives.
+
+    python -m yolo.predict -c config.json                       of the dataset's split, next to the weights
+    python -m yolo.predict -c config.json -s photos/ -o a.json  of photos
+
+A low -conf keeps more boxes; the -conf of a run with the file leaves them out again.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datasets.loading import build_batches
+from models.detector import Detector, build_detector, class_names
+from utils.cli import Options, Parser, guarded, images_parser, options_of
+from utils.device import choose_device
+from utils.engine import run
+from utils.errors import UserError
+from utils.prompts.writing import PromptSink
+from utils.structures import Instances, Mask, Sample
+
+FILE_NAME = "prediction.json"
+
+
+class BoxCascade:
+    """Detections as instances whose masks are empty.
+
+    Args:
+        detector: finds boxes and names them.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
+        """The boxes of each image of a batch, in order."""
+        nothing = Mask(0, 0, np.zeros((0, 0), bool))
+        for sample, detections in zip(samples, self.detector(samples)):
+            unscored = np.full(len(detections), np.nan, np.float32)
+            yield sample, Instances(sample.size, detections, [nothing] * len(detections), unscored)
+
+    def report(self) -> list[str]:
+        """What the detector has to say at the end of a run."""
+        return self.detector.report()
+
+
+def predict_parser() -> Parser:
+    """The parser of this command."""
+    parser = images_parser(__doc__)
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help=f"the prompt file (default: {FILE_NAME} beside the weights)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the prompt file if there is one")
+    return parser
+
+
+def destination(options: Options, output: Path | None, *, overwrite: bool) -> Path:
+    """Where the prompt file goes: `output`, else next to the detector's weights.
+
+    Raises:
+        UserError: there is no such place, or something is there that must not be replaced.
+    """
+    weights = options.config.arch.yolo_weights
+    if weights is None:
+        raise UserError("arch.yolo_weights: not set; name the detector's checkpoint")
+    path = output.absolute() if output else weights.with_name(FILE_NAME)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; -o/--output names a file")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: is there already; --overwrite replaces it, -o/--output names another file")
+    return path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the file; the exit code."""
+    given = predict_parser().parse_args(argv)
+    options = options_of(given)
+    if "LOCAL_RANK" in os.environ or "RANK" in os.environ:
+        raise UserError("start yolo.predict without torchrun: one process writes the file")
+    path = destination(options, given.output, overwrite=given.overwrite)
+    names = class_names(options)
+    batches = build_batches(options)
+    detector = build_detector(options, choose_device(options.device), names, batches)
+    with PromptSink(path) as sink:
+        report = run(BoxCascade(detector), batches, [sink])
+    script = ["yolo_sam_auto_anno_generator.py", "-s", *given.source] if given.source else ["yolo_sam.py"]
+    print("use it: ", shlex.join(map(str, ["python", *script, "-c", given.config, "-p", path])))
+    return report.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
