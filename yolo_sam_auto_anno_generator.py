@@ -4,6 +4,7 @@ python yolo_sam_auto_anno_generator.py                                       the
 python yolo_sam_auto_anno_generator.py -c configs/official.json -s photos/   your own photos, official models
 python yolo_sam_auto_anno_generator.py -c config.json -p prediction.json     boxes from a prompt file
 python yolo_sam_auto_anno_generator.py --also visual                         overlays from the same pass
+torchrun --nproc_per_node=4 yolo_sam_auto_anno_generator.py -c config.json   four GPUs
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from datasets.loading import build_batches
-from models.cascade import build_cascade, fetch_weights
+from models.cascade import build_cascade, prepare_weights
 from models.detector import class_names
 from utils.cli import guarded, parse
+from utils.distributed import open_session
 from utils.engine import run
 from utils.exporters.plan import plan_annotations
 from utils.sinks import build_sinks
@@ -24,16 +26,17 @@ from utils.writers import Writers
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script; the exit code."""
     options = parse("annotate", __doc__, argv)
-    fetch_weights(options)
-    batches = build_batches(options)
-    plan = plan_annotations(options, batches)
-    if plan.finished:
-        return 0
-    names = class_names(options)
-    batches.check_targets(len(names))
-    cascade = build_cascade(options, names, batches)
-    with Writers() as writers:
-        return run(cascade, batches, build_sinks(options, names, writers, plan)).exit_code
+    with open_session() as session, Writers() as writers:
+        prepare_weights(options, session)
+        batches = build_batches(options)
+        plan = plan_annotations(options, batches, session)
+        if plan.finished:
+            return 0
+        names = class_names(options, session)
+        batches.check_targets(len(names))
+        batches.units = session.share(batches.units)
+        cascade = build_cascade(options, names, batches, session)
+        return run(cascade, batches, build_sinks(options, names, writers, plan), session).exit_code
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ class Batches:
 
     @property
     def num_images(self) -> int:
-        """Images in all batches together."""
+        """Images in all units together."""
         return sum(map(len, self.units))
 
     def sizes(self, positions: Sequence[int]) -> list[tuple[int, int] | None]:
@@ -123,8 +123,8 @@ def build_batches(options: Options) -> Batches:
     Raises:
         UserError: the images or a split list cannot be used.
     """
-    config = options.config
-    return Batches(_open_dataset(options), config.dataloader.batch_size, config.dataloader.num_workers)
+    loader = options.config.dataloader
+    return Batches(_open_dataset(options), loader.batch_size, loader.num_workers)
 
 
 def _open_dataset(options: Options) -> Dataset:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.weights import ensure_weights, yolo_weights
+from models.weights import fetch_weights, yolo_weights
 from utils.cleanup import with_cleanup
 from utils.cli import Options
 from utils.config import ArchConfig
+from utils.distributed import Session
 from utils.engine import Cascade
 from utils.errors import UserError
 from utils.official import OFFICIAL_SAM
@@ -37,17 +38,18 @@ class ImageCascade:
         detections = self.detector(samples)
         yield from zip(samples, self.segmenter([sample.image for sample in samples], detections))
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         """What the detector has to say at the end of a run."""
-        return self.detector.report()
+        return self.detector.report(session)
 
 
-def build_cascade(options: Options, names: Sequence[str], images: RunImages) -> Cascade:
+def build_cascade(options: Options, names: Sequence[str], images: RunImages, session: Session) -> Cascade:
     """The cascade that the options ask for.
 
     Args:
         names: class names, indexed by class id.
         images: those of the run, which a prompt file must know.
+        session: the processes of the run, each of which has a cascade of its own.
 
     Raises:
         UserError: weights, a SAM2 config, the prompt file, the device or the precision cannot be used.
@@ -57,16 +59,16 @@ def build_cascade(options: Options, names: Sequence[str], images: RunImages) -> 
     from models.segmenter import Segmenter
     from utils.device import choose_device, choose_precision
 
-    settings = options.config.segmenter
-    device = choose_device(options.device)
+    arch, settings = options.config.arch, options.config.segmenter
+    device = choose_device(options.device, session)
     precision = choose_precision(settings.precision, device)
-    detector = build_detector(options, device, names, images)
-    model = load_sam2(*sam_files(options.config.arch), device, trust=options.trust_weights)
+    detector = build_detector(options, device, names, images, session)
+    model = load_sam2(*sam_files(arch), device, trust=options.trust_weights)
     cascade = ImageCascade(detector, Segmenter(model, precision, settings.chunk_mb * 2**20))
     return with_cleanup(cascade, options.config.cleanup)
 
 
-def fetch_weights(options: Options) -> None:
+def prepare_weights(options: Options, session: Session) -> None:
     """Sees to it that the weight files of a run are there, whose content its fingerprint needs; a dry run only looks.
 
     Raises:
@@ -76,8 +78,7 @@ def fetch_weights(options: Options) -> None:
     needed = [sam_files(config.arch)[1]]
     if options.prompt is None or config.dataset.classes is None:
         needed.append(yolo_weights(config.arch))
-    for path in needed:
-        ensure_weights(path, download=not options.dry_run)
+    fetch_weights(needed, session, download=not options.dry_run)
 
 
 def sam_files(arch: ArchConfig) -> tuple[str, Path]:

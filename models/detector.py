@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import load_yolo, yolo_weights
+from models.weights import fetch_weights, load_yolo, yolo_weights
 from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.cli import Options
 from utils.config import Config, DetectorConfig
+from utils.distributed import Session
 from utils.engine import print_lines
 from utils.errors import UserError
 from utils.prompts.prompts import Prompts, load_prompts
@@ -30,26 +31,30 @@ class Detector(Protocol):
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         """The boxes of each image of a batch, in order."""
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         """Lines to print at the end of a run: what became of boxes that are not among the detections."""
 
 
-def class_names(options: Options) -> tuple[str, ...]:
+def class_names(options: Options, session: Session) -> tuple[str, ...]:
     """The class names of a run, by class id: the dataset's, or the detector's where the dataset has none.
 
     Raises:
         UserError: the detector's weights are needed and cannot be used, or there are too many classes or not as many
             as `dataset.num_classes` says.
     """
-    dataset = options.config.dataset
-    names = dataset.classes or _names_of(_load(options.config, trust=options.trust_weights))
+    dataset, names = options.config.dataset, options.config.dataset.classes
+    if names is None:
+        fetch_weights([options.config.arch.yolo_weights], session)
+        names = _names_of(_load(options.config, trust=options.trust_weights))
     if len(names) > MAX_CLASSES:
         raise UserError(f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold")
     dataset.check_num_classes(names)
     return names
 
 
-def build_detector(options: Options, device: torch.device, names: Sequence[str], images: RunImages) -> Detector:
+def build_detector(
+    options: Options, device: torch.device, names: Sequence[str], images: RunImages, session: Session
+) -> Detector:
     """The detector that the options ask for: the prompt file's boxes if there is one, else YOLO.
 
     Prints how a prompt file was read.
@@ -57,6 +62,7 @@ def build_detector(options: Options, device: torch.device, names: Sequence[str],
     Args:
         names: class names of the run.
         images: those of the run, which a prompt file must know.
+        session: the processes of the run, the first of which prints.
 
     Raises:
         UserError: the prompt file or the weights cannot be used.
@@ -64,7 +70,8 @@ def build_detector(options: Options, device: torch.device, names: Sequence[str],
     config = options.config
     if options.prompt is not None:
         prompts = load_prompts(options.prompt, names, images, options.prompt_given)
-        print_lines(prompts.finding)
+        if session.leads:
+            print_lines(prompts.finding)
         return PromptFileDetector(prompts, config.dataset.conf)
     model = _load(config, trust=options.trust_weights)
     return YoloDetector(model, device, names, config.dataset.conf, config.detector)
@@ -121,11 +128,11 @@ class YoloDetector:
                 detections[i] = self._detections(row, (height, width), samples[i].size)
         return detections
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         """What was left out, and why."""
-        counts = ", ".join(f"{name} {count}" for name, count in self._unmapped.most_common())
+        counts = ", ".join(f"{name} {count}" for name, count in session.total(self._unmapped).most_common())
         unmapped = [f"detector: boxes dropped, since the dataset lacks their classes: {counts}"] if counts else []
-        return [*unmapped, *self._check.report()]
+        return [*unmapped, *self._check.report(session)]
 
     def _predict(self, images: np.ndarray) -> list[torch.Tensor]:
         """For each of (B, H, W, 3) uint8 RGB images its (N, 6+) rows x1, y1, x2, y2, score, class; in their pixels."""
@@ -174,10 +181,11 @@ class PromptFileDetector:
         """The boxes of each image."""
         return [self._detections(sample) for sample in samples]
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         """What was left out, and why."""
-        low = [f"prompts: rows that score not above {self._conf}, left out: {self._low}"] if self._low else []
-        return [*self._prompts.left_out, *low, *self._check.report()]
+        count = sum(session.gather([self._low]))
+        low = [f"prompts: rows that score not above {self._conf}, left out: {count}"] if count else []
+        return [*self._prompts.left_out, *low, *self._check.report(session)]
 
     def _detections(self, sample: Sample) -> Detections:
         boxes, scores, class_ids = self._prompts.of(sample.image_id, sample.size)
@@ -194,24 +202,22 @@ class BoxCheck:
     """
 
     def __init__(self, source: str) -> None:
-        self.source, self.clipped, self.dropped = source, 0, 0
+        self.source = source
+        self.fates: Counter[str] = Counter()
 
     def __call__(
         self, boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, size: tuple[int, int]
     ) -> Detections:
         """Sound detections of an image of a (height, width), from (N, 4) xyxy boxes, (N,) scores and (N,) class ids."""
         boxes, keep, clipped = sanitize(boxes, size)
-        self.clipped += clipped
-        self.dropped += len(keep) - int(keep.sum())
+        self.fates["clipped to their images"] += clipped
+        self.fates["dropped (NaN, inverted, without area, or outside their images)"] += int((~keep).sum())
         return Detections(boxes[keep], scores[keep], class_ids[keep])
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         """A line for each kind that occurred."""
-        counts = {
-            "clipped to their images": self.clipped,
-            "dropped (NaN, inverted, without area, or outside their images)": self.dropped,
-        }
-        return [f"{self.source}: boxes {fate}: {count}" for fate, count in counts.items() if count]
+        fates = session.total(self.fates)
+        return [f"{self.source}: boxes {fate}: {count}" for fate, count in fates.items() if count]
 
 
 def _load(config: Config, *, trust: bool) -> DetectionModel:

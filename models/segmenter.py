@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from models.decoding import Features, decode, single_masks
 from utils.errors import UserError
 from utils.structures import Detections, Instances, Mask
 
@@ -22,27 +22,9 @@ if TYPE_CHECKING:
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
-BOX_CORNER_LABELS = (2, 3)  # how SAM2's prompt encoder knows a box's two corner points
 
 # CUDA's attention takes at most 65,535 windows a launch; at 1024 px an image has 1,024 of them.
 MAX_ENCODER_BATCH = 63
-
-
-@dataclass(frozen=True)
-class Features:
-    """What SAM2's encoder makes of B images of side S.
-
-    Attributes:
-        embedding: (B, C, S/16, S/16), with the no-memory embedding added where the model asks for it.
-        high_res: (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8), or nothing where the model does not use them.
-    """
-
-    embedding: torch.Tensor
-    high_res: list[torch.Tensor]
-
-    def __getitem__(self, image_index: torch.Tensor) -> Features:
-        """The features once for each entry of a (N,) index: one row a box."""
-        return Features(self.embedding[image_index], [level[image_index] for level in self.high_res])
 
 
 def preprocess(images: Sequence[np.ndarray], side: int, device: torch.device) -> torch.Tensor:
@@ -69,20 +51,6 @@ def encode(model: SAM2Base, pixels: torch.Tensor) -> Features:
     if model.directly_add_no_mem_embed:
         embedding = embedding + model.no_mem_embed.view(1, -1, 1, 1)
     return Features(embedding, list(levels[:-1]))
-
-
-def decoder_inputs(model: SAM2Base, features: Features, boxes: torch.Tensor) -> dict[str, object]:
-    """The mask decoder's arguments for N boxes, (N, 4) xyxy in pixels of the model's input, and N rows of features."""
-    labels = torch.tensor(BOX_CORNER_LABELS, dtype=torch.int32, device=boxes.device).expand(len(boxes), 2)
-    sparse, dense = model.sam_prompt_encoder(points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None)
-    return {
-        "image_embeddings": features.embedding,
-        "image_pe": model.sam_prompt_encoder.get_dense_pe(),
-        "sparse_prompt_embeddings": sparse,
-        "dense_prompt_embeddings": dense,
-        "repeat_image": False,
-        "high_res_features": features.high_res or None,
-    }
 
 
 class Segmenter:
@@ -165,10 +133,8 @@ class Segmenter:
 
     def _chunks(self, box_sizes: np.ndarray, features: Features) -> Iterator[slice]:
         """Consecutive slices of the boxes, each within the memory budget, but of one box at least."""
-        gathered = features[torch.zeros(1, dtype=torch.long, device=self.device)]
-        row_bytes = sum(level.nbytes for level in [gathered.embedding, *gathered.high_res])
         # The decoder holds about four copies of its inputs; a full-size mask is a float32 logit and a bool a pixel.
-        costs = 4 * row_bytes + 5 * box_sizes.prod(axis=1)
+        costs = 4 * features.row_bytes + 5 * box_sizes.prod(axis=1)
         start, spent = 0, 0
         for i, cost in enumerate(costs.tolist()):
             if i > start and spent + cost > self.chunk_bytes:
@@ -181,14 +147,13 @@ class Segmenter:
         self, features: Features, image_index: np.ndarray, boxes: torch.Tensor
     ) -> tuple[torch.Tensor, np.ndarray]:
         """(N, S/4, S/4) float32 mask logits on the device and (N,) float32 scores on the host."""
-        rows = features[torch.from_numpy(image_index).to(self.device)]
         with self._autocast():
-            inputs = decoder_inputs(self.model, rows, boxes)
-            logits, scores, _, _ = self.model.sam_mask_decoder(**inputs, multimask_output=False)
-        host_scores = scores[:, 0].float().cpu().numpy()
+            decoded = decode(self.model, features, torch.from_numpy(image_index).to(self.device), boxes)
+            logits, scores = single_masks(self.model, *decoded)
+        host_scores = scores.float().cpu().numpy()
         if not np.isfinite(host_scores).all():
             raise UserError(f"SAM2's output is not finite in {self.precision}: choose --precision bf16 or fp32")
-        return logits[:, 0].float(), host_scores
+        return logits.float(), host_scores
 
 
 def _masks_at_image_size(logits: torch.Tensor, box_sizes: np.ndarray) -> list[Mask]:

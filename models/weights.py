@@ -6,12 +6,13 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.config import ArchConfig
+from utils.distributed import Session
 from utils.errors import UserError
 from utils.official import OFFICIAL_SAM, OFFICIAL_YOLO
 
@@ -71,6 +72,14 @@ def ensure_weights(path: Path, *, download: bool = True) -> None:
         os.replace(part, path)
     except OSError as error:
         raise UserError(f"{path}: missing, and cannot be downloaded: {error}; put a copy of {address} there") from error
+
+
+def fetch_weights(paths: Iterable[Path | None], session: Session, *, download: bool = True) -> None:
+    """`ensure_weights` of each path that is set, by one process of each machine for all of them."""
+    if session.local_rank == 0:
+        for path in filter(None, paths):
+            ensure_weights(path, download=download)
+    session.wait()
 
 
 def load_yolo(path: Path, *, trust: bool = False) -> DetectionModel:

@@ -3,6 +3,7 @@
     python -m sam.finetune -c config.json                                 the mask decoder, from arch.sam_weights
     python -m sam.finetune -c config.json --train all                     every part that box prompts use
     python -m sam.finetune -c config.json --set finetune.init=scratch     from random weights
+    torchrun --nproc_per_node=4 -m sam.finetune -c config.json            on four GPUs, which share each batch
 
 A run that was cut off goes on where it was when the same command is given again.
 """
@@ -25,14 +26,16 @@ from tqdm import tqdm
 from datasets.training import open_training_splits
 from datasets.voc import VocDataset
 from models.cascade import sam_config_of, sam_files
+from models.decoding import decode
 from models.sam2_loading import build_sam2, load_sam2
-from models.segmenter import Segmenter, decoder_inputs, encode
+from models.segmenter import Segmenter, encode
 from sam.examples import Batch, PromptedViews, collate
 from sam.losses import prompted_mask_loss
 from utils.classes import VOID
 from utils.cli import Overriding, configured, finetune_parser, guarded
 from utils.config import Config, SamFinetune
 from utils.device import choose_device
+from utils.distributed import Session, open_session
 from utils.errors import SampleError, UserError
 from utils.official import REPOSITORY
 from utils.writers import atomic_write
@@ -53,10 +56,14 @@ class Trainer:
         settings: `finetune.sam`.
         views: training examples.
         state_file: where the training state lies between a stop and its continuation.
+        session: the processes that share each batch.
     """
 
-    def __init__(self, model: SAM2Base, settings: SamFinetune, views: PromptedViews, state_file: Path) -> None:
-        self.model, self.settings, self.views, self.state_file = model, settings, views, state_file
+    def __init__(
+        self, model: SAM2Base, settings: SamFinetune, views: PromptedViews, state_file: Path, session: Session
+    ) -> None:
+        self.model, self.settings, self.views = model, settings, views
+        self.state_file, self.session = state_file, session
         self.trained = trained_parameters(model, settings.train)
         self.optimizer = torch.optim.AdamW(
             self.trained, lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay
@@ -64,28 +71,28 @@ class Trainer:
         self.step, self.best = 0, -1.0
 
     def batches(self, workers: int) -> Iterator[Batch]:
-        """Endless batches, shuffled anew each epoch, from the current step on."""
-        per_epoch = max(1, len(self.views) // self.settings.batch_size)
+        """This process's part of endless batches, which are shuffled anew each epoch, from the current step on."""
+        size = self.settings.batch_size
+        per_epoch = max(1, len(self.views) // size)
         while True:
             self.views.epoch, skip = divmod(self.step, per_epoch)
-            order = np.random.default_rng([self.settings.seed, self.views.epoch]).permutation(len(self.views))
-            order = order[skip * self.settings.batch_size : per_epoch * self.settings.batch_size]
-            yield from DataLoader(
-                self.views, self.settings.batch_size, sampler=order.tolist(), collate_fn=collate, num_workers=workers
-            )
+            order = np.random.default_rng([self.settings.seed, self.views.epoch]).permutation(len(self.views)).tolist()
+            shares = [list(self.session.share(order[i * size : (i + 1) * size])) for i in range(skip, per_epoch)]
+            yield from DataLoader(self.views, batch_sampler=shares, collate_fn=collate, num_workers=workers)
 
     def train_step(self, batch: Batch) -> float:
-        """One step of the optimizer; returns the loss. A batch without objects changes nothing."""
+        """One step of the optimizer; returns this process's loss. A batch without objects changes nothing."""
         self.step += 1
-        if not len(batch.boxes):
-            return 0.0
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * schedule(self.step / self.settings.steps)
-        loss = self._loss(batch)
         self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.trained, GRADIENT_NORM)
-        self.optimizer.step()
+        objects, loss = len(batch.boxes), torch.zeros(())
+        if objects:
+            loss = self._loss(batch)
+            loss.backward()
+        if self.session.mean_gradients(self.trained, objects):
+            torch.nn.utils.clip_grad_norm_(self.trained, GRADIENT_NORM)
+            self.optimizer.step()
         return loss.item()
 
     def _loss(self, batch: Batch) -> torch.Tensor:
@@ -93,8 +100,7 @@ class Trainer:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             with torch.set_grad_enabled(self.settings.train == "all"):
                 features = encode(model, batch.pixels.to(device))
-            inputs = decoder_inputs(model, features[batch.view_index.to(device)], batch.boxes.to(device))
-            logits, scores, _, _ = model.sam_mask_decoder.predict_masks(**inputs)
+            logits, scores = decode(model, features, batch.view_index.to(device), batch.boxes.to(device))
         masks, weights = batch.masks.to(device), batch.weights.to(device)
         return prompted_mask_loss(logits.float(), scores.float(), masks, weights, self.settings.mask_loss)
 
@@ -157,10 +163,10 @@ def write_weights(model: SAM2Base, path: Path) -> None:
     atomic_write(path, serialized({"model": state}))
 
 
-def validate(segmenter: Segmenter, dataset: VocDataset, limit: int) -> float:
+def validate(segmenter: Segmenter, dataset: VocDataset, limit: int, session: Session) -> float:
     """Mean IoU, at image size, of the masks of the true boxes of the first `limit` images; void is not counted."""
     ious: list[float] = []
-    for index in range(min(limit, len(dataset))):
+    for index in session.share(range(min(limit, len(dataset)))):
         try:
             image, objects = dataset.load(index).image, dataset.instances(index)
         except SampleError as error:
@@ -171,13 +177,18 @@ def validate(segmenter: Segmenter, dataset: VocDataset, limit: int) -> float:
         for ours, true in zip(found.masks, objects.masks):
             predicted, actual = ours.full(found.size) & counted, true.full(found.size)
             ious.append((predicted & actual).sum() / (predicted | actual).sum())
+    ious = session.gather(ious)
     return float(np.mean(ious)) if ious else 0.0
 
 
-def finetune(config: Config, output: Path, device: torch.device, *, trust: bool = False) -> float:
+def finetune(config: Config, output: Path, device: torch.device, session: Session, *, trust: bool = False) -> float:
     """Runs the training that `finetune` of the config describes, writes the best weights, returns their mean IoU."""
     settings = config.finetune.sam
     train, val = open_training_splits(config)
+    if settings.batch_size < session.world_size:
+        raise UserError(
+            f"finetune.sam.batch_size: {session.world_size} processes cannot share {settings.batch_size} views"
+        )
     model = initial_model(config, device, trust=trust)
     views = PromptedViews(
         train,
@@ -187,25 +198,28 @@ def finetune(config: Config, output: Path, device: torch.device, *, trust: bool 
         view_share=settings.view_share,
         seed=settings.seed,
     )
-    trainer = Trainer(model, settings, views, state_file_of(output))
-    if trainer.resume():
+    trainer = Trainer(model, settings, views, state_file_of(output), session)
+    if trainer.resume() and session.leads:
         print(f"going on at step {trainer.step} of {settings.steps}")
+    session.wait()  # nobody may write the state before all have read it
     segmenter = Segmenter(model, torch.float32, config.segmenter.chunk_mb * 2**20)
     batches = trainer.batches(config.dataloader.num_workers)
-    progress = tqdm(total=settings.steps, initial=trainer.step, unit="step")
+    progress = tqdm(total=settings.steps, initial=trainer.step, unit="step", disable=not session.leads)
     while trainer.step < settings.steps:
         loss = trainer.train_step(next(batches))
         progress.update()
         progress.set_postfix(loss=f"{loss:.3f}", best_iou=f"{trainer.best:.4f}", refresh=False)
         if trainer.step % settings.val_every == 0 or trainer.step == settings.steps:
-            score = validate(segmenter, val, settings.val_images)
-            progress.write(f"step {trainer.step}: mean IoU {score:.4f}")
-            if score > trainer.best:
-                trainer.best = score
-                write_weights(model, output)
-            trainer.save_state()
+            score = validate(segmenter, val, settings.val_images, session)
+            improved, trainer.best = score > trainer.best, max(score, trainer.best)
+            if session.leads:
+                progress.write(f"step {trainer.step}: mean IoU {score:.4f}")
+                if improved:
+                    write_weights(model, output)
+                trainer.save_state()
     progress.close()
-    trainer.state_file.unlink()
+    if session.leads:
+        trainer.state_file.unlink()
     return trainer.best
 
 
@@ -232,9 +246,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = configured(given)
     unfinished = state_file_of(config.finetune.output or DEFAULT_OUTPUT).is_file()
     output = config.finetune.destination(DEFAULT_OUTPUT, overwrite=given.overwrite or unfinished)
-    best = finetune(config, output, choose_device(given.device), trust=given.trust_weights)
-    print(f"{output}: mean IoU {best:.4f} on the split {config.finetune.val_split}")
-    print(f"use it:  python yolo_sam.py -c {given.config} --set arch.sam_weights={output}")
+    with open_session() as session:
+        best = finetune(config, output, choose_device(given.device, session), session, trust=given.trust_weights)
+    if session.leads:
+        print(f"{output}: mean IoU {best:.4f} on the split {config.finetune.val_split}")
+        print(f"use it:  python yolo_sam.py -c {given.config} --set arch.sam_weights={output}")
     return 0
 
 

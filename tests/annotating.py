@@ -18,6 +18,7 @@ import numpy as np
 
 import yolo_sam_auto_anno_generator as script
 from utils.cli import Options, guarded
+from utils.distributed import Session
 from utils.structures import Detections, Instances, Mask, Sample
 
 SECONDS = 0.01
@@ -41,14 +42,14 @@ class Chance:
         detections = Detections.of(boxes, rng.random(count), rng.integers(0, 5, count))
         return Instances(sample.size, detections, masks, rng.random(count).astype(np.float32))
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         return []
 
 
 def main(argv: Sequence[str], make: Callable[[], Chance] = Chance) -> int:
     """The exit code of the script with the cascade that `make` makes."""
 
-    def build(options: Options, names: Sequence[str], image_ids: Sequence[str]) -> Chance:
+    def build(options: Options, names: Sequence[str], images: object, session: Session) -> Chance:
         return make()
 
     real, script.build_cascade = script.build_cascade, build  # type: ignore[assignment]

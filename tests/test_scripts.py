@@ -126,6 +126,16 @@ def test_annotations_open_in_labelme_and_show_the_classes(project: Project) -> N
     assert labelme.__version__ >= "6.3"
 
 
+def test_masks_are_cleaned_where_the_config_asks_and_that_is_counted(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.run("annotate", "--set", "cleanup.smallest_part=1000000") == 0
+    printed = capsys.readouterr().out
+    emptied = int(re.findall(r"cleanup: masks left without a pixel: (\d+)", printed)[0])
+    assert int(re.findall(r"labelme: (\d+) empty masks left out", printed)[0]) >= emptied > 0
+    assert all(not json.loads(path.read_text())["shapes"] for path in project.folder.glob("out/auto_mask/**/*.json"))
+
+
 def test_photos_without_a_dataset_take_the_detectors_classes(project: Project, tmp_path: Path) -> None:
     del project.settings["dataset"]
     project.save()

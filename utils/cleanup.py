@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
+from utils.distributed import Session
 from utils.engine import Cascade
 from utils.sections import CleanupConfig
 from utils.structures import Instances, Mask, Sample
@@ -34,9 +35,10 @@ class CleanedCascade:
             self._changes += changes
             yield sample, cleaned
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         """What the cascade has to say, and how much was cleaned."""
-        return [*self._cascade.report(), *(f"cleanup: {count} {change}" for change, count in self._changes.items())]
+        changes = sorted(session.total(self._changes).items())
+        return [*self._cascade.report(session), *(f"cleanup: {change}: {count}" for change, count in changes)]
 
 
 def clean(instances: Instances, settings: CleanupConfig) -> tuple[Instances, Changes]:

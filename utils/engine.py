@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from utils.distributed import Session
 from utils.errors import SampleError
 from utils.structures import Instances, Sample
 
 
 @dataclass
 class Report:
-    """What a run did.
+    """What a run did, in all its processes.
 
     Attributes:
         images: how many images went through.
@@ -31,13 +32,13 @@ class Report:
 
 
 class Sink(Protocol):
-    """What becomes of the instances: metrics, overlays, every annotation format."""
+    """What becomes of the instances: metrics, overlays, every annotation format. A process hands it its own share."""
 
     def write(self, sample: Sample, instances: Instances) -> None:
         """Takes one image's instances."""
 
-    def finish(self, report: Report) -> list[str]:
-        """Completes the output when all images went through; returns lines to print."""
+    def finish(self, report: Report, session: Session) -> list[str]:
+        """Completes the output when all images of all processes went through; returns lines to print."""
 
 
 class Cascade(Protocol):
@@ -46,30 +47,35 @@ class Cascade(Protocol):
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """The instances of each image of a batch, in order."""
 
-    def report(self) -> list[str]:
-        """Lines to print when all images went through."""
+    def report(self, session: Session) -> list[str]:
+        """Lines to print when all images of all processes went through."""
 
 
 class SizedBatches(Protocol):
     """Batches of a known number of images."""
 
     @property
+    def ids(self) -> Sequence[str]:
+        """The images of the whole run, those of other processes included."""
+
+    @property
     def num_images(self) -> int:
-        """Images in all batches together."""
+        """Images in all batches of this process together."""
 
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
         """The batches; an image that cannot be used stands as its error."""
 
 
-def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink]) -> Report:
+def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session: Session) -> Report:
     """Sends every image through the cascade into the sinks, then prints what they have to say.
 
-    An image that cannot be used is named at the end and does not stop the run; nothing else is caught.
+    An image that cannot be used is named at the end and does not stop the run; nothing else is caught. With several
+    processes each works on its own batches, and the first one prints for all.
     """
     from tqdm import tqdm
 
     report = Report()
-    with tqdm(total=batches.num_images, unit="image", dynamic_ncols=True) as progress:
+    with tqdm(total=batches.num_images, unit="image", dynamic_ncols=True, disable=not session.leads) as progress:
         for batch in batches:
             report.failures += [entry for entry in batch if isinstance(entry, SampleError)]
             samples = [entry for entry in batch if isinstance(entry, Sample)]
@@ -79,11 +85,20 @@ def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink]) -> Repor
                 report.images += 1
                 progress.update()
             progress.update(len(batch) - len(samples))
-    print_lines(f"failed: {failure}" for failure in report.failures)
-    print_lines(cascade.report())
+    report = _of_all(report, batches.ids, session)
+    lines = [*(f"failed: {failure}" for failure in report.failures), *cascade.report(session)]
     for sink in sinks:
-        print_lines(sink.finish(report))
+        lines += sink.finish(report, session)
+    if session.leads:
+        print_lines(lines)
     return report
+
+
+def _of_all(report: Report, ids: Sequence[str], session: Session) -> Report:
+    """The report of all processes together, failures in the order of the run."""
+    place = {image_id: i for i, image_id in enumerate(ids)}
+    failures = sorted(session.gather(report.failures), key=lambda failure: place[failure.image_id])
+    return Report(sum(session.gather([report.images])), failures)
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -13,5 +13,8 @@ class SampleError(Exception):
     """One image cannot be used; the run names it, goes on without it and exits 1."""
 
     def __init__(self, image_id: str, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+        super().__init__(image_id, path, reason)  # all of them, so that it can be sent to another process
         self.image_id, self.path, self.reason = image_id, path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.classes import VOID
+from utils.distributed import Session
 from utils.engine import Report
 from utils.structures import Instances, Sample
 from utils.writers import atomic_write
@@ -73,10 +74,11 @@ class SemanticMetrics:
         assert sample.target is not None, sample.image_id
         self.matrix += confusion_matrix(instances.semantic(), sample.target, len(self.matrix))
 
-    def finish(self, report: Report) -> list[str]:
+    def finish(self, report: Report, session: Session) -> list[str]:
         """Writes metrics.json and returns the three metric lines."""
-        accuracy, mean = pixel_accuracy(self.matrix), mean_iou(self.matrix)
-        ious = {str(label): iou for label, iou in enumerate(class_iou(self.matrix).tolist())}
+        matrix = session.sum(self.matrix)
+        accuracy, mean = pixel_accuracy(matrix), mean_iou(matrix)
+        ious = {str(label): iou for label, iou in enumerate(class_iou(matrix).tolist())}
         document = {
             "Pixel_Accuracy": accuracy,
             "Mean_IOU": mean,
@@ -86,7 +88,8 @@ class SemanticMetrics:
             "failures": {failure.image_id: failure.reason for failure in report.failures},
         }
         content = json.dumps(_without_nan(document), indent=2, ensure_ascii=False) + "\n"
-        atomic_write(self.save_dir / "metrics.json", content.encode())
+        if session.leads:
+            atomic_write(self.save_dir / "metrics.json", content.encode())
         over = f" over {report.images} of {report.images + len(report.failures)} images" if report.failures else ""
         return [
             f"Pixel_Accuracy: {accuracy:.4f}{over}",

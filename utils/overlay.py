@@ -11,6 +11,7 @@ import numpy as np
 
 from utils.classes import VOID, label_of
 from utils.colours import DARK, class_colour
+from utils.distributed import Session
 from utils.drawing import Mark, Style, draw, hatched
 from utils.encoding import encode_image
 from utils.engine import Report
@@ -71,16 +72,17 @@ class OverlaySink:
         self.files += 1
         self.without_target += self.side_by_side and sample.target is None
 
-    def finish(self, report: Report) -> list[str]:
+    def finish(self, report: Report, session: Session) -> list[str]:
         """What was written, and how many images had no target to show beside.
 
         Raises:
             WriterError: a file could not be written.
         """
         self.writers.flush()
-        lines = [f"overlays: {self.files} images in {self.save_dir}"]
-        if self.without_target:
-            lines.append(f"overlays: {self.without_target} images have no target to show beside")
+        files, without_target = session.sum(np.array([self.files, self.without_target])).tolist()
+        lines = [f"overlays: {files} images in {self.save_dir}"]
+        if without_target:
+            lines.append(f"overlays: {without_target} images have no target to show beside")
         return lines
 
     def _encoded(self, sample: Sample, instances: Instances) -> bytes:

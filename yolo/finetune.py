@@ -22,6 +22,7 @@ from models.weights import is_detector, load_yolo
 from utils.cli import configured, finetune_parser, guarded
 from utils.config import Config
 from utils.device import choose_device, choose_precision
+from utils.distributed import Session
 from utils.engine import print_lines
 from utils.errors import SampleError, UserError
 from utils.official import REPOSITORY
@@ -167,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("start yolo.finetune without torchrun: ultralytics starts its own processes (see --help)")
     output = config.finetune.destination(DEFAULT_OUTPUT, overwrite=given.overwrite)
     quiet_ultralytics()
-    metrics, failures = finetune(config, output, choose_device(given.device), trust=given.trust_weights)
+    metrics, failures = finetune(config, output, choose_device(given.device, Session()), trust=given.trust_weights)
     print_lines(f"failed: {failure}" for failure in failures)
     print(f"{output}: mAP50-95 {metrics['metrics/mAP50-95(B)']:.4f} on the split {config.finetune.val_split}")
     print(f"use it:  python yolo_sam.py -c {given.config} --set arch.yolo_weights={output}")

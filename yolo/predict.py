@@ -20,6 +20,7 @@ from datasets.loading import build_batches
 from models.detector import Detector, build_detector, class_names
 from utils.cli import Options, Parser, guarded, images_parser, options_of
 from utils.device import choose_device
+from utils.distributed import Session
 from utils.engine import run
 from utils.errors import UserError
 from utils.prompts.writing import PromptSink
@@ -45,9 +46,9 @@ class BoxCascade:
             unscored = np.full(len(detections), np.nan, np.float32)
             yield sample, Instances(sample.size, detections, [nothing] * len(detections), unscored)
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         """What the detector has to say at the end of a run."""
-        return self.detector.report()
+        return self.detector.report(session)
 
 
 def predict_parser() -> Parser:
@@ -84,11 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "LOCAL_RANK" in os.environ or "RANK" in os.environ:
         raise UserError("start yolo.predict without torchrun: one process writes the file")
     path = destination(options, given.output, overwrite=given.overwrite)
-    names = class_names(options)
+    session = Session()
+    names = class_names(options, session)
     batches = build_batches(options)
-    detector = build_detector(options, choose_device(options.device), names, batches)
+    detector = build_detector(options, choose_device(options.device, session), names, batches, session)
     with PromptSink(path) as sink:
-        report = run(BoxCascade(detector), batches, [sink])
+        report = run(BoxCascade(detector), batches, [sink], session)
     script = ["yolo_sam_auto_anno_generator.py", "-s", *given.source] if given.source else ["yolo_sam.py"]
     print("use it: ", shlex.join(map(str, ["python", *script, "-c", given.config, "-p", path])))
     return report.exit_code

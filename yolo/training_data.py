@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from datasets.voc import VocDataset
+from utils.encoding import encode_image
 from utils.errors import SampleError, UserError
-from utils.structures import Instances, Sample
+from utils.exporters.yolo import reads_alike
+from utils.structures import Instances
 
-COPIED_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 NAMES_FILE = "names.json"
 
 
@@ -61,17 +60,10 @@ def _write_image(dataset: VocDataset, folder: Path, role: str, index: int) -> in
         sample, instances = dataset.load(index), dataset.instances(index)
     except SampleError as error:
         return error
-    target = folder / "images" / role / f"{index:08}"
-    suffix = sample.path.suffix.lower()
-    if suffix in COPIED_SUFFIXES and _read_alike(sample):
-        shutil.copyfile(sample.path, target.with_suffix(suffix))  # no link: ultralytics "restores" JPEGs in place
+    target, content = folder / "images" / role / f"{index:08}", sample.path.read_bytes()
+    if reads_alike(sample, content):  # no link: ultralytics "restores" JPEGs in place
+        target.with_suffix(sample.path.suffix).write_bytes(content)
     else:
-        cv2.imwrite(str(target.with_suffix(".png")), sample.image[:, :, ::-1])
+        target.with_suffix(".png").write_bytes(encode_image(sample.image, ".png"))
     (folder / "labels" / role / f"{index:08}.txt").write_text(box_lines(instances), "utf-8")
     return len(instances)
-
-
-def _read_alike(sample: Sample) -> bool:
-    """Whether ultralytics, which reads by cv2, would see the pixels of the sample in its file."""
-    pixels = cv2.imread(str(sample.path))
-    return pixels is not None and np.array_equal(pixels, sample.image[:, :, ::-1])

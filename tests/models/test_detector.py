@@ -19,6 +19,7 @@ from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo
 from utils.cli import Options
 from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig
+from utils.distributed import Session
 from utils.errors import UserError
 from utils.prompts.prompts import load_prompts
 from utils.prompts.rows import Given
@@ -124,14 +125,14 @@ def test_classes_are_matched_by_name_and_alias_and_unmapped_boxes_are_reported(
 ) -> None:
     whole, part = detector(yolo_file), detector(yolo_file, ("couch", "tree", "Aeroplane"))
     everything, some = whole(samples), part(samples)
-    assert whole.report() == []
+    assert whole.report(Session()) == []
     lost: Counter[str] = Counter()
     for all_found, found in zip(everything, some):
         mapped = np.isin(all_found.class_ids, [1, 3])
         np.testing.assert_array_equal(found.boxes, all_found.boxes[mapped])
         np.testing.assert_array_equal(found.class_ids, np.array([-1, 2, -1, 0])[all_found.class_ids[mapped]])
         lost.update(NAMES[i] for i in all_found.class_ids[~mapped])
-    (line,) = part.report()
+    (line,) = part.report(Session())
     assert "dropped" in line and f"car {lost['car']}" in line and f"dog {lost['dog']}" in line
 
 
@@ -148,14 +149,14 @@ def options(config: Config, prompt: Path | None = None) -> Options:
 
 def test_class_names_are_the_datasets_or_else_the_detectors(yolo_file: Path) -> None:
     weights = ArchConfig(yolo_weights=yolo_file)
-    assert class_names(options(Config(arch=weights))) == ("car", "aeroplane", "dog", "sofa")
-    assert class_names(options(Config(dataset=DatasetConfig(classes=("a", "b"))))) == ("a", "b")
+    assert class_names(options(Config(arch=weights)), Session()) == ("car", "aeroplane", "dog", "sofa")
+    assert class_names(options(Config(dataset=DatasetConfig(classes=("a", "b")))), Session()) == ("a", "b")
     with pytest.raises(UserError, match=r"num_classes.*31.*make 5"):
-        class_names(options(Config(arch=weights, dataset=DatasetConfig(num_classes=31))))
+        class_names(options(Config(arch=weights, dataset=DatasetConfig(num_classes=31))), Session())
     with pytest.raises(UserError, match="yolo_weights: not set"):
-        class_names(options(Config()))
+        class_names(options(Config()), Session())
     with pytest.raises(UserError, match="300 classes, more than the 254"):
-        class_names(options(Config(dataset=DatasetConfig(classes=tuple(f"c{i}" for i in range(300))))))
+        class_names(options(Config(dataset=DatasetConfig(classes=tuple(f"c{i}" for i in range(300))))), Session())
 
 
 def prompt_file(folder: Path, rows: list[dict[str, object]]) -> Path:
@@ -182,7 +183,7 @@ def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path, capsys: py
 
     path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4])])
     config = Config(arch=ArchConfig(yolo_weights=tmp_path / "missing.pt"), dataset=DatasetConfig(classes=("x",)))
-    found = build_detector(options(config, path), torch.device("cpu"), ("x",), images("a"))
+    found = build_detector(options(config, path), torch.device("cpu"), ("x",), images("a"), Session())
     (detections,) = found([sample_of(np.zeros((9, 9, 3), np.uint8))])
     np.testing.assert_array_equal(detections.boxes, [[1, 2, 3, 4]])
     assert "bbox is xyxy, category ids count from 0" in capsys.readouterr().out
@@ -196,7 +197,7 @@ def test_prompts_are_joined_by_exact_id_in_file_order_without_a_cap(tmp_path: Pa
     np.testing.assert_array_equal(first.boxes, np.array([entry["bbox"] for entry in many], np.float32))
     np.testing.assert_array_equal(first.class_ids, [i % 3 for i in range(1000)])
     assert len(none) == 0
-    assert found.report() == ["prompts: rows for images outside the run, left out: 2"]
+    assert found.report(Session()) == ["prompts: rows for images outside the run, left out: 2"]
 
 
 def test_unsound_prompts_are_clipped_or_dropped_and_counted(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_unsound_prompts_are_clipped_or_dropped_and_counted(tmp_path: Path) -> N
     found = prompted(prompt_file(tmp_path, [row("a", box) for box in boxes]), ("x",), "a")
     (detections,) = found([sample_of(np.zeros((10, 20, 3), np.uint8))])
     np.testing.assert_array_equal(detections.boxes, [[0, 2, 20, 8], [1, 2, 3, 4]])
-    clipped, dropped = found.report()
+    clipped, dropped = found.report(Session())
     assert "clipped" in clipped and clipped.endswith(": 1")
     assert "dropped" in dropped and dropped.endswith(": 6")
 
@@ -224,7 +225,7 @@ def test_prompts_must_score_higher_than_conf_as_ultralytics_has_it(tmp_path: Pat
     found = prompted(prompt_file(tmp_path, rows), ("x",), "a")
     (detections,) = found([sample_of(np.zeros((10, 20, 3), np.uint8))])
     np.testing.assert_array_equal(detections.boxes[:, 2], [3, 4])
-    assert found.report() == ["prompts: rows that score not above 0.25, left out: 2"]
+    assert found.report(Session()) == ["prompts: rows that score not above 0.25, left out: 2"]
 
 
 OFFLINE = """

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from utils.cleanup import CleanedCascade, clean, with_cleanup
 from utils.config import CleanupConfig
+from utils.distributed import Session
 from utils.structures import Detections, Instances, Mask, Sample
 
 EIGHT = np.ones((3, 3))
@@ -94,7 +95,7 @@ class Found:
     def __call__(self, samples: list[Sample]) -> list[tuple[Sample, Instances]]:
         return [(sample, self.instances) for sample in samples]
 
-    def report(self) -> list[str]:
+    def report(self, session: Session) -> list[str]:
         return ["found"]
 
 
@@ -105,4 +106,4 @@ def test_a_cascade_is_cleaned_where_the_settings_ask_for_it() -> None:
     assert isinstance(cleaned, CleanedCascade)
     masks = [instances.masks[0].full((1, 4)).tolist() for _, instances in cleaned([None, None])]
     assert masks == [[[False, False, True, True]]] * 2
-    assert cleaned.report() == ["found", "cleanup: 2 parts removed"]
+    assert cleaned.report(Session()) == ["found", "cleanup: parts removed: 2"]

@@ -11,6 +11,7 @@ import torch
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_jaccard_index
 
 from utils.classes import VOID
+from utils.distributed import Session
 from utils.engine import Report
 from utils.errors import SampleError
 from utils.metrics import SemanticMetrics, class_iou, confusion_matrix, mean_iou, pixel_accuracy
@@ -81,7 +82,7 @@ def test_an_image_without_detections_counts_as_background(tmp_path: Path) -> Non
     target = np.array([[0, 1], [1, 1]], np.uint8)
     metrics = SemanticMetrics(1, tmp_path)
     metrics.write(sample_of("missed", target), Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32)))
-    lines = metrics.finish(Report(images=1))
+    lines = metrics.finish(Report(images=1), Session())
     assert lines == ["Pixel_Accuracy: 0.2500", "Mean_IOU: 0.1250", "Class_IOU: 0:0.2500 1:0.0000"]
 
 
@@ -92,7 +93,7 @@ def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_pat
     mask = Mask(1, 0, np.ones((1, 1), bool))
     metrics.write(sample_of("a", target), Instances((1, 3), found, [mask], np.array([0.9], np.float32)))
     failure = SampleError("b", Path("b.jpg"), "missing")
-    lines = metrics.finish(Report(1, [failure]))
+    lines = metrics.finish(Report(1, [failure]), Session())
     assert lines[:2] == ["Pixel_Accuracy: 0.6667 over 1 of 2 images", "Mean_IOU: 0.5000 over 1 of 2 images"]
     assert lines[2] == "Class_IOU: 0:0.5000 1:0.5000 2:nan"
     written = json.loads((tmp_path / "metrics.json").read_text())

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from utils.colours import class_colour, text_colour
+from utils.distributed import Session
 from utils.engine import Report
 from utils.errors import UserError
 from utils.overlay import OverlaySink, render
@@ -241,7 +242,7 @@ def test_the_sink_writes_an_image_for_each_sample(tmp_path: Path, format: str) -
     with Writers(1) as writers:
         sink = OverlaySink(tmp_path, NAMES, writers, format=format, side_by_side=True)
         sink.write(sample, instances)
-        lines = sink.finish(Report())
+        lines = sink.finish(Report(), Session())
         written = np.asarray(Image.open(tmp_path / "clip" / f"000001.{format}"))
     expected = render(sample, instances, NAMES)
     difference = np.abs(written.astype(int) - expected)

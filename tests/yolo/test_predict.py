@@ -13,6 +13,7 @@ import yolo_sam_auto_anno_generator
 from datasets.loading import build_batches
 from models.detector import build_detector, class_names
 from utils.cli import guarded, options_of, parse
+from utils.distributed import Session
 from utils.structures import Sample
 from yolo.predict import main, predict_parser
 
@@ -53,9 +54,9 @@ def test_the_file_gives_what_yolo_gives(config: Path, capsys: pytest.CaptureFixt
 
     given = ["-c", str(config), "--device", "cpu", "-conf", "0.05"]
     options = [options_of(predict_parser().parse_args(given)), parse("visual", "", [*given, "-p", str(path)])]
-    names = class_names(options[0])
+    names = class_names(options[0], Session())
     batches = build_batches(options[0])
-    yolo, prompted = (build_detector(each, torch.device("cpu"), names, batches) for each in options)
+    yolo, prompted = (build_detector(each, torch.device("cpu"), names, batches, Session()) for each in options)
     samples = [sample for batch in batches for sample in batch if isinstance(sample, Sample)]
     count = 0
     for found, read in zip(yolo(samples), prompted(samples), strict=True):
@@ -65,7 +66,7 @@ def test_the_file_gives_what_yolo_gives(config: Path, capsys: pytest.CaptureFixt
         count += len(found)
     assert f"prompts: {count} boxes of 3 images in {path}" in printed
     assert count > 10
-    assert prompted.report() == []
+    assert prompted.report(Session()) == []
 
 
 def test_annotations_are_the_same_to_the_byte(config: Path) -> None:

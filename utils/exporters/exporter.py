@@ -49,7 +49,7 @@ class Exported:
         files: contents by path.
         links: the photo by the path at which the format wants it: a link to it does, or a copy.
         record: what `assemble` needs of this image, in JSON's types; empty in formats without shared files.
-        shapes: objects written.
+        shapes: how many objects, or parts of objects where each part is a shape of its own.
         losses: what the format could not hold, counted by a phrase: `{"empty masks left out": 2}`; never 0.
         measures: how near the format came, a number an object, by a phrase: `{"IoU of polygons with their masks":
             [0.98, 0.99]}`.
@@ -67,7 +67,11 @@ class Exporter(Protocol):
     """An annotation format. It writes nothing: it turns instances into contents, in any thread, in any order."""
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
-        """The files of one image, the same bytes whenever image and instances are the same."""
+        """The files of one image, the same bytes whenever image and instances are the same.
+
+        Raises:
+            SampleError: the photo's file is needed and can no longer be read.
+        """
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
         """The files that all images share, from (image id, record) pairs in the order of the run; often none."""

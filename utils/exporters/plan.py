@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from utils.cli import Options
+from utils.distributed import Session
 from utils.engine import Sink, print_lines
 from utils.exporters.ledger import State
 from utils.exporters.sink import AnnotationSink
@@ -40,26 +41,25 @@ class AnnotationPlan:
     Args:
         options: of the run.
         images: of the run; batches of which every image is finished are left out if the run only annotates.
+        session: the processes of the run, each of which has the same plan: none writes before all have looked.
+
+    Attributes:
+        finished: whether nothing is left to do, or nothing is to be done.
 
     Raises:
         UserError: as `build_tasks`.
     """
 
-    def __init__(self, options: Options, images: Images) -> None:
+    def __init__(self, options: Options, images: Images, session: Session) -> None:
         self._tasks = build_tasks(options, images.ids)
         self._ids, self._overwrite, self._dry = images.ids, options.overwrite, options.dry_run
-        with ThreadPoolExecutor() as pool:
-            self._states = [list(pool.map(task.ledger.state, images.ids, images.paths)) for task in self._tasks]
-        self._only = options.outputs == ("annotate",)
-        if self._only:
+        self._states = [_states(task, images, session) for task in self._tasks]
+        only = options.outputs == ("annotate",)
+        if only:
             images.units = [unit for unit in images.units if any(map(self._unfinished, unit))]
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is left to do, or nothing is to be done."""
-        left = any(map(self._unfinished, range(len(self._ids))))
         shared = [task.shared for task in self._tasks if task.shared]
-        return self._dry or (self._only and not left and all(each.fresh(self._ids) for each in shared))
+        done = only and not images.units and all(each.fresh(self._ids) for each in shared)
+        self.finished = self._dry or session.gather([done])[0]
 
     def lines(self) -> list[str]:
         """For each format with something there, what becomes of how many images; in a dry run for all."""
@@ -106,8 +106,19 @@ class AnnotationPlan:
         return ", ".join(f"{counts[state]} {fate}" for state, fate in fates.items() if counts[state])
 
 
-def plan_annotations(options: Options, images: Images) -> AnnotationPlan:
-    """The plan of a run, printed."""
-    plan = AnnotationPlan(options, images)
-    print_lines(plan.lines())
+def plan_annotations(options: Options, images: Images, session: Session) -> AnnotationPlan:
+    """The plan of a run, printed by its first process."""
+    plan = AnnotationPlan(options, images, session)
+    if session.leads:
+        print_lines(plan.lines())
     return plan
+
+
+def _states(task: Task, images: Images, session: Session) -> list[State]:
+    """How the files of each image stand; each process looks at a part of them."""
+    every = range(len(images.ids))
+    share = session.share(every)
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda i: task.ledger.state(images.ids[i], images.paths[i]), share))
+    states = dict(session.gather(list(zip(share, found))))
+    return [states[i] for i in every]

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from threading import Lock
 
+from utils.distributed import Session
 from utils.engine import Report
 from utils.errors import SampleError
 from utils.exporters.exporter import Exported, Exporter
@@ -45,7 +46,7 @@ class AnnotationSink:
         self.name, self.exporter, self.ledger, self.writers, self.image_ids = name, exporter, ledger, writers, image_ids
         self._shared, self._overwrite = shared, overwrite
         self._edited = set() if overwrite else set(edited)
-        self._images = self._shapes = 0
+        self._written: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
         self._measures: defaultdict[str, list[float]] = defaultdict(list)
         self._unwritten: list[SampleError] = []
@@ -61,30 +62,35 @@ class AnnotationSink:
         path = safe_path(self.ledger.folder, sample.image_id, "")
         self.writers.call(path, lambda: self._export(sample, instances))
 
-    def finish(self, report: Report) -> list[str]:
-        """Puts the shared files together; says what was written and what was left.
+    def finish(self, report: Report, session: Session) -> list[str]:
+        """Puts the shared files together, in the first process; says what was written and what was left.
 
         Raises:
             WriterError: a file could not be written.
         """
         self.writers.flush()
-        report.unwritten += self._unwritten
-        # Of several processes, all must have come here before the first one goes on, alone.
+        unwritten = session.gather(self._unwritten)  # here each process waits until all have written
+        report.unwritten += unwritten
         failed = {failure.image_id for failure in (*report.failures, *report.unwritten)}
         usable = [image_id for image_id in self.image_ids if image_id not in failed]
-        left = self._shared.assemble(self.exporter, usable) if self._shared else []
+        left = self._shared.assemble(self.exporter, usable) if self._shared and session.leads else []
+        written, losses = session.total(self._written), session.total(self._losses)
+        measures: defaultdict[str, list[float]] = defaultdict(list)
+        for phrase, numbers in session.gather(list(self._measures.items())):
+            measures[phrase] += numbers
+        edited = set(session.gather(sorted(self._edited)))
         return [
-            *(f"failed: {failure}" for failure in self._unwritten),
-            *self.written(),
-            *(f"{self.name}: {loss}: {count}" for loss, count in sorted(self._losses.items())),
-            *(f"{self.name}: {phrase}: {_spread(numbers)}" for phrase, numbers in sorted(self._measures.items())),
-            *([f"{self.name}: edited annotations, kept: {len(self._edited)}"] if self._edited else []),
+            *(f"failed: {failure}" for failure in unwritten),
+            *self.summary(written["shapes"], written["images"]),
+            *(f"{self.name}: {loss}: {count}" for loss, count in sorted(losses.items())),
+            *(f"{self.name}: {phrase}: {_spread(numbers)}" for phrase, numbers in sorted(measures.items())),
+            *([f"{self.name}: edited annotations, kept: {len(edited)}"] if edited else []),
             *(f"{self.name}: edited, kept: {path}" for path in left),
         ]
 
-    def written(self) -> list[str]:
-        """What was written, for `finish`."""
-        return [f"{self.name}: {self._shapes} shapes in {self._images} images in {self.ledger.folder}"]
+    def summary(self, shapes: int, images: int) -> list[str]:
+        """What all processes wrote, for `finish`."""
+        return [f"{self.name}: {shapes} shapes in {images} images in {self.ledger.folder}"]
 
     def _export(self, sample: Sample, instances: Instances) -> None:
         """Writes an image's files unless they are there; called in a thread."""
@@ -104,8 +110,7 @@ class AnnotationSink:
 
     def _count(self, exported: Exported) -> None:
         with self._lock:
-            self._images += 1
-            self._shapes += exported.shapes
+            self._written.update(images=1, shapes=exported.shapes)
             self._losses.update(exported.losses)
             for phrase, numbers in exported.measures.items():
                 self._measures[phrase].extend(numbers)
@@ -120,6 +125,6 @@ class TableSink(AnnotationSink):
 
     exporter: TableExporter
 
-    def written(self) -> list[str]:
-        """The exporter's own summary."""
+    def summary(self, shapes: int, images: int) -> list[str]:
+        """The exporter's own; empty in the processes that did not put the table together."""
         return [f"{self.name}: {line}" for line in self.exporter.summary()]

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from utils.encoding import encode_image
+from utils.errors import SampleError
 from utils.exporters.exporter import EMPTY, HOLES, POLYGON_IOU, Exported, ExportSettings, counted, not_empty
 from utils.polygons import as_ultralytics_draws, iou, joined, pixel_outlines
 from utils.structures import Instances, Sample
@@ -38,7 +39,11 @@ class YoloExporter:
         self.settings = settings
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
-        """`labels/<image_id>.txt` and `images/<image_id>.*`; an image without objects has an empty file."""
+        """`labels/<image_id>.txt` and `images/<image_id>.*`; an image without objects has an empty file.
+
+        Raises:
+            SampleError: the photo can no longer be read.
+        """
         kept, filled, bridges, ious, rows = not_empty(instances), 0, 0, [], []
         for i in kept:
             mask = instances.masks[i]
@@ -103,7 +108,10 @@ def _image(sample: Sample, path: str) -> tuple[dict[str, bytes], dict[str, Path]
 
     A JPEG with bytes after its end is copied, since ultralytics saves such files anew, through a link if need be.
     """
-    content, suffix = sample.path.read_bytes(), sample.path.suffix
+    try:
+        content, suffix = sample.path.read_bytes(), sample.path.suffix
+    except OSError as error:
+        raise SampleError(sample.image_id, sample.path, error.strerror or str(error)) from error
     if not reads_alike(sample, content):
         return {f"{path}.png": encode_image(sample.image, ".png")}, {}
     if content.startswith(JPEG) and not content.endswith(JPEG_END):

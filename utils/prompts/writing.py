@@ -11,6 +11,7 @@ from types import TracebackType
 
 import numpy as np
 
+from utils.distributed import Session
 from utils.engine import Report
 from utils.structures import Detections, Instances, Sample
 from utils.writers import WriterError
@@ -48,7 +49,7 @@ class PromptSink:
                 self.boxes += 1
         self.images += 1
 
-    def finish(self, report: Report) -> list[str]:
+    def finish(self, report: Report, session: Session) -> list[str]:
         """Completes the file and moves it into place; says what it holds.
 
         Raises:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from utils.distributed import Session
 from utils.engine import Report
 from utils.exporters.exporter import ExportSettings
 from utils.exporters.labelme import LabelmeExporter
@@ -58,7 +59,7 @@ def annotate(folder: Path, *pairs: tuple[Sample, Instances], names: tuple[str, .
         sink = AnnotationSink("labelme", exporter, ledger, writers, [sample.image_id for sample, _ in pairs])
         for sample, instances in pairs:
             sink.write(sample, instances)
-        return sink.finish(Report())
+        return sink.finish(Report(), Session())
 
 
 def full_mask(shape: dict, size: tuple[int, int]) -> np.ndarray:

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from datasets.images import read_image
 from models.ultralytics_quiet import quiet_ultralytics
+from utils.errors import SampleError
 from utils.exporters.exporter import EMPTY, HOLES, POLYGON_IOU, ExportSettings
 from utils.exporters.yolo import BRIDGES, TINY, YoloExporter, escaped, unescaped
 from utils.importers.yolo import read_yolo
@@ -136,6 +137,12 @@ def test_an_image_that_ultralytics_leaves_out_is_told(tmp_path: Path) -> None:
     Image.new("RGB", (40, 9)).save(path)
     exported = exporter(tmp_path).export(Sample("a", path, read_image(path)), Instances.of_masks((9, 40), [], []))
     assert exported.losses == {TINY: 1}
+
+
+def test_a_photo_that_has_gone_is_the_images_own_failure(tmp_path: Path, scene: Scene) -> None:
+    scene[0].path.unlink()
+    with pytest.raises(SampleError, match="No such file"):
+        exporter(tmp_path).export(*scene)
 
 
 @pytest.mark.skipif(not ODD.is_dir(), reason="the real photographs are not here")

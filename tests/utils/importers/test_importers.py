@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -99,10 +101,9 @@ def test_labelme_shapes_that_are_refused(tmp_path: Path, shape: Any, message: st
 
 
 def test_a_mask_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    from utils.exporters.labelme import _png
-    from utils.structures import Mask
-
-    encoded = _png(Mask(0, 0, np.ones((2, 3), bool)))
+    contents = io.BytesIO()
+    Image.fromarray(np.ones((2, 3), bool)).save(contents, "PNG")
+    encoded = base64.b64encode(contents.getvalue()).decode()
     for corners in ([[1, 1], [3, 3]], [[-1, 0], [1, 1]], [[7, 0], [9, 1]]):
         shape = polygon(shape_type="mask", points=corners, mask=encoded)
         with pytest.raises(UserError, match=r"mask: 3 x 2 pixels do not fit between .* in an image of 9 x 8"):

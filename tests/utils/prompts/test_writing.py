@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from utils.distributed import Session
 from utils.engine import Report
 from utils.prompts.json_rows import read_json_rows
 from utils.prompts.writing import PromptSink, shortest
@@ -42,7 +43,7 @@ def test_what_is_written_is_read_as_the_same(tmp_path: Path) -> None:
         for each in (first, instances(0), second):
             sink.write(SAMPLE, each)
         assert not path.exists()
-        (line,) = sink.finish(Report())
+        (line,) = sink.finish(Report(), Session())
     assert line == f"prompts: 43 boxes of 3 images in {path}"
     rows = read_json_rows(path)
     assert rows.keys == [SAMPLE.image_id]
@@ -55,7 +56,7 @@ def test_what_is_written_is_read_as_the_same(tmp_path: Path) -> None:
 
 def test_no_boxes_are_an_empty_list(tmp_path: Path) -> None:
     with PromptSink(tmp_path / "a.json") as sink:
-        sink.finish(Report())
+        sink.finish(Report(), Session())
     assert json.loads((tmp_path / "a.json").read_text()) == []
 
 

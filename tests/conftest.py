@@ -1,0 +1,33 @@
+"""What several test files use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A Python process, with one thread, that runs in the repository."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture
+def torchrun() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a script, or a module (`-m`, name), in two processes that torchrun starts."""
+    return lambda *arguments: python(*TWO_PROCESSES, *arguments)
+
+
+@pytest.fixture
+def run_alone() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a script, or a module (`-m`, name), in one process of its own."""
+    return python

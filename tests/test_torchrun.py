@@ -1,0 +1,42 @@
+"""The scripts in two processes: the files and the lines of one process, byte for byte."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from datasets.scenes import main as paint
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+OUTPUTS = {"evaluator": "evaluation", "predictor": "masks", "auto_mask": "annotations"}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven painted images, the third of which is cut off."""
+    tree = tmp_path_factory.mktemp("painted") / "tree"
+    assert paint(["--seed", "9", "--count", "7", "--out", str(tree), "--plain"]) == 0
+    broken = tree / "JPEGImages" / "val_00002.jpg"
+    broken.write_bytes(broken.read_bytes()[:3000])
+    return tree
+
+
+def outcome(start: Run, tree: Path, out: Path) -> tuple[int, list[str], dict[str, bytes]]:
+    """Exit code, printed lines and files of a run with all outputs."""
+    images = ["--set", f"dataset.data_dir={tree}", "-p", str(tree / "prediction.json"), "-b", "2"]
+    save_dirs = [f"--set={section}.save_dir={out / name}" for section, name in OUTPUTS.items()]
+    done = start("yolo_sam.py", *images, "--also", "visual", "annotate", *save_dirs, "--device=cpu")
+    lines = [line.replace(str(out), "OUT") for line in done.stdout.splitlines()]
+    files = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    return done.returncode, lines, files
+
+
+def test_two_processes_give_what_one_gives(tree: Path, tmp_path: Path, run_alone: Run, torchrun: Run) -> None:
+    code, lines, files = outcome(run_alone, tree, tmp_path / "one" / "out")
+    assert code == 1
+    assert any("val_00002.jpg" in line for line in lines)
+    assert len([name for name in files if "/." not in name]) == 6 + 6 + len({"metrics.json", "review.csv"})
+    assert outcome(torchrun, tree, tmp_path / "two" / "out") == (code, lines, files)

@@ -1,0 +1,93 @@
+"""Two real processes, started by torchrun, talk over gloo."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from utils.distributed import Session, open_session
+
+Torchrun = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_alone_nothing_changes() -> None:
+    with open_session() as session:
+        assert session == Session(rank=0, world_size=1, local_rank=0)
+        assert session.leads
+        assert session.share("abc") == "abc"
+        assert session.gather([1, 2]) == [1, 2]
+        assert session.total(Counter(a=2)) == Counter(a=2)
+        assert session.sum(np.array([3])).tolist() == [3]
+        session.wait()
+
+
+def test_shares_are_each_unit_once() -> None:
+    units = list(range(7))
+    shares = [Session(rank, 3).share(units) for rank in range(3)]
+    assert sorted(unit for share in shares for unit in share) == units
+    assert shares[1] == [1, 4]
+
+
+def test_two_processes_add_up(tmp_path: Path, torchrun: Torchrun) -> None:
+    script = tmp_path / "talk.py"
+    script.write_text(
+        """
+import sys
+from collections import Counter
+import numpy as np
+import torch
+from utils.distributed import open_session
+
+with open_session() as session:
+    rank = session.rank
+    assert session.world_size == 2 and session.local_rank == rank
+    big = np.array([[2**60 + rank, 1]])  # would be rounded in float64
+    assert session.sum(big).tolist() == [[2**61 + 1, 2]], session.sum(big)
+    assert big[0, 0] == 2**60 + rank
+    assert session.gather(["a", "b"] if rank == 0 else ["c"]) == ["a", "b", "c"]
+    assert session.total(Counter(x=1 + rank, y=0)) == Counter(x=3, y=0)
+    parameters = [torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(1))]
+    parameters[0].grad = torch.tensor([1.0, 2.0]) if rank == 0 else torch.tensor([5.0, 6.0])
+    parameters[1].grad = None if rank == 0 else torch.tensor([4.0])
+    assert session.mean_gradients(parameters, weight=3 if rank == 0 else 1) == 4
+    assert parameters[0].grad.tolist() == [2.0, 3.0] and parameters[1].grad.tolist() == [1.0]
+    assert session.mean_gradients(parameters, weight=0) == 0
+    session.wait()
+    print(f"rank {rank} is right")
+"""
+    )
+    done = torchrun(str(script))
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split("\n"))[-2:] == ["rank 0 is right", "rank 1 is right"]
+
+
+def test_a_process_that_dies_ends_the_run(tmp_path: Path, torchrun: Torchrun) -> None:
+    script = tmp_path / "die.py"
+    script.write_text(
+        """
+import os
+from utils.distributed import open_session
+
+with open_session() as session:
+    session.wait()
+    if session.rank == 1:
+        os._exit(9)
+    session.wait()
+    print("went on alone")
+"""
+    )
+    done = torchrun(str(script))
+    assert done.returncode != 0
+    assert "went on alone" not in done.stdout
+
+
+def test_gradients_of_one_process_stay_as_they_are() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.ones(1)
+    assert Session().mean_gradients([parameter], weight=5) == 5
+    assert parameter.grad.tolist() == [1.0]

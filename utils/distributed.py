@@ -1,0 +1,111 @@
+"""The processes of one run: one, or as many as torchrun started."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Session:
+    """One of the processes of a run. Every process calls the methods below in the same order, each waits for all.
+
+    Attributes:
+        rank: this process, from 0; rank 0 is the one that prints and puts shared files together.
+        world_size: how many there are.
+        local_rank: this process among those on its machine.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process prints and puts shared files together."""
+        return self.rank == 0
+
+    def share(self, units: Sequence[T]) -> Sequence[T]:
+        """The units of work that are this process's; the shares of all processes make up the whole, each unit once."""
+        return units[self.rank :: self.world_size]
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """The sum over all processes of an integer array of the same shape in each; exact, so order does not matter."""
+        assert np.issubdtype(array.dtype, np.integer), array.dtype
+        if self.world_size == 1:
+            return array
+        import torch
+        import torch.distributed
+
+        total = torch.from_numpy(array.copy())
+        torch.distributed.all_reduce(total)
+        return total.numpy()
+
+    def gather(self, part: Sequence[T]) -> list[T]:
+        """What all processes bring, in the order of their ranks."""
+        if self.world_size == 1:
+            return list(part)
+        import torch.distributed
+
+        parts: list[Sequence[T]] = [()] * self.world_size
+        torch.distributed.all_gather_object(parts, list(part))
+        return [entry for part in parts for entry in part]
+
+    def total(self, counts: Counter[str]) -> Counter[str]:
+        """Counts of all processes added up."""
+        return sum(self.gather([counts]), Counter[str]())
+
+    def wait(self) -> None:
+        """Returns when every process has called it."""
+        self.gather([])
+
+    def mean_gradients(self, parameters: Sequence[torch.nn.Parameter], weight: int) -> int:
+        """Replaces each gradient by its mean over all processes, each counted `weight` times; returns the weights' sum.
+
+        A gradient that is missing counts as zero, one of a process of weight 0 not at all.
+        """
+        if self.world_size == 1:
+            return weight
+        import torch
+        import torch.distributed
+
+        gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
+        flat = torch.cat([*(weight * each.flatten() for each in gradients), gradients[0].new_tensor([weight])])
+        torch.distributed.all_reduce(flat)
+        total = int(flat[-1])
+        means = (flat[:-1] / max(total, 1)).split([each.numel() for each in parameters])
+        for parameter, mean in zip(parameters, means):
+            parameter.grad = mean.view_as(parameter)
+        return total
+
+
+@contextmanager
+def open_session() -> Iterator[Session]:
+    """The session of this process: alone, unless torchrun's environment says otherwise.
+
+    Leaving the block waits for nobody: a process that failed must end, so that torchrun ends the others.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield Session()
+        return
+    import torch
+    import torch.distributed
+
+    # NCCL joins only when a tensor on a GPU is sent, so a CPU run needs no GPU.
+    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Session(int(os.environ["RANK"]), world_size, int(os.environ["LOCAL_RANK"]))
+    finally:
+        torch.distributed.destroy_process_group()
