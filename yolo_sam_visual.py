@@ -13,11 +13,12 @@ import sys
 from collections.abc import Sequence
 
 from datasets.loading import build_batches
-from models.cascade import build_cascade
+from models.cascade import build_cascade, prepare_weights
 from models.detector import class_names
 from utils.cli import guarded, parse
 from utils.distributed import open_session
 from utils.engine import run
+from utils.exporters.plan import plan_annotations
 from utils.sinks import build_sinks
 from utils.writers import Writers
 
@@ -26,10 +27,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script; the exit code."""
     options = parse("visual", __doc__, argv)
     with open_session() as session, Writers() as writers:
+        prepare_weights(options, session)
+        batches = build_batches(options)
+        plan = plan_annotations(options, batches, session)
+        if plan.finished:
+            return 0
         names = class_names(options, session)
-        batches = build_batches(options, names, session)
+        batches.check_targets(len(names))
+        batches.units = session.share(batches.units)
         cascade = build_cascade(options, names, batches, session)
-        return run(cascade, batches, build_sinks(options, names, writers), session).exit_code
+        return run(cascade, batches, build_sinks(options, names, writers, plan), session).exit_code
 
 
 if __name__ == "__main__":

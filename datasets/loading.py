@@ -12,7 +12,6 @@ from datasets.folder import ImageFolder
 from datasets.preflight import check_targets
 from datasets.voc import VocDataset
 from utils.cli import Options
-from utils.distributed import Session
 from utils.errors import SampleError
 from utils.image_files import image_size
 from utils.structures import Sample
@@ -65,6 +64,11 @@ class Batches:
         return self._dataset.ids
 
     @property
+    def paths(self) -> list[Path]:
+        """The image files of the whole dataset."""
+        return self._dataset.paths
+
+    @property
     def num_images(self) -> int:
         """Images in all units together."""
         return sum(map(len, self.units))
@@ -100,6 +104,11 @@ class Batches:
             # A new one: the traceback of the old one would keep the file's content in memory until the end of the run.
             return SampleError(error.image_id, error.path, error.reason)
 
+    def check_targets(self, num_classes: int) -> None:
+        """Raises UserError if the dataset has targets and some cannot be used with that many classes."""
+        if isinstance(self._dataset, VocDataset) and self._dataset.with_targets:
+            check_targets(self._dataset, num_classes)
+
 
 def _size(path: Path) -> tuple[int, int] | None:
     try:
@@ -108,27 +117,19 @@ def _size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def build_batches(options: Options, names: Sequence[str], session: Session) -> Batches:
-    """This process's share of the images that the options ask for; with checked targets where an output needs them.
-
-    Args:
-        names: class names, indexed by class id.
+def build_batches(options: Options) -> Batches:
+    """The images that the options ask for; with their targets, not yet checked, where an output needs them.
 
     Raises:
-        UserError: the images, a split list or the masks cannot be used.
+        UserError: the images or a split list cannot be used.
     """
     loader = options.config.dataloader
-    batches = Batches(_open_dataset(options, names), loader.batch_size, loader.num_workers)
-    batches.units = session.share(batches.units)
-    return batches
+    return Batches(_open_dataset(options), loader.batch_size, loader.num_workers)
 
 
-def _open_dataset(options: Options, names: Sequence[str]) -> Dataset:
+def _open_dataset(options: Options) -> Dataset:
     if options.source:
         return ImageFolder(options.source)
     config = options.config.dataset
     assert config.data_dir is not None, "the command line refuses a run without images"
-    dataset = VocDataset(config.data_dir, config.split, config.label_map, options.needs_targets)
-    if options.needs_targets:
-        check_targets(dataset, len(names))
-    return dataset
+    return VocDataset(config.data_dir, config.split, config.label_map, options.needs_targets)

@@ -26,6 +26,7 @@ class VocDataset:
         ids: paths below JPEGImages without suffix, each once: those of `<split>.txt`, then the frames of the folders
             in `<split>_videos.txt` in natural order.
         paths: the image files, in the order of `ids`; `<id>.*` where there is none.
+        with_targets: whether samples have their label maps.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class VocDataset:
                 images is there.
         """
         self.root, self.split = root, split
-        self._with_targets = with_targets
+        self.with_targets = with_targets
         self._labels = np.arange(256, dtype=np.uint8)
         for value, label in (label_map or {}).items():
             self._labels[value] = label
@@ -65,7 +66,7 @@ class VocDataset:
         image_id, path = self.ids[index], self.paths[index]
         with sample_errors(image_id, path):
             image = read_image(path)
-        if not self._with_targets:
+        if not self.with_targets:
             return Sample(image_id, path, image)
         with sample_errors(image_id, self.mask_path(index)):
             target = self.target(index)

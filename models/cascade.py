@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.weights import fetch_weights, yolo_weights
 from utils.cleanup import with_cleanup
 from utils.cli import Options
 from utils.config import ArchConfig
@@ -56,17 +57,28 @@ def build_cascade(options: Options, names: Sequence[str], images: RunImages, ses
     from models.detector import build_detector
     from models.sam2_loading import load_sam2
     from models.segmenter import Segmenter
-    from models.weights import fetch_weights
     from utils.device import choose_device, choose_precision
 
     arch, settings = options.config.arch, options.config.segmenter
     device = choose_device(options.device, session)
     precision = choose_precision(settings.precision, device)
-    fetch_weights([arch.sam_weights, None if options.prompt else arch.yolo_weights], session)
     detector = build_detector(options, device, names, images, session)
     model = load_sam2(*sam_files(arch), device, trust=options.trust_weights)
     cascade = ImageCascade(detector, Segmenter(model, precision, settings.chunk_mb * 2**20))
     return with_cleanup(cascade, options.config.cleanup)
+
+
+def prepare_weights(options: Options, session: Session) -> None:
+    """Sees to it that the weight files of a run are there, whose content its fingerprint needs; a dry run only looks.
+
+    Raises:
+        UserError: one is not set, or missing and not official or not to be had.
+    """
+    config = options.config
+    needed = [sam_files(config.arch)[1]]
+    if options.prompt is None or config.dataset.classes is None:
+        needed.append(yolo_weights(config.arch))
+    fetch_weights(needed, session, download=not options.dry_run)
 
 
 def sam_files(arch: ArchConfig) -> tuple[str, Path]:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import fetch_weights, load_yolo
+from models.weights import fetch_weights, load_yolo, yolo_weights
 from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.cli import Options
 from utils.config import Config, DetectorConfig
 from utils.distributed import Session
 from utils.engine import print_lines
 from utils.errors import UserError
-from utils.official import OFFICIAL_YOLO
 from utils.prompts.prompts import Prompts, load_prompts
 from utils.prompts.rows import RunImages
 from utils.structures import Detections, Sample, sanitize
@@ -63,6 +62,7 @@ def build_detector(
     Args:
         names: class names of the run.
         images: those of the run, which a prompt file must know.
+        session: the processes of the run, the first of which prints.
 
     Raises:
         UserError: the prompt file or the weights cannot be used.
@@ -222,10 +222,7 @@ class BoxCheck:
 
 def _load(config: Config, *, trust: bool) -> DetectionModel:
     """The model of `arch.yolo_weights`."""
-    if config.arch.yolo_weights is None:
-        official = ", ".join(OFFICIAL_YOLO)
-        raise UserError(f"arch.yolo_weights: not set; name a checkpoint, or an official one: {official}")
-    return load_yolo(config.arch.yolo_weights, trust=trust)
+    return load_yolo(yolo_weights(config.arch), trust=trust)
 
 
 def _names_of(model: DetectionModel) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.ultralytics_quiet import quiet_ultralytics
+from utils.config import ArchConfig
 from utils.distributed import Session
 from utils.errors import UserError
 from utils.official import OFFICIAL_SAM, OFFICIAL_YOLO
@@ -33,8 +34,19 @@ def address_of(name: str) -> str | None:
     return SAM_ADDRESS + published if name in OFFICIAL_SAM else None
 
 
-def ensure_weights(path: Path) -> None:
+def yolo_weights(arch: ArchConfig) -> Path:
+    """The detector's weights; UserError if they are not set."""
+    if arch.yolo_weights is None:
+        official = ", ".join(OFFICIAL_YOLO)
+        raise UserError(f"arch.yolo_weights: not set; name a checkpoint, or an official one: {official}")
+    return arch.yolo_weights
+
+
+def ensure_weights(path: Path, *, download: bool = True) -> None:
     """Download a missing official weight file, showing progress; an interrupted download leaves no weight file.
+
+    Args:
+        download: False only looks whether the file is there or could be downloaded.
 
     Raises:
         UserError: the file is missing, and not official or not to be had.
@@ -45,6 +57,8 @@ def ensure_weights(path: Path) -> None:
     if address is None:
         official = ", ".join((*OFFICIAL_YOLO, *OFFICIAL_SAM))
         raise UserError(f"{path}: no such weight file; only official ones are downloaded: {official}")
+    if not download:
+        return
     from torch.hub import download_url_to_file
 
     print(f"{path.name} is missing; downloading {address} to {path.parent}")
@@ -60,11 +74,11 @@ def ensure_weights(path: Path) -> None:
         raise UserError(f"{path}: missing, and cannot be downloaded: {error}; put a copy of {address} there") from error
 
 
-def fetch_weights(paths: Iterable[Path | None], session: Session) -> None:
+def fetch_weights(paths: Iterable[Path | None], session: Session, *, download: bool = True) -> None:
     """`ensure_weights` of each path that is set, by one process of each machine for all of them."""
     if session.local_rank == 0:
         for path in filter(None, paths):
-            ensure_weights(path)
+            ensure_weights(path, download=download)
     session.wait()
 
 

@@ -1,31 +1,25 @@
-"""The command line that the scripts share: one parser, one way from options to the config, one table of exit codes."""
+"""The command line that the scripts share: their options, the way from those to the config, one table of exit codes."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Literal, get_args
 
-from utils.config import Config, Override, load_config
+from utils.config import Config, load_config
 from utils.errors import UserError
+from utils.exporters.exporter import Format
 from utils.official import REPOSITORY
+from utils.parser import Overriding, Parser
 from utils.prompts.options import add_prompt_options, given_of
 from utils.prompts.rows import Given
 from utils.writers import WriterError
 
 Output = Literal["evaluate", "visual", "annotate"]
-
-_EPILOG = """\
-Any config key can be overridden:  --set detector.imgsz=1280 --set 'dataset.classes=["cat", "dog"]'
-
-Paths given here start at the working directory, those inside a config file at that file's folder; an official weight
-name without a folder (yolov8x.pt, sam2.1_hiera_tiny.pt) means its home under yolo/yolov8/ or sam/sam2.1/. Long options
-may be written with - or _ between their words.
-"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,9 @@ class Options:
         device: `auto`, or a name that torch knows.
         trust_weights: whether checkpoints may run code while they are loaded.
         prompt_given: what is said of the prompt file.
+        overwrite: whether annotations that a person edited are replaced.
+        dry_run: whether the run only says what annotating would write.
+        diff: a folder of labelme annotations to compare with, or None.
     """
 
     config: Config
@@ -49,50 +46,14 @@ class Options:
     device: str
     trust_weights: bool
     prompt_given: Given = field(default_factory=Given)
+    overwrite: bool = False
+    dry_run: bool = False
+    diff: Path | None = None
 
     @property
     def needs_targets(self) -> bool:
         """Whether an output compares with the true masks."""
         return "evaluate" in self.outputs or ("visual" in self.outputs and self.config.predictor.side_by_side)
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that refuses by a UserError and takes `-` for `_` in the names of long options."""
-
-    def __init__(self, description: str | None) -> None:
-        layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(description=description, epilog=_EPILOG, formatter_class=layout, allow_abbrev=False)
-
-    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """As the base class does; `parse_args` goes through here."""
-        arguments = sys.argv[1:] if args is None else args
-        return super().parse_known_args([_underscored(argument) for argument in arguments], namespace)
-
-    def error(self, message: str) -> NoReturn:
-        """Refuses the command line."""
-        raise UserError(f"{message} (--help lists the options)")
-
-
-def _underscored(argument: str) -> str:
-    if not argument.startswith("--"):
-        return argument
-    option, equals, value = argument[2:].partition("=")
-    return "--" + option.replace("-", "_") + equals + value
-
-
-class Overriding(argparse.Action):
-    """An option whose value overrides a config key: always the same one, or the one that `key=value` names."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, key: str | None = None, **rest: Any) -> None:
-        super().__init__(option_strings, "overrides", default=(), **rest)
-        self.key = key
-
-    def __call__(
-        self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
-    ) -> None:
-        """Adds the override; argparse calls this where the option stands."""
-        override = Override.of(self.key, values, "/".join(self.option_strings)) if self.key else Override.parse(values)
-        namespace.overrides = (*namespace.overrides, override)
 
 
 def command_parser(description: str | None) -> Parser:
@@ -152,7 +113,24 @@ def run_parser(description: str | None) -> Parser:
         help=f"make the other scripts' outputs in the same run: {', '.join(get_args(Output))}",
     )
     add("--precision", action=Overriding, key="segmenter.precision", metavar="P", help="auto, fp32, bf16 or fp16")
+    _add_annotating(parser)
     return parser
+
+
+def _add_annotating(parser: Parser) -> None:
+    """Adds the options that matter when annotations are written."""
+    add = parser.add_argument
+    add(
+        "--format",
+        nargs="+",
+        action=Overriding,
+        key="auto_mask.formats",
+        metavar="FORMAT",
+        help=f"annotation formats: {', '.join(get_args(Format))}",
+    )
+    add("--overwrite", action="store_true", help="replace annotations that a person edited, too")
+    add("--dry_run", action="store_true", help="only say what annotating would write, redo, skip and keep")
+    add("--diff", type=Path, metavar="DIR", help="compare with the labelme annotations in a folder: diff.csv")
 
 
 def finetune_parser(description: str | None) -> Parser:
@@ -175,7 +153,18 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
     """
     given = run_parser(description).parse_args(argv)
     options = options_of(given, tuple(dict.fromkeys([output, *given.also])))
-    return replace(options, prompt=given.prompt and given.prompt.absolute(), prompt_given=given_of(given))
+    for option in ("overwrite", "dry_run", "diff"):
+        if getattr(given, option) and "annotate" not in options.outputs:
+            name = option.replace("_", "-")
+            raise UserError(f"--{name}: is about annotations, which this run does not write; --also annotate makes it")
+    return replace(
+        options,
+        prompt=given.prompt and given.prompt.absolute(),
+        prompt_given=given_of(given),
+        overwrite=given.overwrite,
+        dry_run=given.dry_run,
+        diff=given.diff and given.diff.absolute(),
+    )
 
 
 def options_of(given: argparse.Namespace, outputs: tuple[Output, ...] = ()) -> Options:

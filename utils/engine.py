@@ -18,15 +18,17 @@ class Report:
     Attributes:
         images: how many images went through.
         failures: the images that could not be used.
+        unwritten: the images that went through, but that an output could not take.
     """
 
     images: int = 0
     failures: list[SampleError] = field(default_factory=list)
+    unwritten: list[SampleError] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
         """0: every image went through; 1: some could not be used."""
-        return 1 if self.failures else 0
+        return 1 if self.failures or self.unwritten else 0
 
 
 class Sink(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from utils.exporters.exporter import Segmentation
+from utils.exporters.exporter import Format, Segmentation
 from utils.values import ClassNames, FileOrName, Weights, one_of, require, within
 
 
@@ -131,18 +131,31 @@ class AutoMaskConfig:
 
     Attributes:
         save_dir: where annotations go.
+        formats: one or more of `labelme`, `labelme-polygon`, `coco`, `yolo`, `voc`; all but the first go to a folder of
+            their own name there.
         polygon_tolerance: how far in pixels polygons may leave the outlines of their masks, small and thin parts less;
             0 keeps every pixel.
         coco_segmentation: how COCO files hold masks: `rle`, exactly, or `polygon`.
+        review_below: shapes of which a score, or another sign, is below this get the labelme flag `needs_review`; left
+            out, none do.
+        low_overlap: with `--diff`, objects whose IoU with the annotated one is below this are listed.
     """
 
     save_dir: Path = Path("outputs/annotations")
+    formats: tuple[Format, ...] = ("labelme",)
     polygon_tolerance: float = 1.0
     coco_segmentation: Segmentation = "rle"
+    review_below: float | None = None
+    low_overlap: float = 0.75
 
     def __post_init__(self) -> None:
+        require(bool(self.formats), "formats", "there is none")
+        for name in self.formats:
+            require(name in get_args(Format), "formats", f'"{name}" is none of {", ".join(get_args(Format))}')
         within(self, "polygon_tolerance", 0)
         one_of(self, "coco_segmentation", get_args(Segmentation))
+        within(self, "review_below", 0, 1)
+        within(self, "low_overlap", 0, 1)
 
 
 @dataclass(frozen=True)

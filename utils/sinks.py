@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from utils.cli import Options
 from utils.engine import Sink
+from utils.exporters.plan import AnnotationPlan
 from utils.writers import Writers
 
 
-def build_sinks(options: Options, names: Sequence[str], writers: Writers) -> list[Sink]:
+def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: AnnotationPlan) -> list[Sink]:
     """The sinks of `options.outputs`; evaluation comes last, so its metric lines are the last that a run prints."""
     config, sinks = options.config, list[Sink]()
     if "visual" in options.outputs:
@@ -21,10 +22,7 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers) -> lis
                 look.save_dir, names, writers, format=look.format, side_by_side=look.side_by_side, font=look.font
             )
         )
-    if "annotate" in options.outputs:
-        from utils.exporters.labelme import LabelmeSink
-
-        sinks.append(LabelmeSink(config.auto_mask.save_dir, names, writers))
+    sinks += plan.sinks(names, writers)
     if "evaluate" in options.outputs:
         from utils.metrics import SemanticMetrics
 

@@ -118,6 +118,20 @@ class Mask:
         """Foreground pixels."""
         return int(np.count_nonzero(self.crop))
 
+    def iou(self, other: Mask) -> float:
+        """Intersection over union with another mask of the same image; 0 where both are empty."""
+        ours, theirs = self.window, other.window
+        top, left = (max(a.start, b.start) for a, b in zip(ours, theirs))
+        bottom, right = (min(a.stop, b.stop) for a, b in zip(ours, theirs))
+        if top >= bottom or left >= right:
+            return 0.0
+        crops = [
+            mask.crop[top - mask.top : bottom - mask.top, left - mask.left : right - mask.left]
+            for mask in (self, other)
+        ]
+        both = int(np.count_nonzero(crops[0] & crops[1]))
+        return both / (self.area + other.area - both)
+
     @property
     def corner(self) -> np.ndarray:
         """(2,) int64: left and top, which take x and y from pixels of the crop to those of the image."""

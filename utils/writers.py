@@ -55,6 +55,26 @@ def atomic_write(path: Path, data: bytes) -> None:
             temporary.unlink()
 
 
+def atomic_link(path: Path, target: Path) -> None:
+    """Have `path` lead to the file `target`: by a relative link, or by a copy where links cannot be made.
+
+    Raises:
+        WriterError: neither is possible.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(os.path.relpath(os.path.realpath(target), os.path.realpath(path.parent)))
+        os.replace(temporary, path)
+    except (OSError, ValueError):
+        try:
+            content = target.read_bytes()
+        except OSError as error:
+            raise WriterError(path, error) from error
+        atomic_write(path, content)
+
+
 class Writers:
     """Threads that encode and write files while the run goes on; `with Writers() as writers: ...`.
 
@@ -79,8 +99,12 @@ class Writers:
         Raises:
             WriterError: an earlier file could not be made.
         """
+        self.call(path, lambda: atomic_write(path, encode()))
+
+    def call(self, path: Path, write: Callable[[], None]) -> None:
+        """As `submit`, for what writes several files, or decides for itself; a failure is blamed on `path`."""
         self._slots.acquire()
-        self._pool.submit(self._write, path, encode)
+        self._pool.submit(self._run, path, write)
         self._raise_failure()
 
     def flush(self) -> None:
@@ -114,10 +138,10 @@ class Writers:
         else:
             self._pool.shutdown(cancel_futures=True)
 
-    def _write(self, path: Path, encode: Callable[[], bytes]) -> None:
+    def _run(self, path: Path, write: Callable[[], None]) -> None:
         try:
             if self._failure is None:
-                atomic_write(path, encode())
+                write()
         except WriterError as error:
             self._failure = error
         except Exception as error:

@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = destination(options, given.output, overwrite=given.overwrite)
     session = Session()
     names = class_names(options, session)
-    batches = build_batches(options, names, session)
+    batches = build_batches(options)
     detector = build_detector(options, choose_device(options.device, session), names, batches, session)
     with PromptSink(path) as sink:
         report = run(BoxCascade(detector), batches, [sink], session)

@@ -70,6 +70,15 @@ def test_sources_are_absolute_and_need_no_dataset(working_directory: Path) -> No
     assert options.config.segmenter.precision == "bf16"
 
 
+def test_options_of_annotating(working_directory: Path) -> None:
+    options = parsed("annotate", "--format coco labelme --overwrite --dry-run --diff mine")
+    assert options.config.auto_mask.formats == ("coco", "labelme")
+    assert (options.overwrite, options.dry_run, options.diff) == (True, True, working_directory / "mine")
+    options = parsed("visual", '--also annotate --diff mine --set auto_mask.formats=["voc"]')
+    assert options.config.auto_mask.formats == ("voc",)
+    assert (options.overwrite, options.dry_run, options.diff) == (False, False, working_directory / "mine")
+
+
 def test_the_last_of_option_and_set_wins() -> None:
     assert parsed("visual", "-conf 0.1 --set dataset.conf=0.9").config.dataset.conf == 0.9
     assert parsed("visual", "--set dataset.conf=0.9 -conf 0.1").config.dataset.conf == 0.1
@@ -90,6 +99,11 @@ def test_the_last_of_option_and_set_wins() -> None:
         ("-p", "argument -p/--prompt: expected one argument "),
         ("--also draw", "argument --also: invalid choice: 'draw' "),
         ("-s photos --also evaluate", "-s/--source: photos without target masks cannot be evaluated"),
+        ("--format coco pdf", '--format: "pdf" is none of labelme, labelme-polygon, coco, yolo, voc'),
+        ("--set auto_mask.formats=[]", "--set auto_mask.formats: there is none"),
+        ("--dry-run", "--dry-run: is about annotations, which this run does not write; --also annotate makes it"),
+        ("--overwrite", "--overwrite: is about annotations, "),
+        ("--diff mine", "--diff: is about annotations, "),
     ],
 )
 def test_refusals(command: str, message: str) -> None:

@@ -64,6 +64,15 @@ def test_detections_refuse_arrays_that_do_not_belong_together() -> None:
         Detections(np.zeros((2, 4), np.float32), np.zeros(1, np.float32), np.zeros(2, np.int64))
 
 
+def test_overlap_of_two_masks() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        first, second = (rng.random((9, 12)) < rng.choice([0, 0.02, 0.3]) for _ in range(2))
+        union = np.count_nonzero(first | second)
+        expected = np.count_nonzero(first & second) / union if union else 0
+        assert Mask.of(first).iou(Mask.of(second)) == expected
+
+
 def test_the_instance_that_wins_a_pixel_is_the_same_in_every_map() -> None:
     found = instances([rows(0, 3), rows(1, 4), rows(2, 3)], [4, 7, 4], [0.9, 0.8, np.nan])
     numbers = found.painted(np.array([300, 1000, 70], np.uint16), 5)

@@ -30,6 +30,7 @@ class ExportSettings:
         split: what the images of the run are called together, in formats with split lists.
         tolerance: how far in pixels a polygon may leave the outline of its mask.
         segmentation: how COCO files hold masks.
+        review_below: instances with a sign of doubt below this are flagged in labelme files; None: none is.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class ExportSettings:
     split: str = "val"
     tolerance: float = 1.0
     segmentation: Segmentation = "rle"
+    review_below: float | None = None
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,10 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from utils.distributed import Session
 from utils.encoding import encode_image
-from utils.engine import Report
 from utils.exporters.exporter import EMPTY, Exported, ExportSettings, counted, not_empty, number
+from utils.exporters.review import review_flags
 from utils.structures import Instances, Mask, Sample
-from utils.writers import Writers, safe_path
 
 # labelme reads this key and ignores it; the form has been the same since masks came.
 VERSION = "5.5.0"
@@ -35,7 +33,8 @@ class LabelmeExporter:
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """`<image_id>.json`; empty masks have no shape."""
-        shapes = [self._shape(instances, i) for i in not_empty(instances)]
+        flags = review_flags(instances, self.settings.review_below)
+        shapes = [self._shape(instances, i, flags[i]) for i in not_empty(instances)]
         empty = len(instances) - len(shapes)
         files = {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings.folder)}
         return Exported(files, shapes=len(shapes), losses=counted({EMPTY: empty}))
@@ -44,55 +43,13 @@ class LabelmeExporter:
         """Nothing: every image has all in its own file."""
         return {}
 
-    def _shape(self, instances: Instances, i: int) -> dict[str, Any]:
+    def _shape(self, instances: Instances, i: int, flags: Mapping[str, bool]) -> dict[str, Any]:
         """The mask shape of instance `i`; its corners are inclusive."""
         mask, tracks = instances.masks[i], instances.track_ids
         height, width = mask.crop.shape
         corners = [[mask.left, mask.top], [mask.left + width - 1, mask.top + height - 1]]
         group = None if tracks is None else int(tracks[i])
-        return labelme_shape(instances, i, self.settings.names, "mask", corners, group, mask=_png(mask))
-
-
-class LabelmeSink:
-    """Writes `<save_dir>/<image_id>.json` for each image of the run.
-
-    Args:
-        save_dir: the annotation folder; made when first needed.
-        names: class names, indexed by class id.
-        writers: who encodes and writes.
-    """
-
-    def __init__(self, save_dir: Path, names: Sequence[str], writers: Writers) -> None:
-        self.save_dir, self.writers = save_dir, writers
-        self.exporter = LabelmeExporter(ExportSettings(save_dir, names))
-        self.files = self.shapes = self.empty = 0
-
-    def write(self, sample: Sample, instances: Instances) -> None:
-        """Hand the image's annotation to the writers.
-
-        Raises:
-            UserError: the image id leads out of the folder.
-            WriterError: an earlier file could not be written.
-        """
-        path = safe_path(self.save_dir, sample.image_id, ".json")
-        self.writers.submit(path, lambda: self.exporter.export(sample, instances).files[f"{sample.image_id}.json"])
-        empty = sum(not mask.crop.size for mask in instances.masks)
-        self.files += 1
-        self.shapes += len(instances) - empty
-        self.empty += empty
-
-    def finish(self, report: Report, session: Session) -> list[str]:
-        """What was written, and how many empty masks were left out.
-
-        Raises:
-            WriterError: a file could not be written.
-        """
-        self.writers.flush()
-        shapes, files, empty = session.sum(np.array([self.shapes, self.files, self.empty])).tolist()
-        lines = [f"labelme: {shapes} shapes in {files} files in {self.save_dir}"]
-        if empty:
-            lines.append(f"labelme: {empty} empty masks left out")
-        return lines
+        return labelme_shape(instances, i, self.settings.names, "mask", corners, group, flags, mask=_png(mask))
 
 
 def labelme_file(sample: Sample, shapes: Sequence[Mapping[str, Any]], folder: Path) -> bytes:
@@ -124,6 +81,7 @@ def labelme_shape(
     kind: str,
     points: list[list[int]],
     group_id: int | None,
+    flags: Mapping[str, bool],
     **own: Any,
 ) -> dict[str, Any]:
     """A shape of instance `i`.
@@ -133,6 +91,7 @@ def labelme_shape(
         kind: labelme's `shape_type`.
         points: [x, y] in pixels.
         group_id: the same for shapes that make up one object.
+        flags: what a person can tick.
         own: keys that only shapes of this kind have.
     """
     return {
@@ -141,7 +100,7 @@ def labelme_shape(
         "group_id": group_id,
         "description": "",
         "shape_type": kind,
-        "flags": {},
+        "flags": flags,
         **own,
         "score": number(instances.detections.scores[i]),
         "mask_score": number(instances.mask_scores[i]),

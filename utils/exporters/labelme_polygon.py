@@ -9,6 +9,7 @@ import numpy as np
 
 from utils.exporters.exporter import EMPTY, HOLES, POLYGON_IOU, Exported, ExportSettings, counted, not_empty
 from utils.exporters.labelme import labelme_file, labelme_shape
+from utils.exporters.review import review_flags
 from utils.polygons import as_labelme_draws, iou, pixel_outlines
 from utils.structures import Instances, Sample
 
@@ -23,10 +24,11 @@ class LabelmePolygonExporter:
         """`<image_id>.json`; how near the polygons come is measured on them as labelme draws them."""
         shapes: list[dict[str, Any]] = []
         kept, filled, ious = not_empty(instances), 0, []
+        flags = review_flags(instances, self.settings.review_below)
         for i in kept:
             crop = instances.masks[i].crop
             parts, holes = pixel_outlines(crop, self.settings.tolerance)
-            shapes += self._shapes(instances, i, parts)
+            shapes += self._shapes(instances, i, parts, flags[i])
             filled += holes
             ious.append(iou(as_labelme_draws(parts, crop.shape), crop))
         return Exported(
@@ -40,9 +42,12 @@ class LabelmePolygonExporter:
         """Nothing: every image has all in its own file."""
         return {}
 
-    def _shapes(self, instances: Instances, i: int, parts: list[np.ndarray]) -> list[dict[str, Any]]:
+    def _shapes(
+        self, instances: Instances, i: int, parts: list[np.ndarray], flags: Mapping[str, bool]
+    ) -> list[dict[str, Any]]:
         """The polygons of instance `i`; they need a group where there are several, or where it has a track."""
         mask, tracks = instances.masks[i], instances.track_ids
         group = int(tracks[i]) if tracks is not None else i if len(parts) > 1 else None
         polygons = [(part + mask.corner).tolist() for part in parts]
-        return [labelme_shape(instances, i, self.settings.names, "polygon", points, group) for points in polygons]
+        names = self.settings.names
+        return [labelme_shape(instances, i, names, "polygon", points, group, flags) for points in polygons]

@@ -21,16 +21,24 @@ CLASSES_FILE = "classes.txt"
 def read_folder(folder: Path) -> Rows:
     """The rows of all label files in a folder and below it; each file's path without suffix names its image.
 
+    What is hidden is left out, such as the records of annotations.
+
     Raises:
         UserError: there is neither a `.txt` nor a `.json`, there are both, or a file cannot be read.
     """
-    labels = [path for path in sorted(folder.rglob("*.txt")) if path.name != CLASSES_FILE]
-    shapes = sorted(folder.rglob("*.json"))
+    labels = [path for path in files_below(folder, ".txt") if path.name != CLASSES_FILE]
+    shapes = files_below(folder, ".json")
     if labels and shapes:
         raise UserError(f"{folder}: holds {labels[0].name} and {shapes[0].name}: name a folder of one kind")
     if not labels and not shapes:
         raise UserError(f"{folder}: no YOLO labels (.txt) and no labelme files (.json) here")
     return _yolo(folder, labels) if labels else _labelme(folder, shapes)
+
+
+def files_below(folder: Path, *suffixes: str) -> list[Path]:
+    """The files with one of the suffixes in a folder and below it, sorted; hidden ones are left out."""
+    found = (path for path in folder.rglob("*") if path.suffix in suffixes)
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def _yolo(folder: Path, files: list[Path]) -> Rows:

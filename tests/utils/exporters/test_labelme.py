@@ -15,7 +15,9 @@ from PIL import Image, ImageOps
 from utils.distributed import Session
 from utils.engine import Report
 from utils.exporters.exporter import ExportSettings
-from utils.exporters.labelme import LabelmeExporter, LabelmeSink
+from utils.exporters.labelme import LabelmeExporter
+from utils.exporters.sink import AnnotationSink
+from utils.exporters.stamps import CONTENT, SETTINGS, StampedFiles
 from utils.structures import Detections, Instances, Mask, Sample
 from utils.writers import Writers
 
@@ -52,8 +54,9 @@ def blobs(size: tuple[int, int], seed: int = 0) -> list[np.ndarray]:
 
 
 def annotate(folder: Path, *pairs: tuple[Sample, Instances], names: tuple[str, ...] = NAMES) -> list[str]:
+    exporter, ledger = LabelmeExporter(ExportSettings(folder, names)), StampedFiles(folder, lambda *image: "settings")
     with Writers(1) as writers:
-        sink = LabelmeSink(folder, names, writers)
+        sink = AnnotationSink("labelme", exporter, ledger, writers, [sample.image_id for sample, _ in pairs])
         for sample, instances in pairs:
             sink.write(sample, instances)
         return sink.finish(Report(), Session())
@@ -85,7 +88,7 @@ def test_the_keys_are_those_that_labelme_itself_writes(tmp_path: Path) -> None:
     annotate(tmp_path, (sample, instances_of(blobs(sample.size), [0] * 7)))
     ours = json.loads((tmp_path / "a.json").read_text())
     labelme.LabelFile().save(str(tmp_path / "b.json"), [], "a.jpg", 40, 60)
-    assert list(ours) == list(json.loads((tmp_path / "b.json").read_text()))
+    assert list(ours) == [*json.loads((tmp_path / "b.json").read_text()), SETTINGS, CONTENT]
     assert (ours["imagePath"], ours["imageData"], ours["imageHeight"], ours["imageWidth"]) == ("a.jpg", None, 40, 60)
     for shape in ours["shapes"]:
         assert list(shape) == [
@@ -101,13 +104,13 @@ def test_empty_masks_are_left_out_and_counted(tmp_path: Path) -> None:
     empty, some = np.zeros(sample.size, bool), np.eye(*sample.size, dtype=bool)
     lines = annotate(tmp_path, (sample, instances_of([empty, some, empty, some], [0, 1, 2, 2])))
     assert [shape["label"] for shape in labelme.LabelFile(str(tmp_path / "a.json")).shapes] == ["airplane", "turtle"]
-    assert lines == [f"labelme: 2 shapes in 1 files in {tmp_path}", "labelme: 2 empty masks left out"]
+    assert lines == [f"labelme: 2 shapes in 1 images in {tmp_path}", "labelme: empty masks left out: 2"]
 
 
 def test_an_image_without_objects_has_its_file(tmp_path: Path) -> None:
     sample = photo(tmp_path / "a.jpg")
     none = Instances(sample.size, Detections.empty(), [], np.zeros(0, np.float32))
-    assert annotate(tmp_path / "out", (sample, none)) == [f"labelme: 0 shapes in 1 files in {tmp_path / 'out'}"]
+    assert annotate(tmp_path / "out", (sample, none)) == [f"labelme: 0 shapes in 1 images in {tmp_path / 'out'}"]
     assert labelme.LabelFile(str(tmp_path / "out" / "a.json")).shapes == []
 
 

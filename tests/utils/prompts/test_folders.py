@@ -102,3 +102,8 @@ def test_labelme_shapes(tmp_path: Path, images_of: Any) -> None:
 def test_folders_that_are_no_prompts(files: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         read_folder(write(tmp_path, files))
+
+
+def test_hidden_files_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, {"a.txt": "0 0.5 0.5 0.2 0.4\n", ".records/a.json": {"settings": ""}, ".records.json": {}})
+    assert len(read_folder(tmp_path).boxes) == 1

@@ -1,0 +1,63 @@
+"""The annotation script with a cascade that needs no weights to be loaded: run as a program, or in the process.
+
+`python tests/annotating.py ARGUMENTS` is `python yolo_sam_auto_anno_generator.py ARGUMENTS`, but the instances are
+drawn by chance, for each image the same whenever its batch is the same.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+
+import yolo_sam_auto_anno_generator as script
+from utils.cli import Options, guarded
+from utils.distributed import Session
+from utils.structures import Detections, Instances, Mask, Sample
+
+SECONDS = 0.01
+"""What an image takes, so that a signal finds the run in its midst."""
+
+
+class Chance:
+    """A cascade whose masks depend on the image and on the ids of its batch."""
+
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
+        batch = ",".join(sample.image_id for sample in samples)
+        for sample in samples:
+            time.sleep(SECONDS)
+            yield sample, self.instances(sample, zlib.crc32(f"{batch}:{sample.image_id}".encode()))
+
+    def instances(self, sample: Sample, seed: int) -> Instances:
+        rng, (height, width), count = np.random.default_rng(seed), sample.size, seed % 4
+        corners = rng.integers(0, (width - 9, height - 9), (count, 2))
+        boxes = np.hstack([corners, corners + rng.integers(4, 9, (count, 2))])
+        masks = [Mask(x1, y1, np.ones((y2 - y1, x2 - x1), bool)) for x1, y1, x2, y2 in boxes.tolist()]
+        detections = Detections.of(boxes, rng.random(count), rng.integers(0, 5, count))
+        return Instances(sample.size, detections, masks, rng.random(count).astype(np.float32))
+
+    def report(self, session: Session) -> list[str]:
+        return []
+
+
+def main(argv: Sequence[str], make: Callable[[], Chance] = Chance) -> int:
+    """The exit code of the script with the cascade that `make` makes."""
+
+    def build(options: Options, names: Sequence[str], images: object, session: Session) -> Chance:
+        return make()
+
+    real, script.build_cascade = script.build_cascade, build  # type: ignore[assignment]
+    try:
+        return guarded(lambda: script.main(argv))
+    finally:
+        script.build_cascade = real
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,347 @@
+"""Annotating again: the done is skipped, the outdated redone, what a person edited kept, and a kill changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import labelme
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).parents[1]
+PROGRAM = REPOSITORY / "tests" / "annotating.py"
+FORMATS = ("labelme", "labelme-polygon", "coco", "yolo", "voc")
+COUNT, BATCH = 10, 4
+
+spec = importlib.util.spec_from_file_location("annotating", PROGRAM)
+assert spec is not None and spec.loader is not None
+annotating = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(annotating)
+
+
+class Noted(annotating.Chance):
+    """Notes which images go through it."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.seen: list[str] = []
+
+    def __call__(self, samples: Any) -> Any:
+        self.seen += [sample.image_id for sample in samples]
+        return super().__call__(samples)
+
+
+class Project:
+    """A folder with photos and a config; `run` annotates them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.photos, self.out = folder, folder / "photos", folder / "out"
+        self.photos.mkdir(parents=True)
+        for i in range(COUNT):
+            pixels = np.random.default_rng(i).integers(0, 256, (24, 32, 3), np.uint8)
+            path = self.photos / ("clip" if i % 3 == 2 else "") / f"{i}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(path)
+        self.settings: dict[str, Any] = json.loads((REPOSITORY / "config.json").read_text())
+        for key in ("yolo_weights", "sam_config", "sam_weights"):
+            self.settings["arch"][key] = str(REPOSITORY / self.settings["arch"][key])
+        self.settings["dataset"] = {"classes": ["car", "airplane", "elephant", "turtle", "watercraft"]}
+        self.settings["auto_mask"] = {"save_dir": "out", "formats": FORMATS}
+        self.settings["dataloader"] = {"batch_size": BATCH, "num_workers": 1}
+        self.seen: list[str] | None = None
+
+    def arguments(self, *more: str) -> list[str]:
+        (self.folder / "config.json").write_text(json.dumps(self.settings))
+        return ["-c", str(self.folder / "config.json"), "-s", str(self.photos), *more]
+
+    def run(self, *more: str) -> int:
+        """The exit code; `seen` holds the images that were computed, or None where no cascade was even built."""
+        made: list[Noted] = []
+
+        def make() -> Noted:
+            made.append(Noted())
+            return made[-1]
+
+        code = annotating.main(self.arguments(*more), make)
+        self.seen = made[0].seen if made else None
+        return code
+
+    def ids(self) -> list[str]:
+        """In the order of the run."""
+        return [*(str(i) for i in range(COUNT) if i % 3 != 2), *(f"clip/{i}" for i in range(2, COUNT, 3))]
+
+    def labelme(self, image_id: str) -> Path:
+        return self.out / f"{image_id}.json"
+
+    def edit(self, image_id: str) -> bytes:
+        """Deletes or adds a shape as a person would; the new content."""
+        content = json.loads(self.labelme(image_id).read_text())
+        shape = {"label": "car", "points": [[1, 2], [5, 2], [5, 9]], "shape_type": "polygon", "flags": {}}
+        content["shapes"] = content["shapes"][1:] or [shape]
+        self.labelme(image_id).write_text(json.dumps(content))
+        return self.labelme(image_id).read_bytes()
+
+
+def tree(folder: Path) -> dict[str, bytes | str]:
+    """Content of each file, aim of each link."""
+    return {
+        path.relative_to(folder).as_posix(): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in folder.rglob("*")
+        if not path.is_dir()
+    }
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def done(project: Project) -> Project:
+    """A project that is annotated."""
+    assert project.run() == 0
+    assert project.seen == project.ids()
+    return project
+
+
+def test_a_second_run_writes_nothing_and_loads_no_model(done: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in done.out.rglob("*")}
+    capsys.readouterr()
+    assert done.run() == 0
+    assert done.seen is None
+    assert {path: path.stat().st_mtime_ns for path in done.out.rglob("*")} == before
+    assert f"labelme: {COUNT} done; {done.out}\n" in capsys.readouterr().out
+
+
+def test_a_batch_with_a_missing_file_is_computed_whole_and_alone(done: Project) -> None:
+    before = tree(done.out)
+    done.labelme("4").unlink()
+    assert done.run() == 0
+    batch = done.ids().index("4") // BATCH * BATCH
+    assert done.seen == done.ids()[batch : batch + BATCH]
+    assert tree(done.out) == before
+
+
+def test_other_settings_redo_everything_but_what_a_person_edited(
+    done: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, edited = tree(done.out), done.edit("0")
+    capsys.readouterr()
+    assert done.run("-conf", "0.5") == 0
+    assert done.seen == done.ids()
+    after = tree(done.out)
+    assert after["0.json"] == edited
+    assert all(after[f"{image_id}.json"] != before[f"{image_id}.json"] for image_id in done.ids())
+    printed = capsys.readouterr().out
+    assert f"labelme: {COUNT - 1} to write again, made with other settings or from another image, 1 edited" in printed
+    assert "labelme: edited annotations, kept: 1" in printed
+
+
+@pytest.mark.parametrize("setting", ["dataloader.batch_size=3", "dataloader.num_workers=0", "segmenter.chunk_mb=64"])
+def test_what_changes_no_result_redoes_nothing(setting: str, done: Project) -> None:
+    assert done.run("--set", setting, "--device", "cpu") == 0
+    assert done.seen is None
+
+
+@pytest.mark.parametrize(
+    "setting", ["dataset.conf=0.3", "detector.imgsz=320", "segmenter.precision=fp32", "auto_mask.review_below=0.5"]
+)
+def test_what_changes_results_redoes_them(setting: str, done: Project) -> None:
+    assert done.run("--set", setting) == 0
+    assert done.seen == done.ids()
+
+
+def test_other_weights_are_known_by_their_content_not_their_name(done: Project) -> None:
+    weights = done.folder / "copy.pt"
+    shutil.copy(done.settings["arch"]["sam_weights"], weights)
+    done.settings["arch"]["sam_weights"] = str(weights)
+    assert done.run() == 0
+    assert done.seen is None
+    weights.write_bytes(weights.read_bytes() + b"x")
+    assert done.run() == 0
+    assert done.seen == done.ids()
+
+
+def test_an_edited_file_is_replaced_only_when_told_so(done: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    before, edited = tree(done.out), done.edit("clip/5")
+    assert done.run() == 0
+    assert done.seen is None
+    assert done.labelme("clip/5").read_bytes() == edited
+    assert "1 edited and kept" in capsys.readouterr().out
+    assert done.run("--overwrite") == 0
+    assert tree(done.out) == before
+
+
+def test_a_file_that_was_there_before_the_first_run_is_a_persons(project: Project) -> None:
+    project.out.mkdir()
+    project.labelme("3").write_text('{"shapes": []}')
+    assert project.run() == 0
+    assert project.labelme("3").read_text() == '{"shapes": []}'
+
+
+def test_another_image_under_the_same_name_is_annotated_anew(done: Project) -> None:
+    before = tree(done.out)
+    Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(done.photos / "1.png")
+    assert done.run() == 0
+    assert done.seen == done.ids()[:BATCH]
+    others = Project(done.folder / "others")
+    others.out, others.settings["auto_mask"]["save_dir"] = done.out, str(done.out)
+    assert others.run() == 0
+    assert others.seen == others.ids()
+    assert before["0.json"] != done.labelme("0").read_bytes()
+
+
+def test_a_dry_run_tells_all_and_writes_nothing(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert project.run("--dry-run") == 0
+    assert project.seen is None
+    assert not project.out.exists()
+    assert f"labelme: {COUNT} to write; {project.out}\n" in capsys.readouterr().out
+    assert project.run() == 0
+    project.labelme("1").unlink()
+    project.edit("clip/2")
+    before = tree(project.out)
+    capsys.readouterr()
+    assert project.run("--dry-run") == 0
+    assert f"labelme: 1 to write, {COUNT - 2} done, 1 edited and kept; {project.out}\n" in capsys.readouterr().out
+    assert project.run("--dry_run", "--overwrite", "-conf", "0.5") == 0
+    assert "1 edited, to be replaced" in capsys.readouterr().out
+    assert tree(project.out) == before
+
+
+def test_dry_runs_look_for_weights_but_load_none_down(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    project.settings["arch"] |= {"sam_weights": str(project.folder / "sam2.1_hiera_tiny.pt")}
+    assert project.run("--dry-run") == 0
+    project.settings["arch"] |= {"sam_weights": str(project.folder / "mine.pt")}
+    assert project.run("--dry-run") == 2
+    assert "mine.pt: no such weight file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"no image"])
+def test_a_bad_image_is_named_has_no_file_and_ends_nothing(
+    content: bytes, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.photos / "4.png").write_bytes(content)
+    for _ in range(2):
+        assert project.run() == 1
+        assert f"failed: {project.photos / '4.png'}: " in capsys.readouterr().out
+        assert not any("4" in name for name in tree(project.out))
+        assert len([name for name in tree(project.out) if name.endswith(".json") and "/." not in name]) >= COUNT - 1
+
+
+def test_overlays_of_the_same_pass_need_all_images_but_annotations_are_not_written_again(done: Project) -> None:
+    edited = done.edit("0")
+    before = {path: path.stat().st_mtime_ns for path in done.out.rglob("*.json")}
+    assert done.run("--also", "visual", "--set", f"predictor.save_dir={done.folder / 'masks'}") == 0
+    assert done.seen == done.ids()
+    assert len(list((done.folder / "masks").rglob("*.jpg"))) == COUNT
+    assert {path: path.stat().st_mtime_ns for path in done.out.rglob("*.json")} == before
+    assert done.labelme("0").read_bytes() == edited
+
+
+def test_every_format_keeps_what_a_person_put_there_or_changed(project: Project) -> None:
+    own = {"voc/SegmentationObject/0.png": b"mine", "yolo/labels/clip/2.txt": b"mine", "labelme-polygon/1.json": b"{}"}
+    for name, content in own.items():
+        (project.out / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.out / name).write_bytes(content)
+    assert project.run() == 0
+    own |= {"yolo/labels/3.txt": b"0 .1 .1 .2 .2 .1 .2", "yolo/data.yaml": b"# mine", "coco/instances.json": b"{ }"}
+    for name, content in own.items():
+        (project.out / name).write_bytes(content)
+    assert project.run("-conf", "0.6") == 0
+    after = tree(project.out)
+    assert {name: after[name] for name in own} == own
+    assert "voc/SegmentationClass/0.png" not in after
+    assert project.run("-conf", "0.6", "--overwrite") == 0
+    clean = Project(project.folder / "clean")
+    assert clean.run("-conf", "0.6") == 0
+    ours, theirs = tree(project.out), tree(clean.out)
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name] != content for name, content in own.items())
+
+
+def test_comparing_with_corrected_annotations(done: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    corrected = done.folder / "corrected"
+    shutil.copytree(done.out / "labelme-polygon", corrected)
+    count = len(json.loads((corrected / "0.json").read_text())["shapes"])
+    content = json.loads((corrected / "0.json").read_text())
+    shape = {"label": "zebra", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon", "group_id": None}
+    (corrected / "0.json").write_text(json.dumps({**content, "shapes": [shape]}))
+    (corrected / "1.json").unlink()
+    for batches in (COUNT, 0):
+        assert done.run("--diff", str(corrected)) == 0
+        assert len(done.seen or []) == batches
+        capsys.readouterr()
+    rows = list(csv.DictReader((done.out / "diff.csv").open()))
+    assert len(rows) == COUNT - 1
+    assert [(row["image_id"], row["extra"], row["missing"]) for row in rows[:1]] == [("0", str(count), "1")]
+    assert all(row["differences"] == "" for row in rows[1:])
+    (corrected / "3.json").write_text("{}")
+    assert done.run("--diff", str(corrected)) == 1
+    assert f"failed: {corrected / '3.json'}: not a labelme file" in capsys.readouterr().out
+    assert "3" not in [row["image_id"] for row in csv.DictReader((done.out / "diff.csv").open())]
+
+
+def test_comparing_with_ones_own_folder_takes_what_a_person_edited(done: Project) -> None:
+    done.edit("4")
+    assert done.run("--diff", str(done.out)) == 0
+    assert [row["image_id"] for row in csv.DictReader((done.out / "diff.csv").open())] == ["4"]
+    assert done.run("--diff", str(done.out), "--overwrite") == 2
+
+
+def test_nothing_to_compare_with_is_refused(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    (project.folder / "empty").mkdir()
+    for folder in ("nowhere", "empty"):
+        assert project.run("--diff", str(project.folder / folder)) == 2
+        assert "no annotation of an image of the run" in capsys.readouterr().err
+    assert not project.out.exists()
+
+
+def test_doubtful_shapes_are_flagged_and_the_table_counts_them(project: Project) -> None:
+    assert project.run("--set", "auto_mask.review_below=0.5") == 0
+    for row in csv.DictReader((project.out / "review.csv").open()):
+        for name in ("", "labelme-polygon"):
+            shapes = labelme.LabelFile(str(project.out / name / f"{row['image_id']}.json")).shapes
+            flagged = [shape["flags"]["needs_review"] for shape in shapes]
+            assert len(flagged) == int(row["objects"])
+            assert sum(flagged) == int(row["needs_review"])
+            assert all(
+                flag >= (min(shape["other_data"]["score"], shape["other_data"]["mask_score"]) < 0.5)
+                for flag, shape in zip(flagged, shapes)
+            )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_killed_at_any_moment_the_next_run_ends_with_the_files_of_an_unbroken_one(project: Project) -> None:
+    assert_kills_change_nothing(project, kills=3)
+
+
+def assert_kills_change_nothing(project: Project, kills: int, seed: int = 0) -> None:
+    """Kills run after run at random moments, the last one is left in peace; all files are as after one unbroken run."""
+    assert project.run() == 0
+    unbroken = tree(project.out)
+    shutil.rmtree(project.out)
+    command = [sys.executable, str(PROGRAM), *project.arguments()]
+    rng = random.Random(seed)
+    for _ in range(kills):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        written = len(tree(project.out))
+        while process.poll() is None and len(tree(project.out)) == written:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, COUNT * annotating.SECONDS))
+        process.kill()
+        process.wait()
+        for name, content in tree(project.out).items():
+            assert "/." in f"/{name}" or content == unbroken[name], f"{name} is torn"
+    assert project.run() == 0
+    assert tree(project.out) == unbroken

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from utils.cli import Options
+from utils.config import ArchConfig, CleanupConfig, Config, DataloaderConfig, DatasetConfig
+from utils.fingerprint import TAIL, fingerprint, image_mark, run_settings
+from utils.prompts.rows import Given
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Options:
+    for name in ("yolo.pt", "sam.pt", "sam.yaml", "boxes.json"):
+        (tmp_path / name).write_text(name)
+    arch = ArchConfig("yolov8", tmp_path / "yolo.pt", "sam2", str(tmp_path / "sam.yaml"), tmp_path / "sam.pt")
+    config = Config(arch=arch, dataset=DatasetConfig(classes=("car", "tree")))
+    return Options(config, ("annotate",), (), None, "cpu", False)
+
+
+def of(options: Options) -> str:
+    return fingerprint(run_settings(options))
+
+
+def with_config(options: Options, **sections: object) -> Options:
+    return replace(options, config=replace(options.config, **sections))  # type: ignore[arg-type]
+
+
+def test_what_is_called_or_computed_otherwise_is_the_same(options: Options, tmp_path: Path) -> None:
+    before = of(options)
+    (tmp_path / "moved").mkdir()
+    moved = [(tmp_path / name).rename(tmp_path / "moved" / name) for name in ("yolo.pt", "sam.pt", "sam.yaml")]
+    arch = ArchConfig("yolov8", moved[0], "sam2", str(moved[2]), moved[1])
+    moved_options = with_config(options, arch=arch, dataloader=DataloaderConfig(3, 0), name="other")
+    assert of(replace(moved_options, device="cuda")) == before
+
+
+@pytest.mark.parametrize("name", ["yolo.pt", "sam.pt", "sam.yaml"])
+def test_another_content_is_another_model(name: str, options: Options, tmp_path: Path) -> None:
+    before = of(options)
+    (tmp_path / name).write_text("other")
+    assert of(options) != before
+
+
+def test_every_setting_that_changes_masks_counts(options: Options) -> None:
+    changed = [
+        options,
+        with_config(options, dataset=DatasetConfig(classes=("car", "tree"), conf=0.3)),
+        with_config(options, dataset=DatasetConfig(classes=("tree", "car"))),
+        with_config(options, detector=replace(options.config.detector, max_det=10)),
+        with_config(options, segmenter=replace(options.config.segmenter, precision="bf16")),
+        with_config(options, cleanup=CleanupConfig(clip_to_box=True)),
+    ]
+    assert len({of(each) for each in changed}) == len(changed)
+
+
+def test_prompts_take_the_place_of_the_detector(options: Options, tmp_path: Path) -> None:
+    prompted = replace(options, prompt=tmp_path / "boxes.json")
+    before = of(prompted)
+    assert before != of(options)
+    assert before != of(replace(prompted, prompt_given=Given(category_offset="1")))
+    (tmp_path / "yolo.pt").unlink()
+    assert before == of(with_config(prompted, detector=replace(options.config.detector, max_det=10)))
+    (tmp_path / "boxes.json").write_text("[]")
+    assert before != of(prompted)
+
+
+def test_without_classes_the_detector_names_them_also_with_prompts(options: Options, tmp_path: Path) -> None:
+    prompted = with_config(replace(options, prompt=tmp_path / "boxes.json"), dataset=DatasetConfig())
+    before = of(prompted)
+    (tmp_path / "yolo.pt").write_text("other")
+    assert of(prompted) != before
+
+
+def test_a_folder_of_labels_counts_by_its_label_files(options: Options, tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    (folder / ".records").mkdir(parents=True)
+    (folder / "a.txt").write_text("0 .5 .5 .1 .1")
+    prompted = replace(options, prompt=folder)
+    before = of(prompted)
+    (folder / "a.jpg").write_text("a photo")
+    (folder / ".records" / "a.json").write_text("{}")
+    assert of(prompted) == before
+    (folder / "a.txt").rename(folder / "b.txt")
+    assert of(prompted) != before
+
+
+def test_a_config_inside_the_sam2_package_counts_by_its_content(options: Options) -> None:
+    arch = replace(options.config.arch, sam_config=None, sam_weights=Path("sam2.1_hiera_tiny.pt"))
+    implied = run_settings(with_config(options, arch=arch))["sam_config"]
+    named = replace(arch, sam_config="configs/sam2.1/sam2.1_hiera_t.yaml")
+    assert implied == run_settings(with_config(options, arch=named))["sam_config"]
+    assert len(implied) == 64
+    other = replace(arch, sam_config="configs/sam2.1/sam2.1_hiera_l.yaml")
+    assert implied != run_settings(with_config(options, arch=other))["sam_config"]
+
+
+def test_images_are_told_apart_by_length_and_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    contents = [b"", b"x", b"x" * TAIL, b"x" * (TAIL + 1), b"y" * TAIL, b"x" * TAIL + b"y"]
+    marks = set()
+    for content in contents:
+        path.write_bytes(content)
+        marks.add(image_mark(path))
+    assert len(marks) == len(contents)
+    assert image_mark(tmp_path / "b.jpg") == ""

@@ -1,0 +1,168 @@
+"""What stands on disk for an image in a format, and whether it may be replaced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from utils.exporters.exporter import Exported
+from utils.fingerprint import file_hash, hash_of
+from utils.writers import WriterError, atomic_link, atomic_write, safe_path
+
+Sign = Callable[[str, Path], str]
+"""The hash of everything that decides an image's annotation, from its id and its file."""
+
+
+def no_places(image_id: str) -> Sequence[str]:
+    """The places of a format whose images have no files of their own."""
+    return ()
+
+
+class State(Enum):
+    """How an image's files stand to what a run would write."""
+
+    NEW = "new"
+    """Nothing is there, or the part that a killed run got to."""
+    DONE = "done"
+    """Written before, with the same settings from the same image."""
+    OUTDATED = "outdated"
+    """Written before, with other settings or from another image."""
+    EDITED = "edited"
+    """Not as it was written: a person changed it, or made it in the first place."""
+
+
+class Ledger(Protocol):
+    """Knows what was written for each image in one format.
+
+    Attributes:
+        folder: the format's folder.
+    """
+
+    folder: Path
+
+    def state(self, image_id: str, image: Path) -> State:
+        """How the files of an image, itself in the file `image`, stand now."""
+
+    def write(self, image_id: str, image: Path, exported: Exported, *, overwrite: bool) -> bool:
+        """Writes an image's files so that `state` knows them again.
+
+        Args:
+            overwrite: replace also what `state` calls edited, or would, had it known the files' names.
+
+        Returns:
+            whether they were written.
+
+        Raises:
+            WriterError: one cannot be written.
+        """
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was written for an image.
+
+    Attributes:
+        settings: what its `Sign` gave.
+        files: hash of the content by path below the format's folder.
+        links: paths there that lead to the photo.
+        record: the exporter's own.
+    """
+
+    settings: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    links: Sequence[str] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Record | None:
+        """The record of a file, or None if there is none that makes sense."""
+        try:
+            return cls(**json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def save(self, path: Path) -> None:
+        """Writes the record; WriterError if that fails."""
+        atomic_write(path, json.dumps(asdict(self), sort_keys=True).encode())
+
+    def compare(self, folder: Path, settings: str) -> State:
+        """How the files stand now, seen from new settings."""
+        now = {name: file_hash(folder / name) for name in self.files}
+        if any(found not in (None, self.files[name]) for name, found in now.items()):
+            return State.EDITED
+        if None in now.values() or not all((folder / name).exists() for name in self.links):
+            return State.NEW
+        return State.DONE if self.settings == settings else State.OUTDATED
+
+
+class RecordedFiles:
+    """Files that can carry no hash themselves; a record of each image says what was written.
+
+    A record is written before its files and after those that they replace are gone. So whenever the process ends, each
+    file is as the record says, or missing, or somebody else's.
+
+    Args:
+        folder: the format's folder.
+        sign: the hash of what decides an image's annotation.
+        places: where the format puts the files of an image, given its id.
+        records: name of the folder of records.
+    """
+
+    def __init__(
+        self, folder: Path, sign: Sign, places: Callable[[str], Sequence[str]] = no_places, records: str = ".records"
+    ) -> None:
+        self.folder, self.records = folder, folder / records
+        self._sign, self._places = sign, places
+
+    def state(self, image_id: str, image: Path) -> State:
+        """How the files of an image stand now; a file without a record is a person's."""
+        record = Record.read(self.record_path(image_id))
+        if record is not None:
+            return record.compare(self.folder, self._sign(image_id, image))
+        taken = any((self.folder / place).exists() for place in self._places(image_id))
+        return State.EDITED if taken else State.NEW
+
+    def write(self, image_id: str, image: Path, exported: Exported, *, overwrite: bool) -> bool:
+        """Replaces the image's files; if others are in their places, only with `overwrite`.
+
+        Raises:
+            WriterError: no space, no permission.
+        """
+        path = self.record_path(image_id)
+        before = Record.read(path) or Record("")
+        if not overwrite and self._taken(exported, before):
+            return False
+        remove(self.folder, (*before.files, *before.links))
+        hashes = {name: hash_of(content) for name, content in exported.files.items()}
+        Record(self._sign(image_id, image), hashes, sorted(exported.links), exported.record).save(path)
+        for name, content in exported.files.items():
+            atomic_write(self.folder / name, content)
+        for name, photo in exported.links.items():
+            atomic_link(self.folder / name, photo)
+        return True
+
+    def _taken(self, exported: Exported, before: Record) -> bool:
+        """Whether a file that no record tells of is where another one is to be."""
+        unknown = {*exported.files, *exported.links} - {*before.files, *before.links}
+        there = {name: found for name in unknown if (found := file_hash(self.folder / name))}
+        return any(
+            found != (hash_of(exported.files[name]) if name in exported.files else file_hash(exported.links[name]))
+            for name, found in there.items()
+        )
+
+    def record_path(self, image_id: str) -> Path:
+        """Where the record of an image lies; UserError if its id leads out of the folder."""
+        return safe_path(self.records, image_id, ".json")
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Removes files below a folder; WriterError if one is there and cannot go."""
+    for name in names:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise WriterError(folder / name, error) from error

@@ -1,0 +1,124 @@
+"""What annotating has to do: for each format, which images are missing, outdated, done, or edited by a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from utils.cli import Options
+from utils.distributed import Session
+from utils.engine import Sink, print_lines
+from utils.exporters.ledger import State
+from utils.exporters.sink import AnnotationSink
+from utils.exporters.tasks import Task, build_tasks
+from utils.writers import Writers
+
+
+class Images(Protocol):
+    """The batches of a run.
+
+    Attributes:
+        units: the positions of the images that make up each batch.
+    """
+
+    units: Sequence[range]
+
+    @property
+    def ids(self) -> list[str]:
+        """The image ids of the whole dataset."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """Their files."""
+
+
+class AnnotationPlan:
+    """What there is to do.
+
+    Args:
+        options: of the run.
+        images: of the run; batches of which every image is finished are left out if the run only annotates.
+        session: the processes of the run, each of which has the same plan: none writes before all have looked.
+
+    Attributes:
+        finished: whether nothing is left to do, or nothing is to be done.
+
+    Raises:
+        UserError: as `build_tasks`.
+    """
+
+    def __init__(self, options: Options, images: Images, session: Session) -> None:
+        self._tasks = build_tasks(options, images.ids)
+        self._ids, self._overwrite, self._dry = images.ids, options.overwrite, options.dry_run
+        self._states = [_states(task, images, session) for task in self._tasks]
+        only = options.outputs == ("annotate",)
+        if only:
+            images.units = [unit for unit in images.units if any(map(self._unfinished, unit))]
+        shared = [task.shared for task in self._tasks if task.shared]
+        done = only and not images.units and all(each.fresh(self._ids) for each in shared)
+        self.finished = self._dry or session.gather([done])[0]
+
+    def lines(self) -> list[str]:
+        """For each format with something there, what becomes of how many images; in a dry run for all."""
+        shown = [
+            (task, Counter(states))
+            for task, states in zip(self._tasks, self._states)
+            if self._dry or (task.sink is AnnotationSink and set(states) != {State.NEW})
+        ]
+        return [f"{task.name}: {self._fates(counts)}; {task.ledger.folder}" for task, counts in shown]
+
+    def sinks(self, names: Sequence[str], writers: Writers) -> list[Sink]:
+        """The sinks of all formats.
+
+        Args:
+            names: class names, indexed by class id.
+        """
+        return [self._sink(task, states, names, writers) for task, states in zip(self._tasks, self._states)]
+
+    def _sink(self, task: Task, states: Sequence[State], names: Sequence[str], writers: Writers) -> Sink:
+        edited = [image_id for image_id, state in zip(self._ids, states) if state is State.EDITED]
+        return task.sink(
+            task.name,
+            task.exporter(names),
+            task.ledger,
+            writers,
+            self._ids,
+            shared=task.shared,
+            overwrite=self._overwrite,
+            edited=edited,
+        )
+
+    def _unfinished(self, index: int) -> bool:
+        """Whether files of an image are to be written in any format."""
+        finished = {State.DONE} if self._overwrite else {State.DONE, State.EDITED}
+        return any(states[index] not in finished for states in self._states)
+
+    def _fates(self, counts: Counter[State]) -> str:
+        fates = {
+            State.NEW: "to write",
+            State.OUTDATED: "to write again, made with other settings or from another image",
+            State.DONE: "done",
+            State.EDITED: "edited, to be replaced" if self._overwrite else "edited and kept",
+        }
+        return ", ".join(f"{counts[state]} {fate}" for state, fate in fates.items() if counts[state])
+
+
+def plan_annotations(options: Options, images: Images, session: Session) -> AnnotationPlan:
+    """The plan of a run, printed by its first process."""
+    plan = AnnotationPlan(options, images, session)
+    if session.leads:
+        print_lines(plan.lines())
+    return plan
+
+
+def _states(task: Task, images: Images, session: Session) -> list[State]:
+    """How the files of each image stand; each process looks at a part of them."""
+    every = range(len(images.ids))
+    share = session.share(every)
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda i: task.ledger.state(images.ids[i], images.paths[i]), share))
+    states = dict(session.gather(list(zip(share, found))))
+    return [states[i] for i in every]

@@ -1,0 +1,97 @@
+"""What decides an image's annotation, as a hash: same hash, same annotation.
+
+Left out is what changes no result worth speaking of: paths, device, batch size, workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from utils.cli import Options
+from utils.config import ArchConfig
+from utils.official import OFFICIAL_SAM
+from utils.prompts.folders import files_below
+
+TAIL = 4096
+"""Bytes at the end of an image file that tell it from another one of the same length."""
+BLOCK = 2**20
+"""Bytes of a weight file that are read at a time."""
+
+
+def hash_of(content: bytes) -> str:
+    """SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def fingerprint(settings: Any) -> str:
+    """One hash of a value of JSON's types; the order of keys does not count."""
+    return hash_of(json.dumps(settings, sort_keys=True).encode())
+
+
+def run_settings(options: Options) -> dict[str, Any]:
+    """What decides the instances of a run: weights and prompt file by their content, thresholds, classes."""
+    config = options.config
+    settings: dict[str, Any] = {
+        "conf": config.dataset.conf,
+        "classes": config.dataset.classes,
+        "sam_weights": _content(config.arch.sam_weights),
+        "sam_config": _sam_config(config.arch),
+        "precision": config.segmenter.precision,
+        "cleanup": asdict(config.cleanup),
+    }
+    if options.prompt:
+        settings["prompt"] = [_content(options.prompt), asdict(options.prompt_given)]
+    else:
+        settings["detector"] = asdict(config.detector)
+    if not options.prompt or config.dataset.classes is None:
+        settings["yolo_weights"] = _content(config.arch.yolo_weights)
+    return settings
+
+
+def image_mark(path: Path) -> str:
+    """What tells an image file from another one under the same name: its length and its end; empty if it is missing."""
+    try:
+        with path.open("rb") as file:
+            length = file.seek(0, 2)
+            file.seek(max(0, length - TAIL))
+            return f"{length} {hash_of(file.read())}"
+    except OSError:
+        return ""
+
+
+def file_hash(path: Path) -> str | None:
+    """The hash of a file's content, or None if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def _content(path: Path | None) -> str | None:
+    """The hash of a file, or of the label files below a folder with their names; None if there is neither."""
+    if path is None:
+        return None
+    if not path.is_dir():
+        return file_hash(path)
+    files = files_below(path, ".txt", ".json")
+    return fingerprint({file.relative_to(path).as_posix(): file_hash(file) for file in files})
+
+
+def _sam_config(arch: ArchConfig) -> str | None:
+    """The hash of the architecture's file, which may lie in the sam2 package; its name if it is nowhere."""
+    official = OFFICIAL_SAM.get(arch.sam_weights.name) if arch.sam_weights else None
+    name = arch.sam_config or official
+    if name is None:
+        return None
+    package = importlib.util.find_spec("sam2")  # found, not imported: it is slow to start
+    inside = Path(package.origin).parent / name if package and package.origin else Path(name)
+    return file_hash(Path(name)) or file_hash(inside) or name
