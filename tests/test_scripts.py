@@ -132,8 +132,9 @@ def test_masks_are_cleaned_where_the_config_asks_and_that_is_counted(
     assert project.run("annotate", "--set", "cleanup.smallest_part=1000000") == 0
     printed = capsys.readouterr().out
     emptied = int(re.findall(r"cleanup: masks left without a pixel: (\d+)", printed)[0])
-    assert int(re.findall(r"labelme: (\d+) empty masks left out", printed)[0]) >= emptied > 0
-    assert all(not json.loads(path.read_text())["shapes"] for path in project.folder.glob("out/auto_mask/**/*.json"))
+    assert int(re.findall(r"labelme: empty masks left out: (\d+)", printed)[0]) >= emptied > 0
+    files = [project.folder / "out" / "auto_mask" / f"{image_id}.json" for image_id in project.ids()]
+    assert all(not json.loads(file.read_text())["shapes"] for file in files)
 
 
 def test_photos_without_a_dataset_take_the_detectors_classes(project: Project, tmp_path: Path) -> None:
