@@ -18,6 +18,7 @@ from models.detector import class_names
 from utils.cli import Options, Output, parse
 from utils.distributed import Session
 from utils.engine import Report, Sink, run
+from utils.exporters.plan import plan_annotations
 from utils.metrics import SemanticMetrics
 from utils.sinks import build_sinks
 from utils.structures import Instances, Sample
@@ -47,7 +48,7 @@ class ProjectRow:
         self.argv = ["-c", str(work.config), *boxes, *device, *outputs, *arguments]
         options = self._options("all")
         self.names = class_names(options, self.session)
-        self.cascade = build_cascade(options, self.names, self._batches(options, 0).ids, self.session)
+        self.cascade = build_cascade(options, self.names, self._batches(options, 0), self.session)
 
     def ready(self, scope: str, count: int, *probes: Sink) -> Callable[[], int]:
         """See Row.
@@ -72,7 +73,7 @@ class ProjectRow:
 
     def _batches(self, options: Options, count: int | None) -> Batches:
         """The first `count` images, or all."""
-        batches = build_batches(options, self.work.names, self.session)
+        batches = build_batches(options)
         cut = (
             [range(unit.start, min(unit.stop, count)) for unit in batches.units] if count is not None else batches.units
         )
@@ -83,7 +84,8 @@ class ProjectRow:
         """One pass, as a script's `main` makes it; what it prints is kept off the screen."""
         silence = io.StringIO()
         with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence), Writers() as writers:
-            sinks = build_sinks(options, self.names, writers) if SCOPES[scope] else []
+            plan = plan_annotations(options, batches, self.session)
+            sinks = build_sinks(options, self.names, writers, plan) if SCOPES[scope] else []
             report = run(self.cascade, batches, [*sinks, *probes], self.session)
         self.matrix = next((sink.matrix for sink in sinks if isinstance(sink, SemanticMetrics)), None)
         assert not report.failures, report.failures
