@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import cv2
+import PIL.Image
 
 ENVIRONMENT = {
     "YOLO_OFFLINE": "true",  # no analytics, no crash reports, no question for newer versions
@@ -36,6 +37,7 @@ def quiet_ultralytics() -> None:
     settings.write_text(json.dumps(dict.fromkeys(SERVICES, False)), "utf-8")
     os.environ.update(ENVIRONMENT, YOLO_CONFIG_DIR=str(folder))
     threads = cv2.getNumThreads()
-    import ultralytics.utils  # noqa: F401
+    from ultralytics.utils import patches
 
     cv2.setNumThreads(threads)  # importing it leaves OpenCV a single thread
+    PIL.Image.open = patches._image_open  # its own would install a package for each file that PIL does not know

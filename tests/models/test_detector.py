@@ -247,6 +247,9 @@ detector([Sample("a", Path("a"), np.zeros((64, 64, 3), np.uint8))])
 from ultralytics.utils import events as analytics, SETTINGS
 assert not analytics.events.enabled and not SETTINGS["sync"] and not SETTINGS["mlflow"], "telemetry is on"
 assert cv2.getNumThreads() == threads
+import PIL.Image, pytest
+with pytest.raises(PIL.UnidentifiedImageError):  # and nothing about a package to be installed
+    PIL.Image.open(__import__("io").BytesIO(b"no image"))
 assert not events, events
 """
 

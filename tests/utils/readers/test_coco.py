@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import ultralytics
 import yaml
 
 from models.ultralytics_quiet import quiet_ultralytics
@@ -11,6 +10,7 @@ from utils.readers.coco import COCO_CLASSES, COCO_IDS
 
 def test_cocos_classes_and_ids_are_those_of_ultralytics() -> None:
     quiet_ultralytics()
+    import ultralytics
     from ultralytics.data.converter import coco80_to_coco91_class
 
     assert list(COCO_IDS) == coco80_to_coco91_class()
