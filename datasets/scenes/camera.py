@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from datasets.scenes.dice import Dice
+from datasets.scenes.textures import speckled
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Camera:
     def good(cls, dice: Dice) -> Camera:
         """A camera that hardly shows."""
         red, green, blue = (dice.free(0.9, 1.12) for _ in range(3))
-        noise = 2.5 * dice.free(0.0, 1.0) ** 2
+        noise = dice.free(2.0, 5.0)
         return cls((red, green, blue), dice.free(0.85, 1.1), dice.free(0.45, 0.8), noise)
 
     @classmethod
@@ -63,7 +64,7 @@ class Camera:
         if self.corners > 0:
             image = _darken_corners(image, self.corners)
         image = cv2.GaussianBlur(cv2.LUT(image, self._levels()), (0, 0), self.blur)
-        image = _add_noise(image, rng, self.noise)
+        image = speckled(image, rng, self.noise)
         if self.quality is not None:
             _, stored = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
             return np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR))
@@ -73,13 +74,6 @@ class Camera:
         curve = (np.arange(256) / 255)[:, None] ** self.gamma * self.gain
         faded = 127.0 + self.contrast * (255 * curve - 127.0)
         return np.clip(faded, 0, 255).astype(np.uint8)[None]
-
-
-def _add_noise(image: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:
-    # Whole numbers spread evenly over a byte have a standard deviation of 73.9 and come cheaply.
-    draw = rng.integers(-128, 128, image.shape[:2], np.int8)
-    spread = np.rint(draw * np.float32(sigma / 73.9)).astype(np.int16)
-    return cv2.add(image, cv2.merge([spread, spread, spread]), dtype=cv2.CV_8U)
 
 
 def _darken_corners(image: np.ndarray, strength: float) -> np.ndarray:

@@ -12,14 +12,16 @@ import numpy as np
 from datasets.scenes.clutter import CLUTTER
 from datasets.scenes.dice import Dice
 from datasets.scenes.geometry import homography
-from datasets.scenes.grounds import GROUNDS, dominant_colours, room, smooth_ground
+from datasets.scenes.grounds import GROUNDS, colours_of, room, smooth_ground
 from datasets.scenes.layers import Layer, paste, settle
 from datasets.scenes.rendering import Builder, Light, render
 from datasets.scenes.silhouettes import SILHOUETTES
+from datasets.scenes.textures import speckled
 from datasets.scenes.things import THINGS
 
 THING_ID = len(SILHOUETTES)
-_SMALLEST, _LARGEST, _LARGEST_THING = 70.0, 360.0, 640.0  # length of an object in px
+_GRIT = (16.0, 26.0)  # how rough a ground is, in grey levels: what lies on it is smoother, whatever its colours
+_SMALLEST, _LARGEST, _LARGEST_THING = 150.0, 450.0, 640.0  # length of an object in px
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def compose(dice: Dice, style: Style, shape: tuple[int, int]) -> Composition:
     turn = dice.free(-2.6, -0.5)
     light = Light((math.cos(turn), math.sin(turn)), dice.free(0.7, 1.2))
     ground = _paint_backdrop(dice, style, shape, light)
+    if not style.things:
+        ground = speckled(ground, dice.rng, dice.free(*_GRIT))
     painter = _Painter(dice, style, light, ground)
     if style.plain:
         painter.add_apart()
@@ -89,7 +93,7 @@ class _Painter:
         self.layers: list[Layer] = []
         self._dice, self._style, self._light = dice, style, light
         self._shape = ground.shape[:2]
-        self._colours = dominant_colours(ground)
+        self._ground = ground
 
     def add_apart(self) -> None:
         """Up to three objects side by side, in colours that stand out."""
@@ -102,16 +106,16 @@ class _Painter:
         """Objects behind and before each other, with clutter around and sometimes in front."""
         dice = self._dice
         cluttered = not self._style.things  # beside things, clutter would look like one of them
-        for _ in range(dice.count(0, 5) if cluttered else 0):
+        for _ in range(dice.count(0, 3) if cluttered else 0):
             self.add_clutter(CLUTTER)
         largest = _LARGEST_THING if self._style.things else _LARGEST
-        for _ in range(dice.pick((1, 2, 3, 4, 5, 5, 6, 6))):
+        for _ in range(dice.count(1, 4)):
             size = _SMALLEST * (largest / _SMALLEST) ** dice.free(0.0, 1.0)
             at = self._near_or_anywhere(size)
             # Much like the ground, so that colour alone does not tell an object; in photographs most differ from it.
-            share = dice.free(0.75, 1.0) if cluttered or dice.chance(0.3) else 0.0
+            share = dice.free(0.85, 1.0) if cluttered or dice.chance(0.3) else 0.0
             self._add_object(size, at, share)
-            if cluttered and dice.chance(0.4):
+            if cluttered and dice.chance(0.06):
                 self.add_clutter(CLUTTER, close=True)
 
     def add_clutter(self, builders: Sequence[Builder], close: bool = False) -> None:
@@ -120,7 +124,7 @@ class _Painter:
         size = 25.0 * 7.0 ** dice.free(0.0, 1.0)
         at = self._near_or_anywhere(size, 1.0 if close else 0.0)
         share = dice.free(0.3, 1.0) if dice.chance(0.6) else 0.0
-        with dice.near_ground(self._colours, share):
+        with dice.near_ground(self._colours_around(at, size), share):
             parts = dice.pick(builders)(dice)
         turn, aspect = dice.free(-0.5, 0.5), dice.free(0.7, 1.4)
         matrix = homography(size, turn, mirror=False, aspect=aspect, tilt=(0.0, 0.0))
@@ -133,7 +137,7 @@ class _Painter:
         if self._style.things and dice.chance(0.65):
             class_id = THING_ID
         builders = THINGS if class_id == THING_ID else (tuple(SILHOUETTES.values())[class_id],)
-        with dice.near_ground(self._colours, colour_share):
+        with dice.near_ground(self._colours_around(at, size), colour_share):
             parts = dice.pick(builders)(dice)
         tumbled = self._style.things and dice.chance(0.2)
         matrix = homography(
@@ -143,10 +147,15 @@ class _Painter:
             aspect=dice.free(0.8, 1.25),
             tilt=(dice.free(-0.12, 0.12), dice.free(-0.12, 0.12)),
         )
-        sprite = render(parts, matrix, self._light, dice.rng)
-        self.layers.append(Layer(sprite, at, class_id, dice.free(0.0, 0.55)))
+        sprite = render(parts, matrix, self._light, dice.rng, rim=class_id != THING_ID)
+        self.layers.append(Layer(sprite, at, class_id, dice.free(0.35, 0.7)))
 
-    def _near_or_anywhere(self, size: float, near: float = 0.75) -> tuple[int, int]:
+    def _colours_around(self, at: tuple[int, int], size: float) -> np.ndarray:
+        """Colours (K, 3) of the ground that an object of `size` px at `at` lies on."""
+        top, left = (max(0, int(place - size / 2)) for place in reversed(at))
+        return colours_of(self._ground[top : top + int(size), left : left + int(size)])
+
+    def _near_or_anywhere(self, size: float, near: float = 0.06) -> tuple[int, int]:
         """A place in the picture; in `near` (0..1) of all cases close to an object there is."""
         dice = self._dice
         objects = [layer for layer in self.layers if layer.class_id is not None]

@@ -117,6 +117,38 @@ def asphalt(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     return _below_clouds(dice, road)
 
 
+def marble(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
+    """Veins and clouds of three unrelated colours, coarse or fine, along or across."""
+    lumps = fractal(
+        dice.rng,
+        shape,
+        20.0 * 10.0 ** dice.free(0.0, 1.0),
+        octaves=dice.count(3, 7),
+        persistence=dice.free(0.5, 0.85),
+        stretch=4.0 ** dice.free(-1.0, 1.0),
+    )
+    contrast = dice.free(0.8, 2.5)
+    veins = np.clip(contrast * (lumps - 0.5) + 0.5, 0, 1)
+    return _below_clouds(dice, ramp(veins, *(dice.colour(saturation=(0.0, 0.8), value=(0.05, 1.0)) for _ in range(3))))
+
+
+def blotches(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
+    """Two rough grounds in one: patches of the second lie on the first."""
+    first, second = marble(dice, shape), marble(dice, shape)
+    lumps = fractal(dice.rng, shape, dice.free(50.0, 160.0), octaves=5, stretch=3.0 ** dice.free(-1.0, 1.0))
+    return blend(first, second, np.clip(dice.free(3.0, 12.0) * (lumps - dice.free(0.4, 0.6)) + 0.5, 0, 1))
+
+
+def scales(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
+    """Small or middling fields of any colour, flat or rounded, worn."""
+    tone, height = cells(dice.rng, shape, 8.0 * 4.0 ** dice.free(0.0, 1.0))
+    wear = fractal(dice.rng, shape, dice.free(20.0, 90.0), octaves=5, persistence=0.75)
+    depth, age = dice.free(0.0, 0.5), dice.free(0.1, 0.6)
+    light = (1 - age + age * wear) * (1 - depth + depth * height)
+    colours = [dice.colour(saturation=(0.0, 0.8), value=(0.1, 1.0)) for _ in range(3)]
+    return ramp(light * (0.3 + 0.7 * tone), *colours)
+
+
 def savanna(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     """Dry grass with shrubs below a hazy sky, trees along the horizon."""
     straw = dice.colour((0.07, 0.17), (0.3, 0.65), (0.5, 0.8))
@@ -194,11 +226,11 @@ def room(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
 
 
 GROUNDS: dict[str, tuple[Ground, ...]] = {
-    "train": (grass, sand, waves, clouds, gravel, bricks, foliage, asphalt),
+    "train": (grass, sand, waves, clouds, gravel, bricks, foliage, asphalt, marble, marble, blotches, blotches, scales),
     "heldout": (savanna, harbour, cobbles),
 }
 
 
-def dominant_colours(ground: np.ndarray) -> np.ndarray:
-    """A coarse sample (K, 3) uint8 of the colours of `ground`."""
-    return cv2.resize(ground, (8, 5), interpolation=cv2.INTER_AREA).reshape(-1, 3)
+def colours_of(ground: np.ndarray) -> np.ndarray:
+    """A sample (K, 3) uint8 of the colours of `ground`, its light and its dark ones."""
+    return cv2.resize(ground, (64, 36), interpolation=cv2.INTER_AREA).reshape(-1, 3)

@@ -12,8 +12,8 @@ import numpy as np
 from datasets.scenes.rendering import Light, Sprite, darken
 
 VOID = 255
-MIN_AREA = 600  # an object is kept if at least so many of its pixels are seen,
-MIN_VISIBLE = 0.35  # such a share of its silhouette,
+MIN_AREA = 900  # an object is kept if at least so many of its pixels are seen,
+MIN_VISIBLE = 0.75  # such a share of its silhouette,
 MIN_CORE = 100  # and so many pixels inside its void border
 
 

@@ -79,8 +79,10 @@ def moved(parts: Sequence[Part], by: tuple[float, float]) -> list[Part]:
     return [replace(part, contours=tuple(contour + by for contour in part.contours)) for part in parts]
 
 
-def render(parts: Sequence[Part], matrix: np.ndarray, light: Light, rng: np.random.Generator) -> Sprite:
-    """Paint parts back to front where the 3x3 `matrix` maps them."""
+def render(
+    parts: Sequence[Part], matrix: np.ndarray, light: Light, rng: np.random.Generator, *, rim: bool = True
+) -> Sprite:
+    """Paint parts back to front where the 3x3 `matrix` maps them; with a `rim`, the silhouette's edge is dark."""
     placed = [[project(contour, matrix) for contour in part.contours] for part in parts]
     corners = np.concatenate([contour for contours in placed for contour in contours])
     low = np.floor(corners.min(axis=0)).astype(int) - 2
@@ -88,7 +90,8 @@ def render(parts: Sequence[Part], matrix: np.ndarray, light: Light, rng: np.rand
     canvas = _Canvas((height, width), math.sqrt(abs(np.linalg.det(matrix[:2, :2]))), light, rng)
     for part, contours in zip(parts, placed):
         canvas.add(part, [_fixed(contour - low) for contour in contours])
-    canvas.darken_rim()
+    if rim:
+        canvas.darken_rim()
     return Sprite(canvas.colour, canvas.alpha, (int(low[0]), int(low[1])))
 
 
@@ -120,7 +123,7 @@ class _Canvas:
 
     def darken_rim(self) -> None:
         """Take light from the silhouette's edge, where a round body turns away from the viewer."""
-        reach = 2 * max(1, round(0.006 * self._unit)) + 1
+        reach = 2 * max(1, round(0.009 * self._unit)) + 1
         inner = cv2.erode(self.alpha, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
         darken(self.colour, cv2.bitwise_not(inner), 0.7)
 

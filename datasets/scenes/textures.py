@@ -93,6 +93,14 @@ def lighter(colour: Colour, by: float) -> Colour:
     return mix(colour, (255.0, 255.0, 255.0), by)
 
 
+def speckled(image: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:
+    """An (H, W, 3) uint8 image whose pixels are lighter or darker at random, by `sigma` grey levels on average."""
+    # Whole numbers spread evenly over a byte have a standard deviation of 73.9 and come cheaply.
+    draw = rng.integers(-128, 128, image.shape[:2], np.int8)
+    spread = np.rint(draw * np.float32(sigma / 73.9)).astype(np.int16)
+    return cv2.add(image, cv2.merge([spread, spread, spread]), dtype=cv2.CV_8U)
+
+
 @lru_cache(maxsize=4)
 def _bank(cell: int) -> np.ndarray:
     """A big tile of noise around zero that all materials are cut from, because that costs nothing."""
