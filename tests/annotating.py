@@ -36,8 +36,8 @@ class Chance:
 
     def instances(self, sample: Sample, seed: int) -> Instances:
         rng, (height, width), count = np.random.default_rng(seed), sample.size, seed % 4
-        corners = rng.integers(0, (width - 9, height - 9), (count, 2))
-        boxes = np.hstack([corners, corners + rng.integers(4, 9, (count, 2))])
+        corners = rng.integers(0, (width, height), (count, 2))
+        boxes = np.hstack([corners, np.minimum(corners + rng.integers(4, 9, (count, 2)), (width, height))])
         masks = [Mask(x1, y1, np.ones((y2 - y1, x2 - x1), bool)) for x1, y1, x2, y2 in boxes.tolist()]
         detections = Detections.of(boxes, rng.random(count), rng.integers(0, 5, count))
         return Instances(sample.size, detections, masks, rng.random(count).astype(np.float32))

@@ -71,7 +71,7 @@ class AnnotationSink:
         self.writers.flush()
         unwritten = session.gather(self._unwritten)  # here each process waits until all have written
         report.unwritten += unwritten
-        failed = {failure.image_id for failure in (*report.failures, *report.unwritten)}
+        failed = {failure.image_id for failure in (*report.failures, *unwritten)}
         usable = [image_id for image_id in self.image_ids if image_id not in failed]
         left = self._shared.assemble(self.exporter, usable) if self._shared and session.leads else []
         written, losses = session.total(self._written), session.total(self._losses)
