@@ -131,8 +131,8 @@ class AutoMaskConfig:
 
     Attributes:
         save_dir: where annotations go.
-        formats: one or more of `labelme`, `labelme-polygon`, `coco`, `yolo`, `voc`; all but the first go to a folder of
-            their own name there.
+        formats: one or more of `labelme`, `labelme-polygon`, `coco`, `yolo`, `voc`; `labelme` files go there, those of
+            every other format to a folder of its name.
         polygon_tolerance: how far in pixels polygons may leave the outlines of their masks, small and thin parts less;
             0 keeps every pixel.
         coco_segmentation: how COCO files hold masks: `rle`, exactly, or `polygon`.
