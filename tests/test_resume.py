@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -36,7 +37,7 @@ class Noted(annotating.Chance):
     """Notes which images go through it."""
 
     def __init__(self) -> None:
-        self.made = 0
+        super().__init__()
         self.seen: list[str] = []
 
     def __call__(self, samples: Any) -> Any:
@@ -326,6 +327,21 @@ def test_doubtful_shapes_are_flagged_and_the_table_counts_them(project: Project)
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_killed_at_any_moment_the_next_run_ends_with_the_files_of_an_unbroken_one(project: Project) -> None:
     assert kills_that_struck(project, 4) > 0
+
+
+def test_when_torchrun_starts_killed_processes_again_the_files_are_the_same(project: Project) -> None:
+    project.settings["dataloader"]["batch_size"] = 1
+    assert project.run() == 0
+    unbroken = tree(project.out)
+    shutil.rmtree(project.out)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=2"]
+    environment = os.environ | {"DIES": "2", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *torchrun, str(PROGRAM), *project.arguments()]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"exitcode: -9", done.stderr)) >= 2
+    assert re.search(r"^labelme: [1-9] to write, [1-9] done", done.stdout, re.MULTILINE)
+    assert tree(project.out) == unbroken
 
 
 def names_and_times(folder: Path) -> dict[str, float]:

@@ -100,12 +100,29 @@ def open_session() -> Iterator[Session]:
     if world_size == 1:
         yield Session()
         return
-    import torch
+    _join_processes()
     import torch.distributed
 
-    # NCCL joins only when a tensor on a GPU is sent, so a CPU run needs no GPU.
-    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Session(int(os.environ["RANK"]), world_size, int(os.environ["LOCAL_RANK"]))
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _join_processes() -> None:
+    """Meets the other processes; on one machine at a place of its own for each start that torchrun makes.
+
+    After a restart, torchrun's store still holds the addresses of the processes that ended; whoever is early would call
+    there. With several machines their counts of restarts may differ, so there the store is used as it is.
+    """
+    import torch
+    from torch.distributed import PrefixStore, init_process_group, rendezvous
+
+    # NCCL joins only when a tensor on a GPU is sent, so a CPU run needs no GPU.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        init_process_group(backend)
+        return
+    store, rank, world_size = next(rendezvous("env://"))
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    init_process_group(backend, store=PrefixStore(f"start {start}", store), rank=rank, world_size=world_size)

@@ -63,7 +63,8 @@ with open_session() as session:
     )
     done = torchrun(str(script))
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.split("\n"))[-2:] == ["rank 0 is right", "rank 1 is right"]
+    for rank in (0, 1):  # whose lines may be one, since both write at the same time
+        assert f"rank {rank} is right" in done.stdout
 
 
 def test_a_process_that_dies_ends_the_run(tmp_path: Path, torchrun: Torchrun) -> None:
