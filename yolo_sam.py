@@ -27,12 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script; the exit code."""
     options = parse("evaluate", __doc__, argv)
     with open_session() as session, Writers() as writers:
-        prepare_weights(options, session)
         batches = build_batches(options)
+        prepare_weights(options, session)
         plan = plan_annotations(options, batches, session)
         if plan.finished:
             return 0
-        names = class_names(options, session)
+        names = class_names(options)
         batches.check_targets(len(names))
         batches.units = session.share(batches.units)
         cascade = build_cascade(options, names, batches, session)

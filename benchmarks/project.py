@@ -47,7 +47,7 @@ class ProjectRow:
         outputs = [f"--set={section}.save_dir={self.out / name}" for section, name in sections.items()]
         self.argv = ["-c", str(work.config), *boxes, *device, *outputs, *arguments]
         options = self._options("all")
-        self.names = class_names(options, self.session)
+        self.names = class_names(options)
         self.cascade = build_cascade(options, self.names, self._batches(options, 0), self.session)
 
     def ready(self, scope: str, count: int, *probes: Sink) -> Callable[[], int]:

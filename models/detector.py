@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import fetch_weights, load_yolo, yolo_weights
+from models.weights import load_yolo, yolo_weights
 from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.cli import Options
 from utils.config import Config, DetectorConfig
@@ -35,7 +35,7 @@ class Detector(Protocol):
         """Lines to print at the end of a run: what became of boxes that are not among the detections."""
 
 
-def class_names(options: Options, session: Session) -> tuple[str, ...]:
+def class_names(options: Options) -> tuple[str, ...]:
     """The class names of a run, by class id: the dataset's, or the detector's where the dataset has none.
 
     Raises:
@@ -44,7 +44,6 @@ def class_names(options: Options, session: Session) -> tuple[str, ...]:
     """
     dataset, names = options.config.dataset, options.config.dataset.classes
     if names is None:
-        fetch_weights([options.config.arch.yolo_weights], session)
         names = _names_of(_load(options.config, trust=options.trust_weights))
     if len(names) > MAX_CLASSES:
         raise UserError(f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold")

@@ -1,108 +1,17 @@
-"""Annotating again: the done is skipped, the outdated redone, what a person edited kept, and a kill changes nothing."""
+"""Annotating again: the done is skipped, the outdated redone, and what a person edited is kept."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import importlib.util
 import json
-import os
-import random
-import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import labelme
 import numpy as np
 import pytest
 from PIL import Image
-
-REPOSITORY = Path(__file__).parents[1]
-PROGRAM = REPOSITORY / "tests" / "annotating.py"
-FORMATS = ("labelme", "labelme-polygon", "coco", "yolo", "voc")
-COUNT, BATCH = 10, 4
-
-spec = importlib.util.spec_from_file_location("annotating", PROGRAM)
-assert spec is not None and spec.loader is not None
-annotating = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(annotating)
-
-
-class Noted(annotating.Chance):
-    """Notes which images go through it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-
-    def __call__(self, samples: Any) -> Any:
-        self.seen += [sample.image_id for sample in samples]
-        return super().__call__(samples)
-
-
-class Project:
-    """A folder with photos and a config; `run` annotates them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.photos, self.out = folder, folder / "photos", folder / "out"
-        self.photos.mkdir(parents=True)
-        for i in range(COUNT):
-            pixels = np.random.default_rng(i).integers(0, 256, (24, 32, 3), np.uint8)
-            path = self.photos / ("clip" if i % 3 == 2 else "") / f"{i}.png"
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(pixels).save(path)
-        self.settings: dict[str, Any] = json.loads((REPOSITORY / "config.json").read_text())
-        for key in ("yolo_weights", "sam_config", "sam_weights"):
-            self.settings["arch"][key] = str(REPOSITORY / self.settings["arch"][key])
-        self.settings["dataset"] = {"classes": ["car", "airplane", "elephant", "turtle", "watercraft"]}
-        self.settings["auto_mask"] = {"save_dir": "out", "formats": FORMATS}
-        self.settings["dataloader"] = {"batch_size": BATCH, "num_workers": 1}
-        self.seen: list[str] | None = None
-
-    def arguments(self, *more: str) -> list[str]:
-        (self.folder / "config.json").write_text(json.dumps(self.settings))
-        return ["-c", str(self.folder / "config.json"), "-s", str(self.photos), *more]
-
-    def run(self, *more: str) -> int:
-        """The exit code; `seen` holds the images that were computed, or None where no cascade was even built."""
-        made: list[Noted] = []
-
-        def make() -> Noted:
-            made.append(Noted())
-            return made[-1]
-
-        code = annotating.main(self.arguments(*more), make)
-        self.seen = made[0].seen if made else None
-        return code
-
-    def ids(self) -> list[str]:
-        """In the order of the run."""
-        return [*(str(i) for i in range(COUNT) if i % 3 != 2), *(f"clip/{i}" for i in range(2, COUNT, 3))]
-
-    def labelme(self, image_id: str) -> Path:
-        return self.out / f"{image_id}.json"
-
-    def edit(self, image_id: str) -> bytes:
-        """Deletes or adds a shape as a person would; the new content."""
-        content = json.loads(self.labelme(image_id).read_text())
-        shape = {"label": "car", "points": [[1, 2], [5, 2], [5, 9]], "shape_type": "polygon", "flags": {}}
-        content["shapes"] = content["shapes"][1:] or [shape]
-        self.labelme(image_id).write_text(json.dumps(content))
-        return self.labelme(image_id).read_bytes()
-
-
-def tree(folder: Path) -> dict[str, bytes | str]:
-    """Content of each file, aim of each link."""
-    return {
-        path.relative_to(folder).as_posix(): os.readlink(path) if path.is_symlink() else path.read_bytes()
-        for path in folder.rglob("*")
-        if not path.is_dir()
-    }
+from projects import BATCH, COUNT, Project, tree
 
 
 @pytest.fixture
@@ -322,59 +231,3 @@ def test_doubtful_shapes_are_flagged_and_the_table_counts_them(project: Project)
                 flag >= (min(shape["other_data"]["score"], shape["other_data"]["mask_score"]) < 0.5)
                 for flag, shape in zip(flagged, shapes)
             )
-
-
-@pytest.mark.skipif(os.name != "posix", reason="sends signals")
-def test_killed_at_any_moment_the_next_run_ends_with_the_files_of_an_unbroken_one(project: Project) -> None:
-    assert kills_that_struck(project, 4) > 0
-
-
-def test_when_torchrun_starts_killed_processes_again_the_files_are_the_same(project: Project) -> None:
-    project.settings["dataloader"]["batch_size"] = 1
-    assert project.run() == 0
-    unbroken = tree(project.out)
-    shutil.rmtree(project.out)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=2"]
-    environment = os.environ | {"DIES": "2", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *torchrun, str(PROGRAM), *project.arguments()]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert len(re.findall(r"exitcode: -9", done.stderr)) >= 2
-    assert re.search(r"^labelme: [1-9] to write, [1-9] done", done.stdout, re.MULTILINE)
-    assert tree(project.out) == unbroken
-
-
-def names_and_times(folder: Path) -> dict[str, float]:
-    """When each file was changed; cheap, and of a folder in which files come and go."""
-    with contextlib.suppress(FileNotFoundError):
-        return {str(path): path.lstat().st_mtime for path in folder.rglob("*")}
-    return {}
-
-
-def kills_that_struck(project: Project, kills: int, seed: int = 0) -> int:
-    """Kills run after run at random moments and checks every file; how many were not over by then.
-
-    The settings change from run to run, so that each has to replace what the one before has written; the last one is
-    left in peace and ends with the files of one unbroken run.
-    """
-    settings, unbroken = (["-conf", "0.25"], ["-conf", "0.5"]), []
-    for arguments in settings:
-        assert project.run(*arguments) == 0
-        unbroken.append(tree(project.out))
-        shutil.rmtree(project.out)
-    rng, struck = random.Random(seed), 0
-    for number in range(kills):
-        command = [sys.executable, str(PROGRAM), *project.arguments(*settings[number % 2])]
-        before = names_and_times(project.out)
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and names_and_times(project.out) == before:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.6))
-        process.kill()
-        struck += process.wait() == -signal.SIGKILL
-        for name, content in tree(project.out).items():
-            if "/." not in f"/{name}":
-                assert content in [files[name] for files in unbroken], f"{name} is torn"
-    assert project.run(*settings[0]) == 0
-    assert tree(project.out) == unbroken[0]
-    return struck

@@ -40,8 +40,8 @@ def choose_device(name: str, session: Session) -> torch.device:
 def keep_freed_memory() -> None:
     """Has glibc keep the memory of freed tensors for the next ones; without effect where the C library is another.
 
-    By default it returns large blocks to the system at once, and takes them back page by page, each cleared: between a
-    tenth and a half of the time that SAM2 takes on a CPU. What is kept is bounded by what was in use at one time.
+    By default it returns large blocks to the system at once, and takes them back page by page, each cleared: a good
+    part of the time that SAM2 takes on a CPU. What is kept is bounded by what was in use at one time.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

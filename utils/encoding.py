@@ -1,6 +1,10 @@
-"""Pixels to the contents of an image file."""
+"""Pixels and values to the contents of a file."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,3 +27,10 @@ def encode_image(image: np.ndarray, suffix: str, *settings: int) -> bytes:
         height, width = image.shape[:2]
         raise ValueError(f"an image of {width} x {height} pixels cannot be a {suffix} file")
     return contents.tobytes()
+
+
+def encode_json(value: Mapping[str, Any] | Sequence[Any], indent: int | None = None) -> bytes:
+    """A JSON file in UTF-8; ValueError for NaN and the infinities, which JSON does not have."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    # A file name that is not valid UTF-8 holds lone surrogates; backslashreplace spells them as JSON does.
+    return text.encode("utf-8", "backslashreplace")

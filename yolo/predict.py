@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("start yolo.predict without torchrun: one process writes the file")
     path = destination(options, given.output, overwrite=given.overwrite)
     session = Session()
-    names = class_names(options, session)
+    names = class_names(options)
     batches = build_batches(options)
     detector = build_detector(options, choose_device(options.device, session), names, batches, session)
     with PromptSink(path) as sink:

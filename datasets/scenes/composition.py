@@ -55,7 +55,7 @@ def compose(dice: Dice, style: Style, shape: tuple[int, int]) -> Composition:
     turn = dice.free(-2.6, -0.5)
     light = Light((math.cos(turn), math.sin(turn)), dice.free(0.7, 1.2))
     ground = _paint_backdrop(dice, style, shape, light)
-    if not style.things:
+    if not (style.things or style.plain):
         ground = speckled(ground, dice.rng, dice.free(*_GRIT))
     painter = _Painter(dice, style, light, ground)
     if style.plain:

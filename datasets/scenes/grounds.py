@@ -225,6 +225,7 @@ def room(dice: Dice, shape: tuple[int, int]) -> np.ndarray:
     return (canvas * light[None, :, None]).astype(np.uint8)
 
 
+# Of no particular place, marble and blotches teach most about grounds never seen, so they come twice as often.
 GROUNDS: dict[str, tuple[Ground, ...]] = {
     "train": (grass, sand, waves, clouds, gravel, bricks, foliage, asphalt, marble, marble, blotches, blotches, scales),
     "heldout": (savanna, harbour, cobbles),

@@ -149,14 +149,14 @@ def options(config: Config, prompt: Path | None = None) -> Options:
 
 def test_class_names_are_the_datasets_or_else_the_detectors(yolo_file: Path) -> None:
     weights = ArchConfig(yolo_weights=yolo_file)
-    assert class_names(options(Config(arch=weights)), Session()) == ("car", "aeroplane", "dog", "sofa")
-    assert class_names(options(Config(dataset=DatasetConfig(classes=("a", "b")))), Session()) == ("a", "b")
+    assert class_names(options(Config(arch=weights))) == ("car", "aeroplane", "dog", "sofa")
+    assert class_names(options(Config(dataset=DatasetConfig(classes=("a", "b"))))) == ("a", "b")
     with pytest.raises(UserError, match=r"num_classes.*31.*make 5"):
-        class_names(options(Config(arch=weights, dataset=DatasetConfig(num_classes=31))), Session())
+        class_names(options(Config(arch=weights, dataset=DatasetConfig(num_classes=31))))
     with pytest.raises(UserError, match="yolo_weights: not set"):
-        class_names(options(Config()), Session())
+        class_names(options(Config()))
     with pytest.raises(UserError, match="300 classes, more than the 254"):
-        class_names(options(Config(dataset=DatasetConfig(classes=tuple(f"c{i}" for i in range(300))))), Session())
+        class_names(options(Config(dataset=DatasetConfig(classes=tuple(f"c{i}" for i in range(300))))))
 
 
 def prompt_file(folder: Path, rows: list[dict[str, object]]) -> Path:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from utils.classes import label_of
+from utils.encoding import encode_json
 from utils.exporters.exporter import EMPTY, HOLES, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
 from utils.polygons import as_pycocotools_draws, edge_outlines, iou
 from utils.structures import Instances, Mask, Sample
@@ -54,13 +54,13 @@ class CocoExporter:
             {"id": label_of(class_id), "name": name, "supercategory": ""}
             for class_id, name in enumerate(self.settings.names)
         ]
-        file.write(b'{"info": {}, "licenses": [], "categories": ' + _json(categories) + b', "annotations": [')
+        file.write(b'{"info": {}, "licenses": [], "categories": ' + encode_json(categories) + b', "annotations": [')
         for image_id, (_, record) in enumerate(records, 1):
-            images.append(_json({"id": image_id, **record["image"]}))
+            images.append(encode_json({"id": image_id, **record["image"]}))
             for annotation in record["annotations"]:
                 file.write(b",\n" if count else b"\n")
                 count += 1
-                file.write(_json({"id": count, "image_id": image_id, **annotation}))
+                file.write(encode_json({"id": count, "image_id": image_id, **annotation}))
         file.write(b'], "images": [\n' + b",\n".join(images) + b"]}\n")
         return {FILE_NAME: file.getvalue()}
 
@@ -90,8 +90,3 @@ def _rle(mask: Mask, size: tuple[int, int]) -> dict[str, Any]:
 
     encoded = coco.encode(np.asfortranarray(mask.full(size).view(np.uint8)))
     return {"size": list(size), "counts": encoded["counts"].decode("ascii")}
-
-
-def _json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "backslashreplace")  # lone surrogates of file names, spelt as JSON does

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from utils.encoding import encode_image
+from utils.encoding import encode_image, encode_json
 from utils.exporters.exporter import EMPTY, Exported, ExportSettings, counted, not_empty, number
 from utils.exporters.review import review_flags
 from utils.structures import Instances, Mask, Sample
@@ -69,9 +68,7 @@ def labelme_file(sample: Sample, shapes: Sequence[Mapping[str, Any]], folder: Pa
         "imageHeight": height,
         "imageWidth": width,
     }
-    text = json.dumps(annotation, ensure_ascii=False, indent=2, allow_nan=False)
-    # A file name that is not valid UTF-8 holds lone surrogates; backslashreplace spells them as JSON does.
-    return text.encode("utf-8", "backslashreplace")
+    return encode_json(annotation, indent=2)
 
 
 def labelme_shape(

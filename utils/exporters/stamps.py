@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from utils.encoding import encode_json
 from utils.exporters.exporter import Exported
 from utils.exporters.ledger import Sign, State
 from utils.fingerprint import fingerprint, hash_of
@@ -67,9 +68,7 @@ def stamped(content: bytes, settings: str) -> bytes:
     """A labelme file with its stamp."""
     annotation = json.loads(content)
     annotation |= {SETTINGS: settings, CONTENT: content_hash(annotation)}
-    text = json.dumps(annotation, ensure_ascii=False, indent=2, allow_nan=False)
-    # A file name that is not valid UTF-8 holds lone surrogates; backslashreplace spells them as JSON does.
-    return text.encode("utf-8", "backslashreplace")
+    return encode_json(annotation, indent=2)
 
 
 def untouched(content: bytes) -> dict[str, Any] | None:

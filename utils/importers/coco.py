@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ import numpy as np
 
 from utils.classes import ClassIndex
 from utils.polygons import filled_box
+from utils.readers.coco import EntryId, entries_by_id
 from utils.strict_json import Place, found, member, read_json
 from utils.structures import Instances, Mask
 
@@ -76,8 +77,8 @@ def parse_coco(path: Path) -> list[CocoImage]:
             image or to no category.
     """
     content, place = read_json(path), Place(str(path), path.parent)
-    images = _by_id(content, "images", place, _image)
-    categories = _by_id(content, "categories", place, lambda row, at: str(member(row, "name", str, at)))
+    images = entries_by_id(content, "images", place, _image)
+    categories = entries_by_id(content, "categories", place, lambda row, at: member(row, "name", str, at))
     for i, row in enumerate(member(content, "annotations", list, place)):
         at = Place(f"{path}: annotations[{i}]", path.parent)
         image = _known(images, row, "image_id", at)
@@ -101,21 +102,9 @@ def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
     )
 
 
-def _by_id(content: Any, key: str, place: Place, read: Callable[[Any, Place], T]) -> dict[int, T]:
-    """The entries of a list by their `id`."""
-    entries: dict[int, T] = {}
-    for i, row in enumerate(member(content, key, list, place)):
-        at = Place(f"{place.name}: {key}[{i}]", place.folder)
-        entry_id = member(row, "id", int, at)
-        if entry_id in entries:
-            raise at.of("id").error(f"{entry_id} is given twice")
-        entries[entry_id] = read(row, at)
-    return entries
-
-
-def _known(entries: dict[int, T], row: Any, key: str, place: Place) -> T:
+def _known(entries: dict[int | str, T], row: Any, key: str, place: Place) -> T:
     """The entry whose id the row has under a key."""
-    entry_id = member(row, key, int, place)
+    entry_id = member(row, key, EntryId, place)
     if entry_id not in entries:
         raise place.of(key).error(f"nothing has the id {entry_id}")
     return entries[entry_id]

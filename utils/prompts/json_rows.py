@@ -16,8 +16,8 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.prompts.rows import COCO_INSTANCES, SEED, ULTRALYTICS, Columns, Rows
-from utils.readers.coco import names_by_id
-from utils.strict_json import found, read_json
+from utils.readers.coco import entries_by_id
+from utils.strict_json import Place, found, member, read_json
 
 KEYS = ("image_id", "category_id", "bbox")
 NO_SCORE = -1.0
@@ -51,6 +51,7 @@ class _Parsed:
 
     def __init__(self, path: Path) -> None:
         self.path, self.columns = path, Columns()
+        self.place = Place(str(path), path.parent)
         self.count = self.named = self.crowds = 0
 
     def take(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class _Parsed:
         if not isinstance(annotations, list):
             raise UserError(f"{self.path}: annotations: expected a list, found {found(annotations)}")
         self._refuse_others(annotations, "annotations")
-        images = names_by_id(content, "images", "file_name", self.path)
+        images = entries_by_id(content, "images", self.place, lambda row, at: member(row, "file_name", str, at))
         rows = self.columns.rows(self.path, COCO_INSTANCES, ": annotations[{number}]")
         for image_id in rows.keys:
             if image_id not in images:
@@ -104,7 +105,7 @@ class _Parsed:
 
     def _categories(self, content: dict[str, Any], rows: Rows) -> tuple[np.ndarray, tuple[str, ...]]:
         """For each row the position of its category, (R,) int64, and the names of all categories."""
-        categories = names_by_id(content, "categories", "name", self.path)
+        categories = entries_by_id(content, "categories", self.place, lambda row, at: member(row, "name", str, at))
         position_of = {category_id: i for i, category_id in enumerate(categories)}
         used, inverse = np.unique(rows.category_ids, return_inverse=True)
         positions = np.array([position_of.get(category_id, -1) for category_id in used.tolist()], np.int64)[inverse]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
-from utils.errors import UserError
-from utils.strict_json import found
+from utils.strict_json import Place, convert, member
+
+T = TypeVar("T")
 
 COCO_CLASSES = (
     *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),
@@ -26,32 +26,31 @@ COCO_IDS = tuple(category_id for category_id in range(1, 91) if category_id not 
 """COCO's own category ids of these names."""
 
 
-def names_by_id(content: Mapping[str, Any], key: str, name_key: str, path: Path) -> dict[int | str, str]:
-    """A table of a COCO JSON: the ids of its `images` with their `file_name`, or of its `categories` with their `name`.
+def _entry_id(value: Any, place: Place) -> int | str:
+    return value if isinstance(value, str) else int(convert(int, value, place))
+
+
+EntryId = Annotated[int | str, _entry_id]
+"""What `member` takes for an id: an integer or, as some write it, a string."""
+
+
+def entries_by_id(content: Any, key: str, place: Place, read: Callable[[Any, Place], T]) -> dict[int | str, T]:
+    """A table of a COCO JSON by the `id` of its entries.
 
     Args:
         content: what the file says.
         key: the table, `images` or `categories`.
-        name_key: what names an entry, `file_name` or `name`.
-        path: the file, for messages.
+        place: the file.
+        read: makes of an entry, which stands at the place, what is wanted of it.
 
     Raises:
-        UserError: the table is no list of objects with an id and a name, or an id stands twice.
+        UserError: the table is no list of objects with an id, or an id is given twice.
     """
-    table = content.get(key)
-    if not isinstance(table, list):
-        raise UserError(f"{path}: {key}: expected a list, found {found(table)}")
-    names: dict[int | str, str] = {}
-    for i, entry in enumerate(table):
-        place = f"{path}: {key}[{i}]"
-        if not isinstance(entry, dict):
-            raise UserError(f"{place}: expected an object, found {found(entry)}")
-        entry_id, name = entry.get("id"), entry.get(name_key)
-        if not isinstance(entry_id, int | str) or isinstance(entry_id, bool):
-            raise UserError(f"{place}.id: expected an integer, found {found(entry_id)}")
-        if not isinstance(name, str) or not name:
-            raise UserError(f"{place}.{name_key}: expected a string, found {found(name)}")
-        if entry_id in names:
-            raise UserError(f"{place}.id: {entry_id} stands twice")
-        names[entry_id] = name
-    return names
+    entries: dict[int | str, T] = {}
+    for i, row in enumerate(member(content, key, list, place)):
+        at = Place(f"{place.name}: {key}[{i}]", place.folder)
+        entry_id = member(row, "id", EntryId, at)
+        if entry_id in entries:
+            raise at.of("id").error(f"{entry_id} is given twice")
+        entries[entry_id] = read(row, at)
+    return entries

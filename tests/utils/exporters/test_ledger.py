@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from projects import tree
 
 import utils.writers
 from utils.exporters.exporter import Exported
@@ -50,15 +51,6 @@ def write(folder: Path, word: str = "one", settings: str = "1", overwrite: bool 
     photo = folder.parent / "photo.png"
     photo.write_bytes(b"photo")
     return ledger(folder, settings).write("a", photo, exported(word, photo), overwrite=overwrite)
-
-
-def tree(folder: Path) -> dict[str, bytes | str]:
-    """Content of each file, aim of each link."""
-    return {
-        path.relative_to(folder).as_posix(): os.readlink(path) if path.is_symlink() else path.read_bytes()
-        for path in folder.rglob("*")
-        if not path.is_dir()
-    }
 
 
 @pytest.fixture
