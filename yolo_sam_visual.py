@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from datasets.loading import build_batches
 from models.cascade import build_cascade, prepare_weights
-from models.detector import class_names
+from models.detector import class_names, read_prompts
 from utils.cli import guarded, parse
 from utils.distributed import open_session
 from utils.engine import run
@@ -29,13 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_session() as session, Writers() as writers:
         batches = build_batches(options)
         prepare_weights(options, session)
-        plan = plan_annotations(options, batches, session)
+        prompts = read_prompts(options, batches, session)
+        plan = plan_annotations(options, batches, prompts, session)
         if plan.finished:
             return 0
         names = class_names(options)
         batches.check_targets(len(names))
         batches.units = session.share(batches.units)
-        cascade = build_cascade(options, names, batches, session)
+        cascade = build_cascade(options, names, prompts, session)
         return run(cascade, batches, build_sinks(options, names, writers, plan), session).exit_code
 
 

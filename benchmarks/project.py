@@ -14,7 +14,7 @@ from benchmarks.rows import SCOPES, emptied
 from benchmarks.workload import Workload
 from datasets.loading import Batches, build_batches
 from models.cascade import build_cascade
-from models.detector import class_names
+from models.detector import class_names, read_prompts
 from utils.cli import Options, Output, parse
 from utils.distributed import Session
 from utils.engine import Report, Sink, run
@@ -48,7 +48,8 @@ class ProjectRow:
         self.argv = ["-c", str(work.config), *boxes, *device, *outputs, *arguments]
         options = self._options("all")
         self.names = class_names(options)
-        self.cascade = build_cascade(options, self.names, self._batches(options, 0), self.session)
+        self.prompts = read_prompts(options, self._batches(options, 0), self.session)
+        self.cascade = build_cascade(options, self.names, self.prompts, self.session)
 
     def ready(self, scope: str, count: int, *probes: Sink) -> Callable[[], int]:
         """See Row.
@@ -84,7 +85,7 @@ class ProjectRow:
         """One pass, as a script's `main` makes it; what it prints is kept off the screen."""
         silence = io.StringIO()
         with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence), Writers() as writers:
-            plan = plan_annotations(options, batches, self.session)
+            plan = plan_annotations(options, batches, self.prompts, self.session)
             sinks = build_sinks(options, self.names, writers, plan) if SCOPES[scope] else []
             report = run(self.cascade, batches, [*sinks, *probes], self.session)
         self.matrix = next((sink.matrix for sink in sinks if isinstance(sink, SemanticMetrics)), None)

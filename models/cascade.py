@@ -14,7 +14,7 @@ from utils.distributed import Session
 from utils.engine import Cascade
 from utils.errors import UserError
 from utils.official import OFFICIAL_SAM
-from utils.prompts.rows import RunImages
+from utils.prompts.prompts import Prompts
 from utils.structures import Instances, Sample
 
 if TYPE_CHECKING:
@@ -43,16 +43,16 @@ class ImageCascade:
         return self.detector.report(session)
 
 
-def build_cascade(options: Options, names: Sequence[str], images: RunImages, session: Session) -> Cascade:
+def build_cascade(options: Options, names: Sequence[str], prompts: Prompts | None, session: Session) -> Cascade:
     """The cascade that the options ask for.
 
     Args:
         names: class names, indexed by class id.
-        images: those of the run, which a prompt file must know.
+        prompts: the boxes that take the place of the detector's, or None.
         session: the processes of the run, each of which has a cascade of its own.
 
     Raises:
-        UserError: weights, a SAM2 config, the prompt file, the device or the precision cannot be used.
+        UserError: weights, a SAM2 config, the device or the precision cannot be used.
     """
     from models.detector import build_detector
     from models.sam2_loading import load_sam2
@@ -62,7 +62,7 @@ def build_cascade(options: Options, names: Sequence[str], images: RunImages, ses
     arch, settings = options.config.arch, options.config.segmenter
     device = choose_device(options.device, session)
     precision = choose_precision(settings.precision, device)
-    detector = build_detector(options, device, names, images, session)
+    detector = build_detector(options, device, names, prompts)
     model = load_sam2(*sam_files(arch), device, trust=options.trust_weights)
     cascade = ImageCascade(detector, Segmenter(model, precision, settings.chunk_mb * 2**20))
     return with_cleanup(cascade, options.config.cleanup)

@@ -51,26 +51,38 @@ def class_names(options: Options) -> tuple[str, ...]:
     return names
 
 
-def build_detector(
-    options: Options, device: torch.device, names: Sequence[str], images: RunImages, session: Session
-) -> Detector:
-    """The detector that the options ask for: the prompt file's boxes if there is one, else YOLO.
+def read_prompts(options: Options, images: RunImages, session: Session) -> Prompts | None:
+    """The boxes of the prompt file, or None if the options name none; its first process prints how it was read.
 
-    Prints how a prompt file was read.
+    Args:
+        images: those of the run.
+        session: the processes of the run.
+
+    Raises:
+        UserError: the file cannot be used, or the class names that it needs are not to be had.
+    """
+    if options.prompt is None:
+        return None
+    prompts = load_prompts(options.prompt, class_names(options), images, options.prompt_given)
+    if session.leads:
+        print_lines(prompts.finding)
+    return prompts
+
+
+def build_detector(
+    options: Options, device: torch.device, names: Sequence[str], prompts: Prompts | None = None
+) -> Detector:
+    """What gives the boxes of a run: the prompt file if there is one, else YOLO.
 
     Args:
         names: class names of the run.
-        images: those of the run, which a prompt file must know.
-        session: the processes of the run, the first of which prints.
+        prompts: the boxes of the prompt file, or None.
 
     Raises:
-        UserError: the prompt file or the weights cannot be used.
+        UserError: the weights cannot be used.
     """
     config = options.config
-    if options.prompt is not None:
-        prompts = load_prompts(options.prompt, names, images, options.prompt_given)
-        if session.leads:
-            print_lines(prompts.finding)
+    if prompts is not None:
         return PromptFileDetector(prompts, config.dataset.conf)
     model = _load(config, trust=options.trust_weights)
     return YoloDetector(model, device, names, config.dataset.conf, config.detector)

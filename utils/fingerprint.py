@@ -15,7 +15,6 @@ from typing import Any
 from utils.cli import Options
 from utils.config import ArchConfig
 from utils.official import OFFICIAL_SAM
-from utils.prompts.folders import files_below
 
 TAIL = 4096
 """Bytes at the end of an image file that tell it from another one of the same length."""
@@ -34,22 +33,23 @@ def fingerprint(settings: Any) -> str:
 
 
 def run_settings(options: Options) -> dict[str, Any]:
-    """What decides the instances of a run: weights and prompt file by their content, thresholds, classes."""
+    """What decides the instances of all images of a run: weights by their content, thresholds, classes.
+
+    The boxes of a prompt file are an image's own, so they are none of it.
+    """
     config = options.config
     settings: dict[str, Any] = {
         "conf": config.dataset.conf,
         "classes": config.dataset.classes,
-        "sam_weights": _content(config.arch.sam_weights),
+        "sam_weights": _weights(config.arch.sam_weights),
         "sam_config": _sam_config(config.arch),
         "precision": config.segmenter.precision,
         "cleanup": asdict(config.cleanup),
     }
-    if options.prompt:
-        settings["prompt"] = [_content(options.prompt), asdict(options.prompt_given)]
-    else:
+    if not options.prompt:
         settings["detector"] = asdict(config.detector)
     if not options.prompt or config.dataset.classes is None:
-        settings["yolo_weights"] = _content(config.arch.yolo_weights)
+        settings["yolo_weights"] = _weights(config.arch.yolo_weights)
     return settings
 
 
@@ -76,14 +76,9 @@ def file_hash(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def _content(path: Path | None) -> str | None:
-    """The hash of a file, or of the label files below a folder with their names; None if there is neither."""
-    if path is None:
-        return None
-    if not path.is_dir():
-        return file_hash(path)
-    files = files_below(path, ".txt", ".json")
-    return fingerprint({file.relative_to(path).as_posix(): file_hash(file) for file in files})
+def _weights(path: Path | None) -> str | None:
+    """The hash of a weight file, or None if there is none."""
+    return None if path is None else file_hash(path)
 
 
 def _sam_config(arch: ArchConfig) -> str | None:

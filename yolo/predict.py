@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     session = Session()
     names = class_names(options)
     batches = build_batches(options)
-    detector = build_detector(options, choose_device(options.device, session), names, batches, session)
+    detector = build_detector(options, choose_device(options.device, session), names)
     with PromptSink(path) as sink:
         report = run(BoxCascade(detector), batches, [sink], session)
     script = ["yolo_sam_auto_anno_generator.py", "-s", *given.source] if given.source else ["yolo_sam.py"]

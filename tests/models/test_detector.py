@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from datasets.images import read_image
-from models.detector import PromptFileDetector, YoloDetector, build_detector, class_names
+from models.detector import PromptFileDetector, YoloDetector, build_detector, class_names, read_prompts
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo
 from utils.cli import Options
@@ -183,7 +183,8 @@ def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path, capsys: py
 
     path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4])])
     config = Config(arch=ArchConfig(yolo_weights=tmp_path / "missing.pt"), dataset=DatasetConfig(classes=("x",)))
-    found = build_detector(options(config, path), torch.device("cpu"), ("x",), images("a"), Session())
+    prompts = read_prompts(options(config, path), images("a"), Session())
+    found = build_detector(options(config, path), torch.device("cpu"), ("x",), prompts)
     (detections,) = found([sample_of(np.zeros((9, 9, 3), np.uint8))])
     np.testing.assert_array_equal(detections.boxes, [[1, 2, 3, 4]])
     assert "bbox is xyxy, category ids count from 0" in capsys.readouterr().out

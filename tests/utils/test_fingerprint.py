@@ -8,12 +8,11 @@ import pytest
 from utils.cli import Options
 from utils.config import ArchConfig, CleanupConfig, Config, DataloaderConfig, DatasetConfig
 from utils.fingerprint import TAIL, fingerprint, image_mark, run_settings
-from utils.prompts.rows import Given
 
 
 @pytest.fixture
 def options(tmp_path: Path) -> Options:
-    for name in ("yolo.pt", "sam.pt", "sam.yaml", "boxes.json"):
+    for name in ("yolo.pt", "sam.pt", "sam.yaml"):
         (tmp_path / name).write_text(name)
     arch = ArchConfig("yolov8", tmp_path / "yolo.pt", "sam2", str(tmp_path / "sam.yaml"), tmp_path / "sam.pt")
     config = Config(arch=arch, dataset=DatasetConfig(classes=("car", "tree")))
@@ -60,30 +59,14 @@ def test_prompts_take_the_place_of_the_detector(options: Options, tmp_path: Path
     prompted = replace(options, prompt=tmp_path / "boxes.json")
     before = of(prompted)
     assert before != of(options)
-    assert before != of(replace(prompted, prompt_given=Given(category_offset="1")))
     (tmp_path / "yolo.pt").unlink()
     assert before == of(with_config(prompted, detector=replace(options.config.detector, max_det=10)))
-    (tmp_path / "boxes.json").write_text("[]")
-    assert before != of(prompted)
 
 
 def test_without_classes_the_detector_names_them_also_with_prompts(options: Options, tmp_path: Path) -> None:
     prompted = with_config(replace(options, prompt=tmp_path / "boxes.json"), dataset=DatasetConfig())
     before = of(prompted)
     (tmp_path / "yolo.pt").write_text("other")
-    assert of(prompted) != before
-
-
-def test_a_folder_of_labels_counts_by_its_label_files(options: Options, tmp_path: Path) -> None:
-    folder = tmp_path / "labels"
-    (folder / ".records").mkdir(parents=True)
-    (folder / "a.txt").write_text("0 .5 .5 .1 .1")
-    prompted = replace(options, prompt=folder)
-    before = of(prompted)
-    (folder / "a.jpg").write_text("a photo")
-    (folder / ".records" / "a.json").write_text("{}")
-    assert of(prompted) == before
-    (folder / "a.txt").rename(folder / "b.txt")
     assert of(prompted) != before
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import yolo_sam_auto_anno_generator
 from datasets.loading import build_batches
-from models.detector import build_detector, class_names
+from models.detector import build_detector, class_names, read_prompts
 from utils.cli import guarded, options_of, parse
 from utils.distributed import Session
 from utils.exporters.stamps import SETTINGS
@@ -57,7 +57,8 @@ def test_the_file_gives_what_yolo_gives(config: Path, capsys: pytest.CaptureFixt
     options = [options_of(predict_parser().parse_args(given)), parse("visual", "", [*given, "-p", str(path)])]
     names = class_names(options[0])
     batches = build_batches(options[0])
-    yolo, prompted = (build_detector(each, torch.device("cpu"), names, batches, Session()) for each in options)
+    boxes = (read_prompts(each, batches, Session()) for each in options)
+    yolo, prompted = (build_detector(options[0], torch.device("cpu"), names, each) for each in boxes)
     samples = [sample for batch in batches for sample in batch if isinstance(sample, Sample)]
     count = 0
     for found, read in zip(yolo(samples), prompted(samples), strict=True):

@@ -14,6 +14,7 @@ from utils.engine import Sink, print_lines
 from utils.exporters.ledger import State
 from utils.exporters.sink import AnnotationSink
 from utils.exporters.tasks import Task, build_tasks
+from utils.prompts.prompts import Prompts
 from utils.writers import Writers
 
 
@@ -41,6 +42,7 @@ class AnnotationPlan:
     Args:
         options: of the run.
         images: of the run; batches of which every image is finished are left out if the run only annotates.
+        prompts: the boxes of a prompt file, or None.
         session: the processes of the run, each of which has the same plan: none writes before all have looked.
 
     Attributes:
@@ -50,8 +52,8 @@ class AnnotationPlan:
         UserError: as `build_tasks`.
     """
 
-    def __init__(self, options: Options, images: Images, session: Session) -> None:
-        self._tasks = build_tasks(options, images.ids)
+    def __init__(self, options: Options, images: Images, prompts: Prompts | None, session: Session) -> None:
+        self._tasks = build_tasks(options, images.ids, prompts)
         self._ids, self._overwrite, self._dry = images.ids, options.overwrite, options.dry_run
         self._states = [_states(task, images, session) for task in self._tasks]
         only = options.outputs == ("annotate",)
@@ -106,9 +108,9 @@ class AnnotationPlan:
         return ", ".join(f"{counts[state]} {fate}" for state, fate in fates.items() if counts[state])
 
 
-def plan_annotations(options: Options, images: Images, session: Session) -> AnnotationPlan:
-    """The plan of a run, printed by its first process."""
-    plan = AnnotationPlan(options, images, session)
+def plan_annotations(options: Options, images: Images, prompts: Prompts | None, session: Session) -> AnnotationPlan:
+    """The plan of a run, printed by its first process; see AnnotationPlan."""
+    plan = AnnotationPlan(options, images, prompts, session)
     if session.leads:
         print_lines(plan.lines())
     return plan

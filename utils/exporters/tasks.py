@@ -19,7 +19,8 @@ from utils.exporters.shared import SharedFiles
 from utils.exporters.sink import AnnotationSink, TableSink
 from utils.exporters.stamps import StampedFiles
 from utils.exporters.yolo import escaped
-from utils.fingerprint import fingerprint, image_mark, run_settings
+from utils.fingerprint import fingerprint, hash_of, image_mark, run_settings
+from utils.prompts.prompts import Prompts
 
 PLACES: Mapping[Format, Callable[[str], Sequence[str]]] = {
     "coco": lambda image_id: (),
@@ -37,7 +38,7 @@ OWN: Mapping[Format, Sequence[str]] = {
 }
 """Format -> which keys of `auto_mask` change its files."""
 
-VERSION = 1
+VERSION = 2
 """Raised when the same instances give other files, so that those of an earlier version are made again."""
 
 
@@ -60,47 +61,72 @@ class Task:
     sink: type[AnnotationSink] = AnnotationSink
 
 
-def build_tasks(options: Options, image_ids: Sequence[str]) -> list[Task]:
+@dataclass(frozen=True)
+class Origin:
+    """What decides the instances of an image, in every format.
+
+    Attributes:
+        run: that of all images, in JSON's types.
+        prompts: the boxes of a prompt file, or None.
+    """
+
+    run: Mapping[str, Any]
+    prompts: Prompts | None
+
+    def settings(self, name: str, own: Mapping[str, Any]) -> str:
+        """The hash of what decides all images' files of a format: its name, its own settings and those of the run."""
+        return fingerprint({"format": name, "version": VERSION, "own": own, "run": self.run})
+
+    def signer(self, settings: str, mark: Callable[[str], str | None] = lambda image_id: None) -> Sign:
+        """What signs an image: the hash of the settings, the image's file and boxes, and what else there is of it."""
+        return lambda image_id, image: fingerprint([settings, image_mark(image), self._boxes(image_id), mark(image_id)])
+
+    def _boxes(self, image_id: str) -> str | None:
+        return None if self.prompts is None else hash_of(self.prompts.content(image_id))
+
+
+def build_tasks(options: Options, image_ids: Sequence[str], prompts: Prompts | None = None) -> list[Task]:
     """The tasks of a run, formats first; none when it writes no annotations.
 
     Args:
         image_ids: the images of the run.
+        prompts: the boxes of a prompt file, or None.
 
     Raises:
         UserError: there is nothing to compare with, or the run would replace what it compares with.
     """
     if "annotate" not in options.outputs:
         return []
-    settings = run_settings(options)
-    tasks = [_format(name, options, settings) for name in dict.fromkeys(options.config.auto_mask.formats)]
-    tasks.append(_review(options, settings))
-    return [*tasks, _diff(options, options.diff, image_ids, settings)] if options.diff else tasks
+    origin = Origin(run_settings(options), prompts)
+    tasks = [_format(name, options, origin) for name in dict.fromkeys(options.config.auto_mask.formats)]
+    tasks.append(_review(options, origin))
+    return [*tasks, _diff(options, options.diff, image_ids, origin)] if options.diff else tasks
 
 
-def _format(name: Format, options: Options, run: Mapping[str, Any]) -> Task:
+def _format(name: Format, options: Options, origin: Origin) -> Task:
     auto_mask, split = options.config.auto_mask, options.config.dataset.split
     folder = format_folder(auto_mask.save_dir, name)
-    settings = _named(name, {key: getattr(auto_mask, key) for key in OWN[name]}, run)
+    settings = origin.settings(name, {key: getattr(auto_mask, key) for key in OWN[name]})
 
     def exporter(names: Sequence[str]) -> Exporter:
         form = auto_mask.polygon_tolerance, auto_mask.coco_segmentation, auto_mask.review_below
         return FORMATS[name](ExportSettings(folder, names, split, *form))
 
     if name not in PLACES:
-        return Task(name, StampedFiles(folder, _signer(settings)), exporter)
-    ledger = RecordedFiles(folder, _signer(settings), PLACES[name])
+        return Task(name, StampedFiles(folder, origin.signer(settings)), exporter)
+    ledger = RecordedFiles(folder, origin.signer(settings), PLACES[name])
     return Task(name, ledger, exporter, SharedFiles(ledger, fingerprint([settings, split]), options.overwrite))
 
 
-def _review(options: Options, run: Mapping[str, Any]) -> Task:
+def _review(options: Options, origin: Origin) -> Task:
     auto_mask = options.config.auto_mask
-    settings = _named("review", {"below": auto_mask.review_below}, run)
-    ledger = RecordedFiles(auto_mask.save_dir, _signer(settings), records=".review")
+    settings = origin.settings("review", {"below": auto_mask.review_below})
+    ledger = RecordedFiles(auto_mask.save_dir, origin.signer(settings), records=".review")
     shared = SharedFiles(ledger, settings, options.overwrite)
     return Task("review", ledger, lambda names: ReviewExporter(names, auto_mask.review_below), shared, TableSink)
 
 
-def _diff(options: Options, folder: Path, image_ids: Sequence[str], run: Mapping[str, Any]) -> Task:
+def _diff(options: Options, folder: Path, image_ids: Sequence[str], origin: Origin) -> Task:
     auto_mask = options.config.auto_mask
     own = os.path.realpath(folder) == os.path.realpath(auto_mask.save_dir)
     if own and options.overwrite:
@@ -109,17 +135,7 @@ def _diff(options: Options, folder: Path, image_ids: Sequence[str], run: Mapping
     if not any(references.path(image_id).is_file() for image_id in image_ids):
         first = references.path(image_ids[0])
         raise UserError(f"--diff {folder}: no annotation of an image of the run; the first one's would be {first}")
-    settings = _named("diff", {"low": low}, run)
-    ledger = RecordedFiles(auto_mask.save_dir, _signer(settings, references.mark), records=".diff")
+    settings = origin.settings("diff", {"low": low})
+    ledger = RecordedFiles(auto_mask.save_dir, origin.signer(settings, references.mark), records=".diff")
     shared = SharedFiles(ledger, settings, options.overwrite)
     return Task("diff", ledger, lambda names: DiffExporter(names, references, low), shared, TableSink)
-
-
-def _named(name: str, own: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    """The hash of what decides a format: its name, its own settings and those of the run."""
-    return fingerprint({"format": name, "version": VERSION, "own": own, "run": run})
-
-
-def _signer(settings: str, mark: Callable[[str], str | None] = lambda image_id: None) -> Sign:
-    """What signs an image: the hash of the settings, the image's file, and what else there is of it."""
-    return lambda image_id, image: fingerprint([settings, image_mark(image), mark(image_id)])

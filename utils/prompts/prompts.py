@@ -50,6 +50,12 @@ class Prompts:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is dropped with the NaNs
             return boxes.astype(np.float32), self.scores[rows], self.class_ids[rows]
 
+    def content(self, image_id: str) -> bytes:
+        """What decides `of` for an image: the same bytes, the same boxes."""
+        rows = self.rows_of.get(image_id, slice(0, 0))
+        columns = (self.boxes[rows], self.scores[rows], self.class_ids[rows])
+        return b"".join([bytes([self.in_shares]), *(column.tobytes() for column in columns)])
+
 
 def load_prompts(path: Path, names: Sequence[str], images: RunImages, given: Given) -> Prompts:
     """The prompts of a file or folder for the images of a run.
