@@ -17,11 +17,11 @@ tolerance, and cost few points.
 """
 
 
-def pixel_outlines(crop: np.ndarray, tolerance: float) -> tuple[list[np.ndarray], int]:
+def pixel_outlines(crop: np.ndarray, tolerance: float) -> list[np.ndarray]:
     """The parts of a mask (8 neighbours), outlined through the centres of their outermost pixels.
 
-    A tool that draws outline and filling, as labelme and ultralytics do, gets back the mask with its holes filled;
-    exactly so with a tolerance of 0.
+    A polygon goes around its part and, by a line there and back, around each hole in it. A tool that draws outline and
+    filling, as labelme and ultralytics do, gets back the mask; with a tolerance of 0 all but pixels on those lines.
 
     Args:
         crop: (h, w) bool.
@@ -30,32 +30,40 @@ def pixel_outlines(crop: np.ndarray, tolerance: float) -> tuple[list[np.ndarray]
 
     Returns:
         a (K, 2) int32 polygon for each part, x and y in pixels of the crop, K >= 3 (a part of one or two pixels
-        repeats points), and the number of holes.
+        repeats points).
     """
-    contours, holes = _contours(crop)
-    return [_at_least_three(_simplified(contour, tolerance)) for contour in contours], holes
+    parts = [[_simplified(ring, tolerance) for ring in rings] for rings in _parts(crop)]
+    return [_at_least_three(joined(rings)) for rings in parts]
 
 
-def edge_outlines(crop: np.ndarray, tolerance: float) -> tuple[list[np.ndarray], int]:
+def edge_outlines(crop: np.ndarray, tolerance: float) -> list[np.ndarray]:
     """As `pixel_outlines`, but along the pixels' outer edges, for tools that fill an area, as pycocotools does."""
     # In a picture of twice the size, a part's outermost pixels lie beside the edges: 2x right of x, 2x - 1 left of it.
-    contours, holes = _contours(crop.repeat(2, axis=0).repeat(2, axis=1))
-    edges = [_without_repeats((contour + 1) // 2) for contour in contours]
-    return [_simplified(ring, tolerance) for ring in edges], holes
+    parts = _parts(crop.repeat(2, axis=0).repeat(2, axis=1))
+    edges = [[_without_repeats((ring + 1) // 2) for ring in rings] for rings in parts]
+    return [joined([_simplified(ring, tolerance) for ring in rings]) for rings in edges]
 
 
 def joined(rings: Sequence[np.ndarray]) -> np.ndarray:
-    """One polygon of several: each is joined to those before it by a line there and back between the nearest points."""
+    """One polygon of several, each (K, 2): lines there and back join them, between points that are nearest."""
     from scipy.spatial import KDTree
 
-    whole = rings[0]
-    for ring in rings[1:]:
-        distances, nearest = KDTree(whole).query(ring)
-        start = int(distances.argmin())
-        leave = int(nearest[start])
-        tour = np.roll(ring, -start, axis=0)
-        whole = np.concatenate([whole[: leave + 1], tour, tour[:1], whole[leave:]])
-    return whole
+    points, owner = np.concatenate(rings), np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    distance, partner = np.full(len(points), np.inf), np.zeros(len(points), np.int64)
+    last = np.flatnonzero(owner == 0)
+    left, whole = owner > 0, last.tolist()
+    while left.any():  # the nearest ring first, as in Prim's minimum spanning tree
+        rest = np.flatnonzero(left)
+        found, nearest = KDTree(points[last]).query(points[rest])
+        closer = found < distance[rest]
+        distance[rest[closer]], partner[rest[closer]] = found[closer], last[nearest[closer]]
+        start = int(rest[distance[rest].argmin()])
+        last = np.flatnonzero(owner == owner[start])
+        left[last] = False
+        tour, leave = np.roll(last, last[0] - start), int(partner[start])
+        behind = whole.index(leave) + 1
+        whole[behind:behind] = [*tour.tolist(), start, leave]
+    return points[whole]
 
 
 def as_labelme_draws(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
@@ -107,13 +115,14 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
     return np.count_nonzero(first & second) / union if union else 1.0
 
 
-def _contours(picture: np.ndarray) -> tuple[list[np.ndarray], int]:
-    """(K, 2) outer contours of the parts, those in the holes of others left out, and the number of holes."""
-    found, hierarchy = cv2.findContours(picture.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-    parents = hierarchy[0, :, 3] if len(found) else np.zeros(0, np.int32)
-    outer = parents < 0
-    holes = np.count_nonzero(outer[parents[~outer]])
-    return [contour[:, 0] for contour, is_outer in zip(found, outer) if is_outer], int(holes)
+def _parts(picture: np.ndarray) -> list[list[np.ndarray]]:
+    """For each part its (K, 2) outer contour and those of its holes, through the part's own pixels."""
+    found, hierarchy = cv2.findContours(picture.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    parts: dict[int, list[np.ndarray]] = {}
+    for i, contour in enumerate(found):
+        parent = int(hierarchy[0, i, 3])
+        parts.setdefault(i if parent < 0 else parent, []).append(contour[:, 0])
+    return list(parts.values())
 
 
 def _simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:

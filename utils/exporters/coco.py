@@ -10,7 +10,7 @@ import numpy as np
 
 from utils.classes import label_of
 from utils.encoding import encode_json
-from utils.exporters.exporter import EMPTY, HOLES, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
+from utils.exporters.exporter import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
 from utils.polygons import as_pycocotools_draws, edge_outlines, iou
 from utils.structures import Instances, Mask, Sample
 
@@ -25,15 +25,14 @@ class CocoExporter:
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """No file; the record is the image's entry and its annotations, without ids."""
-        kept, filled, ious, annotations = not_empty(instances), 0, [], []
+        kept, ious, annotations = not_empty(instances), [], []
         for i in kept:
             mask = instances.masks[i]
             if self.settings.segmentation == "rle":
                 segmentation: Any = _rle(mask, instances.size)
             else:
-                rings, holes = edge_outlines(mask.crop, self.settings.tolerance)
+                rings = edge_outlines(mask.crop, self.settings.tolerance)
                 segmentation = [(ring + mask.corner).ravel().tolist() for ring in rings]
-                filled += holes
                 ious.append(iou(as_pycocotools_draws(rings, mask.crop.shape), mask.crop))
             annotations.append(_annotation(instances, i, segmentation))
         height, width = sample.size
@@ -43,7 +42,7 @@ class CocoExporter:
             {},
             record={"image": image, "annotations": annotations},
             shapes=len(kept),
-            losses=counted({EMPTY: len(instances) - len(kept), HOLES: filled}),
+            losses=counted({EMPTY: len(instances) - len(kept)}),
             measures={POLYGON_IOU: ious} if ious else {},
         )
 

@@ -16,7 +16,6 @@ Format = Literal["labelme", "labelme-polygon", "coco", "yolo", "voc"]
 Segmentation = Literal["rle", "polygon"]
 
 EMPTY = "empty masks left out"
-HOLES = "holes filled, which polygons cannot hold"
 POLYGON_IOU = "IoU of polygons with their masks"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.exporters.exporter import EMPTY, HOLES, POLYGON_IOU, Exported, ExportSettings, counted, not_empty
+from utils.exporters.exporter import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty
 from utils.exporters.labelme import labelme_file, labelme_shape
 from utils.exporters.review import review_flags
 from utils.polygons import as_labelme_draws, iou, pixel_outlines
@@ -15,7 +15,7 @@ from utils.structures import Instances, Sample
 
 
 class LabelmePolygonExporter:
-    """A polygon for each part of a mask; the parts of one mask have a `group_id` of their own in the image."""
+    """A polygon for each part of a mask, holes cut out; the parts of one mask have a `group_id` of their own."""
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
@@ -23,18 +23,17 @@ class LabelmePolygonExporter:
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """`<image_id>.json`; how near the polygons come is measured on them as labelme draws them."""
         shapes: list[dict[str, Any]] = []
-        kept, filled, ious = not_empty(instances), 0, []
+        kept, ious = not_empty(instances), []
         flags = review_flags(instances, self.settings.review_below)
         for i in kept:
             crop = instances.masks[i].crop
-            parts, holes = pixel_outlines(crop, self.settings.tolerance)
+            parts = pixel_outlines(crop, self.settings.tolerance)
             shapes += self._shapes(instances, i, parts, flags[i])
-            filled += holes
             ious.append(iou(as_labelme_draws(parts, crop.shape), crop))
         return Exported(
             {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings.folder)},
             shapes=len(shapes),
-            losses=counted({EMPTY: len(instances) - len(kept), HOLES: filled}),
+            losses=counted({EMPTY: len(instances) - len(kept)}),
             measures={POLYGON_IOU: ious} if ious else {},
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from utils.encoding import encode_image
 from utils.errors import SampleError
-from utils.exporters.exporter import EMPTY, HOLES, POLYGON_IOU, Exported, ExportSettings, counted, not_empty
+from utils.exporters.exporter import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty
 from utils.polygons import as_ultralytics_draws, iou, joined, pixel_outlines
 from utils.structures import Instances, Sample
 
@@ -44,20 +44,18 @@ class YoloExporter:
         Raises:
             SampleError: the photo can no longer be read.
         """
-        kept, filled, bridges, ious, rows = not_empty(instances), 0, 0, [], []
+        kept, bridges, ious, rows = not_empty(instances), 0, [], []
         for i in kept:
             mask = instances.masks[i]
-            parts, holes = pixel_outlines(mask.crop, self.settings.tolerance)
+            parts = pixel_outlines(mask.crop, self.settings.tolerance)
             ring = joined(parts)
             rows.append(_row(int(instances.detections.class_ids[i]), ring + mask.corner, instances.size))
-            filled += holes
             bridges += len(parts) - 1
             ious.append(iou(as_ultralytics_draws(ring, mask.crop.shape), mask.crop))
         stem = escaped(sample.image_id)
         files, links = _image(sample, f"images/{stem}")
         losses = {
             EMPTY: len(instances) - len(kept),
-            HOLES: filled,
             BRIDGES: bridges,
             TINY: int(min(sample.size) < 10),
         }
