@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         batches.check_targets(len(names))
         batches.units = session.share(batches.units)
         cascade = build_cascade(options, names, prompts, session)
-        return run(cascade, batches, build_sinks(options, names, writers, plan), session).exit_code
+        return run(plan.sparing(cascade), batches, build_sinks(options, names, writers, plan), session).exit_code
 
 
 if __name__ == "__main__":

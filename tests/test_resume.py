@@ -131,6 +131,16 @@ def test_a_dry_run_tells_all_and_writes_nothing(project: Project, capsys: pytest
     assert tree(project.out) == before
 
 
+@pytest.mark.parametrize("place", ["photos/0.png", "photos/0.png/out"])
+def test_a_file_in_the_place_of_the_folder_is_refused(
+    place: str, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.run("--set", f"auto_mask.save_dir={project.folder / place}") == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: auto_mask.save_dir: {project.folder / place} cannot be a folder: ")
+    assert told.endswith("0.png is a file\n")
+
+
 def test_dry_runs_look_for_weights_but_load_none_down(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     project.settings["arch"] |= {"sam_weights": str(project.folder / "sam2.1_hiera_tiny.pt")}
     assert project.run("--dry-run") == 0
@@ -149,6 +159,7 @@ def test_a_bad_image_is_named_has_no_file_and_ends_nothing(
         assert f"failed: {project.photos / '4.png'}: " in capsys.readouterr().out
         assert not any("4" in name for name in tree(project.out))
         assert len([name for name in tree(project.out) if name.endswith(".json") and "/." not in name]) >= COUNT - 1
+    assert project.seen == []
 
 
 def test_overlays_of_the_same_pass_need_all_images_but_annotations_are_not_written_again(done: Project) -> None:

@@ -153,10 +153,10 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
     """
     given = run_parser(description).parse_args(argv)
     options = options_of(given, tuple(dict.fromkeys([output, *given.also])))
-    for option in ("overwrite", "dry_run", "diff"):
-        if getattr(given, option) and "annotate" not in options.outputs:
-            name = option.replace("_", "-")
-            raise UserError(f"--{name}: is about annotations, which this run does not write; --also annotate makes it")
+    asked = [f"--{name}".replace("_", "-") for name in ("overwrite", "dry_run", "diff") if getattr(given, name)]
+    asked += [override.option for override in given.overrides if override.option == "--format"]
+    if asked and "annotate" not in options.outputs:
+        raise UserError(f"{asked[0]}: is about annotations, which this run does not write; --also annotate makes it")
     return replace(
         options,
         prompt=given.prompt and given.prompt.absolute(),

@@ -99,6 +99,7 @@ def test_the_last_of_option_and_set_wins() -> None:
         ("-p", "argument -p/--prompt: expected one argument "),
         ("--also draw", "argument --also: invalid choice: 'draw' "),
         ("-s photos --also evaluate", "-s/--source: photos without target masks cannot be evaluated"),
+        ("--format coco", "--format: is about annotations, "),
         ("--format coco pdf", '--format: "pdf" is none of labelme, labelme-polygon, coco, yolo, voc'),
         ("--set auto_mask.formats=[]", "--set auto_mask.formats: there is none"),
         ("--dry-run", "--dry-run: is about annotations, which this run does not write; --also annotate makes it"),

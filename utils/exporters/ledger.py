@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from utils.exporters.exporter import Exported
-from utils.fingerprint import file_hash, hash_of
+from utils.fingerprint import file_hash, hash_of, image_mark
 from utils.writers import WriterError, atomic_link, atomic_write, safe_path
 
 Sign = Callable[[str, Path], str]
@@ -68,13 +68,15 @@ class Record:
     Attributes:
         settings: what its `Sign` gave.
         files: hash of the content by path below the format's folder.
-        links: paths there that lead to the photo.
+        links: paths there that lead to the photo, or are copies of it.
+        photo: what tells the photo from others.
         record: the exporter's own.
     """
 
     settings: str
     files: Mapping[str, str] = field(default_factory=dict)
     links: Sequence[str] = ()
+    photo: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -92,11 +94,16 @@ class Record:
     def compare(self, folder: Path, settings: str) -> State:
         """How the files stand now, seen from new settings."""
         now = {name: file_hash(folder / name) for name in self.files}
-        if any(found not in (None, self.files[name]) for name, found in now.items()):
+        replaced = any(self._is_another_photo(folder / name) for name in self.links)
+        if replaced or any(found not in (None, self.files[name]) for name, found in now.items()):
             return State.EDITED
         if None in now.values() or not all((folder / name).exists() for name in self.links):
             return State.NEW
         return State.DONE if self.settings == settings else State.OUTDATED
+
+    def _is_another_photo(self, path: Path) -> bool:
+        """Whether a file stands where a link or a copy was made, and not what was copied."""
+        return path.is_file() and not path.is_symlink() and image_mark(path) != self.photo
 
 
 class RecordedFiles:
@@ -138,7 +145,8 @@ class RecordedFiles:
             return False
         remove(self.folder, (*before.files, *before.links))
         hashes = {name: hash_of(content) for name, content in exported.files.items()}
-        Record(self._sign(image_id, image), hashes, sorted(exported.links), exported.record).save(path)
+        links, photo = sorted(exported.links), image_mark(image) if exported.links else ""
+        Record(self._sign(image_id, image), hashes, links, photo, exported.record).save(path)
         for name, content in exported.files.items():
             atomic_write(self.folder / name, content)
         for name, photo in exported.links.items():

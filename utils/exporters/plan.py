@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 from utils.cli import Options
 from utils.distributed import Session
-from utils.engine import Sink, print_lines
+from utils.engine import Cascade, Sink, print_lines
 from utils.exporters.ledger import State
 from utils.exporters.sink import AnnotationSink
 from utils.exporters.tasks import Task, build_tasks
 from utils.prompts.prompts import Prompts
+from utils.structures import Instances, Sample
 from utils.writers import Writers
 
 
@@ -57,8 +58,8 @@ class AnnotationPlan:
         self._ids, self._overwrite, self._dry = images.ids, options.overwrite, options.dry_run
         self._states = [_states(task, images, session) for task in self._tasks]
         only = options.outputs == ("annotate",)
-        if only:
-            images.units = [unit for unit in images.units if any(map(self._unfinished, unit))]
+        self._needed = {image_id for i, image_id in enumerate(self._ids) if not only or self._unfinished(i)}
+        images.units = [unit for unit in images.units if any(self._ids[i] in self._needed for i in unit)]
         shared = [task.shared for task in self._tasks if task.shared]
         done = only and not images.units and all(each.fresh(self._ids) for each in shared)
         self.finished = self._dry or session.gather([done])[0]
@@ -79,6 +80,10 @@ class AnnotationPlan:
             names: class names, indexed by class id.
         """
         return [self._sink(task, states, names, writers) for task, states in zip(self._tasks, self._states)]
+
+    def sparing(self, cascade: Cascade) -> Cascade:
+        """The cascade, spared the batches of which only images that cannot be read are unfinished."""
+        return _Sparing(cascade, self._needed)
 
     def _sink(self, task: Task, states: Sequence[State], names: Sequence[str], writers: Writers) -> Sink:
         edited = [image_id for image_id, state in zip(self._ids, states) if state is State.EDITED]
@@ -106,6 +111,20 @@ class AnnotationPlan:
             State.EDITED: "edited, to be replaced" if self._overwrite else "edited and kept",
         }
         return ", ".join(f"{counts[state]} {fate}" for state, fate in fates.items() if counts[state])
+
+
+class _Sparing:
+    """A cascade that passes over batches without an image that is needed."""
+
+    def __init__(self, cascade: Cascade, needed: Collection[str]) -> None:
+        self._cascade, self._needed = cascade, needed
+
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
+        needed = any(sample.image_id in self._needed for sample in samples)
+        return self._cascade(samples) if needed else iter(())
+
+    def report(self, session: Session) -> list[str]:
+        return self._cascade.report(session)
 
 
 def plan_annotations(options: Options, images: Images, prompts: Prompts | None, session: Session) -> AnnotationPlan:

@@ -39,7 +39,7 @@ class StampedFiles:
         path = self._path(image_id)
         try:
             content = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return State.NEW
         except OSError:
             return State.EDITED

@@ -31,6 +31,8 @@ def read_json_rows(path: Path) -> Rows:
     Raises:
         UserError: the file cannot be read, or is neither a list of rows nor COCO instances.
     """
+    if path.suffix == ".txt" and path.is_file():
+        raise UserError(f"{path}: a text file; -p takes the folder of YOLO labels")
     parsed = _Parsed(path)
     # Not strict: Python's json writes NaN, which is counted later, not refused.
     content = read_json(path, partial(json.loads, object_hook=parsed.take))

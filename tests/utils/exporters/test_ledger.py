@@ -111,6 +111,16 @@ def test_a_photo_is_copied_where_links_cannot_be_made(folder: Path, monkeypatch:
     assert state(folder) is State.DONE
 
 
+def test_a_photo_that_a_person_put_over_a_link_is_no_link(folder: Path) -> None:
+    write(folder)
+    link = folder / "images/a.png"
+    link.unlink()
+    link.write_bytes(b"photo")  # as copying the folder with its links followed makes it
+    assert (state(folder), state(folder, "2")) == (State.DONE, State.OUTDATED)
+    link.write_bytes(b"mine")
+    assert state(folder) is state(folder, "2") is State.EDITED
+
+
 def killed_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the process end before its `number`-th change to the disk, counted from 0; what is half done stays."""
     left = number

@@ -103,6 +103,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_json_rows(tmp_path / "nothing.json")
 
 
+def test_a_single_label_file_is_told_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0 .5 .5 .1 .1")
+    with pytest.raises(UserError, match=r"a\.txt: a text file; -p takes the folder of YOLO labels"):
+        read_json_rows(tmp_path / "a.txt")
+
+
 def instances() -> dict[str, Any]:
     """COCO instances of two images, one of them with boxes, and of two categories with a gap between their ids."""
     crowd_mask = {"size": [9, 9], "counts": [81]}
