@@ -23,6 +23,9 @@ VERSION = "5.5.0"
 # What labelme opens by itself; of palette images only PNG survives its conversion.
 SHOWN_MODES = {"1", "L", "LA", "RGB", "RGBA"}
 
+JPEG_SIDE = 65500
+"""Pixels that a side of a JPEG has at most."""
+
 
 class LabelmeExporter:
     """Mask shapes, which hold everything."""
@@ -134,5 +137,6 @@ def _labelme_opens(path: Path) -> bool:
 
 
 def _embedded(image: np.ndarray) -> str:
-    """The (H, W, 3) uint8 RGB image as a base64 JPEG."""
-    return base64.b64encode(encode_image(image, ".jpg")).decode()
+    """The (H, W, 3) uint8 RGB image as a base64 JPEG, or as a PNG where a side is too long for one."""
+    suffix = ".jpg" if max(image.shape) <= JPEG_SIDE else ".png"
+    return base64.b64encode(encode_image(image, suffix)).decode()

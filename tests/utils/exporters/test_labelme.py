@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from utils.distributed import Session
 from utils.engine import Report
 from utils.exporters.exporter import ExportSettings
-from utils.exporters.labelme import LabelmeExporter
+from utils.exporters.labelme import JPEG_SIDE, LabelmeExporter
 from utils.exporters.sink import AnnotationSink
 from utils.exporters.stamps import CONTENT, SETTINGS, StampedFiles
 from utils.structures import Detections, Instances, Mask, Sample
@@ -182,6 +182,14 @@ def test_labelme_shows_even_an_image_that_it_cannot_open(tmp_path: Path, mode: s
     loaded = labelme.LabelFile(str(tmp_path / "a.json"))
     assert loaded.image_path == f"a.{suffix}"
     assert labelme.utils.img_data_to_arr(loaded.image_data).shape[:2] == (40, 60)
+
+
+def test_labelme_shows_an_image_that_is_too_long_for_a_jpeg(tmp_path: Path) -> None:
+    Image.new("CMYK", (JPEG_SIDE + 1, 2)).save(tmp_path / "a.tif")
+    sample = Sample("a", tmp_path / "a.tif", np.zeros((2, JPEG_SIDE + 1, 3), np.uint8))
+    annotate(tmp_path, (sample, Instances.of_masks(sample.size, [], [])))
+    loaded = labelme.LabelFile(str(tmp_path / "a.json"))
+    assert labelme.utils.img_data_to_arr(loaded.image_data).shape == sample.image.shape
 
 
 def real_instances(target: np.ndarray, objects: np.ndarray) -> Instances:
