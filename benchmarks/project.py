@@ -48,8 +48,9 @@ class ProjectRow:
         self.argv = ["-c", str(work.config), *boxes, *device, *outputs, *arguments]
         options = self._options("all")
         self.names = class_names(options)
-        self.prompts = read_prompts(options, self._batches(options, 0), self.session)
-        self.cascade = build_cascade(options, self.names, self.prompts, self.session)
+        images = self._batches(options, 0)
+        self.prompts = read_prompts(options, images, self.session)
+        self.cascade = build_cascade(options, self.names, images, self.prompts, self.session)
 
     def ready(self, scope: str, count: int, *probes: Sink) -> Callable[[], int]:
         """See Row.

@@ -59,7 +59,7 @@ class Chance:
 def main(argv: Sequence[str], make: Callable[[], Chance] = Chance) -> int:
     """The exit code of the script with the cascade that `make` makes."""
 
-    def build(options: Options, names: Sequence[str], prompts: object, session: Session) -> Chance:
+    def build(options: Options, names: Sequence[str], images: object, prompts: object, session: Session) -> Chance:
         return make()
 
     real, script.build_cascade = script.build_cascade, build  # type: ignore[assignment]
