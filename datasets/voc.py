@@ -27,23 +27,30 @@ class VocDataset:
             in `<split>_videos.txt` in natural order.
         paths: the image files, in the order of `ids`; `<id>.*` where there is none.
         with_targets: whether samples have their label maps.
+        with_objects: whether they have their true objects, too, where there is a SegmentationObject mask.
     """
 
     def __init__(
-        self, root: Path, split: str, label_map: Mapping[int, int] | None = None, with_targets: bool = False
+        self,
+        root: Path,
+        split: str,
+        label_map: Mapping[int, int] | None = None,
+        with_targets: bool = False,
+        with_objects: bool = False,
     ) -> None:
         """Read the split lists and find the images.
 
         Args:
             label_map: pixel value -> label, for masks that hold other values than labels; the rest stay as they are.
             with_targets: load the label maps, too.
+            with_objects: load the objects of label maps, too.
 
         Raises:
             UserError: a list is missing, empty or leads out of JPEGImages, an image has several files, or none of the
                 images is there.
         """
         self.root, self.split = root, split
-        self.with_targets = with_targets
+        self.with_targets, self.with_objects = with_targets, with_objects
         self._labels = np.arange(256, dtype=np.uint8)
         for value, label in (label_map or {}).items():
             self._labels[value] = label
@@ -72,7 +79,7 @@ class VocDataset:
             target = self.target(index)
             if target.shape != image.shape[:2]:
                 raise ValueError(misfit(target.shape, image.shape))
-        return Sample(image_id, path, image, target)
+        return Sample(image_id, path, image, target, self._objects(index, target) if self.with_objects else None)
 
     def mask_path(self, index: int) -> Path:
         """The file of the label map."""
@@ -92,11 +99,16 @@ class VocDataset:
         Raises:
             SampleError: a mask is missing or cannot be used.
         """
-        image_id, path = self.ids[index], self.root / "SegmentationObject" / f"{self.ids[index]}.png"
-        with sample_errors(image_id, self.mask_path(index)):
+        with sample_errors(self.ids[index], self.mask_path(index)):
             labels = self.target(index)
-        with sample_errors(image_id, path):
-            return instances_of(labels, read_object_map(path) if path.is_file() else None)
+        objects = self._objects(index, labels)
+        return instances_of(labels, None) if objects is None else objects
+
+    def _objects(self, index: int, labels: np.ndarray) -> Instances | None:
+        """The objects of SegmentationObject, or None where the image has no such mask."""
+        path = self.root / "SegmentationObject" / f"{self.ids[index]}.png"
+        with sample_errors(self.ids[index], path):
+            return instances_of(labels, read_object_map(path)) if path.is_file() else None
 
 
 def misfit(mask: Sequence[int], image: Sequence[int]) -> str:

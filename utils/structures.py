@@ -20,12 +20,14 @@ class Sample:
         path: the image file.
         image: (H, W, 3) uint8 RGB, upright.
         target: (H, W) uint8 label map (0 background, class id + 1, 255 void), or None.
+        objects: the true objects, where they are wanted and the dataset tells those of a class apart, or None.
     """
 
     image_id: str
     path: Path
     image: np.ndarray
     target: np.ndarray | None = None
+    objects: Instances | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,0 +1,42 @@
+"""The sink that evaluates: what it prints and writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from utils.distributed import Session
+from utils.engine import Report
+from utils.errors import SampleError
+from utils.evaluation.evaluator import Evaluator
+from utils.structures import Detections, Instances, Mask, Sample
+
+
+def sample_of(image_id: str, target: np.ndarray) -> Sample:
+    return Sample(image_id, Path(f"{image_id}.jpg"), np.zeros((*target.shape, 3), np.uint8), target)
+
+
+def test_an_image_without_detections_counts_as_background(tmp_path: Path) -> None:
+    target = np.array([[0, 1], [1, 1]], np.uint8)
+    evaluator = Evaluator(["car"], tmp_path)
+    evaluator.write(sample_of("missed", target), Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32)))
+    lines = evaluator.finish(Report(images=1), Session())
+    assert lines[-3:] == ["Pixel_Accuracy: 0.2500", "Mean_IOU: 0.1250", "Class_IOU: 0:0.2500 1:0.0000"]
+
+
+def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_path: Path) -> None:
+    target = np.array([[0, 1, 1]], np.uint8)
+    found = Detections.of([[1, 0, 2, 1]], [0.5], [0])
+    evaluator = Evaluator(["car", "dog"], tmp_path)
+    mask = Mask(1, 0, np.ones((1, 1), bool))
+    evaluator.write(sample_of("a", target), Instances((1, 3), found, [mask], np.array([0.9], np.float32)))
+    failure = SampleError("b", Path("b.jpg"), "missing")
+    lines = evaluator.finish(Report(1, [failure]), Session())
+    assert lines[-3:-1] == ["Pixel_Accuracy: 0.6667 over 1 of 2 images", "Mean_IOU: 0.5000 over 1 of 2 images"]
+    assert lines[-1] == "Class_IOU: 0:0.5000 1:0.5000 2:nan"
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["Pixel_Accuracy"] == 2 / 3
+    assert written["Class_IOU"] == {"0": 0.5, "1": 0.5, "2": None}
+    assert (written["images"], written["failed"], written["failures"]) == (1, 1, {"b": "missing"})

@@ -1,0 +1,89 @@
+"""What an evaluation prints: a table of the labels, the measures of the split, the three metric lines."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from utils.evaluation.measures import label_measures, mean_ious, split_measures
+from utils.evaluation.result import AveragePrecision, Evaluation
+from utils.evaluation.text_table import framed
+from utils.metrics import mean_of_known
+
+HEADS = {"accuracy": "Acc", "precision": "Prec", "dice": "Dice", "boundary_iou": "bIoU"}
+"""Measures of a label -> their columns, beside IoU and its interval."""
+CONVENTIONS = {
+    "non_empty_union": "labels in prediction or target (mmsegmentation; Mean_IOU below)",
+    "present_in_target": "labels in the target (Ultralytics)",
+    "without_background": "labels in prediction or target, without the background",
+    "mean_over_images": "mean over images of each image's mean (torchmetrics' mean_iou)",
+    "mean_over_images_and_labels": "mean over all pairs of an image and a label (torchmetrics' MeanIoU)",
+}
+
+
+def summary_lines(evaluation: Evaluation) -> list[str]:
+    """All lines, the contract's last."""
+    return [*label_table(evaluation), *split_lines(evaluation), *metric_lines(evaluation)]
+
+
+def metric_lines(evaluation: Evaluation) -> list[str]:
+    """The three lines that every evaluation ends with, as shares of 1."""
+    images, failed = len(evaluation.images), len(evaluation.failures)
+    over = f" over {images} of {images + failed} images" if failed else ""
+    ious = enumerate(label_measures(evaluation)["iou"])
+    return [
+        f"Pixel_Accuracy: {split_measures(evaluation)['pixel_accuracy']:.4f}{over}",
+        f"Mean_IOU: {mean_ious(evaluation)['non_empty_union']:.4f}{over}",
+        "Class_IOU: " + " ".join(f"{label}:{iou:.4f}" for label, iou in ious),
+    ]
+
+
+def label_table(evaluation: Evaluation) -> list[str]:
+    """The measures of each label in percent, and their means; labels in neither prediction nor target are counted."""
+    measures, limits = label_measures(evaluation), evaluation.intervals
+    present = np.flatnonzero(evaluation.counts.union)
+    rows = [
+        [
+            str(label),
+            evaluation.names[label],
+            percent(measures["iou"][label]),
+            _interval(limits.class_iou[:, label]),
+            *(percent(measures[name][label]) for name in HEADS),
+        ]
+        for label in present
+    ]
+    means = [percent(mean_of_known(measures[name])) for name in HEADS]
+    rows.append(["", "mean", percent(mean_of_known(measures["iou"])), _interval(limits.mean_iou), *means])
+    absent = len(evaluation.names) - len(present)
+    return [
+        *framed(["", "Class", "IoU", "95 % of IoU", *HEADS.values()], rows, left=[1], separate_last=True),
+        *([f"{absent} classes are in neither prediction nor target"] if absent else []),
+    ]
+
+
+def split_lines(evaluation: Evaluation) -> list[str]:
+    """The measures of the whole split in percent."""
+    split, means = split_measures(evaluation), mean_ious(evaluation)
+    accuracy = f"{percent(split['pixel_accuracy'])} ({_interval(evaluation.intervals.pixel_accuracy)})"
+    return [
+        f"Pixel accuracy {accuracy}, frequency-weighted IoU {percent(split['frequency_weighted_iou'])}",
+        *_precision_lines(evaluation.average_precision),
+        "Mean IoU, by what it averages:",
+        *(f"{percent(value):>8}  {CONVENTIONS[name]}" for name, value in means.items()),
+    ]
+
+
+def _precision_lines(found: AveragePrecision | None) -> list[str]:
+    if found is None:
+        return []
+    scores = f"Mask AP {percent(found.mean)}, AP50 {percent(found.at_50)}, AP75 {percent(found.at_75)}"
+    left = f", left out {found.on_void} that lie mostly on void" if found.on_void else ""
+    return [f"{scores} (COCO's; {found.found} found and {found.true} true objects in {found.images} images{left})"]
+
+
+def percent(value: float | np.ndarray) -> str:
+    """A share of 1 (an array holds one) in percent, as mmsegmentation prints it; `-` for NaN."""
+    return "-" if np.isnan(value) else f"{100 * value:.2f}"
+
+
+def _interval(limits: np.ndarray) -> str:
+    return "-" if np.isnan(limits).any() else " - ".join(f"{100 * limit:.1f}" for limit in limits)
