@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -31,10 +33,13 @@ def random_pairs(count: int) -> list[Pair]:
     return [_random_pair(seed) for seed in range(count)]
 
 
+@lru_cache
 def photos(name: str) -> list[Pair]:
     """A shared folder's images and what is found in them: true masks moved, grown or missed."""
     dataset = VocDataset(SHARED / name, "val", with_targets=True, with_truth=True)
-    samples = [dataset.load(index) for index in range(len(dataset))]
+    loaded = map(dataset.load, range(len(dataset)))
+    # The pixels of the photographs are not kept, only their size.
+    samples = [replace(sample, image=np.broadcast_to(np.uint8(0), sample.image.shape)) for sample in loaded]
     return [(sample, distorted(sample, seed)) for seed, sample in enumerate(samples)]
 
 
@@ -90,6 +95,8 @@ def _blob(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     return cv2.ellipse(picture, centre.tolist(), axes.tolist(), float(rng.integers(180)), 0, 360, 1, -1).view(bool)
 
 
-def _scored(size: tuple[int, int], class_ids: Sequence[int], masks: Sequence[Mask], rng: np.random.Generator) -> Instances:
+def _scored(
+    size: tuple[int, int], class_ids: Sequence[int], masks: Sequence[Mask], rng: np.random.Generator
+) -> Instances:
     scores, mask_scores = rng.random((2, len(masks))).round(1)
     return Instances.of_masks(size, class_ids, masks, scores, mask_scores)
