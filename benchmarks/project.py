@@ -18,8 +18,8 @@ from models.detector import class_names, read_prompts
 from utils.cli import Options, Output, parse
 from utils.distributed import Session
 from utils.engine import Report, Sink, run
+from utils.evaluation.evaluator import Evaluator
 from utils.exporters.plan import plan_annotations
-from utils.metrics import SemanticMetrics
 from utils.sinks import build_sinks
 from utils.structures import Instances, Sample
 from utils.writers import Writers
@@ -89,7 +89,7 @@ class ProjectRow:
             plan = plan_annotations(options, batches, self.prompts, self.session)
             sinks = build_sinks(options, self.names, writers, plan) if SCOPES[scope] else []
             report = run(self.cascade, batches, [*sinks, *probes], self.session)
-        self.matrix = next((sink.matrix for sink in sinks if isinstance(sink, SemanticMetrics)), None)
+        self.matrix = next((sink.matrix for sink in sinks if isinstance(sink, Evaluator)), None)
         assert not report.failures, report.failures
         return report.images
 

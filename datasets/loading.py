@@ -132,4 +132,6 @@ def _open_dataset(options: Options) -> Dataset:
         return ImageFolder(options.source)
     config = options.config.dataset
     assert config.data_dir is not None, "the command line refuses a run without images"
-    return VocDataset(config.data_dir, config.split, config.label_map, options.needs_targets)
+    return VocDataset(
+        config.data_dir, config.split, config.label_map, options.needs_targets, with_truth=options.needs_truth
+    )

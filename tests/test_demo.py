@@ -12,7 +12,7 @@ import pytest
 
 import yolo_sam
 from datasets.voc import VocDataset
-from utils.metrics import confusion_matrix, mean_iou
+from utils.metrics import LabelCounts, confusion_matrix, mean_iou
 from utils.structures import Detections, Instances, Mask, Sample
 
 REPOSITORY = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ def test_the_task_is_no_toy(fill: Fill, most: float, demo: list[tuple[Sample, De
         masks = [Mask.of(fill(sample, box)) for box in boxes.boxes]
         instances = Instances(sample.size, boxes, masks, np.linspace(0, 1, len(masks), dtype=np.float32))
         matrix += confusion_matrix(instances.semantic(), sample.target, NUM_LABELS)
-    assert mean_iou(matrix) <= most
+    assert mean_iou(LabelCounts.of(matrix)) <= most
 
 
 def evaluated(tmp_path: Path, *arguments: str) -> dict[str, float]:

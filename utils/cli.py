@@ -53,7 +53,12 @@ class Options:
     @property
     def needs_targets(self) -> bool:
         """Whether an output compares with the true masks."""
-        return "evaluate" in self.outputs or ("visual" in self.outputs and self.config.predictor.side_by_side)
+        return self.needs_truth or ("visual" in self.outputs and self.config.predictor.side_by_side)
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether an output compares with the true instances one by one."""
+        return "evaluate" in self.outputs
 
 
 def command_parser(description: str | None) -> Parser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -133,6 +134,7 @@ def _of_all(report: Report, ids: Sequence[str], session: Session) -> Report:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Prints each line."""
+    """Prints each line; characters that the terminal's encoding lacks are spelled out."""
+    encoding = sys.stdout.encoding or "utf-8"
     for line in lines:
-        print(line)
+        print(line.encode(encoding, "backslashreplace").decode(encoding))

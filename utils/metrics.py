@@ -1,22 +1,17 @@
 """Semantic segmentation metrics of one split-wide confusion matrix.
 
-Void pixels are left out; an image without detections counts as all background. Mean IoU is the mean over labels,
-background included, whose union is not empty, as in mmsegmentation.
+Void pixels are left out; an image without detections counts as all background. Every measure needs of the matrix only
+what `LabelCounts` holds, so it takes those: of a split, of an image, or of many at once along leading axes. What has
+nothing to count is NaN. Means of IoU that go by one name elsewhere differ in what they average; the names here say it.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
-from utils.classes import VOID
-from utils.distributed import Session
-from utils.engine import Report
-from utils.structures import Instances, Sample
-from utils.writers import atomic_write
+from utils.classes import BACKGROUND, VOID
 
 
 def confusion_matrix(prediction: np.ndarray, target: np.ndarray, num_labels: int) -> np.ndarray:
@@ -37,73 +32,88 @@ def confusion_matrix(prediction: np.ndarray, target: np.ndarray, num_labels: int
     return counted[:num_labels, :num_labels].astype(np.int64)
 
 
-def pixel_accuracy(matrix: np.ndarray) -> float:
-    """Share of the counted pixels whose label is right; NaN where none is counted."""
-    total = matrix.sum()
-    return float(matrix.trace() / total) if total else math.nan
+@dataclass(frozen=True)
+class LabelCounts:
+    """Pixels of each label; (..., L) integers or whole floats each.
 
-
-def class_iou(matrix: np.ndarray) -> np.ndarray:
-    """(num_labels,) float64 intersection over union of each label; NaN for one in neither prediction nor target."""
-    intersection = matrix.diagonal()
-    union = matrix.sum(0) + matrix.sum(1) - intersection
-    return np.divide(intersection, union, out=np.full(len(matrix), np.nan), where=union > 0)
-
-
-def mean_iou(matrix: np.ndarray) -> float:
-    """Mean IoU of the labels, background included, whose union is not empty; NaN where there is none."""
-    ious = class_iou(matrix)
-    present = ious[~np.isnan(ious)]
-    return float(present.mean()) if len(present) else math.nan
-
-
-class SemanticMetrics:
-    """The sink that evaluates: sums up the confusion matrix of all images.
-
-    Args:
-        num_classes: without the background.
-        save_dir: where `metrics.json` goes.
+    Attributes:
+        right: pixels of the label in prediction and target.
+        predicted: pixels of the label in the prediction, void ones of the target left out.
+        true: pixels of the label in the target.
     """
 
-    def __init__(self, num_classes: int, save_dir: Path) -> None:
-        self.matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
-        self.save_dir = save_dir
+    right: np.ndarray
+    predicted: np.ndarray
+    true: np.ndarray
 
-    def write(self, sample: Sample, instances: Instances) -> None:
-        """Counts one image, which must have a target."""
-        assert sample.target is not None, sample.image_id
-        self.matrix += confusion_matrix(instances.semantic(), sample.target, len(self.matrix))
+    @property
+    def union(self) -> np.ndarray:
+        """(..., L) pixels of the label in prediction or target."""
+        return self.predicted + self.true - self.right
 
-    def standing(self) -> dict[str, float]:
-        """Pixel accuracy and mean IoU so far."""
-        return {"accuracy": pixel_accuracy(self.matrix), "mIoU": mean_iou(self.matrix)}
+    @property
+    def stacked(self) -> np.ndarray:
+        """(3, ..., L) right, predicted and true pixels."""
+        return np.stack([self.right, self.predicted, self.true])
 
-    def finish(self, report: Report, session: Session) -> list[str]:
-        """Writes metrics.json and returns the three metric lines."""
-        matrix = session.sum(self.matrix)
-        accuracy, mean = pixel_accuracy(matrix), mean_iou(matrix)
-        ious = {str(label): iou for label, iou in enumerate(class_iou(matrix).tolist())}
-        document = {
-            "Pixel_Accuracy": accuracy,
-            "Mean_IOU": mean,
-            "Class_IOU": ious,
-            "images": report.images,
-            "failed": len(report.failures),
-            "failures": {failure.image_id: failure.reason for failure in report.failures},
-        }
-        content = json.dumps(_without_nan(document), indent=2, ensure_ascii=False) + "\n"
-        if session.leads:
-            atomic_write(self.save_dir / "metrics.json", content.encode())
-        over = f" over {report.images} of {report.images + len(report.failures)} images" if report.failures else ""
-        return [
-            f"Pixel_Accuracy: {accuracy:.4f}{over}",
-            f"Mean_IOU: {mean:.4f}{over}",
-            "Class_IOU: " + " ".join(f"{label}:{iou:.4f}" for label, iou in ious.items()),
-        ]
+    @classmethod
+    def of(cls, matrix: np.ndarray) -> LabelCounts:
+        """Those of (..., L, L) confusion matrices, rows are the target."""
+        return cls(matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(axis=-2), matrix.sum(axis=-1))
 
 
-def _without_nan(value: object) -> object:
-    """The value with null for NaN, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
+def pixel_accuracy(counts: LabelCounts) -> np.ndarray:
+    """(...) share of the pixels whose label is right."""
+    return _ratio(counts.right.sum(axis=-1), counts.true.sum(axis=-1))
+
+
+def class_accuracy(counts: LabelCounts) -> np.ndarray:
+    """(..., L) share of a label's true pixels that are found: its recall."""
+    return _ratio(counts.right, counts.true)
+
+
+def class_precision(counts: LabelCounts) -> np.ndarray:
+    """(..., L) share of a label's predicted pixels that are right."""
+    return _ratio(counts.right, counts.predicted)
+
+
+def class_dice(counts: LabelCounts) -> np.ndarray:
+    """(..., L) twice the right pixels over the predicted and the true ones: the F1 of accuracy and precision."""
+    return _ratio(2 * counts.right, counts.predicted + counts.true)
+
+
+def class_iou(counts: LabelCounts) -> np.ndarray:
+    """(..., L) intersection over union of each label; NaN for one in neither prediction nor target."""
+    return _ratio(counts.right, counts.union)
+
+
+def frequency_weighted_iou(counts: LabelCounts) -> np.ndarray:
+    """(...) mean IoU of the labels in the target, each weighted by its share of the target's pixels."""
+    weighted = np.where(counts.true > 0, counts.true * np.nan_to_num(class_iou(counts)), 0)
+    return _ratio(weighted.sum(axis=-1), counts.true.sum(axis=-1))
+
+
+def mean_iou(counts: LabelCounts) -> np.ndarray:
+    """(...) mean IoU of the labels, background included, whose union is not empty, as mmsegmentation."""
+    return mean_of_known(class_iou(counts))
+
+
+def mean_iou_of_target_labels(counts: LabelCounts) -> np.ndarray:
+    """(...) mean IoU of the labels, background included, that the target holds, as Ultralytics."""
+    return mean_of_known(np.where(counts.true > 0, class_iou(counts), np.nan))
+
+
+def mean_iou_without_background(counts: LabelCounts) -> np.ndarray:
+    """(...) mean IoU of the labels whose union is not empty, the background left out."""
+    return mean_of_known(class_iou(counts)[..., BACKGROUND + 1 :])
+
+
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+    """(...) mean along the last axis of what is not NaN; NaN where nothing is known."""
+    known = ~np.isnan(values)
+    return _ratio(values.sum(axis=-1, where=known), known.sum(axis=-1))
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """The quotient, float64; NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)

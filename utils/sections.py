@@ -96,7 +96,7 @@ class EvaluatorConfig:
     """Evaluation.
 
     Attributes:
-        save_dir: where `metrics.json` goes.
+        save_dir: where `metrics.json`, `per_image.csv` and `confusion_matrix.csv` go.
     """
 
     save_dir: Path = Path("outputs/evaluation")

@@ -24,7 +24,7 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
         )
     sinks += plan.sinks(names, writers)
     if "evaluate" in options.outputs:
-        from utils.metrics import SemanticMetrics
+        from utils.evaluation.evaluator import Evaluator
 
-        sinks.append(SemanticMetrics(len(names), config.evaluator.save_dir))
+        sinks.append(Evaluator(names, config.evaluator.save_dir))
     return sinks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from utils.distributed import Session
-from utils.engine import Report, run
+from utils.engine import Report, print_lines, run
 from utils.errors import SampleError
 from utils.structures import Detections, Instances, Sample
 
@@ -64,3 +66,9 @@ def test_a_batch_is_begun_before_the_one_before_it_is_written(capsys: pytest.Cap
     assert printed.out.splitlines() == ["failed: 3.png: is broken", "cascade", "sink"]
     assert "6/6" in printed.err
     assert "mIoU 0.2500" in printed.err
+
+
+def test_a_terminal_without_the_characters_of_a_name_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True))
+    print_lines(["| 自 |", "lone \udcff"])
+    assert sys.stdout.buffer.getvalue().decode().splitlines() == ["| \\u81ea |", "lone \\udcff"]

@@ -1,0 +1,63 @@
+"""The sink that evaluates: what it prints and writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from evaluating import NAMES, random_pairs
+
+from utils.distributed import Session
+from utils.engine import Report
+from utils.errors import SampleError
+from utils.evaluation.evaluator import Evaluator
+from utils.structures import Detections, Instances, Mask, Sample
+
+
+def sample_of(image_id: str, target: np.ndarray) -> Sample:
+    return Sample(image_id, Path(f"{image_id}.jpg"), np.zeros((*target.shape, 3), np.uint8), target)
+
+
+def test_an_image_without_detections_counts_as_background(tmp_path: Path) -> None:
+    target = np.array([[0, 1], [1, 1]], np.uint8)
+    evaluator = Evaluator(["car"], tmp_path)
+    evaluator.write(sample_of("missed", target), Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32)))
+    lines = evaluator.finish(Report(images=1), Session())
+    assert lines[-3:] == ["Pixel_Accuracy: 0.2500", "Mean_IOU: 0.1250", "Class_IOU: 0:0.2500 1:0.0000"]
+
+
+def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_path: Path) -> None:
+    target = np.array([[0, 1, 1]], np.uint8)
+    found = Detections.of([[1, 0, 2, 1]], [0.5], [0])
+    evaluator = Evaluator(["car", "dog"], tmp_path)
+    mask = Mask(1, 0, np.ones((1, 1), bool))
+    evaluator.write(sample_of("a", target), Instances((1, 3), found, [mask], np.array([0.9], np.float32)))
+    failure = SampleError("b", Path("b.jpg"), "missing")
+    lines = evaluator.finish(Report(1, [failure]), Session())
+    assert lines[-3:-1] == ["Pixel_Accuracy: 0.6667 over 1 of 2 images", "Mean_IOU: 0.5000 over 1 of 2 images"]
+    assert lines[-1] == "Class_IOU: 0:0.5000 1:0.5000 2:nan"
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["Pixel_Accuracy"] == 2 / 3
+    assert written["Class_IOU"] == {"0": 0.5, "1": 0.5, "2": None}
+    assert (written["images"], written["failed"], written["failures"]) == (1, 1, {"b": "missing"})
+
+
+def test_the_progress_bar_shows_the_measures_so_far(tmp_path: Path) -> None:
+    evaluator = Evaluator(["car"], tmp_path)
+    assert all(np.isnan(value) for value in evaluator.standing().values())
+    nothing = Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32))
+    evaluator.write(sample_of("missed", np.array([[0, 1], [1, 1]], np.uint8)), nothing)
+    assert evaluator.standing() == {"accuracy": 0.25, "mIoU": 0.125}
+
+
+def test_the_order_of_the_images_changes_no_byte(tmp_path: Path) -> None:
+    pairs, printed = random_pairs(12), []
+    for name, order in (("run", pairs), ("backwards", pairs[::-1])):
+        evaluator = Evaluator(NAMES, tmp_path / name)
+        for sample, instances in order:
+            evaluator.write(sample, instances)
+        printed.append(evaluator.finish(Report(len(pairs)), Session()))
+    assert printed[0] == printed[1]
+    for file in ("metrics.json", "per_image.csv", "confusion_matrix.csv"):
+        assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "backwards" / file).read_bytes()

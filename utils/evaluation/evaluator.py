@@ -1,0 +1,73 @@
+"""The sink that evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from utils.distributed import Session
+from utils.engine import Report
+from utils.evaluation.bootstrap import bootstrap
+from utils.evaluation.files import evaluation_files
+from utils.evaluation.result import Evaluation, ImageScore
+from utils.evaluation.scoring import score_image
+from utils.evaluation.summary import summary_lines
+from utils.metrics import LabelCounts, mean_iou, pixel_accuracy
+from utils.structures import Instances, Sample
+from utils.writers import atomic_write
+
+
+class Evaluator:
+    """Scores each image and, at the end, the whole split.
+
+    Args:
+        names: class names, indexed by class id.
+        save_dir: where `metrics.json` and the tables go.
+
+    Attributes:
+        matrix: (classes + 1, classes + 1) int64 confusion matrix of this process's images so far.
+    """
+
+    def __init__(self, names: Sequence[str], save_dir: Path) -> None:
+        self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
+        self._names, self._save_dir = ("background", *names), save_dir
+        self._images: list[ImageScore] = []
+
+    def write(self, sample: Sample, instances: Instances) -> None:
+        """Scores one image, which must have a target."""
+        score, matrix = score_image(sample, instances, len(self._names))
+        self._images.append(score)
+        self.matrix += matrix
+
+    def standing(self) -> dict[str, float]:
+        """Pixel accuracy and mean IoU so far."""
+        counts = LabelCounts.of(self.matrix)
+        return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
+
+    def finish(self, report: Report, session: Session) -> list[str]:
+        """Writes the files and returns the lines to print, the three metric lines last; both in the first process."""
+        evaluation = self.result(report, session)
+        if evaluation is None:
+            return []
+        for name, content in evaluation_files(evaluation).items():
+            atomic_write(self._save_dir / name, content)
+        return summary_lines(evaluation)
+
+    def result(self, report: Report, session: Session) -> Evaluation | None:
+        """The evaluation of the images of all processes; None in all but the first."""
+        from utils.evaluation.average_precision import average_precision
+
+        matrix, gathered = session.sum(self.matrix), session.gather(self._images)
+        if not session.leads:
+            return None
+        images = tuple(sorted(gathered, key=lambda image: image.image_id))
+        return Evaluation(
+            self._names,
+            matrix,
+            images,
+            tuple(report.failures),
+            bootstrap(images, len(self._names)),
+            average_precision(images, len(self._names) - 1),
+        )

@@ -1,0 +1,120 @@
+"""The files of an evaluation: `metrics.json`, `per_image.csv`, `confusion_matrix.csv`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from utils.encoding import encode_json
+from utils.evaluation.measures import label_measures, mean_ious, split_measures
+from utils.evaluation.result import Evaluation, ImageScore
+from utils.exporters.table import csv_file, table
+
+DIGITS = 4
+"""Of measures in tables; `metrics.json` has full precision."""
+TARGET_BY_PREDICTION = "target \\ predicted"
+"""Heads the column of target labels in `confusion_matrix.csv`."""
+IMAGE_COLUMNS = (
+    "image_id",
+    *("mean_iou", "pixel_accuracy", "mean_boundary_iou", "wrong_pixels", "pixels"),
+    *("found_objects", "true_objects", "label_ious"),
+)
+
+
+def evaluation_files(evaluation: Evaluation) -> dict[str, bytes]:
+    """File name -> content."""
+    return {
+        "metrics.json": encode_json(_known(metrics(evaluation)), indent=2) + b"\n",
+        "per_image.csv": table(IMAGE_COLUMNS, (_row(image, evaluation) for image in evaluation.worst_first())),
+        "confusion_matrix.csv": confusion_table(evaluation),
+    }
+
+
+def metrics(evaluation: Evaluation) -> dict[str, Any]:
+    """All numbers in full precision; the first three under the contract's names."""
+    labels, means, split = label_measures(evaluation), mean_ious(evaluation), split_measures(evaluation)
+    intervals, failures = evaluation.intervals, evaluation.failures
+    return {
+        "Pixel_Accuracy": split["pixel_accuracy"],
+        "Mean_IOU": means["non_empty_union"],
+        "Class_IOU": {str(label): iou for label, iou in enumerate(labels["iou"].tolist())},
+        "images": len(evaluation.images),
+        "failed": len(failures),
+        "failures": {failure.image_id: failure.reason for failure in failures},
+        "split": split,
+        "mean_iou": means,
+        "intervals_95": {
+            "pixel_accuracy": intervals.pixel_accuracy.tolist(),
+            "mean_iou_non_empty_union": intervals.mean_iou.tolist(),
+            "resamples": intervals.resamples,
+            "seed": intervals.seed,
+        },
+        "labels": [_label(evaluation, labels, label) for label in range(len(evaluation.names))],
+        "mask_average_precision": _average_precision(evaluation),
+    }
+
+
+def confusion_table(evaluation: Evaluation) -> bytes:
+    """The confusion matrix in pixels as CSV, with the names of the labels; rows are the target."""
+    rows = ([name, *row] for name, row in zip(evaluation.names, evaluation.matrix.tolist()))
+    return csv_file([[TARGET_BY_PREDICTION, *evaluation.names], *rows])
+
+
+def _label(evaluation: Evaluation, measures: Mapping[str, np.ndarray], label: int) -> dict[str, Any]:
+    """The measures of one label."""
+    return {
+        "label": label,
+        "name": evaluation.names[label],
+        **{name: float(values[label]) for name, values in measures.items()},
+        "iou_interval_95": evaluation.intervals.class_iou[:, label].tolist(),
+        "true_pixels": int(evaluation.counts.true[label]),
+        "predicted_pixels": int(evaluation.counts.predicted[label]),
+        "images": int(evaluation.label_images[label]),
+    }
+
+
+def _average_precision(evaluation: Evaluation) -> dict[str, Any] | None:
+    found = evaluation.average_precision
+    if found is None:
+        return None
+    return {
+        "AP": found.mean,
+        "AP50": found.at_50,
+        "AP75": found.at_75,
+        "classes": dict(zip(evaluation.names[1:], found.classes.tolist())),
+        "images": found.images,
+        "found_objects": found.found,
+        "true_objects": found.true,
+        "left_out_mostly_void": found.on_void,
+    }
+
+
+def _row(image: ImageScore, evaluation: Evaluation) -> dict[str, Any]:
+    """An image's row of `per_image.csv`."""
+    ious = sorted(zip(image.class_iou.tolist(), image.labels.tolist()))
+    measures = {
+        "mean_iou": image.mean_iou,
+        "pixel_accuracy": image.pixel_accuracy,
+        "mean_boundary_iou": image.mean_boundary_iou,
+    }
+    return {
+        "image_id": image.image_id,
+        **{name: "" if math.isnan(value) else round(value, DIGITS) for name, value in measures.items()},
+        "wrong_pixels": image.wrong_pixels,
+        "pixels": image.pixels,
+        "found_objects": len(image.objects.class_ids),
+        "true_objects": len(image.objects.true_class_ids),
+        "label_ious": "; ".join(f"{evaluation.names[label]} {iou:.2f}" for iou, label in ious),
+    }
+
+
+def _known(value: Any) -> Any:
+    """The value with null for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _known(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_known(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
