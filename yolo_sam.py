@@ -1,4 +1,4 @@
-"""Evaluate YOLOv8 + SAM2 on a labelled Pascal-VOC split: pixel accuracy, mean IoU, IoU of each class.
+"""Evaluate YOLOv8 + SAM2 on a labelled Pascal-VOC split: pixel accuracy, mean IoU, measures of each class, mask AP.
 
 python yolo_sam.py                                             the embedded demo
 python yolo_sam.py -c config.json -b 16 -conf 0.25             your own config

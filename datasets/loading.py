@@ -132,5 +132,6 @@ def _open_dataset(options: Options) -> Dataset:
         return ImageFolder(options.source)
     config = options.config.dataset
     assert config.data_dir is not None, "the command line refuses a run without images"
-    wanted = {"with_targets": options.needs_targets, "with_objects": options.needs_objects}
-    return VocDataset(config.data_dir, config.split, config.label_map, **wanted)
+    return VocDataset(
+        config.data_dir, config.split, config.label_map, options.needs_targets, with_truth=options.needs_truth
+    )

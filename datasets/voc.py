@@ -27,7 +27,7 @@ class VocDataset:
             in `<split>_videos.txt` in natural order.
         paths: the image files, in the order of `ids`; `<id>.*` where there is none.
         with_targets: whether samples have their label maps.
-        with_objects: whether they have their true objects, too, where there is a SegmentationObject mask.
+        with_truth: whether they have their true instances, too.
     """
 
     def __init__(
@@ -36,21 +36,21 @@ class VocDataset:
         split: str,
         label_map: Mapping[int, int] | None = None,
         with_targets: bool = False,
-        with_objects: bool = False,
+        with_truth: bool = False,
     ) -> None:
         """Read the split lists and find the images.
 
         Args:
             label_map: pixel value -> label, for masks that hold other values than labels; the rest stay as they are.
             with_targets: load the label maps, too.
-            with_objects: load the objects of label maps, too.
+            with_truth: load the true instances, too.
 
         Raises:
             UserError: a list is missing, empty or leads out of JPEGImages, an image has several files, or none of the
                 images is there.
         """
         self.root, self.split = root, split
-        self.with_targets, self.with_objects = with_targets, with_objects
+        self.with_targets, self.with_truth = with_targets, with_truth
         self._labels = np.arange(256, dtype=np.uint8)
         for value, label in (label_map or {}).items():
             self._labels[value] = label
@@ -79,11 +79,16 @@ class VocDataset:
             target = self.target(index)
             if target.shape != image.shape[:2]:
                 raise ValueError(misfit(target.shape, image.shape))
-        return Sample(image_id, path, image, target, self._objects(index, target) if self.with_objects else None)
+        truth = self._truth(index, target) if self.with_truth else None
+        return Sample(image_id, path, image, target, truth, told_apart=self.objects_path(index).is_file())
 
     def mask_path(self, index: int) -> Path:
         """The file of the label map."""
         return self.root / "SegmentationClass" / f"{self.ids[index]}.png"
+
+    def objects_path(self, index: int) -> Path:
+        """The file that numbers the objects, which an image need not have."""
+        return self.root / "SegmentationObject" / f"{self.ids[index]}.png"
 
     def target(self, index: int) -> np.ndarray:
         """The label map, (H, W) uint8 (0 background, class id + 1, 255 void); its values are not checked.
@@ -101,14 +106,12 @@ class VocDataset:
         """
         with sample_errors(self.ids[index], self.mask_path(index)):
             labels = self.target(index)
-        objects = self._objects(index, labels)
-        return instances_of(labels, None) if objects is None else objects
+        return self._truth(index, labels)
 
-    def _objects(self, index: int, labels: np.ndarray) -> Instances | None:
-        """The objects of SegmentationObject, or None where the image has no such mask."""
-        path = self.root / "SegmentationObject" / f"{self.ids[index]}.png"
+    def _truth(self, index: int, labels: np.ndarray) -> Instances:
+        path = self.objects_path(index)
         with sample_errors(self.ids[index], path):
-            return instances_of(labels, read_object_map(path)) if path.is_file() else None
+            return instances_of(labels, read_object_map(path) if path.is_file() else None)
 
 
 def misfit(mask: Sequence[int], image: Sequence[int]) -> str:

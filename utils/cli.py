@@ -53,11 +53,11 @@ class Options:
     @property
     def needs_targets(self) -> bool:
         """Whether an output compares with the true masks."""
-        return self.needs_objects or ("visual" in self.outputs and self.config.predictor.side_by_side)
+        return self.needs_truth or ("visual" in self.outputs and self.config.predictor.side_by_side)
 
     @property
-    def needs_objects(self) -> bool:
-        """Whether an output compares with the true objects one by one."""
+    def needs_truth(self) -> bool:
+        """Whether an output compares with the true instances one by one."""
         return "evaluate" in self.outputs
 
 

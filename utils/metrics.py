@@ -58,8 +58,8 @@ class LabelCounts:
 
     @classmethod
     def of(cls, matrix: np.ndarray) -> LabelCounts:
-        """Those of a (L, L) confusion matrix, rows are the target."""
-        return cls(matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1))
+        """Those of (..., L, L) confusion matrices, rows are the target."""
+        return cls(matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(axis=-2), matrix.sum(axis=-1))
 
 
 def pixel_accuracy(counts: LabelCounts) -> np.ndarray:

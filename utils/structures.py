@@ -20,14 +20,17 @@ class Sample:
         path: the image file.
         image: (H, W, 3) uint8 RGB, upright.
         target: (H, W) uint8 label map (0 background, class id + 1, 255 void), or None.
-        objects: the true objects, where they are wanted and the dataset tells those of a class apart, or None.
+        truth: the true instances, or None where nobody asked for them.
+        told_apart: whether the dataset tells the true instances of a class apart; if not, each connected part of a
+            class stands for one.
     """
 
     image_id: str
     path: Path
     image: np.ndarray
     target: np.ndarray | None = None
-    objects: Instances | None = None
+    truth: Instances | None = None
+    told_apart: bool = False
 
     @property
     def size(self) -> tuple[int, int]:

@@ -73,7 +73,7 @@ def _label(evaluation: Evaluation, measures: Mapping[str, np.ndarray], label: in
         "iou_interval_95": evaluation.intervals.class_iou[:, label].tolist(),
         "true_pixels": int(evaluation.counts.true[label]),
         "predicted_pixels": int(evaluation.counts.predicted[label]),
-        "images": sum(label in image.labels for image in evaluation.images),
+        "images": int(evaluation.label_images[label]),
     }
 
 

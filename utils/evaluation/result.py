@@ -180,6 +180,12 @@ class Evaluation:
             dense[:, image.labels] += image.boundary.stacked
         return LabelCounts(*dense)
 
+    @cached_property
+    def label_images(self) -> np.ndarray:
+        """(L,) int64 images that have a label in their prediction or target."""
+        labels = np.concatenate([np.zeros(0, np.int64), *(image.labels for image in self.images)])
+        return np.bincount(labels, minlength=len(self.names))
+
     @property
     def mean_iou_over_images(self) -> float:
         """Mean of the images' mean IoUs, as torchmetrics' functional mean_iou; all-void images left out."""

@@ -42,7 +42,7 @@ def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[
 def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
     """How well the objects found in an image, which must have a target, fit the true ones."""
     assert sample.target is not None, sample.image_id
-    truth = instances_of(sample.target, None) if sample.objects is None else sample.objects
+    truth = instances_of(sample.target, None) if sample.truth is None else sample.truth
     counted = sample.target != VOID
     found, ours, theirs = instances.detections, instances.detections.class_ids, truth.detections.class_ids
     # The crops may not be tight any more, which areas and overlaps do not need.
@@ -52,7 +52,7 @@ def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
         ious[i, j] = masks[i].iou(truth.masks[j])
     areas = _areas(masks)
     return ObjectScores(
-        told_apart=sample.objects is not None,
+        told_apart=sample.truth is not None and sample.told_apart,
         class_ids=ours,
         areas=areas,
         on_void=_areas(instances.masks) - areas,

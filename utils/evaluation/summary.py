@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from utils.evaluation.measures import label_measures, mean_ious, split_measures
-from utils.evaluation.result import AveragePrecision, Evaluation
+from utils.evaluation.result import Evaluation
 from utils.evaluation.text_table import framed
-from utils.metrics import mean_of_known
 
 HEADS = {"accuracy": "Acc", "precision": "Prec", "dice": "Dice", "boundary_iou": "bIoU"}
 """Measures of a label -> their columns, beside IoU and its interval."""
@@ -39,51 +38,50 @@ def metric_lines(evaluation: Evaluation) -> list[str]:
 
 def label_table(evaluation: Evaluation) -> list[str]:
     """The measures of each label in percent, and their means; labels in neither prediction nor target are counted."""
-    measures, limits = label_measures(evaluation), evaluation.intervals
     present = np.flatnonzero(evaluation.counts.union)
-    rows = [
-        [
-            str(label),
-            evaluation.names[label],
-            percent(measures["iou"][label]),
-            _interval(limits.class_iou[:, label]),
-            *(percent(measures[name][label]) for name in HEADS),
-        ]
-        for label in present
+    measures, split = label_measures(evaluation), split_measures(evaluation)
+    columns = [
+        [*map(str, present), ""],
+        [*(evaluation.names[label] for label in present), "mean"],
+        [*map(percent, measures["iou"][present]), percent(mean_ious(evaluation)["non_empty_union"])],
+        [*map(interval, evaluation.intervals.class_iou[:, present].T), interval(evaluation.intervals.mean_iou)],
+        *([*map(percent, measures[name][present]), percent(split[f"mean_{name}"])] for name in HEADS),
     ]
-    means = [percent(mean_of_known(measures[name])) for name in HEADS]
-    rows.append(["", "mean", percent(mean_of_known(measures["iou"])), _interval(limits.mean_iou), *means])
+    heads = ["", "Class", "IoU", "95 % of IoU", *HEADS.values()]
     absent = len(evaluation.names) - len(present)
     return [
-        *framed(["", "Class", "IoU", "95 % of IoU", *HEADS.values()], rows, left=[1], separate_last=True),
-        *([f"{absent} classes are in neither prediction nor target"] if absent else []),
+        *framed(heads, list(zip(*columns)), left=[1], separate_last=True),
+        *([f"{absent} more labels are in neither prediction nor target"] if absent else []),
     ]
 
 
 def split_lines(evaluation: Evaluation) -> list[str]:
     """The measures of the whole split in percent."""
     split, means = split_measures(evaluation), mean_ious(evaluation)
-    accuracy = f"{percent(split['pixel_accuracy'])} ({_interval(evaluation.intervals.pixel_accuracy)})"
+    accuracy = f"{percent(split['pixel_accuracy'])} ({interval(evaluation.intervals.pixel_accuracy)})"
     return [
         f"Pixel accuracy {accuracy}, frequency-weighted IoU {percent(split['frequency_weighted_iou'])}",
-        *_precision_lines(evaluation.average_precision),
+        *_precision_lines(evaluation),
         "Mean IoU, by what it averages:",
         *(f"{percent(value):>8}  {CONVENTIONS[name]}" for name, value in means.items()),
     ]
 
 
-def _precision_lines(found: AveragePrecision | None) -> list[str]:
+def _precision_lines(evaluation: Evaluation) -> list[str]:
+    found = evaluation.average_precision
     if found is None:
         return []
-    scores = f"Mask AP {percent(found.mean)}, AP50 {percent(found.at_50)}, AP75 {percent(found.at_75)}"
-    left = f", left out {found.on_void} that lie mostly on void" if found.on_void else ""
-    return [f"{scores} (COCO's; {found.found} found and {found.true} true objects in {found.images} images{left})"]
+    scores = f"Mask AP {percent(found.mean)}, AP50 {percent(found.at_50)}, AP75 {percent(found.at_75)}, as COCO: "
+    some = "" if found.images == len(evaluation.images) else f" in {found.images} of {len(evaluation.images)} images"
+    left = [f"    {found.on_void} more found lie mostly on void and do not count"] if found.on_void else []
+    return [f"{scores}{found.found} found, {found.true} true{some}", *left]
 
 
-def percent(value: float | np.ndarray) -> str:
-    """A share of 1 (an array holds one) in percent, as mmsegmentation prints it; `-` for NaN."""
+def percent(value: float) -> str:
+    """A share of 1 in percent, as mmsegmentation prints it; `-` for NaN."""
     return "-" if np.isnan(value) else f"{100 * value:.2f}"
 
 
-def _interval(limits: np.ndarray) -> str:
+def interval(limits: np.ndarray) -> str:
+    """Two shares of 1 in percent; `-` for NaN."""
     return "-" if np.isnan(limits).any() else " - ".join(f"{100 * limit:.1f}" for limit in limits)

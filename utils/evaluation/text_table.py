@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Sequence
 
-WIDEST = 24
+WIDEST = 16
 """Columns of the terminal that a cell may take; longer ones are cut."""
 
 

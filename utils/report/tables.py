@@ -81,14 +81,13 @@ def label_table(evaluation: Evaluation) -> Table:
     """The measures of each label that occurs, in percent."""
     measures, intervals = label_measures(evaluation), evaluation.intervals
     split, found = split_measures(evaluation), evaluation.average_precision
-    images = np.bincount(np.concatenate([np.empty(0, int), *(each.labels for each in evaluation.images)]))
 
     def row(label: int) -> Row:
         cells = [percent(measures["iou"][label]), interval(intervals.class_iou[:, label])]
         cells += [percent(measures[name][label]) for name in LABEL_COLUMNS]
         if found is not None:
             cells.append("" if label == BACKGROUND else percent(found.classes[label - 1]))
-        return Row(evaluation.names[label], (*cells, str(images[label])), colour=label_colour(label))
+        return Row(evaluation.names[label], (*cells, str(evaluation.label_images[label])), colour=label_colour(label))
 
     means = [percent(mean_ious(evaluation)["non_empty_union"]), interval(intervals.mean_iou)]
     means += [percent(split[f"mean_{name}"]) for name in LABEL_COLUMNS]

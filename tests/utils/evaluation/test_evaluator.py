@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from evaluating import NAMES, random_pairs
 
 from utils.distributed import Session
 from utils.engine import Report
@@ -40,3 +41,15 @@ def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_pat
     assert written["Pixel_Accuracy"] == 2 / 3
     assert written["Class_IOU"] == {"0": 0.5, "1": 0.5, "2": None}
     assert (written["images"], written["failed"], written["failures"]) == (1, 1, {"b": "missing"})
+
+
+def test_the_order_of_the_images_changes_no_byte(tmp_path: Path) -> None:
+    pairs, printed = random_pairs(12), []
+    for name, order in (("run", pairs), ("backwards", pairs[::-1])):
+        evaluator = Evaluator(NAMES, tmp_path / name)
+        for sample, instances in order:
+            evaluator.write(sample, instances)
+        printed.append(evaluator.finish(Report(len(pairs)), Session()))
+    assert printed[0] == printed[1]
+    for file in ("metrics.json", "per_image.csv", "confusion_matrix.csv"):
+        assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "backwards" / file).read_bytes()
