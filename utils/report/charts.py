@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ MOST_NUMBERED = 16
 """Labels up to which the cells of the confusion matrix hold numbers."""
 HEAT = (0.16, 0.44, 0.83)
 """Red, green and blue of a full cell, seen through by light and dark grounds alike."""
+DEEPEST = 0.75
+"""Opacity of a full cell."""
 PERCENTS = (0, 25, 50, 75, 100)
 
 
@@ -96,13 +98,13 @@ def score_chart(curves: Mapping[str, Curve]) -> Chart:
     import matplotlib
 
     with matplotlib.rc_context(SETTINGS):
-        figure, axes = new_chart(WIDTH, 270)
+        figure, axes = new_chart(WIDTH, 290)
         axes.plot((0, 1), (0, 100), color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
         for (name, curve), colour, marker in zip(curves.items(), (ACCENT, SECOND), "os"):
             _draw(axes, curve, colour, marker, name)
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("score")
-        axes.legend(loc="upper left", frameon=False, labelcolor=INK)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0, frameon=False, labelcolor=INK)
         _upright_percents(axes)
         spoken = "; ".join(f"{name}: {_spoken(curve)}" for name, curve in curves.items())
         svg = inline_svg(figure, "score", f"Curves: mean IoU by score; {spoken}")
@@ -116,25 +118,14 @@ def heat_map(evaluation: Evaluation) -> Chart:
 
     shares = row_shares(evaluation.matrix)
     count = len(shares)
-    names = [shortened(name) for name in evaluation.names]
-    numbered = count <= MOST_NUMBERED
-    cell = 44 if numbered else max(7, min(24, 1400 // count))
-    with matplotlib.rc_context({**SETTINGS, "axes.grid": False, "font.size": TEXT if cell >= 14 else cell * 0.8}):
-        width = 150 + cell * count
+    cell = 44 if count <= MOST_NUMBERED else max(7, min(24, 1000 // count))
+    width = 150 + cell * count
+    changes = {"axes.grid": False, "axes.linewidth": 1, "font.size": TEXT if cell >= 14 else cell * 0.8}
+    with matplotlib.rc_context({**SETTINGS, **changes}):
         figure, axes = new_chart(width, width - 20)
-        pixels = np.empty((count, count, 4))
-        pixels[..., :3], pixels[..., 3] = HEAT, 0.75 * np.sqrt(np.nan_to_num(shares))
-        axes.imshow(pixels, interpolation="none", aspect="equal")
-        axes.set_xticks(range(count), names, rotation=90, color=INK)
-        axes.set_yticks(range(count), names, color=INK)
-        plain([*axes.get_xticklabels(), *axes.get_yticklabels()])
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("target")
-        for row, column in np.argwhere(shares >= 0.0005) if numbered else ():
-            axes.text(column, row, _cell(shares[row, column]), ha="center", va="center")
-        for edge in np.arange(count + 1) - 0.5 if numbered else ():
-            axes.axhline(edge, color=LINE, linewidth=1)
-            axes.axvline(edge, color=LINE, linewidth=1)
+        _draw_matrix(axes, shares, [shortened(name) for name in evaluation.names])
+        if count <= MOST_NUMBERED:
+            _number_cells(axes, shares)
         spoken = f"Heat map: {count} target labels by {count} predicted ones; the largest confusions stand in a table"
         svg = inline_svg(figure, "confusion", spoken)
     note = "Each row shows where the true pixels of a label went, in percent. On the diagonal they are right."
@@ -151,6 +142,31 @@ def shortened(name: str) -> str:
     """A name on one line, cut where it is too long for a chart."""
     name = " ".join(name.split())
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _draw_matrix(axes: Axes, shares: np.ndarray, names: Sequence[str]) -> None:
+    """Coloured cells; the square root makes small shares visible."""
+    pixels = np.empty((*shares.shape, 4))
+    pixels[..., :3], pixels[..., 3] = HEAT, DEEPEST * np.sqrt(np.nan_to_num(shares))
+    axes.imshow(pixels, interpolation="none", aspect="equal")
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xticks(range(len(names)), names, rotation=90, color=INK)
+    axes.set_yticks(range(len(names)), names, color=INK)
+    plain([*axes.get_xticklabels(), *axes.get_yticklabels()])
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("target")
+
+
+def _number_cells(axes: Axes, shares: np.ndarray) -> None:
+    """Percents where they are not 0.0, and lines between the cells."""
+    for row, column in np.argwhere(shares >= 0.0005).tolist():
+        share = shares[row, column]
+        text = f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}"
+        axes.text(column, row, text, ha="center", va="center")
+    for edge in (np.arange(len(shares) + 1) - 0.5).tolist():
+        axes.axhline(edge, color=LINE, linewidth=1)
+        axes.axvline(edge, color=LINE, linewidth=1)
 
 
 def _write_beside(axes: Axes, place: float, text: str) -> None:
@@ -181,10 +197,6 @@ def _upright_percents(axes: Axes) -> None:
 
 def _percents(axis: Axis) -> None:
     axis.set_ticks(PERCENTS, [str(each) for each in PERCENTS])
-
-
-def _cell(share: float) -> str:
-    return f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}"
 
 
 def _spoken(curve: Curve) -> str:

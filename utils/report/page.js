@@ -65,5 +65,4 @@
   });
   select.addEventListener("change", filter);
   document.querySelector(".choice").hidden = false;
-  filter();
 })();

@@ -30,6 +30,7 @@ SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "font.size": TEXT,
     "axes.linewidth": 0,
+    "axes.edgecolor": LINE,
     "axes.grid": True,
     "axes.grid.axis": "both",
     "axes.axisbelow": True,
