@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from utils.distributed import Session
 from utils.errors import SampleError
@@ -41,11 +43,19 @@ class Sink(Protocol):
         """Completes the output when all images of all processes went through; returns lines to print."""
 
 
+@runtime_checkable
+class Measuring(Protocol):
+    """A sink whose measures are shown while a run goes on."""
+
+    def standing(self) -> Mapping[str, float]:
+        """Its measures so far, of this process, by their names."""
+
+
 class Cascade(Protocol):
     """What finds the instances."""
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
-        """The instances of each image of a batch, in order."""
+        """The instances of each image of a batch, in order; the next batch may be handed over before they are taken."""
 
     def report(self, session: Session) -> list[str]:
         """Lines to print when all images of all processes went through."""
@@ -76,15 +86,15 @@ def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session:
 
     report = Report()
     with tqdm(total=batches.num_images, unit="image", dynamic_ncols=True, disable=not session.leads) as progress:
-        for batch in batches:
-            report.failures += [entry for entry in batch if isinstance(entry, SampleError)]
-            samples = [entry for entry in batch if isinstance(entry, Sample)]
-            for sample, instances in cascade(samples):
+        for failures, found in _ahead(cascade, batches):
+            report.failures += failures
+            progress.update(len(failures))
+            for sample, instances in found:
                 for sink in sinks:
                     sink.write(sample, instances)
                 report.images += 1
+                progress.set_postfix_str(_standing(sinks), refresh=False)
                 progress.update()
-            progress.update(len(batch) - len(samples))
     report = _of_all(report, batches.ids, session)
     lines = [*(f"failed: {failure}" for failure in report.failures), *cascade.report(session)]
     for sink in sinks:
@@ -92,6 +102,28 @@ def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session:
     if session.leads:
         print_lines(lines)
     return report
+
+
+def _ahead(
+    cascade: Cascade, batches: Iterable[Sequence[Sample | SampleError]]
+) -> Iterator[tuple[list[SampleError], Iterator[tuple[Sample, Instances]]]]:
+    """What failed and what was found of each batch, in order.
+
+    A batch is handed to the cascade before the one before it is given out, so that a GPU works while the sinks do.
+    """
+    begun: deque[tuple[list[SampleError], Iterator[tuple[Sample, Instances]]]] = deque()
+    for batch in batches:
+        failures = [entry for entry in batch if isinstance(entry, SampleError)]
+        begun.append((failures, cascade([entry for entry in batch if isinstance(entry, Sample)])))
+        if len(begun) > 1:
+            yield begun.popleft()
+    yield from begun
+
+
+def _standing(sinks: Sequence[Sink]) -> str:
+    """What the progress bar shows beside the images: the measures so far."""
+    measures = [measure for sink in sinks if isinstance(sink, Measuring) for measure in sink.standing().items()]
+    return ", ".join(f"{name} {value:.4f}" for name, value in measures)
 
 
 def _of_all(report: Report, ids: Sequence[str], session: Session) -> Report:
@@ -102,6 +134,7 @@ def _of_all(report: Report, ids: Sequence[str], session: Session) -> Report:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Prints each line."""
+    """Prints each line; characters that the terminal's encoding lacks are spelled out."""
+    encoding = sys.stdout.encoding or "utf-8"
     for line in lines:
-        print(line)
+        print(line.encode(encoding, "backslashreplace").decode(encoding))

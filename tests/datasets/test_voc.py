@@ -159,3 +159,16 @@ def test_object_mask_of_another_size_is_named(tree: Tree) -> None:
     tree.image("a.jpg").split("a").mask("a", [[1, 1]]).mask("a", [[1]], "SegmentationObject")
     with pytest.raises(SampleError, match=r"SegmentationObject.a\.png: "):
         VocDataset(tree.root, "val").instances(0)
+
+
+@needs_photos
+@pytest.mark.parametrize(("name", "told_apart"), [("coco", True), ("voc", False)])
+def test_samples_hold_their_true_instances_when_asked(name: str, told_apart: bool) -> None:
+    dataset = VocDataset(SHARED / name, "val", with_targets=True, with_truth=True)
+    sample = dataset.load(0)
+    assert sample.told_apart == told_apart
+    expected = dataset.instances(0)
+    assert len(sample.truth) == len(expected) > 0
+    for mask, same in zip(sample.truth.masks, expected.masks):
+        np.testing.assert_array_equal(mask.full(sample.size), same.full(sample.size))
+    assert VocDataset(SHARED / name, "val", with_targets=True).load(0).truth is None

@@ -14,6 +14,7 @@ from utils.evaluation.files import evaluation_files
 from utils.evaluation.result import Evaluation, ImageScore
 from utils.evaluation.scoring import score_image
 from utils.evaluation.summary import summary_lines
+from utils.metrics import LabelCounts, mean_iou, pixel_accuracy
 from utils.report.album import Album
 from utils.structures import Instances, Sample
 from utils.writers import atomic_write
@@ -43,6 +44,11 @@ class Evaluator:
         self.matrix += matrix
         if self._album is not None:
             self._album.add(score, sample, instances)
+
+    def standing(self) -> dict[str, float]:
+        """Pixel accuracy and mean IoU so far."""
+        counts = LabelCounts.of(self.matrix)
+        return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
 
     def finish(self, report: Report, session: Session) -> list[str]:
         """Writes the files and returns the lines to print, the three metric lines last; both in the first process."""

@@ -11,7 +11,7 @@ import numpy as np
 from utils.encoding import encode_json
 from utils.evaluation.measures import label_measures, mean_ious, split_measures
 from utils.evaluation.result import Evaluation, ImageScore
-from utils.exporters.table import table
+from utils.exporters.table import csv_file, table
 
 DIGITS = 4
 """Of measures in tables; `metrics.json` has full precision."""
@@ -59,9 +59,8 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
 
 def confusion_table(evaluation: Evaluation) -> bytes:
     """The confusion matrix in pixels as CSV, with the names of the labels; rows are the target."""
-    heads = [TARGET_BY_PREDICTION, *evaluation.names]
-    rows = (dict(zip(heads, [name, *row])) for name, row in zip(evaluation.names, evaluation.matrix.tolist()))
-    return table(heads, rows)
+    rows = ([name, *row] for name, row in zip(evaluation.names, evaluation.matrix.tolist()))
+    return csv_file([[TARGET_BY_PREDICTION, *evaluation.names], *rows])
 
 
 def _label(evaluation: Evaluation, measures: Mapping[str, np.ndarray], label: int) -> dict[str, Any]:

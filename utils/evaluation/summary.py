@@ -47,10 +47,11 @@ def label_table(evaluation: Evaluation) -> list[str]:
         [*map(interval, evaluation.intervals.class_iou[:, present].T), interval(evaluation.intervals.mean_iou)],
         *([*map(percent, measures[name][present]), percent(split[f"mean_{name}"])] for name in HEADS),
     ]
-    heads = ["", "Class", "IoU", "95 % of IoU", *HEADS.values()]
+    heads = ["", "Class", "IoU", "95 % interval", *HEADS.values()]
     absent = len(evaluation.names) - len(present)
     return [
         *framed(heads, list(zip(*columns)), left=[1], separate_last=True),
+        "In percent; Acc is recall, Prec precision, bIoU the IoU of the pixels near edges",
         *([f"{absent} more labels are in neither prediction nor target"] if absent else []),
     ]
 

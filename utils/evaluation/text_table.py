@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Sequence
 
-WIDEST = 16
+WIDEST = 15
 """Columns of the terminal that a cell may take; longer ones are cut."""
 
 

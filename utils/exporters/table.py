@@ -19,9 +19,12 @@ class TableExporter(Exporter, Protocol):
 
 def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
     """A CSV file (UTF-8) with a line of column names; what a row lacks stays empty."""
+    return csv_file([columns, *([row.get(column, "") for column in columns] for row in rows)])
+
+
+def csv_file(rows: Iterable[Sequence[Any]]) -> bytes:
+    """A CSV file (UTF-8) of rows as they are."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     # The bytes of a file name that is not valid UTF-8 are kept.
     return text.getvalue().encode("utf-8", "surrogateescape")

@@ -43,6 +43,14 @@ def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_pat
     assert (written["images"], written["failed"], written["failures"]) == (1, 1, {"b": "missing"})
 
 
+def test_the_progress_bar_shows_the_measures_so_far(tmp_path: Path) -> None:
+    evaluator = Evaluator(["car"], tmp_path)
+    assert all(np.isnan(value) for value in evaluator.standing().values())
+    nothing = Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32))
+    evaluator.write(sample_of("missed", np.array([[0, 1], [1, 1]], np.uint8)), nothing)
+    assert evaluator.standing() == {"accuracy": 0.25, "mIoU": 0.125}
+
+
 def test_the_order_of_the_images_changes_no_byte(tmp_path: Path) -> None:
     pairs, printed = random_pairs(12), []
     for name, order in (("run", pairs), ("backwards", pairs[::-1])):
