@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -120,7 +120,7 @@ def heat_map(evaluation: Evaluation) -> Chart:
     count = len(shares)
     cell = 44 if count <= MOST_NUMBERED else max(7, min(24, 1000 // count))
     width = 150 + cell * count
-    changes = {"axes.grid": False, "axes.linewidth": 1, "font.size": TEXT if cell >= 14 else cell * 0.8}
+    changes: dict[Any, Any] = {"axes.grid": False, "axes.linewidth": 1, "font.size": TEXT if cell >= 14 else cell * 0.8}
     with matplotlib.rc_context({**SETTINGS, **changes}):
         figure, axes = new_chart(width, width - 20)
         _draw_matrix(axes, shares, [shortened(name) for name in evaluation.names])
