@@ -96,10 +96,17 @@ class EvaluatorConfig:
     """Evaluation.
 
     Attributes:
-        save_dir: where `metrics.json`, `per_image.csv` and `confusion_matrix.csv` go.
+        save_dir: where `metrics.json`, `per_image.csv`, `confusion_matrix.csv` and `report.html` go.
+        report: write `report.html`.
+        report_images: how many images it shows, the worst first.
     """
 
     save_dir: Path = Path("outputs/evaluation")
+    report: bool = True
+    report_images: int = 200
+
+    def __post_init__(self) -> None:
+        within(self, "report_images", 0)
 
 
 OverlayFormat = Literal["jpg", "png"]

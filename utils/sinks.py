@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from utils.cli import Options
+from utils.config import Config
 from utils.engine import Sink
 from utils.exporters.plan import AnnotationPlan
 from utils.writers import Writers
+
+if TYPE_CHECKING:
+    from utils.report.album import Album
 
 
 def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: AnnotationPlan) -> list[Sink]:
@@ -26,5 +31,13 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
     if "evaluate" in options.outputs:
         from utils.evaluation.evaluator import Evaluator
 
-        sinks.append(Evaluator(names, config.evaluator.save_dir))
+        sinks.append(Evaluator(names, config.evaluator.save_dir, _album(config, writers)))
     return sinks
+
+
+def _album(config: Config, writers: Writers) -> Album | None:
+    """Where the pictures of the report are collected, or None if there is to be none."""
+    from utils.report.album import Album
+
+    wanted, path = config.evaluator, config.evaluator.save_dir / "report.html"
+    return Album(config.name, wanted.report_images, writers, path) if wanted.report else None

@@ -15,6 +15,7 @@ from utils.evaluation.result import Evaluation, ImageScore
 from utils.evaluation.scoring import score_image
 from utils.evaluation.summary import summary_lines
 from utils.metrics import LabelCounts, mean_iou, pixel_accuracy
+from utils.report.album import Album
 from utils.structures import Instances, Sample
 from utils.writers import atomic_write
 
@@ -24,15 +25,16 @@ class Evaluator:
 
     Args:
         names: class names, indexed by class id.
-        save_dir: where `metrics.json` and the tables go.
+        save_dir: where `metrics.json`, the tables and the report go.
+        album: collects the pictures of the report; None: there is no report.
 
     Attributes:
         matrix: (classes + 1, classes + 1) int64 confusion matrix of this process's images so far.
     """
 
-    def __init__(self, names: Sequence[str], save_dir: Path) -> None:
+    def __init__(self, names: Sequence[str], save_dir: Path, album: Album | None = None) -> None:
         self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
-        self._names, self._save_dir = ("background", *names), save_dir
+        self._names, self._save_dir, self._album = ("background", *names), save_dir, album
         self._images: list[ImageScore] = []
 
     def write(self, sample: Sample, instances: Instances) -> None:
@@ -40,6 +42,8 @@ class Evaluator:
         score, matrix = score_image(sample, instances, len(self._names))
         self._images.append(score)
         self.matrix += matrix
+        if self._album is not None:
+            self._album.add(score, sample, instances)
 
     def standing(self) -> dict[str, float]:
         """Pixel accuracy and mean IoU so far."""
@@ -48,12 +52,19 @@ class Evaluator:
 
     def finish(self, report: Report, session: Session) -> list[str]:
         """Writes the files and returns the lines to print, the three metric lines last; both in the first process."""
+        pictures = self._album.collect(session) if self._album is not None else []
         evaluation = self.result(report, session)
         if evaluation is None:
             return []
-        for name, content in evaluation_files(evaluation).items():
+        files, lines = evaluation_files(evaluation), summary_lines(evaluation)
+        if self._album is not None:
+            from utils.report.page import render
+
+            files["report.html"] = render(self._album.title, evaluation, pictures)
+            lines.insert(0, f"report: {self._save_dir / 'report.html'}")
+        for name, content in files.items():
             atomic_write(self._save_dir / name, content)
-        return summary_lines(evaluation)
+        return lines
 
     def result(self, report: Report, session: Session) -> Evaluation | None:
         """The evaluation of the images of all processes; None in all but the first."""

@@ -1,0 +1,68 @@
+"use strict";
+(() => {
+  const list = document.getElementById("images");
+  if (!list) return;
+
+  const byId = (id) => document.getElementById(id);
+  const cards = [...list.children];
+  const ious = new Map(cards.map((card) => [card, JSON.parse(card.dataset.ious)]));
+  const select = byId("class");
+  const large = byId("large");
+  let current = null;
+
+  const shown = () => [...list.children].filter((card) => !card.hidden);
+
+  // Of a class, its images by the IoU of that class; else all in the order of the page.
+  function filter() {
+    const label = select.value;
+    for (const card of cards) card.hidden = label !== "" && !(label in ious.get(card));
+    const order = cards.filter((card) => !card.hidden);
+    if (label !== "") order.sort((a, b) => ious.get(a)[label] - ious.get(b)[label]);
+    list.append(...order);
+    const count = order.length;
+    byId("count").textContent =
+      label === "" ? `${count} images` : `${count} of ${cards.length} images, lowest IoU of this class first`;
+  }
+
+  function show(card) {
+    current = card;
+    const among = shown();
+    const place = among.indexOf(card);
+    byId("large-title").textContent = card.querySelector("bdi").textContent;
+    byId("place").textContent = `${place + 1} of ${among.length}; ${card.querySelector(".head p").textContent}`;
+    byId("previous").disabled = place === 0;
+    byId("next").disabled = place === among.length - 1;
+    byId("large-body").replaceChildren(
+      ...[".pictures", ".labels"].map((part) => card.querySelector(part).cloneNode(true)),
+    );
+    byId("large-body").append(document.querySelector(".legend").cloneNode(true));
+    if (!large.open) large.showModal();
+    large.scrollTop = 0;
+  }
+
+  function step(by) {
+    const among = shown();
+    const card = among[among.indexOf(current) + by];
+    if (card) show(card);
+  }
+
+  list.addEventListener("click", (event) => {
+    if (event.target.closest(".open, .pictures")) show(event.target.closest(".card"));
+  });
+  byId("previous").addEventListener("click", () => step(-1));
+  byId("next").addEventListener("click", () => step(1));
+  byId("close").addEventListener("click", () => large.close());
+  large.addEventListener("click", (event) => {
+    if (event.target === large) large.close(); // beside it
+  });
+  large.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowLeft") step(-1);
+    if (event.key === "ArrowRight") step(1);
+  });
+  large.addEventListener("close", () => {
+    current.querySelector(".open").focus();
+    byId("large-body").replaceChildren();
+  });
+  select.addEventListener("change", filter);
+  document.querySelector(".choice").hidden = false;
+})();
