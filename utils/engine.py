@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from itertools import chain
+from typing import Protocol, TypeAlias
 
 from utils.distributed import Session
 from utils.errors import SampleError
@@ -41,14 +42,28 @@ class Sink(Protocol):
         """Completes the output when all images of all processes went through; returns lines to print."""
 
 
+Outcome: TypeAlias = "tuple[Sample, Instances] | SampleError"
+"""What a cascade makes of an image: its instances, or why it has none to offer."""
+
+
 class Cascade(Protocol):
     """What finds the instances."""
+
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[Outcome]:
+        """What becomes of each image of a batch, in order."""
+
+    def report(self, session: Session) -> list[str]:
+        """Lines to print when all images of all processes went through."""
+
+
+class SureCascade(Protocol):
+    """A cascade that has an answer for every image, be it no instance."""
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """The instances of each image of a batch, in order."""
 
     def report(self, session: Session) -> list[str]:
-        """Lines to print when all images of all processes went through."""
+        """As a cascade's."""
 
 
 class SizedBatches(Protocol):
@@ -77,14 +92,15 @@ def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session:
     report = Report()
     with tqdm(total=batches.num_images, unit="image", dynamic_ncols=True, disable=not session.leads) as progress:
         for batch in batches:
-            report.failures += [entry for entry in batch if isinstance(entry, SampleError)]
-            samples = [entry for entry in batch if isinstance(entry, Sample)]
-            for sample, instances in cascade(samples):
-                for sink in sinks:
-                    sink.write(sample, instances)
-                report.images += 1
+            unusable = [entry for entry in batch if isinstance(entry, SampleError)]
+            for outcome in chain(unusable, cascade([entry for entry in batch if isinstance(entry, Sample)])):
+                if isinstance(outcome, SampleError):
+                    report.failures.append(outcome)
+                else:
+                    for sink in sinks:
+                        sink.write(*outcome)
+                    report.images += 1
                 progress.update()
-            progress.update(len(batch) - len(samples))
     report = _of_all(report, batches.ids, session)
     lines = [*(f"failed: {failure}" for failure in report.failures), *cascade.report(session)]
     for sink in sinks:

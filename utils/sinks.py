@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from utils.cli import Options
 from utils.engine import Sink
 from utils.exporters.plan import AnnotationPlan
+from utils.importers.annotations import AnnotationFolder
+from utils.options import Options
 from utils.writers import Writers
 
 
@@ -24,6 +25,10 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
         )
     sinks += plan.sinks(names, writers)
     if "evaluate" in options.outputs:
+        if options.diff is not None:
+            from utils.gain import GainSink
+
+            sinks.append(GainSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
         from utils.metrics import SemanticMetrics
 
         sinks.append(SemanticMetrics(len(names), config.evaluator.save_dir))

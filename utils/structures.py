@@ -20,12 +20,14 @@ class Sample:
         path: the image file.
         image: (H, W, 3) uint8 RGB, upright.
         target: (H, W) uint8 label map (0 background, class id + 1, 255 void), or None.
+        truth: the true instances, or None where nobody asked for them.
     """
 
     image_id: str
     path: Path
     image: np.ndarray
     target: np.ndarray | None = None
+    truth: Instances | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -183,6 +185,13 @@ class Instances:
 
     def __len__(self) -> int:
         return len(self.detections)
+
+    def __getitem__(self, index: np.ndarray | slice) -> Instances:
+        """The instances chosen by a slice, an integer array or a boolean mask."""
+        chosen = np.arange(len(self))[index]
+        tracks = None if self.track_ids is None else self.track_ids[chosen]
+        masks = [self.masks[i] for i in chosen.tolist()]
+        return Instances(self.size, self.detections[chosen], masks, self.mask_scores[chosen], tracks)
 
     @classmethod
     def of_masks(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from utils.cli import Options
 from utils.config import ArchConfig, CleanupConfig, Config, DataloaderConfig, DatasetConfig
 from utils.fingerprint import TAIL, fingerprint, image_mark, run_settings
+from utils.options import Options
 from utils.prompts.rows import Given
 
 

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from utils.cli import Options
 from utils.distributed import Session
 from utils.engine import Sink, print_lines
 from utils.exporters.ledger import State
 from utils.exporters.sink import AnnotationSink
 from utils.exporters.tasks import Task, build_tasks
+from utils.options import Options
 from utils.writers import Writers
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.cli import Options
 from utils.errors import UserError
 from utils.exporters.diff import DiffExporter, References
 from utils.exporters.exporter import Exporter, ExportSettings, Format
@@ -19,7 +18,8 @@ from utils.exporters.shared import SharedFiles
 from utils.exporters.sink import AnnotationSink, TableSink
 from utils.exporters.stamps import StampedFiles
 from utils.exporters.yolo import escaped
-from utils.fingerprint import fingerprint, image_mark, run_settings
+from utils.fingerprint import decisive_files, file_hash, fingerprint, image_mark, run_settings
+from utils.options import Options
 
 PLACES: Mapping[Format, Callable[[str], Sequence[str]]] = {
     "coco": lambda image_id: (),
@@ -67,7 +67,7 @@ def build_tasks(options: Options, image_ids: Sequence[str]) -> list[Task]:
         image_ids: the images of the run.
 
     Raises:
-        UserError: there is nothing to compare with, or the run would replace what it compares with.
+        UserError: there is nothing to compare with, or the run would replace what it compares with or reads.
     """
     if "annotate" not in options.outputs:
         return []
@@ -80,6 +80,8 @@ def build_tasks(options: Options, image_ids: Sequence[str]) -> list[Task]:
 def _format(name: Format, options: Options, run: Mapping[str, Any]) -> Task:
     auto_mask, split = options.config.auto_mask, options.config.dataset.split
     folder = format_folder(auto_mask.save_dir, name)
+    if options.annotations and os.path.realpath(folder) == os.path.realpath(options.annotations):
+        raise UserError(f"-a/--annotations {folder}: {name} files would be written there; set auto_mask.save_dir")
     settings = _named(name, {key: getattr(auto_mask, key) for key in OWN[name]}, run)
 
     def exporter(names: Sequence[str]) -> Exporter:
@@ -87,15 +89,15 @@ def _format(name: Format, options: Options, run: Mapping[str, Any]) -> Task:
         return FORMATS[name](ExportSettings(folder, names, split, *form))
 
     if name not in PLACES:
-        return Task(name, StampedFiles(folder, _signer(settings)), exporter)
-    ledger = RecordedFiles(folder, _signer(settings), PLACES[name])
+        return Task(name, StampedFiles(folder, _signer(settings, options)), exporter)
+    ledger = RecordedFiles(folder, _signer(settings, options), PLACES[name])
     return Task(name, ledger, exporter, SharedFiles(ledger, fingerprint([settings, split]), options.overwrite))
 
 
 def _review(options: Options, run: Mapping[str, Any]) -> Task:
     auto_mask = options.config.auto_mask
     settings = _named("review", {"below": auto_mask.review_below}, run)
-    ledger = RecordedFiles(auto_mask.save_dir, _signer(settings), records=".review")
+    ledger = RecordedFiles(auto_mask.save_dir, _signer(settings, options), records=".review")
     shared = SharedFiles(ledger, settings, options.overwrite)
     return Task("review", ledger, lambda names: ReviewExporter(names, auto_mask.review_below), shared, TableSink)
 
@@ -110,7 +112,7 @@ def _diff(options: Options, folder: Path, image_ids: Sequence[str], run: Mapping
         first = references.path(image_ids[0])
         raise UserError(f"--diff {folder}: no annotation of an image of the run; the first one's would be {first}")
     settings = _named("diff", {"low": low}, run)
-    ledger = RecordedFiles(auto_mask.save_dir, _signer(settings, references.mark), records=".diff")
+    ledger = RecordedFiles(auto_mask.save_dir, _signer(settings, options, references.mark), records=".diff")
     shared = SharedFiles(ledger, settings, options.overwrite)
     return Task("diff", ledger, lambda names: DiffExporter(names, references, low), shared, TableSink)
 
@@ -120,6 +122,11 @@ def _named(name: str, own: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     return fingerprint({"format": name, "version": VERSION, "own": own, "run": run})
 
 
-def _signer(settings: str, mark: Callable[[str], str | None] = lambda image_id: None) -> Sign:
+def _signer(settings: str, options: Options, mark: Callable[[str], str | None] = lambda image_id: None) -> Sign:
     """What signs an image: the hash of the settings, the image's file, and what else there is of it."""
-    return lambda image_id, image: fingerprint([settings, image_mark(image), mark(image_id)])
+
+    def sign(image_id: str, image: Path) -> str:
+        decisive = [file_hash(path) for path in decisive_files(options, image_id)]
+        return fingerprint([settings, image_mark(image), mark(image_id), *([decisive] if decisive else [])])
+
+    return sign
