@@ -75,5 +75,5 @@ def _pair(before: float, now: float) -> dict[str, float | None]:
 
 
 def _shown(row: dict[str, float | None]) -> str:
-    before, now, gain = (np.nan if row[name] is None else row[name] for name in ("before", "now", "gain"))
-    return f"{before:.4f} -> {now:.4f}  {gain:+.4f}"
+    before, now, gain = (np.nan if number is None else number for number in row.values())
+    return f"{before:.4f} -> {now:.4f}  {'' if np.isnan(gain) else f'{gain:+.4f}'}".rstrip()

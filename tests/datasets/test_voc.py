@@ -158,6 +158,16 @@ def test_instances_come_from_object_masks_where_there_are_some(tree: Tree) -> No
     assert parts.detections.class_ids.tolist() == [0, 1]
 
 
+def test_samples_have_their_true_instances_where_somebody_asks(tree: Tree) -> None:
+    tree.image("a.jpg").split("a").mask("a", [[1, 1, 2, 0], [1, 1, 2, 0], [0, 0, 0, 255]])
+    assert VocDataset(tree.root, "val", with_targets=True).load(0).truth is None
+    dataset = VocDataset(tree.root, "val", with_targets=True, with_truth=True)
+    truth, instances = dataset.load(0).truth, dataset.instances(0)
+    assert truth is not None
+    np.testing.assert_array_equal(truth.detections.boxes, [[0, 0, 2, 2], [2, 0, 3, 2]])
+    np.testing.assert_array_equal(truth.semantic(), instances.semantic())
+
+
 def test_object_mask_of_another_size_is_named(tree: Tree) -> None:
     tree.image("a.jpg").split("a").mask("a", [[1, 1]]).mask("a", [[1]], "SegmentationObject")
     with pytest.raises(SampleError, match=r"SegmentationObject.a\.png: "):

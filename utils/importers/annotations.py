@@ -58,7 +58,7 @@ class AnnotationFolder:
         """
         paths = [safe_path(self.folder, image_id, ".json") for image_id in images.ids]
         there = [position for position, path in enumerate(paths) if path.is_file()]
-        if not there:
+        if paths and not there:
             return [f"no image of the run has an annotation here; the first one's would be {paths[0]}"]
         share = session.share(there)
         with ThreadPoolExecutor() as pool:
