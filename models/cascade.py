@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,10 @@ from utils.prompts.rows import RunImages
 from utils.structures import Instances, Sample
 
 if TYPE_CHECKING:
+    import torch
+
     from models.given_boxes import Detector
+    from models.pending import PendingInstances
     from models.segmenter import Segmenter
 
 
@@ -33,16 +37,35 @@ class ImageCascade:
     """
 
     def __init__(self, detector: Detector, segmenter: Segmenter) -> None:
+        from models.memory import Halving
+
         self.detector, self.segmenter = detector, segmenter
+        self._halving = Halving(segmenter.save_memory)
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
-        """The instances of each image of a batch, in order, found in one detector and one segmenter call."""
-        detections = self.detector(samples)
-        yield from zip(samples, self.segmenter([sample.image for sample in samples], detections))
+        """The instances of each image of a batch, in order, found in one detector and one segmenter call.
+
+        A GPU begins at once, and works on while the host does something else; a CPU begins when the first are taken.
+        """
+        on_cpu = self.segmenter.device.type == "cpu"
+        return self._collected(samples, None if on_cpu else self._launch(samples))
 
     def report(self, session: Session) -> list[str]:
-        """What the detector has to say at the end of a run."""
-        return self.detector.report(session)
+        """What the detector and the segmenter have to say at the end of a run."""
+        return [*self.detector.report(session), *self.segmenter.report(), *self._halving.report(session)]
+
+    def _launch(self, samples: Sequence[Sample]) -> list[PendingInstances]:
+        """The instances of consecutive parts of a batch, on their way."""
+        images = [sample.image for sample in samples]
+        parts = self._halving(len(samples), lambda part: self.detector(samples[part]))
+        detections = [found for part in parts for found in part]
+        return self._halving(len(samples), lambda part: self.segmenter.launch(images[part], detections[part]))
+
+    def _collected(
+        self, samples: Sequence[Sample], launched: list[PendingInstances] | None
+    ) -> Iterator[tuple[Sample, Instances]]:
+        parts = self._launch(samples) if launched is None else launched
+        yield from zip(samples, chain.from_iterable(map(self.segmenter.collect, parts)))
 
 
 def build_cascade(options: Options, names: Sequence[str], images: RunImages, session: Session) -> Cascade:
@@ -59,20 +82,46 @@ def build_cascade(options: Options, names: Sequence[str], images: RunImages, ses
     if options.annotations is not None:
         return AnnotationCascade(AnnotationFolder(options.annotations, names))
     from models.detector import build_detector
-    from models.sam2_loading import load_sam2
-    from models.segmenter import Segmenter
-    from utils.device import choose_device, choose_precision
+    from utils.device import choose_device
 
-    arch, settings = options.config.arch, options.config.segmenter
     device = choose_device(options.device, session)
-    precision = choose_precision(settings.precision, device)
     detector = build_detector(options, device, names, images, session)
-    model = load_sam2(*sam_files(arch), device, trust=options.trust_weights)
-    segmenter = Segmenter(model, precision, settings.chunk_mb * 2**20)
+    segmenter = build_segmenter(options, device, len(images.ids), session)
     cascade = with_cleanup(ImageCascade(detector, segmenter), options.config.cleanup)
     if not options.attribute:
         return cascade
     return AttributingCascade(cascade, Attribution(len(names)), options.config.evaluator.save_dir)
+
+
+def build_segmenter(options: Options, device: torch.device, num_images: int, session: Session) -> Segmenter:
+    """The segmenter that the options ask for; compiled, if they say so or, on a GPU, for a long run.
+
+    Args:
+        num_images: how many images the whole run has.
+
+    Raises:
+        UserError: weights, a SAM2 config or the precision cannot be used, or SAM2 cannot be compiled, but shall.
+    """
+    from models.forward import bake_positions
+    from models.sam2_loading import load_sam2
+    from models.segmenter import LONG_RUN, Segmenter
+    from utils.device import choose_precision
+
+    config = options.config
+    settings, precision = config.segmenter, choose_precision(config.segmenter.precision, device)
+    model = load_sam2(*sam_files(config.arch), device, trust=options.trust_weights)
+    bake_positions(model)
+    segmenter = Segmenter(model, precision, settings.chunk_mb * 2**20)
+    if settings.compile == "on" or (settings.compile == "auto" and device.type == "cuda" and num_images >= LONG_RUN):
+        try:
+            line = f"compiled SAM2 in {segmenter.compile(config.dataloader.batch_size):.0f} s"
+        except UserError as error:
+            if settings.compile == "on":
+                raise
+            line = f"{error}; going on without"
+        if session.leads:
+            print(line)
+    return segmenter
 
 
 def prepare_weights(options: Options, session: Session) -> None:

@@ -121,12 +121,10 @@ class YoloDetector:
         groups: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, image in enumerate(letterboxed):
             groups[image.shape].append(i)
-        detections = [Detections.empty()] * len(samples)
-        for (height, width, _), members in groups.items():
-            rows = self._predict(np.stack([letterboxed[i] for i in members]))
-            for i, row in zip(members, rows):
-                detections[i] = self._detections(row, (height, width), samples[i].size)
-        return detections
+        rows: dict[int, torch.Tensor] = {}
+        for members in groups.values():
+            rows |= zip(members, self._predict(np.stack([letterboxed[i] for i in members])))
+        return [self._detections(rows[i], letterboxed[i].shape[:2], sample.size) for i, sample in enumerate(samples)]
 
     def report(self, session: Session) -> list[str]:
         """What was left out, and why."""

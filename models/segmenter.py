@@ -13,18 +13,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from models.decoding import Features, decode, single_masks
+from models.compilation import CompiledPasses, EagerPasses, Passes
+from models.crossing import Arrival, to_device
+from models.forward import Features, single_masks
+from models.pending import PendingInstances
 from utils.errors import UserError
-from utils.structures import Detections, Instances, Mask
+from utils.structures import Detections, Instances
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-PIXEL_MEAN = (0.485, 0.456, 0.406)
-PIXEL_STD = (0.229, 0.224, 0.225)
+PIXEL_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+PIXEL_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
-# CUDA's attention takes at most 65,535 windows a launch; at 1024 px an image has 1,024 of them.
-MAX_ENCODER_BATCH = 63
+LEAST_CHUNK = 32 * 2**20
+"""Where memory is out, the budget of a decode is halved down to this."""
+
+LONG_RUN = 20_000
+"""Images from which on compiling is taken to pay on a GPU: it takes minutes and saves milliseconds an image."""
 
 
 def preprocess(images: Sequence[np.ndarray], side: int, device: torch.device) -> torch.Tensor:
@@ -34,23 +40,13 @@ def preprocess(images: Sequence[np.ndarray], side: int, device: torch.device) ->
         images: (H, W, 3) uint8 RGB each, of any sizes. They cross to the device as bytes.
     """
     resize_device = torch.device("cpu") if device.type == "mps" else device  # MPS lacks the antialiased resize
-    mean, std = (torch.tensor(values, device=resize_device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    mean, std = (to_device(values[:, None, None], resize_device) for values in (PIXEL_MEAN, PIXEL_STD))
 
     def resized(image: np.ndarray) -> torch.Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(resize_device).permute(2, 0, 1)
-        pixels = pixels.float().div_(255).contiguous()
+        pixels = to_device(image, resize_device).permute(2, 0, 1).float().div_(255).contiguous()
         return F.interpolate(pixels[None], (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
 
     return torch.stack([resized(image) for image in images]).sub_(mean).div_(std).to(device)
-
-
-def encode(model: SAM2Base, pixels: torch.Tensor) -> Features:
-    """Features of (B, 3, S, S) preprocessed images."""
-    levels = model.forward_image(pixels)["backbone_fpn"][-model.num_feature_levels :]
-    embedding = levels[-1]
-    if model.directly_add_no_mem_embed:
-        embedding = embedding + model.no_mem_embed.view(1, -1, 1, 1)
-    return Features(embedding, list(levels[:-1]))
 
 
 class Segmenter:
@@ -64,68 +60,97 @@ class Segmenter:
 
     def __init__(self, model: SAM2Base, precision: torch.dtype, chunk_bytes: int) -> None:
         self.model, self.precision, self.chunk_bytes = model, precision, chunk_bytes
+        self._passes: Passes = EagerPasses(model)
 
     @property
     def device(self) -> torch.device:
         """Where the model runs."""
         return self.model.device
 
-    @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray], detections: Sequence[Detections]) -> list[Instances]:
-        """Instances of each image, in the order of its detections.
-
-        Args:
-            images: B arrays (H, W, 3) uint8 RGB, of any sizes.
-            detections: the boxes of each image, in pixels of that image; an image may have none.
+        """Instances of each image, in the order of its detections; see `launch`.
 
         Raises:
             UserError: the precision overflowed and the model's output is not finite.
         """
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
-        masks, scores = self._masks(images, sizes, detections)
-        instances, start = [], 0
-        for size, found in zip(sizes, detections):
-            stop = start + len(found)
-            instances.append(Instances(size, found, masks[start:stop], scores[start:stop]))
-            start = stop
-        return instances
+        return self.collect(self.launch(images, detections))
 
-    def _masks(
-        self, images: Sequence[np.ndarray], sizes: list[tuple[int, int]], detections: Sequence[Detections]
-    ) -> tuple[list[Mask], np.ndarray]:
-        """Masks and scores of the flattened list of all boxes; images without boxes are not encoded."""
-        prompted = [i for i, found in enumerate(detections) if len(found)]
-        if not prompted:
-            return [], np.zeros(0, np.float32)
-        counts = [len(detections[i]) for i in prompted]
-        image_index = np.repeat(np.arange(len(prompted)), counts)
-        box_sizes = np.repeat(np.array([sizes[i] for i in prompted]), counts, axis=0)
-        boxes = self._to_model_pixels(np.concatenate([detections[i].boxes for i in prompted]), box_sizes)
-        features = self._encode([images[i] for i in prompted])
-        masks: list[Mask] = []
-        scores: list[np.ndarray] = []
-        for chunk in self._chunks(box_sizes, features):
-            logits, chunk_scores = self._decode(features, image_index[chunk], boxes[chunk])
-            masks += _masks_at_image_size(logits, box_sizes[chunk])
-            scores.append(chunk_scores)
-        return masks, np.concatenate(scores)
+    def collect(self, pending: PendingInstances) -> list[Instances]:
+        """Instances of each image of a batch that was launched; raises UserError as `__call__`."""
+        return pending.instances(f"in {self.precision}: choose --precision bf16 or fp32")
 
-    def _encode(self, images: Sequence[np.ndarray]) -> Features:
-        """Features of all images, a bounded number of them at a time."""
-        parts = []
-        for start in range(0, len(images), MAX_ENCODER_BATCH):
-            pixels = preprocess(images[start : start + MAX_ENCODER_BATCH], self.model.image_size, self.device)
+    @torch.inference_mode()
+    def compile(self, most_images: int, backend: str = "inductor") -> float:
+        """Compiles the forward passes for batches of so many images; the seconds that it took.
+
+        Args:
+            backend: what `torch.compile` compiles with.
+
+        Raises:
+            UserError: torch cannot compile on this machine; the passes stay as they are.
+        """
+        try:
+            passes = CompiledPasses(self.model, most_images, backend)
             with self._autocast():
-                parts.append(encode(self.model, pixels))
-        return Features(
-            torch.cat([part.embedding for part in parts]),
-            [torch.cat(level) for level in zip(*(part.high_res for part in parts))],
-        )
+                seconds = passes.warm_up()
+        except Exception as error:  # compilers raise almost anything
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(f"--compile: torch cannot compile on this machine: {reason}") from error
+        self._passes = passes
+        return seconds
+
+    def save_memory(self) -> None:
+        """Frees memory for another try at an image that was too much.
+
+        Raises:
+            UserError: nothing is left to be saved.
+        """
+        if isinstance(self._passes, CompiledPasses):
+            self._passes = EagerPasses(self.model)  # those that are compiled always take whole batches
+        elif self.chunk_bytes > LEAST_CHUNK:
+            self.chunk_bytes //= 2
+        else:
+            raise UserError("the GPU has too little memory for a single image; choose smaller models or --device cpu")
+
+    def report(self) -> list[str]:
+        """A line if something was compiled in the midst of the run."""
+        count = self._passes.recompilations() if isinstance(self._passes, CompiledPasses) else 0
+        return [f"segmenter: compiled anew in the midst of the run: {count} graphs"] if count else []
+
+    @torch.inference_mode()
+    def launch(self, images: Sequence[np.ndarray], detections: Sequence[Detections]) -> PendingInstances:
+        """Has the device begin with a batch; only a CPU is done when this returns.
+
+        The boxes of all images are one flattened list; images without boxes are not encoded.
+
+        Args:
+            images: B arrays (H, W, 3) uint8 RGB, of any sizes.
+            detections: the boxes of each image, in pixels of that image; an image may have none.
+        """
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        pending = PendingInstances(sizes, detections)
+        prompted = [i for i, found in enumerate(detections) if len(found)]
+        for start in range(0, len(prompted), self._passes.most_images):
+            group = prompted[start : start + self._passes.most_images]
+            self._segment([images[i] for i in group], [detections[i].boxes for i in group], pending)
+        pending.arrival = Arrival(self.device)
+        return pending
+
+    def _segment(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], pending: PendingInstances) -> None:
+        """Adds the masks of images that each have a box or more."""
+        counts = [len(each) for each in boxes]
+        image_index = np.repeat(np.arange(len(images)), counts)
+        box_sizes = np.repeat(np.array([image.shape[:2] for image in images]), counts, axis=0)
+        prompts = self._to_model_pixels(np.concatenate(boxes), box_sizes)
+        with self._autocast():
+            features = self._passes.encode(preprocess(images, self.model.image_size, self.device))
+        for chunk in self._chunks(box_sizes, features):
+            pending.add(*self._decode(features, image_index[chunk], prompts[chunk]), box_sizes[chunk])
 
     def _to_model_pixels(self, boxes: np.ndarray, box_sizes: np.ndarray) -> torch.Tensor:
         """Boxes in pixels of their images -> pixels of the model's square input, (N, 4) float32 on the device."""
-        scale = torch.from_numpy(box_sizes[:, [1, 0, 1, 0]].astype(np.float32))
-        return (torch.from_numpy(boxes) / scale * self.model.image_size).to(self.device)
+        scaled = boxes / box_sizes[:, [1, 0, 1, 0]].astype(np.float32) * np.float32(self.model.image_size)
+        return to_device(scaled, self.device)
 
     def _autocast(self) -> AbstractContextManager[None]:
         low = self.precision != torch.float32
@@ -134,33 +159,19 @@ class Segmenter:
     def _chunks(self, box_sizes: np.ndarray, features: Features) -> Iterator[slice]:
         """Consecutive slices of the boxes, each within the memory budget, but of one box at least."""
         # The decoder holds about four copies of its inputs; a full-size mask is a float32 logit and a bool a pixel.
-        costs = 4 * features.row_bytes + 5 * box_sizes.prod(axis=1)
+        total = np.cumsum(4 * features.row_bytes + 5 * box_sizes.prod(axis=1))
         start, spent = 0, 0
-        for i, cost in enumerate(costs.tolist()):
-            if i > start and spent + cost > self.chunk_bytes:
-                yield slice(start, i)
-                start, spent = i, 0
-            spent += cost
-        yield slice(start, len(costs))
+        while start < len(total):
+            fitting = int(np.searchsorted(total, spent + self.chunk_bytes, side="right")) - start
+            stop = start + self._passes.boxes_at_once(max(1, fitting))
+            yield slice(start, stop)
+            start, spent = stop, int(total[stop - 1])
 
     def _decode(
         self, features: Features, image_index: np.ndarray, boxes: torch.Tensor
-    ) -> tuple[torch.Tensor, np.ndarray]:
-        """(N, S/4, S/4) float32 mask logits on the device and (N,) float32 scores on the host."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, S/4, S/4) float32 mask logits and (N,) scores, on the device."""
         with self._autocast():
-            decoded = decode(self.model, features, torch.from_numpy(image_index).to(self.device), boxes)
+            decoded = self._passes.decode(features, to_device(image_index, self.device), boxes)
             logits, scores = single_masks(self.model, *decoded)
-        host_scores = scores.float().cpu().numpy()
-        if not np.isfinite(host_scores).all():
-            raise UserError(f"SAM2's output is not finite in {self.precision}: choose --precision bf16 or fp32")
-        return logits.float(), host_scores
-
-
-def _masks_at_image_size(logits: torch.Tensor, box_sizes: np.ndarray) -> list[Mask]:
-    """Masks of (N, h, w) logits, each upsampled to its own image's (height, width) and cut at 0."""
-    masks: dict[int, Mask] = {}
-    for size in np.unique(box_sizes, axis=0):
-        rows = np.flatnonzero((box_sizes == size).all(axis=1))
-        full = F.interpolate(logits[rows, None], tuple(size.tolist()), mode="bilinear", align_corners=False)
-        masks |= zip(rows.tolist(), map(Mask.of, (full[:, 0] > 0).cpu().numpy()))
-    return [masks[i] for i in range(len(logits))]
+        return logits.float(), scores

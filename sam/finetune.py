@@ -26,9 +26,9 @@ from tqdm import tqdm
 from datasets.training import open_training_splits
 from datasets.voc import VocDataset
 from models.cascade import sam_config_of, sam_files
-from models.decoding import decode
+from models.forward import decode, encode
 from models.sam2_loading import build_sam2, load_sam2
-from models.segmenter import Segmenter, encode
+from models.segmenter import Segmenter
 from sam.examples import Batch, PromptedViews, collate
 from sam.losses import prompted_mask_loss
 from utils.classes import VOID

@@ -128,12 +128,14 @@ class AttributingCascade:
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """The instances of each image of a batch, in order."""
-        for sample, both in self._cascade(samples):
-            assert sample.target is not None and sample.truth is not None, sample.image_id
-            count = len(both) - len(sample.truth)
-            found, true = both[:count], both[count:]
-            self._attribution.add(sample.target, found, true)
-            yield sample, found
+        # The other cascade is called here and now, so that a GPU can begin.
+        return ((sample, self._attributed(sample, both)) for sample, both in self._cascade(samples))
+
+    def _attributed(self, sample: Sample, both: Instances) -> Instances:
+        assert sample.target is not None and sample.truth is not None, sample.image_id
+        count = len(both) - len(sample.truth)
+        self._attribution.add(sample.target, both[:count], both[count:])
+        return both[:count]
 
     def report(self, session: Session) -> list[str]:
         """What the cascade has to say, and who lost it; writes `attribution.json`."""

@@ -30,10 +30,13 @@ class CleanedCascade:
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """The instances of each image of a batch, in order."""
-        for sample, instances in self._cascade(samples):
-            cleaned, changes = clean(instances, self._settings)
-            self._changes += changes
-            yield sample, cleaned
+        # The other cascade is called here and now, so that a GPU can begin.
+        return ((sample, self._cleaned(instances)) for sample, instances in self._cascade(samples))
+
+    def _cleaned(self, instances: Instances) -> Instances:
+        cleaned, changes = clean(instances, self._settings)
+        self._changes += changes
+        return cleaned
 
     def report(self, session: Session) -> list[str]:
         """What the cascade has to say, and how much was cleaned."""

@@ -78,6 +78,7 @@ def run_parser(description: str | None) -> Parser:
         help=f"make the other scripts' outputs in the same run: {', '.join(get_args(Output))}",
     )
     add("--precision", action=Overriding, key="segmenter.precision", metavar="P", help="auto, fp32, bf16 or fp16")
+    add("--compile", action=Overriding, key="segmenter.compile", metavar="C", help="compile SAM2 first: auto, on, off")
     _add_annotating(parser)
     return parser
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from utils.distributed import Session
 from utils.errors import SampleError
@@ -42,6 +43,14 @@ class Sink(Protocol):
         """Completes the output when all images of all processes went through; returns lines to print."""
 
 
+@runtime_checkable
+class Measuring(Protocol):
+    """A sink whose measures are shown while a run goes on."""
+
+    def standing(self) -> Mapping[str, float]:
+        """Its measures so far, of this process, by their names."""
+
+
 Outcome: TypeAlias = "tuple[Sample, Instances] | SampleError"
 """What a cascade makes of an image: its instances, or why it has none to offer."""
 
@@ -50,7 +59,7 @@ class Cascade(Protocol):
     """What finds the instances."""
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[Outcome]:
-        """What becomes of each image of a batch, in order."""
+        """What becomes of each image of a batch, in order; the next batch may be handed over before that is taken."""
 
     def report(self, session: Session) -> list[str]:
         """Lines to print when all images of all processes went through."""
@@ -91,15 +100,15 @@ def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session:
 
     report = Report()
     with tqdm(total=batches.num_images, unit="image", dynamic_ncols=True, disable=not session.leads) as progress:
-        for batch in batches:
-            unusable = [entry for entry in batch if isinstance(entry, SampleError)]
-            for outcome in chain(unusable, cascade([entry for entry in batch if isinstance(entry, Sample)])):
+        for failures, found in _ahead(cascade, batches):
+            for outcome in chain(failures, found):
                 if isinstance(outcome, SampleError):
                     report.failures.append(outcome)
                 else:
                     for sink in sinks:
                         sink.write(*outcome)
                     report.images += 1
+                    progress.set_postfix_str(_standing(sinks), refresh=False)
                 progress.update()
     report = _of_all(report, batches.ids, session)
     lines = [*(f"failed: {failure}" for failure in report.failures), *cascade.report(session)]
@@ -108,6 +117,28 @@ def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session:
     if session.leads:
         print_lines(lines)
     return report
+
+
+def _ahead(
+    cascade: Cascade, batches: Iterable[Sequence[Sample | SampleError]]
+) -> Iterator[tuple[list[SampleError], Iterator[Outcome]]]:
+    """What failed already and what becomes of the rest of each batch, in order.
+
+    A batch is handed to the cascade before the one before it is given out, so that a GPU works while the sinks do.
+    """
+    begun: deque[tuple[list[SampleError], Iterator[Outcome]]] = deque()
+    for batch in batches:
+        failures = [entry for entry in batch if isinstance(entry, SampleError)]
+        begun.append((failures, cascade([entry for entry in batch if isinstance(entry, Sample)])))
+        if len(begun) > 1:
+            yield begun.popleft()
+    yield from begun
+
+
+def _standing(sinks: Sequence[Sink]) -> str:
+    """What the progress bar shows beside the images: the measures so far."""
+    measures = [measure for sink in sinks if isinstance(sink, Measuring) for measure in sink.standing().items()]
+    return ", ".join(f"{name} {value:.4f}" for name, value in measures)
 
 
 def _of_all(report: Report, ids: Sequence[str], session: Session) -> Report:

@@ -74,6 +74,10 @@ class SemanticMetrics:
         assert sample.target is not None, sample.image_id
         self.matrix += confusion_matrix(instances.semantic(), sample.target, len(self.matrix))
 
+    def standing(self) -> dict[str, float]:
+        """Pixel accuracy and mean IoU so far."""
+        return {"accuracy": pixel_accuracy(self.matrix), "mIoU": mean_iou(self.matrix)}
+
     def finish(self, report: Report, session: Session) -> list[str]:
         """Writes metrics.json and returns the three metric lines."""
         matrix = session.sum(self.matrix)

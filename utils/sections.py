@@ -202,6 +202,7 @@ class DetectorConfig:
 
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Compiling = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -211,11 +212,15 @@ class SegmenterConfig:
     Attributes:
         precision: `fp32`, `bf16`, `fp16`, or `auto`: the fastest that the device computes natively.
         chunk_mb: memory in MiB that decoding one chunk of boxes may take.
+        compile: `on` and `off` say whether SAM2 is compiled first, which takes minutes; `auto` does it on a GPU for
+            runs that are long enough.
     """
 
     precision: Precision = "auto"
     chunk_mb: int = 1024
+    compile: Compiling = "auto"
 
     def __post_init__(self) -> None:
         one_of(self, "precision", get_args(Precision))
+        one_of(self, "compile", get_args(Compiling))
         within(self, "chunk_mb", 1)

@@ -90,12 +90,11 @@ class AnnotationCascade:
     """Instances that a folder holds. All of them count, as they are: neither confidence nor cleaning applies."""
 
     def __init__(self, folder: AnnotationFolder) -> None:
-        self._folder = folder
+        self._folder, self._readers = folder, ThreadPoolExecutor(thread_name_prefix="annotations")
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[Outcome]:
         """The annotated instances of each image of a batch, in order; an image without any annotation has failed."""
-        with ThreadPoolExecutor() as pool:
-            yield from pool.map(self._outcome, samples)
+        return self._readers.map(self._outcome, samples)  # which begins at once, while sinks take the batch before
 
     def report(self, session: Session) -> list[str]:
         """Where everything came from."""

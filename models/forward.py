@@ -1,8 +1,9 @@
-"""SAM2's mask decoder for many boxes of few images: what depends on the image alone is computed once an image.
+"""SAM2's forward passes: the encoder, and the mask decoder for many boxes of few images.
 
-Numerically `MaskDecoder.forward` of sam2 1.1.0 with one row of features a box (`repeat_image=False`). In the first
-layer of its transformer the image side is the same for all boxes of an image, and so are its projections to keys,
-values and queries; from the second layer on it differs from box to box.
+Numerically `SAM2Base.forward_image` and `MaskDecoder.forward` of sam2 1.1.0 with one row of features a box
+(`repeat_image=False`), but what depends on the image alone is computed once an image: in the first layer of the
+decoder's transformer the image side is the same for all boxes of an image, and so are its projections to keys, values
+and queries; from the second layer on it differs from box to box.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
     from sam2.modeling.sam2_base import SAM2Base
 
-BOX_CORNER_LABELS = (2, 3)  # how SAM2's prompt encoder knows a box's two corner points
+CORNER_LABEL = 2  # SAM2's prompt encoder knows a box's upper left corner by this label, the lower right one by the next
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,23 @@ class Features:
         return sum(level[0].nbytes for level in [self.embedding, *self.high_res])
 
 
+def bake_positions(model: SAM2Base) -> None:
+    """Computes the encoder's position embeddings once for all images, instead of with each; the result is the same."""
+    trunk, side = model.image_encoder.trunk, model.image_size // model.image_encoder.trunk.patch_embed.proj.stride[0]
+    with torch.no_grad():
+        baked = trunk._get_pos_embed((side, side))
+    trunk._get_pos_embed = lambda size: baked
+
+
+def encode(model: SAM2Base, pixels: torch.Tensor) -> Features:
+    """Features of (B, 3, S, S) preprocessed images."""
+    levels = model.forward_image(pixels)["backbone_fpn"][-model.num_feature_levels :]
+    embedding = levels[-1]
+    if model.directly_add_no_mem_embed:
+        embedding = embedding + model.no_mem_embed.view(1, -1, 1, 1)
+    return Features(embedding, list(levels[:-1]))
+
+
 def decode(
     model: SAM2Base, features: Features, image_index: torch.Tensor, boxes: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,7 +68,7 @@ def decode(
         boxes: (N, 4) float32 xyxy in pixels of the model's input.
     """
     decoder = model.sam_mask_decoder
-    labels = torch.tensor(BOX_CORNER_LABELS, dtype=torch.int32, device=boxes.device).expand(len(boxes), 2)
+    labels = torch.arange(CORNER_LABEL, CORNER_LABEL + 2, dtype=torch.int32, device=boxes.device).expand(len(boxes), 2)
     sparse, dense = model.sam_prompt_encoder(points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None)
     own = [decoder.iou_token.weight, decoder.mask_tokens.weight]
     if decoder.pred_obj_scores:
