@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script; the exit code."""
     options = parse("annotate", __doc__, argv)
     with open_session() as session, Writers() as writers:
-        batches = build_batches(options)
+        batches = build_batches(options, session)
         prepare_weights(options, session)
         prompts = read_prompts(options, batches, session)
         plan = plan_annotations(options, batches, prompts, session)

@@ -15,11 +15,12 @@ from benchmarks.workload import Workload
 from datasets.loading import Batches, build_batches
 from models.cascade import build_cascade
 from models.detector import class_names, read_prompts
-from utils.cli import Options, Output, parse
+from utils.cli import parse
 from utils.distributed import Session
 from utils.engine import Report, Sink, run
 from utils.evaluation.evaluator import Evaluator
 from utils.exporters.plan import plan_annotations
+from utils.options import Options, Output
 from utils.sinks import build_sinks
 from utils.structures import Instances, Sample
 from utils.writers import Writers
@@ -75,7 +76,7 @@ class ProjectRow:
 
     def _batches(self, options: Options, count: int | None) -> Batches:
         """The first `count` images, or all."""
-        batches = build_batches(options)
+        batches = build_batches(options, self.session)
         cut = (
             [range(unit.start, min(unit.stop, count)) for unit in batches.units] if count is not None else batches.units
         )

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from datasets.images import read_image
-from datasets.problems import refuse
 from utils.errors import SampleError, UserError
 from utils.image_files import IMAGE_SUFFIXES, is_image_name
+from utils.problems import refuse
 from utils.structures import Sample
 
 
@@ -67,15 +67,10 @@ def _images_in(folder: Path) -> list[Path]:
         return []
 
 
-def one_file_each(files: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
-    """The file of each id.
-
-    Raises:
-        UserError: an id has several files, such as `a.jpg` and `a.png`.
-    """
-    several = [f"{image_id}: {', '.join(map(str, paths))}" for image_id, paths in files.items() if len(paths) > 1]
-    refuse("These image ids have several files (an id is the path below its folder, without suffix):", several)
-    return {image_id: paths[0] for image_id, paths in files.items()}
+def several_files(files: Mapping[str, Sequence[Path]]) -> list[str]:
+    """A line for each id that has several files, such as `a.jpg` and `a.png`."""
+    doubled = {image_id: paths for image_id, paths in files.items() if len(paths) > 1}
+    return [f"{image_id}: one id, several files: {', '.join(map(str, paths))}" for image_id, paths in doubled.items()]
 
 
 class ImageFolder:
@@ -99,8 +94,8 @@ class ImageFolder:
                 paths = found.setdefault(image_id, [])
                 if path not in paths:
                     paths.append(path)
-        files = one_file_each(found)
-        self.ids, self.paths = list(files), list(files.values())
+        refuse("An image's id is its path below the folder, without suffix, and must be its own:", several_files(found))
+        self.ids, self.paths = list(found), [paths[0] for paths in found.values()]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from datasets.folder import ImageFolder
-from datasets.preflight import check_targets
+from datasets.preflight import check_split
 from datasets.voc import VocDataset
-from utils.cli import Options
+from utils.distributed import Session
 from utils.errors import SampleError
 from utils.image_files import image_size
+from utils.importers.annotations import AnnotationFolder
+from utils.options import Options
+from utils.problems import refuse_all
 from utils.structures import Sample
 
 AHEAD = 2
@@ -43,6 +47,7 @@ class Batches:
     Attributes:
         units: the positions in the dataset that make up each batch. A unit is always done whole, so leaving some out
             (finished ones, another process's) does not change the rest.
+        preflight: checks the masks against a number of classes, where that waits for the detector to name them.
     """
 
     def __init__(self, dataset: Dataset, batch_size: int, num_workers: int) -> None:
@@ -57,6 +62,7 @@ class Batches:
             range(start, min(start + batch_size, count)) for start in range(0, count, batch_size)
         ]
         self._dataset, self._num_workers = dataset, num_workers
+        self.preflight: Callable[[int], None] | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -105,9 +111,9 @@ class Batches:
             return SampleError(error.image_id, error.path, error.reason)
 
     def check_targets(self, num_classes: int) -> None:
-        """Raises UserError if the dataset has targets and some cannot be used with that many classes."""
-        if isinstance(self._dataset, VocDataset) and self._dataset.with_targets:
-            check_targets(self._dataset, num_classes)
+        """Raises UserError if the dataset has masks with values outside the classes, unless that is checked already."""
+        if self.preflight is not None:
+            self.preflight(num_classes)
 
 
 def _size(path: Path) -> tuple[int, int] | None:
@@ -117,14 +123,29 @@ def _size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def build_batches(options: Options) -> Batches:
-    """The images that the options ask for; with their targets, not yet checked, where an output needs them.
+def build_batches(options: Options, session: Session) -> Batches:
+    """The images that the options ask for, with what else of them is needed, found sound as far as is known yet.
+
+    Args:
+        session: the processes of the run, each of which checks a part.
 
     Raises:
-        UserError: the images or a split list cannot be used.
+        UserError: the images, a split list, masks or annotations cannot be used.
     """
-    loader = options.config.dataloader
-    return Batches(_open_dataset(options), loader.batch_size, loader.num_workers)
+    loader, classes = options.config.dataloader, options.config.dataset.classes
+    dataset = _open_dataset(options)
+    batches = Batches(dataset, loader.batch_size, loader.num_workers)
+    problems = {
+        f"annotations in {folder} ({option})": AnnotationFolder(folder, classes or ()).problems(batches, session)
+        for option, folder in options.annotation_folders.items()
+    }
+    if isinstance(dataset, VocDataset):
+        check = partial(check_split, dataset, session=session, masks=dataset.with_targets)
+        check(None if classes is None else len(classes), others=problems)
+        batches.preflight = check if classes is None and dataset.with_targets else None
+    else:
+        refuse_all("The annotations of the photos cannot be used:", problems)
+    return batches
 
 
 def _open_dataset(options: Options) -> Dataset:

@@ -1,69 +1,125 @@
-"""Whether the masks of a split can be evaluated or trained on, found out before work begins."""
+"""What cannot work is found before work begins, in one pass over lists, headers and masks, and said in one message."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from datasets.images import read_image
-from datasets.problems import refuse
 from datasets.voc import VocDataset, misfit
 from utils.classes import BACKGROUND, VOID
-from utils.errors import UserError
-from utils.image_files import image_size
+from utils.distributed import Session
+from utils.image_files import image_size, index_map_size, object_map_size, stored_size
+from utils.problems import SHOWN, refuse_all
+
+LISTS = "split lists and file names"
+UNUSABLE = "masks that are missing or no index maps"
+MISFIT = "masks of another size than their images"
+VALUES = "masks with values outside the classes"
+GONE = "images that are missing, which alone would stop no run"
+
+Problems = dict[str, list[str]]
+"""What is wrong, by its kind."""
 
 
-def check_targets(dataset: VocDataset, num_classes: int) -> None:
-    """Check every mask of a split; of an image only the header is read.
+def check_split(
+    dataset: VocDataset,
+    num_classes: int | None,
+    session: Session,
+    *,
+    masks: bool = True,
+    others: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> None:
+    """Check the lists of a split and every mask; of an image only the header is read.
 
-    An image that is missing or cannot be read is no problem here: the run names it and goes on without it.
+    An image that is missing or cannot be read is no problem by itself: the run names it and goes on without it. What is
+    missing is listed with the problems, or warned of if there are none.
 
     Args:
-        num_classes: how many classes there are, without the background.
+        num_classes: how many classes there are, without the background; None: not known yet, so of masks, too, only
+            the headers are read, and values are left unchecked.
+        session: the processes of the run, each of which looks at a part.
+        masks: whether masks are needed.
+        others: problems of the run that were found elsewhere, by their kind.
 
     Raises:
-        UserError: masks are missing, unreadable, no index maps, of another size than their upright image or hold
-            values outside the classes (all problems in one message), or the whole split holds only 0 and 255.
+        UserError: there are others, lines lead out of JPEGImages or to no frames, an id has several files; masks are
+            missing, unreadable, no index maps, of another size than their upright image or hold values outside the
+            classes; or the whole split holds only 0 and 255. All problems stand in one message.
     """
+    problems = {LISTS: dataset.problems, **(mask_problems(dataset, num_classes, session) if masks else {}), **others}
+    gone = [str(path) for path in dataset.paths if not path.is_file()]
+    heading = f"The split {dataset.split} of {dataset.root} cannot be used:"
+    refuse_all(heading, problems | {GONE: gone} if any(problems.values()) else {})
+    if gone and session.leads:
+        shown = ", ".join(gone[:SHOWN]) + (", ..." if len(gone) > SHOWN else "")
+        print(f"warning: {len(gone)} of {len(dataset)} images are missing: {shown}", file=sys.stderr)
+
+
+def mask_problems(dataset: VocDataset, num_classes: int | None, session: Session) -> Problems:
+    """What is wrong with the masks of the images that are there; the arguments are those of `check_split`."""
     present = [index for index, path in enumerate(dataset.paths) if path.is_file()]
+    share = session.share(present)
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(partial(_check_target, dataset, num_classes), present))
-    problems = [f"{dataset.mask_path(index)}: {why}" for index, (why, _) in zip(present, results, strict=True) if why]
-    refuse(f"The masks of the split {dataset.split} cannot be used:", problems)
-    values = {value for _, values in results for value in values}
-    if VOID in values and values <= {BACKGROUND, VOID}:
-        raise UserError(
-            f"{dataset.root / 'SegmentationClass'}: the masks of the split {dataset.split} hold only 0 and 255, so "
-            "they are black and white pictures, not index maps: 255 is void and not counted. If it is an object here, "
-            'dataset.label_map in the config says which label it has: {"255": 1}'
+        results = list(pool.map(partial(_check_mask, dataset, num_classes), share))
+    found = [(index, *problem) for index, (problems, _) in zip(share, results) for problem in problems]
+    values = set(session.gather(sorted(set().union(*(values for _, values in results)))))
+    problems: Problems = {UNUSABLE: [], MISFIT: [], VALUES: []}
+    for _, kind, text in sorted(session.gather(found)):
+        problems[kind].append(text)
+    if not any(problems.values()) and VOID in values and values <= {BACKGROUND, VOID}:
+        problems[VALUES].append(
+            f"{dataset.root / 'SegmentationClass'}: the masks hold only 0 and 255, so they are black and white "
+            "pictures, not index maps: 255 is void and not counted. If it is an object here, dataset.label_map in the "
+            'config says which label it has: {"255": 1}'
         )
+    return problems
 
 
-def _check_target(dataset: VocDataset, num_classes: int, index: int) -> tuple[str, set[int]]:
-    """What is wrong with a mask ("" if nothing), and the values that it holds."""
+def _check_mask(dataset: VocDataset, num_classes: int | None, index: int) -> tuple[list[tuple[str, str]], set[int]]:
+    """The problems of a mask, each with its kind, and the values that it holds, where they are looked at."""
+    path, values = dataset.mask_path(index), set[int]()
     try:
-        target = dataset.target(index)
+        target = None if num_classes is None else dataset.target(index)
+        shape = index_map_size(path) if target is None else target.shape
     except ValueError as error:
-        return str(error), set()
-    size = _upright_size(dataset.paths[index], target.shape)
-    if target.shape != size:
-        return misfit(target.shape, size), set()
-    values = np.flatnonzero(np.bincount(target.ravel(), minlength=256))
-    outside = values[(values > num_classes) & (values != VOID)]
-    if outside.size:
-        y, x = np.argwhere(target == outside[0])[0]
-        return f"value {outside[0]} (x {x}, y {y}) is outside 0 to {num_classes}, and not {VOID} (void)", set()
-    return "", set(values.tolist())
+        return [(UNUSABLE, f"{path}: {error}")], values
+    problems = [(MISFIT, f"{path}: {reason}") for reason in _misfits(dataset.paths[index], shape)]
+    if dataset.with_truth:
+        problems += _object_problems(dataset.objects_path(index), shape)
+    if target is not None and num_classes is not None:
+        values |= set(np.flatnonzero(np.bincount(target.ravel(), minlength=256)).tolist())
+        for value in sorted(values - {*range(num_classes + 1), VOID})[:1]:
+            y, x = np.argwhere(target == value)[0]
+            reason = f"value {value} (x {x}, y {y}) is outside 0 to {num_classes}, and not {VOID} (void)"
+            problems.append((VALUES, f"{path}: {reason}"))
+    return problems, values
 
 
-def _upright_size(path: Path, expected: tuple[int, ...]) -> tuple[int, ...]:
-    """(height, width) of an image, or `expected` where the image cannot be read."""
+def _misfits(image: Path, mask: tuple[int, ...]) -> Iterator[str]:
+    """Why a mask of a (height, width) does not fit its image, if so; an image that cannot be read fits."""
     try:
-        size = image_size(path)
+        if mask == image_size(image):
+            return
         # A PNG may keep its EXIF behind the pixels, so before a mask is called wrong the pixels decide.
-        return size if size == expected else read_image(path).shape[:2]
+        upright, stored = read_image(image).shape[:2], stored_size(image)
     except ValueError:
-        return expected
+        return
+    if mask != upright:
+        turned = "; the image's EXIF turns it, nothing has turned the mask" if mask == stored else ""
+        yield misfit(mask, upright) + turned
+
+
+def _object_problems(path: Path, mask: tuple[int, ...]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the map of an image's objects, if it has one."""
+    try:
+        if path.is_file() and (size := object_map_size(path)) != mask:
+            yield MISFIT, f"{path}: {size[1]}x{size[0]} pixels, the label map has {mask[1]}x{mask[0]}"
+    except ValueError as error:
+        yield UNUSABLE, f"{path}: {error}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datasets.preflight import check_targets
-from datasets.problems import refuse
+from datasets.preflight import check_split
 from datasets.voc import VocDataset
 from utils.config import Config
+from utils.distributed import Session
 from utils.errors import UserError
+from utils.problems import refuse
 
 
 def open_training_splits(config: Config) -> tuple[VocDataset, VocDataset]:
@@ -19,10 +20,11 @@ def open_training_splits(config: Config) -> tuple[VocDataset, VocDataset]:
     dataset, names = config.dataset, (config.finetune.train_split, config.finetune.val_split)
     if dataset.data_dir is None or dataset.classes is None:
         raise UserError("finetuning needs dataset.data_dir and dataset.classes")
+    session = Session()  # no finetune shares its reading
     train, val = (VocDataset(dataset.data_dir, name, dataset.label_map) for name in names)
     in_train = set(train.ids)
     shared = [image_id for image_id in val.ids if image_id in in_train]
     refuse(f"The splits {names[0]} and {names[1]} share images, so validation would tell nothing:", shared)
     for split in (train, val):
-        check_targets(split, len(dataset.classes))
+        check_split(split, len(dataset.classes), session)
     return train, val

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.weights import fetch_weights, yolo_weights
+from utils.attribution import AttributingCascade, Attribution
 from utils.cleanup import with_cleanup
-from utils.cli import Options
 from utils.config import ArchConfig
 from utils.distributed import Session
 from utils.engine import Cascade
 from utils.errors import UserError
+from utils.importers.annotations import AnnotationCascade, AnnotationFolder
 from utils.official import OFFICIAL_SAM
+from utils.options import Options
 from utils.prompts.prompts import Prompts
 from utils.prompts.rows import RunImages
 from utils.structures import Instances, Sample
@@ -22,7 +24,7 @@ from utils.structures import Instances, Sample
 if TYPE_CHECKING:
     import torch
 
-    from models.detector import Detector
+    from models.given_boxes import Detector
     from models.pending import PendingInstances
     from models.segmenter import Segmenter
 
@@ -81,13 +83,18 @@ def build_cascade(
     Raises:
         UserError: weights, a SAM2 config, the device or the precision cannot be used.
     """
+    if options.annotations is not None:
+        return AnnotationCascade(AnnotationFolder(options.annotations, names))
     from models.detector import build_detector
     from utils.device import choose_device
 
     device = choose_device(options.device, session)
     detector = build_detector(options, device, names, prompts)
     segmenter = build_segmenter(options, device, len(images.ids), session)
-    return with_cleanup(ImageCascade(detector, segmenter), options.config.cleanup)
+    cascade = with_cleanup(ImageCascade(detector, segmenter), options.config.cleanup)
+    if not options.attribute:
+        return cascade
+    return AttributingCascade(cascade, Attribution(len(names)), options.config.evaluator.save_dir)
 
 
 def build_segmenter(options: Options, device: torch.device, num_images: int, session: Session) -> Segmenter:
@@ -124,12 +131,16 @@ def build_segmenter(options: Options, device: torch.device, num_images: int, ses
 def prepare_weights(options: Options, session: Session) -> None:
     """Sees to it that the weight files of a run are there, whose content its fingerprint needs; a dry run only looks.
 
+    A run from annotations needs none.
+
     Raises:
         UserError: one is not set, or missing and not official or not to be had.
     """
+    if options.annotations is not None:
+        return
     config = options.config
     needed = [sam_files(config.arch)[1]]
-    if options.prompt is None or config.dataset.classes is None:
+    if options.runs_detector or config.dataset.classes is None:
         needed.append(yolo_weights(config.arch))
     fetch_weights(needed, session, download=not options.dry_run)
 

@@ -1,38 +1,29 @@
-"""Where boxes come from: YOLO, or a prompt file."""
+"""Where boxes come from: YOLO, a prompt file, or the target."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.given_boxes import BoxCheck, Detector, GroundTruthDetector, JoinedDetector, PromptFileDetector
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo, yolo_weights
 from utils.classes import MAX_CLASSES, match_classes, nearest
-from utils.cli import Options
 from utils.config import Config, DetectorConfig
 from utils.distributed import Session
 from utils.engine import print_lines
 from utils.errors import UserError
+from utils.options import Options
 from utils.prompts.prompts import Prompts, load_prompts
 from utils.prompts.rows import RunImages
-from utils.structures import Detections, Sample, sanitize
+from utils.structures import Detections, Sample
 
 if TYPE_CHECKING:
     import torch
     from ultralytics.nn.tasks import DetectionModel
-
-
-class Detector(Protocol):
-    """What finds boxes; their class ids index the class names of the run."""
-
-    def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
-        """The boxes of each image of a batch, in order."""
-
-    def report(self, session: Session) -> list[str]:
-        """Lines to print at the end of a run: what became of boxes that are not among the detections."""
 
 
 def class_names(options: Options) -> tuple[str, ...]:
@@ -82,6 +73,14 @@ def build_detector(
         UserError: the weights cannot be used.
     """
     assert options.prompt is None or prompts is not None, "read_prompts comes first"
+    if options.boxes == "target":
+        return GroundTruthDetector()
+    detector = _build_detector(options, device, names, prompts)
+    return JoinedDetector(detector, GroundTruthDetector()) if options.attribute else detector
+
+
+def _build_detector(options: Options, device: torch.device, names: Sequence[str], prompts: Prompts | None) -> Detector:
+    """The prompt file's boxes if there is one, else YOLO."""
     config = options.config
     if prompts is not None:
         return PromptFileDetector(prompts, config.dataset.conf)
@@ -172,62 +171,6 @@ class YoloDetector:
         mapped = class_ids >= 0
         self._unmapped.update(self._names[i] for i in found[~mapped])
         return self._check(boxes[mapped], scores[mapped], class_ids[mapped], size)
-
-
-class PromptFileDetector:
-    """The boxes of a prompt file, in its order, all that score higher than `conf`.
-
-    Args:
-        prompts: the boxes of the run's images.
-        conf: boxes must score higher, as YOLO's.
-    """
-
-    def __init__(self, prompts: Prompts, conf: float) -> None:
-        self._prompts, self._conf = prompts, conf
-        self._low = 0
-        self._check = BoxCheck("prompts")
-
-    def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
-        """The boxes of each image."""
-        return [self._detections(sample) for sample in samples]
-
-    def report(self, session: Session) -> list[str]:
-        """What was left out, and why."""
-        count = sum(session.gather([self._low]))
-        low = [f"prompts: rows that score not above {self._conf}, left out: {count}"] if count else []
-        return [*self._prompts.left_out, *low, *self._check.report(session)]
-
-    def _detections(self, sample: Sample) -> Detections:
-        boxes, scores, class_ids = self._prompts.of(sample.image_id, sample.size)
-        kept = scores > self._conf
-        self._low += len(kept) - int(kept.sum())
-        return self._check(boxes[kept], scores[kept], class_ids[kept], sample.size)
-
-
-class BoxCheck:
-    """Clips boxes to their images, drops what is no box, and counts both.
-
-    Args:
-        source: what the report calls the boxes' origin.
-    """
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.fates: Counter[str] = Counter()
-
-    def __call__(
-        self, boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, size: tuple[int, int]
-    ) -> Detections:
-        """Sound detections of an image of a (height, width), from (N, 4) xyxy boxes, (N,) scores and (N,) class ids."""
-        boxes, keep, clipped = sanitize(boxes, size)
-        self.fates["clipped to their images"] += clipped
-        self.fates["dropped (NaN, inverted, without area, or outside their images)"] += int((~keep).sum())
-        return Detections(boxes[keep], scores[keep], class_ids[keep])
-
-    def report(self, session: Session) -> list[str]:
-        """A line for each kind that occurred."""
-        fates = session.total(self.fates)
-        return [f"{self.source}: boxes {fate}: {count}" for fate, count in fates.items() if count]
 
 
 def _load(config: Config, *, trust: bool) -> DetectionModel:

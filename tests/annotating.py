@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 import yolo_sam_auto_anno_generator as script
-from utils.cli import Options, guarded
+from utils.cli import guarded
 from utils.distributed import Session
+from utils.options import Options
 from utils.structures import Detections, Instances, Mask, Sample
 
 SECONDS = 0.01

@@ -28,7 +28,7 @@ def outcome(start: Run, tree: Path, out: Path) -> tuple[int, list[str], dict[str
     """Exit code, printed lines and files of a run with all outputs."""
     images = ["--set", f"dataset.data_dir={tree}", "-p", str(tree / "prediction.json"), "-b", "2"]
     save_dirs = [f"--set={section}.save_dir={out / name}" for section, name in OUTPUTS.items()]
-    done = start("yolo_sam.py", *images, "--also", "visual", "annotate", *save_dirs, "--device=cpu")
+    done = start("yolo_sam.py", *images, "--attribute", "--also", "visual", "annotate", *save_dirs, "--device=cpu")
     lines = [line.replace(str(out), "OUT") for line in done.stdout.splitlines()]
     files = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     return done.returncode, lines, files
@@ -38,6 +38,6 @@ def test_two_processes_give_what_one_gives(tree: Path, tmp_path: Path, run_alone
     code, lines, files = outcome(run_alone, tree, tmp_path / "one" / "out")
     assert code == 1
     assert any("val_00002.jpg" in line for line in lines)
-    tables = {"metrics.json", "per_image.csv", "confusion_matrix.csv", "report.html", "review.csv"}
+    tables = {"metrics.json", "per_image.csv", "confusion_matrix.csv", "report.html", "attribution.json", "review.csv"}
     assert len([name for name in files if "/." not in name]) == 6 + 6 + len(tables)
     assert outcome(torchrun, tree, tmp_path / "two" / "out") == (code, lines, files)

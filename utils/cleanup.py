@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from utils.distributed import Session
-from utils.engine import Cascade
+from utils.engine import SureCascade
 from utils.sections import CleanupConfig
 from utils.structures import Instances, Mask, Sample
 
@@ -17,7 +17,7 @@ Changes = Counter[str]
 """What was done, counted by a phrase."""
 
 
-def with_cleanup(cascade: Cascade, settings: CleanupConfig) -> Cascade:
+def with_cleanup(cascade: SureCascade, settings: CleanupConfig) -> SureCascade:
     """The cascade, with its masks cleaned where the settings ask for anything."""
     return cascade if settings == CleanupConfig() else CleanedCascade(cascade, settings)
 
@@ -25,7 +25,7 @@ def with_cleanup(cascade: Cascade, settings: CleanupConfig) -> Cascade:
 class CleanedCascade:
     """The instances of another cascade with their masks cleaned."""
 
-    def __init__(self, cascade: Cascade, settings: CleanupConfig) -> None:
+    def __init__(self, cascade: SureCascade, settings: CleanupConfig) -> None:
         self._cascade, self._settings, self._changes = cascade, settings, Changes()
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:

@@ -6,59 +6,18 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from utils.config import Config, load_config
 from utils.errors import UserError
 from utils.exporters.exporter import Format
 from utils.official import REPOSITORY
+from utils.options import Options, Output, add_box_options, boxes_of, check
 from utils.parser import Overriding, Parser
 from utils.prompts.options import add_prompt_options, given_of
-from utils.prompts.rows import Given
 from utils.writers import WriterError
-
-Output = Literal["evaluate", "visual", "annotate"]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line asks for.
-
-    Attributes:
-        config: all settings; `-b`, `-conf`, `--precision` and `--set` are already in it.
-        outputs: what the run makes: the script's own output first, then those of `--also`, each once.
-        source: photos and folders of photos that take the place of the dataset; empty for the dataset.
-        prompt: the file or folder whose boxes take the place of the detector's, or None.
-        device: `auto`, or a name that torch knows.
-        trust_weights: whether checkpoints may run code while they are loaded.
-        prompt_given: what is said of the prompt file.
-        overwrite: whether annotations that a person edited are replaced.
-        dry_run: whether the run only says what annotating would write.
-        diff: a folder of labelme annotations to compare with, or None.
-    """
-
-    config: Config
-    outputs: tuple[Output, ...]
-    source: tuple[Path, ...]
-    prompt: Path | None
-    device: str
-    trust_weights: bool
-    prompt_given: Given = field(default_factory=Given)
-    overwrite: bool = False
-    dry_run: bool = False
-    diff: Path | None = None
-
-    @property
-    def needs_targets(self) -> bool:
-        """Whether an output compares with the true masks."""
-        return self.needs_truth or ("visual" in self.outputs and self.config.predictor.side_by_side)
-
-    @property
-    def needs_truth(self) -> bool:
-        """Whether an output compares with the true instances one by one."""
-        return "evaluate" in self.outputs
 
 
 def command_parser(description: str | None) -> Parser:
@@ -107,6 +66,7 @@ def run_parser(description: str | None) -> Parser:
     """The parser of the three scripts."""
     parser = images_parser(description)
     add_prompt_options(parser)
+    add_box_options(parser)
     add = parser.add_argument
     add(
         "--also",
@@ -136,7 +96,7 @@ def _add_annotating(parser: Parser) -> None:
     )
     add("--overwrite", action="store_true", help="replace annotations that a person edited, too")
     add("--dry_run", action="store_true", help="only say what annotating would write, redo, skip and keep")
-    add("--diff", type=Path, metavar="DIR", help="compare with the labelme annotations in a folder: diff.csv")
+    add("--diff", type=Path, metavar="DIR", help="compare with the labelme annotations in a folder")
 
 
 def finetune_parser(description: str | None) -> Parser:
@@ -159,18 +119,19 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
     """
     given = run_parser(description).parse_args(argv)
     options = options_of(given, tuple(dict.fromkeys([output, *given.also])))
-    asked = [f"--{name}".replace("_", "-") for name in ("overwrite", "dry_run", "diff") if getattr(given, name)]
-    asked += [override.option for override in given.overrides if override.option == "--format"]
-    if asked and "annotate" not in options.outputs:
-        raise UserError(f"{asked[0]}: is about annotations, which this run does not write; --also annotate makes it")
-    return replace(
+    options = replace(
         options,
         prompt=given.prompt and given.prompt.absolute(),
         prompt_given=given_of(given),
         overwrite=given.overwrite,
         dry_run=given.dry_run,
         diff=given.diff and given.diff.absolute(),
+        boxes=boxes_of(given),
+        attribute=given.attribute,
+        annotations=given.annotations and given.annotations.absolute(),
     )
+    check(options, given)
+    return options
 
 
 def options_of(given: argparse.Namespace, outputs: tuple[Output, ...] = ()) -> Options:

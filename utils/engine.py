@@ -6,7 +6,8 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from itertools import chain
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from utils.distributed import Session
 from utils.errors import SampleError
@@ -51,14 +52,28 @@ class Measuring(Protocol):
         """Its measures so far, of this process, by their names."""
 
 
+Outcome: TypeAlias = "tuple[Sample, Instances] | SampleError"
+"""What a cascade makes of an image: its instances, or why it has none to offer."""
+
+
 class Cascade(Protocol):
     """What finds the instances."""
 
-    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
-        """The instances of each image of a batch, in order; the next batch may be handed over before they are taken."""
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[Outcome]:
+        """What becomes of each image of a batch, in order; the next batch may be handed over before that is taken."""
 
     def report(self, session: Session) -> list[str]:
         """Lines to print when all images of all processes went through."""
+
+
+class SureCascade(Protocol):
+    """A cascade that has an answer for every image, be it no instance."""
+
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
+        """The instances of each image of a batch, in order."""
+
+    def report(self, session: Session) -> list[str]:
+        """As a cascade's."""
 
 
 class SizedBatches(Protocol):
@@ -87,13 +102,14 @@ def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session:
     report = Report()
     with tqdm(total=batches.num_images, unit="image", dynamic_ncols=True, disable=not session.leads) as progress:
         for failures, found in _ahead(cascade, batches):
-            report.failures += failures
-            progress.update(len(failures))
-            for sample, instances in found:
-                for sink in sinks:
-                    sink.write(sample, instances)
-                report.images += 1
-                progress.set_postfix_str(_standing(sinks), refresh=False)
+            for outcome in chain(failures, found):
+                if isinstance(outcome, SampleError):
+                    report.failures.append(outcome)
+                else:
+                    for sink in sinks:
+                        sink.write(*outcome)
+                    report.images += 1
+                    progress.set_postfix_str(_standing(sinks), refresh=False)
                 progress.update()
     report = _of_all(report, batches.ids, session)
     lines = [*(f"failed: {failure}" for failure in report.failures), *cascade.report(session)]
@@ -106,12 +122,12 @@ def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session:
 
 def _ahead(
     cascade: Cascade, batches: Iterable[Sequence[Sample | SampleError]]
-) -> Iterator[tuple[list[SampleError], Iterator[tuple[Sample, Instances]]]]:
-    """What failed and what was found of each batch, in order.
+) -> Iterator[tuple[list[SampleError], Iterator[Outcome]]]:
+    """What failed already and what becomes of the rest of each batch, in order.
 
     A batch is handed to the cascade before the one before it is given out, so that a GPU works while the sinks do.
     """
-    begun: deque[tuple[list[SampleError], Iterator[tuple[Sample, Instances]]]] = deque()
+    begun: deque[tuple[list[SampleError], Iterator[Outcome]]] = deque()
     for batch in batches:
         failures = [entry for entry in batch if isinstance(entry, SampleError)]
         begun.append((failures, cascade([entry for entry in batch if isinstance(entry, Sample)])))

@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from utils.cli import Options
 from utils.config import ArchConfig
 from utils.official import OFFICIAL_SAM
+from utils.options import Options
 
 TAIL = 4096
 """Bytes at the end of an image file that tell it from another one of the same length."""
@@ -35,9 +35,12 @@ def fingerprint(settings: Any) -> str:
 def run_settings(options: Options) -> dict[str, Any]:
     """What decides the instances of all images of a run: weights by their content, thresholds, classes.
 
-    The boxes of a prompt file are an image's own, so they are none of it.
+    The boxes of a prompt file are an image's own, so they are none of it; `decisive_files` has what else decides those
+    of single images.
     """
     config = options.config
+    if options.annotations:
+        return {"annotations": True, "classes": config.dataset.classes}
     settings: dict[str, Any] = {
         "conf": config.dataset.conf,
         "classes": config.dataset.classes,
@@ -46,11 +49,25 @@ def run_settings(options: Options) -> dict[str, Any]:
         "precision": config.segmenter.precision,
         "cleanup": asdict(config.cleanup),
     }
-    if not options.prompt:
+    if options.boxes == "target":
+        settings["label_map"] = config.dataset.label_map and [
+            [*pair] for pair in sorted(config.dataset.label_map.items())
+        ]
+    elif not options.prompt:
         settings["detector"] = asdict(config.detector)
-    if not options.prompt or config.dataset.classes is None:
+    if options.runs_detector or config.dataset.classes is None:
         settings["yolo_weights"] = _weights(config.arch.yolo_weights)
     return settings
+
+
+def decisive_files(options: Options, image_id: str) -> list[Path]:
+    """The files beside the image that decide its instances: its annotation, or the masks that its boxes come from."""
+    if options.annotations:
+        return [options.annotations / f"{image_id}.json"]
+    root = options.config.dataset.data_dir
+    if options.boxes != "target" or root is None:
+        return []
+    return [root / folder / f"{image_id}.png" for folder in ("SegmentationClass", "SegmentationObject")]
 
 
 def image_mark(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,10 @@ IMAGE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jfif", ".mpo", ".jp2", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"]
 )
 """Suffixes, in lower case, of the files that are taken for images."""
+
+INDEX_MODES = ("P", "L")
+DEEP_MODES = ("I;16", "I")
+"""What Pillow calls 16-bit grey, which depends on its version."""
 
 # Decoding says what is wrong with a file, and by name; what Pillow warns of comes without a name.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -36,16 +40,26 @@ def image_size(path: Path) -> tuple[int, int]:
         return (width, height) if orientation(image) >= 5 else (height, width)
 
 
+def stored_size(path: Path) -> tuple[int, int]:
+    """(height, width) in pixels of an image file as it is stored, turned by nothing; ValueError as `image_size`."""
+    with reasons(), Image.open(path) as image:
+        return image.size[::-1]
+
+
 def read_index_map(path: Path) -> np.ndarray:
     """Read a mask without its colours: (H, W) uint8 palette indices (mode P) or grey values (mode L).
 
     Raises:
         ValueError: why the file cannot be read, or that it is no index map.
     """
-    with reasons(), Image.open(path) as image:
-        if image.mode not in ("P", "L"):
-            raise ValueError(f"not an index map: its mode is {image.mode}, not P (palette) or L (8-bit grey)")
+    with _opened_map(path, INDEX_MODES) as image:
         return np.array(image)
+
+
+def index_map_size(path: Path) -> tuple[int, int]:
+    """(height, width) of what `read_index_map` would read, from the file's header alone; ValueError as there."""
+    with _opened_map(path, INDEX_MODES) as image:
+        return image.size[::-1]
 
 
 def read_object_map(path: Path) -> np.ndarray:
@@ -54,10 +68,23 @@ def read_object_map(path: Path) -> np.ndarray:
     Raises:
         ValueError: why the file cannot be read, or that it is no index map.
     """
+    with _opened_map(path, (*INDEX_MODES, *DEEP_MODES)) as image:
+        return np.array(image).astype(np.uint16 if image.mode in DEEP_MODES else np.uint8)
+
+
+def object_map_size(path: Path) -> tuple[int, int]:
+    """(height, width) of what `read_object_map` would read, from the file's header alone; ValueError as there."""
+    with _opened_map(path, (*INDEX_MODES, *DEEP_MODES)) as image:
+        return image.size[::-1]
+
+
+@contextmanager
+def _opened_map(path: Path, modes: Sequence[str]) -> Iterator[Image.Image]:
+    """A mask's file of one of the modes, its header read."""
     with reasons(), Image.open(path) as image:
-        if image.mode in ("I;16", "I"):  # what Pillow calls 16-bit grey depends on its version
-            return np.array(image).astype(np.uint16)
-    return read_index_map(path)
+        if image.mode not in modes:
+            raise ValueError(f"not an index map: its mode is {image.mode}, not P (palette) or L (8-bit grey)")
+        yield image
 
 
 def orientation(image: Image.Image) -> int:

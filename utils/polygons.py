@@ -75,14 +75,6 @@ def as_labelme_draws(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.n
     return np.array(picture, bool)
 
 
-def rectangle_as_labelme_draws(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: the rectangle between two opposite corners, (2, 2) x and y, both included."""
-    picture = PIL.Image.new("L", size[::-1])
-    ends = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
-    PIL.ImageDraw.Draw(picture).rectangle(ends.tolist(), outline=1, fill=1)
-    return np.array(picture, bool)
-
-
 def as_ultralytics_draws(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool: the polygon, outline included; x and y are cut to whole pixels."""
     picture = np.zeros(size, np.uint8)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from utils.cli import Options
 from utils.config import Config
 from utils.engine import Sink
 from utils.exporters.plan import AnnotationPlan
+from utils.importers.annotations import AnnotationFolder
+from utils.options import Options
 from utils.writers import Writers
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
         )
     sinks += plan.sinks(names, writers)
     if "evaluate" in options.outputs:
+        if options.diff is not None:
+            from utils.gain import GainSink
+
+            sinks.append(GainSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
         from utils.evaluation.evaluator import Evaluator
 
         sinks.append(Evaluator(names, config.evaluator.save_dir, _album(config, writers)))

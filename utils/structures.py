@@ -189,6 +189,13 @@ class Instances:
     def __len__(self) -> int:
         return len(self.detections)
 
+    def __getitem__(self, index: np.ndarray | slice) -> Instances:
+        """The instances chosen by a slice, an integer array or a boolean mask."""
+        chosen = np.arange(len(self))[index]
+        tracks = None if self.track_ids is None else self.track_ids[chosen]
+        masks = [self.masks[i] for i in chosen.tolist()]
+        return Instances(self.size, self.detections[chosen], masks, self.mask_scores[chosen], tracks)
+
     @classmethod
     def of_masks(
         cls,

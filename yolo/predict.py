@@ -17,12 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from datasets.loading import build_batches
-from models.detector import Detector, build_detector, class_names
-from utils.cli import Options, Parser, guarded, images_parser, options_of
+from models.detector import build_detector, class_names
+from models.given_boxes import Detector
+from utils.cli import Parser, guarded, images_parser, options_of
 from utils.device import choose_device
 from utils.distributed import Session
 from utils.engine import run
 from utils.errors import UserError
+from utils.options import Options
 from utils.prompts.writing import PromptSink
 from utils.structures import Instances, Mask, Sample
 
@@ -87,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = destination(options, given.output, overwrite=given.overwrite)
     session = Session()
     names = class_names(options)
-    batches = build_batches(options)
+    batches = build_batches(options, session)
     detector = build_detector(options, choose_device(options.device, session), names)
     with PromptSink(path) as sink:
         report = run(BoxCascade(detector), batches, [sink], session)

@@ -4,19 +4,27 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from datasets.preflight import check_targets
+from datasets.preflight import check_split
 from datasets.voc import VocDataset
+from utils.distributed import Session
 from utils.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_photos = pytest.mark.skipif(not SHARED.is_dir(), reason="the test photographs are not here")
 
 GOOD = np.array([[0, 1, 2, 255], [0, 0, 0, 0], [2, 2, 2, 2]], np.uint8)
+
+
+def exif(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif
 
 
 class Split:
@@ -36,9 +44,9 @@ class Split:
             picture = Image.fromarray(mask) if isinstance(mask, np.ndarray) else mask
             picture.save(self.root / "SegmentationClass" / f"{image_id}.png")
 
-    def check(self, num_classes: int = 2, label_map: dict[int, int] | None = None) -> None:
+    def check(self, num_classes: int | None = 2, label_map: dict[int, int] | None = None, **more: Any) -> None:
         (self.root / "ImageSets/Segmentation/val.txt").write_text("\n".join(self.ids))
-        check_targets(VocDataset(self.root, "val", label_map), num_classes)
+        check_split(VocDataset(self.root, "val", label_map, with_truth=True), num_classes, Session(), **more)
 
 
 @pytest.fixture
@@ -51,7 +59,7 @@ def split(tmp_path: Path) -> Split:
 @needs_photos
 @pytest.mark.parametrize(("name", "num_classes"), [("voc", 20), ("coco", 20), ("davis", 20), ("labelme_video", 2)])
 def test_real_masks_pass(name: str, num_classes: int) -> None:
-    check_targets(VocDataset(SHARED / name, "val"), num_classes)
+    check_split(VocDataset(SHARED / name, "val"), num_classes, Session())
 
 
 @pytest.mark.parametrize(
@@ -85,7 +93,7 @@ def test_all_problems_are_counted_and_ten_are_named(split: Split) -> None:
     with pytest.raises(UserError) as caught:
         split.check()
     assert str(caught.value).count("No such file") == 10
-    assert str(caught.value).endswith("... and 3 more")
+    assert "\n    ... and 3 more" in str(caught.value)
 
 
 @pytest.mark.parametrize(("value", "accepted"), [(2, True), (3, False), (254, False), (255, True)])
@@ -129,19 +137,15 @@ def test_missing_and_unreadable_images_are_left_to_the_run(split: Split) -> None
 
 
 def test_mask_fits_the_upright_image(split: Split) -> None:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    split.add(np.zeros((4, 3), np.uint8), exif=exif)
+    split.add(np.zeros((4, 3), np.uint8), exif=exif(6))
     split.check()
-    split.add(np.zeros((3, 4), np.uint8), exif=exif)
+    split.add(np.zeros((3, 4), np.uint8), exif=exif(6))
     with pytest.raises(UserError, match="4x3 pixels, its upright image 3x4"):
         split.check()
 
 
 def test_exif_behind_the_pixels_of_a_png_counts(split: Split) -> None:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = b"eXIf" + exif(6).tobytes().removeprefix(b"Exif\0\0")
     stream = io.BytesIO()
     Image.new("RGB", (4, 3)).save(stream, "PNG")
     body, end = stream.getvalue()[:-12], stream.getvalue()[-12:]
@@ -151,3 +155,60 @@ def test_exif_behind_the_pixels_of_a_png_counts(split: Split) -> None:
         body + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + end
     )
     split.check()
+
+
+def test_a_mask_that_was_not_turned_with_its_image_is_called_that(split: Split) -> None:
+    split.add(np.zeros((3, 4), np.uint8), exif=exif(8))
+    split.add(np.zeros((2, 4), np.uint8), exif=exif(8))
+    with pytest.raises(UserError) as caught:
+        split.check()
+    first, second = [line for line in str(caught.value).splitlines() if "pixels" in line]
+    assert first.endswith("4x3 pixels, its upright image 3x4; the image's EXIF turns it, nothing has turned the mask")
+    assert second.endswith("the mask has 4x2 pixels, its upright image 3x4")
+
+
+def test_problems_of_every_kind_stand_in_one_message(split: Split, tmp_path: Path) -> None:
+    split.add(None)
+    split.add(np.zeros((4, 3), np.uint8))
+    split.add(np.full((3, 4), 9, np.uint8))
+    split.ids += ["gone", "../outside"]
+    (split.root / "JPEGImages" / "i0.png").write_bytes((split.root / "JPEGImages" / "i0.jpg").read_bytes())
+    (split.root / "SegmentationObject").mkdir()
+    Image.new("L", (5, 5)).save(split.root / "SegmentationObject" / "i3.png")
+    (split.root / "ImageSets/Segmentation/val_videos.txt").write_text("clip")
+    with pytest.raises(UserError) as caught:
+        split.check(others={"annotations": ["a.json: wrong"]})
+    message = str(caught.value)
+    for problem in (
+        "file names (3):",
+        "val.txt: line 6: ../outside leads out of JPEGImages",
+        "clip holds no frames",
+        "i0: one id, several files",
+        "i1.png: No such file",
+        "i2.png: the mask has 3x4",
+        "i3.png: value 9",
+        "i3.png: 5x5 pixels, the label map has 4x3",
+        "gone.*",
+        "annotations (1):",
+    ):
+        assert problem in message
+
+
+def test_without_classes_only_headers_are_read(split: Split) -> None:
+    split.add(np.full((3, 4), 9, np.uint8))
+    path = split.root / "SegmentationClass" / "i1.png"
+    path.write_bytes(path.read_bytes()[:-14])  # header and some of the pixels
+    split.check(num_classes=None)
+    with pytest.raises(UserError, match=r"i1\.png"):
+        split.check()
+
+
+def test_missing_images_alone_are_warned_of(split: Split, capsys: pytest.CaptureFixture[str]) -> None:
+    split.ids.append("gone")
+    split.check()
+    assert "warning: 1 of 2 images are missing: " in capsys.readouterr().err
+
+
+def test_masks_that_nobody_needs_are_not_looked_at(split: Split) -> None:
+    split.add(None)
+    split.check(masks=False)

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from datasets.images import read_image
-from models.detector import PromptFileDetector, YoloDetector, build_detector, class_names, read_prompts
+from models.detector import YoloDetector, build_detector, class_names, read_prompts
+from models.given_boxes import PromptFileDetector
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo
-from utils.cli import Options
 from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig
 from utils.distributed import Session
 from utils.errors import UserError
+from utils.options import Options
 from utils.prompts.prompts import load_prompts
 from utils.prompts.rows import Given
 from utils.structures import Detections, Sample

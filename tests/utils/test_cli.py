@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from utils.cli import Options, Output, Overriding, check_no_sam2_clone, configured, finetune_parser, guarded, parse
+from utils.cli import Overriding, check_no_sam2_clone, configured, finetune_parser, guarded, parse
 from utils.errors import UserError
 from utils.official import REPOSITORY
+from utils.options import Options, Output
 from utils.writers import WriterError
 
 
@@ -79,9 +80,26 @@ def test_options_of_annotating(working_directory: Path) -> None:
     assert (options.overwrite, options.dry_run, options.diff) == (False, False, working_directory / "mine")
 
 
+def test_where_boxes_and_objects_come_from(working_directory: Path) -> None:
+    assert (parsed("visual", "").boxes, parsed("visual", "").runs_detector) == ("detector", True)
+    for given in ("-p a.json", "-p a.json --boxes file"):
+        assert (parsed("visual", given).boxes, parsed("visual", given).runs_detector) == ("file", False)
+    target = parsed("visual", "--boxes target")
+    assert target.needs_targets and target.needs_truth and not target.runs_detector
+    attributed = parsed("evaluate", "-p a.json --attribute")
+    assert attributed.attribute and attributed.needs_truth
+    annotated = parsed("evaluate", f"-a mine --diff before {CLASSES}")
+    folders = {"-a/--annotations": working_directory / "mine", "--diff": working_directory / "before"}
+    assert annotated.annotation_folders == folders
+    assert parsed("annotate", "--diff before").annotation_folders == {}
+
+
 def test_the_last_of_option_and_set_wins() -> None:
     assert parsed("visual", "-conf 0.1 --set dataset.conf=0.9").config.dataset.conf == 0.9
     assert parsed("visual", "--set dataset.conf=0.9 -conf 0.1").config.dataset.conf == 0.1
+
+
+CLASSES = '--set dataset.classes=["car"]'
 
 
 @pytest.mark.parametrize(
@@ -104,7 +122,24 @@ def test_the_last_of_option_and_set_wins() -> None:
         ("--set auto_mask.formats=[]", "--set auto_mask.formats: there is none"),
         ("--dry-run", "--dry-run: is about annotations, which this run does not write; --also annotate makes it"),
         ("--overwrite", "--overwrite: is about annotations, "),
-        ("--diff mine", "--diff: is about annotations, "),
+        ("--diff mine", "--diff: is about annotations or metrics, "),
+        ("--attribute", "--attribute: is about evaluation, which this run does not do; --also evaluate makes it"),
+        ("--boxes file", "--boxes file: there is no prompt file; -p/--prompt names it"),
+        ("--boxes target -p a.json", "--boxes target: -p/--prompt gives boxes, too; leave one of the two out"),
+        ("--boxes detector -p a.json", "--boxes detector: -p/--prompt gives boxes, too"),
+        ("--boxes target -s photos", "--boxes target: photos of -s/--source have no target"),
+        ("--also evaluate --boxes target --attribute", "--attribute: with --boxes target there is no detector to"),
+        (
+            f"-a mine -p a.json {CLASSES}",
+            "-a/--annotations: takes the place of both models, so there are no boxes for -p",
+        ),
+        (
+            f"-a mine --boxes target {CLASSES}",
+            "-a/--annotations: takes the place of both models, so there are no boxes",
+        ),
+        ("-a mine", "-a/--annotations /"),
+        (f"--also evaluate -a ./mine --diff mine {CLASSES}", "--diff /"),
+        (f"--also evaluate annotate --diff outputs/annotations {CLASSES}", "--diff /"),
     ],
 )
 def test_refusals(command: str, message: str) -> None:

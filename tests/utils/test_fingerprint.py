@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from utils.cli import Options
 from utils.config import ArchConfig, CleanupConfig, Config, DataloaderConfig, DatasetConfig
-from utils.fingerprint import TAIL, fingerprint, image_mark, run_settings
+from utils.fingerprint import TAIL, decisive_files, fingerprint, image_mark, run_settings
+from utils.options import Options
 
 
 @pytest.fixture
@@ -89,3 +89,19 @@ def test_images_are_told_apart_by_length_and_end(tmp_path: Path) -> None:
         marks.add(image_mark(path))
     assert len(marks) == len(contents)
     assert image_mark(tmp_path / "b.jpg") == ""
+
+
+def test_what_takes_the_place_of_models_counts_in_their_place(options: Options, tmp_path: Path) -> None:
+    dataset = DatasetConfig(data_dir=tmp_path / "voc", classes=("car", "tree"))
+    found = with_config(options, dataset=dataset)
+    target, annotated = replace(found, boxes="target"), replace(found, annotations=tmp_path / "made")
+    assert len({of(found), of(target), of(annotated)}) == 3
+    assert decisive_files(found, "clip/a") == []
+    assert decisive_files(annotated, "clip/a") == [tmp_path / "made/clip/a.json"]
+    folders = ("SegmentationClass", "SegmentationObject")
+    assert decisive_files(target, "clip/a") == [tmp_path / f"voc/{folder}/clip/a.png" for folder in folders]
+    before = of(target), of(annotated)
+    for name in ("yolo.pt", "sam.pt"):
+        (tmp_path / name).write_text("other")
+        expected = (of(target) == before[0], of(annotated) == before[1])
+        assert expected == (name == "yolo.pt", True)

@@ -14,7 +14,6 @@ from utils.polygons import (
     iou,
     joined,
     pixel_outlines,
-    rectangle_as_labelme_draws,
 )
 from utils.structures import Mask
 
@@ -64,8 +63,6 @@ def test_polygons_are_drawn_as_labelme_draws_them(seed: int) -> None:
     points = np.random.default_rng(seed).uniform(-3, 30, (9, 2))
     expected = labelme.shape_to_mask((28, 25), points.tolist(), "polygon")
     np.testing.assert_array_equal(as_labelme_draws([points], (28, 25)), expected)
-    expected = labelme.shape_to_mask((28, 25), points[:2].tolist(), "rectangle")
-    np.testing.assert_array_equal(rectangle_as_labelme_draws(points[:2], (28, 25)), expected)
 
 
 def test_the_tolerance_bounds_the_distance_and_saves_points() -> None:

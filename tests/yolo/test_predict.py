@@ -56,7 +56,7 @@ def test_the_file_gives_what_yolo_gives(config: Path, capsys: pytest.CaptureFixt
     given = ["-c", str(config), "--device", "cpu", "-conf", "0.05"]
     options = [options_of(predict_parser().parse_args(given)), parse("visual", "", [*given, "-p", str(path)])]
     names = class_names(options[0])
-    batches = build_batches(options[0])
+    batches = build_batches(options[0], Session())
     boxes = (read_prompts(each, batches, Session()) for each in options)
     yolo, prompted = (build_detector(options[0], torch.device("cpu"), names, each) for each in boxes)
     samples = [sample for batch in batches for sample in batch if isinstance(sample, Sample)]

@@ -16,7 +16,7 @@ from utils.exporters.exporter import Exported
 from utils.exporters.stamps import untouched
 from utils.exporters.table import table
 from utils.fingerprint import hash_of
-from utils.importers.labelme import labelme_instances
+from utils.importers.labelme import check_size, labelme_instances
 from utils.readers.labelme import read_shapes
 from utils.structures import Instances, Mask, Sample
 from utils.writers import safe_path
@@ -88,9 +88,7 @@ class DiffExporter:
         known = match_classes(labels, self._names)
         names = [*self._names, *(label for i, label in enumerate(labels) if i not in known)]
         annotated = labelme_instances(path, ClassIndex(names))
-        if annotated.size != size:
-            (height, width), (true_height, true_width) = annotated.size, size
-            raise UserError(f"is for {width} x {height} pixels, the image has {true_width} x {true_height}")
+        check_size(annotated.size, size, path)
         return names, annotated
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, bytes]:

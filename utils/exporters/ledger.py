@@ -149,8 +149,8 @@ class RecordedFiles:
         Record(self._sign(image_id, image), hashes, links, photo, exported.record).save(path)
         for name, content in exported.files.items():
             atomic_write(self.folder / name, content)
-        for name, photo in exported.links.items():
-            atomic_link(self.folder / name, photo)
+        for name, aim in exported.links.items():
+            atomic_link(self.folder / name, aim)
         return True
 
     def _taken(self, exported: Exported, before: Record) -> bool:

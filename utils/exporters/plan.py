@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from utils.cli import Options
 from utils.distributed import Session
-from utils.engine import Cascade, Sink, print_lines
+from utils.engine import Cascade, Outcome, Sink, print_lines
 from utils.exporters.ledger import State
 from utils.exporters.sink import AnnotationSink
 from utils.exporters.tasks import Task, build_tasks
+from utils.options import Options
 from utils.prompts.prompts import Prompts
-from utils.structures import Instances, Sample
+from utils.structures import Sample
 from utils.writers import Writers
 
 
@@ -119,7 +119,7 @@ class _Sparing:
     def __init__(self, cascade: Cascade, needed: Collection[str]) -> None:
         self._cascade, self._needed = cascade, needed
 
-    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[Outcome]:
         needed = any(sample.image_id in self._needed for sample in samples)
         return self._cascade(samples) if needed else iter(())
 

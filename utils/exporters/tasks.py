@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from utils.cli import Options
 from utils.errors import UserError
 from utils.exporters.diff import DiffExporter, References
 from utils.exporters.exporter import Exporter, ExportSettings, Format
@@ -19,7 +19,8 @@ from utils.exporters.shared import SharedFiles
 from utils.exporters.sink import AnnotationSink, TableSink
 from utils.exporters.stamps import StampedFiles
 from utils.exporters.yolo import escaped
-from utils.fingerprint import fingerprint, hash_of, image_mark, run_settings
+from utils.fingerprint import decisive_files, file_hash, fingerprint, hash_of, image_mark, run_settings
+from utils.options import Options
 from utils.prompts.prompts import Prompts
 from utils.writers import check_folder
 
@@ -69,10 +70,12 @@ class Origin:
     Attributes:
         run: that of all images, in JSON's types.
         prompts: the boxes of a prompt file, or None.
+        files: the files beside an image that decide its instances, by its id.
     """
 
     run: Mapping[str, Any]
     prompts: Prompts | None
+    files: Callable[[str], Sequence[Path]]
 
     def settings(self, name: str, own: Mapping[str, Any]) -> str:
         """The hash of what decides all images' files of a format: its name, its own settings and those of the run."""
@@ -80,10 +83,12 @@ class Origin:
 
     def signer(self, settings: str, mark: Callable[[str], str | None] = lambda image_id: None) -> Sign:
         """What signs an image: the hash of the settings, the image's file and boxes, and what else there is of it."""
-        return lambda image_id, image: fingerprint([settings, image_mark(image), self._boxes(image_id), mark(image_id)])
+        return lambda image_id, image: fingerprint([settings, image_mark(image), self._own(image_id), mark(image_id)])
 
-    def _boxes(self, image_id: str) -> str | None:
-        return None if self.prompts is None else hash_of(self.prompts.content(image_id))
+    def _own(self, image_id: str) -> list[str | None]:
+        """The hashes of what the image alone has: its boxes in a prompt file, or files that take their place."""
+        boxes = [] if self.prompts is None else [hash_of(self.prompts.content(image_id))]
+        return [*boxes, *map(file_hash, self.files(image_id))]
 
 
 def build_tasks(options: Options, image_ids: Sequence[str], prompts: Prompts | None = None) -> list[Task]:
@@ -95,11 +100,11 @@ def build_tasks(options: Options, image_ids: Sequence[str], prompts: Prompts | N
 
     Raises:
         UserError: a format's folder cannot be one, there is nothing to compare with, or the run would replace what it
-            compares with.
+            compares with or reads.
     """
     if "annotate" not in options.outputs:
         return []
-    origin = Origin(run_settings(options), prompts)
+    origin = Origin(run_settings(options), prompts, partial(decisive_files, options))
     tasks = [_format(name, options, origin) for name in dict.fromkeys(options.config.auto_mask.formats)]
     tasks.append(_review(options, origin))
     for task in tasks:
@@ -110,6 +115,8 @@ def build_tasks(options: Options, image_ids: Sequence[str], prompts: Prompts | N
 def _format(name: Format, options: Options, origin: Origin) -> Task:
     auto_mask, split = options.config.auto_mask, options.config.dataset.split
     folder = format_folder(auto_mask.save_dir, name)
+    if options.annotations and os.path.realpath(folder) == os.path.realpath(options.annotations):
+        raise UserError(f"-a/--annotations {folder}: {name} files would be written there; set auto_mask.save_dir")
     settings = origin.settings(name, {key: getattr(auto_mask, key) for key in OWN[name]})
 
     def exporter(names: Sequence[str]) -> Exporter:

@@ -15,7 +15,7 @@ from PIL import Image
 from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.image_files import image_size, reasons
-from utils.polygons import as_labelme_draws, rectangle_as_labelme_draws
+from utils.labelme_drawing import POINTS, as_labelme_draws_shape
 from utils.readers.labelme import Shape, read_labelme_json, shapes_of
 from utils.strict_json import Place, member
 from utils.structures import Instances, Mask
@@ -53,7 +53,7 @@ def labelme_instances(path: Path, index: ClassIndex) -> Instances:
             a label names no class, or the image's size is not known.
     """
     content = read_labelme_json(path)
-    size, shapes = _size(content, path), shapes_of(content, path)
+    size, shapes = size_of(content, path), shapes_of(content, path)
     objects: dict[object, list[int]] = {}
     for i, shape in enumerate(shapes):
         objects.setdefault(i if shape.group_id is None else (shape.label, shape.group_id), []).append(i)
@@ -68,6 +68,13 @@ def labelme_instances(path: Path, index: ClassIndex) -> Instances:
     )
 
 
+def check_size(found: tuple[int, int], size: tuple[int, int], path: Path) -> None:
+    """Raises UserError where an annotation's (height, width) is not that of its image."""
+    if found != size:
+        (height, width), (true_height, true_width) = found, size
+        raise UserError(f"{path}: is for {width} x {height} pixels, the image has {true_width} x {true_height}")
+
+
 def drawn(shape: Shape, size: tuple[int, int], place: str) -> np.ndarray:
     """(H, W) bool: the shape as labelme's own converters draw it.
 
@@ -75,18 +82,22 @@ def drawn(shape: Shape, size: tuple[int, int], place: str) -> np.ndarray:
         place: what messages call the shape.
 
     Raises:
-        UserError: the shape is no mask, polygon or rectangle, or one that does not fit its points or the image.
+        UserError: the shape is of a kind that labelme does not draw, or does not fit its points or the image.
     """
-    count = len(shape.points)
-    if shape.kind == "polygon" and count >= 3:
-        return as_labelme_draws([shape.points], size)
-    if shape.kind == "rectangle" and count == 2:
-        return rectangle_as_labelme_draws(shape.points, size)
-    if shape.kind == "mask" and count == 2 and shape.mask is not None:
+    check_drawable(shape, place)
+    if shape.mask is not None and shape.kind == "mask":
         return _pasted(shape.points.astype(int), _crop(shape.mask, place), size, place)
-    if shape.kind in ("mask", "polygon", "rectangle"):
-        raise UserError(f"{place}: not a {shape.kind}: it has {count} points{'' if shape.mask else ' and no mask'}")
-    raise UserError(f'{place}.shape_type: "{shape.kind}" is not read, only mask, polygon and rectangle')
+    return as_labelme_draws_shape(shape.kind, shape.points, size)
+
+
+def check_drawable(shape: Shape, place: str) -> None:
+    """Raises UserError where a shape is of a kind that labelme does not draw, or lacks points or its mask."""
+    if shape.kind not in POINTS:
+        raise UserError(f'{place}.shape_type: "{shape.kind}" is not read, only {", ".join(POINTS)}')
+    count, (least, most) = len(shape.points), POINTS[shape.kind]
+    lacks_mask = shape.kind == "mask" and shape.mask is None
+    if lacks_mask or not least <= count <= most:
+        raise UserError(f"{place}: not a {shape.kind}: it has {count} points{' and no mask' if lacks_mask else ''}")
 
 
 def _pasted(corners: np.ndarray, crop: np.ndarray, size: tuple[int, int], place: str) -> np.ndarray:
@@ -115,8 +126,12 @@ def _crop(encoded: str, place: str) -> np.ndarray:
         raise UserError(f"{place}.mask: no mask as a base64 PNG: {error}") from error
 
 
-def _size(content: dict[str, Any], path: Path) -> tuple[int, int]:
-    """(height, width) as the file says, or else of its image."""
+def size_of(content: dict[str, Any], path: Path) -> tuple[int, int]:
+    """(height, width) in pixels as a labelme file says, or else of its image.
+
+    Raises:
+        UserError: it says nothing, and the image cannot be read.
+    """
     place = Place(str(path), path.parent)
     height, width = (member(content, key, int | None, place) for key in ("imageHeight", "imageWidth"))
     if height and width:

@@ -101,7 +101,7 @@ def test_in_its_own_folder_only_what_a_person_edited_is_compared(tmp_path: Path)
     "content, reason",
     [
         ("[]", "not a labelme file"),
-        (json.dumps(annotation({**polygon("car", 0, 0, 9, 9), "shape_type": "linestrip"})), r"shapes\[0\]"),
+        (json.dumps(annotation({**polygon("car", 0, 0, 9, 9), "shape_type": "points"})), r"shapes\[0\]"),
         (json.dumps({**annotation(), "imageWidth": 61}), "for 61 x 40 pixels, the image has 60 x 40"),
     ],
 )

@@ -89,7 +89,11 @@ def test_files_of_other_formats_are_left_out(tmp_path: Path) -> None:
     [
         (polygon(label="kar"), r'shapes\[0\]\.label: "kar" is none of the 2 classes; did you mean "car"\?'),
         (polygon(label="zzz"), r'"zzz" is none of the 2 classes; dataset\.classes has to name it'),
-        (polygon(shape_type="circle"), r'shapes\[0\]\.shape_type: "circle" is not read, only mask, polygon and rect'),
+        (
+            polygon(shape_type="points"),
+            r'shapes\[0\]\.shape_type: "points" is not read, only mask, polygon, rectangle, ',
+        ),
+        (polygon(shape_type="circle"), r"shapes\[0\]: not a circle: it has 3 points"),
         (polygon(points=[[1, 1], [2, 2]]), r"shapes\[0\]: not a polygon: it has 2 points"),
         (polygon(shape_type="mask", points=[[1, 1], [2, 2]]), r"not a mask: it has 2 points and no mask"),
         (polygon(shape_type="mask", points=[[1, 1], [2, 2]], mask="?"), r"shapes\[0\]\.mask: no mask as a base64 PNG"),

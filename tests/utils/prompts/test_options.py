@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from utils.cli import Options, parse
+from utils.cli import parse
 from utils.errors import UserError
+from utils.options import Options
 from utils.prompts.rows import Given
 from utils.readers.coco import COCO_CLASSES
 

@@ -1,0 +1,146 @@
+"""Where boxes and objects come from, from command line to files: true boxes, blame, annotations, corrections."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import yolo_sam
+import yolo_sam_auto_anno_generator
+import yolo_sam_visual
+from datasets.scenes import main as paint
+from utils.cli import guarded
+
+REPOSITORY = Path(__file__).parents[1]
+SCRIPTS = {"evaluate": yolo_sam, "visual": yolo_sam_visual, "annotate": yolo_sam_auto_anno_generator}
+
+
+class Project:
+    """Three painted images with the annotations, the metrics and the blame of one run of the demo's models."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.made = folder, folder / "made"
+        painted = ["--seed", "8", "--count", "3", "--out", str(folder / "tree"), "--plain"]
+        assert paint(painted) == 0
+        demo = json.loads((REPOSITORY / "config.json").read_text())
+        arch = {key: str(REPOSITORY / value) if "/" in value else value for key, value in demo["arch"].items()}
+        sections = {section: {"save_dir": section} for section in ("evaluator", "predictor", "auto_mask")}
+        dataset = {"data_dir": "tree", "classes": "tree/class_names.txt"}
+        (folder / "config.json").write_text(json.dumps({"arch": arch, "dataset": dataset, **sections}))
+        assert self.run("annotate", "--also", "evaluate", "--attribute", f"--set=auto_mask.save_dir={self.made}") == 0
+        self.direct = self.read("metrics")
+        self.blame = self.read("attribution")
+
+    def run(self, output: str, *arguments: str) -> int:
+        command = ["-c", str(self.folder / "config.json"), "--device", "cpu", *arguments]
+        return guarded(lambda: SCRIPTS[output].main(command))
+
+    def read(self, name: str) -> Any:
+        return json.loads((self.folder / "evaluator" / f"{name}.json").read_text())
+
+    def files(self, folder: Path) -> list[Path]:
+        """The annotations in a folder, those with shapes first."""
+        return sorted(folder.glob("val_*.json"), key=lambda path: -len(json.loads(path.read_text())["shapes"]))
+
+    def corrected(self, folder: Path) -> Path:
+        """A copy of the annotations, as a person may change it."""
+        shutil.copytree(self.made, folder)
+        return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("sources"))
+
+
+def test_annotations_of_a_run_give_its_metrics_to_the_last_digit(project: Project) -> None:
+    assert project.run("evaluate", "-a", str(project.made)) == 0
+    assert project.read("metrics") == project.direct
+    assert project.direct["Mean_IOU"] == project.blame["Mean_IOU"]
+
+
+def test_the_blame_adds_up(project: Project) -> None:
+    blame = project.blame
+    assert sum(blame["parts"].values()) == pytest.approx(1 - project.direct["Mean_IOU"], abs=1e-12)
+    assert blame["boxes"]["true"] > 0 < blame["parts"]["sam2"]
+
+
+def test_true_boxes_give_what_the_blame_says_they_give(project: Project) -> None:
+    assert project.run("evaluate", "--boxes", "target", "--set", "arch.yolo_weights=gone.pt") == 0
+    (true,) = [link["Mean_IOU"] for link in project.blame["chain"] if link["link"] == "true"]
+    assert project.read("metrics")["Mean_IOU"] == pytest.approx(true, abs=1e-3)  # other boxes share the decoder's batch
+
+
+def test_a_correction_is_scored_and_its_gain_told(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project.corrected(tmp_path / "corrected")
+    path = project.files(folder)[0]
+    content = json.loads(path.read_text())
+    content["shapes"] = []  # a correction that makes things worse
+    path.write_text(json.dumps(content))
+    assert project.run("evaluate", "-a", str(folder), "--diff", str(project.made)) == 0
+    gain = project.read("gain")
+    assert gain["images"] == 3 and gain["without"] == {}
+    assert gain["Mean_IOU"]["before"] == project.direct["Mean_IOU"]
+    assert gain["Mean_IOU"]["now"] == project.read("metrics")["Mean_IOU"]
+    assert gain["Mean_IOU"]["gain"] == gain["Mean_IOU"]["now"] - gain["Mean_IOU"]["before"] < 0
+    assert "gain: over 3 images, from " in capsys.readouterr().out
+
+
+def test_images_without_an_annotation_are_counted_by_name(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project.corrected(tmp_path / "corrected")
+    gone, *_ = project.files(folder)
+    gone.unlink()
+    assert project.run("evaluate", "-a", str(folder), "--also", "visual", f"--set=predictor.save_dir={tmp_path}/v") == 1
+    printed = capsys.readouterr().out
+    assert f"failed: {gone}: the image has no annotation" in printed and "over 2 of 3 images" in printed
+    assert list(project.read("metrics")["failures"]) == [gone.stem]
+    assert len(list((tmp_path / "v").glob("*.jpg"))) == 2
+
+
+def test_unknown_labels_and_bad_masks_are_refused_together(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project.corrected(tmp_path / "corrected")
+    path = project.files(folder)[0]
+    content = json.loads(path.read_text())
+    content["shapes"][0]["label"] = "elefant"
+    path.write_text(json.dumps(content))
+    shutil.copytree(project.folder / "tree", tmp_path / "tree")
+    mask = sorted((tmp_path / "tree" / "SegmentationClass").glob("*.png"))[0]
+    Image.fromarray(np.full((360, 640), 77, np.uint8)).save(mask)
+    out = f"--set=evaluator.save_dir={tmp_path}/out"
+    assert project.run("evaluate", "-a", str(folder), f"--set=dataset.data_dir={tmp_path}/tree", out) == 2
+    message = capsys.readouterr().err
+    assert f'{path}: shapes[0].label: "elefant" is none of the 5 classes; did you mean "elephant"?' in message
+    assert f"{mask}: value 77 " in message and "Traceback" not in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_annotations_are_written_in_other_formats_but_never_over_themselves(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project.corrected(tmp_path / "corrected")
+    out = f"--set=auto_mask.save_dir={tmp_path}/out"
+    assert project.run("annotate", "-a", str(folder), "--format", "labelme", "voc", out) == 0
+    for path in project.files(folder):
+        again = json.loads((tmp_path / "out" / path.name).read_text())
+        assert again["shapes"] == json.loads(path.read_text())["shapes"]
+        assert (tmp_path / "out/voc/SegmentationClass" / f"{path.stem}.png").is_file()
+    capsys.readouterr()
+    assert project.run("annotate", "-a", str(folder), "--format", "labelme", "voc", out, "--dry-run") == 0
+    assert "labelme: 3 done" in capsys.readouterr().out
+    path.write_text(path.read_text().replace('"imagePath"', ' "imagePath"'))
+    assert project.run("annotate", "-a", str(folder), "--format", "labelme", "voc", out, "--dry-run") == 0
+    assert "labelme: 1 to write again" in capsys.readouterr().out
+    assert project.run("annotate", "-a", str(folder), f"--set=auto_mask.save_dir={folder}") == 2
+    assert "labelme files would be written there" in capsys.readouterr().err

@@ -1,0 +1,146 @@
+"""What a run is asked for, and which wishes contradict each other."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from utils.config import Config
+from utils.errors import UserError
+from utils.prompts.rows import Given
+
+Output = Literal["evaluate", "visual", "annotate"]
+Boxes = Literal["detector", "file", "target"]
+
+NEEDS: dict[str, tuple[str, tuple[Output, ...]]] = {
+    "overwrite": ("annotations, which this run does not write; --also annotate makes it", ("annotate",)),
+    "dry_run": ("annotations, which this run does not write; --also annotate makes it", ("annotate",)),
+    "diff": (
+        "annotations or metrics, and this run makes neither; --also annotate or evaluate makes it",
+        ("annotate", "evaluate"),
+    ),
+    "attribute": ("evaluation, which this run does not do; --also evaluate makes it", ("evaluate",)),
+}
+"""Options that matter for some outputs only: what they are about, and which outputs."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for.
+
+    Attributes:
+        config: all settings; `-b`, `-conf`, `--precision` and `--set` are already in it.
+        outputs: what the run makes: the script's own output first, then those of `--also`, each once.
+        source: photos and folders of photos that take the place of the dataset; empty for the dataset.
+        prompt: the file or folder whose boxes take the place of the detector's, or None.
+        device: `auto`, or a name that torch knows.
+        trust_weights: whether checkpoints may run code while they are loaded.
+        prompt_given: what is said of the prompt file.
+        overwrite: whether annotations that a person edited are replaced.
+        dry_run: whether the run only says what annotating would write.
+        diff: a folder of labelme annotations to compare with, or None.
+        boxes: whose boxes prompt SAM2; `file` exactly where there is a prompt file.
+        attribute: whether evaluation says what of the missing mean IoU is whose.
+        annotations: a folder of labelme annotations that take the place of both models, or None.
+    """
+
+    config: Config
+    outputs: tuple[Output, ...]
+    source: tuple[Path, ...]
+    prompt: Path | None
+    device: str
+    trust_weights: bool
+    prompt_given: Given = field(default_factory=Given)
+    overwrite: bool = False
+    dry_run: bool = False
+    diff: Path | None = None
+    boxes: Boxes = "detector"
+    attribute: bool = False
+    annotations: Path | None = None
+
+    @property
+    def runs_detector(self) -> bool:
+        """Whether boxes come from the detector."""
+        return self.boxes == "detector" and self.prompt is None and self.annotations is None
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether the run looks at the true masks."""
+        compares = "visual" in self.outputs and self.config.predictor.side_by_side
+        return compares or self.needs_truth
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether the run looks at the true instances."""
+        return "evaluate" in self.outputs or self.boxes == "target" or self.attribute
+
+    @property
+    def annotation_folders(self) -> dict[str, Path]:
+        """The folders whose labels must be classes of the run, by the option that names them."""
+        folders = {"-a/--annotations": self.annotations, "--diff": self.diff if "evaluate" in self.outputs else None}
+        return {option: folder for option, folder in folders.items() if folder is not None}
+
+
+def add_box_options(parser: ArgumentParser) -> None:
+    """Adds what chooses the boxes, and what takes the place of the models."""
+    add = parser.add_argument
+    add("--boxes", choices=get_args(Boxes), help="boxes for SAM2: detector, file (-p) or target (the true objects')")
+    add("--attribute", action="store_true", help="evaluating, say how much of the missing mIoU is whose")
+    add(
+        "-a",
+        "--annotations",
+        type=Path,
+        metavar="DIR",
+        help="take the objects from a folder of labelme files, not from the models",
+    )
+
+
+def boxes_of(given: Namespace) -> Boxes:
+    """Whose boxes are taken: those of the prompt file where there is one, else the detector's.
+
+    Raises:
+        UserError: `--boxes` says otherwise.
+    """
+    if given.boxes == "file" and given.prompt is None:
+        raise UserError("--boxes file: there is no prompt file; -p/--prompt names it")
+    if given.boxes in ("detector", "target") and given.prompt is not None:
+        raise UserError(f"--boxes {given.boxes}: -p/--prompt gives boxes, too; leave one of the two out")
+    return given.boxes or ("file" if given.prompt else "detector")
+
+
+def check(options: Options, given: Namespace) -> None:
+    """Raises UserError where wishes contradict each other or lack something."""
+    for name, (subject, outputs) in NEEDS.items():
+        if getattr(given, name) and not set(outputs) & set(options.outputs):
+            raise UserError(f"--{name.replace('_', '-')}: is about {subject}")
+    if "annotate" not in options.outputs and any(override.option == "--format" for override in given.overrides):
+        raise UserError(f"--format: is about {NEEDS['overwrite'][0]}")
+    for problem in _contradictions(options, given):
+        raise UserError(problem)
+
+
+def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
+    if options.boxes == "target" and options.source:
+        yield "--boxes target: photos of -s/--source have no target"
+    if options.boxes == "target" and options.attribute:
+        yield "--attribute: with --boxes target there is no detector to blame; leave one of the two out"
+    used = {"-p/--prompt": given.prompt, "--boxes": given.boxes, "--attribute": given.attribute}
+    for option, value in used.items():
+        if options.annotations and value:
+            yield f"-a/--annotations: takes the place of both models, so there are no boxes for {option}"
+    for option, folder in options.annotation_folders.items():
+        if options.config.dataset.classes is None:
+            yield f"{option} {folder}: its labels need dataset.classes, since no detector is asked for its names"
+    if options.diff and options.annotations and _same(options.diff, options.annotations):
+        yield f"--diff {options.diff}: is the folder of -a/--annotations; name the one before it was corrected"
+    makes_both = {"evaluate", "annotate"} <= {*options.outputs}
+    if options.diff and makes_both and _same(options.diff, options.config.auto_mask.save_dir):
+        yield f"--diff {options.diff}: this run writes there what evaluating would compare with; name a copy"
+
+
+def _same(first: Path, second: Path) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
