@@ -132,13 +132,14 @@ def test_a_dry_run_tells_all_and_writes_nothing(project: Project, capsys: pytest
 
 
 @pytest.mark.parametrize("place", ["photos/0.png", "photos/0.png/out"])
-def test_a_file_in_the_place_of_the_folder_is_refused(
+def test_a_file_in_the_place_of_the_folder_is_no_annotation_that_a_person_edited(
     place: str, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert project.run("--set", f"auto_mask.save_dir={project.folder / place}") == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: auto_mask.save_dir: {project.folder / place} cannot be a folder: ")
-    assert told.endswith("0.png is a file\n")
+    assert project.run("--format", "labelme", "--set", f"auto_mask.save_dir={project.folder / place}") == 3
+    captured = capsys.readouterr()
+    assert "edited" not in captured.out
+    assert f"error: {project.folder / place}/" in captured.err
+    assert ".json: cannot be written: " in captured.err
 
 
 def test_dry_runs_look_for_weights_but_load_none_down(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

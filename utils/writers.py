@@ -34,13 +34,6 @@ def safe_path(root: Path, image_id: str, suffix: str) -> Path:
     return root / f"{image_id}{suffix}"
 
 
-def check_folder(folder: Path, name: str) -> None:
-    """Raises UserError, which begins with the name, if a file stands where the folder or one that it is in must be."""
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    if not there.is_dir():
-        raise UserError(f"{name}: {folder} cannot be a folder: {there} is a file")
-
-
 def atomic_write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; its folder is made.
 

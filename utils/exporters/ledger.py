@@ -145,8 +145,8 @@ class RecordedFiles:
             return False
         remove(self.folder, (*before.files, *before.links))
         hashes = {name: hash_of(content) for name, content in exported.files.items()}
-        links, photo = sorted(exported.links), image_mark(image) if exported.links else ""
-        Record(self._sign(image_id, image), hashes, links, photo, exported.record).save(path)
+        links, mark = sorted(exported.links), image_mark(image) if exported.links else ""
+        Record(self._sign(image_id, image), hashes, links, mark, exported.record).save(path)
         for name, content in exported.files.items():
             atomic_write(self.folder / name, content)
         for name, aim in exported.links.items():

@@ -22,7 +22,6 @@ from utils.exporters.yolo import escaped
 from utils.fingerprint import decisive_files, file_hash, fingerprint, hash_of, image_mark, run_settings
 from utils.options import Options
 from utils.prompts.prompts import Prompts
-from utils.writers import check_folder
 
 PLACES: Mapping[Format, Callable[[str], Sequence[str]]] = {
     "coco": lambda image_id: (),
@@ -99,16 +98,13 @@ def build_tasks(options: Options, image_ids: Sequence[str], prompts: Prompts | N
         prompts: the boxes of a prompt file, or None.
 
     Raises:
-        UserError: a format's folder cannot be one, there is nothing to compare with, or the run would replace what it
-            compares with or reads.
+        UserError: there is nothing to compare with, or the run would replace what it compares with or reads.
     """
     if "annotate" not in options.outputs:
         return []
     origin = Origin(run_settings(options), prompts, partial(decisive_files, options))
     tasks = [_format(name, options, origin) for name in dict.fromkeys(options.config.auto_mask.formats)]
     tasks.append(_review(options, origin))
-    for task in tasks:
-        check_folder(task.ledger.folder, "auto_mask.save_dir")
     return [*tasks, _diff(options, options.diff, image_ids, origin)] if options.diff else tasks
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,9 @@ class VocExporter:
         """The split list and the class names."""
         ids = "".join(f"{image_id}\n" for image_id, _ in records)
         names = "".join(f"{name}\n" for name in self.settings.names)
+        split = PurePath(self.settings.split).name  # one read from elsewhere, such as ../Main/val, is written here
         return {
-            f"ImageSets/Segmentation/{self.settings.split}.txt": ids.encode("utf-8", "surrogateescape"),
+            f"ImageSets/Segmentation/{split}.txt": ids.encode("utf-8", "surrogateescape"),
             NAMES_FILE: names.encode(),
         }
 

@@ -91,3 +91,8 @@ def test_an_object_wholly_under_another_is_told(tmp_path: Path, scene: Scene) ->
     instances = Instances.of_masks((40, 60), [0, 1], [Mask.of(np.eye(40, 60, dtype=bool)), Mask.of(whole)])
     exported = exporter(tmp_path).export(scene[0], instances)
     assert (exported.shapes, exported.losses) == (1, {HIDDEN: 1, OVERLAPS: 40})
+
+
+def test_the_list_of_a_split_from_elsewhere_stays_in_the_folder(tmp_path: Path) -> None:
+    files = VocExporter(ExportSettings(tmp_path, NAMES, split="../../Main/val")).assemble([("a", {})])
+    assert sorted(files) == ["ImageSets/Segmentation/val.txt", "class_names.txt"]
