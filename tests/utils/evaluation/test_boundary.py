@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import pytest
-from evaluating import random_pairs
+from evaluating import Pair, needs_photos, photos, random_pairs
 
 from utils.classes import VOID
 from utils.evaluation.boundary import boundary_counts
 from utils.metrics import class_iou
-
-NUM_LABELS = 7
 
 
 def mask_to_boundary(mask: np.ndarray, dilation_ratio: float = 0.02) -> np.ndarray:
@@ -30,21 +30,31 @@ def mask_to_boundary(mask: np.ndarray, dilation_ratio: float = 0.02) -> np.ndarr
     return mask - mask_erode
 
 
-def paper_counts(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(3, labels) intersection, predicted and true pixels near the edges of each label."""
-    counts = []
-    for label in range(NUM_LABELS):
+def paper_counts(prediction: np.ndarray, target: np.ndarray, num_labels: int) -> np.ndarray:
+    """(3, num_labels) intersection, predicted and true pixels near the edges of each label."""
+    counts = np.zeros((3, num_labels), np.int64)
+    for label in np.setdiff1d([prediction, target], [VOID]):
         ours = mask_to_boundary(((prediction == label) & (target != VOID)).astype(np.uint8))
         theirs = mask_to_boundary((target == label).astype(np.uint8))
-        counts.append([(ours & theirs).sum(), ours.sum(), theirs.sum()])
-    return np.transpose(counts)
+        counts[:, label] = (ours & theirs).sum(), ours.sum(), theirs.sum()
+    return counts
+
+
+def assert_equal(pairs: Sequence[Pair], num_labels: int) -> None:
+    for sample, instances in pairs:
+        prediction = instances.semantic()
+        expected = paper_counts(prediction, sample.target, num_labels)
+        np.testing.assert_array_equal(boundary_counts(prediction, sample.target, num_labels).stacked, expected)
 
 
 def test_every_label_has_the_paper_s_boundary() -> None:
-    for sample, instances in random_pairs(40):
-        prediction = instances.semantic()
-        expected = paper_counts(prediction, sample.target)
-        np.testing.assert_array_equal(boundary_counts(prediction, sample.target, NUM_LABELS).stacked, expected)
+    assert_equal(random_pairs(40), 7)
+
+
+@needs_photos
+@pytest.mark.parametrize("name", ["voc", "coco"])
+def test_on_photographs_too(name: str) -> None:
+    assert_equal(photos(name), 21)
 
 
 def test_the_width_follows_the_diagonal() -> None:

@@ -87,4 +87,4 @@ def test_random_images() -> None:
 @needs_photos
 @pytest.mark.parametrize("name", ["voc", "coco"])
 def test_photographs(name: str) -> None:
-    assert_equal(photos(name), (SHARED / name / "class_names.txt").read_text().split("\n")[:20])
+    assert_equal(photos(name)[::4], (SHARED / name / "class_names.txt").read_text().split("\n")[:20])
