@@ -117,6 +117,7 @@ def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session:
         lines += sink.finish(report, session)
     if session.leads:
         print_lines(lines)
+    session.wait()  # torchrun ends all processes when the first one ends with exit code 1, whatever they are doing
     return report
 
 
@@ -153,4 +154,4 @@ def print_lines(lines: Iterable[str]) -> None:
     """Prints each line; characters that the terminal's encoding lacks are spelled out."""
     encoding = sys.stdout.encoding or "utf-8"
     for line in lines:
-        print(line.encode(encoding, "backslashreplace").decode(encoding))
+        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)

@@ -36,11 +36,11 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
             sinks.append(GainSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
         from utils.evaluation.evaluator import Evaluator
 
-        sinks.append(Evaluator(names, config.evaluator.save_dir, _album(config, writers)))
+        sinks.append(Evaluator(names, config.evaluator.save_dir, album_of(config, writers)))
     return sinks
 
 
-def _album(config: Config, writers: Writers) -> Album | None:
+def album_of(config: Config, writers: Writers) -> Album | None:
     """Where the pictures of the report are collected, or None if there is to be none."""
     from utils.report.album import Album
 

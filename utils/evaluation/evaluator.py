@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from utils.report.album import Album
 from utils.structures import Instances, Sample
 from utils.writers import atomic_write
 
+if TYPE_CHECKING:
+    from utils.report.tables import Section
+
 
 class Evaluator:
     """Scores each image and, at the end, the whole split.
@@ -27,14 +31,22 @@ class Evaluator:
         names: class names, indexed by class id.
         save_dir: where `metrics.json`, the tables and the report go.
         album: collects the pictures of the report; None: there is no report.
+        sections: what others add to the report; called when all images of all processes went through.
 
     Attributes:
         matrix: (classes + 1, classes + 1) int64 confusion matrix of this process's images so far.
     """
 
-    def __init__(self, names: Sequence[str], save_dir: Path, album: Album | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        save_dir: Path,
+        album: Album | None = None,
+        sections: Callable[[], Sequence[Section]] = tuple,
+    ) -> None:
         self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
         self._names, self._save_dir, self._album = ("background", *names), save_dir, album
+        self._sections = sections
         self._images: list[ImageScore] = []
 
     def write(self, sample: Sample, instances: Instances) -> None:
@@ -60,7 +72,7 @@ class Evaluator:
         if self._album is not None:
             from utils.report.page import render
 
-            files["report.html"] = render(self._album.title, evaluation, pictures)
+            files["report.html"] = render(self._album.title, evaluation, pictures, self._sections())
             lines.insert(0, f"report: {self._save_dir / 'report.html'}")
         for name, content in files.items():
             atomic_write(self._save_dir / name, content)

@@ -37,6 +37,7 @@
     );
     byId("large-body").append(document.querySelector(".legend").cloneNode(true));
     if (!large.open) large.showModal();
+    if (!large.querySelector(":focus:enabled")) byId("close").focus();
     large.scrollTop = 0;
   }
 
@@ -55,7 +56,8 @@
   large.addEventListener("click", (event) => {
     if (event.target === large) large.close(); // beside it
   });
-  large.addEventListener("keydown", (event) => {
+  document.addEventListener("keydown", (event) => {
+    if (!large.open) return;
     if (event.key === "ArrowLeft") step(-1);
     if (event.key === "ArrowRight") step(1);
   });

@@ -111,9 +111,15 @@ def test_the_large_view_by_keyboard_gives_the_focus_back(visit: Visit) -> None:
         page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowLeft")
     assert visit.title() == cards[1]
+    for _ in range(SHOWN):
+        page.keyboard.press("ArrowRight")
+    assert visit.title() == cards[-1]
+    assert page.evaluate("document.activeElement.id") == "close", "Next, which had the focus, has become disabled"
+    page.keyboard.press("ArrowLeft")
+    assert visit.title() == cards[-2]
     page.keyboard.press("Escape")
     assert not page.locator("#large").is_visible()
-    assert page.evaluate("document.activeElement.innerText").endswith(cards[1])
+    assert page.evaluate("document.activeElement.innerText").endswith(cards[-2])
 
 
 def test_the_large_view_steps_through_the_filtered_images(visit: Visit) -> None:

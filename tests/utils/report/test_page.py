@@ -15,8 +15,9 @@ from utils.distributed import Session
 from utils.engine import Report
 from utils.errors import SampleError
 from utils.evaluation.evaluator import Evaluator
-from utils.report.page import render
+from utils.report.album import Album
 from utils.report.tables import Row, Section, Table
+from utils.writers import Writers
 
 VOID_TAGS = {"meta", "link", "img", "path", "rect"}
 HOSTILE = (
@@ -122,15 +123,13 @@ def test_images_in_which_nothing_is_and_nothing_was_found(tmp_path: Path, shown:
 
 
 def test_other_modules_add_sections(tmp_path: Path) -> None:
-    evaluator = Evaluator(NAMES, tmp_path)
-    for sample, instances in images(3):
-        evaluator.write(sample, instances)
-    evaluation = evaluator.result(Report(3), Session())
-    assert evaluation is not None
     table = Table("Lost by whom", ("Part", "Lost"), (Row("detector & co", ("1.5",)),), Row("All", ("2.5",)))
-    page = Outline(
-        render("made up", evaluation, [], [Section("lost", "Who lost it", "In percent.", (table,))]).decode()
-    )
+    section = Section("lost", "Who lost it", "In percent.", (table,))
+    with Writers(1) as writers:
+        evaluator = Evaluator(NAMES, tmp_path, Album("a", 0, writers, tmp_path / "report.html"), lambda: [section])
+        evaluator.write(*next(images(1)))
+        evaluator.finish(Report(1), Session())
+    page = outline(tmp_path / "report.html")
     assert page.ids["lost"] == 1
     assert "#lost" in page.sources
     assert "detector & co" in page.text
