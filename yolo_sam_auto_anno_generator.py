@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from datasets.loading import build_batches
 from models.cascade import build_cascade, prepare_weights
-from models.detector import class_names, read_prompts
+from models.detector import class_names
+from models.prompts import read_prompts
 from utils.cli import guarded, parse
 from utils.distributed import open_session
 from utils.engine import run

@@ -14,7 +14,8 @@ from benchmarks.rows import SCOPES, emptied
 from benchmarks.workload import Workload
 from datasets.loading import Batches, build_batches
 from models.cascade import build_cascade
-from models.detector import class_names, read_prompts
+from models.detector import class_names
+from models.prompts import read_prompts
 from utils.cli import parse
 from utils.distributed import Session
 from utils.engine import Report, Sink, run

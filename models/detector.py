@@ -14,11 +14,9 @@ from models.weights import load_yolo, yolo_weights
 from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.config import Config, DetectorConfig
 from utils.distributed import Session
-from utils.engine import print_lines
 from utils.errors import UserError
 from utils.options import Options
-from utils.prompts.prompts import Prompts, load_prompts
-from utils.prompts.rows import RunImages
+from utils.prompts.prompts import Prompts
 from utils.structures import Detections, Sample
 
 if TYPE_CHECKING:
@@ -40,24 +38,6 @@ def class_names(options: Options) -> tuple[str, ...]:
         raise UserError(f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold")
     dataset.check_num_classes(names)
     return names
-
-
-def read_prompts(options: Options, images: RunImages, session: Session) -> Prompts | None:
-    """The boxes of the prompt file, or None if the options name none; its first process prints how it was read.
-
-    Args:
-        images: those of the run.
-        session: the processes of the run.
-
-    Raises:
-        UserError: the file cannot be used, or the class names that it needs are not to be had.
-    """
-    if options.prompt is None:
-        return None
-    prompts = load_prompts(options.prompt, class_names(options), images, options.prompt_given)
-    if session.leads:
-        print_lines(prompts.finding)
-    return prompts
 
 
 def build_detector(

@@ -50,6 +50,15 @@ def test_the_same_file_read_otherwise_is_another(project: Project, capsys: pytes
     assert project.seen == ["0"]
 
 
+def test_a_dry_run_downloads_no_detector_to_know_its_classes(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.settings["arch"]["yolo_weights"] = str(project.folder / "yolov8n.pt")
+    project.settings["dataset"] = {}
+    assert project.run(*prompt_file(project, {"0": [1, 1, 9, 9]}), "--dry-run") == 2
+    assert "yolov8n.pt: missing, and a dry run downloads nothing" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 def test_a_prompt_file_is_refused_before_anything_else(
     dry: list[str], project: Project, capsys: pytest.CaptureFixture[str]

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from datasets.images import read_image
-from models.detector import YoloDetector, build_detector, class_names, read_prompts
+from models.detector import YoloDetector, build_detector, class_names
 from models.given_boxes import PromptFileDetector
+from models.prompts import read_prompts
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo
 from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig

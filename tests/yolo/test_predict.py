@@ -11,7 +11,8 @@ import pytest
 
 import yolo_sam_auto_anno_generator
 from datasets.loading import build_batches
-from models.detector import build_detector, class_names, read_prompts
+from models.detector import build_detector, class_names
+from models.prompts import read_prompts
 from utils.cli import guarded, options_of, parse
 from utils.distributed import Session
 from utils.exporters.stamps import SETTINGS
