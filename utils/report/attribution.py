@@ -17,10 +17,10 @@ def attribution_section(result: Mapping[str, Any]) -> Section:
     """The section for an attribution, given as `attribution.json` holds it; with dashes where no pixel was counted."""
     boxes, parts = result["boxes"], result["parts"]
     rows = (
-        ("The detector", result["detector"], f"{boxes['found']} boxes for {boxes['true']} objects"),
-        ("false boxes", parts["false"], f"{boxes['false']} of {boxes['found']} boxes"),
-        ("badly placed boxes", parts["badly_placed"], f"{boxes['matched']} boxes that have an object"),
-        ("missed objects", parts["missed"], f"{boxes['missed']} of {boxes['true']} objects"),
+        ("Detector, all together", result["detector"], f"{boxes['found']} boxes for {boxes['true']} objects"),
+        ("Detector: false boxes", parts["false"], f"{boxes['false']} of {boxes['found']} boxes"),
+        ("Detector: badly placed boxes", parts["badly_placed"], f"{boxes['matched']} boxes that have an object"),
+        ("Detector: missed objects", parts["missed"], f"{boxes['missed']} of {boxes['true']} objects"),
         ("SAM2, given the true boxes", parts["sam2"], f"{boxes['true']} objects"),
     )
     table = Table(

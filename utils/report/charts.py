@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
@@ -12,7 +12,7 @@ from markupsafe import Markup
 from utils.evaluation.measures import label_measures
 from utils.evaluation.result import Evaluation
 from utils.report.curves import Curve
-from utils.report.svg import ACCENT, INK, LINE, QUIET, SECOND, SETTINGS, TEXT, inline_svg, new_chart, plain
+from utils.report.svg import ACCENT, INK, LINE, QUIET, SECOND, TEXT, inline_svg, new_chart, page_style, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,11 +51,9 @@ class Chart:
 
 def class_bars(evaluation: Evaluation) -> Chart:
     """The IoU of each label that occurs with its 95 % interval, the best on top."""
-    import matplotlib
-
     ious, (low, high) = 100 * label_measures(evaluation)["iou"], 100 * evaluation.intervals.class_iou
     labels = sorted(np.flatnonzero(~np.isnan(ious)).tolist(), key=lambda label: (ious[label], -label))
-    with matplotlib.rc_context({**SETTINGS, "axes.grid.axis": "x"}):
+    with page_style({"axes.grid.axis": "x"}):
         figure, axes = new_chart(WIDTH, 46 + 24 * len(labels))
         places = np.arange(len(labels))
         axes.barh(places, ious[labels], 0.62, color=ACCENT, alpha=0.6)
@@ -75,10 +73,9 @@ def class_bars(evaluation: Evaluation) -> Chart:
 
 def size_chart(curve: Curve) -> Chart:
     """IoU of true objects against their size."""
-    import matplotlib
     from matplotlib.ticker import NullLocator
 
-    with matplotlib.rc_context(SETTINGS):
+    with page_style():
         figure, axes = new_chart(WIDTH, 270)
         _draw(axes, curve, ACCENT, "o")
         axes.set_xscale("log", base=2)
@@ -95,9 +92,7 @@ def size_chart(curve: Curve) -> Chart:
 
 def score_chart(curves: Mapping[str, Curve]) -> Chart:
     """IoU of found objects against their scores; one curve for each kind of score."""
-    import matplotlib
-
-    with matplotlib.rc_context(SETTINGS):
+    with page_style():
         figure, axes = new_chart(WIDTH, 290)
         axes.plot((0, 1), (0, 100), color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
         for (name, curve), colour, marker in zip(curves.items(), (ACCENT, SECOND), "os"):
@@ -114,14 +109,12 @@ def score_chart(curves: Mapping[str, Curve]) -> Chart:
 
 def heat_map(evaluation: Evaluation) -> Chart:
     """What became of each label's true pixels: the confusion matrix, each row in percent of the row."""
-    import matplotlib
-
     shares = row_shares(evaluation.matrix)
     count = len(shares)
     cell = 44 if count <= MOST_NUMBERED else max(7, min(24, 1000 // count))
     width = 150 + cell * count
-    changes: dict[Any, Any] = {"axes.grid": False, "axes.linewidth": 1, "font.size": TEXT if cell >= 14 else cell * 0.8}
-    with matplotlib.rc_context({**SETTINGS, **changes}):
+    changes = {"axes.grid": False, "axes.linewidth": 1, "font.size": TEXT if cell >= 14 else cell * 0.8}
+    with page_style(changes):
         figure, axes = new_chart(width, width - 20)
         _draw_matrix(axes, shares, [shortened(name) for name in evaluation.names])
         if count <= MOST_NUMBERED:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
@@ -48,8 +49,19 @@ SETTINGS: dict[Any, Any] = {
 }
 
 
+@contextmanager
+def page_style(changes: dict[Any, Any] | None = None) -> Iterator[None]:
+    """Charts made inside look as the page does, whatever a user or another library has set."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**SETTINGS, **(changes or {})})
+        yield
+
+
 def new_chart(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of so many pixels, as it is drawn on a wide screen, and its axes; inside `matplotlib.rc_context`."""
+    """A figure of so many pixels, as it is drawn on a wide screen, and its axes; inside `page_style`."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import matplotlib
 import numpy as np
 import pytest
 from evaluating import NAMES, evaluation_of, random_pairs
@@ -38,6 +39,15 @@ def test_colours_and_fonts_are_the_pages(evaluation: Evaluation) -> None:
         assert "font-family" not in chart.svg
         assert "<style" not in chart.svg
         assert all(name.startswith(f"{chart.name}-") for name in re.findall(r'\bid="([^"]*)"', chart.svg))
+
+
+def test_what_others_set_in_matplotlib_changes_nothing(evaluation: Evaluation) -> None:
+    plain = class_bars(evaluation)
+    with matplotlib.rc_context(
+        {"axes.spines.left": False, "font.size": 30, "lines.linewidth": 9, "svg.fonttype": "path"}
+    ):
+        assert class_bars(evaluation) == plain
+        assert matplotlib.rcParams["font.size"] == 30
 
 
 def test_cells_hold_percents_of_their_rows_unless_there_are_many(evaluation: Evaluation) -> None:
