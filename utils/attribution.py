@@ -31,6 +31,8 @@ from utils.metrics import LabelCounts, class_iou, confusion_matrix, mean_iou
 from utils.structures import Detections, Instances, Sample
 from utils.writers import atomic_write
 
+FILE_NAME = "attribution.json"
+
 MATCH = 0.1
 """Boxes that overlap less are no pair but a false and a missed one; TIDE's bound of what is called badly placed."""
 
@@ -142,7 +144,7 @@ class AttributingCascade:
         """What the cascade has to say, and who lost it; writes `attribution.json`."""
         lines, result = self._cascade.report(session), self._attribution.result(session)
         if session.leads:
-            atomic_write(self._save_dir / "attribution.json", encode_json(result, indent=2))
+            atomic_write(self._save_dir / FILE_NAME, encode_json(result, indent=2))
         return [*lines, *table(result)]
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.attribution import FILE_NAME as ATTRIBUTION
 from utils.config import Config
 from utils.engine import Sink
 from utils.exporters.plan import AnnotationPlan
 from utils.importers.annotations import AnnotationFolder
 from utils.options import Options
+from utils.strict_json import read_json
 from utils.writers import Writers
 
 if TYPE_CHECKING:
     from utils.report.album import Album
+    from utils.report.tables import Section
 
 
 def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: AnnotationPlan) -> list[Sink]:
@@ -36,8 +40,16 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
             sinks.append(GainSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
         from utils.evaluation.evaluator import Evaluator
 
-        sinks.append(Evaluator(names, config.evaluator.save_dir, album_of(config, writers)))
+        folder, album = config.evaluator.save_dir, album_of(config, writers)
+        sinks.append(Evaluator(names, folder, album, lambda: _attribution(folder) if options.attribute else []))
     return sinks
+
+
+def _attribution(folder: Path) -> list[Section]:
+    """The report's section on who lost it, from the file that the cascade has written by then."""
+    from utils.report.attribution import attribution_section
+
+    return [attribution_section(read_json(folder / ATTRIBUTION))]
 
 
 def album_of(config: Config, writers: Writers) -> Album | None:
