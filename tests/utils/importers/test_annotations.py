@@ -74,7 +74,7 @@ folder, arguments = sys.argv[1], sys.argv[2:]
 for script, section in ((yolo_sam, "evaluator"), (yolo_sam_visual, "predictor")):
     code = guarded(lambda: script.main([*arguments, "--set", f"{section}.save_dir={folder}/{section}"]))
     assert code == 0, code
-heavy = [name for name in ("torch", "ultralytics", "sam2", "matplotlib", "scipy") if name in sys.modules]
+heavy = [name for name in ("torch", "ultralytics", "sam2", "scipy") if name in sys.modules]
 assert not heavy, heavy
 """
 
