@@ -51,7 +51,7 @@ class Config:
     """All settings of a run; every path in it is absolute.
 
     Attributes:
-        name: a name for the reader of the file.
+        name: the title of the report.
     """
 
     name: str = "YOLO-SAM2"
