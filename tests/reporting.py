@@ -37,8 +37,7 @@ def write_report(
 ) -> Path:
     """The report of these images, written by the sink that a run has."""
     with Writers(2) as writers:
-        album = Album(title, shown, writers, folder / "report.html")
-        evaluator = Evaluator(names, folder, album)
+        evaluator = Evaluator(names, folder, writers, Album(title, shown))
         for sample, instances in scored:
             evaluator.write(sample, instances)
         evaluator.finish(report or Report(), Session())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,21 +41,22 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
             sinks.append(GainSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
         from utils.evaluation.evaluator import Evaluator
 
-        folder, album = config.evaluator.save_dir, album_of(config, writers)
-        sinks.append(Evaluator(names, folder, album, lambda: _attribution(folder) if options.attribute else []))
+        folder, album = config.evaluator.save_dir, album_of(config)
+        sections = partial(_sections, folder, attribute=options.attribute)
+        sinks.append(Evaluator(names, folder, writers, album, sections))
     return sinks
 
 
-def _attribution(folder: Path) -> list[Section]:
-    """The report's section on who lost it, from the file that the cascade has written by then."""
+def _sections(folder: Path, *, attribute: bool) -> list[Section]:
+    """What the report has beyond the evaluation: who lost it, from the file that the cascade has written by then."""
     from utils.report.attribution import attribution_section
 
-    return [attribution_section(read_json(folder / ATTRIBUTION))]
+    return [attribution_section(read_json(folder / ATTRIBUTION))] if attribute else []
 
 
-def album_of(config: Config, writers: Writers) -> Album | None:
+def album_of(config: Config) -> Album | None:
     """Where the pictures of the report are collected, or None if there is to be none."""
     from utils.report.album import Album
 
-    wanted, path = config.evaluator, config.evaluator.save_dir / "report.html"
-    return Album(config.name, wanted.report_images, writers, path) if wanted.report else None
+    wanted = config.evaluator
+    return Album(config.name, wanted.report_images) if wanted.report else None

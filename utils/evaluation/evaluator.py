@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,14 +12,14 @@ import numpy as np
 from utils.distributed import Session
 from utils.engine import Report
 from utils.evaluation.bootstrap import bootstrap
-from utils.evaluation.files import evaluation_files
+from utils.evaluation.files import METRICS, evaluation_files
 from utils.evaluation.result import Evaluation, ImageScore
 from utils.evaluation.scoring import score_image
 from utils.evaluation.summary import summary_lines
 from utils.metrics import LabelCounts, mean_iou, pixel_accuracy
 from utils.report.album import Album
 from utils.structures import Instances, Sample
-from utils.writers import atomic_write
+from utils.writers import Writers, atomic_write
 
 if TYPE_CHECKING:
     from utils.report.tables import Section
@@ -30,42 +31,54 @@ class Evaluator:
     Args:
         names: class names, indexed by class id.
         save_dir: where `metrics.json`, the tables and the report go.
+        writers: whose threads score.
         album: collects the pictures of the report; None: there is no report.
         sections: what others add to the report; called when all images of all processes went through.
 
     Attributes:
-        matrix: (classes + 1, classes + 1) int64 confusion matrix of this process's images so far.
+        matrix: (classes + 1, classes + 1) int64 confusion matrix of this process's images scored so far.
     """
 
     def __init__(
         self,
         names: Sequence[str],
         save_dir: Path,
+        writers: Writers,
         album: Album | None = None,
         sections: Callable[[], Sequence[Section]] = tuple,
     ) -> None:
         self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
-        self._names, self._save_dir, self._album = ("background", *names), save_dir, album
-        self._sections = sections
+        self._names, self._save_dir, self._writers = ("background", *names), save_dir, writers
+        self._album, self._sections = album, sections
         self._images: list[ImageScore] = []
+        self._lock = Lock()
 
     def write(self, sample: Sample, instances: Instances) -> None:
-        """Scores one image, which must have a target."""
+        """Has one image scored, which must have a target.
+
+        Raises:
+            WriterError: an earlier one could not be scored.
+        """
+        self._writers.call(self._save_dir / METRICS, lambda: self._score(sample, instances))
+
+    def _score(self, sample: Sample, instances: Instances) -> None:
         score, matrix = score_image(sample, instances, len(self._names))
-        self._images.append(score)
-        self.matrix += matrix
+        with self._lock:
+            self._images.append(score)
+            self.matrix += matrix
         if self._album is not None:
             self._album.add(score, sample, instances)
 
     def standing(self) -> dict[str, float]:
-        """Pixel accuracy and mean IoU so far."""
-        counts = LabelCounts.of(self.matrix)
+        """Pixel accuracy and mean IoU of the images scored so far."""
+        with self._lock:
+            counts = LabelCounts.of(self.matrix)
         return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
 
     def finish(self, report: Report, session: Session) -> list[str]:
         """Writes the files and returns the lines to print, the three metric lines last; both in the first process."""
-        pictures = self._album.collect(session) if self._album is not None else []
         evaluation = self.result(report, session)
+        pictures = self._album.collect(session) if self._album is not None else []
         if evaluation is None:
             return []
         files, lines = evaluation_files(evaluation), summary_lines(evaluation)
@@ -82,6 +95,7 @@ class Evaluator:
         """The evaluation of the images of all processes; None in all but the first."""
         from utils.evaluation.average_precision import average_precision
 
+        self._writers.flush()
         matrix, gathered = session.sum(self.matrix), session.gather(self._images)
         if not session.leads:
             return None

@@ -13,6 +13,7 @@ from utils.evaluation.measures import label_measures, mean_ious, split_measures
 from utils.evaluation.result import Evaluation, ImageScore
 from utils.exporters.table import csv_file, table
 
+METRICS = "metrics.json"
 DIGITS = 4
 """Of measures in tables; `metrics.json` has full precision."""
 TARGET_BY_PREDICTION = "target \\ predicted"
@@ -27,7 +28,7 @@ IMAGE_COLUMNS = (
 def evaluation_files(evaluation: Evaluation) -> dict[str, bytes]:
     """File name -> content."""
     return {
-        "metrics.json": encode_json(_known(metrics(evaluation)), indent=2) + b"\n",
+        METRICS: encode_json(_known(metrics(evaluation)), indent=2) + b"\n",
         "per_image.csv": table(IMAGE_COLUMNS, (_row(image, evaluation) for image in evaluation.worst_first())),
         "confusion_matrix.csv": confusion_table(evaluation),
     }

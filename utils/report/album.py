@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from pathlib import Path
 from threading import Lock
 
 from utils.distributed import Session
 from utils.evaluation.result import ImageScore
 from utils.report.pictures import Pictures, draw_pictures
 from utils.structures import Instances, Sample
-from utils.writers import Writers
 
 SIDE = 400
 """The most pixels a side of a picture."""
@@ -32,40 +30,21 @@ class Album:
     Args:
         title: of the page that shows it.
         count: how many images it keeps; memory does not grow beyond theirs.
-        writers: whose threads draw and encode.
-        path: the file that a failure is blamed on.
     """
 
-    def __init__(self, title: str, count: int, writers: Writers, path: Path) -> None:
-        self.title, self.count, self._writers, self._path = title, count, writers, path
+    def __init__(self, title: str, count: int) -> None:
+        self.title, self.count = title, count
         self._side, self._limit = min(SIDE, math.isqrt(PIXELS // max(count, 1))), BYTES // max(count, 1)
         self._kept: list[tuple[Rank, Pictures]] = []
         self._lock = Lock()
 
     def add(self, score: ImageScore, sample: Sample, instances: Instances) -> None:
-        """Has the pictures of an image drawn, unless enough worse ones are there already.
-
-        Raises:
-            WriterError: earlier pictures could not be drawn.
-        """
+        """Draws the pictures of an image, unless enough worse ones are there already; several threads may."""
         rank = rank_of(score)
         with self._lock:
             full = len(self._kept) >= self.count
             if full and (not self._kept or rank > self._kept[-1][0]):
                 return
-        self._writers.call(self._path, lambda: self._keep(rank, sample, instances))
-
-    def collect(self, session: Session) -> list[Pictures]:
-        """The pictures of the worst images of all processes, the worst first; every process has to call it.
-
-        Raises:
-            WriterError: pictures could not be drawn.
-        """
-        self._writers.flush()
-        kept = sorted(session.gather(self._kept), key=lambda entry: entry[0])
-        return [pictures for _, pictures in kept[: self.count]]
-
-    def _keep(self, rank: Rank, sample: Sample, instances: Instances) -> None:
         assert sample.target is not None, sample.image_id
         pictures = draw_pictures(
             sample.image_id, sample.image, sample.target, instances.semantic(), self._side, self._limit
@@ -73,6 +52,11 @@ class Album:
         with self._lock:
             insort(self._kept, (rank, pictures), key=lambda entry: entry[0])
             del self._kept[self.count :]
+
+    def collect(self, session: Session) -> list[Pictures]:
+        """The pictures of the worst images of all processes, the worst first; every process has to call it."""
+        kept = sorted(session.gather(self._kept), key=lambda entry: entry[0])
+        return [pictures for _, pictures in kept[: self.count]]
 
 
 def rank_of(score: ImageScore) -> Rank:

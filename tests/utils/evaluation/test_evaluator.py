@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from evaluating import NAMES, random_pairs
 
 from utils.distributed import Session
@@ -13,24 +15,31 @@ from utils.engine import Report
 from utils.errors import SampleError
 from utils.evaluation.evaluator import Evaluator
 from utils.structures import Detections, Instances, Mask, Sample
+from utils.writers import WriterError, Writers
+
+
+@pytest.fixture
+def writers() -> Iterator[Writers]:
+    with Writers(2) as writers:
+        yield writers
 
 
 def sample_of(image_id: str, target: np.ndarray) -> Sample:
     return Sample(image_id, Path(f"{image_id}.jpg"), np.zeros((*target.shape, 3), np.uint8), target)
 
 
-def test_an_image_without_detections_counts_as_background(tmp_path: Path) -> None:
+def test_an_image_without_detections_counts_as_background(tmp_path: Path, writers: Writers) -> None:
     target = np.array([[0, 1], [1, 1]], np.uint8)
-    evaluator = Evaluator(["car"], tmp_path)
+    evaluator = Evaluator(["car"], tmp_path, writers)
     evaluator.write(sample_of("missed", target), Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32)))
     lines = evaluator.finish(Report(images=1), Session())
     assert lines[-3:] == ["Pixel_Accuracy: 0.2500", "Mean_IOU: 0.1250", "Class_IOU: 0:0.2500 1:0.0000"]
 
 
-def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_path: Path) -> None:
+def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_path: Path, writers: Writers) -> None:
     target = np.array([[0, 1, 1]], np.uint8)
     found = Detections.of([[1, 0, 2, 1]], [0.5], [0])
-    evaluator = Evaluator(["car", "dog"], tmp_path)
+    evaluator = Evaluator(["car", "dog"], tmp_path, writers)
     mask = Mask(1, 0, np.ones((1, 1), bool))
     evaluator.write(sample_of("a", target), Instances((1, 3), found, [mask], np.array([0.9], np.float32)))
     failure = SampleError("b", Path("b.jpg"), "missing")
@@ -43,21 +52,38 @@ def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_pat
     assert (written["images"], written["failed"], written["failures"]) == (1, 1, {"b": "missing"})
 
 
-def test_the_progress_bar_shows_the_measures_so_far(tmp_path: Path) -> None:
-    evaluator = Evaluator(["car"], tmp_path)
+def test_the_progress_bar_shows_the_measures_so_far(tmp_path: Path, writers: Writers) -> None:
+    evaluator = Evaluator(["car"], tmp_path, writers)
     assert all(np.isnan(value) for value in evaluator.standing().values())
     nothing = Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32))
     evaluator.write(sample_of("missed", np.array([[0, 1], [1, 1]], np.uint8)), nothing)
+    writers.flush()
     assert evaluator.standing() == {"accuracy": 0.25, "mIoU": 0.125}
 
 
-def test_the_order_of_the_images_changes_no_byte(tmp_path: Path) -> None:
+def test_the_order_of_the_images_changes_no_byte(tmp_path: Path, writers: Writers) -> None:
     pairs, printed = random_pairs(12), []
     for name, order in (("run", pairs), ("backwards", pairs[::-1])):
-        evaluator = Evaluator(NAMES, tmp_path / name)
+        evaluator = Evaluator(NAMES, tmp_path / name, writers)
         for sample, instances in order:
             evaluator.write(sample, instances)
         printed.append(evaluator.finish(Report(len(pairs)), Session()))
     assert printed[0] == printed[1]
     for file in ("metrics.json", "per_image.csv", "confusion_matrix.csv"):
         assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "backwards" / file).read_bytes()
+
+
+def test_an_image_that_cannot_be_scored_ends_the_run(tmp_path: Path) -> None:
+    class Broken(Instances):
+        def semantic(self) -> np.ndarray:
+            raise MemoryError
+
+    def run() -> None:
+        with Writers(1) as writers:
+            evaluator = Evaluator(["car"], tmp_path, writers)
+            broken = Broken((2, 2), Detections.empty(), [], np.zeros(0, np.float32))
+            evaluator.write(sample_of("a", np.zeros((2, 2), np.uint8)), broken)
+            evaluator.finish(Report(1), Session())
+
+    with pytest.raises(WriterError, match=r"metrics\.json"):
+        run()

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pytest
 from reporting import NAMES, Scored, images
 
 from utils.classes import VOID
@@ -14,16 +12,19 @@ from utils.evaluation.scoring import score_image
 from utils.report.album import Album
 from utils.report.pictures import Pictures
 from utils.structures import Instances, Sample
-from utils.writers import WriterError, Writers
 
 
 def collected(scored: Iterable[Scored], count: int, session: Session | None = None) -> list[Pictures]:
-    with Writers(3) as writers:
-        album = Album("made up", count, writers, Path("report.html"))
-        for sample, instances in scored:
-            album.add(score_image(sample, instances, len(NAMES) + 1)[0], sample, instances)
-        assert len(album._kept) <= count
-        return album.collect(session or Session())
+    album = Album("made up", count)
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(add, album, *each) for each in scored]:
+            done.result()
+    assert len(album._kept) <= count
+    return album.collect(session or Session())
+
+
+def add(album: Album, sample: Sample, instances: Instances) -> None:
+    album.add(score_image(sample, instances, len(NAMES) + 1)[0], sample, instances)
 
 
 def ranked(scored: Iterable[Scored]) -> list[str]:
@@ -52,12 +53,10 @@ def test_two_processes_keep_what_one_keeps() -> None:
             return [*part, *others]
 
     scored, others = list(images(30)), []
-    with Writers(1) as writers:
-        album = Album("made up", 8, writers, Path("report.html"))
-        for sample, instances in scored[1::2]:
-            album.add(score_image(sample, instances, len(NAMES) + 1)[0], sample, instances)
-        writers.flush()
-        others += album._kept
+    album = Album("made up", 8)
+    for each in scored[1::2]:
+        add(album, *each)
+    others += album._kept
     assert collected(scored[::2], 8, Two(0, 2)) == collected(scored, 8)
 
 
@@ -72,16 +71,3 @@ def test_ties_go_by_id_and_an_image_that_is_all_void_is_last() -> None:
 
 def test_no_pictures_if_none_are_wanted() -> None:
     assert collected(images(3), 0) == []
-
-
-def test_pictures_that_cannot_be_drawn_are_told() -> None:
-    class Broken(Instances):
-        def semantic(self) -> np.ndarray:
-            if threading.current_thread() is not threading.main_thread():
-                raise MemoryError
-            return super().semantic()
-
-    sample, instances = next(images(1))
-    broken = Broken(instances.size, instances.detections, instances.masks, instances.mask_scores)
-    with pytest.raises(WriterError, match=r"report\.html"):
-        collected([(sample, broken)], 1)

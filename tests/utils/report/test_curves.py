@@ -11,6 +11,7 @@ from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.result import Evaluation
 from utils.report.curves import iou_by_score, iou_by_size
 from utils.structures import Instances, Mask, Sample
+from utils.writers import Writers
 
 
 def square(left: int, side: int) -> Mask:
@@ -19,14 +20,15 @@ def square(left: int, side: int) -> Mask:
 
 def evaluation(*objects: tuple[int, Mask | None, float]) -> Evaluation:
     """One image an object: the side of the true square at the left edge, the mask that was found, its scores."""
-    evaluator = Evaluator(["car"], Path())
-    for i, (side, mask, score) in enumerate(objects):
-        target = np.zeros((64, 64), np.uint8)
-        target[:side, :side] = 1
-        masks = [] if mask is None else [mask]
-        found = Instances.of_masks(target.shape, [0] * len(masks), masks, [score] * len(masks))
-        evaluator.write(Sample(str(i), Path("a.jpg"), np.zeros((64, 64, 3), np.uint8), target), found)
-    result = evaluator.result(Report(len(objects)), Session())
+    with Writers(1) as writers:
+        evaluator = Evaluator(["car"], Path(), writers)
+        for i, (side, mask, score) in enumerate(objects):
+            target = np.zeros((64, 64), np.uint8)
+            target[:side, :side] = 1
+            masks = [] if mask is None else [mask]
+            found = Instances.of_masks(target.shape, [0] * len(masks), masks, [score] * len(masks))
+            evaluator.write(Sample(str(i), Path("a.jpg"), np.zeros((64, 64, 3), np.uint8), target), found)
+        result = evaluator.result(Report(len(objects)), Session())
     assert result is not None
     return result
 

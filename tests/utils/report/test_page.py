@@ -126,7 +126,7 @@ def test_other_modules_add_sections(tmp_path: Path) -> None:
     table = Table("Lost by whom", ("Part", "Lost"), (Row("detector & co", ("1.5",)),), Row("All", ("2.5",)))
     section = Section("lost", "Who lost it", "In percent.", (table,))
     with Writers(1) as writers:
-        evaluator = Evaluator(NAMES, tmp_path, Album("a", 0, writers, tmp_path / "report.html"), lambda: [section])
+        evaluator = Evaluator(NAMES, tmp_path, writers, Album("a", 0), lambda: [section])
         evaluator.write(*next(images(1)))
         evaluator.finish(Report(1), Session())
     page = outline(tmp_path / "report.html")
@@ -136,8 +136,9 @@ def test_other_modules_add_sections(tmp_path: Path) -> None:
 
 
 def test_without_an_album_there_is_no_report(tmp_path: Path) -> None:
-    evaluator = Evaluator(NAMES, tmp_path)
-    evaluator.write(*next(images(1)))
-    lines = evaluator.finish(Report(1), Session())
+    with Writers(1) as writers:
+        evaluator = Evaluator(NAMES, tmp_path, writers)
+        evaluator.write(*next(images(1)))
+        lines = evaluator.finish(Report(1), Session())
     assert not (tmp_path / "report.html").exists()
     assert not [line for line in lines if line.startswith("report:")]
