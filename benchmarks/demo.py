@@ -128,7 +128,9 @@ def timed(arguments: Sequence[str], out: Path) -> Run:
             say(log.read())
             raise subprocess.CalledProcessError(process.returncode, command)
     overlays = sum(1 for _ in masks.rglob("*.jpg"))
-    annotations = sum(1 for _ in (out / "annotations").rglob("*.json"))
+    folder = out / "annotations"
+    shown = (path.relative_to(folder) for path in folder.rglob("*.json"))
+    annotations = sum(not any(part.startswith(".") for part in path.parts) for path in shown)  # records are hidden
     return Run(seconds, first, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, overlays, annotations)
 
 
