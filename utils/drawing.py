@@ -123,7 +123,8 @@ def _draw_lines(
 def _draw_tags(canvas: np.ndarray, marks: Sequence[Mark], style: Style) -> None:
     """Write each mark's name and detail at its box, covering no other tag if possible; the top mark chooses first."""
     height, width = canvas.shape[:2]
-    pictures, taken = [], np.empty((0, 4), int)
+    pictures: list[np.ndarray] = []
+    taken: np.ndarray = np.empty((0, 4), int)
     for mark in reversed(marks):
         picture = tag(mark.name, mark.detail, style.text, mark.colour, width, style.font)[:height, :width]
         h, w = picture.shape[:2]

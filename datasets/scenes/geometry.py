@@ -104,7 +104,7 @@ def quads(corners: Points, count: int, gap: float) -> list[np.ndarray]:
 def fourier_blob(rng: np.random.Generator, roughness: float, count: int = 64) -> np.ndarray:
     """A random closed contour about one unit in radius; `roughness` 0 gives a circle."""
     angles = np.linspace(0.0, 2.0 * np.pi, count, endpoint=False)
-    radius = np.ones(count)
+    radius: np.ndarray = np.ones(count)
     for wave in range(2, 9):
         phase = rng.uniform(0.0, 2.0 * np.pi)
         radius += roughness * rng.uniform(0.2, 1.0) / wave * np.cos(wave * angles + phase)

@@ -34,7 +34,7 @@ def fractal(
         rows = min(math.ceil(height * 2**octave / cell) + 1, height)
         columns = min(math.ceil(width * 2**octave / (cell * stretch)) + 1, width)
         field = cv2.resize(field, (columns, rows), interpolation=cv2.INTER_LINEAR)
-        field += np.float32(persistence**octave) * rng.random((rows, columns), np.float32)
+        field = field + np.float32(persistence**octave) * rng.random((rows, columns), np.float32)
         if (rows, columns) == (height, width):
             break
     field = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
