@@ -61,7 +61,7 @@ def test_the_task_is_no_toy(fill: Fill, most: float, demo: list[tuple[Sample, De
         return confusion_matrix(instances.semantic(), sample.target, NUM_LABELS)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        matrix = sum(pool.map(counted, *zip(*demo)))
+        matrix = sum(pool.map(counted, *zip(*demo[::2])))  # every other one, since grabCut takes a second for each
     assert mean_iou(LabelCounts.of(matrix)) <= most
 
 

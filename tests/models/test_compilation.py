@@ -60,11 +60,10 @@ def test_compiled_masks_are_those_of_the_plain_passes_and_no_shape_is_compiled_t
     torch._dynamo.reset()
     plain, compiled = (Segmenter(model, precision, 2**30) for _ in range(2))
     assert compiled.compile(3, backend="eager") > 0
-    for counts in (COUNTS, [1], [0, 0], [5, 5, 5]):
+    for counts in (COUNTS, [1], [0, 0], [5, 5, 5]) if precision == torch.float32 else ([3, 9], [1]):
+        found = compiled(*batch(counts))
         if precision == torch.float32:
-            assert_same(plain(*batch(counts)), compiled(*batch(counts)))
-        else:
-            compiled(*batch(counts))
+            assert_same(plain(*batch(counts)), found)
     assert compiled.report() == []
 
 
