@@ -10,7 +10,7 @@ import numpy as np
 
 from utils.distributed import Session
 from utils.engine import SureCascade
-from utils.sections import CleanupConfig
+from utils.model_sections import CleanupConfig
 from utils.structures import Instances, Mask, Sample
 
 Changes = Counter[str]

@@ -79,6 +79,14 @@ def run_parser(description: str | None) -> Parser:
     )
     add("--precision", action=Overriding, key="segmenter.precision", metavar="P", help="auto, fp32, bf16 or fp16")
     add("--compile", action=Overriding, key="segmenter.compile", metavar="C", help="compile SAM2 first: auto, on, off")
+    add("--video", action="store_true", help="follow objects through clips: one object, one id")
+    add(
+        "--keyframe_interval",
+        action=Overriding,
+        key="video.keyframe_interval",
+        metavar="N",
+        help="with --video, frames from one look for boxes to the next; 0: the first frame only",
+    )
     _add_annotating(parser)
     return parser
 
@@ -129,6 +137,7 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         boxes=boxes_of(given),
         attribute=given.attribute,
         annotations=given.annotations and given.annotations.absolute(),
+        video=given.video,
     )
     check(options, given)
     return options

@@ -10,17 +10,15 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.finetune_sections import FinetuneConfig, SamFinetune, YoloFinetune
+from utils.model_sections import CleanupConfig, DetectorConfig, SegmenterConfig, VideoConfig
 from utils.official import OFFICIAL_SAM
 from utils.sections import (
     ArchConfig,
     AutoMaskConfig,
-    CleanupConfig,
     DataloaderConfig,
     DatasetConfig,
-    DetectorConfig,
     EvaluatorConfig,
     PredictorConfig,
-    SegmenterConfig,
 )
 from utils.strict_json import Place, build, dotted_keys, parse_json, read_json, unknown_key
 
@@ -38,6 +36,7 @@ __all__ = [
     "PredictorConfig",
     "SamFinetune",
     "SegmenterConfig",
+    "VideoConfig",
     "YoloFinetune",
     "load_config",
 ]
@@ -64,6 +63,7 @@ class Config:
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     cleanup: CleanupConfig = field(default_factory=CleanupConfig)
+    video: VideoConfig = field(default_factory=VideoConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
 
 

@@ -6,6 +6,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -46,6 +47,7 @@ class Options:
         boxes: whose boxes prompt SAM2; `file` exactly where there is a prompt file.
         attribute: whether evaluation says what of the missing mean IoU is whose.
         annotations: a folder of labelme annotations that take the place of both models, or None.
+        video: whether objects are followed through clips; otherwise each frame is an image by itself.
     """
 
     config: Config
@@ -61,6 +63,7 @@ class Options:
     boxes: Boxes = "detector"
     attribute: bool = False
     annotations: Path | None = None
+    video: bool = False
 
     @property
     def runs_detector(self) -> bool:
@@ -119,7 +122,7 @@ def check(options: Options, given: Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')}: is about {subject}")
     if "annotate" not in options.outputs and any(override.option == "--format" for override in given.overrides):
         raise UserError(f"--format: is about {NEEDS['overwrite'][0]}")
-    for problem in _contradictions(options, given):
+    for problem in chain(_contradictions(options, given), _contradictions_of_clips(options, given)):
         raise UserError(problem)
 
 
@@ -140,6 +143,13 @@ def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
     makes_both = {"evaluate", "annotate"} <= {*options.outputs}
     if options.diff and makes_both and _same(options.diff, options.config.auto_mask.save_dir):
         yield f"--diff {options.diff}: this run writes there what evaluating would compare with; name a copy"
+
+
+def _contradictions_of_clips(options: Options, given: Namespace) -> Iterator[str]:
+    if options.video and options.attribute:
+        yield "--attribute: tells apart whose fault an image is, not a clip; leave --video out"
+    if not options.video and any(override.option == "--keyframe_interval" for override in given.overrides):
+        yield "--keyframe-interval: is about clips; --video makes them of the frames"
 
 
 def _same(first: Path, second: Path) -> bool:

@@ -12,6 +12,21 @@ from utils.classes import BACKGROUND, label_of
 
 
 @dataclass(frozen=True)
+class Frame:
+    """Where a sample stands in its clip.
+
+    Attributes:
+        clip: the clip's name: its folder below JPEGImages (or the source folder), or its video file without suffix.
+        index: position in the clip, from 0; frames that cannot be used keep theirs.
+        count: how many frames the clip has.
+    """
+
+    clip: str
+    index: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image with its id and, when it is to be evaluated, its target.
 
@@ -23,6 +38,7 @@ class Sample:
         truth: the true instances, or None where nobody asked for them.
         told_apart: whether the dataset tells the true instances of a class apart; if not, each connected part of a
             class stands for one.
+        frame: its place in a clip, or None where it is an image by itself.
     """
 
     image_id: str
@@ -31,6 +47,7 @@ class Sample:
     target: np.ndarray | None = None
     truth: Instances | None = None
     told_apart: bool = False
+    frame: Frame | None = None
 
     @property
     def size(self) -> tuple[int, int]:
