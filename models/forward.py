@@ -8,8 +8,9 @@ and queries; from the second layer on it differs from box to box.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from sam2.modeling.sam.mask_decoder import MaskDecoder
     from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
     from sam2.modeling.sam2_base import SAM2Base
+
+Backbone: TypeAlias = "dict[str, list[torch.Tensor]]"
+"""What SAM2's encoder makes of images: `backbone_fpn`, features from fine to coarse, and `vision_pos_enc`, where each
+place lies."""
 
 CORNER_LABEL = 2  # SAM2's prompt encoder knows a box's upper left corner by this label, the lower right one by the next
 
@@ -40,6 +45,12 @@ class Features:
         return sum(level[0].nbytes for level in [self.embedding, *self.high_res])
 
 
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[None]:
+    """Within, matrix products run in this precision; torch.float32 changes nothing."""
+    low = precision != torch.float32
+    return torch.autocast(device.type, dtype=precision if low else torch.bfloat16, enabled=low)
+
+
 def bake_positions(model: SAM2Base) -> None:
     """Computes the encoder's position embeddings once for all images, instead of with each; the result is the same."""
     trunk, side = model.image_encoder.trunk, model.image_size // model.image_encoder.trunk.patch_embed.proj.stride[0]
@@ -50,7 +61,12 @@ def bake_positions(model: SAM2Base) -> None:
 
 def encode(model: SAM2Base, pixels: torch.Tensor) -> Features:
     """Features of (B, 3, S, S) preprocessed images."""
-    levels = model.forward_image(pixels)["backbone_fpn"][-model.num_feature_levels :]
+    return features_of(model, model.forward_image(pixels))
+
+
+def features_of(model: SAM2Base, backbone: Backbone) -> Features:
+    """What the decoder takes of what the encoder made, where no memory of other frames comes in between."""
+    levels = backbone["backbone_fpn"][-model.num_feature_levels :]
     embedding = levels[-1]
     if model.directly_add_no_mem_embed:
         embedding = embedding + model.no_mem_embed.view(1, -1, 1, 1)

@@ -20,13 +20,19 @@ POSTPROCESSING = {
     "dynamic_multimask_stability_thresh": 0.98,
 }
 
+# What `build_sam2_video_predictor` adds to that, without the holes that only its CUDA extension fills: the memory of a
+# prompted frame holds the very mask that is shown.
+VIDEO = {"_target_": "models.propagator.VideoModel", "binarize_mask_from_pts_for_mem_enc": True, "fill_hole_area": 0}
 
-def build_sam2(sam_config: str, image_size: int | None = None) -> SAM2Base:
+
+def build_sam2(sam_config: str, image_size: int | None = None, *, video: bool = False) -> SAM2Base:
     """A SAM2 model with random weights, in eval mode on the CPU, as the official `build_sam2` builds it.
 
     Args:
         sam_config: a yaml file of sam2's own form, or else the name of a config inside the sam2 package.
         image_size: side of the model's square input in pixels, instead of the config's own.
+        video: also able to follow objects, as the model of the official `build_sam2_video_predictor`; of single images
+            it makes the same.
 
     Raises:
         UserError: no such config, or one that is not a SAM2 model.
@@ -42,6 +48,8 @@ def build_sam2(sam_config: str, image_size: int | None = None) -> SAM2Base:
     OmegaConf.resolve(config)
     if foreign := [target for target in _targets(OmegaConf.to_container(config)) if not target.startswith("sam2.")]:
         raise UserError(f"{sam_config}: _target_: {foreign[0]} is not a part of sam2; it is not run")
+    for name, setting in VIDEO.items() if video else ():
+        OmegaConf.update(config, f"model.{name}", setting, force_add=True)
     try:
         return instantiate(config.model, _recursive_=True).eval()
     except Exception as error:
@@ -49,10 +57,16 @@ def build_sam2(sam_config: str, image_size: int | None = None) -> SAM2Base:
 
 
 def load_sam2(
-    sam_config: str, weights: Path, device: torch.device, image_size: int | None = None, *, trust: bool = False
+    sam_config: str,
+    weights: Path,
+    device: torch.device,
+    image_size: int | None = None,
+    *,
+    trust: bool = False,
+    video: bool = False,
 ) -> SAM2Base:
     """The model of a config with the weights of a checkpoint, every tensor of which must fit; see `build_sam2`."""
-    model = build_sam2(sam_config, image_size)
+    model = build_sam2(sam_config, image_size, video=video)
     state = load_sam_state(weights, trust=trust)
     if mismatch := describe_mismatch(state, model.state_dict()):
         raise UserError(f"{weights}: does not fit sam_config {sam_config}: {mismatch}")

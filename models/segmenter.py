@@ -6,7 +6,6 @@ Numerically the official `SAM2ImagePredictor` (sam2 1.1.0) with `multimask_outpu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 
 from models.compilation import CompiledPasses, EagerPasses, Passes
 from models.crossing import Arrival, to_device
-from models.forward import Features, single_masks
+from models.forward import Backbone, Features, autocast, features_of, single_masks
 from models.pending import PendingInstances
 from utils.errors import UserError
 from utils.structures import Detections, Instances
@@ -91,7 +90,7 @@ class Segmenter:
         """
         try:
             passes = CompiledPasses(self.model, most_images, backend)
-            with self._autocast():
+            with autocast(self.device, self.precision):
                 seconds = passes.warm_up()
         except Exception as error:  # compilers raise almost anything
             reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -136,14 +135,33 @@ class Segmenter:
         pending.arrival = Arrival(self.device)
         return pending
 
+    @torch.inference_mode()
+    def launch_encoded(self, backbone: Backbone, size: tuple[int, int], detections: Detections) -> PendingInstances:
+        """As `launch`, for one image of a (height, width) that is encoded already."""
+        pending = PendingInstances([size], [detections])
+        if len(detections):
+            self._prompt(features_of(self.model, backbone), [size], [detections.boxes], pending)
+        pending.arrival = Arrival(self.device)
+        return pending
+
     def _segment(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], pending: PendingInstances) -> None:
         """Adds the masks of images that each have a box or more."""
-        counts = [len(each) for each in boxes]
-        image_index = np.repeat(np.arange(len(images)), counts)
-        box_sizes = np.repeat(np.array([image.shape[:2] for image in images]), counts, axis=0)
-        prompts = self._to_model_pixels(np.concatenate(boxes), box_sizes)
-        with self._autocast():
+        with autocast(self.device, self.precision):
             features = self._passes.encode(preprocess(images, self.model.image_size, self.device))
+        self._prompt(features, [(image.shape[0], image.shape[1]) for image in images], boxes, pending)
+
+    def _prompt(
+        self,
+        features: Features,
+        sizes: Sequence[tuple[int, int]],
+        boxes: Sequence[np.ndarray],
+        pending: PendingInstances,
+    ) -> None:
+        """Adds the masks of the boxes of images with these features and sizes."""
+        counts = [len(each) for each in boxes]
+        image_index = np.repeat(np.arange(len(boxes)), counts)
+        box_sizes = np.repeat(np.array(sizes), counts, axis=0)
+        prompts = self._to_model_pixels(np.concatenate(boxes), box_sizes)
         for chunk in self._chunks(box_sizes, features):
             pending.add(*self._decode(features, image_index[chunk], prompts[chunk]), box_sizes[chunk])
 
@@ -151,10 +169,6 @@ class Segmenter:
         """Boxes in pixels of their images -> pixels of the model's square input, (N, 4) float32 on the device."""
         scaled = boxes / box_sizes[:, [1, 0, 1, 0]].astype(np.float32) * np.float32(self.model.image_size)
         return to_device(scaled, self.device)
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        low = self.precision != torch.float32
-        return torch.autocast(self.device.type, dtype=self.precision if low else torch.bfloat16, enabled=low)
 
     def _chunks(self, box_sizes: np.ndarray, features: Features) -> Iterator[slice]:
         """Consecutive slices of the boxes, each within the memory budget, but of one box at least."""
@@ -171,7 +185,7 @@ class Segmenter:
         self, features: Features, image_index: np.ndarray, boxes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, S/4, S/4) float32 mask logits and (N,) scores, on the device."""
-        with self._autocast():
+        with autocast(self.device, self.precision):
             decoded = self._passes.decode(features, to_device(image_index, self.device), boxes)
             logits, scores = single_masks(self.model, *decoded)
         return logits.float(), scores
