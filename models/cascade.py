@@ -12,7 +12,7 @@ from utils.attribution import AttributingCascade, Attribution
 from utils.cleanup import with_cleanup
 from utils.config import ArchConfig
 from utils.distributed import Session
-from utils.engine import Cascade
+from utils.engine import Cascade, SureCascade
 from utils.errors import UserError
 from utils.importers.annotations import AnnotationCascade, AnnotationFolder
 from utils.official import OFFICIAL_SAM
@@ -91,14 +91,21 @@ def build_cascade(
     device = choose_device(options.device, session)
     detector = build_detector(options, device, names, prompts)
     segmenter = build_segmenter(options, device, len(images.ids), session)
-    cascade = with_cleanup(ImageCascade(detector, segmenter), options.config.cleanup)
+    found: SureCascade = ImageCascade(detector, segmenter)
+    if options.video:
+        from models.propagator import Propagator
+        from models.video import VideoCascade
+
+        propagator = Propagator(segmenter.model, segmenter.precision)
+        found = VideoCascade(detector, segmenter, propagator, options.config.video)
+    cascade = with_cleanup(found, options.config.cleanup)
     if not options.attribute:
         return cascade
     return AttributingCascade(cascade, Attribution(len(names)), options.config.evaluator.save_dir)
 
 
 def build_segmenter(options: Options, device: torch.device, num_images: int, session: Session) -> Segmenter:
-    """The segmenter that the options ask for; compiled, if they say so or, on a GPU, for a long run.
+    """The segmenter that the options ask for; compiled, if they say so or, on a GPU, for a long run of single images.
 
     Args:
         num_images: how many images the whole run has.
@@ -113,10 +120,11 @@ def build_segmenter(options: Options, device: torch.device, num_images: int, ses
 
     config = options.config
     settings, precision = config.segmenter, choose_precision(config.segmenter.precision, device)
-    model = load_sam2(*sam_files(config.arch), device, trust=options.trust_weights)
+    model = load_sam2(*sam_files(config.arch), device, trust=options.trust_weights, video=options.video)
     bake_positions(model)
     segmenter = Segmenter(model, precision, settings.chunk_mb * 2**20)
-    if settings.compile == "on" or (settings.compile == "auto" and device.type == "cuda" and num_images >= LONG_RUN):
+    pays = device.type == "cuda" and num_images >= LONG_RUN and not options.video
+    if settings.compile == "on" or (settings.compile == "auto" and pays):
         try:
             line = f"compiled SAM2 in {segmenter.compile(config.dataloader.batch_size):.0f} s"
         except UserError as error:

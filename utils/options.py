@@ -148,6 +148,8 @@ def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
 def _contradictions_of_clips(options: Options, given: Namespace) -> Iterator[str]:
     if options.video and options.attribute:
         yield "--attribute: tells apart whose fault an image is, not a clip; leave --video out"
+    if options.video and options.config.segmenter.compile == "on":
+        yield "--compile on (segmenter.compile): with --video SAM2 is never compiled; choose auto or off"
     if not options.video and any(override.option == "--keyframe_interval" for override in given.overrides):
         yield "--keyframe-interval: is about clips; --video makes them of the frames"
 

@@ -1,0 +1,127 @@
+"""Instances of clips: detections start, confirm and correct tracks, SAM2 carries them from frame to frame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from models.compilation import MOST_IMAGES
+from models.forward import Backbone
+from models.given_boxes import Detector
+from models.propagator import Propagator, Tracked
+from models.segmenter import Segmenter
+from models.tracks import Tracks, keyframes
+from utils.distributed import Session
+from utils.errors import UserError
+from utils.model_sections import VideoConfig
+from utils.structures import Detections, Frame, Instances, Mask, Sample
+
+
+class VideoCascade:
+    """Instances of the frames of clips, one clip after the other, with the ids of their tracks.
+
+    An instance's score is that of its track's latest detection, its class the vote of all of them so far, its box that
+    of the prompt on the frame where there was one, else its mask's own. Tracks that are not to be seen have none.
+
+    Args:
+        detector: finds boxes on keyframes and names them.
+        segmenter: gives those boxes their masks, by which they are matched to tracks.
+        propagator: follows the tracks, with the segmenter's own model.
+        settings: when a keyframe comes, and what it does.
+    """
+
+    def __init__(self, detector: Detector, segmenter: Segmenter, propagator: Propagator, settings: VideoConfig) -> None:
+        self.detector, self.segmenter, self.propagator, self.settings = detector, segmenter, propagator, settings
+        self._clip: str | None = None
+        self._keyframe: int | None = None
+        self._tracks = Tracks(settings)
+        self._counts: Counter[str] = Counter()
+        self._handed = self._followed = 0
+
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
+        """The instances of each of some consecutive frames of one clip, in order, with track ids.
+
+        It begins when the first are taken, since it needs to know how the batch before ended, all of which must be
+        taken before.
+        """
+        self._handed += 1
+        return self._follow(samples, self._handed)
+
+    def report(self, session: Session) -> list[str]:
+        """What became of the tracks in all processes, and what detector and segmenter have to say."""
+        counts = session.total(self._counts)
+        empty = counts["empty"]
+        return [
+            *self.detector.report(session),
+            *self.segmenter.report(),
+            *([f"video: boxes whose mask is empty, which start no track: {empty}"] if empty else []),
+            f"video: {counts['started']} tracks found, {counts['corrected']} times corrected, "
+            f"{counts['ended']} ended before their clips did",
+        ]
+
+    def _follow(self, samples: Sequence[Sample], turn: int) -> Iterator[tuple[Sample, Instances]]:
+        assert turn == self._followed + 1, "the batch before is not taken yet"
+        try:
+            detected = self._enter(samples) if samples else {}
+            for start in range(0, len(samples), MOST_IMAGES):
+                group = samples[start : start + MOST_IMAGES]
+                for sample, backbone in zip(group, self.propagator.encode([sample.image for sample in group])):
+                    index = _frame_of(sample).index
+                    yield sample, self._instances(sample, index, backbone, detected.get(index))
+        except torch.OutOfMemoryError as error:
+            advice = "choose a smaller dataloader.batch_size, smaller models or --device cpu"
+            raise UserError(f"the GPU has too little memory to follow the objects of {self._clip}: {advice}") from error
+        self._followed = turn
+
+    def _enter(self, samples: Sequence[Sample]) -> dict[int, Detections]:
+        """Begins anew where another clip begins; the detections on the keyframes of the batch, by their index."""
+        first = _frame_of(samples[0])
+        if first.clip != self._clip:
+            self._clip, self._keyframe, self._tracks = first.clip, None, Tracks(self.settings)
+            self.propagator.begin(samples[0].size, first.count)
+        by_index = {_frame_of(sample).index: sample for sample in samples}
+        chosen = keyframes(list(by_index), self._keyframe, self.settings.keyframe_interval)
+        if not chosen:
+            return {}
+        self._keyframe = chosen[-1]
+        return dict(zip(chosen, self.detector([by_index[index] for index in chosen])))
+
+    def _instances(self, sample: Sample, index: int, backbone: Backbone, detections: Detections | None) -> Instances:
+        """The instances of a frame; detections make it a keyframe."""
+        shown, boxes = self.propagator.advance(index, backbone), {}
+        if detections is not None:
+            boxes = self._prompts(sample.size, {i: mask for i, (mask, _) in shown.items()}, backbone, detections)
+            shown = {i: tracked for i, tracked in shown.items() if i in self._tracks.live}
+            shown |= self.propagator.prompt(boxes)
+        return self._shown(sample.size, {i: shown[i] for i in sorted(shown) if shown[i][0].crop.size}, boxes)
+
+    def _prompts(
+        self, size: tuple[int, int], masks: dict[int, Mask], backbone: Backbone, detections: Detections
+    ) -> dict[int, np.ndarray]:
+        """What a keyframe's detections change: tracks that end are ended, those to be prompted returned with a box."""
+        (found,) = self.segmenter.collect(self.segmenter.launch_encoded(backbone, size, detections))
+        turn = self._tracks.keyframe(masks, found)
+        for track_id in turn.ended:
+            self.propagator.end(track_id)
+        self._counts.update(
+            started=len(turn.started), corrected=len(turn.corrected), ended=len(turn.ended), empty=turn.empty
+        )
+        return {i: detections.boxes[place] for i, place in (turn.corrected | turn.started).items()}
+
+    def _shown(self, size: tuple[int, int], visible: dict[int, Tracked], boxes: dict[int, np.ndarray]) -> Instances:
+        """The instances of the tracks that are to be seen; boxes are those of this frame's prompts, by track id."""
+        tracks = [self._tracks.live[i] for i in visible]
+        masks, mask_scores = [mask for mask, _ in visible.values()], [score for _, score in visible.values()]
+        classes, scores = [track.class_id for track in tracks], [track.score for track in tracks]
+        tight = Instances.of_masks(size, classes, masks, scores, mask_scores)
+        chosen = [boxes.get(i, box) for i, box in zip(visible, tight.detections.boxes)]
+        detections = Detections.of(chosen, scores, classes)
+        return Instances(size, detections, masks, tight.mask_scores, np.array(list(visible), np.int64))
+
+
+def _frame_of(sample: Sample) -> Frame:
+    assert sample.frame is not None, f"{sample.image_id} is no frame of a clip"
+    return sample.frame

@@ -1,0 +1,224 @@
+"""Clips become instances with track ids, whatever the batches are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tracking import BOXES, moving, random_model
+
+from models.propagator import Propagator
+from models.segmenter import Segmenter
+from models.video import VideoCascade
+from utils.cleanup import CleanedCascade
+from utils.distributed import Session
+from utils.engine import _ahead
+from utils.errors import SampleError, UserError
+from utils.model_sections import CleanupConfig, VideoConfig
+from utils.structures import Detections, Frame, Instances, Mask, Sample
+
+EVERY = VideoConfig(keyframe_interval=1, patience=2)
+HERE, THERE = (2.0, 2.0, 12.0, 12.0), (30.0, 2.0, 40.0, 12.0)
+BESIDE = (4.5, 2.0, 14.5, 12.0)
+"""Overlaps HERE by 75 / 125."""
+
+
+def samples(clip: str, count: int, images: Sequence[np.ndarray] | None = None) -> list[Sample]:
+    images = images or [np.zeros((20, 50, 3), np.uint8)] * count
+    return [
+        Sample(f"{clip}/{i}", Path(f"{clip}/{i}.png"), image, frame=Frame(clip, i, count))
+        for i, image in enumerate(images)
+    ]
+
+
+class Boxes:
+    """A detector with boxes (x1 y1 x2 y2), a class and a score for each frame of each clip."""
+
+    def __init__(self, *frames: Sequence[tuple[Sequence[float], int, float]]) -> None:
+        self.frames, self.asked = frames, []
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
+        self.asked.append([sample.frame.index for sample in samples])
+        found = [list(self.frames[sample.frame.index % len(self.frames)]) for sample in samples]
+        return [Detections.of([e[0] for e in each], [e[2] for e in each], [e[1] for e in each]) for each in found]
+
+    def report(self, session: Session) -> list[str]:
+        return ["boxes"]
+
+
+def filled(box: np.ndarray) -> Mask:
+    full = np.zeros((20, 50), bool)
+    left, top, right, bottom = box.astype(int)
+    full[top:bottom, left:right] = True
+    return Mask.of(full)
+
+
+class Filling:
+    """A segmenter whose masks are filled boxes."""
+
+    def launch_encoded(self, backbone: object, size: tuple[int, int], detections: Detections) -> list[Instances]:
+        masks = [filled(box) for box in detections.boxes]
+        return [Instances(size, detections, masks, np.ones(len(masks), np.float32))]
+
+    def collect(self, pending: list[Instances]) -> list[Instances]:
+        return pending
+
+    def report(self) -> list[str]:
+        return ["masks"]
+
+
+class Standing:
+    """A propagator whose objects stay where they were prompted, but for frames on which they hide."""
+
+    def __init__(self, hidden: Sequence[int] = (), room: int = 99) -> None:
+        self.hidden, self.room, self.begun, self.ended = hidden, room, [], []
+
+    def begin(self, size: tuple[int, int], count: int) -> None:
+        self.begun.append((size, count))
+        self.masks: dict[int, Mask] = {}
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[None]:
+        return [None] * len(images)
+
+    def advance(self, index: int, backbone: None) -> dict[int, tuple[Mask, float]]:
+        if index >= self.room:
+            raise torch.OutOfMemoryError("no room")
+        nothing = Mask(0, 0, np.zeros((0, 0), bool))
+        return {i: (nothing if index in self.hidden else mask, 0.5) for i, mask in self.masks.items()}
+
+    def prompt(self, boxes: dict[int, np.ndarray]) -> dict[int, tuple[Mask, float]]:
+        self.masks |= {i: filled(box) for i, box in boxes.items()}
+        return {i: (self.masks[i], 0.75) for i in boxes}
+
+    def end(self, track_id: int) -> None:
+        self.ended.append(track_id)
+        del self.masks[track_id]
+
+
+def standing(boxes: Boxes, settings: VideoConfig, **how: object) -> VideoCascade:
+    return VideoCascade(boxes, Filling(), Standing(**how), settings)
+
+
+def shown(found: Iterator[tuple[Sample, Instances]]) -> list[dict[int, tuple[int, float, list[float], float]]]:
+    """Class, score, box and mask score by track id, frame by frame."""
+    return [
+        {
+            int(i): (int(d.class_ids[k]), round(float(d.scores[k]), 3), d.boxes[k].tolist(), float(each.mask_scores[k]))
+            for k, i in enumerate(each.track_ids)
+            for d in [each.detections]
+        }
+        for _, each in found
+    ]
+
+
+def test_a_track_has_the_class_voted_for_the_latest_score_and_its_own_box() -> None:
+    inside = (2.5, 2.5, 12.0, 12.0)  # of the same pixels, filled
+    boxes = Boxes([(HERE, 1, 0.5)], [(THERE, 2, 0.9)], [(inside, 0, 0.6), (THERE, 2, 0.25)], [])
+    assert shown(standing(boxes, EVERY)(samples("a", 4))) == [
+        {1: (1, 0.5, [*HERE], 0.75)},
+        {1: (1, 0.5, [*HERE], 0.5), 2: (2, 0.9, [*THERE], 0.75)},
+        {1: (0, 0.6, [*HERE], 0.5), 2: (2, 0.25, [*THERE], 0.5)},
+        {1: (0, 0.6, [*HERE], 0.5), 2: (2, 0.25, [*THERE], 0.5)},
+    ]
+
+
+def test_boxes_of_prompts_are_the_detectors_and_ids_survive_corrections() -> None:
+    cascade = standing(Boxes([(HERE, 1, 0.5)], [(BESIDE, 1, 0.5)], [(BESIDE, 1, 0.5)]), EVERY)
+    assert shown(cascade(samples("a", 3))) == [
+        {1: (1, 0.5, [*HERE], 0.75)},
+        {1: (1, 0.5, [*BESIDE], 0.75)},
+        {1: (1, 0.5, [4, 2, 14, 12], 0.5)},
+    ]
+    assert cascade.report(Session()) == [
+        "boxes",
+        "masks",
+        "video: 1 tracks found, 1 times corrected, 0 ended before their clips did",
+    ]
+
+
+def test_objects_that_nobody_finds_any_more_end_and_hidden_ones_are_not_shown() -> None:
+    boxes = Boxes([(HERE, 1, 0.5), (THERE, 0, 0.5)], *[[(THERE, 0, 0.5)]] * 4)
+    cascade = standing(boxes, EVERY, hidden=[4])
+    assert [set(frame) for frame in shown(cascade(samples("a", 5)))] == [{1, 2}, {1, 2}, {2}, {2}, {3}]
+    assert cascade.propagator.ended == [1]
+    assert cascade.report(Session())[-1] == "video: 3 tracks found, 0 times corrected, 1 ended before their clips did"
+
+
+def test_boxes_with_an_empty_mask_start_nothing_and_are_counted() -> None:
+    cascade = standing(Boxes([((2.2, 2.2, 2.8, 2.8), 0, 0.9), (HERE, 1, 0.5)]), VideoConfig(keyframe_interval=0))
+    assert [set(frame) for frame in shown(cascade(samples("a", 2)))] == [{1}, {1}]
+    assert cascade.report(Session())[2] == "video: boxes whose mask is empty, which start no track: 1"
+
+
+def test_every_clip_begins_anew() -> None:
+    boxes = Boxes([(HERE, 1, 0.5)], [], [], [])
+    cascade = standing(boxes, VideoConfig(keyframe_interval=3))
+    frames = [*samples("a", 4), *samples("b", 2)]
+    assert [set(frame) for part in (frames[:4], frames[4:]) for frame in shown(cascade(part))] == [{1}] * 6
+    assert cascade.propagator.begun == [((20, 50), 4), ((20, 50), 2)]
+    assert boxes.asked == [[0, 3], [0]]
+
+
+def test_only_keyframes_are_looked_at_and_failed_ones_are_made_up_for() -> None:
+    boxes = Boxes([(HERE, 1, 0.5)])
+    cascade = standing(boxes, VideoConfig(keyframe_interval=4))
+    clip = samples("a", 16)
+    usable = [sample for i, sample in enumerate(clip) if i not in (0, 5, 6)]
+    for start in range(0, len(usable), 3):
+        list(cascade(usable[start : start + 3]))
+    list(cascade([]))
+    assert boxes.asked == [[1], [7], [11], [15]]
+
+
+def test_a_batch_waits_for_the_one_before() -> None:
+    cascade, clip = standing(Boxes([(HERE, 1, 0.5)], []), EVERY), samples("a", 4)
+    first, second = cascade(clip[:2]), cascade(clip[2:])
+    with pytest.raises(AssertionError, match="the batch before"):
+        next(second)
+    assert [set(frame) for frame in shown(first)] == [{1}, {1}]
+
+
+def test_too_little_memory_is_said_in_one_message() -> None:
+    with pytest.raises(UserError, match=r"memory to follow the objects of a:.*batch_size"):
+        list(standing(Boxes([]), EVERY, room=1)(samples("a", 2)))
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    return random_model()
+
+
+def followed(model: torch.nn.Module, batches: Sequence[Sequence[Sample | SampleError]]) -> list[Instances]:
+    """What the engine gets from real models with boxes on every third frame, cleaned."""
+    boxes = Boxes([(box, i, 0.5 + 0.1 * i) for i, box in BOXES.items()], [], [])
+    segmenter = Segmenter(model, torch.float32, 2**30)
+    settings = VideoConfig(keyframe_interval=3, match_iou=0.1, correct_iou=0.1)
+    cascade = VideoCascade(boxes, segmenter, Propagator(model, torch.float32), settings)
+    cleaned = CleanedCascade(cascade, CleanupConfig(smallest_part=2))
+    return [instances for _, outcomes in _ahead(cleaned, batches) for _, instances in outcomes]
+
+
+def test_instances_do_not_depend_on_the_batches(model: torch.nn.Module) -> None:
+    clip = samples("a", 7, moving(7))
+    whole = followed(model, [clip])
+    cut = followed(model, [clip[:1], [SampleError("x", Path("x"), "broken")], clip[1:3], clip[3:]])
+    assert len(whole) == len(cut) == 7
+    for a, b in zip(whole, cut):
+        np.testing.assert_array_equal(a.track_ids, b.track_ids)
+        np.testing.assert_array_equal(a.detections.class_ids, b.detections.class_ids)
+        np.testing.assert_allclose(a.mask_scores, b.mask_scores, atol=1e-4)
+        assert np.mean([x.full(a.size) == y.full(a.size) for x, y in zip(a.masks, b.masks)]) > 0.999
+    assert all(instances.track_ids.dtype == np.int64 and len(instances) for instances in whole)
+
+
+def test_the_first_frame_has_the_masks_of_a_single_image(model: torch.nn.Module) -> None:
+    clip = samples("a", 1, moving(1))
+    (ours,) = followed(model, [clip])
+    found = Detections.of([*BOXES.values()], [0.6, 0.7], [1, 2])
+    (theirs,) = Segmenter(model, torch.float32, 2**30)([clip[0].image], [found])
+    np.testing.assert_allclose(ours.mask_scores, theirs.mask_scores, atol=1e-5)
+    np.testing.assert_array_equal(ours.detections.boxes, found.boxes)
+    assert np.mean([x.full(ours.size) == y.full(ours.size) for x, y in zip(ours.masks, theirs.masks)]) > 0.999
