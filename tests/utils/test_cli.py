@@ -129,6 +129,8 @@ CLASSES = '--set dataset.classes=["car"]'
         ("--boxes detector -p a.json", "--boxes detector: -p/--prompt gives boxes, too"),
         ("--boxes target -s photos", "--boxes target: photos of -s/--source have no target"),
         ("--also evaluate --boxes target --attribute", "--attribute: with --boxes target there is no detector to"),
+        ("--video --compile on", "--compile on (segmenter.compile): with --video SAM2 is never compiled"),
+        ("--keyframe-interval 3", "--keyframe-interval: is about clips; --video makes them of the frames"),
         (
             f"-a mine -p a.json {CLASSES}",
             "-a/--annotations: takes the place of both models, so there are no boxes for -p",
