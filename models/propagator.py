@@ -154,7 +154,7 @@ class Propagator:
         self.model.remove_object(self._state, track_id, need_output=False)
 
     def _forget(self, index: int) -> None:
-        """Drops what the frames after this one never look at."""
+        """Drops what the frames after this one never look at, and has them find the rest in a type they can use."""
         for kind in ("point_inputs_per_obj", "mask_inputs_per_obj", "frames_tracked_per_obj"):
             for kept in self._state[kind].values():
                 kept.clear()
@@ -164,6 +164,8 @@ class Propagator:
                 del passed[old]
             for output in (*passed.values(), *outputs["cond_frame_outputs"].values()):
                 output["pred_masks"] = None
+                if self.precision == torch.float16:  # it is kept in bfloat16, which autocast cannot join to float16
+                    output["maskmem_features"] = output["maskmem_features"].half()
 
     def _tracked(self, track_ids: Sequence[int], full: torch.Tensor) -> dict[int, Tracked]:
         """(N, H, W) bool masks on the device and the N scores that were kept, on the host by track id."""

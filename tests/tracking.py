@@ -110,8 +110,14 @@ def official_masks(
 class Follower:
     """A propagator with a clip, which it encodes some frames at a time."""
 
-    def __init__(self, model: torch.nn.Module, frames: list[np.ndarray], at_once: int = 4) -> None:
-        self.propagator = Propagator(model, torch.float32)
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        frames: list[np.ndarray],
+        at_once: int = 4,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.propagator = Propagator(model, precision)
         self._frames, self._at_once = frames, at_once
         self.propagator.begin(self.size, len(frames))
         self._encoded: dict[int, object] = {}

@@ -126,6 +126,13 @@ def test_a_track_that_ends_leaves_the_others_as_they_are(monkeypatch: pytest.Mon
     assert follower.advance(5) == {}
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_low_precision_gives_about_the_same_masks(precision: torch.dtype) -> None:
+    model, frames = random_model(), moving(4)
+    exact = Follower(model, frames).follow(BOXES, range(4))
+    assert agreement(Follower(model, frames, precision=precision).follow(BOXES, range(4)), exact) > 0.95
+
+
 def test_frames_that_cannot_be_used_leave_a_hole(monkeypatch: pytest.MonkeyPatch) -> None:
     model, frames, usable = random_model(), moving(12), [0, 1, 2, 5, 6, 9, 10, 11]
     predictor = official(model)
