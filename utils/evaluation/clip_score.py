@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from utils.metrics import mean_of_known
+
+MEASURES = ("J_and_F", "J", "F")
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class ClipObject:
     id_switches: int | None
 
     @property
-    def j_and_f(self) -> float:
-        """The mean of J and F."""
-        return (self.j + self.f) / 2
+    def measures(self) -> dict[str, float]:
+        """J, F and their mean, by the names that files give them."""
+        return dict(zip(MEASURES, ((self.j + self.f) / 2, self.j, self.f)))
 
 
 @dataclass(frozen=True)
@@ -61,21 +64,46 @@ class ClipScore:
     untracked: int
 
     @property
-    def j(self) -> float:
-        """Mean J of the objects; NaN without any."""
-        return float(mean_of_known(np.array([each.j for each in self.objects])))
-
-    @property
-    def f(self) -> float:
-        """Mean F of the objects; NaN without any."""
-        return float(mean_of_known(np.array([each.f for each in self.objects])))
-
-    @property
-    def j_and_f(self) -> float:
-        """The mean of J and F; NaN without objects."""
-        return (self.j + self.f) / 2
+    def measures(self) -> dict[str, float]:
+        """The means of the objects, by the names that files give them; NaN without any."""
+        return mean_measures([each.measures for each in self.objects])
 
     @property
     def id_switches(self) -> int | None:
         """Of all objects; None where they are not told apart."""
         return sum(each.id_switches or 0 for each in self.objects) if self.told_apart else None
+
+
+@dataclass(frozen=True)
+class AllClips:
+    """All clips of an evaluation, at least one.
+
+    Attributes:
+        clips: in the order of their names.
+    """
+
+    clips: tuple[ClipScore, ...]
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """The means of the clips, by the names that files give them; NaN where no clip has an object."""
+        return mean_measures([each.measures for each in self.clips])
+
+    @property
+    def id_switches(self) -> int | None:
+        """Of all clips whose objects are told apart; None where there is none."""
+        known = [each.id_switches for each in self.clips if each.id_switches is not None]
+        return sum(known) if known else None
+
+    def total(self, count: str) -> int:
+        """The sum of a count of the clips, by its attribute's name."""
+        return sum(getattr(each, count) for each in self.clips)
+
+    def worst_first(self) -> list[ClipScore]:
+        """The clips, those of the lowest mean of J and F first; those without objects last."""
+        return sorted(self.clips, key=lambda each: np.nan_to_num(each.measures["J_and_F"], nan=np.inf))
+
+
+def mean_measures(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each measure, what is NaN left out."""
+    return {name: float(mean_of_known(np.array([each[name] for each in measures]))) for name in MEASURES}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import SampleError
-from utils.evaluation.clip_score import ClipScore
+from utils.evaluation.clip_score import AllClips
 from utils.evaluation.clips import clip_scores
 from utils.evaluation.frame_score import FrameScore
 from utils.metrics import LabelCounts, class_iou, mean_iou, mean_of_known, pixel_accuracy
@@ -192,9 +192,10 @@ class Evaluation:
         return np.bincount(labels, minlength=len(self.names))
 
     @cached_property
-    def clips(self) -> tuple[ClipScore, ...]:
-        """The clips that the images are frames of, in the order of their names; none where there are only images."""
-        return clip_scores([image.frame for image in self.images if image.frame is not None])
+    def clips(self) -> AllClips | None:
+        """The clips that the images are frames of; None where they are in none."""
+        clips = clip_scores(image.frame for image in self.images if image.frame is not None)
+        return AllClips(clips) if clips else None
 
     @property
     def mean_iou_over_images(self) -> float:

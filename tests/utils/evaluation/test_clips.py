@@ -65,7 +65,7 @@ def assert_as_trackeval(pairs: Sequence[Pair]) -> None:
     measure.optim_type = "J&F"
     expected = measure.eval_sequence(trackeval_sequence(maps))
     assert len(clip.objects) == expected["num_gt_tracks"]
-    assert (clip.j, clip.f, clip.j_and_f) == pytest.approx([expected[name] for name in ("J-Mean", "F-Mean", "J&F")])
+    assert [*clip.measures.values()] == pytest.approx([expected[name] for name in ("J&F", "J-Mean", "F-Mean")])
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -91,13 +91,14 @@ def test_where_objects_are_not_told_apart_a_class_stands_for_one() -> None:
         for sample, found in pairs
     ]
     expected = trackeval.metrics.JAndF().eval_sequence(trackeval_sequence(maps_of(numbered)))
-    assert (clip.j, clip.f) == pytest.approx((expected["J-Mean"], expected["F-Mean"]))
+    assert [*clip.measures.values()][1:] == pytest.approx([expected["J-Mean"], expected["F-Mean"]])
 
 
 def test_a_flawless_clip_scores_1_beside_void_too() -> None:
     for seed in (0, 1):
         clip = score([(sample, sample.truth) for sample, _ in random_clip(seed)])
-        assert (clip.j, clip.f, clip.id_switches, clip.surplus) == (1, 1, 0, 0)
+        assert clip.measures == {"J_and_F": 1, "J": 1, "F": 1}
+        assert (clip.id_switches, clip.surplus) == (0, 0)
         assert [each.track for each in clip.objects] == [each.number for each in clip.objects]
 
 
@@ -125,16 +126,17 @@ def test_without_track_ids_nothing_joins_the_frames() -> None:
 def test_a_track_that_never_meets_its_object_is_surplus() -> None:
     sample, _ = demo_clip()[0]
     missed = score([(sample, sample.truth[:0])])
-    assert (missed.j, missed.f, missed.tracks, missed.surplus) == (0, 0, 0, 0)
+    assert missed.measures == {"J_and_F": 0, "J": 0, "F": 0}
+    assert (missed.tracks, missed.surplus) == (0, 0)
     assert {each.track for each in missed.objects} == {None}
     outside = Instances.of_masks(sample.size, [0], [Mask.of(sample.target == 0)], track_ids=[5])
     clip = score([(sample, outside)])
-    assert (clip.j, clip.tracks, clip.surplus) == (0, 1, 1)
+    assert (clip.measures["J"], clip.tracks, clip.surplus) == (0, 1, 1)
 
 
 def test_a_clip_without_objects_has_no_measures() -> None:
     sample, found = demo_clip()[0]
     bare = replace(sample, target=np.zeros_like(sample.target), truth=sample.truth[:0])
     clip = score([(bare, found)])
-    assert np.isnan([clip.j, clip.f, clip.j_and_f]).all()
+    assert np.isnan([*clip.measures.values()]).all()
     assert (clip.objects, clip.id_switches, clip.surplus) == ((), 0, len(found))
