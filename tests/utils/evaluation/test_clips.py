@@ -17,6 +17,7 @@ from utils.objects import instances_of
 from utils.structures import Instances, Mask
 
 trackeval = pytest.importorskip("trackeval")
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools, which TrackEval calls
 
 Maps = list[tuple[dict[int, np.ndarray], dict[int, np.ndarray]]]
 """Of each frame the masks of true objects and of tracks, by their numbers."""
