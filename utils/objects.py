@@ -20,7 +20,8 @@ def instances_of(labels: np.ndarray, objects: np.ndarray | None) -> Instances:
             that most of its pixels have. None: each connected part of a class (8 neighbours) is an object.
 
     Returns:
-        tight boxes with scores of 1, and masks; in the order of the object numbers, or of the labels.
+        tight boxes with scores of 1, and masks; in the order of the object numbers, which are the track ids, or of the
+        labels, and then without track ids.
 
     Raises:
         ValueError: the two maps differ in size.
@@ -28,20 +29,27 @@ def instances_of(labels: np.ndarray, objects: np.ndarray | None) -> Instances:
     if objects is not None and objects.shape != labels.shape:
         raise ValueError(f"its size is {objects.shape[::-1]}, that of the label map is {labels.shape[::-1]}")
     found = list(_connected(labels) if objects is None else _numbered(labels, objects))
-    return Instances.of_masks(labels.shape, [label - label_of(0) for label, _ in found], [mask for _, mask in found])
+    return Instances.of_masks(
+        labels.shape,
+        [label - label_of(0) for _, label, _ in found],
+        [mask for _, _, mask in found],
+        track_ids=None if objects is None else [number for number, _, _ in found],
+    )
 
 
-def _numbered(labels: np.ndarray, objects: np.ndarray) -> Iterator[tuple[int, Mask]]:
+def _numbered(labels: np.ndarray, objects: np.ndarray) -> Iterator[tuple[int, int, Mask]]:
+    """Number, label and mask of each object."""
     count = 256 * (int(objects.max(initial=0)) + 1)
     pairs = np.bincount(objects.ravel() * np.int64(256) + labels.ravel(), minlength=count).reshape(-1, 256)
     pairs[:, [BACKGROUND, VOID]] = 0
-    for number in np.setdiff1d(np.flatnonzero(pairs.any(axis=1)), [BACKGROUND, VOID]):
-        yield int(pairs[number].argmax()), Mask.of((objects == number) & (labels != VOID))
+    for number in np.setdiff1d(np.flatnonzero(pairs.any(axis=1)), [BACKGROUND, VOID]).tolist():
+        yield number, int(pairs[number].argmax()), Mask.of((objects == number) & (labels != VOID))
 
 
-def _connected(labels: np.ndarray) -> Iterator[tuple[int, Mask]]:
+def _connected(labels: np.ndarray) -> Iterator[tuple[int, int, Mask]]:
+    """Number within its label, label and mask of each connected part."""
     for label in np.setdiff1d(labels, [BACKGROUND, VOID]):
         count, parts, stats, _ = cv2.connectedComponentsWithStats((labels == label).astype(np.uint8))
         for part in range(1, count):
             left, top, width, height = stats[part, : cv2.CC_STAT_AREA].tolist()
-            yield int(label), Mask(left, top, parts[top : top + height, left : left + width] == part)
+            yield part, int(label), Mask(left, top, parts[top : top + height, left : left + width] == part)

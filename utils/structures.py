@@ -140,19 +140,23 @@ class Mask:
         """Foreground pixels."""
         return int(np.count_nonzero(self.crop))
 
-    def iou(self, other: Mask) -> float:
-        """Intersection over union with another mask of the same image; 0 where both are empty."""
+    def overlap(self, other: Mask) -> int:
+        """Foreground pixels that this mask and another one of the same image have in common."""
         ours, theirs = self.window, other.window
         top, left = (max(a.start, b.start) for a, b in zip(ours, theirs))
         bottom, right = (min(a.stop, b.stop) for a, b in zip(ours, theirs))
         if top >= bottom or left >= right:
-            return 0.0
+            return 0
         crops = [
             mask.crop[top - mask.top : bottom - mask.top, left - mask.left : right - mask.left]
             for mask in (self, other)
         ]
-        both = int(np.count_nonzero(crops[0] & crops[1]))
-        return both / (self.area + other.area - both)
+        return int(np.count_nonzero(crops[0] & crops[1]))
+
+    def iou(self, other: Mask) -> float:
+        """Intersection over union with another mask of the same image; 0 where both are empty."""
+        both = self.overlap(other)
+        return both / (self.area + other.area - both) if both else 0.0
 
     @property
     def corner(self) -> np.ndarray:
@@ -221,13 +225,15 @@ class Instances:
         masks: Sequence[Mask],
         scores: Sequence[float] | None = None,
         mask_scores: Sequence[float] | None = None,
+        track_ids: Sequence[int] | None = None,
     ) -> Instances:
         """Instances known by their masks: boxes are tight, scores 1 and mask scores NaN unless they are given."""
         boxes = [(mask.left, mask.top, mask.left + mask.crop.shape[1], mask.top + mask.crop.shape[0]) for mask in masks]
         n = len(masks)
         detections = Detections.of(boxes, np.ones(n) if scores is None else scores, class_ids)
         given = np.full(n, np.nan) if mask_scores is None else mask_scores
-        return cls(size, detections, masks, np.asarray(given, np.float32).reshape(n))
+        tracks = None if track_ids is None else np.asarray(track_ids, np.int64).reshape(n)
+        return cls(size, detections, masks, np.asarray(given, np.float32).reshape(n), tracks)
 
     def paint_order(self) -> np.ndarray:
         """(N,) instance indices, the one that wins an overlapped pixel last.

@@ -56,6 +56,7 @@ def test_numbers_without_a_class_are_left_out_and_void_belongs_to_none() -> None
     objects = np.array([[7, 9, 9, 9], [7, 9, 9, 255]], np.uint8)
     instances = instances_of(labels, objects)
     assert instances.detections.class_ids.tolist() == [0]  # of object 9, two pixels have label 1 and one label 3
+    assert instances.track_ids.tolist() == [9]
     assert instances.masks[0].full(labels.shape).tolist() == [[False, True, True, True], [False, False, True, False]]
 
 
@@ -63,6 +64,7 @@ def test_connected_parts_touch_at_corners_and_are_of_one_class() -> None:
     labels = np.array([[1, 0, 0, 2], [0, 1, 2, 255], [0, 0, 0, 2]], np.uint8)
     instances = instances_of(labels, None)
     assert instances.detections.class_ids.tolist() == [0, 1]
+    assert instances.track_ids is None
     assert instances.detections.boxes.tolist() == [[0, 0, 2, 2], [2, 0, 4, 3]]
     assert [mask.area for mask in instances.masks] == [2, 3]
     assert np.isnan(instances.mask_scores).all()

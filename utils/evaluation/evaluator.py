@@ -83,9 +83,11 @@ class Evaluator:
             return []
         files, lines = evaluation_files(evaluation), summary_lines(evaluation)
         if self._album is not None:
+            from utils.report.clips import clip_sections
             from utils.report.page import render
 
-            files["report.html"] = render(self._album.title, evaluation, pictures, self._sections())
+            sections = [*clip_sections(evaluation.clips), *self._sections()]
+            files["report.html"] = render(self._album.title, evaluation, pictures, sections)
             lines.insert(0, f"report: {self._save_dir / 'report.html'}")
         for name, content in files.items():
             atomic_write(self._save_dir / name, content)

@@ -1,4 +1,4 @@
-"""The files of an evaluation: `metrics.json`, `per_image.csv`, `confusion_matrix.csv`."""
+"""The files of an evaluation: `metrics.json`, `per_image.csv`, `confusion_matrix.csv`; of clips, `per_clip.csv`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from utils.encoding import encode_json
-from utils.evaluation.measures import label_measures, mean_ious, split_measures
+from utils.evaluation.clip_files import clip_files, clip_metrics
+from utils.evaluation.measures import label_measures, mean_ious, rounded, split_measures
 from utils.evaluation.result import Evaluation, ImageScore
 from utils.exporters.table import csv_file, table
 
 METRICS = "metrics.json"
-DIGITS = 4
-"""Of measures in tables; `metrics.json` has full precision."""
 TARGET_BY_PREDICTION = "target \\ predicted"
 """Heads the column of target labels in `confusion_matrix.csv`."""
 IMAGE_COLUMNS = (
@@ -31,6 +30,7 @@ def evaluation_files(evaluation: Evaluation) -> dict[str, bytes]:
         METRICS: encode_json(_known(metrics(evaluation)), indent=2) + b"\n",
         "per_image.csv": table(IMAGE_COLUMNS, (_row(image, evaluation) for image in evaluation.worst_first())),
         "confusion_matrix.csv": confusion_table(evaluation),
+        **clip_files(evaluation),
     }
 
 
@@ -55,6 +55,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
         },
         "labels": [_label(evaluation, labels, label) for label in range(len(evaluation.names))],
         "mask_average_precision": _average_precision(evaluation),
+        **clip_metrics(evaluation),
     }
 
 
@@ -103,7 +104,7 @@ def _row(image: ImageScore, evaluation: Evaluation) -> dict[str, Any]:
     }
     return {
         "image_id": image.image_id,
-        **{name: "" if math.isnan(value) else round(value, DIGITS) for name, value in measures.items()},
+        **{name: rounded(value) for name, value in measures.items()},
         "wrong_pixels": image.wrong_pixels,
         "pixels": image.pixels,
         "found_objects": len(image.objects.class_ids),

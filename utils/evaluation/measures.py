@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from utils.evaluation.result import Evaluation
@@ -17,6 +19,14 @@ from utils.metrics import (
     mean_of_known,
     pixel_accuracy,
 )
+
+DIGITS = 4
+"""Of measures in tables of files; `metrics.json` has full precision."""
+
+
+def rounded(measure: float) -> float | str:
+    """A measure as a table has it; empty for NaN."""
+    return "" if math.isnan(measure) else round(measure, DIGITS)
 
 
 def label_measures(evaluation: Evaluation) -> dict[str, np.ndarray]:

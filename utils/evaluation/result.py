@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import SampleError
+from utils.evaluation.clip_score import AllClips
+from utils.evaluation.clips import clip_scores
+from utils.evaluation.frame_score import FrameScore
 from utils.metrics import LabelCounts, class_iou, mean_iou, mean_of_known, pixel_accuracy
 
 
@@ -63,6 +66,7 @@ class ImageScore:
         counts: (K,) int64 pixels of these labels.
         boundary: (K,) int64 pixels of these labels near their edges, for the boundary IoU.
         objects: found and true objects.
+        frame: what it adds to the measures of its clip, or None where it is in none.
     """
 
     image_id: str
@@ -72,6 +76,7 @@ class ImageScore:
     counts: LabelCounts
     boundary: LabelCounts
     objects: ObjectScores
+    frame: FrameScore | None = None
 
     @property
     def class_iou(self) -> np.ndarray:
@@ -185,6 +190,12 @@ class Evaluation:
         """(L,) int64 images that have a label in their prediction or target."""
         labels = np.concatenate([np.zeros(0, np.int64), *(image.labels for image in self.images)])
         return np.bincount(labels, minlength=len(self.names))
+
+    @cached_property
+    def clips(self) -> AllClips | None:
+        """The clips that the images are frames of; None where they are in none."""
+        clips = clip_scores(image.frame for image in self.images if image.frame is not None)
+        return AllClips(clips) if clips else None
 
     @property
     def mean_iou_over_images(self) -> float:

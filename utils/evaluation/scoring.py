@@ -8,6 +8,7 @@ import numpy as np
 
 from utils.classes import VOID
 from utils.evaluation.boundary import boundary_counts
+from utils.evaluation.frame_score import score_frame
 from utils.evaluation.result import ImageScore, ObjectScores
 from utils.metrics import LabelCounts, confusion_matrix
 from utils.objects import instances_of
@@ -35,6 +36,7 @@ def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[
         LabelCounts(*counts.stacked[:, labels]),
         LabelCounts(*boundary.stacked[:, labels]),
         score_objects(sample, instances),
+        None if sample.frame is None else score_frame(sample, _truth(sample), instances),
     )
     return score, matrix
 
@@ -42,7 +44,7 @@ def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[
 def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
     """How well the objects found in an image, which must have a target, fit the true ones."""
     assert sample.target is not None, sample.image_id
-    truth = instances_of(sample.target, None) if sample.truth is None else sample.truth
+    truth = _truth(sample)
     counted = sample.target != VOID
     found, ours, theirs = instances.detections, instances.detections.class_ids, truth.detections.class_ids
     # The crops may not be tight any more, which areas and overlaps do not need.
@@ -62,6 +64,12 @@ def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
         true_areas=_areas(truth.masks),
         ious=ious,
     )
+
+
+def _truth(sample: Sample) -> Instances:
+    """The true objects of an image that has a target."""
+    assert sample.target is not None, sample.image_id
+    return instances_of(sample.target, None) if sample.truth is None else sample.truth
 
 
 def _areas(masks: Sequence[Mask]) -> np.ndarray:

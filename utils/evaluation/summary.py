@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from utils.evaluation.clip_summary import clip_lines
 from utils.evaluation.measures import label_measures, mean_ious, split_measures
 from utils.evaluation.result import Evaluation
-from utils.evaluation.text_table import framed
+from utils.evaluation.text_table import framed, percent
 
 HEADS = {"accuracy": "Acc", "precision": "Prec", "dice": "Dice", "boundary_iou": "bIoU"}
 """Measures of a label -> their columns, beside IoU and its interval."""
@@ -21,7 +22,12 @@ CONVENTIONS = {
 
 def summary_lines(evaluation: Evaluation) -> list[str]:
     """All lines, the contract's last."""
-    return [*label_table(evaluation), *split_lines(evaluation), *metric_lines(evaluation)]
+    return [
+        *label_table(evaluation),
+        *split_lines(evaluation),
+        *clip_lines(evaluation.clips),
+        *metric_lines(evaluation),
+    ]
 
 
 def metric_lines(evaluation: Evaluation) -> list[str]:
@@ -76,11 +82,6 @@ def _precision_lines(evaluation: Evaluation) -> list[str]:
     some = "" if found.images == len(evaluation.images) else f" in {found.images} of {len(evaluation.images)} images"
     left = [f"    {found.on_void} more found lie mostly on void and do not count"] if found.on_void else []
     return [f"{scores}{found.found} found, {found.true} true{some}", *left]
-
-
-def percent(value: float) -> str:
-    """A share of 1 in percent, as mmsegmentation prints it; `-` for NaN."""
-    return "-" if np.isnan(value) else f"{100 * value:.2f}"
 
 
 def interval(limits: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Collection, Sequence
 
@@ -24,6 +25,11 @@ def framed(
     lines = [_line(row, widths, left) for row in cells]
     head, body, last = lines[:1], lines[1:-1], lines[-1:]
     return [rule, *head, rule, *body, *([rule] if separate_last else []), *last, rule]
+
+
+def percent(value: float) -> str:
+    """A share of 1 in percent, as mmsegmentation prints it; `-` for NaN."""
+    return "-" if math.isnan(value) else f"{100 * value:.2f}"
 
 
 def columns(text: str) -> int:

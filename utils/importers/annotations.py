@@ -28,11 +28,12 @@ class AnnotationFolder:
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.folder, self._index = folder, ClassIndex(names)
 
-    def read(self, image_id: str, size: tuple[int, int]) -> Instances:
+    def read(self, image_id: str, size: tuple[int, int], tracked: bool = False) -> Instances:
         """The objects of an image, drawn as labelme draws them.
 
         Args:
             size: (height, width) of the image in pixels.
+            tracked: it is a frame of a clip, and shapes of one group are one track through the clip.
 
         Raises:
             SampleError: there is no annotation, or it cannot be used.
@@ -41,7 +42,7 @@ class AnnotationFolder:
         if not path.is_file():
             raise SampleError(image_id, path, "the image has no annotation")
         try:
-            instances = labelme_instances(path, self._index)
+            instances = labelme_instances(path, self._index, tracked)
             check_size(instances.size, size, path)
         except UserError as error:
             raise SampleError(image_id, path, str(error).removeprefix(f"{path}: ")) from error
@@ -102,6 +103,6 @@ class AnnotationCascade:
 
     def _outcome(self, sample: Sample) -> Outcome:
         try:
-            return sample, self._folder.read(sample.image_id, sample.size)
+            return sample, self._folder.read(sample.image_id, sample.size, tracked=sample.frame is not None)
         except SampleError as error:
             return error

@@ -43,10 +43,13 @@ def read_labelme(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Inst
             yield relative.removesuffix(".json"), labelme_instances(path, index)
 
 
-def labelme_instances(path: Path, index: ClassIndex) -> Instances:
+def labelme_instances(path: Path, index: ClassIndex, tracked: bool = False) -> Instances:
     """The instances of a file, in the order of their first shapes; shapes of one label and group are one instance.
 
     A shape without a score has the score 1.
+
+    Args:
+        tracked: groups are tracks through a clip; a file with a shape that is in none has no tracks.
 
     Raises:
         UserError: the file cannot be read or is none of labelme's, a shape is malformed or of a kind that is not read,
@@ -65,7 +68,17 @@ def labelme_instances(path: Path, index: ClassIndex) -> Instances:
         [Mask.of(np.any(parts, axis=0)) for parts in drawings],
         [shape.scores.get("score", 1.0) for shape in firsts.values()],
         [shape.scores.get("mask_score", np.nan) for shape in firsts.values()],
+        _tracks([*firsts.values()], path) if tracked else None,
     )
+
+
+def _tracks(shapes: Sequence[Shape], path: Path) -> list[int] | None:
+    """The group of each shape; None where one is in none."""
+    groups = [shape.group_id for shape in shapes if shape.group_id is not None]
+    for group in groups:
+        if not -(2**63) <= group < 2**63:
+            raise UserError(f"{path}: the group_id {group} cannot be a track: it has more than 64 bits")
+    return groups if len(groups) == len(shapes) else None
 
 
 def check_size(found: tuple[int, int], size: tuple[int, int], path: Path) -> None:

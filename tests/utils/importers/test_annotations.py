@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from utils.distributed import Session
 from utils.errors import SampleError
 from utils.importers.annotations import AnnotationCascade, AnnotationFolder
-from utils.structures import Sample
+from utils.structures import Frame, Sample
 
 SHAPE = {"label": "car", "points": [[1, 1], [3, 4]], "shape_type": "rectangle"}
 
@@ -43,6 +44,19 @@ def test_annotations_become_instances_and_what_is_missing_fails_by_name(tmp_path
     assert [failure.image_id for failure in failures] == ["none", "wide", "broken"]
     assert all(isinstance(failure, SampleError) for failure in failures)
     assert "no annotation" in str(failures[0]) and "10 x 8 pixels, the image has 9 x 8" in str(failures[1])
+
+
+def test_groups_are_tracks_in_a_clip_only(tmp_path: Path) -> None:
+    write(tmp_path, "a", SHAPE | {"group_id": 7}, SHAPE | {"group_id": -2})
+    write(tmp_path, "b", SHAPE | {"group_id": 7}, SHAPE)
+    write(tmp_path, "c")
+    write(tmp_path, "d", SHAPE | {"group_id": 2**63})
+    frames = [replace(sample(image_id), frame=Frame("clip", i, 4)) for i, image_id in enumerate("abcd")]
+    cascade = AnnotationCascade(AnnotationFolder(tmp_path, ("car",)))
+    *found, failure = cascade(frames)
+    assert [None if each.track_ids is None else each.track_ids.tolist() for _, each in found] == [[7, -2], None, []]
+    assert "the group_id 9223372036854775808 cannot be a track: it has more than 64 bits" in str(failure)
+    assert all(each.track_ids is None for _, each in cascade([sample("a"), sample("c")]))
 
 
 def test_all_problems_are_listed_with_file_and_shape(tmp_path: Path) -> None:
