@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import GROUND, clip, sample
+from made_clips import GROUND, clip, sample
 
 from utils.distributed import Session
 from utils.engine import Report
@@ -140,7 +140,7 @@ def test_an_interrupted_run_leaves_the_old_film_and_nothing_else(tmp_path: Path)
 def test_a_killed_run_leaves_no_torn_film(tmp_path: Path) -> None:
     script = (
         "import os, sys; sys.path.insert(0, 'tests')\n"
-        "from pathlib import Path; from clips import clip\n"
+        "from pathlib import Path; from made_clips import clip\n"
         "from utils.overlay_films import FilmSink; from utils.writers import Writers\n"
         "with Writers(2) as writers:\n"
         "    sink = FilmSink(Path(sys.argv[1]), ('dog', 'cat'), writers)\n"

@@ -8,7 +8,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-from clips import instances, sample
+from made_clips import instances, sample
 from pictures import contains
 
 from utils.colours import TRACK_COLOURS, class_colour, track_colour

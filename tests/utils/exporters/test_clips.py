@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from clips import clip, instances, sample
+from made_clips import clip, instances, sample
 from PIL import Image
 
 from datasets.voc import VocDataset

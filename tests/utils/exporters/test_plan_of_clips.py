@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clips import instances
+from made_clips import instances
 from projects import tree
 
 import utils.exporters.origin
