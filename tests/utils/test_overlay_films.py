@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -189,3 +190,21 @@ def test_the_target_stands_beside_in_every_frame(tmp_path: Path) -> None:
     sizes = {picture.shape for _, picture in frames(tmp_path / "a.mp4")}
     assert len(sizes) == 1
     assert sizes.pop()[1] > 512
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
+def test_a_disk_that_fills_up_leaves_no_film(tmp_path: Path) -> None:
+    import resource
+
+    noise = np.random.default_rng(0)
+    pairs = [
+        (replace(one, image=noise.integers(0, 256, one.image.shape, np.uint8)), found) for one, found in clip("a", 60)
+    ]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+    try:
+        with pytest.raises(WriterError, match=r"a\.mp4: cannot be written: .*File too large"):
+            filmed(tmp_path, pairs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
