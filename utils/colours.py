@@ -1,4 +1,4 @@
-"""One colour for each class: bright, saturated and far apart, so that it reads on light and on dark photographs."""
+"""One colour for each class or track: bright, saturated and far apart, so that it reads on any photograph."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ Colour = tuple[int, int, int]
 DARK: Colour = (16, 16, 16)
 GREY: Colour = (128, 128, 128)
 WHITE: Colour = (255, 255, 255)
+
+TRACK_COLOURS = 20
+"""Tracks share so many colours, those of the first classes, which are furthest apart."""
 
 # Oklab (Björn Ottosson): distances in it are about those that people see.
 _OKLAB_TO_LMS = np.array(
@@ -32,6 +35,11 @@ def class_colour(class_id: int) -> Colour:
     """The colour of a class, the same in every image and every run; they repeat after MAX_CLASSES."""
     red, green, blue = _class_colours()[class_id % MAX_CLASSES]
     return int(red), int(green), int(blue)
+
+
+def track_colour(track_id: int) -> Colour:
+    """The colour of a track, the same in every frame; ids differ in theirs unless they are TRACK_COLOURS apart."""
+    return class_colour((track_id - 1) % TRACK_COLOURS)
 
 
 def text_colour(background: Colour) -> Colour:

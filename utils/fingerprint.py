@@ -40,7 +40,8 @@ def run_settings(options: Options) -> dict[str, Any]:
     """
     config = options.config
     if options.annotations:
-        return {"annotations": True, "classes": config.dataset.classes}
+        video = {"video": True} if options.video else {}
+        return {"annotations": True, "classes": config.dataset.classes, **video}
     settings: dict[str, Any] = {
         "conf": config.dataset.conf,
         "classes": config.dataset.classes,
@@ -57,6 +58,8 @@ def run_settings(options: Options) -> dict[str, Any]:
         settings["detector"] = asdict(config.detector)
     if options.runs_detector or config.dataset.classes is None:
         settings["yolo_weights"] = _weights(config.arch.yolo_weights)
+    if options.video:
+        settings["video"] = asdict(config.video)
     return settings
 
 

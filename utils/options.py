@@ -152,6 +152,8 @@ def _contradictions_of_clips(options: Options, given: Namespace) -> Iterator[str
         yield "--compile on (segmenter.compile): with --video SAM2 is never compiled; choose auto or off"
     if not options.video and any(override.option == "--keyframe_interval" for override in given.overrides):
         yield "--keyframe-interval: is about clips; --video makes them of the frames"
+    if not options.video and "visual" in options.outputs and options.config.predictor.format == "mp4":
+        yield "predictor.format: mp4 is for clips; --video makes them of the frames"
 
 
 def _same(first: Path, second: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Overlays: the photograph with the mask, outline, box, name and score of each instance."""
+"""Overlays: the photograph with the mask, outline, box, name and score of each instance, and its track in a clip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from utils.classes import VOID, label_of
-from utils.colours import DARK, class_colour
+from utils.colours import DARK, class_colour, track_colour
 from utils.distributed import Session
 from utils.drawing import Mark, Style, draw, hatched
 from utils.encoding import encode_image
@@ -24,6 +24,9 @@ ENCODING = {
     "jpg": (cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
     "png": (),
 }
+
+TAGS_OF_CLIPS = 12
+"""How many tags a frame of a clip has room for, whatever it holds, so that text keeps its size from frame to frame."""
 
 
 class OverlaySink:
@@ -85,25 +88,28 @@ class OverlaySink:
             lines.append(f"overlays: {without_target} images have no target to show beside")
         return lines
 
+    def picture(self, sample: Sample, instances: Instances) -> np.ndarray:
+        """The (H, W, 3) uint8 RGB overlay of one image."""
+        return render(sample, instances, self.names, side_by_side=self.side_by_side, font=self.font)
+
     def _encoded(self, sample: Sample, instances: Instances) -> bytes:
-        image = render(sample, instances, self.names, side_by_side=self.side_by_side, font=self.font)
-        return encode_image(image, f".{self.format}", *ENCODING[self.format])
+        return encode_image(self.picture(sample, instances), f".{self.format}", *ENCODING[self.format])
 
 
 def render(
     sample: Sample, instances: Instances, names: Sequence[str], *, side_by_side: bool = False, font: Path | None = None
 ) -> np.ndarray:
-    """The overlay of one image.
+    """The overlay of one image; instances with tracks show them, by number and by colour.
 
     Args:
         names: class names, indexed by class id.
-        side_by_side: put the target beside the prediction, where the sample has one.
+        side_by_side: put the target beside the prediction, where the sample has one; it keeps the colours of classes.
         font: font file for the names; characters that it lacks come from other fonts.
 
     Returns:
         (H, W, 3) uint8 RGB; side by side it is wider than two images and has captions on top.
     """
-    style = Style.of(sample.size, len(instances), font)
+    style = Style.of(sample.size, len(instances) if instances.track_ids is None else TAGS_OF_CLIPS, font)
     prediction = draw(sample.image, _instance_marks(instances, names), style)
     if not side_by_side or sample.target is None:
         return prediction
@@ -113,11 +119,14 @@ def render(
 
 def _instance_marks(instances: Instances, names: Sequence[str]) -> list[Mark]:
     """The instances, the one that wins an overlapped pixel last."""
-    detections, marks = instances.detections, []
+    detections, tracks, marks = instances.detections, instances.track_ids, []
     for i in instances.paint_order():
-        class_id, score = int(detections.class_ids[i]), f"{detections.scores[i]:.2f}"
+        class_id, detail = int(detections.class_ids[i]), f"{detections.scores[i]:.2f}"
+        colour = class_colour(class_id)
+        if tracks is not None:
+            colour, detail = track_colour(int(tracks[i])), f"{tracks[i]} {detail}"
         x1, y1, x2, y2 = (round(float(edge)) for edge in detections.boxes[i])
-        marks.append(Mark(instances.masks[i], class_colour(class_id), names[class_id], score, (x1, y1, x2, y2), True))
+        marks.append(Mark(instances.masks[i], colour, names[class_id], detail, (x1, y1, x2, y2), True))
     return marks
 
 

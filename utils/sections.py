@@ -109,7 +109,7 @@ class EvaluatorConfig:
         within(self, "report_images", 0)
 
 
-OverlayFormat = Literal["jpg", "png"]
+OverlayFormat = Literal["jpg", "png", "mp4"]
 
 
 @dataclass(frozen=True)
@@ -118,18 +118,21 @@ class PredictorConfig:
 
     Attributes:
         save_dir: where overlays go.
-        format: `jpg` or `png`.
+        format: `jpg` or `png`, or `mp4`: with `--video`, a film of each clip in place of its frames.
+        fps: frames a second of an `mp4`, unless the clip is a video file, which has its own.
         side_by_side: put the target beside the prediction, where there is one.
         font: a TrueType or OpenType font for class names; left out, one that comes with the installation.
     """
 
     save_dir: Path = Path("outputs/masks")
     format: OverlayFormat = "jpg"
+    fps: float = 25.0
     side_by_side: bool = False
     font: Path | None = None
 
     def __post_init__(self) -> None:
         one_of(self, "format", get_args(OverlayFormat))
+        within(self, "fps", 1, 1000)
 
 
 @dataclass(frozen=True)

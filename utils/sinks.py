@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.attribution import FILE_NAME as ATTRIBUTION
-from utils.config import Config
+from utils.config import Config, PredictorConfig
 from utils.engine import Sink
 from utils.exporters.plan import AnnotationPlan
 from utils.importers.annotations import AnnotationFolder
@@ -25,14 +25,7 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
     """The sinks of `options.outputs`; evaluation comes last, so its metric lines are the last that a run prints."""
     config, sinks = options.config, list[Sink]()
     if "visual" in options.outputs:
-        from utils.overlay import OverlaySink
-
-        look = config.predictor
-        sinks.append(
-            OverlaySink(
-                look.save_dir, names, writers, format=look.format, side_by_side=look.side_by_side, font=look.font
-            )
-        )
+        sinks.append(_overlays(config.predictor, names, writers))
     sinks += plan.sinks(names, writers)
     if "evaluate" in options.outputs:
         if options.diff is not None:
@@ -45,6 +38,18 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
         sections = partial(_sections, folder, attribute=options.attribute)
         sinks.append(Evaluator(names, folder, writers, album, sections))
     return sinks
+
+
+def _overlays(look: PredictorConfig, names: Sequence[str], writers: Writers) -> Sink:
+    """What renders overlays: a picture an image, or a film a clip."""
+    from utils.overlay import OverlaySink
+    from utils.overlay_films import FilmSink
+
+    if look.format == "mp4":
+        return FilmSink(look.save_dir, names, writers, fps=look.fps, side_by_side=look.side_by_side, font=look.font)
+    return OverlaySink(
+        look.save_dir, names, writers, format=look.format, side_by_side=look.side_by_side, font=look.font
+    )
 
 
 def _sections(folder: Path, *, attribute: bool) -> list[Section]:

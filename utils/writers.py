@@ -92,6 +92,7 @@ class Writers:
         self._capacity = 2 * workers
         self._slots = BoundedSemaphore(self._capacity)
         self._failure: WriterError | None = None
+        self._ends = contextlib.ExitStack()
 
     def submit(self, path: Path, encode: Callable[[], bytes]) -> None:
         """Have `encode` called and its bytes written to `path` by a thread; blocks while too many files wait.
@@ -106,6 +107,10 @@ class Writers:
         self._slots.acquire()
         self._pool.submit(self._run, path, write)
         self._raise_failure()
+
+    def at_end(self, clear: Callable[[], None]) -> None:
+        """Have `clear` called when the threads have ended, however they end: for what a broken run leaves half done."""
+        self._ends.callback(clear)
 
     def flush(self) -> None:
         """Wait until every file submitted so far is written.
@@ -133,10 +138,11 @@ class Writers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._pool.shutdown(cancel_futures=True)
+        with self._ends:
+            if kind is None:
+                self.close()
+            else:
+                self._pool.shutdown(cancel_futures=True)
 
     def _run(self, path: Path, write: Callable[[], None]) -> None:
         try:

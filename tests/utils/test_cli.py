@@ -123,6 +123,7 @@ CLASSES = '--set dataset.classes=["car"]'
         ("--dry-run", "--dry-run: is about annotations, which this run does not write; --also annotate makes it"),
         ("--overwrite", "--overwrite: is about annotations, "),
         ("--diff mine", "--diff: is about annotations or metrics, "),
+        ("--set predictor.format=mp4", "predictor.format: mp4 is for clips; --video makes them of the frames"),
         ("--attribute", "--attribute: is about evaluation, which this run does not do; --also evaluate makes it"),
         ("--boxes file", "--boxes file: there is no prompt file; -p/--prompt names it"),
         ("--boxes target -p a.json", "--boxes target: -p/--prompt gives boxes, too; leave one of the two out"),

@@ -176,7 +176,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
         ("dataloader.batch_size", 0, "must be at least 1, not 0"),
         ("dataloader.batch_size", 16.0, "expected an integer, found a number (16.0)"),
         ("dataloader.num_workers", -1, "must be at least 0, not -1"),
-        ("predictor.format", "gif", 'must be jpg or png, not "gif"'),
+        ("predictor.format", "gif", 'must be jpg or png or mp4, not "gif"'),
         ("predictor.side_by_side", 1, "expected true or false, found an integer (1)"),
         ("detector.iou", -0.1, "must be between 0 and 1, not -0.1"),
         ("segmenter.precision", "fp8", 'must be auto or fp32 or bf16 or fp16, not "fp8"'),

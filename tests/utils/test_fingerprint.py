@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.config import ArchConfig, CleanupConfig, Config, DataloaderConfig, DatasetConfig
+from utils.config import ArchConfig, CleanupConfig, Config, DataloaderConfig, DatasetConfig, VideoConfig
 from utils.fingerprint import TAIL, decisive_files, fingerprint, image_mark, run_settings
 from utils.options import Options
 
@@ -53,6 +53,16 @@ def test_every_setting_that_changes_masks_counts(options: Options) -> None:
         with_config(options, cleanup=CleanupConfig(clip_to_box=True)),
     ]
     assert len({of(each) for each in changed}) == len(changed)
+
+
+def test_settings_of_video_count_with_video_only(options: Options, tmp_path: Path) -> None:
+    slower = with_config(options, video=VideoConfig(keyframe_interval=9))
+    assert of(slower) == of(options)
+    assert "video" not in run_settings(options)
+    following = replace(options, video=True)
+    assert len({of(options), of(following), of(replace(slower, video=True))}) == 3
+    annotated = replace(options, annotations=tmp_path)
+    assert of(annotated) != of(replace(annotated, video=True)) == of(replace(slower, annotations=tmp_path, video=True))
 
 
 def test_prompts_take_the_place_of_the_detector(options: Options, tmp_path: Path) -> None:

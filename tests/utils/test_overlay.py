@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pictures import contains
 from PIL import Image
 
 from utils.colours import class_colour, text_colour
@@ -46,15 +47,6 @@ def boxes_only(size: tuple[int, int], *objects: tuple[tuple[int, int, int, int],
     """The same without masks."""
     filled = instances_of(size, *objects)
     return Instances(size, filled.detections, [Mask.of(np.zeros(size, bool))] * len(filled), filled.mask_scores)
-
-
-def contains(image: np.ndarray, part: np.ndarray) -> bool:
-    """Whether the part stands somewhere in the image, pixel by pixel."""
-    if part.shape[0] > image.shape[0] or part.shape[1] > image.shape[1]:
-        return False
-    difference = cv2.matchTemplate(image, np.ascontiguousarray(part), cv2.TM_SQDIFF)
-    y, x = np.unravel_index(difference.argmin(), difference.shape)
-    return np.array_equal(image[y : y + part.shape[0], x : x + part.shape[1]], part)
 
 
 def test_nothing_found_leaves_the_photo_alone() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from utils.classes import label_of
 from utils.encoding import encode_json
+from utils.exporters.coco_videos import Videos, frame_record
 from utils.exporters.exporter import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
 from utils.polygons import as_pycocotools_draws, edge_outlines, iou
 from utils.structures import Instances, Mask, Sample
@@ -18,7 +19,10 @@ FILE_NAME = "instances.json"
 
 
 class CocoExporter:
-    """One file of all images: ids count from 1 in the order of the run, a category's id is its class id + 1."""
+    """One file of all images: ids count from 1 in the order of the run, a category's id is its class id + 1.
+
+    Of clips it has the videos and tracks, too, in TAO's form.
+    """
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
@@ -37,10 +41,11 @@ class CocoExporter:
             annotations.append(_annotation(instances, i, segmentation))
         height, width = sample.size
         # The name below JPEGImages or the source folder, which is what tools take as the folder of images.
-        image = {"file_name": sample.image_id + sample.path.suffix, "height": height, "width": width}
+        name = sample.image_id + self.settings.photo(sample).suffix
+        image = {"file_name": name, "height": height, "width": width}
         return Exported(
             {},
-            record={"image": image, "annotations": annotations},
+            record={"image": image, "annotations": annotations, **frame_record(sample)},
             shapes=len(kept),
             losses=counted({EMPTY: len(instances) - len(kept)}),
             measures={POLYGON_IOU: ious} if ious else {},
@@ -48,19 +53,24 @@ class CocoExporter:
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
         """`instances.json`; of the records only the images' entries are kept in memory beside the file itself."""
-        file, images, count = io.BytesIO(), list[bytes](), 0
+        file, images, videos, count = io.BytesIO(), list[bytes](), Videos(), 0
         categories = [
             {"id": label_of(class_id), "name": name, "supercategory": ""}
             for class_id, name in enumerate(self.settings.names)
         ]
         file.write(b'{"info": {}, "licenses": [], "categories": ' + encode_json(categories) + b', "annotations": [')
         for image_id, (_, record) in enumerate(records, 1):
-            images.append(encode_json({"id": image_id, **record["image"]}))
+            place = videos.of_image(record)
+            images.append(encode_json({"id": image_id, **record["image"], **place}))
             for annotation in record["annotations"]:
                 file.write(b",\n" if count else b"\n")
                 count += 1
-                file.write(encode_json({"id": count, "image_id": image_id, **annotation}))
-        file.write(b'], "images": [\n' + b",\n".join(images) + b"]}\n")
+                ids = {"id": count, "image_id": image_id}
+                file.write(encode_json({**ids, **annotation, **videos.of_annotation(place, annotation)}))
+        file.write(b'], "images": [\n' + b",\n".join(images) + b"]")
+        for name, entries in videos.lists().items():
+            file.write(b', "' + name.encode() + b'": [\n' + b",\n".join(map(encode_json, entries)) + b"]")
+        file.write(b"}\n")
         return {FILE_NAME: file.getvalue()}
 
 

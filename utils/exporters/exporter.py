@@ -10,10 +10,15 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from utils.image_files import is_video_name
 from utils.structures import Instances, Sample
+from utils.writers import safe_path
 
 Format = Literal["labelme", "labelme-polygon", "coco", "yolo", "voc"]
 Segmentation = Literal["rle", "polygon"]
+
+FRAME_SUFFIX = ".jpg"
+"""Of the frames of video files."""
 
 EMPTY = "empty masks left out"
 POLYGON_IOU = "IoU of polygons with their masks"
@@ -30,6 +35,7 @@ class ExportSettings:
         tolerance: how far in pixels a polygon may leave the outline of its mask.
         segmentation: how COCO files hold masks.
         review_below: instances with a sign of doubt below this are flagged in labelme files; None: none is.
+        frames: where the frames of video files lie as images; None: in the format's folder.
     """
 
     folder: Path
@@ -38,6 +44,11 @@ class ExportSettings:
     tolerance: float = 1.0
     segmentation: Segmentation = "rle"
     review_below: float | None = None
+    frames: Path | None = None
+
+    def photo(self, sample: Sample) -> Path:
+        """The image file that other files name: the sample's own, or that of a video's frame."""
+        return photo_path(sample.image_id, sample.path, self.frames or self.folder)
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,11 @@ class Exporter(Protocol):
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
         """The files that all images share, from (image id, record) pairs in the order of the run; often none."""
+
+
+def photo_path(image_id: str, path: Path, frames: Path) -> Path:
+    """The image file of a sample: its own or, where that is a video, the one that its frame has below `frames`."""
+    return safe_path(frames, image_id, FRAME_SUFFIX) if is_video_name(path.name) else path
 
 
 def not_empty(instances: Instances) -> list[int]:

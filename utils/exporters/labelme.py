@@ -38,7 +38,7 @@ class LabelmeExporter:
         flags = review_flags(instances, self.settings.review_below)
         shapes = [self._shape(instances, i, flags[i]) for i in not_empty(instances)]
         empty = len(instances) - len(shapes)
-        files = {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings.folder)}
+        files = {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings)}
         return Exported(files, shapes=len(shapes), losses=counted({EMPTY: empty}))
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
@@ -54,20 +54,21 @@ class LabelmeExporter:
         return labelme_shape(instances, i, self.settings.names, "mask", corners, group, flags, mask=_png(mask))
 
 
-def labelme_file(sample: Sample, shapes: Sequence[Mapping[str, Any]], folder: Path) -> bytes:
+def labelme_file(sample: Sample, shapes: Sequence[Mapping[str, Any]], settings: ExportSettings) -> bytes:
     """The labelme file of one image.
 
     Args:
         shapes: as `labelme_shape` makes them.
-        folder: the format's folder, below which the file will lie; the image is named relative to that place.
+        settings: tell the format's folder, below which the file will lie; the image is named relative to that place.
     """
     height, width = sample.size
+    photo = settings.photo(sample)
     annotation: dict[str, Any] = {
         "version": VERSION,
         "flags": {},
         "shapes": shapes,
-        "imagePath": relative_path(sample.path, (folder / sample.image_id).parent),
-        "imageData": None if _labelme_opens(sample.path) else _embedded(sample.image),
+        "imagePath": relative_path(photo, (settings.folder / sample.image_id).parent),
+        "imageData": None if photo != sample.path or _labelme_opens(photo) else _embedded(sample.image),
         "imageHeight": height,
         "imageWidth": width,
     }

@@ -31,7 +31,7 @@ class LabelmePolygonExporter:
             shapes += self._shapes(instances, i, parts, flags[i])
             ious.append(iou(as_labelme_draws(parts, crop.shape), crop))
         return Exported(
-            {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings.folder)},
+            {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings)},
             shapes=len(shapes),
             losses=counted({EMPTY: len(instances) - len(kept)}),
             measures={POLYGON_IOU: ious} if ious else {},

@@ -5,36 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Protocol
 
 from utils.distributed import Session
 from utils.engine import Cascade, Outcome, Sink, print_lines
 from utils.exporters.ledger import State
 from utils.exporters.sink import AnnotationSink
-from utils.exporters.tasks import Task, build_tasks
+from utils.exporters.tasks import Images, Task, build_tasks
 from utils.options import Options
 from utils.prompts.prompts import Prompts
 from utils.structures import Sample
 from utils.writers import Writers
-
-
-class Images(Protocol):
-    """The batches of a run.
-
-    Attributes:
-        units: the positions of the images that make up each batch.
-    """
-
-    units: Sequence[range]
-
-    @property
-    def ids(self) -> list[str]:
-        """The image ids of the whole dataset."""
-
-    @property
-    def paths(self) -> list[Path]:
-        """Their files."""
 
 
 class AnnotationPlan:
@@ -54,12 +34,14 @@ class AnnotationPlan:
     """
 
     def __init__(self, options: Options, images: Images, prompts: Prompts | None, session: Session) -> None:
-        self._tasks = build_tasks(options, images.ids, prompts)
+        self._tasks = build_tasks(options, images, prompts)
         self._ids, self._overwrite, self._dry = images.ids, options.overwrite, options.dry_run
         self._states = [_states(task, images, session) for task in self._tasks]
         only = options.outputs == ("annotate",)
         self._needed = {image_id for i, image_id in enumerate(self._ids) if not only or self._unfinished(i)}
         images.units = [unit for unit in images.units if any(self._ids[i] in self._needed for i in unit)]
+        if options.video:  # what lies before a frame decides its tracks
+            self._needed = {self._ids[i] for unit in images.units for i in unit}
         shared = [task.shared for task in self._tasks if task.shared]
         done = only and not images.units and all(each.fresh(self._ids) for each in shared)
         self.finished = self._dry or session.gather([done])[0]

@@ -65,6 +65,8 @@ class ReviewExporter:
         row: dict[str, Any] = {"doubt": round(doubt, DIGITS), "objects": len(instances)}
         if self._below is not None:
             row["needs_review"] = int(needs_review(instances, self._below).sum())
+        if instances.track_ids is not None:
+            row["track"] = "" if worst is None else int(instances.track_ids[worst])
         row["doubtful"] = "" if worst is None else self._names[instances.detections.class_ids[worst]]
         row |= {sign: round(least, DIGITS) for sign, least in zip(SIGNS, values.min(axis=0, initial=1.0).tolist())}
         return Exported({}, record=row)
@@ -76,7 +78,8 @@ class ReviewExporter:
         flagged = [row for row in rows if row.get("needs_review")]
         count = f"; {len(flagged)} of them with shapes to review" if self._below is not None else ""
         self._summary = [f"{len(rows)} images, the most doubtful first{count}"]
-        columns = ("image_id", "doubt", "objects", "needs_review", "doubtful", *SIGNS)
+        track = ["track"] if any("track" in row for row in rows) else []
+        columns = ("image_id", "doubt", "objects", "needs_review", "doubtful", *track, *SIGNS)
         return {"review.csv": table(columns, rows)}
 
     def summary(self) -> list[str]:

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from utils.encoding import encode_json
-from utils.exporters.exporter import Exported
+from utils.exporters.exporter import Exported, photo_path
 from utils.exporters.ledger import Sign, State
 from utils.fingerprint import fingerprint, hash_of
 from utils.writers import atomic_write, safe_path
@@ -29,10 +29,14 @@ NO_CONTENT = {"version", "imagePath", "imageData", "imageHeight", "imageWidth", 
 
 
 class StampedFiles:
-    """labelme files, one an image, each with its stamp; see RecordedFiles for the methods and the arguments."""
+    """labelme files, one an image, each with its stamp; see RecordedFiles for the methods and the arguments.
 
-    def __init__(self, folder: Path, sign: Sign) -> None:
-        self.folder, self._sign = folder, sign
+    Args:
+        frames: where the frames of video files lie as images; None: in the folder itself.
+    """
+
+    def __init__(self, folder: Path, sign: Sign, frames: Path | None = None) -> None:
+        self.folder, self._sign, self._frames = folder, sign, frames or folder
 
     def state(self, image_id: str, image: Path) -> State:
         """How the file of an image stands now; one that is no labelme file, or has no stamp, is a person's."""
@@ -46,7 +50,8 @@ class StampedFiles:
         annotation = untouched(content)
         if annotation is None:
             return State.EDITED
-        same_image = _same_file(path.parent / str(annotation.get("imagePath")), image)
+        photo = photo_path(image_id, image, self._frames)
+        same_image = _same_file(path.parent / str(annotation.get("imagePath")), photo)
         settings = self._sign(image_id, image)
         return State.DONE if same_image and annotation.get(SETTINGS) == settings else State.OUTDATED
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from utils.errors import UserError
 from utils.exporters.diff import DiffExporter, References
-from utils.exporters.exporter import Exporter, ExportSettings, Format
+from utils.exporters.exporter import FRAME_SUFFIX, Exporter, ExportSettings, Format
 from utils.exporters.formats import FORMATS, format_folder
-from utils.exporters.ledger import Ledger, RecordedFiles, Sign
+from utils.exporters.frames import QUALITY, FrameExporter, FrameSink
+from utils.exporters.ledger import Ledger, RecordedFiles
+from utils.exporters.origin import Origin, origin_of
 from utils.exporters.review import ReviewExporter
 from utils.exporters.shared import SharedFiles
 from utils.exporters.sink import AnnotationSink, TableSink
 from utils.exporters.stamps import StampedFiles
 from utils.exporters.yolo import escaped
-from utils.fingerprint import decisive_files, file_hash, fingerprint, hash_of, image_mark, run_settings
+from utils.fingerprint import fingerprint
+from utils.image_files import is_video_name
 from utils.options import Options
 from utils.prompts.prompts import Prompts
 
@@ -39,8 +41,23 @@ OWN: Mapping[Format, Sequence[str]] = {
 }
 """Format -> which keys of `auto_mask` change its files."""
 
-VERSION = 2
-"""Raised when the same instances give other files, so that those of an earlier version are made again."""
+
+class Images(Protocol):
+    """The images of a run.
+
+    Attributes:
+        units: the positions of the images that make up each batch or, with `--video`, each clip.
+    """
+
+    units: Sequence[range]
+
+    @property
+    def ids(self) -> list[str]:
+        """The image ids of the whole dataset."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """Their files; frames of a video share its file."""
 
 
 @dataclass(frozen=True)
@@ -62,39 +79,11 @@ class Task:
     sink: type[AnnotationSink] = AnnotationSink
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What decides the instances of an image, in every format.
-
-    Attributes:
-        run: that of all images, in JSON's types.
-        prompts: the boxes of a prompt file, or None.
-        files: the files beside an image that decide its instances, by its id.
-    """
-
-    run: Mapping[str, Any]
-    prompts: Prompts | None
-    files: Callable[[str], Sequence[Path]]
-
-    def settings(self, name: str, own: Mapping[str, Any]) -> str:
-        """The hash of what decides all images' files of a format: its name, its own settings and those of the run."""
-        return fingerprint({"format": name, "version": VERSION, "own": own, "run": self.run})
-
-    def signer(self, settings: str, mark: Callable[[str], str | None] = lambda image_id: None) -> Sign:
-        """What signs an image: the hash of the settings, the image's file and boxes, and what else there is of it."""
-        return lambda image_id, image: fingerprint([settings, image_mark(image), self._own(image_id), mark(image_id)])
-
-    def _own(self, image_id: str) -> list[str | None]:
-        """The hashes of what the image alone has: its boxes in a prompt file, or files that take their place."""
-        boxes = [] if self.prompts is None else [hash_of(self.prompts.content(image_id))]
-        return [*boxes, *map(file_hash, self.files(image_id))]
-
-
-def build_tasks(options: Options, image_ids: Sequence[str], prompts: Prompts | None = None) -> list[Task]:
+def build_tasks(options: Options, images: Images, prompts: Prompts | None = None) -> list[Task]:
     """The tasks of a run, formats first; none when it writes no annotations.
 
     Args:
-        image_ids: the images of the run.
+        images: those of the run, in all its units.
         prompts: the boxes of a prompt file, or None.
 
     Raises:
@@ -102,10 +91,27 @@ def build_tasks(options: Options, image_ids: Sequence[str], prompts: Prompts | N
     """
     if "annotate" not in options.outputs:
         return []
-    origin = Origin(run_settings(options), prompts, partial(decisive_files, options))
-    tasks = [_format(name, options, origin) for name in dict.fromkeys(options.config.auto_mask.formats)]
+    clips = [[(images.ids[i], images.paths[i]) for i in unit] for unit in images.units] if options.video else []
+    origin = origin_of(options, prompts, clips)
+    formats = list(dict.fromkeys(options.config.auto_mask.formats))
+    tasks = [_format(name, options, origin) for name in formats]
+    if formats != ["yolo"] and any(is_video_name(path.name) for path in images.paths):  # which has them itself
+        tasks.insert(0, _frames(options, origin))
     tasks.append(_review(options, origin))
-    return [*tasks, _diff(options, options.diff, image_ids, origin)] if options.diff else tasks
+    return [*tasks, _diff(options, options.diff, images.ids, origin)] if options.diff else tasks
+
+
+def _frames(options: Options, origin: Origin) -> Task:
+    """The frames of video files; their images depend on nothing but the videos."""
+
+    def sign(image_id: str, image: Path) -> str:
+        return fingerprint(["frames", QUALITY, origin.mark(image)])
+
+    def places(image_id: str) -> Sequence[str]:
+        return [f"{image_id}{FRAME_SUFFIX}"]
+
+    ledger = RecordedFiles(options.config.auto_mask.save_dir, sign, places, records=".frames")
+    return Task("frames", ledger, lambda names: FrameExporter(), sink=FrameSink)
 
 
 def _format(name: Format, options: Options, origin: Origin) -> Task:
@@ -117,10 +123,10 @@ def _format(name: Format, options: Options, origin: Origin) -> Task:
 
     def exporter(names: Sequence[str]) -> Exporter:
         form = auto_mask.polygon_tolerance, auto_mask.coco_segmentation, auto_mask.review_below
-        return FORMATS[name](ExportSettings(folder, names, split, *form))
+        return FORMATS[name](ExportSettings(folder, names, split, *form, frames=auto_mask.save_dir))
 
     if name not in PLACES:
-        return Task(name, StampedFiles(folder, origin.signer(settings)), exporter)
+        return Task(name, StampedFiles(folder, origin.signer(settings), auto_mask.save_dir), exporter)
     ledger = RecordedFiles(folder, origin.signer(settings), PLACES[name])
     return Task(name, ledger, exporter, SharedFiles(ledger, fingerprint([settings, split]), options.overwrite))
 

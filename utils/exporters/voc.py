@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -11,10 +11,13 @@ import numpy as np
 from PIL import Image
 
 from utils.classes import VOC_PALETTE, VOID
+from utils.errors import SampleError
 from utils.exporters.exporter import EMPTY, Exported, ExportSettings, counted, not_empty
 from utils.structures import Instances, Sample
 
 NAMES_FILE = "class_names.txt"
+MOST = 65535
+"""The highest number that an object map can hold."""
 DEEP = "object maps in 16 bits without a palette, for more than 254 objects"
 HIDDEN = "objects wholly under others, which index maps cannot hold"
 OVERLAPS = "pixels of objects under others, which index maps cannot hold"
@@ -23,15 +26,23 @@ OVERLAPS = "pixels of objects under others, which index maps cannot hold"
 class VocExporter:
     """Index maps: a pixel belongs to one object only, the one that wins it everywhere else in a run, too.
 
-    The i-th detection has the object number i, those from the 255th on one more: 255 is void.
+    The i-th detection has the object number i, in a clip that of its track, through all frames; those from the 255th on
+    have one more: 255 is void.
     """
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
-        """`SegmentationClass/<image_id>.png` and `SegmentationObject/<image_id>.png`, of the image as it is upright."""
-        numbers = object_numbers(len(instances))
+        """`SegmentationClass/<image_id>.png` and `SegmentationObject/<image_id>.png`, of the image as it is upright.
+
+        Raises:
+            SampleError: it has a track of a number that 16 bits cannot hold.
+        """
+        tracks = instances.track_ids
+        if tracks is not None and tracks.max(initial=0) >= MOST:
+            raise SampleError(sample.image_id, sample.path, f"no object map holds the track {tracks.max()}")
+        numbers = object_numbers(len(instances)) if tracks is None else numbers_from(tracks)
         objects = instances.painted(numbers)
         kept, visible = not_empty(instances), np.intersect1d(objects, numbers)
         overlaps = sum(mask.area for mask in instances.masks) - int(np.count_nonzero(objects))
@@ -45,24 +56,35 @@ class VocExporter:
             f"SegmentationClass/{sample.image_id}.png": _png(instances.semantic()),
             f"SegmentationObject/{sample.image_id}.png": _png(objects),
         }
-        return Exported(files, shapes=len(visible), losses=counted(losses))
+        record = {} if sample.frame is None else {"clip": sample.frame.clip}
+        return Exported(files, record=record, shapes=len(visible), losses=counted(losses))
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """The split list and the class names."""
-        ids = "".join(f"{image_id}\n" for image_id, _ in records)
-        names = "".join(f"{name}\n" for name in self.settings.names)
+        """The split list, the list of its clips if it has any, and the class names."""
+        clip_of = {image_id: record.get("clip") for image_id, record in records}
+        clips = list(dict.fromkeys(clip for clip in clip_of.values() if clip))
         split = PurePath(self.settings.split).name  # one read from elsewhere, such as ../Main/val, is written here
+        files = {f"{split}.txt": list(clip_of), **({f"{split}_videos.txt": clips} if clips else {})}
         return {
-            f"ImageSets/Segmentation/{split}.txt": ids.encode("utf-8", "surrogateescape"),
-            NAMES_FILE: names.encode(),
+            **{f"ImageSets/Segmentation/{name}": _lines(entries) for name, entries in files.items()},
+            NAMES_FILE: _lines(self.settings.names),
         }
+
+
+def _lines(entries: Sequence[str]) -> bytes:
+    """A text file with an entry a line; the bytes of a file name that is not valid UTF-8 are kept."""
+    return "".join(f"{entry}\n" for entry in entries).encode("utf-8", "surrogateescape")
 
 
 def object_numbers(count: int) -> np.ndarray:
     """(count,) numbers of objects from 1, without 255; uint8, or uint16 where that cannot hold them."""
-    numbers = np.arange(1, count + 1)
-    numbers += numbers >= VOID
-    return numbers.astype(np.uint8 if count < VOID else np.uint16)
+    return numbers_from(np.arange(1, count + 1))
+
+
+def numbers_from(places: np.ndarray) -> np.ndarray:
+    """(N,) object numbers of (N,) integers from 1: the same, without 255; uint8, or uint16 where that holds no such."""
+    numbers = places + (places >= VOID)
+    return numbers.astype(np.uint8 if numbers.max(initial=0) < VOID else np.uint16)
 
 
 def _png(indices: np.ndarray) -> bytes:

@@ -13,7 +13,9 @@ import numpy as np
 
 from utils.encoding import encode_image
 from utils.errors import SampleError
-from utils.exporters.exporter import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty
+from utils.exporters.exporter import EMPTY, FRAME_SUFFIX, POLYGON_IOU, Exported, ExportSettings, counted, not_empty
+from utils.exporters.frames import frame_file
+from utils.image_files import is_video_name
 from utils.polygons import as_ultralytics_draws, iou, joined, pixel_outlines
 from utils.structures import Instances, Sample
 
@@ -104,8 +106,11 @@ def reads_alike(sample: Sample, content: bytes) -> bool:
 def _image(sample: Sample, path: str) -> tuple[dict[str, bytes], dict[str, Path]]:
     """The photo as a file or a link: itself where ultralytics reads it alike, else a PNG of what we read.
 
+    The frame of a video is a JPEG, and no link to the one that other formats name, so that the folder may be moved.
     A JPEG with bytes after its end is copied, since ultralytics saves such files anew, through a link if need be.
     """
+    if is_video_name(sample.path.name):
+        return {f"{path}{FRAME_SUFFIX}": frame_file(sample.image)}, {}
     try:
         content, suffix = sample.path.read_bytes(), sample.path.suffix
     except OSError as error:
