@@ -16,6 +16,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes, in lower case, of the files that are taken for images."""
 
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
+"""Suffixes, in lower case, of the files that are taken for videos."""
+
 INDEX_MODES = ("P", "L")
 DEEP_MODES = ("I;16", "I")
 """What Pillow calls 16-bit grey, which depends on its version."""
@@ -27,6 +30,11 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is taken for an image: a known suffix in any case, and not hidden."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def is_video_name(name: str) -> bool:
+    """Whether a file of this name is taken for a video: a known suffix in any case, and not hidden."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
 def image_size(path: Path) -> tuple[int, int]:

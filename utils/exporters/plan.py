@@ -60,6 +60,8 @@ class AnnotationPlan:
         only = options.outputs == ("annotate",)
         self._needed = {image_id for i, image_id in enumerate(self._ids) if not only or self._unfinished(i)}
         images.units = [unit for unit in images.units if any(self._ids[i] in self._needed for i in unit)]
+        if options.video:  # what lies before a frame decides its tracks
+            self._needed = {self._ids[i] for unit in images.units for i in unit}
         shared = [task.shared for task in self._tasks if task.shared]
         done = only and not images.units and all(each.fresh(self._ids) for each in shared)
         self.finished = self._dry or session.gather([done])[0]
