@@ -160,7 +160,7 @@ def build_batches(options: Options, session: Session) -> Batches:
         check(None if classes is None else len(classes), others=problems)
         batches.preflight = check if classes is None and dataset.with_targets else None
         if dataset.left_out and session.leads:
-            print(f"--video: {dataset.left_out} images of the split {dataset.split} lie in no clip and are left out")
+            print(f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}")
     else:
         refuse_all("The annotations of the photos cannot be used:", problems)
     return batches
