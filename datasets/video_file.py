@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from datasets.containers import is_cut_off
+
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.container import InputContainer
@@ -43,7 +45,8 @@ class VideoFile:
 
     Attributes:
         path: the file.
-        count: how many frames it announces: those in the file, and those that its index has beyond the file's end.
+        count: how many frames it announces: those in the file, and those that its index has beyond the file's end; one
+            more if the end is missing, but no count was announced.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,6 +59,8 @@ class VideoFile:
         with _opened(path) as (container, stream):
             packets = [packet.pts for packet in _packets(container, stream) if packet.size and not packet.is_discard]
             self.count = max(len(packets), _announced(container, stream))
+            if not stream.frames and is_cut_off(path):
+                self.count += 1  # nobody knows how many more
             timed = container.format.name != _UNTIMED
         if not self.count:
             raise ValueError("the video holds no frame")
@@ -84,7 +89,7 @@ class VideoFile:
         if self._next == self.count:
             self._finish()
         if found is None:
-            raise ValueError(f"the video breaks off: of the {self.count} frames that it announces, this one is missing")
+            raise ValueError("the video breaks off before this frame")
         if found.place > index or not found.sound:
             raise ValueError("the video is damaged here")
         return _upright_rgb(found.frame)

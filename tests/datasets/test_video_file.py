@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from clips import FASTSTART, index_of, painted, write_video
 
+from datasets.containers import is_cut_off
 from datasets.video_file import VideoFile, video_size
 
 LOSSY = {"crf": "10", "g": "6", "bf": "2"}
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
 
 
 def by_opencv(path: Path) -> list[np.ndarray]:
@@ -57,10 +59,11 @@ def test_lossless_frames_are_those_written(tmp_path: Path) -> None:
 def test_every_frame_of_every_container_in_order(
     tmp_path: Path, name: str, codec: str, options: dict[str, str]
 ) -> None:
-    pieces = {"movflags": "frag_keyframe+empty_moov"} if name.startswith("fragments") else None
+    pieces = FRAGMENTS if name.startswith("fragments") else None
     path = write_video(tmp_path / name, map(painted, range(25)), codec, "yuv420p", options, pieces)
     video, reference = VideoFile(path), by_opencv(path)
     assert video.count == len(reference) == 25
+    assert not is_cut_off(path)
     for place, expected in enumerate(reference):
         frame = video.frame(place)
         assert index_of(frame) == place
@@ -126,9 +129,25 @@ def test_file_that_breaks_off_names_the_rest(tmp_path: Path) -> None:
     there = sum(isinstance(each, int) for each in found)
     assert 10 < there < 18
     assert found[:there] == list(range(there))
-    assert set(found[there:]) == {
-        "the video breaks off: of the 20 frames that it announces, this one is missing",
-    }
+    assert set(found[there:]) == {"the video breaks off before this frame"}
+
+
+@pytest.mark.parametrize(
+    ("name", "container"), [("a.mkv", {}), ("a.webm", {}), ("a.mp4", FRAGMENTS)], ids=["mkv", "webm", "fragments"]
+)
+def test_file_without_a_count_names_where_it_breaks_off(tmp_path: Path, name: str, container: dict[str, str]) -> None:
+    codec, options = (
+        ("libvpx-vp9", {"crf": "4"}) if name == "a.webm" else ("libx264", {"crf": "10", "bf": "0", "g": "5"})
+    )
+    path = write_video(tmp_path / name, map(painted, range(20)), codec, "yuv420p", options, container)
+    assert not is_cut_off(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 7 // 10])
+    found = outcomes(VideoFile(path))
+    there = sum(isinstance(each, int) for each in found)
+    assert 5 < there < 18
+    assert found[:there] == list(range(there))
+    assert set(found[there:]) == {"the video breaks off before this frame"}
 
 
 @pytest.mark.parametrize(
