@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.folder import empty_folders, files_of, frame_id, id_of, natural_key, sample_errors, several_files, spans
+from datasets.folder import empty_folders, files_of, frame_id, natural_key, sample_errors, several_files, spans
 from datasets.images import read_image
 from datasets.video_file import VideoFile
 from utils.errors import SampleError, UserError
@@ -164,7 +164,7 @@ def _clips_of(source: Path) -> Found:
     if not clips:
         endings = (", ".join(sorted(suffixes)) for suffixes in (IMAGE_SUFFIXES, VIDEO_SUFFIXES))
         raise UserError("{}: no clip here; frames end in {}; videos in {}".format(source, *endings))
-    return clips | {(id_of(folder.relative_to(source)), folder): {} for folder in empty_folders(source)}
+    return clips | {(folder.relative_to(source).as_posix(), folder): {} for folder in empty_folders(source)}
 
 
 def _opened(path: Path) -> tuple[Path, VideoFile | str]:

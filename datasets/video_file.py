@@ -157,8 +157,10 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             if stream is None:
                 raise ValueError("holds no video")
             yield container, stream
+    except av.InvalidDataError as error:
+        raise ValueError("no video, or one that breaks off before its index") from error
     except av.FFmpegError as error:
-        raise ValueError(f"no video, or broken off before its index: {error.strerror}") from error
+        raise ValueError(error.strerror) from error
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:

@@ -125,7 +125,7 @@ def test_images_directly_in_a_source_are_a_clip_of_its_name(tmp_path: Path) -> N
 
 
 def test_broken_clips_are_named_and_the_others_go_on(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
+    (tmp_path / "a.v2").mkdir()
     write_frames(tmp_path / "b", range(4))
     (tmp_path / "b" / "1.png").write_bytes(b"nothing")
     whole = write_video(tmp_path / "c.mp4", map(painted, range(6))).read_bytes()
@@ -137,9 +137,9 @@ def test_broken_clips_are_named_and_the_others_go_on(tmp_path: Path) -> None:
     write_video(tmp_path / "g.mp4", map(painted, range(2)))
     entries = [entry for batch in batches_of([tmp_path], 3) for entry in batch]
     failed = {entry.image_id: entry for entry in entries if isinstance(entry, SampleError)}
-    assert list(failed) == ["a/000000", "b/1", "c/000000", "d/000000", "e/000005", "f/000000"]
-    assert str(failed["a/000000"]) == f"{tmp_path / 'a'}: the folder holds no frames"
-    assert str(failed["c/000000"]).startswith(f"{tmp_path / 'c.mp4'}: no video, or broken off")
+    assert list(failed) == ["a.v2/000000", "b/1", "c/000000", "d/000000", "e/000005", "f/000000"]
+    assert str(failed["a.v2/000000"]) == f"{tmp_path / 'a.v2'}: the folder holds no frames"
+    assert str(failed["c/000000"]).startswith(f"{tmp_path / 'c.mp4'}: no video, or one that breaks off")
     assert "breaks off" in failed["e/000005"].reason
     places = [entry.frame for entry in entries if isinstance(entry, Sample)]
     assert places == [

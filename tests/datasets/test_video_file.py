@@ -157,9 +157,11 @@ def test_file_that_cannot_be_opened(tmp_path: Path, content: bytes | str) -> Non
     path = write_video(tmp_path / "a.mp4", map(painted, range(9)))
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.index(b"moov")] if isinstance(content, str) else content)
-    with pytest.raises(ValueError, match=r"^no video, or broken off before its index: Invalid data") as caught:
+    with pytest.raises(ValueError, match=r"^no video, or one that breaks off before its index$"):
         VideoFile(path)
-    assert str(path) not in str(caught.value)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"^No such file or directory$"):
+        VideoFile(path)
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
