@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from clips import painted, write_video
+from painted_clips import painted, write_video
 from projects import BATCH, COUNT, Project
 
 from datasets.loading import build_batches

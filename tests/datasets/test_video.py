@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import FASTSTART, index_of, painted, write_frames, write_video
+from painted_clips import FASTSTART, index_of, painted, write_frames, write_video
 from PIL import Image
 
 from datasets.folder import ImageFolder

@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from clips import FASTSTART, index_of, painted, write_video
+from painted_clips import FASTSTART, index_of, painted, write_video
 
 from datasets.containers import is_cut_off
 from datasets.video_file import VideoFile, video_size
