@@ -105,9 +105,7 @@ class VideoFile:
         """The frames that the decoder has for the places of the video, from the first one on."""
         from av import FFmpegError
 
-        packet_of: dict[
-            int | None, tuple[int, int]
-        ] = {}  # frame's time -> its packet's number and that of its keyframe
+        packet_of: dict[int | None, tuple[int, int]] = {}  # frame's time -> numbers of its packet and its keyframe's
         broken: list[int] = []
         decoded = number = keyframe = 0
         with _opened(self.path) as (container, stream):
