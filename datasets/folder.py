@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path, PurePath
 
 from datasets.images import read_image
 from utils.errors import SampleError, UserError
-from utils.image_files import IMAGE_SUFFIXES, is_image_name
+from utils.image_files import IMAGE_SUFFIXES, is_image_name, is_video_name
 from utils.problems import refuse
 from utils.structures import Sample
 
@@ -25,6 +26,17 @@ def natural_key(name: str) -> tuple[list[list[int | str]], str]:
 def id_of(path: PurePath) -> str:
     """The image id of a relative path: without its suffix, with forward slashes."""
     return path.with_suffix("").as_posix()
+
+
+def frame_id(clip: str, index: int) -> str:
+    """The image id of a frame that has no file of its own."""
+    return f"{clip}/{index:06}"
+
+
+def spans(counts: Mapping[str, int]) -> dict[str, range]:
+    """The positions of the frames of each clip, given how many each has, where one clip follows the other."""
+    ends = list(accumulate(counts.values(), initial=0))
+    return {clip: range(start, end) for clip, start, end in zip(counts, ends, ends[1:])}
 
 
 @contextmanager
@@ -90,7 +102,7 @@ class ImageFolder:
         """
         found: dict[str, list[Path]] = {}
         for source in sources:
-            for image_id, path in _files_of(source):
+            for image_id, path in _images_of(source):
                 paths = found.setdefault(image_id, [])
                 if path not in paths:
                     paths.append(path)
@@ -111,21 +123,38 @@ class ImageFolder:
             return Sample(image_id, path, read_image(path))
 
 
-def _files_of(source: Path) -> list[tuple[str, Path]]:
-    """Ids and files of one folder, or of one file."""
+def _images_of(source: Path) -> list[tuple[str, Path]]:
+    """Ids and files of the images of one folder, or of one file."""
+    if files := files_of(source, is_image_name):
+        return files
+    if files_of(source, is_video_name):
+        raise UserError(f"{source}: no image here, but video; --video takes it")
+    raise UserError(f"{source}: no image here; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
+
+
+def files_of(source: Path, wanted: Callable[[str], bool]) -> list[tuple[str, Path]]:
+    """Ids and files of the wanted names of a folder with all folders below it, or of one file, in natural order.
+
+    Raises:
+        UserError: there is no such folder or file.
+    """
     if not source.exists():
         raise UserError(f"{source}: no such file or folder")
     if source.is_dir():
-        files = [(id_of(path.relative_to(source)), path) for path in _walk(source)]
+        paths = (parent / name for parent, _, names in _visible(source) for name in names if wanted(name))
+        files = [(id_of(path.relative_to(source)), path) for path in paths]
     else:
-        files = [(id_of(PurePath(source.name)), source)] if is_image_name(source.name) else []
-    if not files:
-        raise UserError(f"{source}: no image here; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
+        files = [(id_of(PurePath(source.name)), source)] if wanted(source.name) else []
     return sorted(files, key=lambda file: (natural_key(file[0]), file[1]))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """All image files below a folder, in any order; hidden folders are left out."""
+def empty_folders(source: Path) -> list[Path]:
+    """The folders in which nothing lies, below a folder."""
+    return [folder for folder, folders, names in _visible(source) if not folders and not names]
+
+
+def _visible(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """A folder and all below it, in any order, with the names of the folders and files there; what is hidden is not."""
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in names if is_image_name(name))
+        yield Path(parent), folders, [name for name in names if not name.startswith(".")]

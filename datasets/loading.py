@@ -1,4 +1,4 @@
-"""Whole batches in a fixed order, read ahead by threads."""
+"""Batches in a fixed order, read ahead by threads."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Protocol
 
 from datasets.folder import ImageFolder
 from datasets.preflight import check_split
+from datasets.video import ClipFolder, Clips, OneSize
+from datasets.video_file import video_size
 from datasets.voc import VocDataset
 from utils.distributed import Session
 from utils.errors import SampleError
-from utils.image_files import image_size
+from utils.image_files import image_size, is_video_name
 from utils.importers.annotations import AnnotationFolder
 from utils.options import Options
 from utils.problems import refuse_all
@@ -45,23 +47,21 @@ class Batches:
     """The samples of a dataset, batch by batch; each iteration begins anew.
 
     Attributes:
-        units: the positions in the dataset that make up each batch. A unit is always done whole, so leaving some out
-            (finished ones, another process's) does not change the rest.
+        units: the positions in the dataset of what is done whole or not at all: a batch, or a clip, which makes up
+            batches of its own. So leaving some out (finished ones, another process's) does not change the rest.
         preflight: checks the masks against a number of classes, where that waits for the detector to name them.
     """
 
     def __init__(self, dataset: Dataset, batch_size: int, num_workers: int) -> None:
-        """Cut a dataset into batches; the last one may be smaller.
+        """Cut a dataset, or each of its clips, into batches; the last one may be smaller.
 
         Args:
             num_workers: threads that read ahead; 0 reads each batch when it is asked for. (Decoding releases the
                 interpreter lock, so threads do.)
         """
-        count = len(dataset)
-        self.units: Sequence[range] = [
-            range(start, min(start + batch_size, count)) for start in range(0, count, batch_size)
-        ]
-        self._dataset, self._num_workers = dataset, num_workers
+        every = range(len(dataset))
+        self.units: Sequence[range] = dataset.units if isinstance(dataset, Clips) else _cut(every, batch_size)
+        self._dataset, self._batch_size, self._num_workers = dataset, batch_size, num_workers
         self.preflight: Callable[[int], None] | None = None
 
     @property
@@ -81,27 +81,37 @@ class Batches:
 
     def sizes(self, positions: Sequence[int]) -> list[tuple[int, int] | None]:
         """(height, width) in pixels of the upright images at these positions, from their headers; None: unreadable."""
+        paths = [self._dataset.paths[position] for position in positions]
+        once = list(dict.fromkeys(paths))  # frames of a video share its file
         with ThreadPoolExecutor(max(1, self._num_workers)) as pool:
-            return list(pool.map(_size, [self._dataset.paths[position] for position in positions]))
+            sizes = dict(zip(once, pool.map(_size, once)))
+        return [sizes[path] for path in paths]
 
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
         """The batches in order; a sample that cannot be used is replaced by what is wrong with it."""
+        batches = (batch for unit in self.units for batch in _cut(unit, self._batch_size))
+        held = OneSize()
         if self._num_workers:
-            return self._read_ahead()
-        return ([self._load(index) for index in unit] for unit in self.units)
+            return self._read_ahead(batches, held)
+        return ([held(self._load(index)) for index in batch] for batch in batches)
 
-    def _read_ahead(self) -> Iterator[list[Sample | SampleError]]:
+    def _read_ahead(self, batches: Iterator[range], held: OneSize) -> Iterator[list[Sample | SampleError]]:
         pool = ThreadPoolExecutor(self._num_workers, thread_name_prefix="read")
+        decoder = ThreadPoolExecutor(1, thread_name_prefix="read video")  # whose frames only come one after the other
         begun: deque[list[Future[Sample | SampleError]]] = deque()
         try:
-            for unit in self.units:
-                begun.append([pool.submit(self._load, index) for index in unit])
+            for batch in batches:
+                begun.append([(decoder if self._in_video(i) else pool).submit(self._load, i) for i in batch])
                 if len(begun) > AHEAD:
-                    yield [future.result() for future in begun.popleft()]
+                    yield [held(future.result()) for future in begun.popleft()]
             while begun:
-                yield [future.result() for future in begun.popleft()]
+                yield [held(future.result()) for future in begun.popleft()]
         finally:  # also when the consumer stops early or is interrupted: what is being read is finished, no more is
-            pool.shutdown(cancel_futures=True)
+            for each in (pool, decoder):
+                each.shutdown(cancel_futures=True)
+
+    def _in_video(self, index: int) -> bool:
+        return is_video_name(self._dataset.paths[index].name)
 
     def _load(self, index: int) -> Sample | SampleError:
         try:
@@ -116,9 +126,14 @@ class Batches:
             self.preflight(num_classes)
 
 
+def _cut(positions: range, size: int) -> list[range]:
+    """Consecutive parts of a size; the last one may be smaller."""
+    return [positions[start : start + size] for start in range(0, len(positions), size)]
+
+
 def _size(path: Path) -> tuple[int, int] | None:
     try:
-        return image_size(path)
+        return video_size(path) if is_video_name(path.name) else image_size(path)
     except ValueError:
         return None
 
@@ -134,7 +149,8 @@ def build_batches(options: Options, session: Session) -> Batches:
     """
     loader, classes = options.config.dataloader, options.config.dataset.classes
     dataset = _open_dataset(options)
-    batches = Batches(dataset, loader.batch_size, loader.num_workers)
+    clips = {} if isinstance(dataset, ImageFolder) else dataset.clips
+    batches = Batches(Clips(dataset, clips) if clips else dataset, loader.batch_size, loader.num_workers)
     problems = {
         f"annotations in {folder} ({option})": AnnotationFolder(folder, classes or ()).problems(batches, session)
         for option, folder in options.annotation_folders.items()
@@ -143,16 +159,23 @@ def build_batches(options: Options, session: Session) -> Batches:
         check = partial(check_split, dataset, session=session, masks=dataset.with_targets)
         check(None if classes is None else len(classes), others=problems)
         batches.preflight = check if classes is None and dataset.with_targets else None
+        if dataset.left_out and session.leads:
+            print(f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}")
     else:
         refuse_all("The annotations of the photos cannot be used:", problems)
     return batches
 
 
-def _open_dataset(options: Options) -> Dataset:
+def _open_dataset(options: Options) -> ImageFolder | ClipFolder | VocDataset:
     if options.source:
-        return ImageFolder(options.source)
+        return ClipFolder(options.source) if options.video else ImageFolder(options.source)
     config = options.config.dataset
     assert config.data_dir is not None, "the command line refuses a run without images"
     return VocDataset(
-        config.data_dir, config.split, config.label_map, options.needs_targets, with_truth=options.needs_truth
+        config.data_dir,
+        config.split,
+        config.label_map,
+        options.needs_targets,
+        with_truth=options.needs_truth,
+        by_clips=options.video,
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PureWindowsPath
+from itertools import chain
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from datasets.folder import ImageTree, id_of, sample_errors, several_files
+from datasets.folder import ImageTree, sample_errors, several_files, spans
 from datasets.images import read_image
+from datasets.split_lists import split_clips, split_images
 from utils.errors import UserError
-from utils.image_files import is_image_name, read_index_map, read_object_map
+from utils.image_files import read_index_map, read_object_map
 from utils.objects import instances_of
 from utils.structures import Instances, Sample
 
@@ -23,8 +25,11 @@ class VocDataset:
         root: the tree's folder.
         split: name of the split.
         ids: paths below JPEGImages without suffix, each once: those of `<split>.txt`, then the frames of the folders
-            in `<split>_videos.txt` in natural order.
+            in `<split>_videos.txt` in natural order. By clips: the frames of these folders, wherever they are listed.
         paths: the image files, in the order of `ids`; `<id>.*` where there is none.
+        clips: by clips, the positions of the frames of each folder, by its path below JPEGImages. A folder without
+            frames has one, whose path is the folder itself.
+        left_out: by clips, how many images of `<split>.txt` lie in none.
         with_targets: whether samples have their label maps.
         with_truth: whether they have their true instances.
         problems: what is wrong with the lists and the names of the files; `datasets.preflight` refuses it.
@@ -37,6 +42,7 @@ class VocDataset:
         label_map: Mapping[int, int] | None = None,
         with_targets: bool = False,
         with_truth: bool = False,
+        by_clips: bool = False,
     ) -> None:
         """Read the split lists and find the images.
 
@@ -44,9 +50,10 @@ class VocDataset:
             label_map: pixel value -> label, for masks that hold other values than labels; the rest stay as they are.
             with_targets: load the label maps, too.
             with_truth: load the true instances, too.
+            by_clips: take clips, and nothing else.
 
         Raises:
-            UserError: a list is missing or empty, or none of the images is there.
+            UserError: a list is missing or empty, there is no clip, or none of the images is there.
         """
         self.root, self.split = root, split
         self.with_targets, self.with_truth = with_targets, with_truth
@@ -55,12 +62,15 @@ class VocDataset:
         for value, label in (label_map or {}).items():
             self._labels[value] = label
         tree = ImageTree(root / "JPEGImages")
-        found = {image_id: tree.find(image_id) for image_id in _ids(root, split, tree, self.problems)}
+        clips, self.left_out = split_clips(root, split, tree, self.problems) if by_clips else ({}, 0)
+        self.clips = spans({clip: len(ids) for clip, ids in clips.items()})
+        chosen = chain.from_iterable(clips.values()) if by_clips else split_images(root, split, tree, self.problems)
+        found = {image_id: tree.find(image_id) for image_id in chosen}
         if not any(found.values()) and not self.problems:
             raise UserError(f"{tree.root}: none of the {len(found)} images of the split {split} is here")
         self.problems += several_files(found)
         self.ids = list(found)
-        self.paths = [next(iter(paths), tree.root / f"{image_id}.*") for image_id, paths in found.items()]
+        self.paths = [next(iter(paths), self._lost(image_id, tree)) for image_id, paths in found.items()]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -89,6 +99,12 @@ class VocDataset:
             truth,
             told_apart=self.objects_path(index).is_file(),
         )
+
+    def _lost(self, image_id: str, tree: ImageTree) -> Path:
+        """What stands for the file of an image that has none."""
+        folder, _, _ = image_id.rpartition("/")
+        empty = bool(self.clips) and (tree.root / folder).is_dir() and not tree.ids_in(folder)
+        return tree.root / (folder if empty else f"{image_id}.*")
 
     def mask_path(self, index: int) -> Path:
         """The file of the label map."""
@@ -125,44 +141,3 @@ class VocDataset:
 def misfit(mask: Sequence[int], image: Sequence[int]) -> str:
     """What to say of a mask that has another shape (height, width, ...) than its image."""
     return f"the mask has {mask[1]}x{mask[0]} pixels, its upright image {image[1]}x{image[0]}"
-
-
-def _ids(root: Path, split: str, tree: ImageTree, problems: list[str]) -> list[str]:
-    """The ids of a split, each once, in order; what is wrong with single lines goes to the problems."""
-    lists = root / "ImageSets" / "Segmentation"
-    images, videos = lists / f"{split}.txt", lists / f"{split}_videos.txt"
-    if not images.is_file():
-        splits = sorted(path.stem for path in lists.glob("*.txt") if not path.stem.endswith("_videos"))
-        raise UserError(f"{images}: no such split list; splits there: {', '.join(splits) or 'none'}")
-    ids = [_without_suffix(entry, tree) for entry in _entries(images, problems).values()]
-    for place, folder in _entries(videos, problems).items() if videos.is_file() else ():
-        frames = tree.ids_in(folder)
-        ids += frames
-        if not frames:
-            problems.append(f"{place}: {tree.root / folder} holds no frames")
-    if not ids and not problems:
-        raise UserError(f"{images}: the split list is empty")
-    return list(dict.fromkeys(ids))
-
-
-def _entries(path: Path, problems: list[str]) -> dict[str, str]:
-    """Place (file and line) -> entry, with forward slashes, of the lines of a split list that are not blank.
-
-    Lines that lead out of JPEGImages are problems, and no entries.
-    """
-    try:
-        lines = path.read_text("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    entries = {f"{path}: line {number}": PureWindowsPath(line.strip()) for number, line in enumerate(lines, 1)}
-    entries = {place: entry for place, entry in entries.items() if entry.parts}
-    outside = {place: entry for place, entry in entries.items() if entry.anchor or ".." in entry.parts}
-    problems += (f"{place}: {entry.as_posix()} leads out of JPEGImages" for place, entry in outside.items())
-    return {place: entry.as_posix() for place, entry in entries.items() if place not in outside}
-
-
-def _without_suffix(entry: str, tree: ImageTree) -> str:
-    """The id that a line means: `a` for `a.jpg`, unless `a.jpg` is itself an id, as that of a file `a.jpg.png`."""
-    return id_of(PureWindowsPath(entry)) if is_image_name(entry) and not tree.find(entry) else entry

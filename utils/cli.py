@@ -57,7 +57,7 @@ def images_parser(description: str | None) -> Parser:
         action="extend",
         default=[],
         metavar="PATH",
-        help="photos, or folders of them, instead of the dataset; they cannot be evaluated",
+        help="photos, or folders of them, instead of the dataset (with --video, clips); they cannot be evaluated",
     )
     return parser
 

@@ -32,7 +32,7 @@ class Sample:
 
     Attributes:
         image_id: path below JPEGImages (or the source folder) without suffix, with forward slashes.
-        path: the image file.
+        path: the image file, or the video file of which it is a frame.
         image: (H, W, 3) uint8 RGB, upright.
         target: (H, W) uint8 label map (0 background, class id + 1, 255 void), or None.
         truth: the true instances, or None where nobody asked for them.

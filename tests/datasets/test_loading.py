@@ -19,6 +19,7 @@ class Slow:
 
     def __init__(self, count: int, broken: frozenset[int] = frozenset(), seconds: float = 0.0) -> None:
         self.count, self.broken, self.seconds = count, broken, seconds
+        self.paths = [Path(f"{index}.jpg") for index in range(count)]
         self.begun: list[int] = []
         self.threads: set[str] = set()
         self._lock = threading.Lock()

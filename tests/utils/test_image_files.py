@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.image_files import is_image_name, read_index_map, read_object_map
+from utils.image_files import is_image_name, is_video_name, read_index_map, read_object_map
 
 
 def saved(picture: Image.Image, folder: Path) -> Path:
@@ -20,6 +20,13 @@ def saved(picture: Image.Image, folder: Path) -> Path:
 )
 def test_is_image_name(name: str, expected: bool) -> None:
     assert is_image_name(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.MP4", True), ("b.c.mkv", True), ("a.jpg", False), ("mp4", False), ("._a.mp4", False)]
+)
+def test_is_video_name(name: str, expected: bool) -> None:
+    assert is_video_name(name) is expected
 
 
 @pytest.mark.parametrize("mode", ["P", "L"])

@@ -1,0 +1,185 @@
+"""Clips: folders of frames and video files, whose frames follow each other."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets.folder import empty_folders, files_of, frame_id, natural_key, sample_errors, several_files, spans
+from datasets.images import read_image
+from datasets.video_file import VideoFile
+from utils.errors import SampleError, UserError
+from utils.image_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_name, is_video_name
+from utils.problems import refuse
+from utils.structures import Frame, Sample
+
+if TYPE_CHECKING:
+    from datasets.loading import Dataset
+
+Found = dict[tuple[str, Path], dict[str, list[Path]]]
+"""A clip's name and its folder or video file -> its frames' ids and files, none for a video file."""
+
+
+class Clips:
+    """The frames of clips, one clip after the other; a sample knows its place.
+
+    Attributes:
+        ids, paths: those of the frames.
+        units: the positions of each clip.
+    """
+
+    def __init__(self, frames: Dataset, clips: Mapping[str, range]) -> None:
+        """Put frames together.
+
+        Args:
+            clips: the positions of each clip's frames, by its name, in order and without gaps.
+        """
+        self.ids, self.paths = frames.ids, frames.paths
+        self.units = list(clips.values())
+        self._frames, self._names = frames, list(clips)
+        self._starts = [unit.start for unit in self.units]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def load(self, index: int) -> Sample:
+        """Read one sample.
+
+        Raises:
+            SampleError: the frame is missing or cannot be used, or the clip has none.
+        """
+        if self.paths[index].is_dir():
+            raise SampleError(self.ids[index], self.paths[index], "the folder holds no frames")
+        clip = bisect_right(self._starts, index) - 1
+        unit = self.units[clip]
+        return replace(self._frames.load(index), frame=Frame(self._names[clip], index - unit.start, len(unit)))
+
+
+class OneSize:
+    """Holds the frames of each clip to the size of the first one that can be used; images by themselves pass."""
+
+    def __init__(self) -> None:
+        self._clip: str | None = None
+        self._size = 0, 0
+
+    def __call__(self, entry: Sample | SampleError) -> Sample | SampleError:
+        """The sample, or what is wrong with it; frames come in their order."""
+        if isinstance(entry, SampleError) or entry.frame is None:
+            return entry
+        if entry.frame.clip != self._clip:
+            self._clip, self._size = entry.frame.clip, entry.size
+        if entry.size == self._size:
+            return entry
+        own, first = (f"{width}x{height}" for height, width in (entry.size, self._size))
+        return SampleError(entry.image_id, entry.path, f"the frame has {own} pixels, its clip's first one {first}")
+
+
+class ClipFolder:
+    """The frames of clips, in folders, with all folders below them, and in single files; samples have no target.
+
+    A clip is a folder that holds images, or a video file.
+
+    Attributes:
+        ids: of images, paths relative to the source without suffix; of frames of video files, the file's, a slash and
+            six digits from 0. Clips in the order given, those of one source in natural order, as are frames.
+        paths: the image and video files, in the order of `ids`.
+        clips: the positions of each clip, by its name: its path relative to the source, without suffix. A folder that
+            is empty, or a video that cannot be opened, has one.
+    """
+
+    def __init__(self, sources: Sequence[Path]) -> None:
+        """Find the clips, and count the frames of video files.
+
+        Raises:
+            UserError: a source is missing or holds no clip, or two clips or frames have the same name.
+        """
+        found = _found(sources)
+        with ThreadPoolExecutor() as pool:
+            videos = dict(pool.map(_opened, [place for _, place in found if is_video_name(place.name)]))
+        frames = {clip: _frames(clip, place, files, videos) for (clip, place), files in found.items()}
+        self.clips = spans({clip: len(ids) for clip, ids in frames.items()})
+        every = list(chain.from_iterable(frames.values()))
+        self.ids, self.paths = [image_id for image_id, _ in every], [path for _, path in every]
+        self._videos = {place: (self.clips[clip].start, videos[place]) for clip, place in found if place in videos}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def load(self, index: int) -> Sample:
+        """Read one sample; those of a video file are best read in their order, and only by one thread.
+
+        Raises:
+            SampleError: the frame cannot be read.
+        """
+        image_id, path = self.ids[index], self.paths[index]
+        with sample_errors(image_id, path):
+            return Sample(image_id, path, self._pixels(index))
+
+    def _pixels(self, index: int) -> np.ndarray:
+        path = self.paths[index]
+        if path not in self._videos:
+            return read_image(path)
+        start, video = self._videos[path]
+        if isinstance(video, str):
+            raise ValueError(video)
+        return video.frame(index - start)
+
+
+def _found(sources: Sequence[Path]) -> Found:
+    """The clips of all sources; UserError as `ClipFolder` says."""
+    found: Found = {}
+    for source in sources:
+        for key, frames in sorted(_clips_of(source).items(), key=lambda clip: natural_key(clip[0][0])):
+            known = found.setdefault(key, {})
+            for image_id, paths in frames.items():
+                known[image_id] = list(dict.fromkeys([*known.get(image_id, []), *paths]))
+    places, files = defaultdict[str, list[Path]](list), defaultdict[str, list[Path]](list)
+    for (name, place), frames in found.items():
+        places[name].append(place)
+        for image_id, paths in frames.items():
+            files[image_id] += paths
+    heading = "The name of a clip or frame is its path below the folder, without suffix, and must be its own:"
+    refuse(heading, several_files(places) + several_files(files))
+    return found
+
+
+def _clips_of(source: Path) -> Found:
+    """The clips of one folder, or of one file."""
+    clips: Found = {}
+    for name, path in files_of(source, lambda name: is_image_name(name) or is_video_name(name)):
+        if is_video_name(path.name):
+            clips[name, path] = {}
+        else:
+            # Images directly in the source have ids without a folder; their clip needs a name all the same.
+            clip = str(PurePosixPath(name).parent) if "/" in name else path.parent.name
+            clips.setdefault((clip, path.parent), {}).setdefault(name, []).append(path)
+    if not clips:
+        endings = (", ".join(sorted(suffixes)) for suffixes in (IMAGE_SUFFIXES, VIDEO_SUFFIXES))
+        raise UserError("{}: no clip here; frames end in {}; videos in {}".format(source, *endings))
+    return clips | {(folder.relative_to(source).as_posix(), folder): {} for folder in empty_folders(source)}
+
+
+def _opened(path: Path) -> tuple[Path, VideoFile | str]:
+    """The path and its video, or why it cannot be opened."""
+    try:
+        return path, VideoFile(path)
+    except ValueError as error:
+        return path, str(error)
+
+
+def _frames(
+    clip: str, place: Path, files: Mapping[str, list[Path]], videos: Mapping[Path, VideoFile | str]
+) -> list[tuple[str, Path]]:
+    """Ids and files of a clip's frames, at least one."""
+    if files:
+        return [(image_id, files[image_id][0]) for image_id in sorted(files, key=natural_key)]
+    video = videos.get(place)
+    return [(frame_id(clip, i), place) for i in range(video.count if isinstance(video, VideoFile) else 1)]

@@ -1,0 +1,184 @@
+"""Frames of video files become arrays here and nowhere else: as they are decoded, RGB and upright."""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets.containers import is_cut_off
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+_INDEXED = "mov"
+"""The family of formats whose index names every frame, also those behind the place where a file breaks off."""
+_UNTIMED = "avi"
+"""The format that stores frames in the order of decoding, with no word about when each is shown."""
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """What the decoder gave.
+
+    Attributes:
+        place: the frame's position in the video.
+        sound: whether neither the frame nor one that it may build on is damaged.
+    """
+
+    place: int
+    frame: VideoFrame
+    sound: bool
+
+
+class VideoFile:
+    """The frames of a video, read one after the other, by one thread at a time.
+
+    Attributes:
+        path: the file.
+        count: how many frames it announces: those in the file, and those that its index has beyond the file's end; one
+            more if the end is missing, but no count was announced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Look through the file; nothing is decoded.
+
+        Raises:
+            ValueError: why it cannot be opened, or that it holds no frame.
+        """
+        self.path = path
+        with _opened(path) as (container, stream):
+            packets = [packet.pts for packet in _packets(container, stream) if packet.size and not packet.is_discard]
+            self.count = max(len(packets), _announced(container, stream))
+            if not stream.frames and is_cut_off(path):
+                self.count += 1  # nobody knows how many more
+            timed = container.format.name != _UNTIMED
+        if not self.count:
+            raise ValueError("the video holds no frame")
+        # Where each frame has a time of its own, one that is lost leaves its hole at the right place.
+        times = sorted({time for time in packets if time is not None})
+        self._times = np.array(times, np.int64) if timed and len(times) == len(packets) else None
+        self._decoding: Iterator[_Decoded] = iter(())
+        self._ahead: _Decoded | None = None
+        self._next, self._surplus = self.count, 0
+
+    def frame(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of a frame, upright.
+
+        Decoding only goes forward: frames between the last one asked for and this one are passed over. Asked for one
+        further back, it begins anew.
+
+        Raises:
+            ValueError: the frame is damaged, or the decoder has none at this place.
+        """
+        if index < self._next:
+            self._decoding, self._surplus = self._decode(), 0
+            self._ahead = next(self._decoding, None)
+        while self._ahead is not None and self._ahead.place < index:
+            self._ahead = next(self._decoding, None)
+        found, self._next = self._ahead, index + 1
+        if self._next == self.count:
+            self._finish()
+        if found is None:
+            raise ValueError("the video breaks off before this frame")
+        if found.place > index or not found.sound:
+            raise ValueError("the video is damaged here")
+        return _upright_rgb(found.frame)
+
+    def _finish(self) -> None:
+        """Closes the file; frames that nothing announced are counted and said."""
+        deque(self._decoding, maxlen=0)
+        self._ahead = None
+        if self._surplus:
+            print(f"warning: {self.path}: {self._surplus} frames more than announced are left out", file=sys.stderr)
+
+    def _decode(self) -> Iterator[_Decoded]:
+        """The frames that the decoder has for the places of the video, from the first one on."""
+        from av import FFmpegError
+
+        packet_of: dict[int | None, tuple[int, int]] = {}  # frame's time -> numbers of its packet and its keyframe's
+        broken: list[int] = []
+        decoded = number = keyframe = 0
+        with _opened(self.path) as (container, stream):
+            for number, packet in enumerate(_packets(container, stream)):
+                keyframe = number if packet.is_keyframe else keyframe
+                packet_of[packet.pts] = number, keyframe
+                try:
+                    frames = packet.decode()
+                except FFmpegError:
+                    insort(broken, number)
+                    continue
+                for frame in frames:
+                    own, start = packet_of.pop(frame.pts, (number, keyframe))
+                    if frame.is_corrupt:
+                        insort(broken, own)
+                    place = self._place(decoded, frame.pts)
+                    decoded += 1
+                    if place is None:
+                        self._surplus += 1
+                    else:
+                        yield _Decoded(place, frame, bisect_left(broken, start) == bisect_left(broken, own + 1))
+
+    def _place(self, decoded: int, time: int | None) -> int | None:
+        """The position of a frame, given how many came before it and its time; None for one that nothing announced."""
+        if self._times is None or time is None:
+            return decoded if decoded < self.count else None
+        place = int(np.searchsorted(self._times, time))
+        return place if place < len(self._times) and self._times[place] == time else None
+
+
+def video_size(path: Path) -> tuple[int, int]:
+    """(height, width) in pixels of the first frame of a video, upright; ValueError if there is none."""
+    with _opened(path) as (container, stream):
+        for frame in container.decode(stream):
+            return _upright_rgb(frame).shape[:2]
+    raise ValueError("the video holds no frame")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A video file and its main stream of frames; ValueError if it cannot be read or has none."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.best("video")
+            if stream is None:
+                raise ValueError("holds no video")
+            yield container, stream
+    except av.InvalidDataError as error:
+        raise ValueError("no video, or one that breaks off before its index") from error
+    except av.FFmpegError as error:
+        raise ValueError(error.strerror) from error
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    """The packets of a stream as far as they can be read; an empty one at the end makes the decoder give the rest."""
+    from av import FFmpegError
+
+    try:
+        yield from container.demux(stream)
+    except FFmpegError:
+        return
+
+
+def _announced(container: InputContainer, stream: VideoStream) -> int:
+    """How many frames the headers of a file announce; 0 where they say nothing."""
+    index = stream.index_entries
+    if _INDEXED in container.format.name or len(index) >= stream.frames:
+        return sum(entry.size > 0 and not entry.is_discard for entry in index)
+    return stream.frames
+
+
+def _upright_rgb(frame: VideoFrame) -> np.ndarray:
+    """(H, W, 3) uint8 RGB; the file says which colours its numbers mean and how far its camera was turned."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24", threads=1), frame.rotation // 90))

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from painted_clips import FASTSTART, index_of, painted, write_frames, write_video
+from PIL import Image
+
+from datasets.folder import ImageFolder
+from datasets.loading import AHEAD, Batches, build_batches
+from datasets.video import ClipFolder, Clips
+from datasets.video_file import VideoFile
+from utils.cli import parse
+from utils.distributed import Session
+from utils.errors import SampleError, UserError
+from utils.structures import Frame, Sample
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHARED = REPOSITORY.parent / "shared" / "data"
+needs_photos = pytest.mark.skipif(not SHARED.is_dir(), reason="the test photographs are not here")
+ALONE = Session()
+
+
+def batches_of(sources: Sequence[Path], batch_size: int = 4, num_workers: int = 2) -> Batches:
+    folder = ClipFolder(sources)
+    return Batches(Clips(folder, folder.clips), batch_size, num_workers)
+
+
+def shown(entry: Sample | SampleError) -> tuple[Frame | None, int] | str:
+    """A frame's place and what is painted on it, or what is wrong with it."""
+    return entry.reason if isinstance(entry, SampleError) else (entry.frame, index_of(entry.image))
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """Three clips of 6, 5 and 3 frames."""
+    write_frames(tmp_path / "in" / "clip10", range(8, 14), "frame{}.png")
+    write_video(tmp_path / "in" / "clip9.MP4", map(painted, range(5)))
+    write_frames(tmp_path / "in" / "deep" / "er", range(3), "{:03}.bmp")
+    (tmp_path / "in" / "notes.txt").write_text("no clip")
+    write_frames(tmp_path / "in" / ".hidden", [0])
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_batches_are_of_one_clip_and_frames_in_natural_order(sources: Path, num_workers: int) -> None:
+    batches = batches_of([sources], 4, num_workers)
+    assert batches.ids == [
+        *(f"clip9/00000{i}" for i in range(5)),
+        *(f"clip10/frame{i}" for i in range(8, 14)),
+        *(f"deep/er/00{i}" for i in range(3)),
+    ]
+    assert [*batches.units] == [range(5), range(5, 11), range(11, 14)]
+    assert batches.num_images == 14
+    found = list(batches)
+    assert [len(batch) for batch in found] == [4, 1, 4, 2, 3]
+    assert [[shown(entry) for entry in batch] for batch in found] == [
+        [(Frame("clip9", i, 5), i) for i in range(4)],
+        [(Frame("clip9", 4, 5), 4)],
+        [(Frame("clip10", i, 6), 8 + i) for i in range(4)],
+        [(Frame("clip10", i, 6), 8 + i) for i in range(4, 6)],
+        [(Frame("deep/er", i, 3), i) for i in range(3)],
+    ]
+    samples = [sample for batch in found for sample in batch]
+    assert [sample.image_id for sample in samples] == batches.ids
+    assert [sample.path for sample in samples] == batches.paths
+    assert batches.paths[0] == sources / "clip9.MP4"
+    again = [shown(entry) for batch in batches for entry in batch]
+    assert again == [shown(entry) for entry in samples]
+
+
+def test_two_processes_share_clips(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    real = av.open
+    whole = [[shown(entry) for entry in batch] for batch in batches_of([sources])]
+    dealt = []
+    for rank in range(2):
+        share = batches_of([sources])
+        share.units = Session(rank, 2).share(share.units)
+        monkeypatch.setattr(av, "open", lambda path: opened.append(path) or real(path))
+        dealt.append([[shown(entry) for entry in batch] for batch in share])
+        monkeypatch.undo()
+        assert len(opened) == 1  # a clip that is left out is not decoded
+    assert dealt == [[*whole[:2], whole[4]], whole[2:4]]
+
+
+def test_read_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size, count, most = 2, 30, 0
+    path = write_video(tmp_path / "a.mp4", map(painted, range(count)))
+    live: set[int] = set()
+    real = VideoFile.frame
+
+    def counted(self: VideoFile, index: int) -> np.ndarray:
+        nonlocal most
+        image = real(self, index)
+        live.add(index)
+        weakref.finalize(image, live.discard, index)
+        most = max(most, len(live))
+        return image
+
+    monkeypatch.setattr(VideoFile, "frame", counted)
+    seen = 0
+    for batch in batches_of([path], size, 2):
+        seen += len(batch)
+        del batch
+    assert seen == count
+    assert most <= size * (AHEAD + 2)
+
+
+def test_images_directly_in_a_source_are_a_clip_of_its_name(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "walk", [2, 10, 9])
+    write_frames(folder / "inner", [3])
+    for given in ([folder], [folder, *sorted(folder.glob("*.png"))], [*sorted(folder.glob("*.png")), folder / "inner"]):
+        clips = ClipFolder(given)
+        assert clips.clips == {"inner": range(1), "walk": range(1, 4)} or clips.clips == {
+            "walk": range(3),
+            "inner": range(3, 4),
+        }
+        walk = clips.clips["walk"]
+        assert clips.ids[walk.start : walk.stop] == ["2", "9", "10"]
+
+
+def test_broken_clips_are_named_and_the_others_go_on(tmp_path: Path) -> None:
+    (tmp_path / "a.v2").mkdir()
+    write_frames(tmp_path / "b", range(4))
+    (tmp_path / "b" / "1.png").write_bytes(b"nothing")
+    whole = write_video(tmp_path / "c.mp4", map(painted, range(6))).read_bytes()
+    (tmp_path / "c.mp4").write_bytes(whole[: whole.index(b"moov")])
+    (tmp_path / "d.mkv").touch()
+    cut = write_video(tmp_path / "e.mp4", map(painted, range(6)), options={"qp": "0", "bf": "0"}, container=FASTSTART)
+    cut.write_bytes(cut.read_bytes()[:-10])
+    (tmp_path / "f.avi").write_bytes(bytes(3000))
+    write_video(tmp_path / "g.mp4", map(painted, range(2)))
+    entries = [entry for batch in batches_of([tmp_path], 3) for entry in batch]
+    failed = {entry.image_id: entry for entry in entries if isinstance(entry, SampleError)}
+    assert list(failed) == ["a.v2/000000", "b/1", "c/000000", "d/000000", "e/000005", "f/000000"]
+    assert str(failed["a.v2/000000"]) == f"{tmp_path / 'a.v2'}: the folder holds no frames"
+    assert str(failed["c/000000"]).startswith(f"{tmp_path / 'c.mp4'}: no video, or one that breaks off")
+    assert "breaks off" in failed["e/000005"].reason
+    places = [entry.frame for entry in entries if isinstance(entry, Sample)]
+    assert places == [
+        *(Frame("b", i, 4) for i in (0, 2, 3)),
+        *(Frame("e", i, 6) for i in range(5)),
+        *(Frame("g", i, 2) for i in range(2)),
+    ]
+    assert batches_of([tmp_path]).sizes([0, 1, 2, 5, 7, 12]) == [None, (24, 32), None, None, (24, 32), (24, 32)]
+
+
+def test_frames_of_another_size_than_the_first_usable_one(tmp_path: Path) -> None:
+    clip = write_frames(tmp_path / "a", range(6))
+    (clip / "0.png").write_bytes(b"nothing")
+    write_frames(clip, [3, 5], height=20)
+    write_frames(tmp_path / "b", [0], height=20)
+    entries = [entry for batch in batches_of([tmp_path], 2) for entry in batch]
+    wrong = [entry.image_id for entry in entries if isinstance(entry, SampleError)]
+    assert wrong == ["a/0", "a/3", "a/5"]
+    assert entries[3].reason == "the frame has 32x20 pixels, its clip's first one 32x24"
+    assert [entry.frame.index for entry in entries if isinstance(entry, Sample)] == [1, 2, 4, 0]
+
+
+def test_one_name_for_two_clips_is_refused(tmp_path: Path) -> None:
+    write_frames(tmp_path / "walk", [0])
+    write_video(tmp_path / "walk.mp4", [painted(0)])
+    with pytest.raises(UserError, match=r"must be its own:\n  walk: one id, several files: .*walk\.mp4, .*walk$"):
+        ClipFolder([tmp_path])
+    write_frames(tmp_path / "walk", [0], "{}.bmp")
+    with pytest.raises(UserError, match=r"walk/0: one id, several files: .*0\.bmp, .*0\.png"):
+        ClipFolder([tmp_path / "walk", tmp_path])
+
+
+@pytest.mark.parametrize(("name", "message"), [("gone", "no such file"), ("empty", "no clip"), ("a.txt", "no clip")])
+def test_source_without_clips_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "empty" / "inner").mkdir(parents=True)
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(UserError, match=f"{name}: {message}"):
+        ClipFolder([tmp_path / name])
+
+
+@pytest.mark.parametrize("name", ["", "a.mp4"])
+def test_video_without_the_option_says_which(tmp_path: Path, name: str) -> None:
+    write_video(tmp_path / "a.mp4", [painted(0)])
+    with pytest.raises(UserError, match="no image here, but video; --video takes it"):
+        ImageFolder([tmp_path / name])
+
+
+def test_demo_clip_with_its_truth(capsys: pytest.CaptureFixture[str]) -> None:
+    options = parse("evaluate", None, ["-c", str(REPOSITORY / "config.json"), "--video", "-b", "16"])
+    batches = build_batches(options, ALONE)
+    assert "--video: images of the split val that lie in no clip, left out: 40" in capsys.readouterr().out
+    count = len(list((REPOSITORY / "datasets/demo/JPEGImages/val_clip_000").iterdir()))
+    assert [*batches.units] == [range(count)]
+    samples = [sample for batch in batches for sample in batch]
+    assert [sample.frame for sample in samples] == [Frame("val_clip_000", i, count) for i in range(count)]
+    images = build_batches(parse("evaluate", None, ["-c", str(REPOSITORY / "config.json")]), ALONE)
+    alone = {sample.image_id: sample for batch in images for sample in batch}
+    for sample in samples[::10]:
+        expected = alone[sample.image_id]
+        assert sample.told_apart == expected.told_apart
+        assert len(sample.truth) == len(expected.truth) > 0
+        np.testing.assert_array_equal(sample.image, expected.image)
+        np.testing.assert_array_equal(sample.target, expected.target)
+
+
+@needs_photos
+@pytest.mark.parametrize(("name", "clips"), [("davis", [40, 15, 20]), ("camvid_video", [5]), ("labelme_video", [5])])
+def test_real_clips(name: str, clips: list[int], tmp_path: Path) -> None:
+    settings = [f"dataset.data_dir={SHARED / name}", f"dataset.classes={SHARED / name / 'class_names.txt'}"]
+    given = ["-c", str(REPOSITORY / "config.json"), "--video", *(part for each in settings for part in ("--set", each))]
+    batches = build_batches(parse("evaluate", None, given), ALONE)
+    assert [len(unit) for unit in batches.units] == clips
+    first = next(iter(batches))
+    assert [sample.frame.index for sample in first] == list(range(min(16, clips[0])))
+    assert all(sample.target is not None and sample.truth is not None for sample in first)
+
+
+class Tree:
+    """A VOC tree of one listed photo and whatever clips are named."""
+
+    def __init__(self, root: Path, listed: str, clips: str | None) -> None:
+        self.root = root
+        write_frames(root / "JPEGImages", [0], "photo.png")
+        lists = root / "ImageSets" / "Segmentation"
+        lists.mkdir(parents=True)
+        (lists / "val.txt").write_text(listed)
+        if clips is not None:
+            (lists / "val_videos.txt").write_text(clips)
+
+    def batches(self, *more: str) -> Batches:
+        given = ["-c", str(REPOSITORY / "config.json"), "--set", f"dataset.data_dir={self.root}", *more]
+        return build_batches(parse("visual", None, given), ALONE)
+
+
+def test_frames_that_are_listed_but_missing_keep_their_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = Tree(tmp_path, "photo\nclip/11\nclip/2\nclip/10\n", "clip\nempty\ngone\n")
+    write_frames(tmp_path / "JPEGImages" / "clip", [2, 9, 11])
+    (tmp_path / "JPEGImages" / "empty").mkdir()
+    entries = [entry for batch in tree.batches("--video") for entry in batch]
+    assert [getattr(entry, "frame", None) for entry in entries] == [
+        *(Frame("clip", 0, 4), Frame("clip", 1, 4), None, Frame("clip", 3, 4)),
+        *(None, None),
+    ]
+    assert [str(entry) for entry in entries if isinstance(entry, SampleError)] == [
+        f"{tmp_path / 'JPEGImages/clip/10.*'}: No such file or directory",
+        f"{tmp_path / 'JPEGImages/empty'}: the folder holds no frames",
+        f"{tmp_path / 'JPEGImages/gone/000000.*'}: No such file or directory",
+    ]
+    said = capsys.readouterr()
+    assert said.out == "--video: images of the split val that lie in no clip, left out: 1\n"
+    assert said.err.startswith("warning: 3 of 6 images are missing: ")
+    with pytest.raises(UserError, match="holds no frames"):
+        tree.batches()
+
+
+@pytest.mark.parametrize("clips", [None, "\n"])
+def test_split_without_clips_is_refused(tmp_path: Path, clips: str | None) -> None:
+    tree = Tree(tmp_path, "photo\n", clips)
+    with pytest.raises(UserError, match=r"val_videos\.txt: names no clip, and --video takes nothing else$"):
+        tree.batches("--video")
+
+
+def test_masks_of_clips_are_checked(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, "photo\n", "clip\n")
+    write_frames(tmp_path / "JPEGImages" / "clip", [1, 2])
+    (tmp_path / "SegmentationClass" / "clip").mkdir(parents=True)
+    Image.fromarray(np.zeros((24, 32), np.uint8)).save(tmp_path / "SegmentationClass" / "clip" / "1.png")
+    with pytest.raises(UserError, match=r"SegmentationClass/clip/2\.png: No such file") as caught:
+        tree.batches("--video", "--boxes", "target")
+    assert "photo" not in str(caught.value)

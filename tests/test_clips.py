@@ -1,0 +1,94 @@
+"""Runs over clips, with a cascade drawn by chance: what is computed again, what is named, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from painted_clips import painted, write_video
+from projects import BATCH, COUNT, Project
+
+from datasets.loading import build_batches
+from models.prompts import read_prompts
+from utils.cli import parse
+from utils.distributed import Session
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = Project(tmp_path)
+    project.settings["auto_mask"]["formats"] = ["labelme"]
+    return project
+
+
+ROOT = [str(i) for i in range(COUNT) if i % 3 != 2]
+CLIP = [f"clip/{i}" for i in range(2, COUNT, 3)]
+
+
+def test_a_clip_with_one_unfinished_frame_is_computed_again_whole(project: Project) -> None:
+    assert len(ROOT) > BATCH
+    assert project.run("--video") == 0
+    assert project.seen == [*CLIP, *ROOT]
+    first = project.labelme(ROOT[-1]).read_bytes()
+    assert project.run("--video") == 0
+    assert project.seen is None
+    project.labelme(ROOT[-1]).unlink()
+    assert project.run("--video") == 0
+    assert project.seen == ROOT
+    assert project.labelme(ROOT[-1]).read_bytes() == first
+
+
+def test_broken_frames_and_clips_are_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    (project.photos / "empty").mkdir()
+    (project.photos / "torn.mp4").write_bytes(b"no video")
+    (project.photos / "clip" / "5.png").write_bytes(b"no image")
+    assert project.run("--video") == 1
+    assert project.seen == ["clip/2", "clip/8", *ROOT]
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("failed: ")]
+    assert [line.split(": ")[1] for line in failed] == [
+        str(project.photos / name) for name in ("clip/5.png", "empty", "torn.mp4")
+    ]
+    assert {name for name in project.ids() if project.labelme(name).exists()} == {"clip/2", "clip/8", *ROOT}
+    # Whether the frame can be read now shows only when it is read, and then all before it must have been computed.
+    assert project.run("--video") == 1
+    assert project.seen == ["clip/2", "clip/8"]
+
+
+def test_prompts_join_frames_by_their_ids(project: Project) -> None:
+    write_video(project.photos / "film.mp4", [painted(0), painted(1)])
+    rows = [
+        {"image_id": image_id, "category_id": 3, "bbox": [1, 2, left, 20], "score": 0.9}
+        for image_id, left in [("clip/5", 9), ("film/000001", 8), ("elsewhere/7", 7)]
+    ]
+    (project.folder / "prompt.json").write_text(json.dumps(rows))
+    given = project.arguments("--video", "-p", str(project.folder / "prompt.json"))
+    options = parse("annotate", None, given)
+    batches = build_batches(options, Session())
+    prompts = read_prompts(options, batches, Session())
+    assert prompts is not None
+    found = {image_id: prompts.of(image_id, (24, 32))[0].tolist() for image_id in batches.ids}
+    assert {image_id: boxes for image_id, boxes in found.items() if boxes} == {
+        "clip/5": [[1, 2, 9, 20]],
+        "film/000001": [[1, 2, 8, 20]],
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("gone", ["--video"], "no such file or folder"),
+        ("config.json", ["--video"], "no clip here"),
+        ("film.mp4", [], "no image here, but video; --video takes it"),
+    ],
+)
+def test_wrong_use_is_refused(
+    project: Project, capsys: pytest.CaptureFixture[str], source: str, options: list[str], message: str
+) -> None:
+    write_video(project.folder / "film.mp4", [painted(0)])
+    project.photos = project.folder / source
+    project.arguments()  # writes the config, which is no clip
+    assert project.run(*options) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {project.folder / source}: {message}")
+    assert "Traceback" not in error
