@@ -46,7 +46,8 @@ class VideoModel(SAM2VideoPredictor):
 
     def _forward_sam_heads(self, *args: Any, **settings: Any) -> tuple[torch.Tensor, ...]:
         found = super()._forward_sam_heads(*args, **settings)
-        self.mask_scores.append(found[2].amax(dim=-1))  # of several masks the best is taken
+        if torch.is_inference_mode_enabled():  # a training has its own use for them
+            self.mask_scores.append(found[2].amax(dim=-1))  # of several masks the best is taken
         return found
 
     def _consolidate_temp_output_across_obj(
@@ -122,6 +123,7 @@ class Propagator:
         state["cached_features"] = {index: (torch.empty(1, 1, 1, 1), backbone)}
         if not state["obj_ids"]:
             return {}
+        self.model.mask_scores.clear()
         with autocast(self.model.device, self.precision):
             ((_, track_ids, logits),) = self.model.propagate_in_video(state, index, max_frame_num_to_track=0)
         self._forget(index)
@@ -140,6 +142,7 @@ class Propagator:
             return {}
         state, masks = self._state, []
         (index,) = state["cached_features"]
+        self.model.mask_scores.clear()
         with autocast(self.model.device, self.precision):
             for track_id, box in boxes.items():
                 self.end(track_id)  # so a track has one prompt, and what drifted is out of its memory
@@ -168,9 +171,8 @@ class Propagator:
                     output["maskmem_features"] = output["maskmem_features"].half()
 
     def _tracked(self, track_ids: Sequence[int], full: torch.Tensor) -> dict[int, Tracked]:
-        """(N, H, W) bool masks on the device and the N scores that were kept, on the host by track id."""
-        estimated, self.model.mask_scores = torch.cat(self.model.mask_scores), []
-        scores = estimated.float().cpu().numpy()
+        """(N, H, W) bool masks on the device and the N scores that the model kept, on the host by track id."""
+        scores = torch.cat(self.model.mask_scores).float().cpu().numpy()
         if not np.isfinite(scores).all():
             raise UserError(f"SAM2's output is not finite in {self.precision}: choose --precision bf16 or fp32")
         masks = _masks(full)

@@ -86,11 +86,11 @@ class PromptedViews(torch.utils.data.Dataset[Batch]):
         except SampleError as error:
             print(f"left out: {error}", file=sys.stderr)
             return Batch.empty(self.side)
-        view = _random_view(objects, self.view_share, rng)
+        view = random_view(objects, self.view_share, rng)
         masks, boxes = self._prompts(objects, view, rng)
-        weights = _coverage(view(self.dataset.target(index)) != VOID, self.side // LOGIT_STRIDE)
+        weights = coverage(view(self.dataset.target(index)) != VOID, self.side // LOGIT_STRIDE)
         return Batch(
-            preprocess([_relit(view(image), rng)], self.side, torch.device("cpu")),
+            preprocess([relit(view(image), rng)], self.side, torch.device("cpu")),
             torch.zeros(len(masks), dtype=torch.long),
             torch.from_numpy(boxes),
             torch.from_numpy(masks),
@@ -106,9 +106,9 @@ class PromptedViews(torch.utils.data.Dataset[Batch]):
             mask = view(objects.masks[i].full(objects.size))
             if len(masks) < self.max_boxes and mask.sum() >= MIN_CELLS * mask.size / cells**2:
                 height, width = mask.shape
-                masks.append(_coverage(mask, cells))
+                masks.append(coverage(mask, cells))
                 scale = np.array([self.side / width, self.side / height] * 2, np.float32)
-                boxes.append(jittered(_tight_box(mask), self.jitter, mask.shape, rng) * scale)
+                boxes.append(jittered(tight_box(mask), self.jitter, mask.shape, rng) * scale)
         return np.array(masks, np.float32).reshape(-1, cells, cells), np.array(boxes, np.float32).reshape(-1, 4)
 
 
@@ -137,7 +137,7 @@ def jittered(box: np.ndarray, jitter: float, size: tuple[int, int], rng: np.rand
     return (moved if keep else box).astype(np.float32)
 
 
-def _random_view(objects: Instances, share: tuple[float, float], rng: np.random.Generator) -> View:
+def random_view(objects: Instances, share: tuple[float, float], rng: np.random.Generator) -> View:
     """A window onto a random object, a share of each side of the image between two limits; mirrored half the time."""
     boxes = objects.detections.boxes
     x1, y1, x2, y2 = boxes[rng.integers(len(boxes))] if len(boxes) else (0, 0, *objects.size[::-1])
@@ -155,19 +155,19 @@ def _span(length: int, share: float, inside: float, rng: np.random.Generator) ->
     return slice(start, start + part)
 
 
-def _relit(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def relit(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The image with another exposure and another white balance."""
     gain = rng.uniform(0.75, 1.25) * rng.uniform(0.9, 1.1, 3)
     bias = rng.uniform(-20, 20)
     return cv2.transform(np.ascontiguousarray(image), np.column_stack([np.diag(gain), np.full(3, bias)]))
 
 
-def _coverage(mask: np.ndarray, cells: int) -> np.ndarray:
+def coverage(mask: np.ndarray, cells: int) -> np.ndarray:
     """(cells, cells) float32: the share of each cell that a bool mask covers."""
     return cv2.resize(mask.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
 
 
-def _tight_box(mask: np.ndarray) -> np.ndarray:
+def tight_box(mask: np.ndarray) -> np.ndarray:
     """(4,) float32 xyxy of a (H, W) bool mask that is not empty."""
     tight = Mask.of(mask)
     height, width = tight.crop.shape

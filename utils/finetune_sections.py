@@ -37,7 +37,7 @@ class YoloFinetune:
         within(self, "seed", 0)
 
 
-TrainedParts = Literal["decoder", "all"]
+TrainedParts = Literal["memory", "decoder", "all"]
 MaskLoss = Literal["focal", "bce"]
 
 
@@ -46,7 +46,11 @@ class SamFinetune:
     """How `sam.finetune` trains SAM2.
 
     Attributes:
-        train: `decoder`, the mask decoder only, or `all`, every part that box prompts use.
+        video: learn to follow objects through clips, instead of finding them in images.
+        train: `decoder`, the mask decoder only, or `all`, every part that box prompts use; with `video` either has the
+            memory, too, and `memory` is what only video uses, so that results on images stay what they are. Left out,
+            the least of these.
+        frames: of a clip that are learnt from at a time, with `video`.
         steps: optimizer steps.
         batch_size: views a step.
         image_size: the side of the model's square input in pixels; left out, the model's own.
@@ -61,7 +65,9 @@ class SamFinetune:
         seed: of all random choices.
     """
 
-    train: TrainedParts = "decoder"
+    video: bool = False
+    train: TrainedParts | None = None
+    frames: int = 5
     steps: int = 2000
     batch_size: int = 8
     image_size: int | None = None
@@ -76,7 +82,10 @@ class SamFinetune:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        one_of(self, "train", get_args(TrainedParts))
+        if self.train is not None:
+            one_of(self, "train", get_args(TrainedParts))
+        require(self.video or self.train != "memory", "train", '"memory" is about video; --video trains it')
+        within(self, "frames", 2)
         one_of(self, "mask_loss", get_args(MaskLoss))
         for name in ("steps", "batch_size", "boxes_per_image", "val_every", "val_images"):
             within(self, name, 1)

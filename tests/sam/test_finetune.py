@@ -16,8 +16,10 @@ from datasets.scenes import main as paint
 from datasets.voc import VocDataset
 from models.sam2_loading import build_sam2, load_sam2
 from sam.examples import PromptedViews, collate, jittered
-from sam.finetune import Trainer, finetune, main, schedule, trained_parameters
-from utils.config import load_config
+from sam.finetune import finetune, main
+from sam.objectives import IMAGE, ImageObjective, parameters_of
+from sam.trainer import Trainer, schedule
+from utils.config import Config, load_config
 from utils.distributed import Session
 from utils.errors import UserError
 
@@ -98,13 +100,19 @@ def test_two_processes_learn_what_one_learns(
     assert torch.cosine_similarity(*steps, dim=0) > 0.98
 
 
-def test_other_settings_do_not_go_on_with_an_unfinished_run(config_file: Path, tmp_path: Path) -> None:
-    config = load_config(config_file)
+def image_trainer(config: Config, state_file: Path) -> Trainer:
+    """A trainer of a small model with random weights."""
+    torch.manual_seed(0)
+    assert config.dataset.data_dir is not None
     train = VocDataset(config.dataset.data_dir, "train")
-    model = build_sam2(str(DEMO_CONFIG), 64)
+    model, settings = build_sam2(str(DEMO_CONFIG), 64), config.finetune.sam
+    return Trainer(model, settings, ImageObjective(model, settings, train, train, 2**30), state_file, Session())
+
+
+def test_other_settings_do_not_go_on_with_an_unfinished_run(config_file: Path, tmp_path: Path) -> None:
     for steps in (4, 5):
-        settings = load_config(config_file, [f"finetune.sam.steps={steps}"]).finetune.sam
-        trainer = Trainer(model, settings, PromptedViews(train, 64), tmp_path / "state.pt", Session())
+        config = load_config(config_file, [f"finetune.sam.steps={steps}"])
+        trainer = image_trainer(config, tmp_path / "state.pt")
         if steps == 4:
             trainer.save_state()
             continue
@@ -125,12 +133,11 @@ def test_splits_that_share_images_are_refused(config_file: Path) -> None:
 
 
 def test_the_decoder_alone_learns_by_default(config_file: Path) -> None:
-    config = load_config(config_file, ["finetune.sam.train=decoder", "finetune.sam.lr=0.001"])
-    torch.manual_seed(0)
-    model = build_sam2(str(DEMO_CONFIG), 64)
+    trainer = image_trainer(
+        load_config(config_file, ["finetune.sam.train=null", "finetune.sam.lr=0.001"]), Path("unused")
+    )
+    model, views = trainer.model, trainer.objective.examples
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    views = PromptedViews(VocDataset(config.dataset.data_dir, "train"), 64)
-    trainer = Trainer(model, config.finetune.sam, views, Path("unused"), Session())
     trainer.train_step(collate([views[0], views[1]]))
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed
@@ -139,7 +146,7 @@ def test_the_decoder_alone_learns_by_default(config_file: Path) -> None:
 
 def test_training_all_leaves_only_the_memory_parts_out() -> None:
     model = build_sam2(str(DEMO_CONFIG), 64)
-    trained = {id(parameter) for parameter in trained_parameters(model, "all")}
+    trained = {id(parameter) for parameter in parameters_of(model, IMAGE)}
     untouched = {name.split(".")[0] for name, parameter in model.named_parameters() if id(parameter) not in trained}
     assert untouched <= {
         "maskmem_tpos_enc", "no_mem_pos_enc", "no_obj_ptr", "no_obj_embed_spatial", "mask_downsample",
@@ -148,11 +155,9 @@ def test_training_all_leaves_only_the_memory_parts_out() -> None:
 
 
 def test_steps_on_one_picture_lower_its_loss(config_file: Path) -> None:
-    config = load_config(config_file, ["finetune.sam.steps=12", "finetune.sam.lr=0.001"])
-    torch.manual_seed(0)
-    views = PromptedViews(VocDataset(config.dataset.data_dir, "train"), 64, jitter=0.0)
-    trainer = Trainer(build_sam2(str(DEMO_CONFIG), 64), config.finetune.sam, views, Path("unused"), Session())
-    batch = collate([views[0]])
+    steps = ["finetune.sam.steps=12", "finetune.sam.lr=0.001", "finetune.sam.jitter=0"]
+    trainer = image_trainer(load_config(config_file, steps), Path("unused"))
+    batch = collate([trainer.objective.examples[0]])
     losses = [trainer.train_step(batch) for _ in range(12)]
     assert losses[-1] < 0.9 * losses[0]
 

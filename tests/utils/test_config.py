@@ -181,7 +181,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
         ("detector.iou", -0.1, "must be between 0 and 1, not -0.1"),
         ("segmenter.precision", "fp8", 'must be auto or fp32 or bf16 or fp16, not "fp8"'),
         ("finetune.sam.lr", 0, "must be above 0, not 0.0"),
-        ("finetune.sam.train", "encoder", 'must be decoder or all, not "encoder"'),
+        ("finetune.sam.train", "encoder", 'must be memory or decoder or all, not "encoder"'),
     ],
 )
 def test_wrong_values_are_named_wherever_they_stand(tmp_path: Path, key: str, value: object, complaint: str) -> None:

@@ -1,0 +1,158 @@
+"""Training examples for SAM2's memory: stretches of clips, the boxes of objects in the first frame, all masks."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from datasets.voc import VocDataset
+from models.segmenter import preprocess
+from sam.examples import LOGIT_STRIDE, MIN_CELLS, View, coverage, jittered, random_view, relit, tight_box
+from utils.classes import VOID
+from utils.errors import SampleError
+from utils.structures import Instances
+
+MOST_STEP = 2
+"""Frames of a clip that lie between two frames of an example are up to one less than this."""
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """B stretches of T frames and N objects in them.
+
+    Attributes:
+        pixels: (B, T, 3, S, S) float32, preprocessed.
+        clip_index: (N,) int64, the stretch each object is in.
+        boxes: (N, 4) float32 xyxy in pixels of the model's input, around the object in the first frame, jittered.
+        masks: (N, T, S/4, S/4) float32, the share of each cell that the object covers; all 0 where it is out of sight.
+        weights: (N, T, S/4, S/4) float32, the share of each cell that is not void.
+    """
+
+    pixels: torch.Tensor
+    clip_index: torch.Tensor
+    boxes: torch.Tensor
+    masks: torch.Tensor
+    weights: torch.Tensor
+
+    def __len__(self) -> int:
+        """How many objects there are."""
+        return len(self.boxes)
+
+    def to(self, device: torch.device) -> ClipBatch:
+        """The same on a device."""
+        return ClipBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    @classmethod
+    def empty(cls, frames: int, side: int) -> ClipBatch:
+        """No clips, for examples of so many frames and a model of this `image_size`."""
+        cells = side // LOGIT_STRIDE
+        masks = torch.zeros(0, frames, cells, cells)
+        return cls(torch.zeros(0, frames, 3, side, side), torch.zeros(0).long(), torch.zeros(0, 4), masks, masks)
+
+
+class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
+    """Random stretches of the clips of a VOC split, the same for the same seed, epoch and index.
+
+    A stretch runs forwards or backwards, through one window that all its frames share.
+
+    Args:
+        dataset: frames with their objects, whose numbers in SegmentationObject stay the same through a clip.
+        clips: the positions of each clip's frames in the dataset.
+        side: the model's `image_size` in pixels.
+        frames: of a stretch; that of a shorter clip repeats its last frame.
+        max_boxes: objects of a stretch that are prompted, drawn at random.
+        jitter: standard deviation of a box corner's shift, as a share of the box's side.
+        view_share: the smallest and the largest share of an image's sides that the window shows.
+        seed: of all random choices.
+    """
+
+    def __init__(
+        self,
+        dataset: VocDataset,
+        clips: list[range],
+        side: int,
+        *,
+        frames: int,
+        max_boxes: int = 8,
+        jitter: float = 0.1,
+        view_share: tuple[float, float] = (1.0, 1.0),
+        seed: int = 0,
+    ) -> None:
+        self.dataset, self.clips, self.side, self.frames = dataset, clips, side, frames
+        self.max_boxes, self.jitter, self.view_share, self.seed = max_boxes, jitter, view_share, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> ClipBatch:
+        """A batch of one stretch; of none where a frame cannot be used, which is said on stderr."""
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        try:
+            return self._stretch([*self.clips[index]], rng)
+        except SampleError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            return ClipBatch.empty(self.frames, self.side)
+
+    def _stretch(self, positions: list[int], rng: np.random.Generator) -> ClipBatch:
+        chosen = [positions[at] for at in stretch(len(positions), self.frames, rng)]
+        objects, cells = [self.dataset.instances(position) for position in chosen], self.side // LOGIT_STRIDE
+        view, light = random_view(objects[0], self.view_share, rng), rng.integers(2**32)
+        images = [view(self.dataset.load(position).image) for position in chosen]
+        pixels = preprocess(
+            [relit(image, np.random.default_rng(light)) for image in images], self.side, torch.device("cpu")
+        )
+        numbers = self._prompted(objects[0], view, rng)
+        seen = [[view(mask_of(found, number)) for found in objects] for number in numbers]
+        masks = [[coverage(mask, cells) for mask in each] for each in seen]
+        counted = [coverage(view(self.dataset.target(position)) != VOID, cells) for position in chosen]
+        weights = torch.from_numpy(np.array(counted))
+        height, width = images[0].shape[:2]
+        scale = np.array([self.side / width, self.side / height] * 2, np.float32)
+        boxes = [jittered(tight_box(each[0]), self.jitter, (height, width), rng) * scale for each in seen]
+        return ClipBatch(
+            pixels[None],
+            torch.zeros(len(seen), dtype=torch.long),
+            torch.from_numpy(np.array(boxes, np.float32).reshape(-1, 4)),
+            torch.from_numpy(np.array(masks, np.float32).reshape(-1, self.frames, cells, cells)),
+            weights.expand(len(seen), *weights.shape),
+        )
+
+    def _prompted(self, objects: Instances, view: View, rng: np.random.Generator) -> list[int]:
+        """Numbers of up to `max_boxes` objects that are well seen in the first frame, drawn at random."""
+        assert objects.track_ids is not None, "the preflight finds clips without object numbers"
+        cells = (self.side // LOGIT_STRIDE) ** 2
+        numbers = rng.permutation(objects.track_ids).tolist()
+        seen = [number for number in numbers if view(mask_of(objects, number)).mean() * cells >= MIN_CELLS]
+        return seen[: self.max_boxes]
+
+
+def stretch(count: int, frames: int, rng: np.random.Generator) -> list[int]:
+    """Places of `frames` frames in a clip of `count`: at even steps, forwards or backwards; the last one repeats."""
+    step = int(rng.integers(1, MOST_STEP + 1))
+    if (frames - 1) * step >= count:
+        step = 1
+    start = int(rng.integers(max(1, count - (frames - 1) * step)))
+    places = [min(start + t * step, count - 1) for t in range(frames)]
+    return places[::-1] if rng.random() < 0.5 else places
+
+
+def collate_clips(stretches: list[ClipBatch]) -> ClipBatch:
+    """One batch of several."""
+    starts = np.cumsum([0, *(len(each.pixels) for each in stretches)]).tolist()
+    index = torch.cat([each.clip_index + start for each, start in zip(stretches, starts)])
+    pixels, boxes, masks, weights = (
+        torch.cat([getattr(each, name) for each in stretches]) for name in ("pixels", "boxes", "masks", "weights")
+    )
+    return ClipBatch(pixels, index, boxes, masks, weights)
+
+
+def mask_of(objects: Instances, number: int) -> np.ndarray:
+    """(H, W) bool: the object with a number; empty where it is out of sight."""
+    assert objects.track_ids is not None
+    for place in np.flatnonzero(objects.track_ids == number).tolist():
+        return objects.masks[place].full(objects.size)
+    return np.zeros(objects.size, bool)

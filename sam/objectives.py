@@ -1,0 +1,183 @@
+"""What SAM2 can be finetuned to do: find an object from its box, or follow it through a clip from its first box on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from datasets.voc import VocDataset
+from models import forward
+from models.forward import decode, encode, features_of
+from models.propagator import Propagator
+from models.segmenter import Segmenter
+from sam.clips import ClipBatch, PromptedClips, collate_clips, mask_of
+from sam.examples import Batch, PromptedViews, collate
+from sam.losses import prompted_mask_loss
+from sam.tracking import tracking_loss
+from utils.classes import VOID
+from utils.config import SamFinetune
+from utils.device import choose_precision
+from utils.distributed import Session
+from utils.errors import SampleError
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+DECODER = ("sam_mask_decoder.",)
+IMAGE = (*DECODER, "image_encoder.", "sam_prompt_encoder.", "no_mem_embed")
+MEMORY = (
+    "memory_attention.",
+    "memory_encoder.",
+    "maskmem_tpos_enc",
+    "obj_ptr_",
+    "no_obj_",
+    "sam_mask_decoder.pred_obj_score_head.",
+)
+"""Beginnings of parameter names: of what a box prompt on an image reaches, and of what only video uses."""
+
+BESIDE_MEMORY = {"memory": (), "decoder": DECODER, "all": IMAGE}
+"""What learns with the memory, by `finetune.sam.train`."""
+
+
+class ImageObjective:
+    """To find objects from their boxes.
+
+    Args:
+        model: the model, on its device.
+        settings: `finetune.sam`.
+        train, val: images with their objects.
+        chunk_bytes: memory that decoding one chunk of boxes may take in a validation.
+    """
+
+    def __init__(
+        self, model: SAM2Base, settings: SamFinetune, train: VocDataset, val: VocDataset, chunk_bytes: int
+    ) -> None:
+        self.parameters = parameters_of(model, IMAGE if settings.train == "all" else DECODER)
+        self.examples = PromptedViews(
+            train,
+            model.image_size,
+            max_boxes=settings.boxes_per_image,
+            jitter=settings.jitter,
+            view_share=settings.view_share,
+            seed=settings.seed,
+        )
+        self.collate = collate
+        self._model, self._settings, self._val = model, settings, val
+        self._segmenter = Segmenter(model, torch.float32, chunk_bytes)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The loss of the masks that the boxes give."""
+        model, device = self._model, self._model.device
+        with autocast(device):
+            features = encode(model, batch.pixels.to(device))
+            logits, scores = decode(model, features, batch.view_index.to(device), batch.boxes.to(device))
+        masks, weights = batch.masks.to(device), batch.weights.to(device)
+        return prompted_mask_loss(logits.float(), scores.float(), masks, weights, self._settings.mask_loss)
+
+    def validate(self, session: Session) -> float:
+        """Mean IoU, at image size, of the masks of the true boxes of the first images; void is not counted."""
+        ious: list[float] = []
+        for index in session.share(range(min(self._settings.val_images, len(self._val)))):
+            try:
+                image, objects = self._val.load(index).image, self._val.instances(index)
+            except SampleError as error:
+                print(f"left out: {error}", file=sys.stderr)
+                continue
+            counted = self._val.target(index) != VOID
+            (found,) = self._segmenter([image], [objects.detections])
+            for ours, true in zip(found.masks, objects.masks):
+                predicted, actual = ours.full(found.size) & counted, true.full(found.size)
+                ious.append((predicted & actual).sum() / (predicted | actual).sum())
+        ious = session.gather(ious)
+        return float(np.mean(ious)) if ious else 0.0
+
+
+class ClipObjective:
+    """To follow objects through clips from the boxes in their first frames on.
+
+    Args:
+        model: the model, on its device.
+        settings: `finetune.sam`.
+        train, val: clips with their objects.
+    """
+
+    def __init__(self, model: SAM2Base, settings: SamFinetune, train: VocDataset, val: VocDataset) -> None:
+        beside = BESIDE_MEMORY[settings.train or "memory"]
+        self.parameters, self._decoder_learns = parameters_of(model, (*MEMORY, *beside)), bool(beside)
+        self.examples = PromptedClips(
+            train,
+            list(train.clips.values()),
+            model.image_size,
+            frames=settings.frames,
+            max_boxes=settings.boxes_per_image,
+            jitter=settings.jitter,
+            view_share=settings.view_share,
+            seed=settings.seed,
+        )
+        self.collate = collate_clips
+        self._model, self._settings, self._val = model, settings, val
+        self._propagator = Propagator(model, torch.float32)
+
+    def loss(self, batch: ClipBatch) -> torch.Tensor:
+        """The loss of the masks that the memory gives; where the decoder learns, too, also of those of the boxes.
+
+        So the decoder does not forget what boxes in images are for.
+        """
+        model, device, kind = self._model, self._model.device, self._settings.mask_loss
+        batch = batch.to(device)
+        with autocast(device):
+            encoded = model.forward_image(batch.pixels.flatten(0, 1))
+            loss = tracking_loss(model, batch, encoded, kind)
+            if not self._decoder_learns:
+                return loss
+            first = [level[:: self._settings.frames] for level in encoded["backbone_fpn"]]
+            logits, scores = decode(model, features_of(model, {"backbone_fpn": first}), batch.clip_index, batch.boxes)
+        masks, weights = batch.masks[:, 0], batch.weights[:, 0]
+        return loss + prompted_mask_loss(logits.float(), scores.float(), masks, weights, kind)
+
+    def validate(self, session: Session) -> float:
+        """Mean IoU, at image size, of the objects of the first frames of clips in all their later frames."""
+        frames = np.cumsum([len(clip) for clip in self._val.clips.values()])
+        enough = 1 + int(np.searchsorted(frames, self._settings.val_images))
+        ious: list[float] = []
+        for clip in session.share(list(self._val.clips.values())[:enough]):
+            try:
+                ious += self._followed(clip)
+            except SampleError as error:
+                print(f"left out from there on: {error}", file=sys.stderr)
+        ious = session.gather(ious)
+        return float(np.mean(ious)) if ious else 0.0
+
+    def _followed(self, clip: range) -> Iterator[float]:
+        """The IoU of each object of a clip's first frame in each later frame; 1 where it is rightly not to be seen."""
+        numbers: list[int] = []
+        for at, index in enumerate(clip):
+            sample, objects = self._val.load(index), self._val.instances(index)
+            counted = self._val.target(index) != VOID
+            if at == 0:
+                self._propagator.begin(sample.size, len(clip))
+            tracked = self._propagator.advance(at, *self._propagator.encode([sample.image]))
+            if at == 0:
+                assert objects.track_ids is not None, "the splits are looked through before"
+                numbers = objects.track_ids.tolist()
+                self._propagator.prompt(dict(zip(numbers, objects.detections.boxes)))
+                continue
+            for number in numbers:
+                predicted, actual = tracked[number][0].full(sample.size) & counted, mask_of(objects, number)
+                union = np.count_nonzero(predicted | actual)
+                yield np.count_nonzero(predicted & actual) / union if union else 1.0
+
+
+def parameters_of(model: SAM2Base, parts: Sequence[str]) -> list[torch.nn.Parameter]:
+    """The parameters whose names begin with one of these."""
+    return [parameter for name, parameter in model.named_parameters() if name.startswith(tuple(parts))]
+
+
+def autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Matrix products in bf16 where the device computes in it natively."""
+    return forward.autocast(device, choose_precision("auto", device))

@@ -1,0 +1,195 @@
+"""Trains a SAM2 model towards an objective; knows how to go on after a stop."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from utils.config import SamFinetune
+from utils.distributed import Session
+from utils.errors import UserError
+from utils.writers import atomic_write
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+GRADIENT_NORM = 1.0
+BETAS = (0.9, 0.999)
+
+
+class Prompted(Protocol):
+    """A batch with boxes: (N, 4), one for each object that is to be learnt."""
+
+    @property
+    def boxes(self) -> torch.Tensor: ...
+
+
+class Examples(Protocol):
+    """Batches of one example each, drawn anew in each epoch."""
+
+    epoch: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+
+class Objective(Protocol):
+    """What is to be learnt."""
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Those that learn."""
+
+    @property
+    def examples(self) -> Examples:
+        """What they learn from."""
+
+    @property
+    def collate(self) -> Callable[[list[Any]], Prompted]:
+        """Makes one batch of several."""
+
+    def loss(self, batch: Any) -> torch.Tensor:
+        """The mean loss of a batch's objects, a scalar."""
+
+    def validate(self, session: Session) -> float:
+        """How good the model is by now, in [0, 1]; the processes share the work and all get the result."""
+
+
+class Trainer:
+    """Takes the steps of a training.
+
+    Args:
+        model: the model, on its device.
+        settings: `finetune.sam`.
+        objective: what the model learns.
+        state_file: where the training state lies between a stop and its continuation.
+        session: the processes that share each batch.
+    """
+
+    def __init__(
+        self, model: SAM2Base, settings: SamFinetune, objective: Objective, state_file: Path, session: Session
+    ) -> None:
+        self.model, self.settings, self.objective = model, settings, objective
+        self.state_file, self.session = state_file, session
+        model.requires_grad_(False)
+        for parameter in objective.parameters:
+            parameter.requires_grad_(True)
+        self.optimizer = torch.optim.AdamW(
+            objective.parameters, lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay
+        )
+        self.step, self.best = 0, -1.0
+
+    def batches(self, workers: int) -> Iterator[Prompted]:
+        """This process's part of endless batches, which are shuffled anew each epoch, from the current step on."""
+        size, examples = self.settings.batch_size, self.objective.examples
+        per_epoch = max(1, len(examples) // size)
+        while True:
+            examples.epoch, skip = divmod(self.step, per_epoch)
+            order = np.random.default_rng([self.settings.seed, examples.epoch]).permutation(len(examples)).tolist()
+            shares = [list(self.session.share(order[i * size : (i + 1) * size])) for i in range(skip, per_epoch)]
+            yield from DataLoader(
+                examples,  # type: ignore[arg-type]  # a map-style dataset in all but its base class
+                batch_sampler=shares,
+                collate_fn=self.objective.collate,
+                num_workers=workers,
+            )
+
+    def train_step(self, batch: Prompted) -> float:
+        """One step of the optimizer; returns this process's loss. A batch without objects changes nothing."""
+        self.step += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * schedule(self.step / self.settings.steps)
+        self.optimizer.zero_grad()
+        objects, loss = len(batch.boxes), torch.zeros(())
+        if objects:
+            loss = self.objective.loss(batch)
+            loss.backward()
+        if self.session.mean_gradients(self.objective.parameters, objects):
+            torch.nn.utils.clip_grad_norm_(self.objective.parameters, GRADIENT_NORM)
+            self.optimizer.step()
+        return loss.item()
+
+    def train(self, workers: int, improved: Callable[[], None]) -> float:
+        """Takes all steps that are left; the best score of the validations.
+
+        Args:
+            workers: processes that prepare batches.
+            improved: called in the first process after a validation that is better than all before it.
+        """
+        settings, leads, batches = self.settings, self.session.leads, self.batches(workers)
+        progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not leads)
+        while self.step < settings.steps:
+            loss = self.train_step(next(batches))
+            progress.update()
+            progress.set_postfix(loss=f"{loss:.3f}", best_iou=f"{self.best:.4f}", refresh=False)
+            if self.step % settings.val_every == 0 or self.step == settings.steps:
+                score, before = self.objective.validate(self.session), self.best
+                self.best = max(score, before)
+                if leads:
+                    progress.write(f"step {self.step}: mean IoU {score:.4f}")
+                    if score > before:
+                        improved()
+                    self.save_state()
+        progress.close()
+        if leads:
+            self.state_file.unlink()
+        return self.best
+
+    def save_state(self) -> None:
+        """Writes all that a continuation needs."""
+        state = {
+            "settings": asdict(self.settings),
+            "step": self.step,
+            "best": self.best,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        atomic_write(self.state_file, serialized(state))
+
+    def resume(self) -> bool:
+        """Takes up the state of an earlier run with the same settings; False where there is none.
+
+        Raises:
+            UserError: the state belongs to other settings.
+        """
+        if not self.state_file.is_file():
+            return False
+        state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        if state["settings"] != asdict(self.settings):
+            raise UserError(f"{self.state_file}: an unfinished run with other settings; go on with those, or delete it")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.best = state["step"], state["best"]
+        return True
+
+
+def schedule(progress: float, warmup: float = 0.05, floor: float = 0.01) -> float:
+    """Share of the peak learning rate at a share of the run: a linear rise, then half a cosine down to `floor`."""
+    if progress < warmup:
+        return progress / warmup
+    return floor + (1 - floor) * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+
+
+def serialized(state: object) -> bytes:
+    """What `torch.save` writes."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def write_weights(model: SAM2Base, path: Path) -> None:
+    """Writes `{"model": state_dict}` in half precision, the form of the official checkpoints."""
+    state = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
+    }
+    atomic_write(path, serialized({"model": state}))
