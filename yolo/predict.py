@@ -24,9 +24,10 @@ from utils.device import choose_device
 from utils.distributed import Session
 from utils.engine import run
 from utils.errors import UserError
+from utils.masks import Mask
 from utils.options import Options
 from utils.prompts.writing import PromptSink
-from utils.structures import Instances, Mask, Sample
+from utils.structures import Instances, Sample
 
 FILE_NAME = "prediction.json"
 

@@ -13,8 +13,9 @@ from evaluating import SHARED, Pair, needs_photos
 from pycocotools import mask as coco_mask
 
 from utils.classes import VOID
+from utils.masks import Mask
 from utils.objects import instances_of
-from utils.structures import Instances, Mask
+from utils.structures import Instances
 
 trackeval = pytest.importorskip("trackeval")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools, which TrackEval calls

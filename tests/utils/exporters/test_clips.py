@@ -25,7 +25,7 @@ from utils.exporters.labelme_polygon import LabelmePolygonExporter
 from utils.exporters.review import ReviewExporter
 from utils.exporters.voc import DEEP, VocExporter
 from utils.exporters.yolo import YoloExporter
-from utils.structures import Mask
+from utils.masks import Mask
 
 NAMES = ("dog", "cat")
 
