@@ -17,7 +17,8 @@ class Frame:
     """Where a sample stands in its clip.
 
     Attributes:
-        clip: the clip's name: its folder below JPEGImages (or the source folder), or its video file without suffix.
+        clip: the clip's name: the path of its folder, or of its video file without suffix; what the ids of frames begin
+            with.
         index: position in the clip, from 0; frames that cannot be used keep theirs.
         count: how many frames the clip has.
     """

@@ -111,17 +111,20 @@ def test_read_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert most <= size * (AHEAD + 2)
 
 
-def test_images_directly_in_a_source_are_a_clip_of_its_name(tmp_path: Path) -> None:
-    folder = write_frames(tmp_path / "walk", [2, 10, 9])
-    write_frames(folder / "inner", [3])
-    for given in ([folder], [folder, *sorted(folder.glob("*.png"))], [*sorted(folder.glob("*.png")), folder / "inner"]):
-        clips = ClipFolder(given)
-        assert clips.clips == {"inner": range(1), "walk": range(1, 4)} or clips.clips == {
-            "walk": range(3),
-            "inner": range(3, 4),
-        }
-        walk = clips.clips["walk"]
-        assert clips.ids[walk.start : walk.stop] == ["2", "9", "10"]
+def test_a_clip_has_one_name_by_whichever_folder_it_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders of frames are given by themselves, all at once by the one around them, or frame by frame."""
+    walk, run = write_frames(tmp_path / "walk", [2, 10, 9]), write_frames(tmp_path / "run", [2, 3])
+    write_frames(walk / "back", [3])
+    write_video(walk / "film.mp4", [painted(0)])
+    (walk / "empty").mkdir()
+    clips = ClipFolder([tmp_path])
+    assert list(clips.clips) == ["run", "walk", "walk/back", "walk/empty", "walk/film"]
+    assert clips.ids[:5] == ["run/2", "run/3", "walk/2", "walk/9", "walk/10"]
+    monkeypatch.chdir(walk)
+    for given in ([run, walk], [run, walk, *walk.glob("*.png")], [*sorted(run.glob("*.png")), Path()]):
+        again = ClipFolder(given)
+        assert (again.clips, again.ids) == (clips.clips, clips.ids)
+    assert ClipFolder([*walk.glob("*.png")]).ids == ["walk/2", "walk/9", "walk/10"]
 
 
 def test_broken_clips_are_named_and_the_others_go_on(tmp_path: Path) -> None:
