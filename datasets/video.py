@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from datasets.dataset import Dataset
 from datasets.folder import empty_folders, files_of, frame_id, natural_key, sample_errors, several_files, spans
 from datasets.images import read_image
 from datasets.video_file import VideoFile
@@ -21,9 +21,6 @@ from utils.errors import SampleError, UserError
 from utils.image_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_name, is_video_name
 from utils.problems import refuse
 from utils.structures import Frame, Sample
-
-if TYPE_CHECKING:
-    from datasets.loading import Dataset
 
 Found = dict[tuple[str, Path], dict[str, list[Path]]]
 """A clip's name and its folder or video file -> its frames' ids and files, none for a video file."""
