@@ -37,11 +37,12 @@ class VocExporter:
         """`SegmentationClass/<image_id>.png` and `SegmentationObject/<image_id>.png`, of the image as it is upright.
 
         Raises:
-            SampleError: it has a track of a number that 16 bits cannot hold.
+            SampleError: it has a track of a number that 16 bits cannot hold, or 0, which is the background.
         """
         tracks = instances.track_ids
-        if tracks is not None and tracks.max(initial=0) >= MOST:
-            raise SampleError(sample.image_id, sample.path, f"no object map holds the track {tracks.max()}")
+        odd = [] if tracks is None else tracks[(tracks < 1) | (tracks >= MOST)]
+        if len(odd):
+            raise SampleError(sample.image_id, sample.path, f"no object map holds the track {odd[0]}")
         numbers = object_numbers(len(instances)) if tracks is None else numbers_from(tracks)
         objects = instances.painted(numbers)
         kept, visible = not_empty(instances), np.intersect1d(objects, numbers)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clips import clip_of, demo_clip, random_clip, score
 from evaluating import SHARED, Pair, needs_photos
+from followed_clips import clip_of, demo_clip, random_clip, score
 from pycocotools import mask as coco_mask
 
 from utils.classes import VOID
