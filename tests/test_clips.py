@@ -22,14 +22,14 @@ def project(tmp_path: Path) -> Project:
     return project
 
 
-ROOT = [str(i) for i in range(COUNT) if i % 3 != 2]
-CLIP = [f"clip/{i}" for i in range(2, COUNT, 3)]
+ROOT = [f"photos/{i}" for i in range(COUNT) if i % 3 != 2]
+CLIP = [f"photos/clip/{i}" for i in range(2, COUNT, 3)]
 
 
 def test_a_clip_with_one_unfinished_frame_is_computed_again_whole(project: Project) -> None:
     assert len(ROOT) > BATCH
     assert project.run("--video") == 0
-    assert project.seen == [*CLIP, *ROOT]
+    assert project.seen == [*ROOT, *CLIP]
     first = project.labelme(ROOT[-1]).read_bytes()
     assert project.run("--video") == 0
     assert project.seen is None
@@ -44,22 +44,23 @@ def test_broken_frames_and_clips_are_named(project: Project, capsys: pytest.Capt
     (project.photos / "torn.mp4").write_bytes(b"no video")
     (project.photos / "clip" / "5.png").write_bytes(b"no image")
     assert project.run("--video") == 1
-    assert project.seen == ["clip/2", "clip/8", *ROOT]
+    whole = ["photos/clip/2", "photos/clip/8"]
+    assert project.seen == [*ROOT, *whole]
     failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("failed: ")]
     assert [line.split(": ")[1] for line in failed] == [
         str(project.photos / name) for name in ("clip/5.png", "empty", "torn.mp4")
     ]
-    assert {name for name in project.ids() if project.labelme(name).exists()} == {"clip/2", "clip/8", *ROOT}
+    assert [name for name in [*ROOT, *CLIP] if project.labelme(name).exists()] == [*ROOT, *whole]
     # Whether the frame can be read now shows only when it is read, and then all before it must have been computed.
     assert project.run("--video") == 1
-    assert project.seen == ["clip/2", "clip/8"]
+    assert project.seen == whole
 
 
 def test_prompts_join_frames_by_their_ids(project: Project) -> None:
     write_video(project.photos / "film.mp4", [painted(0), painted(1)])
     rows = [
         {"image_id": image_id, "category_id": 3, "bbox": [1, 2, left, 20], "score": 0.9}
-        for image_id, left in [("clip/5", 9), ("film/000001", 8), ("elsewhere/7", 7)]
+        for image_id, left in [("photos/clip/5", 9), ("photos/film/000001", 8), ("clip/5", 7)]
     ]
     (project.folder / "prompt.json").write_text(json.dumps(rows))
     given = project.arguments("--video", "-p", str(project.folder / "prompt.json"))
@@ -69,8 +70,8 @@ def test_prompts_join_frames_by_their_ids(project: Project) -> None:
     assert prompts is not None
     found = {image_id: prompts.of(image_id, (24, 32))[0].tolist() for image_id in batches.ids}
     assert {image_id: boxes for image_id, boxes in found.items() if boxes} == {
-        "clip/5": [[1, 2, 9, 20]],
-        "film/000001": [[1, 2, 8, 20]],
+        "photos/clip/5": [[1, 2, 9, 20]],
+        "photos/film/000001": [[1, 2, 8, 20]],
     }
 
 

@@ -40,8 +40,7 @@ class VocExporter:
             SampleError: it has a track of a number that 16 bits cannot hold, or 0, which is the background.
         """
         tracks = instances.track_ids
-        odd = [] if tracks is None else tracks[(tracks < 1) | (tracks >= MOST)]
-        if len(odd):
+        if tracks is not None and len(odd := tracks[(tracks < 1) | (tracks >= MOST)]):
             raise SampleError(sample.image_id, sample.path, f"no object map holds the track {odd[0]}")
         numbers = object_numbers(len(instances)) if tracks is None else numbers_from(tracks)
         objects = instances.painted(numbers)
