@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -63,14 +63,7 @@ class ImageObjective:
     ) -> None:
         parts = IMAGE if settings.train == "all" else DECODER
         self.parameters = [ParameterGroup(parameters_of(model, parts))]
-        self.examples = PromptedViews(
-            train,
-            model.image_size,
-            max_boxes=settings.boxes_per_image,
-            jitter=settings.jitter,
-            view_share=settings.view_share,
-            seed=settings.seed,
-        )
+        self.examples = PromptedViews(train, model.image_size, **drawing(settings))
         self.collate = collate
         self._model, self._settings, self._val = model, settings, val
         self._segmenter = Segmenter(model, torch.float32, chunk_bytes)
@@ -117,16 +110,8 @@ class ClipObjective:
         known = [each for each in parameters_of(model, beside) if all(each is not other for other in memory)]
         self.parameters = [ParameterGroup(memory), *([ParameterGroup(known, RATE_BESIDE)] if known else [])]
         self._decoder_learns = bool(known)
-        self.examples = PromptedClips(
-            train,
-            list(train.clips.values()),
-            model.image_size,
-            frames=settings.frames,
-            max_boxes=settings.boxes_per_image,
-            jitter=settings.jitter,
-            view_share=settings.view_share,
-            seed=settings.seed,
-        )
+        clips = list(train.clips.values())
+        self.examples = PromptedClips(train, clips, model.image_size, frames=settings.frames, **drawing(settings))
         self.collate = collate_clips
         self._model, self._settings, self._val = model, settings, val
         self._propagator = Propagator(model, torch.float32)
@@ -179,6 +164,16 @@ class ClipObjective:
                 predicted, actual = tracked[number][0].full(sample.size) & counted, mask_of(objects, number)
                 union = np.count_nonzero(predicted | actual)
                 yield np.count_nonzero(predicted & actual) / union if union else 1.0
+
+
+def drawing(settings: SamFinetune) -> dict[str, Any]:
+    """How examples are drawn from a dataset, images or clips."""
+    return {
+        "max_boxes": settings.boxes_per_image,
+        "jitter": settings.jitter,
+        "view_share": settings.view_share,
+        "seed": settings.seed,
+    }
 
 
 def parameters_of(model: SAM2Base, parts: Sequence[str]) -> list[torch.nn.Parameter]:
