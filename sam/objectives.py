@@ -19,6 +19,7 @@ from sam.clips import ClipBatch, PromptedClips, collate_clips, mask_of
 from sam.examples import Batch, PromptedViews, collate
 from sam.losses import prompted_mask_loss
 from sam.tracking import tracking_loss
+from sam.trainer import ParameterGroup
 from utils.classes import VOID
 from utils.config import SamFinetune
 from utils.device import choose_precision
@@ -43,6 +44,9 @@ MEMORY = (
 BESIDE_MEMORY = {"memory": (), "decoder": DECODER, "all": IMAGE}
 """What learns with the memory, by `finetune.sam.train`."""
 
+RATE_BESIDE = 0.35
+"""The share of the learning rate for that: it can do its part, and shall not forget it while the memory is new."""
+
 
 class ImageObjective:
     """To find objects from their boxes.
@@ -57,7 +61,8 @@ class ImageObjective:
     def __init__(
         self, model: SAM2Base, settings: SamFinetune, train: VocDataset, val: VocDataset, chunk_bytes: int
     ) -> None:
-        self.parameters = parameters_of(model, IMAGE if settings.train == "all" else DECODER)
+        parts = IMAGE if settings.train == "all" else DECODER
+        self.parameters = [ParameterGroup(parameters_of(model, parts))]
         self.examples = PromptedViews(train, model.image_size, **drawing(settings))
         self.collate = collate
         self._model, self._settings, self._val = model, settings, val
@@ -101,7 +106,10 @@ class ClipObjective:
 
     def __init__(self, model: SAM2Base, settings: SamFinetune, train: VocDataset, val: VocDataset) -> None:
         beside = BESIDE_MEMORY[settings.train or "memory"]
-        self.parameters, self._decoder_learns = parameters_of(model, (*MEMORY, *beside)), bool(beside)
+        memory = parameters_of(model, MEMORY)
+        known = [each for each in parameters_of(model, beside) if all(each is not other for other in memory)]
+        self.parameters = [ParameterGroup(memory), *([ParameterGroup(known, RATE_BESIDE)] if known else [])]
+        self._decoder_learns = bool(known)
         clips = list(train.clips.values())
         self.examples = PromptedClips(train, clips, model.image_size, frames=settings.frames, **drawing(settings))
         self.collate = collate_clips
