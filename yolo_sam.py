@@ -3,6 +3,7 @@
 python yolo_sam.py                                             the embedded demo
 python yolo_sam.py -c config.json -b 16 -conf 0.25             your own config
 python yolo_sam.py -c config.json -p prediction.json           boxes from a prompt file; YOLO does not run
+python yolo_sam.py --video                                     clips: one object, one id
 python yolo_sam.py --also visual annotate                      overlays and annotations from the same pass
 torchrun --nproc_per_node=4 yolo_sam.py -c config.json         four GPUs
 """

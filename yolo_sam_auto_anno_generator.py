@@ -3,6 +3,7 @@
 python yolo_sam_auto_anno_generator.py                                       the embedded demo
 python yolo_sam_auto_anno_generator.py -c configs/official.json -s photos/   your own photos, official models
 python yolo_sam_auto_anno_generator.py -c config.json -p prediction.json     boxes from a prompt file
+python yolo_sam_auto_anno_generator.py --video -s film.mp4                   a clip: one object, one id
 python yolo_sam_auto_anno_generator.py --also visual                         overlays from the same pass
 torchrun --nproc_per_node=4 yolo_sam_auto_anno_generator.py -c config.json   four GPUs
 """

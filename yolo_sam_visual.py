@@ -3,6 +3,7 @@
 python yolo_sam_visual.py                                      the embedded demo
 python yolo_sam_visual.py -c configs/official.json -s photos/  your own photos, with the official models
 python yolo_sam_visual.py -c config.json -p prediction.json    boxes from a prompt file; YOLO does not run
+python yolo_sam_visual.py --video --set predictor.format=mp4   a film of each clip
 python yolo_sam_visual.py --set predictor.side_by_side=true    the target beside the prediction
 torchrun --nproc_per_node=4 yolo_sam_visual.py -c config.json  four GPUs
 """

@@ -2,6 +2,7 @@
 
 python -m benchmarks.memory                              on two CPU cores some 10 minutes
 python -m benchmarks.memory --model large --batch 4      the growth of another model and batch
+python -m benchmarks.memory --video --boxes              flat over the frames of one clip, too, and no growth with boxes
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ WINDOW = 100
 """Over how many images the most memory held is taken, before each mark."""
 MOST_GROWTH = 1.05
 """How much more memory a long run may hold than a short one."""
+FOLLOWING = ("--video", "--keyframe-interval=5", "--set=video.patience=2")
+"""Boxes are random in each frame, so tracks start on each keyframe, and end soon."""
 
 
 class ResidentMemory(HostMasks):
@@ -97,10 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _flat(given: argparse.Namespace, short: int, long: int) -> Gate:
     """Small images through a small model, with all sinks."""
-    order = Order("demo", 128, given.flat_size, long, boxes=3, batch=4, device=device_name(given.device))
+    device = device_name(given.device)
+    order = Order("demo", 128, given.flat_size, long, boxes=3, batch=4, device=device, clip=given.video)
     with folder_of(given.folder) as folder:
         say(f"painting {long} images of {order.size[0]}x{order.size[1]}")
-        recipe = _recipe(given, write_workload(order, folder))
+        recipe = _recipe(given, write_workload(order, folder), FOLLOWING if given.video else ())
         say(f"running through {long} images")
         with closing(Worker(recipe, own_process=not given.one_process)) as worker:
             return flat_gate(worker(held_over_time, long), short, long)
@@ -123,8 +127,8 @@ def _growth(given: argparse.Namespace) -> Iterator[Point]:
             yield Point(size[0], size[1], boxes, done.peak_rss, done.peak_cuda, 1 / done.rate)
 
 
-def _recipe(given: argparse.Namespace, work: Workload) -> Recipe:
-    return Recipe(5, given.precision, work, arguments=tuple(shlex.split(given.project)))
+def _recipe(given: argparse.Namespace, work: Workload, further: Sequence[str] = ()) -> Recipe:
+    return Recipe(5, given.precision, work, arguments=(*shlex.split(given.project), *further))
 
 
 def _table(points: Iterable[Point]) -> list[str]:
@@ -159,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="lengths of two runs (200 2000); 0 0: none",
     )
+    add("--video", action="store_true", help="the images of these runs are the frames of one clip")
     add("--flat_size", type=size_of, default=(320, 180), metavar="WxH", help="of its images (320x180)")
     add("--boxes", type=int, nargs="*", default=(1, 10, 100, 1000), metavar="N", help="boxes an image (1 10 100 1000)")
     sizes = ((1920, 1080), (640, 360), (3840, 2160))

@@ -23,6 +23,7 @@ DISTINCT = 16
 """How many images are painted; further ones are links to the same files, with boxes of their own."""
 SKEWED = (0, 1, 10, 1, 3, 30, 0, 5)
 """Boxes of the images of a skewed mix, over and over."""
+CLIP = "clip"
 IMGSZ = 640
 CONF = 0.25
 CALIBRATION_HEIGHT, CALIBRATION_BOXES = 256, 10
@@ -44,6 +45,7 @@ class Order:
         device: `cpu` or `cuda`.
         detector: a YOLO architecture, such as `yolov8n`, that finds at most `boxes` boxes an image, or None for
             fixed boxes.
+        clip: whether the images are the frames of a clip.
     """
 
     model: str
@@ -54,6 +56,7 @@ class Order:
     batch: int
     device: str
     detector: str | None = None
+    clip: bool = False
 
     def boxes_of(self, index: int) -> int:
         """How many boxes image `index` has."""
@@ -109,7 +112,8 @@ class Workload:
 
     def image_id(self, index: int) -> str:
         """The id of an image."""
-        return f"image_{index:05d}"
+        name = f"image_{index:05d}"
+        return f"{CLIP}/{name}" if self.order.clip else name
 
     def image(self, index: int) -> Path:
         """The file of an image."""
@@ -141,6 +145,7 @@ def write_workload(order: Order, folder: Path, sam_weights: bytes | None = None)
     lists = work.tree / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     (lists / "val.txt").write_text("".join(f"{work.image_id(i)}\n" for i in range(order.images)))
+    (lists / "val_videos.txt").write_text(f"{CLIP}\n" if order.clip else "")
     work.prompts.write_text(json.dumps([row for i in range(order.images) for row in _prompt_rows(work, i)]))
     work.config.write_text(json.dumps(_settings(work), indent=2))
     work.sam_config.write_text(_architecture(order))
@@ -166,7 +171,7 @@ def _write_images(work: Workload) -> Sequence[np.ndarray]:
     painted = []
     folders = {work.tree / "JPEGImages": ".jpg", work.tree / "SegmentationClass": ".png"}
     for folder in folders:
-        folder.mkdir(parents=True)
+        (folder / work.image_id(0)).parent.mkdir(parents=True)
     for i in range(min(DISTINCT, work.order.images)):
         scene = paint_scene(3, i)
         painted.append(cv2.resize(scene.image, work.order.size, interpolation=cv2.INTER_CUBIC))

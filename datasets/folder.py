@@ -29,7 +29,7 @@ def id_of(path: PurePath) -> str:
 
 
 def frame_id(clip: str, index: int) -> str:
-    """The image id of a frame that has no file of its own."""
+    """The image id of a frame whose file has no name of its own."""
     return f"{clip}/{index:06}"
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
+from datasets.dataset import Dataset
 from datasets.folder import ImageFolder
 from datasets.preflight import check_split
 from datasets.video import ClipFolder, Clips, OneSize
@@ -24,23 +24,6 @@ from utils.structures import Sample
 
 AHEAD = 2
 """How many batches are read ahead of the one in use; one more while the next one is waited for."""
-
-
-class Dataset(Protocol):
-    """Samples by their position.
-
-    Attributes:
-        ids: their image ids.
-        paths: the image files, in the order of `ids`.
-    """
-
-    ids: list[str]
-    paths: list[Path]
-
-    def __len__(self) -> int: ...
-
-    def load(self, index: int) -> Sample:
-        """Read one sample; SampleError if it cannot be used."""
 
 
 class Batches:

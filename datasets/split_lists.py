@@ -8,6 +8,7 @@ from pathlib import Path, PureWindowsPath
 from datasets.folder import ImageTree, frame_id, id_of, natural_key
 from utils.errors import UserError
 from utils.image_files import is_image_name
+from utils.voc_tree import split_lists
 
 
 def split_images(root: Path, split: str, tree: ImageTree, problems: list[str]) -> list[str]:
@@ -53,8 +54,8 @@ def _folder_of(image_id: str) -> str:
 
 def _lists(root: Path, split: str) -> tuple[Path, Path]:
     """The list of images and that of folders of frames."""
-    lists = root / "ImageSets" / "Segmentation"
-    return lists / f"{split}.txt", lists / f"{split}_videos.txt"
+    images, clips = split_lists(split)
+    return root / images, root / clips
 
 
 def _listed(root: Path, split: str, tree: ImageTree, problems: list[str]) -> tuple[list[str], Mapping[str, str]]:

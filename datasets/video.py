@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from datasets.dataset import Dataset
 from datasets.folder import empty_folders, files_of, frame_id, natural_key, sample_errors, several_files, spans
 from datasets.images import read_image
 from datasets.video_file import VideoFile
@@ -20,9 +21,6 @@ from utils.errors import SampleError, UserError
 from utils.image_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_name, is_video_name
 from utils.problems import refuse
 from utils.structures import Frame, Sample
-
-if TYPE_CHECKING:
-    from datasets.loading import Dataset
 
 Found = dict[tuple[str, Path], dict[str, list[Path]]]
 """A clip's name and its folder or video file -> its frames' ids and files, none for a video file."""
@@ -85,14 +83,15 @@ class OneSize:
 class ClipFolder:
     """The frames of clips, in folders, with all folders below them, and in single files; samples have no target.
 
-    A clip is a folder that holds images, or a video file.
+    A clip is a folder that holds images, or a video file. Names are paths relative to the source without suffix, or to
+    the folder around it, if the source holds images itself: a clip has a name, by whichever folder it is found.
 
     Attributes:
-        ids: of images, paths relative to the source without suffix; of frames of video files, the file's, a slash and
-            six digits from 0. Clips in the order given, those of one source in natural order, as are frames.
+        ids: of images, their names; of frames of video files, the file's, a slash and six digits from 0. Clips in the
+            order given, those of one source in natural order, as are frames.
         paths: the image and video files, in the order of `ids`.
-        clips: the positions of each clip, by its name: its path relative to the source, without suffix. A folder that
-            is empty, or a video that cannot be opened, has one.
+        clips: the positions of each clip, by its name. A folder that is empty, or a video that cannot be opened, has
+            one.
     """
 
     def __init__(self, sources: Sequence[Path]) -> None:
@@ -153,18 +152,26 @@ def _found(sources: Sequence[Path]) -> Found:
 
 def _clips_of(source: Path) -> Found:
     """The clips of one folder, or of one file."""
-    clips: Found = {}
-    for name, path in files_of(source, lambda name: is_image_name(name) or is_video_name(name)):
+    files = files_of(source, lambda name: is_image_name(name) or is_video_name(name))
+    own, clips = _own_name(files), Found()
+    for below, path in files:
+        name = own / below
         if is_video_name(path.name):
-            clips[name, path] = {}
+            clips[str(name), path] = {}
         else:
-            # Images directly in the source have ids without a folder; their clip needs a name all the same.
-            clip = str(PurePosixPath(name).parent) if "/" in name else path.parent.name
-            clips.setdefault((clip, path.parent), {}).setdefault(name, []).append(path)
+            clips.setdefault((str(name.parent), path.parent), {}).setdefault(str(name), []).append(path)
     if not clips:
         endings = (", ".join(sorted(suffixes)) for suffixes in (IMAGE_SUFFIXES, VIDEO_SUFFIXES))
         raise UserError("{}: no clip here; frames end in {}; videos in {}".format(source, *endings))
-    return clips | {(folder.relative_to(source).as_posix(), folder): {} for folder in empty_folders(source)}
+    return clips | {(str(own / folder.relative_to(source).as_posix()), folder): {} for folder in empty_folders(source)}
+
+
+def _own_name(files: Sequence[tuple[str, Path]]) -> PurePosixPath:
+    """The name of a source that holds images itself, which all names in it begin with; nothing for another one."""
+    for below, path in files:
+        if "/" not in below and is_image_name(path.name):
+            return PurePosixPath(os.path.basename(os.path.abspath(path.parent)))
+    return PurePosixPath()
 
 
 def _opened(path: Path) -> tuple[Path, VideoFile | str]:

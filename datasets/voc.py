@@ -16,6 +16,7 @@ from utils.errors import UserError
 from utils.image_files import read_index_map, read_object_map
 from utils.objects import instances_of
 from utils.structures import Instances, Sample
+from utils.voc_tree import map_files
 
 
 class VocDataset:
@@ -108,11 +109,11 @@ class VocDataset:
 
     def mask_path(self, index: int) -> Path:
         """The file of the label map."""
-        return self.root / "SegmentationClass" / f"{self.ids[index]}.png"
+        return self.root / map_files(self.ids[index])[0]
 
     def objects_path(self, index: int) -> Path:
         """The file that numbers the objects, which an image need not have."""
-        return self.root / "SegmentationObject" / f"{self.ids[index]}.png"
+        return self.root / map_files(self.ids[index])[1]
 
     def target(self, index: int) -> np.ndarray:
         """The label map, (H, W) uint8 (0 background, class id + 1, 255 void); its values are not checked.

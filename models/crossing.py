@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from utils.structures import Mask
+from utils.masks import Mask
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from models.crossing import Arrival, PackedMasks, to_device, to_host
 from utils.errors import UserError
-from utils.structures import Detections, Instances, Mask
+from utils.masks import Mask
+from utils.structures import Detections, Instances
 
 
 @dataclass

@@ -21,7 +21,7 @@ from models.crossing import Arrival, PackedMasks
 from models.forward import Backbone, autocast
 from models.segmenter import preprocess
 from utils.errors import UserError
-from utils.structures import Mask
+from utils.masks import Mask
 
 Tracked: TypeAlias = "tuple[Mask, float]"
 """A mask in pixels of the frame, empty where the object is not to be seen, and SAM2's own estimate of its IoU."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from utils.masks import Mask
 from utils.model_sections import VideoConfig
-from utils.structures import Instances, Mask
+from utils.structures import Instances
 
 SAME_CLASS = 0.1
 """What a pair of one class counts more than its IoU: where two detections lie on one object, each stays with its own

@@ -16,8 +16,9 @@ from models.segmenter import Segmenter
 from models.tracks import Tracks, keyframes
 from utils.distributed import Session
 from utils.errors import UserError
+from utils.masks import Mask
 from utils.model_sections import VideoConfig
-from utils.structures import Detections, Frame, Instances, Mask, Sample
+from utils.structures import Detections, Frame, Instances, Sample
 
 ADVICE = "where only first frames have boxes, --keyframe-interval 0 ends none"
 

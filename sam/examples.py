@@ -14,7 +14,8 @@ from datasets.voc import VocDataset
 from models.segmenter import preprocess
 from utils.classes import VOID
 from utils.errors import SampleError
-from utils.structures import Instances, Mask
+from utils.masks import Mask
+from utils.structures import Instances
 
 View = Callable[[np.ndarray], np.ndarray]  # cuts the same part out of an image and its masks
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from sam.clips import ClipBatch, PromptedClips, collate_clips, mask_of
 from sam.examples import Batch, PromptedViews, collate
 from sam.losses import prompted_mask_loss
 from sam.tracking import tracking_loss
+from sam.trainer import ParameterGroup
 from utils.classes import VOID
 from utils.config import SamFinetune
 from utils.device import choose_precision
@@ -43,6 +44,9 @@ MEMORY = (
 BESIDE_MEMORY = {"memory": (), "decoder": DECODER, "all": IMAGE}
 """What learns with the memory, by `finetune.sam.train`."""
 
+RATE_BESIDE = 0.35
+"""The share of the learning rate for that: it can do its part, and shall not forget it while the memory is new."""
+
 
 class ImageObjective:
     """To find objects from their boxes.
@@ -57,15 +61,9 @@ class ImageObjective:
     def __init__(
         self, model: SAM2Base, settings: SamFinetune, train: VocDataset, val: VocDataset, chunk_bytes: int
     ) -> None:
-        self.parameters = parameters_of(model, IMAGE if settings.train == "all" else DECODER)
-        self.examples = PromptedViews(
-            train,
-            model.image_size,
-            max_boxes=settings.boxes_per_image,
-            jitter=settings.jitter,
-            view_share=settings.view_share,
-            seed=settings.seed,
-        )
+        parts = IMAGE if settings.train == "all" else DECODER
+        self.parameters = [ParameterGroup(parameters_of(model, parts))]
+        self.examples = PromptedViews(train, model.image_size, **drawing(settings))
         self.collate = collate
         self._model, self._settings, self._val = model, settings, val
         self._segmenter = Segmenter(model, torch.float32, chunk_bytes)
@@ -108,17 +106,12 @@ class ClipObjective:
 
     def __init__(self, model: SAM2Base, settings: SamFinetune, train: VocDataset, val: VocDataset) -> None:
         beside = BESIDE_MEMORY[settings.train or "memory"]
-        self.parameters, self._decoder_learns = parameters_of(model, (*MEMORY, *beside)), bool(beside)
-        self.examples = PromptedClips(
-            train,
-            list(train.clips.values()),
-            model.image_size,
-            frames=settings.frames,
-            max_boxes=settings.boxes_per_image,
-            jitter=settings.jitter,
-            view_share=settings.view_share,
-            seed=settings.seed,
-        )
+        memory = parameters_of(model, MEMORY)
+        known = [each for each in parameters_of(model, beside) if all(each is not other for other in memory)]
+        self.parameters = [ParameterGroup(memory), *([ParameterGroup(known, RATE_BESIDE)] if known else [])]
+        self._decoder_learns = bool(known)
+        clips = list(train.clips.values())
+        self.examples = PromptedClips(train, clips, model.image_size, frames=settings.frames, **drawing(settings))
         self.collate = collate_clips
         self._model, self._settings, self._val = model, settings, val
         self._propagator = Propagator(model, torch.float32)
@@ -171,6 +164,16 @@ class ClipObjective:
                 predicted, actual = tracked[number][0].full(sample.size) & counted, mask_of(objects, number)
                 union = np.count_nonzero(predicted | actual)
                 yield np.count_nonzero(predicted & actual) / union if union else 1.0
+
+
+def drawing(settings: SamFinetune) -> dict[str, Any]:
+    """How examples are drawn from a dataset, images or clips."""
+    return {
+        "max_boxes": settings.boxes_per_image,
+        "jitter": settings.jitter,
+        "view_share": settings.view_share,
+        "seed": settings.seed,
+    }
 
 
 def parameters_of(model: SAM2Base, parts: Sequence[str]) -> list[torch.nn.Parameter]:

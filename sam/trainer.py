@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,6 +33,14 @@ class Prompted(Protocol):
     def boxes(self) -> torch.Tensor: ...
 
 
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters, and the share of the learning rate at which they learn."""
+
+    parameters: list[torch.nn.Parameter]
+    rate: float = 1.0
+
+
 class Examples(Protocol):
     """Batches of one example each, drawn anew in each epoch."""
 
@@ -47,8 +55,8 @@ class Objective(Protocol):
     """What is to be learnt."""
 
     @property
-    def parameters(self) -> list[torch.nn.Parameter]:
-        """Those that learn."""
+    def parameters(self) -> list[ParameterGroup]:
+        """Those that learn, and how fast."""
 
     @property
     def examples(self) -> Examples:
@@ -81,12 +89,12 @@ class Trainer:
     ) -> None:
         self.model, self.settings, self.objective = model, settings, objective
         self.state_file, self.session = state_file, session
+        self.parameters = [parameter for group in objective.parameters for parameter in group.parameters]
         model.requires_grad_(False)
-        for parameter in objective.parameters:
+        for parameter in self.parameters:
             parameter.requires_grad_(True)
-        self.optimizer = torch.optim.AdamW(
-            objective.parameters, lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay
-        )
+        groups = [{"params": group.parameters, "rate": group.rate} for group in objective.parameters]
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay)
         self.step, self.best = 0, -1.0
 
     def batches(self, workers: int) -> Iterator[Prompted]:
@@ -108,14 +116,14 @@ class Trainer:
         """One step of the optimizer; returns this process's loss. A batch without objects changes nothing."""
         self.step += 1
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * schedule(self.step / self.settings.steps)
+            group["lr"] = self.settings.lr * group["rate"] * schedule(self.step / self.settings.steps)
         self.optimizer.zero_grad()
         objects, loss = len(batch.boxes), torch.zeros(())
         if objects:
             loss = self.objective.loss(batch)
             loss.backward()
-        if self.session.mean_gradients(self.objective.parameters, objects):
-            torch.nn.utils.clip_grad_norm_(self.objective.parameters, GRADIENT_NORM)
+        if self.session.mean_gradients(self.parameters, objects):
+            torch.nn.utils.clip_grad_norm_(self.parameters, GRADIENT_NORM)
             self.optimizer.step()
         return loss.item()
 

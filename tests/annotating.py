@@ -22,8 +22,9 @@ import numpy as np
 import yolo_sam_auto_anno_generator as script
 from utils.cli import guarded
 from utils.distributed import Session
+from utils.masks import Mask
 from utils.options import Options
-from utils.structures import Detections, Instances, Mask, Sample
+from utils.structures import Detections, Instances, Sample
 
 SECONDS = 0.01
 """What an image takes, so that a signal finds the run in its midst."""

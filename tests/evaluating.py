@@ -17,8 +17,9 @@ from utils.evaluation.average_precision import average_precision
 from utils.evaluation.bootstrap import bootstrap
 from utils.evaluation.result import Evaluation
 from utils.evaluation.scoring import score_image
+from utils.masks import Mask
 from utils.objects import instances_of
-from utils.structures import Instances, Mask, Sample
+from utils.structures import Instances, Sample
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 needs_photos = pytest.mark.skipif(not SHARED.is_dir(), reason="the test photographs are not here")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.structures import Detections, Frame, Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Detections, Frame, Instances, Sample
 
 GROUND = (40, 90, 160)
 SIZE = (192, 256)

@@ -12,8 +12,9 @@ from utils.classes import VOID, label_of
 from utils.distributed import Session
 from utils.engine import Report
 from utils.evaluation.evaluator import Evaluator
+from utils.masks import Mask
 from utils.report.album import Album
-from utils.structures import Detections, Instances, Mask, Sample
+from utils.structures import Detections, Instances, Sample
 from utils.writers import Writers
 
 NAMES = ("car", "dog", "bird")

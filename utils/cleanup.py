@@ -10,8 +10,9 @@ import numpy as np
 
 from utils.distributed import Session
 from utils.engine import SureCascade
+from utils.masks import Mask
 from utils.model_sections import CleanupConfig
-from utils.structures import Instances, Mask, Sample
+from utils.structures import Instances, Sample
 
 Changes = Counter[str]
 """What was done, counted by a phrase."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from utils.colours import GREY, WHITE, Colour
-from utils.structures import Mask
+from utils.masks import Mask
 from utils.text import tag
 
 TINT = 0.45

@@ -154,8 +154,9 @@ def frame_rate(path: Path) -> Fraction | None:
     """Frames a second of a video file; None where it does not say."""
     import av
 
-    with contextlib.suppress(av.FFmpegError, OSError, IndexError), path.open("rb") as file, av.open(file) as video:
-        return video.streams.video[0].average_rate or None
+    with contextlib.suppress(av.FFmpegError, OSError), path.open("rb") as file, av.open(file) as video:
+        stream = video.streams.best("video")
+        return (stream and stream.average_rate) or None
     return None
 
 

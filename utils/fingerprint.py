@@ -15,6 +15,7 @@ from typing import Any
 from utils.config import ArchConfig
 from utils.official import OFFICIAL_SAM
 from utils.options import Options
+from utils.voc_tree import map_files
 
 TAIL = 4096
 """Bytes at the end of an image file that tell it from another one of the same length."""
@@ -70,7 +71,7 @@ def decisive_files(options: Options, image_id: str) -> list[Path]:
     root = options.config.dataset.data_dir
     if options.boxes != "target" or root is None:
         return []
-    return [root / folder / f"{image_id}.png" for folder in ("SegmentationClass", "SegmentationObject")]
+    return [root / file for file in map_files(image_id)]
 
 
 def image_mark(path: Path) -> str:

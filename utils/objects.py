@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from utils.classes import BACKGROUND, VOID, label_of
-from utils.structures import Instances, Mask
+from utils.masks import Mask
+from utils.structures import Instances
 
 
 def instances_of(labels: np.ndarray, objects: np.ndarray | None) -> Instances:

@@ -15,7 +15,8 @@ from utils.distributed import Session
 from utils.drawing import Mark, Style, draw, hatched
 from utils.encoding import encode_image
 from utils.engine import Report
-from utils.structures import Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Instances, Sample
 from utils.text import check_font, missing_glyphs, tag
 from utils.writers import Writers, safe_path
 

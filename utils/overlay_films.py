@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +22,7 @@ MOST_WAITING = 16
 
 
 class FilmSink(OverlaySink):
-    """Writes `<save_dir>/<clip>.mp4` for each clip of the run; frames of the source folder itself make `clip.mp4`.
+    """Writes `<save_dir>/<clip>.mp4` for each clip of the run.
 
     Threads draw several frames at a time, which are encoded in their order. A frame that cannot be used is missing:
     the one before it stays for as long, so that the film keeps the clip's time.
@@ -58,7 +58,7 @@ class FilmSink(OverlaySink):
             WriterError: an earlier file could not be written.
         """
         assert sample.frame is not None, "the command line refuses films of single images"
-        path = safe_path(self.save_dir, sample.frame.clip if PurePath(sample.frame.clip).name else "clip", ".mp4")
+        path = safe_path(self.save_dir, sample.frame.clip, ".mp4")
         if self._film.path != path:
             self._complete()
             source = frame_rate(sample.path) if is_video_name(sample.path.name) else None

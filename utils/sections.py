@@ -96,7 +96,8 @@ class EvaluatorConfig:
     """Evaluation.
 
     Attributes:
-        save_dir: where `metrics.json`, `per_image.csv`, `confusion_matrix.csv` and `report.html` go.
+        save_dir: where `metrics.json`, `per_image.csv`, `confusion_matrix.csv`, with `--video` `per_clip.csv`, and
+            `report.html` go.
         report: write `report.html`.
         report_images: how many images it shows, the worst first.
     """

@@ -2,6 +2,7 @@
 
     python -m yolo.predict -c config.json                       of the dataset's split, next to the weights
     python -m yolo.predict -c config.json -s photos/ -o a.json  of photos
+    python -m yolo.predict -c config.json --video               of all frames of clips
 
 A low -conf keeps more boxes; the -conf of a run with the file leaves them out again.
 """
@@ -12,6 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +26,10 @@ from utils.device import choose_device
 from utils.distributed import Session
 from utils.engine import run
 from utils.errors import UserError
+from utils.masks import Mask
 from utils.options import Options
 from utils.prompts.writing import PromptSink
-from utils.structures import Instances, Mask, Sample
+from utils.structures import Instances, Sample
 
 FILE_NAME = "prediction.json"
 
@@ -60,6 +63,7 @@ def predict_parser() -> Parser:
         "-o", "--output", type=Path, metavar="FILE", help=f"the prompt file (default: {FILE_NAME} beside the weights)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the prompt file if there is one")
+    parser.add_argument("--video", action="store_true", help="take clips, and all their frames; for a run with --video")
     return parser
 
 
@@ -83,7 +87,7 @@ def destination(options: Options, output: Path | None, *, overwrite: bool) -> Pa
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the file; the exit code."""
     given = predict_parser().parse_args(argv)
-    options = options_of(given)
+    options = replace(options_of(given), video=given.video)
     if "LOCAL_RANK" in os.environ or "RANK" in os.environ:
         raise UserError("start yolo.predict without torchrun: one process writes the file")
     path = destination(options, given.output, overwrite=given.overwrite)
@@ -94,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with PromptSink(path) as sink:
         report = run(BoxCascade(detector), batches, [sink], session)
     script = ["yolo_sam_auto_anno_generator.py", "-s", *given.source] if given.source else ["yolo_sam.py"]
-    print("use it: ", shlex.join(map(str, ["python", *script, "-c", given.config, "-p", path])))
+    video = ["--video"] if given.video else []
+    print("use it: ", shlex.join(map(str, ["python", *script, *video, "-c", given.config, "-p", path])))
     return report.exit_code
 
 

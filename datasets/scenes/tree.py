@@ -17,10 +17,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from datasets.folder import frame_id
 from datasets.scenes.composition import Style
 from datasets.scenes.painting import Scene, class_names, paint_clip, paint_scene
 from utils.classes import VOC_PALETTE
 from utils.errors import UserError
+from utils.voc_tree import CLASS_NAMES, map_files, split_lists
 from utils.writers import atomic_write
 
 
@@ -82,14 +84,13 @@ def write_split(root: Path, order: Order, workers: int = 1) -> int:
         UserError: the tree has the split already, or was painted with other classes, or there is no worker.
         WriterError: a file cannot be written.
     """
-    lists = root / "ImageSets" / "Segmentation"
-    images, videos = lists / f"{order.split}.txt", lists / f"{order.split}_videos.txt"
+    images, videos = (root / name for name in split_lists(order.split))
     if images.exists() or videos.exists():
         raise UserError(f"{root} already has a split {order.split}; choose another name or another folder")
     if workers < 1:
         raise UserError(f"{workers} processes cannot paint")
     names = class_names(order.style.things)
-    known = root / "class_names.txt"
+    known = root / CLASS_NAMES
     if known.exists() and known.read_text().splitlines() != list(names):
         raise UserError(f"{known} lists other classes than {', '.join(names)}")
     rows = [row for rows in _painted(root, order, workers) for row in rows]
@@ -119,7 +120,7 @@ def _write_image(root: Path, order: Order, index: int) -> list[dict[str, Any]]:
 def _write_clip(root: Path, order: Order, index: int) -> list[dict[str, Any]]:
     folder = order.clip_ids[index]
     clip = paint_clip(order.seed, index, order.frames, **asdict(order.style))
-    frames = [_write_scene(root, f"{folder}/{at:06d}", scene, order.quality) for at, scene in enumerate(clip)]
+    frames = [_write_scene(root, frame_id(folder, at), scene, order.quality) for at, scene in enumerate(clip)]
     return [row for rows in frames for row in rows]
 
 
@@ -127,8 +128,8 @@ def _write_scene(root: Path, image_id: str, scene: Scene, quality: int) -> list[
     """Write one image and its masks; its rows of prediction.json."""
     image = Image.fromarray(scene.image)
     atomic_write(root / "JPEGImages" / f"{image_id}.jpg", _encoded(image, "JPEG", quality=quality))
-    for folder, labels in (("SegmentationClass", scene.classes), ("SegmentationObject", scene.instances)):
-        atomic_write(root / folder / f"{image_id}.png", _encoded(_index_map(labels), "PNG", optimize=True))
+    for name, labels in zip(map_files(image_id), (scene.classes, scene.instances)):
+        atomic_write(root / name, _encoded(_index_map(labels), "PNG", optimize=True))
     return [
         {"image_id": image_id, "category_id": class_id, "bbox": box.tolist(), "score": 1.0}
         for class_id, box in zip(scene.class_ids, scene.boxes)

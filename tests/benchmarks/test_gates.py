@@ -18,8 +18,9 @@ from benchmarks.gates import (
     files_gate,
     matrix_gate,
 )
+from utils.masks import Mask
 from utils.metrics import confusion_matrix
-from utils.structures import Detections, Instances, Mask
+from utils.structures import Detections, Instances
 
 SIZE = (60, 100)
 SCORES = np.array([0.5, 0.9, 0.5, 0.7], np.float32)

@@ -8,21 +8,14 @@ import av
 import numpy as np
 import pytest
 from painted_clips import FASTSTART, index_of, painted, write_frames, write_video
-from PIL import Image
 
 from datasets.folder import ImageFolder
-from datasets.loading import AHEAD, Batches, build_batches
+from datasets.loading import AHEAD, Batches
 from datasets.video import ClipFolder, Clips
 from datasets.video_file import VideoFile
-from utils.cli import parse
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
 from utils.structures import Frame, Sample
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-SHARED = REPOSITORY.parent / "shared" / "data"
-needs_photos = pytest.mark.skipif(not SHARED.is_dir(), reason="the test photographs are not here")
-ALONE = Session()
 
 
 def batches_of(sources: Sequence[Path], batch_size: int = 4, num_workers: int = 2) -> Batches:
@@ -111,17 +104,20 @@ def test_read_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert most <= size * (AHEAD + 2)
 
 
-def test_images_directly_in_a_source_are_a_clip_of_its_name(tmp_path: Path) -> None:
-    folder = write_frames(tmp_path / "walk", [2, 10, 9])
-    write_frames(folder / "inner", [3])
-    for given in ([folder], [folder, *sorted(folder.glob("*.png"))], [*sorted(folder.glob("*.png")), folder / "inner"]):
-        clips = ClipFolder(given)
-        assert clips.clips == {"inner": range(1), "walk": range(1, 4)} or clips.clips == {
-            "walk": range(3),
-            "inner": range(3, 4),
-        }
-        walk = clips.clips["walk"]
-        assert clips.ids[walk.start : walk.stop] == ["2", "9", "10"]
+def test_a_clip_has_one_name_by_whichever_folder_it_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders of frames are given by themselves, all at once by the one around them, or frame by frame."""
+    walk, run = write_frames(tmp_path / "walk", [2, 10, 9]), write_frames(tmp_path / "run", [2, 3])
+    write_frames(walk / "back", [3])
+    write_video(walk / "film.mp4", [painted(0)])
+    (walk / "empty").mkdir()
+    clips = ClipFolder([tmp_path])
+    assert list(clips.clips) == ["run", "walk", "walk/back", "walk/empty", "walk/film"]
+    assert clips.ids[:5] == ["run/2", "run/3", "walk/2", "walk/9", "walk/10"]
+    monkeypatch.chdir(walk)
+    for given in ([run, walk], [run, walk, *walk.glob("*.png")], [*sorted(run.glob("*.png")), Path()]):
+        again = ClipFolder(given)
+        assert (again.clips, again.ids) == (clips.clips, clips.ids)
+    assert ClipFolder([*walk.glob("*.png")]).ids == ["walk/2", "walk/9", "walk/10"]
 
 
 def test_broken_clips_are_named_and_the_others_go_on(tmp_path: Path) -> None:
@@ -185,90 +181,3 @@ def test_video_without_the_option_says_which(tmp_path: Path, name: str) -> None:
     write_video(tmp_path / "a.mp4", [painted(0)])
     with pytest.raises(UserError, match="no image here, but video; --video takes it"):
         ImageFolder([tmp_path / name])
-
-
-def test_demo_clip_with_its_truth(capsys: pytest.CaptureFixture[str]) -> None:
-    options = parse("evaluate", None, ["-c", str(REPOSITORY / "config.json"), "--video", "-b", "16"])
-    batches = build_batches(options, ALONE)
-    assert "--video: images of the split val that lie in no clip, left out: 40" in capsys.readouterr().out
-    count = len(list((REPOSITORY / "datasets/demo/JPEGImages/val_clip_000").iterdir()))
-    assert [*batches.units] == [range(count)]
-    samples = [sample for batch in batches for sample in batch]
-    assert [sample.frame for sample in samples] == [Frame("val_clip_000", i, count) for i in range(count)]
-    images = build_batches(parse("evaluate", None, ["-c", str(REPOSITORY / "config.json")]), ALONE)
-    alone = {sample.image_id: sample for batch in images for sample in batch}
-    for sample in samples[::10]:
-        expected = alone[sample.image_id]
-        assert sample.told_apart == expected.told_apart
-        assert len(sample.truth) == len(expected.truth) > 0
-        np.testing.assert_array_equal(sample.image, expected.image)
-        np.testing.assert_array_equal(sample.target, expected.target)
-
-
-@needs_photos
-@pytest.mark.parametrize(("name", "clips"), [("davis", [40, 15, 20]), ("camvid_video", [5]), ("labelme_video", [5])])
-def test_real_clips(name: str, clips: list[int], tmp_path: Path) -> None:
-    settings = [f"dataset.data_dir={SHARED / name}", f"dataset.classes={SHARED / name / 'class_names.txt'}"]
-    given = ["-c", str(REPOSITORY / "config.json"), "--video", *(part for each in settings for part in ("--set", each))]
-    batches = build_batches(parse("evaluate", None, given), ALONE)
-    assert [len(unit) for unit in batches.units] == clips
-    first = next(iter(batches))
-    assert [sample.frame.index for sample in first] == list(range(min(16, clips[0])))
-    assert all(sample.target is not None and sample.truth is not None for sample in first)
-
-
-class Tree:
-    """A VOC tree of one listed photo and whatever clips are named."""
-
-    def __init__(self, root: Path, listed: str, clips: str | None) -> None:
-        self.root = root
-        write_frames(root / "JPEGImages", [0], "photo.png")
-        lists = root / "ImageSets" / "Segmentation"
-        lists.mkdir(parents=True)
-        (lists / "val.txt").write_text(listed)
-        if clips is not None:
-            (lists / "val_videos.txt").write_text(clips)
-
-    def batches(self, *more: str) -> Batches:
-        given = ["-c", str(REPOSITORY / "config.json"), "--set", f"dataset.data_dir={self.root}", *more]
-        return build_batches(parse("visual", None, given), ALONE)
-
-
-def test_frames_that_are_listed_but_missing_keep_their_place(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tree = Tree(tmp_path, "photo\nclip/11\nclip/2\nclip/10\n", "clip\nempty\ngone\n")
-    write_frames(tmp_path / "JPEGImages" / "clip", [2, 9, 11])
-    (tmp_path / "JPEGImages" / "empty").mkdir()
-    entries = [entry for batch in tree.batches("--video") for entry in batch]
-    assert [getattr(entry, "frame", None) for entry in entries] == [
-        *(Frame("clip", 0, 4), Frame("clip", 1, 4), None, Frame("clip", 3, 4)),
-        *(None, None),
-    ]
-    assert [str(entry) for entry in entries if isinstance(entry, SampleError)] == [
-        f"{tmp_path / 'JPEGImages/clip/10.*'}: No such file or directory",
-        f"{tmp_path / 'JPEGImages/empty'}: the folder holds no frames",
-        f"{tmp_path / 'JPEGImages/gone/000000.*'}: No such file or directory",
-    ]
-    said = capsys.readouterr()
-    assert said.out == "--video: images of the split val that lie in no clip, left out: 1\n"
-    assert said.err.startswith("warning: 3 of 6 images are missing: ")
-    with pytest.raises(UserError, match="holds no frames"):
-        tree.batches()
-
-
-@pytest.mark.parametrize("clips", [None, "\n"])
-def test_split_without_clips_is_refused(tmp_path: Path, clips: str | None) -> None:
-    tree = Tree(tmp_path, "photo\n", clips)
-    with pytest.raises(UserError, match=r"val_videos\.txt: names no clip, and --video takes nothing else$"):
-        tree.batches("--video")
-
-
-def test_masks_of_clips_are_checked(tmp_path: Path) -> None:
-    tree = Tree(tmp_path, "photo\n", "clip\n")
-    write_frames(tmp_path / "JPEGImages" / "clip", [1, 2])
-    (tmp_path / "SegmentationClass" / "clip").mkdir(parents=True)
-    Image.fromarray(np.zeros((24, 32), np.uint8)).save(tmp_path / "SegmentationClass" / "clip" / "1.png")
-    with pytest.raises(UserError, match=r"SegmentationClass/clip/2\.png: No such file") as caught:
-        tree.batches("--video", "--boxes", "target")
-    assert "photo" not in str(caught.value)

@@ -11,7 +11,7 @@ import torch
 from models.crossing import PackedMasks, to_host
 from models.memory import Halving
 from utils.distributed import Session
-from utils.structures import Mask
+from utils.masks import Mask
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 64, 131])

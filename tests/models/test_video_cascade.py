@@ -17,8 +17,9 @@ from utils.cleanup import CleanedCascade
 from utils.distributed import Session
 from utils.engine import _ahead
 from utils.errors import SampleError, UserError
+from utils.masks import Mask
 from utils.model_sections import CleanupConfig, VideoConfig
-from utils.structures import Detections, Frame, Instances, Mask, Sample
+from utils.structures import Detections, Frame, Instances, Sample
 
 EVERY = VideoConfig(keyframe_interval=1, patience=2)
 HERE, THERE = (2.0, 2.0, 12.0, 12.0), (30.0, 2.0, 40.0, 12.0)

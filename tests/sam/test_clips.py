@@ -18,7 +18,7 @@ from models.sam2_loading import build_sam2, load_sam2
 from sam.clips import PromptedClips, collate_clips, mask_of, stretch
 from sam.examples import coverage
 from sam.finetune import main
-from sam.objectives import MEMORY, ClipObjective
+from sam.objectives import MEMORY, RATE_BESIDE, ClipObjective
 from sam.tracking import NUM_FRAMES, tracked
 from sam.trainer import Trainer
 from utils.config import load_config
@@ -79,6 +79,20 @@ def test_steps_on_one_clip_lower_its_loss(config_file: Path, clips: VocDataset) 
     batch = collate_clips([objective.examples[0]])
     losses = [trainer.train_step(batch) for _ in range(12)]
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_decoder_that_learns_to_follow_keeps_learning_from_boxes(config_file: Path, clips: VocDataset) -> None:
+    wanted = ["finetune.sam.video=true", "finetune.sam.train=decoder"]
+    model = build_sam2(str(DEMO_CONFIG), SIDE, video=True)
+    objective = ClipObjective(model, load_config(config_file, wanted).finetune.sam, clips, clips)
+    assert [group.rate for group in objective.parameters] == [1.0, RATE_BESIDE]
+    learning = [id(each) for group in objective.parameters for each in group.parameters]
+    assert len(learning) == len(set(learning))
+    assert {id(each) for each in model.sam_mask_decoder.parameters()} < set(learning)
+    objective.loss(collate_clips([objective.examples[0]])).backward()
+    # The masks of boxes alone come from the first token.
+    token = model.sam_mask_decoder.output_hypernetworks_mlps[0]
+    assert all(each.grad is not None and each.grad.any() for each in token.parameters())
 
 
 @torch.inference_mode()

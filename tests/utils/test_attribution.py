@@ -13,8 +13,9 @@ import pytest
 from models.given_boxes import GroundTruthDetector, JoinedDetector
 from utils.attribution import MATCH, PARTS, AttributingCascade, Attribution, box_iou, match, table
 from utils.distributed import Session
+from utils.masks import Mask
 from utils.objects import instances_of
-from utils.structures import Detections, Instances, Mask, Sample
+from utils.structures import Detections, Instances, Sample
 
 SIZE = (20, 30)
 

@@ -9,7 +9,8 @@ from scipy import ndimage
 from utils.cleanup import CleanedCascade, clean, with_cleanup
 from utils.config import CleanupConfig
 from utils.distributed import Session
-from utils.structures import Detections, Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Detections, Instances, Sample
 
 EIGHT = np.ones((3, 3))
 

@@ -13,8 +13,9 @@ from utils.colours import class_colour, text_colour
 from utils.distributed import Session
 from utils.engine import Report
 from utils.errors import UserError
+from utils.masks import Mask
 from utils.overlay import OverlaySink, render
-from utils.structures import Detections, Instances, Mask, Sample
+from utils.structures import Detections, Instances, Sample
 from utils.text import font_for, missing_glyphs, tag
 from utils.writers import Writers
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from utils.masks import Mask
 from utils.polygons import (
     as_labelme_draws,
     as_pycocotools_draws,
@@ -15,7 +16,6 @@ from utils.polygons import (
     joined,
     pixel_outlines,
 )
-from utils.structures import Mask
 
 labelme = pytest.importorskip("labelme.utils")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from utils.structures import Detections, Instances, Mask, sanitize
+from utils.masks import Mask
+from utils.structures import Detections, Instances, sanitize
 
 SIZE = (4, 6)
 
@@ -37,17 +38,7 @@ def test_drawn_shapes_win_over_scored_ones_and_later_over_earlier() -> None:
     assert labels[:, 0].tolist() == [1, 2, 2, 3]
 
 
-def test_a_mask_survives_its_crop() -> None:
-    full = np.zeros(SIZE, bool)
-    full[1, 2] = full[3, 4] = True
-    mask = Mask.of(full)
-    assert (mask.left, mask.top, mask.crop.shape, mask.area) == (2, 1, (3, 3), 2)
-    np.testing.assert_array_equal(mask.full(SIZE), full)
-
-
 def test_an_empty_mask_paints_nothing() -> None:
-    empty = Mask.of(np.zeros(SIZE, bool))
-    assert empty.area == 0 and not empty.full(SIZE).any()
     assert not instances([np.zeros(SIZE, bool)], [0], [0.9]).semantic().any()
 
 
@@ -62,15 +53,6 @@ def test_sanitize_clips_what_reaches_out_and_drops_what_is_no_box() -> None:
 def test_detections_refuse_arrays_that_do_not_belong_together() -> None:
     with pytest.raises(AssertionError):
         Detections(np.zeros((2, 4), np.float32), np.zeros(1, np.float32), np.zeros(2, np.int64))
-
-
-def test_overlap_of_two_masks() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        first, second = (rng.random((9, 12)) < rng.choice([0, 0.02, 0.3]) for _ in range(2))
-        union = np.count_nonzero(first | second)
-        expected = np.count_nonzero(first & second) / union if union else 0
-        assert Mask.of(first).iou(Mask.of(second)) == expected
 
 
 def test_the_instance_that_wins_a_pixel_is_the_same_in_every_map() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from painted_clips import write_video
 
 import yolo_sam_auto_anno_generator
+from datasets.images import read_image
 from datasets.loading import build_batches
 from models.detector import build_detector, class_names
 from models.prompts import read_prompts
@@ -96,6 +99,15 @@ def test_photos_a_broken_one_among_them(config: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert f"failed: {photos / '0.jpg'}: truncated" in printed
     assert f"use it:  python yolo_sam_auto_anno_generator.py -s {photos} -c {config} -p {output}" in printed
+
+
+def test_frames_of_clips_have_the_ids_of_a_run_with_clips(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip, output = config.parent / "tree/JPEGImages/clip", config.parent / "boxes.json"
+    write_video(config.parent / "film.mp4", [read_image(clip / "007.jpg")] * 2)
+    sources = [str(clip), str(config.parent / "film.mp4")]
+    assert run(config, "--video", "-s", *sources, "-o", str(output)) == 0
+    assert {row["image_id"] for row in json.loads(output.read_text())} == {"clip/007", "film/000000", "film/000001"}
+    assert f"-s {shlex.join(sources)} --video -c" in capsys.readouterr().out
 
 
 def test_what_is_refused(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from utils.structures import Mask
+from utils.masks import Mask
 
 TOLERANCE = 0.008
 """How far apart contours may lie, as a share of the image's diagonal."""

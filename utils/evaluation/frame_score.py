@@ -10,7 +10,8 @@ import numpy as np
 
 from utils.classes import VOID
 from utils.evaluation.contour import Region
-from utils.structures import Frame, Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Frame, Instances, Sample
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from utils.classes import VOID
 from utils.evaluation.boundary import boundary_counts
 from utils.evaluation.frame_score import score_frame
 from utils.evaluation.result import ImageScore, ObjectScores
+from utils.masks import Mask
 from utils.metrics import LabelCounts, confusion_matrix
 from utils.objects import instances_of
-from utils.structures import Instances, Mask, Sample
+from utils.structures import Instances, Sample
 
 
 def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[ImageScore, np.ndarray]:

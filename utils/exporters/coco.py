@@ -12,8 +12,9 @@ from utils.classes import label_of
 from utils.encoding import encode_json
 from utils.exporters.coco_videos import Videos, frame_record
 from utils.exporters.exporter import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
+from utils.masks import Mask
 from utils.polygons import as_pycocotools_draws, edge_outlines, iou
-from utils.structures import Instances, Mask, Sample
+from utils.structures import Instances, Sample
 
 FILE_NAME = "instances.json"
 

@@ -17,8 +17,9 @@ from utils.exporters.stamps import untouched
 from utils.exporters.table import table
 from utils.fingerprint import hash_of
 from utils.importers.labelme import check_size, labelme_instances
+from utils.masks import Mask
 from utils.readers.labelme import read_shapes
-from utils.structures import Instances, Mask, Sample
+from utils.structures import Instances, Sample
 from utils.writers import safe_path
 
 PAIRED = 0.1

@@ -15,7 +15,8 @@ import PIL.Image
 from utils.encoding import encode_image, encode_json
 from utils.exporters.exporter import EMPTY, Exported, ExportSettings, counted, not_empty, number
 from utils.exporters.review import review_flags
-from utils.structures import Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Instances, Sample
 
 # labelme reads this key and ignores it; the form has been the same since masks came.
 VERSION = "5.5.0"

@@ -14,7 +14,8 @@ import numpy as np
 
 from utils.exporters.exporter import Exported
 from utils.exporters.table import table
-from utils.structures import Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Instances, Sample
 
 SIGNS = ("score", "mask_score", "box_iou", "uncontested")
 DIGITS = 4

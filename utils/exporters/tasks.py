@@ -24,11 +24,12 @@ from utils.fingerprint import fingerprint
 from utils.image_files import is_video_name
 from utils.options import Options
 from utils.prompts.prompts import Prompts
+from utils.voc_tree import map_files
 
 PLACES: Mapping[Format, Callable[[str], Sequence[str]]] = {
     "coco": lambda image_id: (),
     "yolo": lambda image_id: [f"labels/{escaped(image_id)}.txt"],
-    "voc": lambda image_id: [f"{folder}/{image_id}.png" for folder in ("SegmentationClass", "SegmentationObject")],
+    "voc": map_files,
 }
 """Formats whose files carry no stamp -> where those of an image lie."""
 

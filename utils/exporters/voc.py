@@ -14,8 +14,8 @@ from utils.classes import VOC_PALETTE, VOID
 from utils.errors import SampleError
 from utils.exporters.exporter import EMPTY, Exported, ExportSettings, counted, not_empty
 from utils.structures import Instances, Sample
+from utils.voc_tree import CLASS_NAMES, map_files, split_lists
 
-NAMES_FILE = "class_names.txt"
 MOST = 65535
 """The highest number that an object map can hold."""
 DEEP = "object maps in 16 bits without a palette, for more than 254 objects"
@@ -37,11 +37,12 @@ class VocExporter:
         """`SegmentationClass/<image_id>.png` and `SegmentationObject/<image_id>.png`, of the image as it is upright.
 
         Raises:
-            SampleError: it has a track of a number that 16 bits cannot hold.
+            SampleError: it has a track of a number that 16 bits cannot hold, or 0, which is the background.
         """
         tracks = instances.track_ids
-        if tracks is not None and tracks.max(initial=0) >= MOST:
-            raise SampleError(sample.image_id, sample.path, f"no object map holds the track {tracks.max()}")
+        odd = [] if tracks is None else tracks[(tracks < 1) | (tracks >= MOST)]
+        if len(odd):
+            raise SampleError(sample.image_id, sample.path, f"no object map holds the track {odd[0]}")
         numbers = object_numbers(len(instances)) if tracks is None else numbers_from(tracks)
         objects = instances.painted(numbers)
         kept, visible = not_empty(instances), np.intersect1d(objects, numbers)
@@ -52,10 +53,7 @@ class VocExporter:
             OVERLAPS: overlaps,
             DEEP: int(numbers.dtype != np.uint8),
         }
-        files = {
-            f"SegmentationClass/{sample.image_id}.png": _png(instances.semantic()),
-            f"SegmentationObject/{sample.image_id}.png": _png(objects),
-        }
+        files = dict(zip(map_files(sample.image_id), (_png(instances.semantic()), _png(objects))))
         record = {} if sample.frame is None else {"clip": sample.frame.clip}
         return Exported(files, record=record, shapes=len(visible), losses=counted(losses))
 
@@ -64,11 +62,9 @@ class VocExporter:
         clip_of = {image_id: record.get("clip") for image_id, record in records}
         clips = list(dict.fromkeys(clip for clip in clip_of.values() if clip))
         split = PurePath(self.settings.split).name  # one read from elsewhere, such as ../Main/val, is written here
-        files = {f"{split}.txt": list(clip_of), **({f"{split}_videos.txt": clips} if clips else {})}
-        return {
-            **{f"ImageSets/Segmentation/{name}": _lines(entries) for name, entries in files.items()},
-            NAMES_FILE: _lines(self.settings.names),
-        }
+        images_file, clips_file = split_lists(split)
+        files = {images_file: _lines([*clip_of]), CLASS_NAMES: _lines(self.settings.names)}
+        return files | ({clips_file: _lines(clips)} if clips else {})
 
 
 def _lines(entries: Sequence[str]) -> bytes:

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from utils.classes import ClassIndex
+from utils.masks import Mask
 from utils.polygons import filled_box
 from utils.readers.coco import EntryId, entries_by_id
 from utils.strict_json import Place, found, member, read_json
-from utils.structures import Instances, Mask
+from utils.structures import Instances
 
 FILE_NAME = "instances.json"
 

@@ -16,9 +16,10 @@ from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.image_files import image_size, reasons
 from utils.labelme_drawing import POINTS, as_labelme_draws_shape
+from utils.masks import Mask
 from utils.readers.labelme import Shape, read_labelme_json, shapes_of
 from utils.strict_json import Place, member
-from utils.structures import Instances, Mask
+from utils.structures import Instances
 
 OTHER_FORMATS = ("labelme-polygon/", "coco/instances.json")
 """How paths of other formats' JSON begin, which lies below labelme's own folder."""

@@ -12,6 +12,7 @@ from utils.errors import UserError
 from utils.image_files import read_index_map, read_object_map
 from utils.objects import instances_of
 from utils.structures import Instances
+from utils.voc_tree import CLASS_NAMES
 
 
 def read_voc(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
@@ -26,7 +27,7 @@ def read_voc(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instance
     Raises:
         UserError: a file cannot be read, two maps differ in size, or a label names no class.
     """
-    labels = _labels(folder / "class_names.txt", names)
+    labels = _labels(folder / CLASS_NAMES, names)
     for path in sorted((folder / "SegmentationClass").rglob("*.png")):
         relative = path.relative_to(folder / "SegmentationClass")
         yield relative.with_suffix("").as_posix(), _instances(path, folder / "SegmentationObject" / relative, labels)

@@ -12,9 +12,10 @@ from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.exporters.yolo import unescaped
 from utils.image_files import image_size, is_image_name
+from utils.masks import Mask
 from utils.polygons import as_ultralytics_draws, filled_box
 from utils.readers.yolo import Label, read_labels
-from utils.structures import Instances, Mask
+from utils.structures import Instances
 
 
 def read_yolo(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:

@@ -14,7 +14,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from utils.classes import VOID
-from utils.structures import Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Instances, Sample
 
 
 def encoded(full: np.ndarray) -> dict:

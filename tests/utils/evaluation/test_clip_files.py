@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clips import demo_clip, random_clip, score
 from evaluating import Pair
+from followed_clips import demo_clip, random_clip, score
 
 from utils.distributed import Session
 from utils.engine import Report

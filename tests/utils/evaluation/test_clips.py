@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clips import clip_of, demo_clip, random_clip, score
 from evaluating import SHARED, Pair, needs_photos
+from followed_clips import clip_of, demo_clip, random_clip, score
 from pycocotools import mask as coco_mask
 
 from utils.classes import VOID
+from utils.masks import Mask
 from utils.objects import instances_of
-from utils.structures import Instances, Mask
+from utils.structures import Instances
 
 trackeval = pytest.importorskip("trackeval")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools, which TrackEval calls

@@ -14,7 +14,8 @@ from utils.distributed import Session
 from utils.engine import Report
 from utils.errors import SampleError
 from utils.evaluation.evaluator import Evaluator
-from utils.structures import Detections, Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Detections, Instances, Sample
 from utils.writers import WriterError, Writers
 
 

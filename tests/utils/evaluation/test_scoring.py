@@ -11,7 +11,8 @@ from evaluating import random_pairs
 
 from utils.classes import VOID
 from utils.evaluation.scoring import score_image, score_objects
-from utils.structures import Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Instances, Sample
 
 
 def test_areas_and_overlaps_are_those_of_whole_masks_without_void() -> None:

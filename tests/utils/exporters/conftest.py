@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from utils.exporters.exporter import Exported, Exporter
-from utils.structures import Detections, Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Detections, Instances, Sample
 
 Pair = tuple[Sample, Instances]
 Write = Callable[..., list[Exported]]

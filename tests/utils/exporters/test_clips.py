@@ -25,7 +25,7 @@ from utils.exporters.labelme_polygon import LabelmePolygonExporter
 from utils.exporters.review import ReviewExporter
 from utils.exporters.voc import DEEP, VocExporter
 from utils.exporters.yolo import YoloExporter
-from utils.structures import Mask
+from utils.masks import Mask
 
 NAMES = ("dog", "cat")
 
@@ -98,8 +98,13 @@ def test_voc_tracks_above_254_go_to_16_bits_and_leave_out_void(tmp_path: Path, w
     assert numbers == [[0, 1, 254], [0, 254, 256], [0, 256, 701]]
     assert [picture.mode[0] for picture in pictures] == ["P", "I", "I"]
     assert [one.losses.get(DEEP, 0) for one in made] == [0, 1, 1]
-    with pytest.raises(SampleError, match="no object map holds the track 65535"):
-        VocExporter(ExportSettings(tmp_path, NAMES)).export(sample("a", 0, 1), instances(0, [65535], [0]))
+
+
+@pytest.mark.parametrize("track", [65535, 0, -3])
+def test_voc_refuses_tracks_that_no_object_map_holds(track: int, tmp_path: Path) -> None:
+    """Groups that people give are any integers."""
+    with pytest.raises(SampleError, match=f"no object map holds the track {track}$"):
+        VocExporter(ExportSettings(tmp_path, NAMES)).export(sample("a", 0, 1), instances(0, [track], [0]))
 
 
 @pytest.mark.parametrize("exporter", [LabelmeExporter, LabelmePolygonExporter])

@@ -13,7 +13,8 @@ from scipy.optimize import linear_sum_assignment
 from utils.errors import SampleError
 from utils.exporters.diff import PAIRED, DiffExporter, References, pair
 from utils.exporters.stamps import stamped
-from utils.structures import Detections, Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Detections, Instances, Sample
 
 NAMES = ("car", "couch")
 SIZE = (40, 60)

@@ -18,7 +18,8 @@ from utils.exporters.exporter import ExportSettings
 from utils.exporters.labelme import JPEG_SIDE, LabelmeExporter
 from utils.exporters.sink import AnnotationSink
 from utils.exporters.stamps import CONTENT, SETTINGS, StampedFiles
-from utils.structures import Detections, Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Detections, Instances, Sample
 from utils.writers import Writers
 
 labelme = pytest.importorskip("labelme")

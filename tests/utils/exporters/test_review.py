@@ -11,7 +11,8 @@ import torch
 from torchvision.ops import box_iou
 
 from utils.exporters.review import DIGITS, SIGNS, ReviewExporter, needs_review, signs
-from utils.structures import Detections, Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Detections, Instances, Sample
 
 NAMES = ("car", "tree")
 SIZE = (40, 60)

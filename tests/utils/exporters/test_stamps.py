@@ -15,7 +15,8 @@ from utils.exporters.exporter import Exported, ExportSettings
 from utils.exporters.formats import FORMATS
 from utils.exporters.ledger import State
 from utils.exporters.stamps import CONTENT, SETTINGS, StampedFiles, content_hash
-from utils.structures import Detections, Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Detections, Instances, Sample
 
 labelme = pytest.importorskip("labelme")
 

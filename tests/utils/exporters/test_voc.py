@@ -14,7 +14,8 @@ from utils.classes import VOC_PALETTE
 from utils.exporters.exporter import EMPTY, ExportSettings
 from utils.exporters.voc import DEEP, HIDDEN, OVERLAPS, VocExporter, object_numbers
 from utils.importers.voc import read_voc
-from utils.structures import Instances, Mask, Sample
+from utils.masks import Mask
+from utils.structures import Instances, Sample
 
 NAMES = ("car", "airplane", "turtle")
 Scene = tuple[Sample, Instances]

@@ -18,8 +18,9 @@ from utils.errors import SampleError
 from utils.exporters.exporter import EMPTY, POLYGON_IOU, ExportSettings
 from utils.exporters.yolo import BRIDGES, TINY, YoloExporter, escaped, unescaped
 from utils.importers.yolo import read_yolo
+from utils.masks import Mask
 from utils.polygons import as_ultralytics_draws, iou, joined, pixel_outlines
-from utils.structures import Instances, Mask, Sample
+from utils.structures import Instances, Sample
 
 NAMES = ("car", "air plane: 1", "汽车")
 ODD = Path(__file__).parents[3] / ".." / "shared" / "data" / "odd"

@@ -10,9 +10,10 @@ import pytest
 
 from utils.distributed import Session
 from utils.engine import Report
+from utils.masks import Mask
 from utils.prompts.json_rows import read_json_rows
 from utils.prompts.writing import PromptSink, shortest
-from utils.structures import Detections, Instances, Mask, Sample
+from utils.structures import Detections, Instances, Sample
 from utils.writers import WriterError
 
 SAMPLE = Sample('clip/"\u00e9\udc80 1', Path("a.jpg"), np.zeros((9, 9, 3), np.uint8))

@@ -9,8 +9,9 @@ from utils.distributed import Session
 from utils.engine import Report
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.result import Evaluation
+from utils.masks import Mask
 from utils.report.curves import iou_by_score, iou_by_size
-from utils.structures import Instances, Mask, Sample
+from utils.structures import Instances, Sample
 from utils.writers import Writers
 
 

@@ -15,8 +15,9 @@ from utils.classes import VOID
 from utils.evaluation.clip_score import ClipScore
 from utils.evaluation.clips import clip_scores
 from utils.evaluation.scoring import score_image
+from utils.masks import Mask
 from utils.objects import instances_of
-from utils.structures import Frame, Instances, Mask, Sample
+from utils.structures import Frame, Instances, Sample
 
 DEMO = Path(__file__).parents[1] / "datasets" / "demo"
 

@@ -1,0 +1,70 @@
+"""A mask on the host: no more of the image than it fills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask on the host: its tight crop and where the crop lies. An empty mask has a crop of 0 x 0 pixels.
+
+    Attributes:
+        left, top: the crop's upper left pixel in the image.
+        crop: (h, w) bool, True is foreground; every outer row and column holds a True.
+    """
+
+    left: int
+    top: int
+    crop: np.ndarray
+
+    @property
+    def area(self) -> int:
+        """Foreground pixels."""
+        return int(np.count_nonzero(self.crop))
+
+    def overlap(self, other: Mask) -> int:
+        """Foreground pixels that this mask and another one of the same image have in common."""
+        ours, theirs = self.window, other.window
+        top, left = (max(a.start, b.start) for a, b in zip(ours, theirs))
+        bottom, right = (min(a.stop, b.stop) for a, b in zip(ours, theirs))
+        if top >= bottom or left >= right:
+            return 0
+        crops = [
+            mask.crop[top - mask.top : bottom - mask.top, left - mask.left : right - mask.left]
+            for mask in (self, other)
+        ]
+        return int(np.count_nonzero(crops[0] & crops[1]))
+
+    def iou(self, other: Mask) -> float:
+        """Intersection over union with another mask of the same image; 0 where both are empty."""
+        both = self.overlap(other)
+        return both / (self.area + other.area - both) if both else 0.0
+
+    @property
+    def corner(self) -> np.ndarray:
+        """(2,) int64: left and top, which take x and y from pixels of the crop to those of the image."""
+        return np.array([self.left, self.top])
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Index of the crop's rows and columns in an image."""
+        height, width = self.crop.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    @classmethod
+    def of(cls, full: np.ndarray) -> Mask:
+        """The mask of a full-size (H, W) array, nonzero is foreground."""
+        rows, columns = np.flatnonzero(full.any(axis=1)), np.flatnonzero(full.any(axis=0))
+        if not len(rows):
+            return cls(0, 0, np.zeros((0, 0), bool))
+        top, left = int(rows[0]), int(columns[0])
+        return cls(left, top, full[top : rows[-1] + 1, left : columns[-1] + 1].astype(bool))
+
+    def full(self, size: tuple[int, int]) -> np.ndarray:
+        """The mask as a (H, W) bool array."""
+        array = np.zeros(size, bool)
+        array[self.window] = self.crop
+        return array
