@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sam2 import sam2_video_predictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
@@ -24,6 +25,8 @@ from utils.masks import Mask
 
 Tracked: TypeAlias = "tuple[Mask, float]"
 """A mask in pixels of the frame, empty where the object is not to be seen, and SAM2's own estimate of its IoU."""
+MOST_PIXELS = 2**26
+"""Of masks that are scaled to the frame at a time: 32 of 1080p, in 256 MiB."""
 
 
 def _without_bar(frames: Iterable[int], **_: Any) -> Iterable[int]:
@@ -56,6 +59,12 @@ class VideoModel(SAM2VideoPredictor):
         """The mask of the object that came last; officially, each prompt scales those of all objects to the video."""
         last = inference_state["temp_output_dict_per_obj"][len(inference_state["obj_ids"]) - 1]
         return {"pred_masks_video_res": last["cond_frame_outputs"][frame_idx]["pred_masks"]}
+
+    def _get_orig_video_res_output(
+        self, inference_state: dict[str, Any], any_res_masks: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The masks as they are; officially, those of all objects at once are scaled to the video, as floats."""
+        return any_res_masks, any_res_masks
 
 
 class Propagator:
@@ -127,7 +136,7 @@ class Propagator:
         with autocast(self.model.device, self.precision):
             ((_, track_ids, logits),) = self.model.propagate_in_video(state, index, max_frame_num_to_track=0)
         self._forget(index)
-        return self._tracked(track_ids, logits[:, 0] > 0)
+        return self._tracked(track_ids, logits)
 
     def prompt(self, boxes: Mapping[int, np.ndarray]) -> dict[int, Tracked]:
         """Starts tracks from their boxes on the frame that `advance` went to; one that exists starts anew there.
@@ -140,17 +149,16 @@ class Propagator:
         """
         if not boxes:
             return {}
-        state, masks = self._state, []
+        state, logits = self._state, []
         (index,) = state["cached_features"]
         self.model.mask_scores.clear()
         with autocast(self.model.device, self.precision):
             for track_id, box in boxes.items():
                 self.end(track_id)  # so a track has one prompt, and what drifted is out of its memory
-                _, _, logits = self.model.add_new_points_or_box(state, index, track_id, box=box)
-                masks.append(logits[:, 0] > 0)
+                logits.append(self.model.add_new_points_or_box(state, index, track_id, box=box)[2])
             self.model.propagate_in_video_preflight(state)  # encodes the masks into the memory
         self._forget(index)
-        return self._tracked(list(boxes), torch.cat(masks))
+        return self._tracked(list(boxes), torch.cat(logits))
 
     def end(self, track_id: int) -> None:
         """Drops a track, if there is such a one."""
@@ -170,17 +178,20 @@ class Propagator:
                 if self.precision == torch.float16:  # it is kept in bfloat16, which autocast cannot join to float16
                     output["maskmem_features"] = output["maskmem_features"].half()
 
-    def _tracked(self, track_ids: Sequence[int], full: torch.Tensor) -> dict[int, Tracked]:
-        """(N, H, W) bool masks on the device and the N scores that the model kept, on the host by track id."""
+    def _tracked(self, track_ids: Sequence[int], logits: torch.Tensor) -> dict[int, Tracked]:
+        """(N, 1, h, w) float32 masks on the device and the N scores that the model kept, on the host by track id."""
         scores = torch.cat(self.model.mask_scores).float().cpu().numpy()
         if not np.isfinite(scores).all():
             raise UserError(f"SAM2's output is not finite in {self.precision}: choose --precision bf16 or fp32")
-        masks = _masks(full)
+        size = self._state["video_height"], self._state["video_width"]
+        at_once = max(1, MOST_PIXELS // (size[0] * size[1]))
+        masks = [mask for part in logits.split(at_once) for mask in _masks(part, size)]
         return {track_id: (mask, float(score)) for track_id, mask, score in zip(track_ids, masks, scores, strict=True)}
 
 
-def _masks(full: torch.Tensor) -> list[Mask]:
-    """(N, H, W) bool on any device -> masks on the host."""
+def _masks(logits: torch.Tensor, size: tuple[int, int]) -> list[Mask]:
+    """(N, 1, h, w) float32 on any device -> masks of a (height, width) on the host, scaled as officially."""
+    full = F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0] > 0
     if full.device.type == "cpu":
         return [*map(Mask.of, full.numpy())]
     packed = PackedMasks.of(full)

@@ -98,6 +98,10 @@ class Tracks:
                 turn.started[self._latest_id] = place
         return turn
 
+    def end(self, track_id: int) -> None:
+        """Ends a track that cannot be followed."""
+        del self.live[track_id]
+
     def _confirm(self, track_id: int, found: Instances, place: int) -> None:
         detections = found.detections
         track = self.live.setdefault(track_id, Track())
@@ -138,14 +142,15 @@ def keyframes(indices: Sequence[int], latest: int | None, interval: int) -> list
     Args:
         indices: the usable frames' positions in the clip, ascending.
         latest: the keyframe before them, or None if they are the clip's first ones.
-        interval: a frame at least so many after the last keyframe is the next; 0: only the first frame is one.
+        interval: the first of every so many positions is one, or the first that can be used there, so one that cannot
+            moves no other; 0: only the first frame is one.
 
     Returns:
         those of the indices.
     """
     chosen = []
     for index in indices:
-        if latest is None or (interval and index - latest >= interval):
+        if latest is None or (interval and index // interval > latest // interval):
             chosen.append(index)
             latest = index
     return chosen

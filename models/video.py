@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,12 +20,15 @@ from utils.masks import Mask
 from utils.model_sections import VideoConfig
 from utils.structures import Detections, Frame, Instances, Sample
 
+ADVICE = "where only first frames have boxes, --keyframe-interval 0 ends none"
+
 
 class VideoCascade:
     """Instances of the frames of clips, one clip after the other, with the ids of their tracks.
 
     An instance's score is that of its track's latest detection, its class the vote of all of them so far, its box that
-    of the prompt on the frame where there was one, else its mask's own. Tracks that are not to be seen have none.
+    of the prompt on the frame where there was one, else its mask's own. Tracks that are not to be seen have none; those
+    of which not even their box shows anything end, since the next box would start another one.
 
     Args:
         detector: finds boxes on keyframes and names them.
@@ -54,13 +57,15 @@ class VideoCascade:
     def report(self, session: Session) -> list[str]:
         """What became of the tracks in all processes, and what detector and segmenter have to say."""
         counts = session.total(self._counts)
-        empty = counts["empty"]
+        empty, unconfirmed = counts["empty"], counts["ended"] and not counts["confirmed"]
         return [
             *self.detector.report(session),
             *self.segmenter.report(),
-            *([f"video: boxes whose mask is empty, which start no track: {empty}"] if empty else []),
+            f"video: boxes were looked for on {counts['keyframes']} keyframes of {counts['frames']} frames",
+            *([f"video: boxes in which SAM2 sees no object, which start no track: {empty}"] if empty else []),
             f"video: {counts['started']} tracks found, {counts['corrected']} times corrected, "
             f"{counts['ended']} ended before their clips did",
+            *([f"video: no track had a second box; {ADVICE}"] if unconfirmed else []),
         ]
 
     def _follow(self, samples: Sequence[Sample], turn: int) -> Iterator[tuple[Sample, Instances]]:
@@ -93,10 +98,12 @@ class VideoCascade:
     def _instances(self, sample: Sample, index: int, backbone: Backbone, detections: Detections | None) -> Instances:
         """The instances of a frame; detections make it a keyframe."""
         shown, boxes = self.propagator.advance(index, backbone), {}
+        self._counts["frames"] += 1
         if detections is not None:
             boxes = self._prompts(sample.size, {i: mask for i, (mask, _) in shown.items()}, backbone, detections)
+            known, shown = {*shown}, shown | self.propagator.prompt(boxes)
+            self._end_unseen([i for i in boxes if not shown[i][0].crop.size], known)
             shown = {i: tracked for i, tracked in shown.items() if i in self._tracks.live}
-            shown |= self.propagator.prompt(boxes)
         return self._shown(sample.size, {i: shown[i] for i in sorted(shown) if shown[i][0].crop.size}, boxes)
 
     def _prompts(
@@ -107,10 +114,23 @@ class VideoCascade:
         turn = self._tracks.keyframe(masks, found)
         for track_id in turn.ended:
             self.propagator.end(track_id)
+        started = len(turn.started)
         self._counts.update(
-            started=len(turn.started), corrected=len(turn.corrected), ended=len(turn.ended), empty=turn.empty
+            keyframes=1,
+            started=started,
+            confirmed=len(found) - started - turn.empty,
+            corrected=len(turn.corrected),
+            ended=len(turn.ended),
+            empty=turn.empty,
         )
         return {i: detections.boxes[place] for i, place in (turn.corrected | turn.started).items()}
+
+    def _end_unseen(self, track_ids: Sequence[int], known: Collection[int]) -> None:
+        """Ends tracks that their prompt did not show; those that are not known from earlier frames never began."""
+        for track_id in track_ids:
+            self._tracks.end(track_id)
+            self.propagator.end(track_id)
+            self._counts.update({"ended": 1} if track_id in known else {"started": -1, "empty": 1})
 
     def _shown(self, size: tuple[int, int], visible: dict[int, Tracked], boxes: dict[int, np.ndarray]) -> Instances:
         """The instances of the tracks that are to be seen; boxes are those of this frame's prompts, by track id."""

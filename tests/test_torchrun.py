@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_project import TinyProject
 
 from datasets.scenes import main as paint
 
@@ -41,3 +43,20 @@ def test_two_processes_give_what_one_gives(tree: Path, tmp_path: Path, run_alone
     tables = {"metrics.json", "per_image.csv", "confusion_matrix.csv", "report.html", "attribution.json", "review.csv"}
     assert len([name for name in files if "/." not in name]) == 6 + 6 + len(tables)
     assert outcome(torchrun, tree, tmp_path / "two" / "out") == (code, lines, files)
+
+
+def test_two_processes_share_clips(tmp_path: Path, run_alone: Run, torchrun: Run) -> None:
+    found = []
+    for name, start in (("one", run_alone), ("two", torchrun)):
+        project = TinyProject(tmp_path / name)
+        (project.tree / "JPEGImages" / "first" / "3.png").write_bytes(b"torn")
+        formats = ["--format", "labelme", "labelme-polygon", "coco", "yolo", "voc"]
+        films = ["--set=predictor.format=mp4", "--set=video.keyframe_interval=2"]
+        done = start("yolo_sam.py", *project.arguments("--also", "visual", "annotate", *formats, *films))
+        found.append((done.returncode, done.stdout.replace(str(project.folder), "FOLDER"), project.files()))
+    code, lines, files = found[0]
+    assert code == 1
+    assert "failed: FOLDER/tree/JPEGImages/first/3.png" in lines
+    assert {f"masks/{clip}.mp4" for clip in ("first", "second", "third")} < set(files)
+    assert "id_switches" in json.loads(files["evaluation/metrics.json"])["clips"]
+    assert found[1] == found[0]

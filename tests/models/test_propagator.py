@@ -68,6 +68,13 @@ def test_masks_of_the_official_architecture_equal_the_official_predictors(monkey
     assert 0 < coverage(theirs).min() < coverage(theirs).max() < 1
 
 
+def test_masks_do_not_depend_on_how_many_are_scaled_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = random_model(), moving(2)
+    together = Follower(model, frames).follow(BOXES, range(2))
+    monkeypatch.setattr("models.propagator.MOST_PIXELS", 1)
+    assert agreement(Follower(model, frames).follow(BOXES, range(2)), together) == 1
+
+
 def test_scores_are_the_iou_that_the_official_model_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
     model, frames = random_model(), moving(3)
     theirs, estimated = official(model), []
@@ -182,7 +189,7 @@ def test_the_state_stays_as_large_as_it_is_after_some_frames() -> None:
         sizes.append((entries(propagator._state), sum(tensor.nbytes for tensor in tensors(propagator._state))))
     assert sizes[39] == sizes[119] == sizes[199]
     assert max(sizes) == max(sizes[:40])
-    assert not propagator.model.mask_scores
+    assert len(propagator.model.mask_scores) == 1  # those of the last frame
 
 
 def test_single_images_have_the_very_same_masks_with_a_model_that_also_follows() -> None:

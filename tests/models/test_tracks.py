@@ -122,13 +122,14 @@ def test_a_hidden_track_matches_nothing_and_an_empty_mask_starts_nothing() -> No
     [
         ([0, 1, 2, 3, 4, 5, 6], None, 3, [0, 3, 6]),
         ([7, 8, 9], 6, 3, [9]),
-        ([2, 3, 6, 7, 9], None, 3, [2, 6, 9]),  # frames 0, 1, 4, 5 and 8 cannot be used
+        ([2, 5, 6, 7, 9], None, 3, [2, 5, 6, 9]),  # frames 0, 1, 3, 4 and 8 cannot be used
+        ([8, 10, 11], 3, 3, [8, 10]),
         ([0, 1, 2], None, 1, [0, 1, 2]),
         ([1, 2, 3], None, 0, [1]),
         ([4, 5], 1, 0, []),
     ],
 )
-def test_keyframes_stand_an_interval_apart(
+def test_keyframes_keep_their_places_though_frames_cannot_be_used(
     indices: list[int], latest: int | None, interval: int, expected: list[int]
 ) -> None:
     assert keyframes(indices, latest, interval) == expected

@@ -25,6 +25,7 @@ EVERY = VideoConfig(keyframe_interval=1, patience=2)
 HERE, THERE = (2.0, 2.0, 12.0, 12.0), (30.0, 2.0, 40.0, 12.0)
 BESIDE = (4.5, 2.0, 14.5, 12.0)
 """Overlaps HERE by 75 / 125."""
+NOTHING = Mask(0, 0, np.zeros((0, 0), bool))
 
 
 def samples(clip: str, count: int, images: Sequence[np.ndarray] | None = None) -> list[Sample]:
@@ -72,10 +73,13 @@ class Filling:
 
 
 class Standing:
-    """A propagator whose objects stay where they were prompted, but for frames on which they hide."""
+    """A propagator whose objects stay where they were prompted, but for frames on which they hide.
 
-    def __init__(self, hidden: Sequence[int] = (), room: int = 99) -> None:
-        self.hidden, self.room, self.begun, self.ended = hidden, room, [], []
+    On the frame `blind` prompts show nothing.
+    """
+
+    def __init__(self, hidden: Sequence[int] = (), room: int = 99, blind: int | None = None) -> None:
+        self.hidden, self.room, self.blind, self.begun, self.ended = hidden, room, blind, [], []
 
     def begin(self, size: tuple[int, int], count: int) -> None:
         self.begun.append((size, count))
@@ -87,11 +91,11 @@ class Standing:
     def advance(self, index: int, backbone: None) -> dict[int, tuple[Mask, float]]:
         if index >= self.room:
             raise torch.OutOfMemoryError("no room")
-        nothing = Mask(0, 0, np.zeros((0, 0), bool))
-        return {i: (nothing if index in self.hidden else mask, 0.5) for i, mask in self.masks.items()}
+        self.index = index
+        return {i: (NOTHING if index in self.hidden else mask, 0.5) for i, mask in self.masks.items()}
 
     def prompt(self, boxes: dict[int, np.ndarray]) -> dict[int, tuple[Mask, float]]:
-        self.masks |= {i: filled(box) for i, box in boxes.items()}
+        self.masks |= {i: NOTHING if self.index == self.blind else filled(box) for i, box in boxes.items()}
         return {i: (self.masks[i], 0.75) for i in boxes}
 
     def end(self, track_id: int) -> None:
@@ -136,6 +140,7 @@ def test_boxes_of_prompts_are_the_detectors_and_ids_survive_corrections() -> Non
     assert cascade.report(Session()) == [
         "boxes",
         "masks",
+        "video: boxes were looked for on 3 keyframes of 3 frames",
         "video: 1 tracks found, 1 times corrected, 0 ended before their clips did",
     ]
 
@@ -151,7 +156,27 @@ def test_objects_that_nobody_finds_any_more_end_and_hidden_ones_are_not_shown() 
 def test_boxes_with_an_empty_mask_start_nothing_and_are_counted() -> None:
     cascade = standing(Boxes([((2.2, 2.2, 2.8, 2.8), 0, 0.9), (HERE, 1, 0.5)]), VideoConfig(keyframe_interval=0))
     assert [set(frame) for frame in shown(cascade(samples("a", 2)))] == [{1}, {1}]
-    assert cascade.report(Session())[2] == "video: boxes whose mask is empty, which start no track: 1"
+    line = "video: boxes in which SAM2 sees no object, which start no track: 1"
+    assert cascade.report(Session())[3] == line
+
+
+def test_a_track_that_its_own_box_does_not_show_ends_at_once() -> None:
+    boxes = Boxes([(HERE, 1, 0.5)], [(BESIDE, 1, 0.5), (THERE, 0, 0.5)], [(BESIDE, 1, 0.5), (THERE, 0, 0.5)])
+    cascade = standing(boxes, EVERY, blind=1)
+    assert [set(frame) for frame in shown(cascade(samples("a", 3)))] == [{1}, set(), {3, 4}]
+    assert cascade.propagator.ended == [1, 2]
+    assert cascade.report(Session())[3:] == [
+        "video: boxes in which SAM2 sees no object, which start no track: 1",
+        "video: 3 tracks found, 1 times corrected, 1 ended before their clips did",
+    ]
+
+
+def test_who_gives_boxes_for_first_frames_only_is_told_why_tracks_end() -> None:
+    cascade = standing(Boxes([(HERE, 1, 0.5)], [], []), EVERY)
+    assert [set(frame) for frame in shown(cascade(samples("a", 3)))] == [{1}, {1}, set()]
+    assert cascade.report(Session())[-1] == (
+        "video: no track had a second box; where only first frames have boxes, --keyframe-interval 0 ends none"
+    )
 
 
 def test_every_clip_begins_anew() -> None:
@@ -167,11 +192,11 @@ def test_only_keyframes_are_looked_at_and_failed_ones_are_made_up_for() -> None:
     boxes = Boxes([(HERE, 1, 0.5)])
     cascade = standing(boxes, VideoConfig(keyframe_interval=4))
     clip = samples("a", 16)
-    usable = [sample for i, sample in enumerate(clip) if i not in (0, 5, 6)]
+    usable = [sample for i, sample in enumerate(clip) if i not in (0, 4, 5)]
     for start in range(0, len(usable), 3):
         list(cascade(usable[start : start + 3]))
     list(cascade([]))
-    assert boxes.asked == [[1], [7], [11], [15]]
+    assert boxes.asked == [[1], [6, 8], [12]]
 
 
 def test_a_batch_waits_for_the_one_before() -> None:
