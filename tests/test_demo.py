@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ DEMO = REPOSITORY / "datasets" / "demo"
 NUM_LABELS = 6
 
 # The scores in datasets/demo/README.md less a margin for other processors; better weights raise them.
-DETECTOR_IOU, DETECTOR_ACCURACY, TRUE_BOX_IOU = 0.9, 0.975, 0.91
+DETECTOR_IOU, DETECTOR_ACCURACY, TRUE_BOX_IOU, CLIP_J = 0.9, 0.975, 0.91, 0.81
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_the_task_is_no_toy(fill: Fill, most: float, demo: list[tuple[Sample, De
     assert mean_iou(LabelCounts.of(matrix)) <= most
 
 
-def evaluated(tmp_path: Path, *arguments: str) -> dict[str, float]:
+def evaluated(tmp_path: Path, *arguments: str) -> dict[str, Any]:
     """metrics.json of an evaluation."""
     config = ["-c", str(REPOSITORY / "config.json"), "--device", "cpu", "--set", f"evaluator.save_dir={tmp_path}"]
     assert yolo_sam.main([*config, *arguments]) == 0
@@ -81,3 +82,9 @@ def test_the_demo_with_the_detectors_boxes(tmp_path: Path) -> None:
 
 def test_the_demo_with_true_boxes(tmp_path: Path) -> None:
     assert evaluated(tmp_path, "-p", str(DEMO / "prediction.json"))["Mean_IOU"] >= TRUE_BOX_IOU
+
+
+def test_the_clip_is_followed_from_the_boxes_of_its_first_frame(tmp_path: Path) -> None:
+    clips = evaluated(tmp_path, "--video", "--keyframe-interval=0", "-p", str(DEMO / "prediction.json"))["clips"]
+    assert clips["J"] >= CLIP_J
+    assert clips["id_switches"] == 0
