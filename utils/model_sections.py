@@ -83,14 +83,15 @@ class VideoConfig:
     Attributes:
         keyframe_interval: frames from one keyframe to the next, on which boxes start, confirm and correct tracks; 0:
             the first frame is the only one.
-        match_iou: a detection belongs to the track that its mask overlaps at least so much.
+        match_iou: a detection belongs to the track that its mask overlaps at least so much; masks of different objects
+            hardly overlap.
         correct_iou: a track whose mask overlaps that of its detection less than this starts anew from the box, under
             the same id.
         patience: keyframes in a row without a detection that end a track.
     """
 
     keyframe_interval: int = 5
-    match_iou: float = 0.5
+    match_iou: float = 0.2
     correct_iou: float = 0.7
     patience: int = 10
 
