@@ -51,12 +51,14 @@ class Turn:
         corrected: positions of the detections from which a track that drifted starts anew, by its id.
         ended: ids of the tracks that were missed too often.
         empty: detections without a mask, which belong to no track and start none.
+        doubled: further detections of objects that have a track already, which start none.
     """
 
     started: dict[int, int]
     corrected: dict[int, int]
     ended: list[int]
     empty: int
+    doubled: int
 
 
 class Tracks:
@@ -81,7 +83,12 @@ class Tracks:
         classes = np.array([track.class_id for track in self.live.values()], np.int64)
         overlaps = mask_iou([masks[track_id] for track_id in ids], found.masks)
         tracks, places = pairs(overlaps, classes, found.detections.class_ids, self._settings.match_iou)
-        turn = Turn({}, {}, [], sum(not mask.crop.size for mask in found.masks))
+        rest = sorted({*range(len(found))} - {*places.tolist()})
+        # Masks of two objects hardly overlap, so what lies on a track of its class shows the same object once more.
+        same = classes[:, None] == found.detections.class_ids
+        again = same & (overlaps >= self._settings.match_iou) & (overlaps > 0)
+        doubled = {place for place in rest if again[:, place].any()}
+        turn = Turn({}, {}, [], sum(not mask.crop.size for mask in found.masks), len(doubled))
         for track in self.live.values():
             track.missed += 1
         for i, place in zip(tracks.tolist(), places.tolist()):
@@ -91,8 +98,8 @@ class Tracks:
         turn.ended.extend(i for i, track in self.live.items() if track.missed >= self._settings.patience)
         for track_id in turn.ended:
             del self.live[track_id]
-        for place in sorted({*range(len(found))} - {*places.tolist()}):
-            if found.masks[place].crop.size:
+        for place in rest:
+            if found.masks[place].crop.size and place not in doubled:
                 self._latest_id += 1
                 self._confirm(self._latest_id, found, place)
                 turn.started[self._latest_id] = place

@@ -57,12 +57,13 @@ class VideoCascade:
     def report(self, session: Session) -> list[str]:
         """What became of the tracks in all processes, and what detector and segmenter have to say."""
         counts = session.total(self._counts)
-        empty, unconfirmed = counts["empty"], counts["ended"] and not counts["confirmed"]
+        empty, doubled, unconfirmed = counts["empty"], counts["doubled"], counts["ended"] and not counts["confirmed"]
         return [
             *self.detector.report(session),
             *self.segmenter.report(),
             f"video: boxes were looked for on {counts['keyframes']} keyframes of {counts['frames']} frames",
             *([f"video: boxes in which SAM2 sees no object, which start no track: {empty}"] if empty else []),
+            *([f"video: further boxes of objects that have a track, which start none: {doubled}"] if doubled else []),
             f"video: {counts['started']} tracks found, {counts['corrected']} times corrected, "
             f"{counts['ended']} ended before their clips did",
             *([f"video: no track had a second box; {ADVICE}"] if unconfirmed else []),
@@ -118,10 +119,11 @@ class VideoCascade:
         self._counts.update(
             keyframes=1,
             started=started,
-            confirmed=len(found) - started - turn.empty,
+            confirmed=len(found) - started - turn.empty - turn.doubled,
             corrected=len(turn.corrected),
             ended=len(turn.ended),
             empty=turn.empty,
+            doubled=turn.doubled,
         )
         return {i: detections.boxes[place] for i, place in (turn.corrected | turn.started).items()}
 

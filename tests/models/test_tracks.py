@@ -87,15 +87,24 @@ def test_a_class_is_the_vote_of_all_scores_and_ties_go_to_the_lower() -> None:
 
 def test_detections_start_confirm_and_correct() -> None:
     tracks = Tracks(VideoConfig(match_iou=0.5, correct_iou=0.7))
-    assert tracks.keyframe({}, found((square(0), 1, 0.9), (square(40), 0, 0.8))) == Turn({1: 0, 2: 1}, {}, [], 0)
+    assert tracks.keyframe({}, found((square(0), 1, 0.9), (square(40), 0, 0.8))) == Turn({1: 0, 2: 1}, {}, [], 0, 0)
     masks = {1: square(3), 2: square(40)}  # the first one drifted by 3 of 10 pixels: 70 / 130
     turn = tracks.keyframe(masks, found((square(20), 0, 0.3), (square(40), 1, 0.6), (square(0), 1, 0.7)))
-    assert turn == Turn({3: 0}, {1: 2}, [], 0)
+    assert turn == Turn({3: 0}, {1: 2}, [], 0, 0)
     assert {i: (track.class_id, track.score) for i, track in tracks.live.items()} == {
         1: (1, pytest.approx(0.7)),
         2: (0, pytest.approx(0.6)),
         3: (0, pytest.approx(0.3)),
     }
+
+
+def test_a_second_box_on_an_object_starts_no_track_unless_it_is_of_another_class() -> None:
+    tracks = Tracks(VideoConfig())
+    tracks.keyframe({}, found((square(0), 1, 0.9)))
+    turn = tracks.keyframe({1: square(0)}, found((square(1), 1, 0.4), (square(0), 1, 0.8), (square(2), 0, 0.7)))
+    assert (turn.started, turn.doubled) == ({2: 2}, 1)
+    assert tracks.live[1].score == pytest.approx(0.8)
+    assert tracks.keyframe({1: square(0), 2: square(0)}, found((square(30), 1, 0.5))).started == {3: 0}
 
 
 def test_a_track_ends_when_it_was_missed_often_enough_in_a_row_and_its_id_never_comes_back() -> None:
@@ -113,7 +122,7 @@ def test_a_hidden_track_matches_nothing_and_an_empty_mask_starts_nothing() -> No
     tracks = Tracks(VideoConfig(match_iou=0))
     tracks.keyframe({}, found((square(0), 0, 0.9)))
     turn = tracks.keyframe({1: NOTHING}, found((NOTHING, 0, 0.9), (square(0), 0, 0.9)))
-    assert turn == Turn({2: 1}, {}, [], 1)
+    assert turn == Turn({2: 1}, {}, [], 1, 0)
     assert tracks.live[1].missed == 1
 
 
