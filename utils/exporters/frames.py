@@ -15,7 +15,7 @@ from utils.image_files import is_video_name
 from utils.structures import Instances, Sample
 
 QUALITY = 95
-"""Of JPEG, up to 100: no visible loss, at a sixth of a PNG's size."""
+"""Of JPEG, up to 100."""
 
 
 class FrameExporter:
