@@ -10,7 +10,7 @@ import torch
 
 from datasets.voc import VocDataset
 from models.segmenter import preprocess
-from sam.examples import LOGIT_STRIDE, MIN_CELLS, View, coverage, jittered, random_view, relit, tight_box
+from sam.examples import LOGIT_STRIDE, MIN_CELLS, Drawing, View, coverage, jittered, random_view, relit, tight_box
 from utils.classes import VOID
 from utils.errors import SampleError
 from utils.structures import Instances
@@ -63,34 +63,19 @@ class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
         clips: the positions of each clip's frames in the dataset.
         side: the model's `image_size` in pixels.
         frames: of a stretch; that of a shorter clip repeats its last frame.
-        max_boxes: objects of a stretch that are prompted, drawn at random.
-        jitter: standard deviation of a box corner's shift, as a share of the box's side.
-        view_share: the smallest and the largest share of an image's sides that the window shows.
-        seed: of all random choices.
+        drawing: how windows and boxes are drawn.
     """
 
-    def __init__(
-        self,
-        dataset: VocDataset,
-        clips: list[range],
-        side: int,
-        *,
-        frames: int,
-        max_boxes: int = 8,
-        jitter: float = 0.1,
-        view_share: tuple[float, float] = (1.0, 1.0),
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, dataset: VocDataset, clips: list[range], side: int, frames: int, drawing: Drawing) -> None:
         self.dataset, self.clips, self.side, self.frames = dataset, clips, side, frames
-        self.max_boxes, self.jitter, self.view_share, self.seed = max_boxes, jitter, view_share, seed
-        self.epoch = 0
+        self.drawing, self.epoch = drawing, 0
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> ClipBatch:
         """A batch of one stretch; of none where a frame cannot be used, which is said on stderr."""
-        rng = np.random.default_rng([self.seed, self.epoch, index])
+        rng = np.random.default_rng([self.drawing.seed, self.epoch, index])
         try:
             return self._stretch([*self.clips[index]], rng)
         except SampleError as error:
@@ -100,7 +85,7 @@ class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
     def _stretch(self, positions: list[int], rng: np.random.Generator) -> ClipBatch:
         chosen = [positions[at] for at in stretch(len(positions), self.frames, rng)]
         objects, cells = [self.dataset.instances(position) for position in chosen], self.side // LOGIT_STRIDE
-        view, light = random_view(objects[0], self.view_share, rng), rng.integers(2**32)
+        view, light = random_view(objects[0], self.drawing.view_share, rng), rng.integers(2**32)
         images = [view(self.dataset.load(position).image) for position in chosen]
         pixels = preprocess(
             [relit(image, np.random.default_rng(light)) for image in images], self.side, torch.device("cpu")
@@ -112,7 +97,7 @@ class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
         weights = torch.from_numpy(np.array(counted))
         height, width = images[0].shape[:2]
         scale = np.array([self.side / width, self.side / height] * 2, np.float32)
-        boxes = [jittered(tight_box(each[0]), self.jitter, (height, width), rng) * scale for each in seen]
+        boxes = [jittered(tight_box(each[0]), self.drawing.jitter, (height, width), rng) * scale for each in seen]
         return ClipBatch(
             pixels[None],
             torch.zeros(len(seen), dtype=torch.long),
@@ -127,7 +112,7 @@ class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
         cells = (self.side // LOGIT_STRIDE) ** 2
         numbers = rng.permutation(objects.track_ids).tolist()
         seen = [number for number in numbers if view(mask_of(objects, number)).mean() * cells >= MIN_CELLS]
-        return seen[: self.max_boxes]
+        return seen[: self.drawing.max_boxes]
 
 
 def stretch(count: int, frames: int, rng: np.random.Generator) -> list[int]:

@@ -50,44 +50,47 @@ class Batch:
         return cls(pixels, view_index.long(), boxes, masks, weights)
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """How examples are drawn from a dataset.
+
+    Attributes:
+        max_boxes: objects of one example that are prompted, drawn at random.
+        jitter: standard deviation of a box corner's shift, as a share of the box's side.
+        view_share: the smallest and the largest share of an image's sides that a view shows.
+        seed: of all random choices.
+    """
+
+    max_boxes: int = 8
+    jitter: float = 0.1
+    view_share: tuple[float, float] = (1.0, 1.0)
+    seed: int = 0
+
+
 class PromptedViews(torch.utils.data.Dataset[Batch]):
     """Random views of a VOC split, the same for the same seed, epoch and index.
 
     Args:
         dataset: images with their objects.
         side: the model's `image_size` in pixels.
-        max_boxes: objects of one view that are prompted, drawn at random.
-        jitter: standard deviation of a box corner's shift, as a share of the box's side.
-        view_share: the smallest and the largest share of an image's sides that a view shows.
-        seed: of all random choices.
+        drawing: how views and boxes are drawn.
     """
 
-    def __init__(
-        self,
-        dataset: VocDataset,
-        side: int,
-        *,
-        max_boxes: int = 8,
-        jitter: float = 0.1,
-        view_share: tuple[float, float] = (1.0, 1.0),
-        seed: int = 0,
-    ) -> None:
-        self.dataset, self.side, self.max_boxes = dataset, side, max_boxes
-        self.jitter, self.view_share, self.seed = jitter, view_share, seed
-        self.epoch = 0
+    def __init__(self, dataset: VocDataset, side: int, drawing: Drawing) -> None:
+        self.dataset, self.side, self.drawing, self.epoch = dataset, side, drawing, 0
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Batch:
         """A batch of one view; of none where the image cannot be used, which is said on stderr."""
-        rng = np.random.default_rng([self.seed, self.epoch, index])
+        rng = np.random.default_rng([self.drawing.seed, self.epoch, index])
         try:
             image, objects = self.dataset.load(index).image, self.dataset.instances(index)
         except SampleError as error:
             print(f"left out: {error}", file=sys.stderr)
             return Batch.empty(self.side)
-        view = random_view(objects, self.view_share, rng)
+        view = random_view(objects, self.drawing.view_share, rng)
         masks, boxes = self._prompts(objects, view, rng)
         weights = coverage(view(self.dataset.target(index)) != VOID, self.side // LOGIT_STRIDE)
         return Batch(
@@ -105,11 +108,11 @@ class PromptedViews(torch.utils.data.Dataset[Batch]):
         boxes: list[np.ndarray] = []
         for i in rng.permutation(len(objects)):
             mask = view(objects.masks[i].full(objects.size))
-            if len(masks) < self.max_boxes and mask.sum() >= MIN_CELLS * mask.size / cells**2:
+            if len(masks) < self.drawing.max_boxes and mask.sum() >= MIN_CELLS * mask.size / cells**2:
                 height, width = mask.shape
                 masks.append(coverage(mask, cells))
                 scale = np.array([self.side / width, self.side / height] * 2, np.float32)
-                boxes.append(jittered(tight_box(mask), self.jitter, mask.shape, rng) * scale)
+                boxes.append(jittered(tight_box(mask), self.drawing.jitter, mask.shape, rng) * scale)
         return np.array(masks, np.float32).reshape(-1, cells, cells), np.array(boxes, np.float32).reshape(-1, 4)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from models.forward import decode, encode, features_of
 from models.propagator import Propagator
 from models.segmenter import Segmenter
 from sam.clips import ClipBatch, PromptedClips, collate_clips, mask_of
-from sam.examples import Batch, PromptedViews, collate
+from sam.examples import Batch, Drawing, PromptedViews, collate
 from sam.losses import prompted_mask_loss
 from sam.tracking import tracking_loss
 from sam.trainer import ParameterGroup
@@ -63,7 +63,7 @@ class ImageObjective:
     ) -> None:
         parts = IMAGE if settings.train == "all" else DECODER
         self.parameters = [ParameterGroup(parameters_of(model, parts))]
-        self.examples = PromptedViews(train, model.image_size, **drawing(settings))
+        self.examples = PromptedViews(train, model.image_size, drawing_of(settings))
         self.collate = collate
         self._model, self._settings, self._val = model, settings, val
         self._segmenter = Segmenter(model, torch.float32, chunk_bytes)
@@ -111,7 +111,7 @@ class ClipObjective:
         self.parameters = [ParameterGroup(memory), *([ParameterGroup(known, RATE_BESIDE)] if known else [])]
         self._decoder_learns = bool(known)
         clips = list(train.clips.values())
-        self.examples = PromptedClips(train, clips, model.image_size, frames=settings.frames, **drawing(settings))
+        self.examples = PromptedClips(train, clips, model.image_size, settings.frames, drawing_of(settings))
         self.collate = collate_clips
         self._model, self._settings, self._val = model, settings, val
         self._propagator = Propagator(model, torch.float32)
@@ -166,14 +166,9 @@ class ClipObjective:
                 yield np.count_nonzero(predicted & actual) / union if union else 1.0
 
 
-def drawing(settings: SamFinetune) -> dict[str, Any]:
+def drawing_of(settings: SamFinetune) -> Drawing:
     """How examples are drawn from a dataset, images or clips."""
-    return {
-        "max_boxes": settings.boxes_per_image,
-        "jitter": settings.jitter,
-        "view_share": settings.view_share,
-        "seed": settings.seed,
-    }
+    return Drawing(settings.boxes_per_image, settings.jitter, settings.view_share, settings.seed)
 
 
 def parameters_of(model: SAM2Base, parts: Sequence[str]) -> list[torch.nn.Parameter]:

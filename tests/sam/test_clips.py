@@ -16,7 +16,7 @@ from datasets.voc import VocDataset
 from models.propagator import Propagator
 from models.sam2_loading import build_sam2, load_sam2
 from sam.clips import PromptedClips, collate_clips, mask_of, stretch
-from sam.examples import coverage
+from sam.examples import Drawing, coverage
 from sam.finetune import main
 from sam.objectives import MEMORY, RATE_BESIDE, ClipObjective
 from sam.tracking import NUM_FRAMES, tracked
@@ -97,7 +97,7 @@ def test_a_decoder_that_learns_to_follow_keeps_learning_from_boxes(config_file: 
 
 @torch.inference_mode()
 def test_what_learns_is_what_the_official_predictor_does(clips: VocDataset) -> None:
-    examples = PromptedClips(clips, list(clips.clips.values()), 352, frames=4, jitter=0.0)
+    examples = PromptedClips(clips, list(clips.clips.values()), 352, 4, Drawing(jitter=0.0))
     batch = collate_clips([examples[0], examples[1]])
     model = load_sam2(str(DEMO_CONFIG), DEMO_WEIGHTS, torch.device("cpu"), 352, video=True)
     found = tracked(model, batch, model.forward_image(batch.pixels.flatten(0, 1)))
@@ -126,7 +126,7 @@ def test_stretches_run_both_ways_and_stay_in_their_clip() -> None:
 
 def test_a_row_of_the_batch_is_one_object_through_its_frames(clips: VocDataset) -> None:
     places = clips.clips["train_clip_000"]
-    examples = PromptedClips(clips, [places], SIDE, frames=3, jitter=0.0)
+    examples = PromptedClips(clips, [places], SIDE, 3, Drawing(jitter=0.0))
     batch, cells = collate_clips([examples[0]]), SIDE // 4
     assert batch.pixels.shape == (1, 3, 3, SIDE, SIDE)
     assert batch.masks.shape == batch.weights.shape == (len(batch.boxes), 3, cells, cells)

@@ -15,7 +15,7 @@ import torch
 from datasets.scenes import main as paint
 from datasets.voc import VocDataset
 from models.sam2_loading import build_sam2, load_sam2
-from sam.examples import PromptedViews, collate, jittered
+from sam.examples import Drawing, PromptedViews, collate, jittered
 from sam.finetune import finetune, main
 from sam.objectives import IMAGE, ImageObjective, parameters_of
 from sam.trainer import Trainer, schedule
@@ -164,7 +164,7 @@ def test_steps_on_one_picture_lower_its_loss(config_file: Path) -> None:
 
 def test_views_show_each_object_inside_its_box(config_file: Path) -> None:
     train = VocDataset(load_config(config_file).dataset.data_dir, "train")
-    views = PromptedViews(train, 128, max_boxes=3, jitter=0.0, view_share=(0.4, 1.0))
+    views = PromptedViews(train, 128, Drawing(max_boxes=3, jitter=0.0, view_share=(0.4, 1.0)))
     batch = collate([views[i] for i in range(4)])
     assert batch.pixels.shape == (4, 3, 128, 128)
     assert len(batch.boxes) == len(batch.masks) == len(batch.view_index) > 0
@@ -200,7 +200,7 @@ def test_an_image_that_cannot_be_read_is_named_and_left_out(
     tree = tmp_path / "tree"
     shutil.copytree(config_file.parent / "tree", tree)
     (tree / "JPEGImages" / "train_00001.jpg").write_bytes(b"no picture")
-    views = PromptedViews(VocDataset(tree, "train"), 64)
+    views = PromptedViews(VocDataset(tree, "train"), 64, Drawing())
     batch = collate([views[i] for i in range(3)])
     assert len(batch.pixels) == 2
     assert set(batch.view_index.tolist()) == {0, 1}
