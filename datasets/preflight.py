@@ -14,6 +14,7 @@ import numpy as np
 from datasets.images import read_image
 from datasets.voc import VocDataset, misfit
 from utils.classes import BACKGROUND, VOID
+from utils.counting import value_counts
 from utils.distributed import Session
 from utils.image_files import image_size, index_map_size, object_map_size, stored_size
 from utils.problems import SHOWN, refuse_all
@@ -94,7 +95,7 @@ def _check_mask(dataset: VocDataset, num_classes: int | None, index: int) -> tup
     if dataset.with_truth:
         problems += _object_problems(dataset.objects_path(index), shape)
     if target is not None and num_classes is not None:
-        values |= set(np.flatnonzero(np.bincount(target.ravel(), minlength=256)).tolist())
+        values |= set(np.flatnonzero(value_counts(target)).tolist())
         for value in sorted(values - {*range(num_classes + 1), VOID})[:1]:
             y, x = np.argwhere(target == value)[0]
             reason = f"value {value} (x {x}, y {y}) is outside 0 to {num_classes}, and not {VOID} (void)"

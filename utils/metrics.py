@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils.classes import BACKGROUND, VOID
+from utils.counting import pair_counts
 
 
 def confusion_matrix(prediction: np.ndarray, target: np.ndarray, num_labels: int) -> np.ndarray:
@@ -25,11 +26,9 @@ def confusion_matrix(prediction: np.ndarray, target: np.ndarray, num_labels: int
     Returns:
         (num_labels, num_labels) int64.
     """
-    assert prediction.shape == target.shape, (prediction.shape, target.shape)
-    pairs = np.bincount((target.astype(np.uint16) << 8 | prediction).ravel(), minlength=1 << 16).reshape(256, 256)
-    counted = pairs[np.arange(256) != VOID]
+    counted = pair_counts(target, prediction)[np.arange(256) != VOID]
     assert counted.sum() == counted[:num_labels, :num_labels].sum(), "labels outside the classes"
-    return counted[:num_labels, :num_labels].astype(np.int64)
+    return counted[:num_labels, :num_labels]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from utils.classes import BACKGROUND, VOID, label_of
+from utils.counting import value_counts
 from utils.masks import Mask
 from utils.structures import Instances
 
@@ -49,8 +50,10 @@ def _numbered(labels: np.ndarray, objects: np.ndarray) -> Iterator[tuple[int, in
 
 def _connected(labels: np.ndarray) -> Iterator[tuple[int, int, Mask]]:
     """Number within its label, label and mask of each connected part."""
-    for label in np.setdiff1d(labels, [BACKGROUND, VOID]):
-        count, parts, stats, _ = cv2.connectedComponentsWithStats((labels == label).astype(np.uint8))
+    for label in np.setdiff1d(np.flatnonzero(value_counts(labels)), [BACKGROUND, VOID]).tolist():
+        whole = Mask.of(labels == label)
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(whole.crop.view(np.uint8))
         for part in range(1, count):
             left, top, width, height = stats[part, : cv2.CC_STAT_AREA].tolist()
-            yield part, int(label), Mask(left, top, parts[top : top + height, left : left + width] == part)
+            crop = parts[top : top + height, left : left + width] == part
+            yield part, label, Mask(whole.left + left, whole.top + top, crop)

@@ -11,6 +11,7 @@ import numpy as np
 
 from utils.classes import VOID, label_of
 from utils.colours import DARK, class_colour, track_colour
+from utils.counting import value_counts
 from utils.distributed import Session
 from utils.drawing import Mark, Style, draw, hatched
 from utils.encoding import encode_image
@@ -133,9 +134,9 @@ def _instance_marks(instances: Instances, names: Sequence[str]) -> list[Mark]:
 
 def _target_marks(target: np.ndarray, names: Sequence[str]) -> list[Mark]:
     """One mark for each class in a (H, W) uint8 target, its tag at the largest part."""
-    present, marks = set(np.unique(target).tolist()), []
+    counts, marks = value_counts(target), []
     for class_id, name in enumerate(names):
-        if label_of(class_id) in present:
+        if counts[label_of(class_id)]:
             mask = Mask.of(target == label_of(class_id))
             parts = cv2.connectedComponentsWithStats(mask.crop.view(np.uint8))[2][1:]
             x, y, width, height = parts[parts[:, cv2.CC_STAT_AREA].argmax(), :4].tolist()

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from utils.classes import VOID
+from utils.counting import pair_counts
 from utils.metrics import LabelCounts
 
 DILATION_RATIO = 0.02
@@ -30,17 +31,27 @@ def boundary_counts(prediction: np.ndarray, target: np.ndarray, num_labels: int)
     Returns:
         (num_labels,) int64 each.
     """
-    ours = _edges(np.where(target == VOID, np.uint8(VOID), prediction))
-    theirs = _edges(target)
-    maps = ours[ours == theirs], ours, theirs
-    return LabelCounts(*(np.bincount(each.ravel(), minlength=VOID + 1)[:num_labels] for each in maps))
+    ours = _edges(prediction | _where(target == VOID))
+    pairs = pair_counts(_edges(target), ours)
+    return LabelCounts(*(each[:num_labels] for each in (pairs.diagonal(), pairs.sum(axis=0), pairs.sum(axis=1))))
 
 
 def _edges(labels: np.ndarray) -> np.ndarray:
     """(H, W) uint8: the label of each pixel that has another label, or the image's border, near it; VOID elsewhere."""
     reach = max(1, round(DILATION_RATIO * math.hypot(*labels.shape)))
-    window = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    # Eroding each label's mask keeps the pixels whose window holds one label: there the least is the greatest label.
-    least = cv2.erode(labels, window, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    greatest = cv2.dilate(labels, window, borderType=cv2.BORDER_CONSTANT, borderValue=VOID)
-    return np.where(least == greatest, np.uint8(VOID), labels)
+    # The way to the nearest other label leaves a pixel's own label beside it: one step less is a pixel that differs
+    # from a neighbour.
+    least = cv2.erode(labels, _square(1), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    greatest = cv2.dilate(labels, _square(1), borderType=cv2.BORDER_CONSTANT, borderValue=VOID)
+    far = _where(cv2.dilate((least != greatest).view(np.uint8), _square(reach - 1)) == 0)
+    return labels | far
+
+
+def _square(reach: int) -> np.ndarray:
+    """The pixels up to this far from one, to all sides."""
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+
+
+def _where(chosen: np.ndarray) -> np.ndarray:
+    """uint8: VOID in the chosen pixels, so that any label `|` it is VOID; 0 elsewhere."""
+    return chosen.view(np.uint8) * np.uint8(VOID)
