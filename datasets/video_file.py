@@ -150,7 +150,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:  # titles may be in any encoding
             stream = container.streams.best("video")
             if stream is None:
                 raise ValueError("holds no video")

@@ -74,7 +74,7 @@ def test_two_processes_share_clips(sources: Path, monkeypatch: pytest.MonkeyPatc
     for rank in range(2):
         share = batches_of([sources])
         share.units = Session(rank, 2).share(share.units)
-        monkeypatch.setattr(av, "open", lambda path: opened.append(path) or real(path))
+        monkeypatch.setattr(av, "open", lambda path, **how: opened.append(path) or real(path, **how))
         dealt.append([[shown(entry) for entry in batch] for batch in share])
         monkeypatch.undo()
         assert len(opened) == 1  # a clip that is left out is not decoded
