@@ -120,6 +120,12 @@ def test_a_clip_has_one_name_by_whichever_folder_it_is_found(tmp_path: Path, mon
     assert ClipFolder([*walk.glob("*.png")]).ids == ["walk/2", "walk/9", "walk/10"]
 
 
+def test_a_video_that_is_found_under_two_names_is_two_clips(tmp_path: Path) -> None:
+    write_video(tmp_path / "trip" / "day" / "a.mp4", map(painted, range(3)))
+    found = [shown(entry) for batch in batches_of([tmp_path, tmp_path / "trip"]) for entry in batch]
+    assert found == [(Frame(clip, i, 3), i) for clip in ("trip/day/a", "day/a") for i in range(3)]
+
+
 def test_broken_clips_are_named_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "a.v2").mkdir()
     write_frames(tmp_path / "b", range(4))
