@@ -213,6 +213,14 @@ def test_frames_that_are_not_to_be_shown_do_not_count(tmp_path: Path) -> None:
     assert outcomes(VideoFile(tmp_path / "b.mp4")) == list(range(4, 12))
 
 
+def test_vp8_frames_that_only_others_build_on_do_not_count(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.webm", map(painted, range(12)), "libvpx", "yuv420p", {"crf": "4", "b": "2M"})
+    with av.open(str(path)) as container:
+        packet = bytes([packet for packet in container.demux(video=0) if packet.size][6])
+    path.write_bytes(path.read_bytes().replace(packet, bytes([packet[0] & ~16]) + packet[1:]))
+    assert outcomes(VideoFile(path)) == [*range(6), *range(7, 12)]
+
+
 def test_more_frames_than_announced_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_video(tmp_path / "a.mp4", map(painted, range(5)))
     video = VideoFile(path)
