@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from painted_clips import painted, write_video
+from painted_clips import painted, write_frames, write_video
 from projects import BATCH, COUNT, Project
 
 from datasets.loading import build_batches
@@ -111,3 +111,24 @@ def test_overlays_that_would_replace_what_they_show_are_refused(
         return
     with pytest.raises(UserError, match=rf"predictor\.save_dir: .*\n  {project.folder / replaced}"):
         build_batches(chosen, Session())
+
+
+@pytest.mark.parametrize("folder", ["in", "in/deep/er"])
+def test_frames_of_videos_are_not_written_among_the_clips(
+    project: Project, capsys: pytest.CaptureFixture[str], folder: str
+) -> None:
+    project.photos = project.folder / "in"
+    write_video(project.photos / "film.mp4", [painted(0), painted(1)])
+    project.settings["auto_mask"] = {"save_dir": folder, "formats": ["yolo"]}
+    assert project.run("--video") == 2
+    assert f"further clips of {project.photos}; choose a folder outside it" in capsys.readouterr().err
+
+
+def test_pictures_of_frames_are_no_annotations_that_a_person_edited(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_frames(project.out / "photos", [0], "{}.jpg")
+    write_video(project.photos / "film.mp4", [painted(0), painted(1)])
+    for _ in range(2):
+        assert project.run("--video") == 0
+        assert "kept" not in capsys.readouterr().out
