@@ -34,6 +34,8 @@ def choose_device(name: str, session: Session) -> torch.device:
         raise UserError(f"--device {name}: not available on this machine ({reason})") from None
     if device.type == "cpu":
         keep_freed_memory()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # sam2 puts some of its constants on "cuda", which is the first GPU otherwise
     return device
 
 
