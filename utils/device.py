@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 
+KINDS = ("auto", "cpu", "cuda", "mps")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt's names for its parameters, from malloc.h
 
 
@@ -24,6 +25,8 @@ def choose_device(name: str, session: Session) -> torch.device:
     """
     import torch
 
+    if name.partition(":")[0] not in KINDS:
+        raise UserError(f"--device {name}: is none of auto, cpu, cuda, cuda:1 (a certain GPU), mps")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

@@ -16,7 +16,7 @@ from datasets.scenes import main as paint
 from datasets.voc import VocDataset
 from models.sam2_loading import build_sam2, load_sam2
 from sam.examples import Drawing, PromptedViews, collate, jittered
-from sam.finetune import finetune, main
+from sam.finetune import finetune, main, usage
 from sam.objectives import IMAGE, ImageObjective, parameters_of
 from sam.trainer import Trainer, schedule
 from utils.config import Config, load_config
@@ -125,6 +125,18 @@ def test_an_existing_output_is_kept(config_file: Path, result: Path) -> None:
     with pytest.raises(UserError, match=r"out\.pt.*--overwrite"):
         main(["-c", str(config_file)])
     assert result.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "told", [["arch.sam_weights=sam2.1_hiera_tiny.pt"], ["arch.sam_config=null", "finetune.init=sam2.1_hiera_tiny.pt"]]
+)
+def test_how_to_use_the_result_names_the_architecture_that_official_weights_told(
+    told: list[str], config_file: Path
+) -> None:
+    weights = "--set=arch.sam_weights=new.pt"
+    assert usage(load_config(config_file), Path("new.pt")) == [weights]
+    sam_config = "--set=arch.sam_config=configs/sam2.1/sam2.1_hiera_t.yaml"
+    assert usage(load_config(config_file, told), Path("new.pt")) == [sam_config, weights]
 
 
 def test_splits_that_share_images_are_refused(config_file: Path) -> None:

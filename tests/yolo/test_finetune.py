@@ -151,7 +151,7 @@ def test_training_writes_one_file_offline_and_says_how_to_use_it(trained: tuple[
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "new.pt", "tmp"]
     assert not [path for path in (folder / "tmp").iterdir() if path.name.startswith(("ultralytics", "yolo"))]
     weights = folder / "new.pt"
-    assert output.endswith(f"use it:  python yolo_sam.py -c config.json --set arch.yolo_weights={weights}\n")
+    assert output.endswith(f"use it:  python yolo_sam.py -c config.json --set=arch.yolo_weights={weights}\n")
     assert weights.stat().st_size < 4_500_000
 
 
