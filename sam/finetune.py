@@ -42,10 +42,10 @@ def finetune(config: Config, output: Path, device: torch.device, session: Sessio
     """Runs the training that `finetune` of the config describes, writes the best weights, returns their mean IoU."""
     settings = config.finetune.sam
     train, val = open_training_splits(config, by_clips=settings.video)
-    if settings.batch_size < session.world_size:
-        raise UserError(
-            f"finetune.sam.batch_size: {session.world_size} processes cannot share {settings.batch_size} views"
-        )
+    examples = len(train.clips) if settings.video else len(train)
+    for name, count in (("finetune.sam.batch_size", settings.batch_size), (f"the split {train.split}", examples)):
+        if count < session.world_size:
+            raise UserError(f"{name}: {session.world_size} processes cannot share {count} examples; start fewer")
     model = initial_model(config, device, trust=trust)
     objective: Objective
     if settings.video:

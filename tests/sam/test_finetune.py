@@ -144,6 +144,14 @@ def test_splits_that_share_images_are_refused(config_file: Path) -> None:
         main(["-c", str(config_file), "--overwrite", "--set", "finetune.val_split=train"])
 
 
+@pytest.mark.parametrize("more, what", [([], "finetune.sam.batch_size"), (["finetune.sam.batch_size=9"], "the split")])
+def test_more_processes_than_examples_are_refused(
+    more: list[str], what: str, config_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"^{what}.*: 8 processes cannot share "):
+        finetune(load_config(config_file, more), tmp_path / "out.pt", CPU, Session(rank=7, world_size=8))
+
+
 def test_the_decoder_alone_learns_by_default(config_file: Path) -> None:
     trainer = image_trainer(
         load_config(config_file, ["finetune.sam.train=null", "finetune.sam.lr=0.001"]), Path("unused")
