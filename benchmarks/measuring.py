@@ -99,7 +99,9 @@ def idle_share(run: Callable[[], int]) -> float | None:
     kernels = (
         (event.time_range.start, event.time_range.end)
         for event in profile.events()
-        if event.device_type == DeviceType.CUDA and not event.name.startswith(_TRANSFERS)
+        if event.device_type == DeviceType.CUDA
+        and not event.is_user_annotation  # a stretch of time, as torch.compile marks it, is no kernel
+        and not event.name.startswith(_TRANSFERS)
     )
     busy = covered(kernels) / 1e6
     return max(0.0, 1 - busy / seconds) if busy else None

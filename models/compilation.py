@@ -99,13 +99,14 @@ class CompiledPasses:
         logits, scores = self._decode(levels, _filled(image_index, bucket), _filled(boxes, bucket))
         return logits[:count], scores[:count]
 
-    def warm_up(self) -> float:
-        """Compiles all shapes; the seconds that it took."""
+    def warm_up(self, chunk_bytes: int) -> float:
+        """Compiles all shapes that come where a decode may take so much memory; the seconds that it took."""
         device, side, start = self._model.device, self._model.image_size, time.perf_counter()
         images = torch.zeros(self.most_images, 3, side, side, device=device)
         encode(self._model, images[:1])  # fills the model's own cache, a change of which would compile it anew
         features = self.encode(images)
-        for bucket in BUCKETS:
+        fitting = max(BUCKETS[-1], chunk_bytes // features.box_bytes)
+        for bucket in (bucket for bucket in BUCKETS if bucket <= fitting):
             image_index = torch.zeros(bucket, dtype=torch.int64, device=device)
             self.decode(features, image_index, torch.zeros(bucket, 4, device=device))
         self._graphs = _graphs()

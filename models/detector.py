@@ -129,8 +129,10 @@ class YoloDetector:
         import torchvision  # noqa: F401  (once it is there, ultralytics uses its NMS)
         from ultralytics.utils.nms import non_max_suppression
 
+        from models.crossing import to_device
+
         with torch.inference_mode():
-            pixels = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).contiguous().float().div_(255)
+            pixels = to_device(images, self._device).permute(0, 3, 1, 2).contiguous().float().div_(255)
             return non_max_suppression(
                 self._model(pixels),
                 self._conf,
@@ -143,14 +145,16 @@ class YoloDetector:
 
     def _detections(self, rows: torch.Tensor, letterboxed: tuple[int, int], size: tuple[int, int]) -> Detections:
         """The detections of one image, in its own pixels, with the class ids of the run."""
+        import torch
         from ultralytics.utils.ops import scale_boxes
 
-        boxes = scale_boxes(letterboxed, rows[:, :4].clone(), size).cpu().numpy()
-        scores, found = rows[:, 4].cpu().numpy(), rows[:, 5].long().cpu().numpy()
+        scaled = scale_boxes(letterboxed, rows[:, :4].clone(), size)
+        boxes, scores, classes = np.split(torch.cat((scaled, rows[:, 4:6]), 1).cpu().numpy(), (4, 5), axis=1)
+        found = classes[:, 0].astype(np.int64)
         class_ids = self._class_ids[found]
         mapped = class_ids >= 0
         self._unmapped.update(self._names[i] for i in found[~mapped])
-        return self._check(boxes[mapped], scores[mapped], class_ids[mapped], size)
+        return self._check(boxes[mapped], scores[mapped, 0], class_ids[mapped], size)
 
 
 def _load(config: Config, *, trust: bool) -> DetectionModel:

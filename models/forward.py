@@ -40,9 +40,9 @@ class Features:
     high_res: list[torch.Tensor]
 
     @property
-    def row_bytes(self) -> int:
-        """Memory that the features of one image take."""
-        return sum(level[0].nbytes for level in [self.embedding, *self.high_res])
+    def box_bytes(self) -> int:
+        """Memory that decoding a box takes: about four copies of the features of its image."""
+        return 4 * sum(level[0].nbytes for level in [self.embedding, *self.high_res])
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[None]:

@@ -45,8 +45,8 @@ class PendingInstances:
             rows = np.flatnonzero((box_sizes == size).all(axis=1))
             chosen = logits[to_device(rows, logits.device), None]
             full = F.interpolate(chosen, tuple(size.tolist()), mode="bilinear", align_corners=False)[:, 0] > 0
-            on_host = full.device.type == "cpu"
-            self._masks.append((start + rows, [*map(Mask.of, full.numpy())] if on_host else PackedMasks.of(full)))
+            packed = PackedMasks.of(full) if full.device.type == "cuda" else [*map(Mask.of, full.cpu().numpy())]
+            self._masks.append((start + rows, packed))
 
     def instances(self, advice: str) -> list[Instances]:
         """The instances of each image, in the order of its detections; waits for the device.

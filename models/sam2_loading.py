@@ -81,12 +81,13 @@ def _read_sam_config(sam_config: str) -> Any:
     from hydra.errors import MissingConfigException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         config = OmegaConf.load(sam_config) if Path(sam_config).is_file() else compose(config_name=sam_config)
     except MissingConfigException:
         raise UserError(f"arch.sam_config: {sam_config} is neither a file nor a config of the sam2 package") from None
-    except (OmegaConfBaseException, ValueError, OSError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
         raise UserError(f"{sam_config}: not a readable yaml config: {error}") from error
     return config
 

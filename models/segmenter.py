@@ -91,7 +91,7 @@ class Segmenter:
         try:
             passes = CompiledPasses(self.model, most_images, backend)
             with autocast(self.device, self.precision):
-                seconds = passes.warm_up()
+                seconds = passes.warm_up(self.chunk_bytes)
         except Exception as error:  # compilers raise almost anything
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(f"--compile: torch cannot compile on this machine: {reason}") from error
@@ -172,8 +172,8 @@ class Segmenter:
 
     def _chunks(self, box_sizes: np.ndarray, features: Features) -> Iterator[slice]:
         """Consecutive slices of the boxes, each within the memory budget, but of one box at least."""
-        # The decoder holds about four copies of its inputs; a full-size mask is a float32 logit and a bool a pixel.
-        total = np.cumsum(4 * features.row_bytes + 5 * box_sizes.prod(axis=1))
+        # A full-size mask is a float32 logit and a bool a pixel.
+        total = np.cumsum(features.box_bytes + 5 * box_sizes.prod(axis=1))
         start, spent = 0, 0
         while start < len(total):
             fitting = int(np.searchsorted(total, spent + self.chunk_bytes, side="right")) - start

@@ -11,6 +11,7 @@ A run that was cut off goes on where it was when the same command is given again
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from models.sam2_loading import build_sam2, load_sam2
 from sam.objectives import ClipObjective, ImageObjective
 from sam.trainer import Objective, Trainer, write_weights
 from utils.cli import Overriding, configured, finetune_parser, guarded
-from utils.config import Config, Override
+from utils.config import ArchConfig, Config, Override
 from utils.device import choose_device
 from utils.distributed import Session, open_session
 from utils.errors import UserError
@@ -41,10 +42,10 @@ def finetune(config: Config, output: Path, device: torch.device, session: Sessio
     """Runs the training that `finetune` of the config describes, writes the best weights, returns their mean IoU."""
     settings = config.finetune.sam
     train, val = open_training_splits(config, by_clips=settings.video)
-    if settings.batch_size < session.world_size:
-        raise UserError(
-            f"finetune.sam.batch_size: {session.world_size} processes cannot share {settings.batch_size} views"
-        )
+    examples = len(train.clips) if settings.video else len(train)
+    for name, count in (("finetune.sam.batch_size", settings.batch_size), (f"the split {train.split}", examples)):
+        if count < session.world_size:
+            raise UserError(f"{name}: {session.world_size} processes cannot share {count} examples; start fewer")
     model = initial_model(config, device, trust=trust)
     objective: Objective
     if settings.video:
@@ -65,12 +66,24 @@ def state_file_of(output: Path) -> Path:
 
 def initial_model(config: Config, device: torch.device, *, trust: bool = False) -> SAM2Base:
     """The model that training starts from: `finetune.init`, else `arch.sam_weights`, or random weights."""
-    settings, init = config.finetune.sam, config.finetune.init
-    if init == "scratch":
+    settings, arch = config.finetune.sam, starting_arch(config)
+    if config.finetune.init == "scratch":
         torch.manual_seed(settings.seed)
-        return build_sam2(sam_config_of(config.arch), settings.image_size, video=settings.video).to(device)
-    arch = replace(config.arch, sam_weights=Path(init)) if init else config.arch
+        return build_sam2(sam_config_of(arch), settings.image_size, video=settings.video).to(device)
     return load_sam2(*sam_files(arch), device, settings.image_size, trust=trust, video=settings.video)
+
+
+def starting_arch(config: Config) -> ArchConfig:
+    """The models of a config, with the weights of `finetune.init` where they are given."""
+    init = config.finetune.init
+    return config.arch if init in (None, "scratch") else replace(config.arch, sam_weights=Path(init))
+
+
+def usage(config: Config, output: Path) -> list[str]:
+    """The options of a run with the result, which has no official name that would tell its architecture."""
+    video = ["--video"] if config.finetune.sam.video else []
+    sam_config = [] if config.arch.sam_config else [f"--set=arch.sam_config={sam_config_of(starting_arch(config))}"]
+    return [*video, *sam_config, f"--set=arch.sam_weights={output}"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,9 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_session() as session:
         best = finetune(config, output, choose_device(given.device, session), session, trust=given.trust_weights)
     if session.leads:
-        video = " --video" if config.finetune.sam.video else ""
         print(f"{output}: mean IoU {best:.4f} on the split {config.finetune.val_split}")
-        print(f"use it:  python yolo_sam.py -c {given.config}{video} --set arch.sam_weights={output}")
+        print("use it: ", shlex.join(["python", "yolo_sam.py", "-c", str(given.config), *usage(config, output)]))
     return 0
 
 

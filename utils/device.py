@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 
+KINDS = ("auto", "cpu", "cuda", "mps")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt's names for its parameters, from malloc.h
 
 
@@ -24,6 +25,8 @@ def choose_device(name: str, session: Session) -> torch.device:
     """
     import torch
 
+    if name.partition(":")[0] not in KINDS:
+        raise UserError(f"--device {name}: is none of auto, cpu, cuda, cuda:1 (a certain GPU), mps")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -34,6 +37,8 @@ def choose_device(name: str, session: Session) -> torch.device:
         raise UserError(f"--device {name}: not available on this machine ({reason})") from None
     if device.type == "cpu":
         keep_freed_memory()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # sam2 puts some of its constants on "cuda", which is the first GPU otherwise
     return device
 
 

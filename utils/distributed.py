@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=1)
+"""How long a process waits for the others. They meet at the end of a run, to which some may come hours after others;
+torch waits half an hour by default. A process that ends is noticed at once all the same."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Session:
 def open_session() -> Iterator[Session]:
     """The session of this process: alone, unless torchrun's environment says otherwise.
 
-    Leaving the block waits for nobody: a process that failed must end, so that torchrun ends the others.
+    A process that failed waits for nobody: it must end, so that torchrun ends the others.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
@@ -103,10 +108,8 @@ def open_session() -> Iterator[Session]:
     _join_processes()
     import torch.distributed
 
-    try:
-        yield Session(int(os.environ["RANK"]), world_size, int(os.environ["LOCAL_RANK"]))
-    finally:
-        torch.distributed.destroy_process_group()
+    yield Session(int(os.environ["RANK"]), world_size, int(os.environ["LOCAL_RANK"]))
+    torch.distributed.destroy_process_group()  # only where all went well: NCCL may wait here for all processes
 
 
 def _join_processes() -> None:
@@ -116,13 +119,14 @@ def _join_processes() -> None:
     there. With several machines their counts of restarts may differ, so there the store is used as it is.
     """
     import torch
-    from torch.distributed import PrefixStore, init_process_group, rendezvous
+    from torch.distributed import PrefixStore, init_process_group, is_nccl_available, rendezvous
 
     # NCCL joins only when a tensor on a GPU is sent, so a CPU run needs no GPU.
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and is_nccl_available() else "gloo"
     if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
-        init_process_group(backend)
+        init_process_group(backend, timeout=PATIENCE)
         return
     store, rank, world_size = next(rendezvous("env://"))
     start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    init_process_group(backend, store=PrefixStore(f"start {start}", store), rank=rank, world_size=world_size)
+    store = PrefixStore(f"start {start}", store)
+    init_process_group(backend, timeout=PATIENCE, store=store, rank=rank, world_size=world_size)

@@ -38,7 +38,7 @@ class Options:
         outputs: what the run makes: the script's own output first, then those of `--also`, each once.
         source: photos and folders of photos that take the place of the dataset; empty for the dataset.
         prompt: the file or folder whose boxes take the place of the detector's, or None.
-        device: `auto`, or a name that torch knows.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` (a certain GPU) or `mps`.
         trust_weights: whether checkpoints may run code while they are loaded.
         prompt_given: what is said of the prompt file.
         overwrite: whether annotations that a person edited are replaced.

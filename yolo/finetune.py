@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -171,7 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     metrics, failures = finetune(config, output, choose_device(given.device, Session()), trust=given.trust_weights)
     print_lines(f"failed: {failure}" for failure in failures)
     print(f"{output}: mAP50-95 {metrics['metrics/mAP50-95(B)']:.4f} on the split {config.finetune.val_split}")
-    print(f"use it:  python yolo_sam.py -c {given.config} --set arch.yolo_weights={output}")
+    usage = ["python", "yolo_sam.py", "-c", str(given.config), f"--set=arch.yolo_weights={output}"]
+    print("use it: ", shlex.join(usage))
     return 1 if failures else 0
 
 

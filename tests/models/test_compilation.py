@@ -79,6 +79,17 @@ def test_boxes_are_cut_into_buckets_with_less_than_one_bucket_of_filling(model: 
         assert steps <= count // BUCKETS[0] + len(BUCKETS)
 
 
+def test_only_what_memory_allows_is_compiled(model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes, sizes = CompiledPasses(model, 1), []
+    with torch.inference_mode():
+        features = encode(model, torch.zeros(1, 3, SIDE, SIDE))
+        monkeypatch.setattr(passes, "encode", lambda pixels: features)
+        monkeypatch.setattr(passes, "decode", lambda features, image_index, boxes: sizes.append(len(boxes)))
+        for boxes in (1000, 63.9, 0.5):
+            passes.warm_up(int(boxes * features.box_bytes))
+    assert sizes == [*BUCKETS, 32, 16, 8, 8]
+
+
 def test_a_compiler_that_fails_is_told_and_the_passes_stay(model: torch.nn.Module) -> None:
     torch._dynamo.reset()
     segmenter = Segmenter(model, torch.float32, 2**30)

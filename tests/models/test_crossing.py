@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from itertools import chain
 
 import numpy as np
@@ -59,6 +60,19 @@ def test_work_goes_on_with_half_as_many_images_and_stays_with_them() -> None:
     assert machine.tried[6:] == [4, 2]
     assert halving.report(Session()) == ["GPU out of memory: went on with 4 images at a time"]
     assert halving(0, machine.work) == []
+
+
+def test_what_a_failed_try_held_is_free_before_the_next_one() -> None:
+    held: list[weakref.ref[Machine]] = []
+
+    def work(part: slice) -> None:
+        assert [each() for each in held] == [None] * len(held)
+        machine = Machine(0)
+        held.append(weakref.ref(machine))
+        machine.work(slice(0, len(held) == 1))
+
+    assert Halving(Machine(0).save)(4, work) == [None, None]
+    assert len(held) == 3
 
 
 def test_what_is_too_much_for_one_image_asks_for_more_savings() -> None:

@@ -170,3 +170,6 @@ def test_a_config_that_is_nowhere_or_no_model_is_refused_by_name(tmp_path: Path)
     broken.write_text("model: {_target_: sam2.modeling.sam2_base.SAM2Base}\n")
     with pytest.raises(UserError, match=r"broken\.yaml"):
         build_sam2(str(broken))
+    broken.write_text("no: yaml: at all\n")
+    with pytest.raises(UserError, match=r"broken\.yaml: not a readable yaml config"):
+        build_sam2(str(broken))

@@ -16,7 +16,7 @@ from datasets.scenes import main as paint
 from datasets.voc import VocDataset
 from models.sam2_loading import build_sam2, load_sam2
 from sam.examples import Drawing, PromptedViews, collate, jittered
-from sam.finetune import finetune, main
+from sam.finetune import finetune, main, usage
 from sam.objectives import IMAGE, ImageObjective, parameters_of
 from sam.trainer import Trainer, schedule
 from utils.config import Config, load_config
@@ -127,9 +127,29 @@ def test_an_existing_output_is_kept(config_file: Path, result: Path) -> None:
     assert result.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "told", [["arch.sam_weights=sam2.1_hiera_tiny.pt"], ["arch.sam_config=null", "finetune.init=sam2.1_hiera_tiny.pt"]]
+)
+def test_how_to_use_the_result_names_the_architecture_that_official_weights_told(
+    told: list[str], config_file: Path
+) -> None:
+    weights = "--set=arch.sam_weights=new.pt"
+    assert usage(load_config(config_file), Path("new.pt")) == [weights]
+    sam_config = "--set=arch.sam_config=configs/sam2.1/sam2.1_hiera_t.yaml"
+    assert usage(load_config(config_file, told), Path("new.pt")) == [sam_config, weights]
+
+
 def test_splits_that_share_images_are_refused(config_file: Path) -> None:
     with pytest.raises(UserError, match="share"):
         main(["-c", str(config_file), "--overwrite", "--set", "finetune.val_split=train"])
+
+
+@pytest.mark.parametrize("more, what", [([], "finetune.sam.batch_size"), (["finetune.sam.batch_size=9"], "the split")])
+def test_more_processes_than_examples_are_refused(
+    more: list[str], what: str, config_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"^{what}.*: 8 processes cannot share "):
+        finetune(load_config(config_file, more), tmp_path / "out.pt", CPU, Session(rank=7, world_size=8))
 
 
 def test_the_decoder_alone_learns_by_default(config_file: Path) -> None:

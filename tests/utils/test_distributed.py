@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from utils.distributed import Session, open_session
@@ -37,14 +38,18 @@ def test_two_processes_add_up(tmp_path: Path, torchrun: Torchrun) -> None:
     script = tmp_path / "talk.py"
     script.write_text(
         """
-import sys
+import time
 from collections import Counter
+from datetime import timedelta
 import numpy as np
 import torch
+import torch.distributed
 from utils.distributed import open_session
 
+torch.distributed.distributed_c10d.default_pg_timeout = timedelta(seconds=1)
 with open_session() as session:
     rank = session.rank
+    time.sleep(2 * rank)  # longer than torch waits by default
     assert session.world_size == 2 and session.local_rank == rank
     big = np.array([[2**60 + rank, 1]])  # would be rounded in float64
     assert session.sum(big).tolist() == [[2**61 + 1, 2]], session.sum(big)
@@ -85,6 +90,20 @@ with open_session() as session:
     done = torchrun(str(script))
     assert done.returncode != 0
     assert "went on alone" not in done.stdout
+
+
+def test_a_process_that_failed_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    parted: list[str] = []
+    monkeypatch.setattr("utils.distributed._join_processes", lambda: None)
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: parted.append("together"))
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(KeyError), open_session():
+        raise KeyError
+    assert parted == []
+    with open_session() as session:
+        assert session == Session(rank=1, world_size=2, local_rank=0)
+    assert parted == ["together"]
 
 
 def test_gradients_of_one_process_stay_as_they_are() -> None:

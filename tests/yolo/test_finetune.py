@@ -151,7 +151,7 @@ def test_training_writes_one_file_offline_and_says_how_to_use_it(trained: tuple[
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "new.pt", "tmp"]
     assert not [path for path in (folder / "tmp").iterdir() if path.name.startswith(("ultralytics", "yolo"))]
     weights = folder / "new.pt"
-    assert output.endswith(f"use it:  python yolo_sam.py -c config.json --set arch.yolo_weights={weights}\n")
+    assert output.endswith(f"use it:  python yolo_sam.py -c config.json --set=arch.yolo_weights={weights}\n")
     assert weights.stat().st_size < 4_500_000
 
 
@@ -181,6 +181,25 @@ def test_the_same_seed_gives_the_same_file_and_the_result_can_be_trained_on(
     on = ["--overwrite", "--set", f"finetune.init={trained[0] / 'new.pt'}", "--set", 'finetune.yolo.extra={"lr0": 0.1}']
     assert main([*again, *on]) == 0
     assert (tmp_path / "new.pt").read_bytes() != before
+
+
+def test_the_processes_that_ultralytics_starts_for_several_gpus_get_our_trainer_and_our_weights(tmp_path: Path) -> None:
+    pytest.importorskip("cloudpickle")
+    import torch
+    from ultralytics.utils.dist import ddp_cleanup, generate_ddp_file
+
+    from yolo.trainer import FolderTrainer
+
+    start = load_yolo(REPOSITORY / "yolo/yolov8/demo.pt")
+    (tmp_path / "names.json").write_text("[]", "utf-8")
+    arguments = {"task": "detect", "model": "yolov8n.yaml", "data": str(tmp_path), "project": str(tmp_path)}
+    trainer = FolderTrainer(overrides={**arguments, "device": "cpu"})
+    trainer.model = start
+    script = generate_ddp_file(trainer)
+    state = torch.load(Path(script).with_suffix(".pt"), weights_only=False)
+    ddp_cleanup(trainer, script)
+    assert state["trainer"] is FolderTrainer and state["args"]["data"] == str(tmp_path)
+    assert all(map(torch.equal, state["model"].state_dict().values(), start.state_dict().values()))
 
 
 def test_torchrun_is_refused(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,60 @@
+"""A GPU is told all of a batch at once: nothing asks it for a value, none of its tensors meets one of another device.
+
+Fake tensors stand for those of a GPU: they have a device, a shape and a type, but no values, so that whatever would
+have to wait for one raises.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from models import crossing, pending, segmenter
+from models.crossing import PackedMasks
+from models.forward import bake_positions
+from models.sam2_loading import build_sam2
+from models.segmenter import Segmenter
+from utils.structures import Detections
+
+CONFIG = str(Path(__file__).parents[2] / "sam" / "sam2.1" / "sam2.1_hiera_demo.yaml")
+GPU = torch.device("cuda:1")  # what goes to just any GPU is on the first one, and does not fit
+SIZES = [(90, 160), (40, 61), (90, 160), (10, 10)]
+
+
+def moved(model: torch.nn.Module, mode: FakeTensorMode) -> torch.nn.Module:
+    """The model with fake parameters and buffers on the GPU."""
+    for part in model.modules():
+        for tensors in (part._parameters, part._buffers):
+            fakes = {name: mode.from_tensor(tensor.detach()) for name, tensor in tensors.items() if tensor is not None}
+            with mode:
+                tensors.update({name: torch.nn.Parameter(fake.to(GPU), False) for name, fake in fakes.items()})
+    return model
+
+
+def test_nothing_waits_for_the_gpu_and_nothing_mixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    mode = FakeTensorMode()
+
+    def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+        return mode.from_tensor(torch.from_numpy(np.ascontiguousarray(array))).to(device)
+
+    for module in (segmenter, pending):
+        monkeypatch.setattr(module, "to_device", to_device)
+    for module in (crossing, pending):
+        monkeypatch.setattr(module, "to_host", lambda tensor: tensor)
+    monkeypatch.setattr(segmenter, "Arrival", lambda device: None)
+    images = [np.zeros((*size, 3), np.uint8) for size in SIZES]
+    found = [Detections.of([[1, 2, 30, 40]] * count, np.ones(count), np.zeros(count)) for count in (3, 2, 1, 0)]
+    model = moved(build_sam2(CONFIG, 128), mode)
+    with mode:
+        bake_positions(model)
+        batch = Segmenter(model, torch.float32, 2**20).launch(images, found)  # in several decodes
+    sent = {place: masks for places, masks in batch._masks for place in places.tolist()}
+    assert len(batch._scores) > 1
+    for place, image in enumerate([0, 0, 0, 1, 1, 2]):
+        masks, (height, width) = sent[place], SIZES[image]
+        assert isinstance(masks, PackedMasks)
+        assert masks.bits.shape[1:] == (height, -(-width // 8)) and masks.bits.device == GPU

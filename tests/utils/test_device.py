@@ -1,0 +1,24 @@
+"""Which device a run takes: one that is known and there, each process a GPU of its own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from utils.device import choose_device
+from utils.distributed import Session
+from utils.errors import UserError
+
+
+def test_what_has_no_device_named_goes_to_the_gpu_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch, "empty", lambda *shape, device: None)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert choose_device("cuda", Session(rank=5, world_size=8, local_rank=1)) == torch.device("cuda:1")
+    assert current == [torch.device("cuda:1")]
+
+
+@pytest.mark.parametrize("name", ["gpu", "meta", "", "cpu:x"])
+def test_a_device_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"--device {name}: "):
+        choose_device(name, Session())
