@@ -123,8 +123,8 @@ def first_boxes(clips: Clips) -> list[Row]:
 
 def thinned(rows: Sequence[Row], seed: int) -> list[Row]:
     """What is left of the rows when half of them are gone at random."""
-    gone = np.random.default_rng(seed).permutation(len(rows))[: round(GONE * len(rows))]
-    return [row for i, row in enumerate(rows) if i not in set(gone.tolist())]
+    gone = {*np.random.default_rng(seed).permutation(len(rows))[: round(GONE * len(rows))].tolist()}
+    return [row for i, row in enumerate(rows) if i not in gone]
 
 
 def write_filled(clips: Clips, folder: Path) -> None:
@@ -201,9 +201,8 @@ def _clip_table(rows: Mapping[str, dict[str, Any]]) -> list[str]:
     def columns(metrics: dict[str, Any]) -> Iterator[str]:
         measured = metrics["clips"]
         joined = not any(clip["untracked_objects"] for clip in measured["per_clip"].values())
-        for clip in clips:
-            yield f"{measured['per_clip'][clip]['J']:.3f}" if joined else ""
-        yield from (f"{measured[measure]:.3f}" if joined else "" for measure in ("J", "F"))
+        values = [*(measured["per_clip"][clip]["J"] for clip in clips), measured["J"], measured["F"]]
+        yield from ("" if value is None or not joined else f"{value:.3f}" for value in values)  # None: no object
         yield "" if measured["id_switches"] is None or not joined else str(measured["id_switches"])
         yield f"{metrics['Mean_IOU']:.4f}"
 

@@ -154,7 +154,14 @@ def empty_folders(source: Path) -> list[Path]:
 
 
 def _visible(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """A folder and all below it, in any order, with the names of the folders and files there; what is hidden is not."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    """A folder and all below it, in any order, with the names of the folders and files there; what is hidden is not.
+
+    Links to folders are followed, but for those that lead back to a folder around them.
+    """
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]
         yield Path(parent), folders, [name for name in names if not name.startswith(".")]
+
+
+def _leads_back(path: Path) -> bool:
+    return path.is_symlink() and path.resolve() in [around.resolve() for around in path.parents]

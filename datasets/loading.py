@@ -19,7 +19,7 @@ from utils.errors import SampleError
 from utils.image_files import image_size, is_video_name
 from utils.importers.annotations import AnnotationFolder
 from utils.options import Options
-from utils.problems import refuse_all
+from utils.problems import refuse, refuse_all
 from utils.structures import Sample
 
 AHEAD = 2
@@ -128,12 +128,13 @@ def build_batches(options: Options, session: Session) -> Batches:
         session: the processes of the run, each of which checks a part.
 
     Raises:
-        UserError: the images, a split list, masks or annotations cannot be used.
+        UserError: the images, a split list, masks or annotations cannot be used, or overlays would replace the images.
     """
     loader, classes = options.config.dataloader, options.config.dataset.classes
     dataset = _open_dataset(options)
     clips = {} if isinstance(dataset, ImageFolder) else dataset.clips
     batches = Batches(Clips(dataset, clips) if clips else dataset, loader.batch_size, loader.num_workers)
+    _check_overlays(options, batches)
     problems = {
         f"annotations in {folder} ({option})": AnnotationFolder(folder, classes or ()).problems(batches, session)
         for option, folder in options.annotation_folders.items()
@@ -147,6 +148,17 @@ def build_batches(options: Options, session: Session) -> Batches:
     else:
         refuse_all("The annotations of the photos cannot be used:", problems)
     return batches
+
+
+def _check_overlays(options: Options, batches: Batches) -> None:
+    """Raises UserError where overlays would take the place of the images or videos that they show."""
+    if "visual" not in options.outputs:
+        return
+    folder, suffix = options.config.predictor.save_dir, options.config.predictor.format
+    names = [image_id.rpartition("/")[0] for image_id in batches.ids] if suffix == "mp4" else batches.ids
+    places = dict.fromkeys((path, folder / f"{name}.{suffix}") for name, path in zip(names, batches.paths))
+    taken = [str(path) for path, place in places if place.exists() and path.exists() and place.samefile(path)]
+    refuse(f"predictor.save_dir: {folder}: overlays there would replace what they show; choose another folder:", taken)
 
 
 def _open_dataset(options: Options) -> ImageFolder | ClipFolder | VocDataset:

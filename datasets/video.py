@@ -107,7 +107,8 @@ class ClipFolder:
         self.clips = spans({clip: len(ids) for clip, ids in frames.items()})
         every = list(chain.from_iterable(frames.values()))
         self.ids, self.paths = [image_id for image_id, _ in every], [path for _, path in every]
-        self._videos = {place: (self.clips[clip].start, videos[place]) for clip, place in found if place in videos}
+        self._videos = videos
+        self._numbers = [number for ids in frames.values() for number in range(len(ids))]  # in their clips
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -126,10 +127,10 @@ class ClipFolder:
         path = self.paths[index]
         if path not in self._videos:
             return read_image(path)
-        start, video = self._videos[path]
+        video = self._videos[path]
         if isinstance(video, str):
             raise ValueError(video)
-        return video.frame(index - start)
+        return video.frame(self._numbers[index])
 
 
 def _found(sources: Sequence[Path]) -> Found:

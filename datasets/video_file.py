@@ -25,6 +25,9 @@ _INDEXED = "mov"
 _UNTIMED = "avi"
 """The format that stores frames in the order of decoding, with no word about when each is shown."""
 
+_VP8_SHOWN = 1 << 4
+"""The bit of a VP8 frame's first byte that says so (RFC 6386, 9.1)."""
+
 
 @dataclass(frozen=True)
 class _Decoded:
@@ -57,7 +60,7 @@ class VideoFile:
         """
         self.path = path
         with _opened(path) as (container, stream):
-            packets = [packet.pts for packet in _packets(container, stream) if packet.size and not packet.is_discard]
+            packets = [packet.pts for packet in _packets(container, stream) if _is_shown(packet)]
             self.count = max(len(packets), _announced(container, stream))
             if not stream.frames and is_cut_off(path):
                 self.count += 1  # nobody knows how many more
@@ -150,7 +153,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:  # titles may be in any encoding
             stream = container.streams.best("video")
             if stream is None:
                 raise ValueError("holds no video")
@@ -169,6 +172,13 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]
         yield from container.demux(stream)
     except FFmpegError:
         return
+
+
+def _is_shown(packet: Packet) -> bool:
+    """Whether a packet holds a frame that is shown; in VP8, some are only there for others to build on."""
+    if not packet.size or packet.is_discard:
+        return False
+    return packet.stream.codec_context.codec.canonical_name != "vp8" or bool(memoryview(packet)[0] & _VP8_SHOWN)
 
 
 def _announced(container: InputContainer, stream: VideoStream) -> int:

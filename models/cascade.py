@@ -97,7 +97,7 @@ def build_cascade(
         from models.video import VideoCascade
 
         propagator = Propagator(segmenter.model, segmenter.precision)
-        found = VideoCascade(detector, segmenter, propagator, options.config.video)
+        found = VideoCascade(detector, segmenter, propagator, options.config.video, prompts)
     cascade = with_cleanup(found, options.config.cleanup)
     if not options.attribute:
         return cascade

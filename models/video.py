@@ -18,9 +18,16 @@ from utils.distributed import Session
 from utils.errors import UserError
 from utils.masks import Mask
 from utils.model_sections import VideoConfig
+from utils.prompts.prompts import Prompts
 from utils.structures import Detections, Frame, Instances, Sample
 
 ADVICE = "where only first frames have boxes, --keyframe-interval 0 ends none"
+LEFT_OUT = {
+    "unused": "boxes of the prompt file on frames that are no keyframes, left out",
+    "empty": "boxes in which SAM2 sees no object, which start no track",
+    "doubled": "further boxes of objects that have a track, which start none",
+}
+"""Counted boxes -> what is said of them."""
 
 
 class VideoCascade:
@@ -35,10 +42,19 @@ class VideoCascade:
         segmenter: gives those boxes their masks, by which they are matched to tracks.
         propagator: follows the tracks, with the segmenter's own model.
         settings: when a keyframe comes, and what it does.
+        prompts: where the detector takes the boxes from, if it is a file; those on other frames are counted.
     """
 
-    def __init__(self, detector: Detector, segmenter: Segmenter, propagator: Propagator, settings: VideoConfig) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        segmenter: Segmenter,
+        propagator: Propagator,
+        settings: VideoConfig,
+        prompts: Prompts | None = None,
+    ) -> None:
         self.detector, self.segmenter, self.propagator, self.settings = detector, segmenter, propagator, settings
+        self._given = prompts
         self._clip: str | None = None
         self._keyframe: int | None = None
         self._tracks = Tracks(settings)
@@ -57,13 +73,12 @@ class VideoCascade:
     def report(self, session: Session) -> list[str]:
         """What became of the tracks in all processes, and what detector and segmenter have to say."""
         counts = session.total(self._counts)
-        empty, doubled, unconfirmed = counts["empty"], counts["doubled"], counts["ended"] and not counts["confirmed"]
+        unconfirmed = counts["ended"] and not counts["confirmed"]
         return [
             *self.detector.report(session),
             *self.segmenter.report(),
             f"video: boxes were looked for on {counts['keyframes']} keyframes of {counts['frames']} frames",
-            *([f"video: boxes in which SAM2 sees no object, which start no track: {empty}"] if empty else []),
-            *([f"video: further boxes of objects that have a track, which start none: {doubled}"] if doubled else []),
+            *(f"video: {which}: {counts[name]}" for name, which in LEFT_OUT.items() if counts[name]),
             f"video: {counts['started']} tracks found, {counts['corrected']} times corrected, "
             f"{counts['ended']} ended before their clips did",
             *([f"video: no track had a second box; {ADVICE}"] if unconfirmed else []),
@@ -91,6 +106,9 @@ class VideoCascade:
             self.propagator.begin(samples[0].size, first.count)
         by_index = {_frame_of(sample).index: sample for sample in samples}
         chosen = keyframes(list(by_index), self._keyframe, self.settings.keyframe_interval)
+        if self._given is not None:
+            passed = [sample.image_id for index, sample in by_index.items() if index not in chosen]
+            self._counts["unused"] += sum(map(self._given.count, passed))
         if not chosen:
             return {}
         self._keyframe = chosen[-1]

@@ -33,10 +33,12 @@ def write_video(
     pix_fmt: str = "rgb24",
     options: dict[str, str] | None = None,
     container: dict[str, str] | None = None,
+    title: str = "",
 ) -> Path:
     """Writes frames, without loss by default; the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=container or {}) as output:
+        output.metadata["title"] = title
         stream: Any = None
         for image in images:
             if stream is None:

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from painted_clips import painted, write_video
+from painted_clips import painted, write_frames, write_video
 from projects import BATCH, COUNT, Project
 
 from datasets.loading import build_batches
 from models.prompts import read_prompts
 from utils.cli import parse
 from utils.distributed import Session
+from utils.errors import UserError
 
 
 @pytest.fixture
@@ -93,3 +94,41 @@ def test_wrong_use_is_refused(
     error = capsys.readouterr().err
     assert error.startswith(f"error: {project.folder / source}: {message}")
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("options", "folder", "replaced"),
+    [(["--video"], ".", "photos/film.mp4"), (["--video"], "photos", None), ([], "photos", "photos/0.png")],
+)
+def test_overlays_that_would_replace_what_they_show_are_refused(
+    project: Project, options: list[str], folder: str, replaced: str | None
+) -> None:
+    write_video(project.photos / "film.mp4", [painted(0), painted(1)])
+    look = [f"predictor.save_dir={project.folder / folder}", f"predictor.format={'mp4' if options else 'png'}"]
+    chosen = parse("visual", None, project.arguments(*options, *(f"--set={each}" for each in look)))
+    if replaced is None:  # a film of photos/film would be photos/photos/film.mp4
+        build_batches(chosen, Session())
+        return
+    with pytest.raises(UserError, match=rf"predictor\.save_dir: .*\n  {project.folder / replaced}"):
+        build_batches(chosen, Session())
+
+
+@pytest.mark.parametrize("folder", ["in", "in/deep/er"])
+def test_frames_of_videos_are_not_written_among_the_clips(
+    project: Project, capsys: pytest.CaptureFixture[str], folder: str
+) -> None:
+    project.photos = project.folder / "in"
+    write_video(project.photos / "film.mp4", [painted(0), painted(1)])
+    project.settings["auto_mask"] = {"save_dir": folder, "formats": ["yolo"]}
+    assert project.run("--video") == 2
+    assert f"further clips of {project.photos}; choose a folder outside it" in capsys.readouterr().err
+
+
+def test_pictures_of_frames_are_no_annotations_that_a_person_edited(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_frames(project.out / "photos", [0], "{}.jpg")
+    write_video(project.photos / "film.mp4", [painted(0), painted(1)])
+    for _ in range(2):
+        assert project.run("--video") == 0
+        assert "kept" not in capsys.readouterr().out

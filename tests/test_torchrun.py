@@ -57,6 +57,7 @@ def test_two_processes_share_clips(tmp_path: Path, run_alone: Run, torchrun: Run
     code, lines, files = found[0]
     assert code == 1
     assert "failed: FOLDER/tree/JPEGImages/first/3.png" in lines
+    assert "video: boxes of the prompt file on frames that are no keyframes, left out: 4\n" in lines
     assert {f"masks/{clip}.mp4" for clip in ("first", "second", "third")} < set(files)
     assert "id_switches" in json.loads(files["evaluation/metrics.json"])["clips"]
     assert found[1] == found[0]

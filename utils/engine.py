@@ -6,11 +6,12 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, groupby
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from utils.distributed import Session
 from utils.errors import SampleError
+from utils.image_files import is_video_name
 from utils.structures import Instances, Sample
 
 
@@ -112,7 +113,7 @@ def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session:
                     progress.set_postfix_str(_standing(sinks), refresh=False)
                 progress.update()
     report = _of_all(report, batches.ids, session)
-    lines = [*(f"failed: {failure}" for failure in report.failures), *cascade.report(session)]
+    lines = [*failure_lines(report.failures, batches.ids), *cascade.report(session)]
     for sink in sinks:
         lines += sink.finish(report, session)
     if session.leads:
@@ -148,6 +149,23 @@ def _of_all(report: Report, ids: Sequence[str], session: Session) -> Report:
     place = {image_id: i for i, image_id in enumerate(ids)}
     failures = sorted(session.gather(report.failures), key=lambda failure: place[failure.image_id])
     return Report(sum(session.gather([report.images])), failures)
+
+
+def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[str]:
+    """What to print of failures, in the order of the run; frames of a video that follow each other share a line.
+
+    Args:
+        ids: the images of the whole run.
+    """
+    place = {image_id: i for i, image_id in enumerate(ids)}
+    ordered = sorted(failures, key=lambda failure: place[failure.image_id])
+    same = groupby(enumerate(ordered), lambda each: (each[1].path, each[1].reason, place[each[1].image_id] - each[0]))
+    lines = []
+    for (path, reason, _), group in same:
+        frames = [failure.image_id for _, failure in group]
+        named = f"{' to '.join(dict.fromkeys([frames[0], frames[-1]]))}: " if is_video_name(path.name) else ""
+        lines.append(f"failed: {path}: {named}{reason}")
+    return lines
 
 
 def print_lines(lines: Iterable[str]) -> None:

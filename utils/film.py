@@ -154,7 +154,9 @@ def frame_rate(path: Path) -> Fraction | None:
     """Frames a second of a video file; None where it does not say."""
     import av
 
-    with contextlib.suppress(av.FFmpegError, OSError), path.open("rb") as file, av.open(file) as video:
+    unreadable = contextlib.suppress(av.FFmpegError, OSError)
+    # Titles may be in any encoding.
+    with unreadable, path.open("rb") as file, av.open(file, metadata_errors="replace") as video:
         stream = video.streams.best("video")
         return (stream and stream.average_rate) or None
     return None

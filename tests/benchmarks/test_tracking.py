@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tracking import main, thinned
+from benchmarks.tracking import _clip_table, main, thinned
 from benchmarks.workload import Order, write_workload
 
 
@@ -42,3 +42,18 @@ def test_half_of_the_boxes_are_gone() -> None:
     assert drawn[0] != drawn[1]
     assert drawn[0] == thinned(rows, 0)
     assert all(each == [row for row in rows if row in each] for each in drawn)
+
+
+def test_a_clip_without_objects_has_no_numbers() -> None:
+    clips = {"a": {"J": 0.5, "untracked_objects": 0}, "b": {"J": None, "untracked_objects": 0}}
+    metrics = {"clips": {"J": 0.5, "F": 0.25, "id_switches": 0, "per_clip": clips}, "Mean_IOU": 0.75}
+    *_, row = _clip_table({"followed": metrics})
+    assert [cell.strip() for cell in row.strip("| ").split("|")] == [
+        "followed",
+        "0.500",
+        "",
+        "0.500",
+        "0.250",
+        "0",
+        "0.7500",
+    ]

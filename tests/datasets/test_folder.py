@@ -34,6 +34,17 @@ def test_folder_is_searched_through(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sample.image, np.broadcast_to(np.array([200, 100, 50], np.uint8), (3, 4, 3)))
 
 
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    inside, elsewhere = tmp_path / "photos", tmp_path / "disk"
+    paint(inside / "a.jpg", elsewhere / "walk" / "b.jpg")
+    (inside / "linked").symlink_to(elsewhere)
+    (inside / "around").symlink_to(tmp_path)
+    (elsewhere / "walk" / "back").symlink_to(inside)
+    assert ImageFolder([inside]).ids == ["a", "linked/walk/b"]
+    (tmp_path / "alias").symlink_to(inside)
+    assert ImageFolder([tmp_path / "alias"]).ids == ["a", "linked/walk/b"]
+
+
 def test_files_and_folders_in_the_order_given(tmp_path: Path) -> None:
     paint(tmp_path / "z.jpg", tmp_path / "photos" / "2.jpg", tmp_path / "photos" / "10.jpg")
     folder = ImageFolder([tmp_path / "z.jpg", tmp_path / "photos", tmp_path / "photos" / "2.jpg"])

@@ -74,7 +74,7 @@ def test_two_processes_share_clips(sources: Path, monkeypatch: pytest.MonkeyPatc
     for rank in range(2):
         share = batches_of([sources])
         share.units = Session(rank, 2).share(share.units)
-        monkeypatch.setattr(av, "open", lambda path: opened.append(path) or real(path))
+        monkeypatch.setattr(av, "open", lambda path, **how: opened.append(path) or real(path, **how))
         dealt.append([[shown(entry) for entry in batch] for batch in share])
         monkeypatch.undo()
         assert len(opened) == 1  # a clip that is left out is not decoded
@@ -118,6 +118,12 @@ def test_a_clip_has_one_name_by_whichever_folder_it_is_found(tmp_path: Path, mon
         again = ClipFolder(given)
         assert (again.clips, again.ids) == (clips.clips, clips.ids)
     assert ClipFolder([*walk.glob("*.png")]).ids == ["walk/2", "walk/9", "walk/10"]
+
+
+def test_a_video_that_is_found_under_two_names_is_two_clips(tmp_path: Path) -> None:
+    write_video(tmp_path / "trip" / "day" / "a.mp4", map(painted, range(3)))
+    found = [shown(entry) for batch in batches_of([tmp_path, tmp_path / "trip"]) for entry in batch]
+    assert found == [(Frame(clip, i, 3), i) for clip in ("trip/day/a", "day/a") for i in range(3)]
 
 
 def test_broken_clips_are_named_and_the_others_go_on(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from painted_clips import FASTSTART, index_of, painted, write_video
 
 from datasets.containers import is_cut_off
 from datasets.video_file import VideoFile, video_size
+from utils.film import frame_rate
 
 LOSSY = {"crf": "10", "g": "6", "bf": "2"}
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
@@ -110,11 +111,20 @@ def test_frames_are_upright(tmp_path: Path, quarters: int) -> None:
     assert video_size(path) == frame.shape[:2]
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_a_title_in_another_encoding_spoils_no_video(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    write_video(path, map(painted, range(3)), "libx264", "yuv420p", LOSSY, title="TITLE HERE")
+    path.write_bytes(path.read_bytes().replace(b"TITLE HERE", "Лето в Уфе".encode("cp1251")))
+    assert outcomes(VideoFile(path)) == [0, 1, 2]
+    assert frame_rate(path) == 10
+
+
 def test_decoding_goes_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = VideoFile(write_video(tmp_path / "a.mp4", map(painted, range(9))))
     opened: list[str] = []
     real = av.open
-    monkeypatch.setattr(av, "open", lambda path: opened.append(path) or real(path))
+    monkeypatch.setattr(av, "open", lambda path, **how: opened.append(path) or real(path, **how))
     assert [index_of(video.frame(place)) for place in (2, 3, 7)] == [2, 3, 7]
     assert len(opened) == 1
     assert [index_of(video.frame(place)) for place in (1, 8, 0)] == [1, 8, 0]
@@ -201,6 +211,14 @@ def test_frames_that_are_not_to_be_shown_do_not_count(tmp_path: Path) -> None:
                 packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
                 output.mux(packet)
     assert outcomes(VideoFile(tmp_path / "b.mp4")) == list(range(4, 12))
+
+
+def test_vp8_frames_that_only_others_build_on_do_not_count(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.webm", map(painted, range(12)), "libvpx", "yuv420p", {"crf": "4", "b": "2M"})
+    with av.open(str(path)) as container:
+        packet = bytes([packet for packet in container.demux(video=0) if packet.size][6])
+    path.write_bytes(path.read_bytes().replace(packet, bytes([packet[0] & ~16]) + packet[1:]))
+    assert outcomes(VideoFile(path)) == [*range(6), *range(7, 12)]
 
 
 def test_more_frames_than_announced_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

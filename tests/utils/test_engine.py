@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from utils.distributed import Session
-from utils.engine import Report, print_lines, run
+from utils.engine import Report, failure_lines, print_lines, run
 from utils.errors import SampleError
 from utils.structures import Detections, Instances, Sample
 
@@ -66,6 +66,19 @@ def test_a_batch_is_begun_before_the_one_before_it_is_written(capsys: pytest.Cap
     assert printed.out.splitlines() == ["failed: 3.png: is broken", "cascade", "sink"]
     assert "6/6" in printed.err
     assert "mIoU 0.2500" in printed.err
+
+
+def test_frames_of_a_video_that_cannot_be_used_are_named_once() -> None:
+    film, photo = Path("film.mp4"), Path("a/1.png")
+    ids = [*(f"film/{i:06}" for i in range(9)), "a/1"]
+    failures = [SampleError("a/1", photo, "gone"), *(SampleError(ids[i], film, "cut") for i in (8, 2, 7, 6, 0, 1))]
+    failures.append(SampleError(ids[3], film, "damaged"))
+    assert failure_lines(failures, ids) == [
+        "failed: film.mp4: film/000000 to film/000002: cut",
+        "failed: film.mp4: film/000003: damaged",
+        "failed: film.mp4: film/000006 to film/000008: cut",
+        "failed: a/1.png: gone",
+    ]
 
 
 def test_a_terminal_without_the_characters_of_a_name_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

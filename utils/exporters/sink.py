@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from threading import Lock
 
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import Report, failure_lines
 from utils.errors import SampleError
 from utils.exporters.exporter import Exported, Exporter
 from utils.exporters.ledger import Ledger, State
@@ -80,7 +80,7 @@ class AnnotationSink:
             measures[phrase] += numbers
         edited = set(session.gather(sorted(self._edited)))
         return [
-            *(f"failed: {failure}" for failure in unwritten),
+            *failure_lines(unwritten, self.image_ids),
             *self.summary(written["shapes"], written["images"]),
             *(f"{self.name}: {loss}: {count}" for loss, count in sorted(losses.items())),
             *(f"{self.name}: {phrase}: {_spread(numbers)}" for phrase, numbers in sorted(measures.items())),

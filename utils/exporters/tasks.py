@@ -88,7 +88,8 @@ def build_tasks(options: Options, images: Images, prompts: Prompts | None = None
         prompts: the boxes of a prompt file, or None.
 
     Raises:
-        UserError: there is nothing to compare with, or the run would replace what it compares with or reads.
+        UserError: there is nothing to compare with, the run would replace what it compares with or reads, or write
+            frames of videos among the clips.
     """
     if "annotate" not in options.outputs:
         return []
@@ -96,20 +97,32 @@ def build_tasks(options: Options, images: Images, prompts: Prompts | None = None
     origin = origin_of(options, prompts, clips)
     formats = list(dict.fromkeys(options.config.auto_mask.formats))
     tasks = [_format(name, options, origin) for name in formats]
-    if formats != ["yolo"] and any(is_video_name(path.name) for path in images.paths):  # which has them itself
-        tasks.insert(0, _frames(options, origin))
+    if any(is_video_name(path.name) for path in images.paths):
+        _check_apart(options)
+        if formats != ["yolo"]:  # which has frames itself
+            tasks.insert(0, _frames(options, images, origin))
     tasks.append(_review(options, origin))
     return [*tasks, _diff(options, options.diff, images.ids, origin)] if options.diff else tasks
 
 
-def _frames(options: Options, origin: Origin) -> Task:
+def _check_apart(options: Options) -> None:
+    """Raises UserError where frames of videos would be written among the clips."""
+    folder = options.config.auto_mask.save_dir
+    for source in map(os.path.realpath, options.source):
+        if Path(os.path.realpath(folder)).is_relative_to(source):
+            advice = f"for the next run, the frames of videos there would be further clips of {source}"
+            raise UserError(f"auto_mask.save_dir: {folder}: {advice}; choose a folder outside it")
+
+
+def _frames(options: Options, images: Images, origin: Origin) -> Task:
     """The frames of video files; their images depend on nothing but the videos."""
+    filmed = {image_id for image_id, path in zip(images.ids, images.paths) if is_video_name(path.name)}
 
     def sign(image_id: str, image: Path) -> str:
         return fingerprint(["frames", QUALITY, origin.mark(image)])
 
     def places(image_id: str) -> Sequence[str]:
-        return [f"{image_id}{FRAME_SUFFIX}"]
+        return [f"{image_id}{FRAME_SUFFIX}"] if image_id in filmed else []
 
     ledger = RecordedFiles(options.config.auto_mask.save_dir, sign, places, records=".frames")
     return Task("frames", ledger, lambda names: FrameExporter(), sink=FrameSink)

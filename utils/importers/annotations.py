@@ -92,17 +92,25 @@ class AnnotationCascade:
 
     def __init__(self, folder: AnnotationFolder) -> None:
         self._folder, self._readers = folder, ThreadPoolExecutor(thread_name_prefix="annotations")
+        self._untracked: list[str] = []
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[Outcome]:
         """The annotated instances of each image of a batch, in order; an image without any annotation has failed."""
         return self._readers.map(self._outcome, samples)  # which begins at once, while sinks take the batch before
 
     def report(self, session: Session) -> list[str]:
-        """Where everything came from."""
-        return [f"annotations: {self._folder.folder}, no model was loaded"]
+        """Where everything came from, and how many frames of clips have no tracks."""
+        lines = [f"annotations: {self._folder.folder}, no model was loaded"]
+        if untracked := session.gather(self._untracked):
+            which = "frames with a shape in no group, none of whose objects is in a track"
+            lines.append(f"annotations: {which}: {len(untracked)}, such as {min(untracked)}")
+        return lines
 
     def _outcome(self, sample: Sample) -> Outcome:
         try:
-            return sample, self._folder.read(sample.image_id, sample.size, tracked=sample.frame is not None)
+            found = self._folder.read(sample.image_id, sample.size, tracked=sample.frame is not None)
         except SampleError as error:
             return error
+        if sample.frame is not None and found.track_ids is None:
+            self._untracked.append(sample.image_id)
+        return sample, found

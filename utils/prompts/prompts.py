@@ -50,6 +50,10 @@ class Prompts:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is dropped with the NaNs
             return boxes.astype(np.float32), self.scores[rows], self.class_ids[rows]
 
+    def count(self, image_id: str) -> int:
+        """How many boxes an image has."""
+        return len(self.scores[self.rows_of.get(image_id, slice(0, 0))])
+
     def content(self, image_id: str) -> bytes:
         """What decides `of` for an image: the same bytes, the same boxes."""
         rows = self.rows_of.get(image_id, slice(0, 0))

@@ -55,6 +55,9 @@ def test_groups_are_tracks_in_a_clip_only(tmp_path: Path) -> None:
     cascade = AnnotationCascade(AnnotationFolder(tmp_path, ("car",)))
     *found, failure = cascade(frames)
     assert [None if each.track_ids is None else each.track_ids.tolist() for _, each in found] == [[7, -2], None, []]
+    assert cascade.report(Session())[1:] == [
+        "annotations: frames with a shape in no group, none of whose objects is in a track: 1, such as b"
+    ]
     assert "the group_id 9223372036854775808 cannot be a track: it has more than 64 bits" in str(failure)
     assert all(each.track_ids is None for _, each in cascade([sample("a"), sample("c")]))
 
