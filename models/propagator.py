@@ -192,8 +192,8 @@ class Propagator:
 def _masks(logits: torch.Tensor, size: tuple[int, int]) -> list[Mask]:
     """(N, 1, h, w) float32 on any device -> masks of a (height, width) on the host, scaled as officially."""
     full = F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0] > 0
-    if full.device.type == "cpu":
-        return [*map(Mask.of, full.numpy())]
+    if full.device.type != "cuda":
+        return [*map(Mask.of, full.cpu().numpy())]
     packed = PackedMasks.of(full)
     Arrival(full.device).wait()
     return packed.masks()
