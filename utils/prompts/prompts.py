@@ -45,20 +45,23 @@ class Prompts:
         Args:
             size: (height, width) of the image.
         """
-        rows = self.rows_of.get(image_id, slice(0, 0))
+        rows = self._rows(image_id)
         boxes = self.boxes[rows] * (size[::-1] * 2) if self.in_shares else self.boxes[rows]
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is dropped with the NaNs
             return boxes.astype(np.float32), self.scores[rows], self.class_ids[rows]
 
     def count(self, image_id: str) -> int:
         """How many boxes an image has."""
-        return len(self.scores[self.rows_of.get(image_id, slice(0, 0))])
+        return len(self.scores[self._rows(image_id)])
 
     def content(self, image_id: str) -> bytes:
         """What decides `of` for an image: the same bytes, the same boxes."""
-        rows = self.rows_of.get(image_id, slice(0, 0))
+        rows = self._rows(image_id)
         columns = (self.boxes[rows], self.scores[rows], self.class_ids[rows])
         return b"".join([bytes([self.in_shares]), *(column.tobytes() for column in columns)])
+
+    def _rows(self, image_id: str) -> slice:
+        return self.rows_of.get(image_id, slice(0, 0))
 
 
 def load_prompts(path: Path, names: Sequence[str], images: RunImages, given: Given) -> Prompts:
