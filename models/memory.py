@@ -12,6 +12,20 @@ from utils.distributed import Session
 T = TypeVar("T")
 
 
+OTHER_WORDS = (
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+)
+"""How CUDA and its libraries say that they, rather than PyTorch's allocator, found no memory."""
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether a computation failed since the GPU's memory is out."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OTHER_WORDS)
+
+
 class Halving:
     """Does the work of a batch in as few parts as memory allows; once it had to halve, it stays with small parts.
 
@@ -37,8 +51,10 @@ class Halving:
                 done.append(work(part))
                 start = part.stop
                 continue
-            except torch.OutOfMemoryError:
-                pass  # what it held is free only when it is gone
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                # What it held is free only when it is gone.
             self._make_room(part.stop - part.start)
         return done
 

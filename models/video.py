@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
-import torch
 
 from models.compilation import MOST_IMAGES
 from models.forward import Backbone
 from models.given_boxes import Detector
+from models.memory import out_of_memory
 from models.propagator import Propagator, Tracked
 from models.segmenter import Segmenter
 from models.tracks import Tracks, keyframes
@@ -93,7 +93,9 @@ class VideoCascade:
                 for sample, backbone in zip(group, self.propagator.encode([sample.image for sample in group])):
                     index = _frame_of(sample).index
                     yield sample, self._instances(sample, index, backbone, detected.get(index))
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             advice = "choose a smaller dataloader.batch_size, smaller models or --device cpu"
             raise UserError(f"the GPU has too little memory to follow the objects of {self._clip}: {advice}") from error
         self._followed = turn

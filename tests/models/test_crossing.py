@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.crossing import PackedMasks, to_host
-from models.memory import Halving
+from models.memory import OTHER_WORDS, Halving
 from utils.distributed import Session
 from utils.masks import Mask
 
@@ -60,6 +60,26 @@ def test_work_goes_on_with_half_as_many_images_and_stays_with_them() -> None:
     assert machine.tried[6:] == [4, 2]
     assert halving.report(Session()) == ["GPU out of memory: went on with 4 images at a time"]
     assert halving(0, machine.work) == []
+
+
+@pytest.mark.parametrize("words", OTHER_WORDS)
+def test_libraries_say_in_their_own_words_that_memory_is_out(words: str) -> None:
+    room = iter([RuntimeError(f"{words} when calling `cublasCreate(handle)`"), None, None])
+
+    def work(part: slice) -> int:
+        if error := next(room):
+            raise error
+        return part.stop
+
+    assert Halving(Machine(0).save)(4, work) == [2, 4]
+
+
+def test_other_errors_are_nobody_s_lack_of_memory() -> None:
+    def work(part: slice) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal"):
+        Halving(Machine(0).save)(4, work)
 
 
 def test_what_a_failed_try_held_is_free_before_the_next_one() -> None:
