@@ -22,7 +22,7 @@ import torch
 
 from datasets.training import open_training_splits
 from models.cascade import sam_config_of, sam_files
-from models.sam2_loading import build_sam2, load_sam2
+from models.sam2_loading import build_sam2, load_sam2, own_image_size
 from sam.objectives import ClipObjective, ImageObjective
 from sam.trainer import Objective, Trainer, write_weights
 from utils.cli import Overriding, configured, finetune_parser, guarded
@@ -86,6 +86,15 @@ def usage(config: Config, output: Path) -> list[str]:
     return [*video, *sam_config, f"--set=arch.sam_weights={output}"]
 
 
+def remark(config: Config) -> str | None:
+    """What a user of the result must know, where the scripts will not run the model as it was trained."""
+    trained, sam_config = config.finetune.sam.image_size, sam_config_of(starting_arch(config))
+    own = own_image_size(sam_config)
+    if trained in (None, own):
+        return None
+    return f"note: trained at {trained} px; {sam_config} runs it at {own} px, its model.image_size"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains; the exit code."""
     parser = finetune_parser(__doc__)
@@ -101,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         best = finetune(config, output, choose_device(given.device, session), session, trust=given.trust_weights)
     if session.leads:
         print(f"{output}: mean IoU {best:.4f} on the split {config.finetune.val_split}")
+        if text := remark(config):
+            print(text)
         print("use it: ", shlex.join(["python", "yolo_sam.py", "-c", str(given.config), *usage(config, output)]))
     return 0
 

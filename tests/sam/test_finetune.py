@@ -16,7 +16,7 @@ from datasets.scenes import main as paint
 from datasets.voc import VocDataset
 from models.sam2_loading import build_sam2, load_sam2
 from sam.examples import Drawing, PromptedViews, collate, jittered
-from sam.finetune import finetune, main, usage
+from sam.finetune import finetune, main, remark, usage
 from sam.objectives import IMAGE, ImageObjective, parameters_of
 from sam.trainer import Trainer, schedule
 from utils.config import Config, load_config
@@ -137,6 +137,14 @@ def test_how_to_use_the_result_names_the_architecture_that_official_weights_told
     assert usage(load_config(config_file), Path("new.pt")) == [weights]
     sam_config = "--set=arch.sam_config=configs/sam2.1/sam2.1_hiera_t.yaml"
     assert usage(load_config(config_file, told), Path("new.pt")) == [sam_config, weights]
+
+
+def test_who_trains_at_another_side_is_told_how_the_scripts_will_run_the_model(config_file: Path) -> None:
+    assert remark(load_config(config_file)) == (
+        f"note: trained at 64 px; {DEMO_CONFIG} runs it at 704 px, its model.image_size"
+    )
+    assert remark(load_config(config_file, ["finetune.sam.image_size=704"])) is None
+    assert remark(load_config(config_file, ["finetune.sam.image_size=null"])) is None
 
 
 def test_splits_that_share_images_are_refused(config_file: Path) -> None:
