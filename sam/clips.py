@@ -26,7 +26,8 @@ class ClipBatch:
     Attributes:
         pixels: (B, T, 3, S, S) float32, preprocessed.
         clip_index: (N,) int64, the stretch each object is in.
-        boxes: (N, 4) float32 xyxy in pixels of the model's input, around the object in the first frame, jittered.
+        boxes: (N, T, 4) float32 xyxy in pixels of the model's input, jittered; zeros where so little of the object is
+            in sight that its box teaches nothing, never so in the first frame.
         masks: (N, T, S/4, S/4) float32, the share of each cell that the object covers; all 0 where it is out of sight.
         weights: (N, T, S/4, S/4) float32, the share of each cell that is not void.
     """
@@ -49,8 +50,8 @@ class ClipBatch:
     def empty(cls, frames: int, side: int) -> ClipBatch:
         """No clips, for examples of so many frames and a model of this `image_size`."""
         cells = side // LOGIT_STRIDE
-        masks = torch.zeros(0, frames, cells, cells)
-        return cls(torch.zeros(0, frames, 3, side, side), torch.zeros(0).long(), torch.zeros(0, 4), masks, masks)
+        pixels, masks = torch.zeros(0, frames, 3, side, side), torch.zeros(0, frames, cells, cells)
+        return cls(pixels, torch.zeros(0).long(), torch.zeros(0, frames, 4), masks, masks)
 
 
 class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
@@ -95,13 +96,11 @@ class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
         masks = [[coverage(mask, cells) for mask in each] for each in seen]
         counted = [coverage(view(self.dataset.target(position)) != VOID, cells) for position in chosen]
         weights = torch.from_numpy(np.array(counted))
-        height, width = images[0].shape[:2]
-        scale = np.array([self.side / width, self.side / height] * 2, np.float32)
-        boxes = [jittered(tight_box(each[0]), self.drawing.jitter, (height, width), rng) * scale for each in seen]
+        boxes = [[self._box(mask, rng) for mask in each] for each in seen]
         return ClipBatch(
             pixels[None],
             torch.zeros(len(seen), dtype=torch.long),
-            torch.from_numpy(np.array(boxes, np.float32).reshape(-1, 4)),
+            torch.from_numpy(np.array(boxes, np.float32).reshape(-1, self.frames, 4)),
             torch.from_numpy(np.array(masks, np.float32).reshape(-1, self.frames, cells, cells)),
             weights.expand(len(seen), *weights.shape),
         )
@@ -109,10 +108,21 @@ class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
     def _prompted(self, objects: Instances, view: View, rng: np.random.Generator) -> list[int]:
         """Numbers of up to `max_boxes` objects that are well seen in the first frame, drawn at random."""
         assert objects.track_ids is not None, "the preflight finds clips without object numbers"
-        cells = (self.side // LOGIT_STRIDE) ** 2
         numbers = rng.permutation(objects.track_ids).tolist()
-        seen = [number for number in numbers if view(mask_of(objects, number)).mean() * cells >= MIN_CELLS]
-        return seen[: self.drawing.max_boxes]
+        return [number for number in numbers if self._well_seen(view(mask_of(objects, number)))][
+            : self.drawing.max_boxes
+        ]
+
+    def _well_seen(self, mask: np.ndarray) -> bool:
+        return bool(mask.mean() * (self.side // LOGIT_STRIDE) ** 2 >= MIN_CELLS)
+
+    def _box(self, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(4,) float32: the jittered box of an object's mask in a view, in pixels of the model's input, or zeros."""
+        if not self._well_seen(mask):
+            return np.zeros(4, np.float32)
+        height, width = mask.shape
+        scale = np.array([self.side / width, self.side / height] * 2, np.float32)
+        return jittered(tight_box(mask), self.drawing.jitter, mask.shape, rng) * scale
 
 
 def stretch(count: int, frames: int, rng: np.random.Generator) -> list[int]:

@@ -109,7 +109,7 @@ class ClipObjective:
         memory = parameters_of(model, MEMORY)
         known = [each for each in parameters_of(model, beside) if all(each is not other for other in memory)]
         self.parameters = [ParameterGroup(memory), *([ParameterGroup(known, RATE_BESIDE)] if known else [])]
-        self._decoder_learns = bool(known)
+        self._images_learn = bool(known)
         clips = list(train.clips.values())
         self.examples = PromptedClips(train, clips, model.image_size, settings.frames, drawing_of(settings))
         self.collate = collate_clips
@@ -117,20 +117,21 @@ class ClipObjective:
         self._propagator = Propagator(model, torch.float32)
 
     def loss(self, batch: ClipBatch) -> torch.Tensor:
-        """The loss of the masks that the memory gives; where the decoder learns, too, also of those of the boxes.
+        """The loss of the masks that the memory gives; where more learns than it, also of those of each frame's boxes.
 
-        So the decoder does not forget what boxes in images are for.
+        So the rest does not forget what boxes in images are for, and learns it from objects that hide each other.
         """
         model, device, kind = self._model, self._model.device, self._settings.mask_loss
         batch = batch.to(device)
         with autocast(device):
             encoded = model.forward_image(batch.pixels.flatten(0, 1))
             loss = tracking_loss(model, batch, encoded, kind)
-            if not self._decoder_learns:
+            if not self._images_learn:
                 return loss
-            first = [level[:: self._settings.frames] for level in encoded["backbone_fpn"]]
-            logits, scores = decode(model, features_of(model, {"backbone_fpn": first}), batch.clip_index, batch.boxes)
-        masks, weights = batch.masks[:, 0], batch.weights[:, 0]
+            objects, frames = torch.nonzero(batch.boxes.any(2), as_tuple=True)
+            image_index = batch.clip_index[objects] * self._settings.frames + frames
+            logits, scores = decode(model, features_of(model, encoded), image_index, batch.boxes[objects, frames])
+        masks, weights = batch.masks[objects, frames], batch.weights[objects, frames]
         return loss + prompted_mask_loss(logits.float(), scores.float(), masks, weights, kind)
 
     def validate(self, session: Session) -> float:

@@ -36,7 +36,7 @@ def tracked(model: SAM2Base, batch: ClipBatch, encoded: Backbone) -> Iterator[tu
     _, features, positions, sizes = model._prepare_backbone_features(encoded)
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
     labels = torch.arange(CORNER_LABEL, CORNER_LABEL + 2, dtype=torch.int32, device=batch.boxes.device)
-    prompt = {"point_coords": batch.boxes.view(-1, 2, 2), "point_labels": labels.expand(len(batch), 2)}
+    prompt = {"point_coords": batch.boxes[:, 0].reshape(-1, 2, 2), "point_labels": labels.expand(len(batch), 2)}
     for t in range(frames):
         columns = batch.clip_index * frames + t
         seen, places = [level[:, columns] for level in features], [level[:, columns] for level in positions]

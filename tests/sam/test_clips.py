@@ -89,10 +89,15 @@ def test_a_decoder_that_learns_to_follow_keeps_learning_from_boxes(config_file: 
     learning = [id(each) for group in objective.parameters for each in group.parameters]
     assert len(learning) == len(set(learning))
     assert {id(each) for each in model.sam_mask_decoder.parameters()} < set(learning)
-    objective.loss(collate_clips([objective.examples[0]])).backward()
+    batch = collate_clips([objective.examples[0]])
+    loss = objective.loss(batch)
+    loss.backward()
     # The masks of boxes alone come from the first token.
     token = model.sam_mask_decoder.output_hypernetworks_mlps[0]
     assert all(each.grad is not None and each.grad.any() for each in token.parameters())
+    # A frame without a box of its own is learnt from by following only.
+    batch.boxes[:, 1:] = 0
+    assert objective.loss(batch) != loss
 
 
 @torch.inference_mode()
@@ -109,7 +114,7 @@ def test_what_learns_is_what_the_official_predictor_does(clips: VocDataset) -> N
         for t, frame in enumerate(pixels):
             official = propagator.advance(t, model.forward_image(frame[None]))
             if t == 0:
-                official = propagator.prompt({n: batch.boxes[n].numpy() for n in members})
+                official = propagator.prompt({n: batch.boxes[n, 0].numpy() for n in members})
             for n in members:
                 full = F.interpolate(learnt[t][None, n : n + 1], (352, 352), mode="bilinear")[0, 0] > 0
                 # The official predictor keeps its memory in bf16.
@@ -133,9 +138,10 @@ def test_a_row_of_the_batch_is_one_object_through_its_frames(clips: VocDataset) 
     objects = [clips.instances(place) for place in places]
     numbers = set(np.concatenate([each.track_ids for each in objects]).tolist())
     assert len(numbers) > 1
-    for box, masks in zip(batch.boxes.numpy() / 4, batch.masks.numpy()):
-        rows, columns = np.nonzero(masks[0])
-        assert ((columns + 1 > box[0]) & (columns < box[2]) & (rows + 1 > box[1]) & (rows < box[3])).all()
+    for boxes, masks in zip(batch.boxes.numpy() / 4, batch.masks.numpy()):
+        for box, mask in zip(boxes, masks):
+            rows, columns = np.nonzero(mask)
+            assert ((columns + 1 > box[0]) & (columns < box[2]) & (rows + 1 > box[1]) & (rows < box[3])).all()
         assert any(
             {mask.tobytes() for mask in masks}
             <= {coverage(mask_of(each, number)[:, ::turn], cells).tobytes() for each in objects for turn in (1, -1)}
