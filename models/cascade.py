@@ -96,8 +96,9 @@ def build_cascade(
         from models.propagator import Propagator
         from models.video import VideoCascade
 
-        propagator = Propagator(segmenter.model, segmenter.precision)
-        found = VideoCascade(detector, segmenter, propagator, options.config.video, prompts)
+        settings = options.config.video
+        propagator = Propagator(segmenter.model, segmenter.precision, non_overlap=settings.non_overlap_masks)
+        found = VideoCascade(detector, segmenter, propagator, settings, prompts)
     cascade = with_cleanup(found, options.config.cleanup)
     if not options.attribute:
         return cascade

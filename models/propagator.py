@@ -73,13 +73,16 @@ class Propagator:
     Args:
         model: in eval mode on its device.
         precision: torch.float32, or the 16-bit type that matrix products run in.
+        non_overlap: a pixel belongs to one track at most, that of the highest logit there, as with the official
+            predictor's `non_overlap_masks`, by which SAM2 is evaluated on DAVIS.
     """
 
-    def __init__(self, model: VideoModel, precision: torch.dtype) -> None:
-        self.model, self.precision = model, precision
+    def __init__(self, model: VideoModel, precision: torch.dtype, *, non_overlap: bool = False) -> None:
+        self.model, self.precision, self.non_overlap = model, precision, non_overlap
         lookback = model.num_maskmem * model.memory_temporal_stride_for_eval
         self._window = max(lookback, model.max_obj_ptrs_in_encoder)
         self._state: dict[str, Any] = {}
+        self._found: dict[int, tuple[torch.Tensor, float]] = {}  # logits (1, h, w) and score on the frame, by track id
 
     @torch.inference_mode()
     def encode(self, images: Sequence[np.ndarray]) -> list[Backbone]:
@@ -96,6 +99,7 @@ class Propagator:
     def begin(self, size: tuple[int, int], count: int) -> None:
         """Forgets all, and begins with a clip of so many frames of a (height, width), as the official `init_state`."""
         device = self.model.device
+        self._found = {}
         self._state = {
             "images": None,  # never read: all features are there before it would look
             "num_frames": count,
@@ -130,16 +134,20 @@ class Propagator:
         state = self._state
         state["num_frames"] = max(state["num_frames"], index + 1)  # a video may have more frames than it says
         state["cached_features"] = {index: (torch.empty(1, 1, 1, 1), backbone)}
+        self._found = {}
         if not state["obj_ids"]:
             return {}
         self.model.mask_scores.clear()
         with autocast(self.model.device, self.precision):
             ((_, track_ids, logits),) = self.model.propagate_in_video(state, index, max_frame_num_to_track=0)
         self._forget(index)
-        return self._tracked(track_ids, logits)
+        self._keep(track_ids, logits)
+        return self._tracked(track_ids)
 
     def prompt(self, boxes: Mapping[int, np.ndarray]) -> dict[int, Tracked]:
         """Starts tracks from their boxes on the frame that `advance` went to; one that exists starts anew there.
+
+        Returns those tracks; with `non_overlap` all on the frame, since they take pixels from each other.
 
         Args:
             boxes: (4,) float32 x1 y1 x2 y2 in pixels of the frame, by track id.
@@ -158,10 +166,12 @@ class Propagator:
                 logits.append(self.model.add_new_points_or_box(state, index, track_id, box=box)[2])
             self.model.propagate_in_video_preflight(state)  # encodes the masks into the memory
         self._forget(index)
-        return self._tracked(list(boxes), torch.cat(logits))
+        self._keep(list(boxes), torch.cat(logits))
+        return self._tracked(list(self._found if self.non_overlap else boxes))
 
     def end(self, track_id: int) -> None:
         """Drops a track, if there is such a one."""
+        self._found.pop(track_id, None)
         self.model.remove_object(self._state, track_id, need_output=False)
 
     def _forget(self, index: int) -> None:
@@ -178,22 +188,55 @@ class Propagator:
                 if self.precision == torch.float16:  # it is kept in bfloat16, which autocast cannot join to float16
                     output["maskmem_features"] = output["maskmem_features"].half()
 
-    def _tracked(self, track_ids: Sequence[int], logits: torch.Tensor) -> dict[int, Tracked]:
-        """(N, 1, h, w) float32 masks on the device and the N scores that the model kept, on the host by track id."""
+    def _keep(self, track_ids: Sequence[int], logits: torch.Tensor) -> None:
+        """Takes (N, 1, h, w) float32 masks on the device, and the N scores that the model kept, as the frame's."""
         scores = torch.cat(self.model.mask_scores).float().cpu().numpy()
         if not np.isfinite(scores).all():
             raise UserError(f"SAM2's output is not finite in {self.precision}: choose --precision bf16 or fp32")
+        self._found |= zip(track_ids, zip(logits, scores.tolist()), strict=True)
+
+    def _tracked(self, track_ids: Sequence[int]) -> dict[int, Tracked]:
+        """The masks and scores of tracks on the frame."""
         size = self._state["video_height"], self._state["video_width"]
         at_once = max(1, MOST_PIXELS // (size[0] * size[1]))
-        masks = [mask for part in logits.split(at_once) for mask in _masks(part, size)]
-        return {track_id: (mask, float(score)) for track_id, mask, score in zip(track_ids, masks, scores, strict=True)}
+        parts = torch.stack([self._found[track_id][0] for track_id in track_ids]).split(at_once)
+        owners = _owners(parts, size) if self.non_overlap and len(track_ids) > 1 else None
+        masks: list[Mask] = []
+        for part in parts:
+            masks += _masks(part, size, owners, len(masks))
+        return {track_id: (mask, self._found[track_id][1]) for track_id, mask in zip(track_ids, masks)}
 
 
-def _masks(logits: torch.Tensor, size: tuple[int, int]) -> list[Mask]:
-    """(N, 1, h, w) float32 on any device -> masks of a (height, width) on the host, scaled as officially."""
-    full = F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0] > 0
+def _owners(parts: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    """(H, W) int64: of all masks in some (N, 1, h, w) parts, which has the highest logit there; the first of equals."""
+    device, start = parts[0].device, 0
+    best = torch.full(size, -torch.inf, device=device)
+    owners = torch.zeros(size, dtype=torch.long, device=device)
+    for part in parts:
+        value, place = _scaled(part, size).max(dim=0)
+        higher = value > best
+        best, owners = torch.where(higher, value, best), torch.where(higher, place + start, owners)
+        start += len(part)
+    return owners
+
+
+def _masks(logits: torch.Tensor, size: tuple[int, int], owners: torch.Tensor | None, start: int) -> list[Mask]:
+    """(N, 1, h, w) float32 on any device -> masks of a (height, width) on the host.
+
+    Args:
+        owners: which mask each pixel belongs to; None: any number of them.
+        start: what `owners` calls the first of these masks.
+    """
+    full = _scaled(logits, size) > 0
+    if owners is not None:
+        full &= owners == torch.arange(start, start + len(full), device=full.device)[:, None, None]
     if full.device.type != "cuda":
         return [*map(Mask.of, full.cpu().numpy())]
     packed = PackedMasks.of(full)
     Arrival(full.device).wait()
     return packed.masks()
+
+
+def _scaled(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(N, 1, h, w) -> (N, H, W), as officially."""
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0]

@@ -64,12 +64,15 @@ BOXES = {1: np.array([4, 6, 20, 22], np.float32), 2: np.array([60, 26, 76, 42], 
 """Of the squares on the first frame."""
 
 
-def official(model: torch.nn.Module, config: str = DEMO_CONFIG) -> SAM2VideoPredictor:
+def official(
+    model: torch.nn.Module, config: str = DEMO_CONFIG, *, non_overlap_masks: bool = False
+) -> SAM2VideoPredictor:
     """The official predictor with the weights of a model, as `build_sam2_video_predictor` builds it from a file."""
     node = OmegaConf.load(config).model
     node._target_ = "sam2.sam2_video_predictor.SAM2VideoPredictor"
     node.image_size = model.image_size
     node.binarize_mask_from_pts_for_mem_enc = True
+    node.non_overlap_masks = non_overlap_masks
     node.sam_mask_decoder_extra_args = {
         "dynamic_multimask_via_stability": True,
         "dynamic_multimask_stability_delta": 0.05,
@@ -116,8 +119,9 @@ class Follower:
         frames: list[np.ndarray],
         at_once: int = 4,
         precision: torch.dtype = torch.float32,
+        non_overlap: bool = False,
     ) -> None:
-        self.propagator = Propagator(model, precision)
+        self.propagator = Propagator(model, precision, non_overlap=non_overlap)
         self._frames, self._at_once = frames, at_once
         self.propagator.begin(self.size, len(frames))
         self._encoded: dict[int, object] = {}

@@ -88,12 +88,15 @@ class VideoConfig:
         correct_iou: a track whose mask overlaps that of its detection less than this starts anew from the box, under
             the same id.
         patience: keyframes in a row without a detection that end a track.
+        non_overlap_masks: a pixel that several tracks claim belongs to the one whose logit is highest there, as in
+            SAM2's own evaluation on DAVIS.
     """
 
     keyframe_interval: int = 5
     match_iou: float = 0.2
     correct_iou: float = 0.7
     patience: int = 10
+    non_overlap_masks: bool = True
 
     def __post_init__(self) -> None:
         within(self, "keyframe_interval", 0)

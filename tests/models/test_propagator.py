@@ -68,11 +68,35 @@ def test_masks_of_the_official_architecture_equal_the_official_predictors(monkey
     assert 0 < coverage(theirs).min() < coverage(theirs).max() < 1
 
 
-def test_masks_do_not_depend_on_how_many_are_scaled_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, frames = random_model(), moving(2)
-    together = Follower(model, frames).follow(BOXES, range(2))
+@pytest.mark.parametrize("non_overlap", [False, True])
+def test_masks_do_not_depend_on_how_many_are_scaled_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, non_overlap: bool
+) -> None:
+    model, frames, boxes = random_model(), moving(2), BOXES | {7: LATER}
+    together = Follower(model, frames, non_overlap=non_overlap).follow(boxes, range(2))
     monkeypatch.setattr("models.propagator.MOST_PIXELS", 1)
-    assert agreement(Follower(model, frames).follow(BOXES, range(2)), together) == 1
+    assert agreement(Follower(model, frames, non_overlap=non_overlap).follow(boxes, range(2)), together) == 1
+
+
+def test_masks_that_may_not_overlap_equal_the_official_predictors(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = random_model(), moving(4)
+    theirs = official_masks(official(model, non_overlap_masks=True), frames, BOXES, monkeypatch)
+    assert agreement(Follower(model, frames, non_overlap=True).follow(BOXES, range(4)), theirs) >= 0.9999
+    assert agreement(Follower(model, frames).follow(BOXES, range(4)), theirs) < 0.99, "these would overlap"
+
+
+def test_a_track_that_begins_takes_pixels_from_those_there_are() -> None:
+    model, frames = random_model(), moving(3)
+    shown = []
+    for non_overlap in (False, True):
+        follower = Follower(model, frames, non_overlap=non_overlap)
+        follower.follow(BOXES, range(2))
+        found = follower.masks(follower.advance(2))
+        shown.append(np.stack([*(found | follower.masks(follower.propagator.prompt({7: LATER}))).values()]))
+    together, apart = shown
+    assert together.sum(0).max() == 3
+    assert apart.sum(0).max() == 1
+    np.testing.assert_array_equal(apart.any(0), together.any(0))
 
 
 def test_scores_are_the_iou_that_the_official_model_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
