@@ -24,7 +24,7 @@ from datasets.training import open_training_splits
 from models.cascade import sam_config_of, sam_files
 from models.sam2_loading import build_sam2, load_sam2, own_image_size
 from sam.objectives import ClipObjective, ImageObjective
-from sam.trainer import Objective, Trainer, write_weights
+from sam.trainer import Best, Objective, Trainer, write_weights
 from utils.cli import Overriding, configured, finetune_parser, guarded
 from utils.config import ArchConfig, Config, Override
 from utils.device import choose_device
@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 DEFAULT_OUTPUT = REPOSITORY / "sam" / "sam2.1" / "finetuned.pt"
 
 
-def finetune(config: Config, output: Path, device: torch.device, session: Session, *, trust: bool = False) -> float:
-    """Runs the training that `finetune` of the config describes, writes the best weights, returns their mean IoU."""
+def finetune(config: Config, output: Path, device: torch.device, session: Session, *, trust: bool = False) -> Best:
+    """Runs the training that `finetune` of the config describes; writes the best weights and, beside them, the last.
+
+    The last are written where they are others: a score on few images is noisy, and training ends with small steps.
+    """
     settings = config.finetune.sam
     train, val = open_training_splits(config, by_clips=settings.video)
     examples = len(train.clips) if settings.video else len(train)
@@ -56,12 +59,22 @@ def finetune(config: Config, output: Path, device: torch.device, session: Sessio
     if trainer.resume() and session.leads:
         print(f"going on at step {trainer.step} of {settings.steps}")
     session.wait()  # nobody may write the state before all have read it
-    return trainer.train(config.dataloader.num_workers, lambda: write_weights(model, output))
+    best = trainer.train(config.dataloader.num_workers, lambda: write_weights(model, output))
+    if session.leads:
+        last_file_of(output).unlink(missing_ok=True)  # that of an earlier run, whose output is replaced
+        if best.step < settings.steps:
+            write_weights(model, last_file_of(output))
+    return best
 
 
 def state_file_of(output: Path) -> Path:
     """Where the state of a training lies until it is finished."""
     return output.with_suffix(".training.pt")
+
+
+def last_file_of(output: Path) -> Path:
+    """Where the weights of the last step lie, if others are better."""
+    return output.with_suffix(".last.pt")
 
 
 def initial_model(config: Config, device: torch.device, *, trust: bool = False) -> SAM2Base:
@@ -109,7 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_session() as session:
         best = finetune(config, output, choose_device(given.device, session), session, trust=given.trust_weights)
     if session.leads:
-        print(f"{output}: mean IoU {best:.4f} on the split {config.finetune.val_split}")
+        steps, split = config.finetune.sam.steps, config.finetune.val_split
+        print(f"{output}: mean IoU {best.score:.4f} on the split {split}, after {best.step} of {steps} steps")
+        if best.step < steps:
+            print(f"{last_file_of(output)}: after all of them")
         if text := remark(config):
             print(text)
         print("use it: ", shlex.join(["python", "yolo_sam.py", "-c", str(given.config), *usage(config, output)]))

@@ -73,6 +73,14 @@ class Objective(Protocol):
         """How good the model is by now, in [0, 1]; the processes share the work and all get the result."""
 
 
+@dataclass(frozen=True)
+class Best:
+    """The best validation so far: how many steps led to it, and its score in [0, 1]."""
+
+    step: int = 0
+    score: float = -1.0
+
+
 class Trainer:
     """Takes the steps of a training.
 
@@ -95,7 +103,7 @@ class Trainer:
             parameter.requires_grad_(True)
         groups = [{"params": group.parameters, "rate": group.rate} for group in objective.parameters]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay)
-        self.step, self.best = 0, -1.0
+        self.step, self.best = 0, Best()
 
     def batches(self, workers: int) -> Iterator[Prompted]:
         """This process's part of endless batches, which are shuffled anew each epoch, from the current step on."""
@@ -127,8 +135,8 @@ class Trainer:
             self.optimizer.step()
         return loss.item()
 
-    def train(self, workers: int, improved: Callable[[], None]) -> float:
-        """Takes all steps that are left; the best score of the validations.
+    def train(self, workers: int, improved: Callable[[], None]) -> Best:
+        """Takes all steps that are left; the best of the validations.
 
         Args:
             workers: processes that prepare batches.
@@ -139,13 +147,14 @@ class Trainer:
         while self.step < settings.steps:
             loss = self.train_step(next(batches))
             progress.update()
-            progress.set_postfix(loss=f"{loss:.3f}", best_iou=f"{self.best:.4f}", refresh=False)
+            progress.set_postfix(loss=f"{loss:.3f}", best_iou=f"{self.best.score:.4f}", refresh=False)
             if self.step % settings.val_every == 0 or self.step == settings.steps:
-                score, before = self.objective.validate(self.session), self.best
-                self.best = max(score, before)
+                score = self.objective.validate(self.session)
+                better = score > self.best.score
+                self.best = Best(self.step, score) if better else self.best
                 if leads:
                     progress.write(f"step {self.step}: mean IoU {score:.4f}")
-                    if score > before:
+                    if better:
                         improved()
                     self.save_state()
         progress.close()
@@ -158,7 +167,7 @@ class Trainer:
         state = {
             "settings": asdict(self.settings),
             "step": self.step,
-            "best": self.best,
+            "best": asdict(self.best),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -177,7 +186,7 @@ class Trainer:
             raise UserError(f"{self.state_file}: an unfinished run with other settings; go on with those, or delete it")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best = state["step"], state["best"]
+        self.step, self.best = state["step"], Best(**state["best"])
         return True
 
 

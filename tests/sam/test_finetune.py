@@ -18,7 +18,7 @@ from models.sam2_loading import build_sam2, load_sam2
 from sam.examples import Drawing, PromptedViews, collate, jittered
 from sam.finetune import finetune, main, remark, usage
 from sam.objectives import IMAGE, ImageObjective, parameters_of
-from sam.trainer import Trainer, schedule
+from sam.trainer import Best, Trainer, schedule
 from utils.config import Config, load_config
 from utils.distributed import Session
 from utils.errors import UserError
@@ -82,7 +82,22 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
     ours, unbroken = (torch.load(path, weights_only=True)["model"] for path in (output, result))
     for name, tensor in unbroken.items():
         torch.testing.assert_close(ours[name], tensor, msg=name)
-    assert [path.name for path in tmp_path.iterdir()] == ["out.pt"]
+    assert not (tmp_path / "out.training.pt").exists()
+
+
+@pytest.mark.parametrize("scores", [(0.5, 0.4), (0.4, 0.5)])
+def test_the_last_weights_are_kept_where_others_score_better(
+    scores: tuple[float, float], config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming, output, last = iter(scores), tmp_path / "out.pt", tmp_path / "out.last.pt"
+    monkeypatch.setattr(ImageObjective, "validate", lambda *_: next(coming))
+    last.write_text("of an earlier run")
+    best = finetune(load_config(config_file), output, CPU, Session())
+    assert best == Best(2 if scores[0] > scores[1] else 4, 0.5)
+    assert last.is_file() == (best.step == 2)
+    if last.is_file():
+        ours, theirs = (torch.load(path, weights_only=True)["model"]["no_mem_embed"] for path in (output, last))
+        assert not torch.equal(ours, theirs)
 
 
 def test_two_processes_learn_what_one_learns(
