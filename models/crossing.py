@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,14 @@ class PackedMasks:
             _unpacked(rows, columns, bits)
             for rows, columns, bits in zip(self.rows.numpy(), self.columns.numpy(), self.bits.numpy())
         ]
+
+
+def sent(full: torch.Tensor) -> Callable[[], list[Mask]]:
+    """Sends (N, H, W) bool masks to the host, from CUDA as bits; they can be called for when they have arrived."""
+    if full.device.type == "cuda":
+        return PackedMasks.of(full).masks
+    masks = [*map(Mask.of, full.cpu().numpy())]
+    return lambda: masks
 
 
 def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:

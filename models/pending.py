@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from models.crossing import Arrival, PackedMasks, to_device, to_host
+from models.crossing import Arrival, sent, to_device, to_host
 from utils.errors import UserError
 from utils.masks import Mask
 from utils.structures import Detections, Instances
@@ -29,7 +29,7 @@ class PendingInstances:
     detections: Sequence[Detections]
     arrival: Arrival | None = None
     _scores: list[torch.Tensor] = field(default_factory=list)
-    _masks: list[tuple[np.ndarray, PackedMasks | list[Mask]]] = field(default_factory=list)
+    _masks: list[tuple[np.ndarray, Callable[[], list[Mask]]]] = field(default_factory=list)
 
     def add(self, logits: torch.Tensor, scores: torch.Tensor, box_sizes: np.ndarray) -> None:
         """Adds the next N boxes of the flattened list of all boxes.
@@ -45,8 +45,7 @@ class PendingInstances:
             rows = np.flatnonzero((box_sizes == size).all(axis=1))
             chosen = logits[to_device(rows, logits.device), None]
             full = F.interpolate(chosen, tuple(size.tolist()), mode="bilinear", align_corners=False)[:, 0] > 0
-            packed = PackedMasks.of(full) if full.device.type == "cuda" else [*map(Mask.of, full.cpu().numpy())]
-            self._masks.append((start + rows, packed))
+            self._masks.append((start + rows, sent(full)))
 
     def instances(self, advice: str) -> list[Instances]:
         """The instances of each image, in the order of its detections; waits for the device.
@@ -63,8 +62,8 @@ class PendingInstances:
         if not np.isfinite(scores).all():
             raise UserError(f"SAM2's output is not finite {advice}")
         masks: dict[int, Mask] = {}
-        for places, sent in self._masks:
-            masks |= zip(places.tolist(), sent.masks() if isinstance(sent, PackedMasks) else sent)
+        for places, arrived in self._masks:
+            masks |= zip(places.tolist(), arrived(), strict=True)
         instances, start = [], 0
         for size, found in zip(self.sizes, self.detections):
             stop = start + len(found)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from sam2 import sam2_video_predictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
-from models.crossing import Arrival, PackedMasks
+from models.crossing import Arrival, sent
 from models.forward import Backbone, autocast
 from models.segmenter import preprocess
 from utils.errors import UserError
@@ -230,11 +230,9 @@ def _masks(logits: torch.Tensor, size: tuple[int, int], owners: torch.Tensor | N
     full = _scaled(logits, size) > 0
     if owners is not None:
         full &= owners == torch.arange(start, start + len(full), device=full.device)[:, None, None]
-    if full.device.type != "cuda":
-        return [*map(Mask.of, full.cpu().numpy())]
-    packed = PackedMasks.of(full)
+    arrived = sent(full)
     Arrival(full.device).wait()
-    return packed.masks()
+    return arrived()
 
 
 def _scaled(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -55,6 +55,6 @@ def test_nothing_waits_for_the_gpu_and_nothing_mixes(monkeypatch: pytest.MonkeyP
     sent = {place: masks for places, masks in batch._masks for place in places.tolist()}
     assert len(batch._scores) > 1
     for place, image in enumerate([0, 0, 0, 1, 1, 2]):
-        masks, (height, width) = sent[place], SIZES[image]
+        masks, (height, width) = sent[place].__self__, SIZES[image]
         assert isinstance(masks, PackedMasks)
         assert masks.bits.shape[1:] == (height, -(-width // 8)) and masks.bits.device == GPU
