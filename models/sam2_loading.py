@@ -74,11 +74,6 @@ def load_sam2(
     return model.float().to(device)
 
 
-def own_image_size(sam_config: str) -> int:
-    """The side in pixels of the square input that a config asks for."""
-    return int(_read_sam_config(sam_config).model.image_size)
-
-
 def _read_sam_config(sam_config: str) -> Any:
     """The config of a file, or else of the sam2 package, as an omegaconf node that still has its interpolations."""
     import sam2  # noqa: F401  (initialises Hydra with its own config folder)

@@ -109,9 +109,8 @@ class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
         """Numbers of up to `max_boxes` objects that are well seen in the first frame, drawn at random."""
         assert objects.track_ids is not None, "the preflight finds clips without object numbers"
         numbers = rng.permutation(objects.track_ids).tolist()
-        return [number for number in numbers if self._well_seen(view(mask_of(objects, number)))][
-            : self.drawing.max_boxes
-        ]
+        seen = [number for number in numbers if self._well_seen(view(mask_of(objects, number)))]
+        return seen[: self.drawing.max_boxes]
 
     def _well_seen(self, mask: np.ndarray) -> bool:
         return bool(mask.mean() * (self.side // LOGIT_STRIDE) ** 2 >= MIN_CELLS)

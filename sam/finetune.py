@@ -22,7 +22,7 @@ import torch
 
 from datasets.training import open_training_splits
 from models.cascade import sam_config_of, sam_files
-from models.sam2_loading import build_sam2, load_sam2, own_image_size
+from models.sam2_loading import build_sam2, load_sam2
 from sam.objectives import ClipObjective, ImageObjective
 from sam.trainer import Best, Objective, Trainer, write_weights
 from utils.cli import Overriding, configured, finetune_parser, guarded
@@ -102,8 +102,7 @@ def usage(config: Config, output: Path) -> list[str]:
 def remark(config: Config) -> str | None:
     """What a user of the result must know, where the scripts will not run the model as it was trained."""
     trained, sam_config = config.finetune.sam.image_size, sam_config_of(starting_arch(config))
-    own = own_image_size(sam_config)
-    if trained in (None, own):
+    if trained is None or trained == (own := build_sam2(sam_config).image_size):
         return None
     return f"note: trained at {trained} px; {sam_config} runs it at {own} px, its model.image_size"
 
