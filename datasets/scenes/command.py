@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _paint(given: argparse.Namespace) -> int:
-    style = Style(given.pool, given.things, given.plain, given.void)
+    style = Style(given.pool, given.things, given.plain, given.void, given.visible)
     order = Order(given.seed, given.count, given.split, given.clips, given.frames, given.quality, style)
     boxes = write_split(given.out, order, given.workers)
     print(f"{given.out}: split {order.split}: {order.count} images, {order.clips} clips, {boxes} boxes")
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--frames", type=int, default=12, help="number of frames in a clip (default: %(default)s)")
     add("--quality", type=int, default=92, help="of the JPEG files (default: %(default)s)")
     add("--workers", type=int, default=1, help="number of processes that paint (default: %(default)s)")
+    add("--visible", type=float, default=0.75, help="the least share that is seen of an object (default: %(default)s)")
     add("--void", action="store_true", help="label a border around every object 255, as VOC does")
     add("--things", action="store_true", help="paint objects of a sixth class, thing, too, and rougher photographs")
     add("--plain", action="store_true", help="paint few, separate objects on smooth grounds")

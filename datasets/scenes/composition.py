@@ -33,12 +33,14 @@ class Style:
         things: objects of a sixth class, thing, of any shape, too; and rougher photographs.
         plain: few, separate, contrasting objects on a smooth ground.
         void: a border labelled 255 around every object.
+        visible: the least share of its silhouette, 0 to 1, that is seen of an object.
     """
 
     pool: str = "heldout"
     things: bool = False
     plain: bool = False
     void: bool = False
+    visible: float = 0.75
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def compose(dice: Dice, style: Style, shape: tuple[int, int]) -> Composition:
         painter.add_apart()
     else:
         painter.add_crowd()
-    kept = settle(painter.layers, shape, style.void)
+    kept = settle(painter.layers, shape, style.visible, style.void)
     return Composition(ground, tuple(painter.layers[index] for index in kept), light)
 
 

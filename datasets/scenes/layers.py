@@ -12,9 +12,8 @@ import numpy as np
 from datasets.scenes.rendering import Light, Sprite, darken
 
 VOID = 255
-MIN_AREA = 900  # an object is kept if at least so many of its pixels are seen,
-MIN_VISIBLE = 0.75  # such a share of its silhouette,
-MIN_CORE = 100  # and so many pixels inside its void border
+MIN_AREA = 900  # an object is kept if at least so many of its pixels are seen
+MIN_CORE = 100  # and so many inside its void border
 
 
 @dataclass(frozen=True)
@@ -119,8 +118,8 @@ def with_void(instances: np.ndarray) -> np.ndarray:
     return np.where(edge, np.uint8(VOID), instances)
 
 
-def settle(layers: Sequence[Layer], shape: tuple[int, int], void: bool) -> list[int]:
-    """Indices of `layers` without the objects of which too little is seen.
+def settle(layers: Sequence[Layer], shape: tuple[int, int], visible: float, void: bool) -> list[int]:
+    """Indices of `layers` without the objects of which too little is seen: less than `visible`, 0..1, of a silhouette.
 
     With `void`, enough must be left of an object inside its void border, too.
     """
@@ -135,7 +134,7 @@ def settle(layers: Sequence[Layer], shape: tuple[int, int], void: bool) -> list[
         hidden = [
             index
             for index, area, core in zip(objects, areas, cores[: len(objects)])
-            if area < max(MIN_AREA, MIN_VISIBLE * whole[index]) or core < MIN_CORE
+            if area < max(MIN_AREA, visible * whole[index]) or core < MIN_CORE
         ]
         if not hidden:
             return kept

@@ -16,6 +16,7 @@ from datasets.scenes.silhouettes import SILHOUETTES
 
 HEIGHT, WIDTH = 360, 640
 _SHAPE = (HEIGHT, WIDTH)
+HELDOUT = Style()
 _MARGIN = 40  # how far the camera of a clip can pan, in px
 _ATTEMPTS = 100
 
@@ -45,38 +46,20 @@ def class_names(things: bool = False) -> tuple[str, ...]:
     return (*SILHOUETTES, "thing") if things else tuple(SILHOUETTES)
 
 
-def paint_scene(
-    seed: int,
-    index: int,
-    *,
-    pool: str = "heldout",
-    things: bool = False,
-    plain: bool = False,
-    void: bool = False,
-) -> Scene:
-    """Paint scene `index` of `seed`; the same arguments give the same pixels. `Style` explains the options.
+def paint_scene(seed: int, index: int, style: Style = HELDOUT) -> Scene:
+    """Paint scene `index` of `seed`; the same arguments give the same pixels.
 
     Raises:
         ValueError: a number is negative, or there is no such pool.
     """
-    style = Style(pool, things, plain, void)
-    for dice in _attempts(seed, index, pool, kind=0):
+    for dice in _attempts(seed, index, style.pool, kind=0):
         scene = compose(dice, style, _SHAPE)
         if any(layer.class_id is not None for layer in scene.layers):
             return _develop(scene, _camera(dice, style), dice, style)
     raise RuntimeError(f"scene {index} of seed {seed} shows no object")
 
 
-def paint_clip(
-    seed: int,
-    index: int,
-    frames: int,
-    *,
-    pool: str = "heldout",
-    things: bool = False,
-    plain: bool = False,
-    void: bool = False,
-) -> list[Scene]:
+def paint_clip(seed: int, index: int, frames: int, style: Style = HELDOUT) -> list[Scene]:
     """Paint clip `index` of `seed`: objects move through it and keep their instance ids.
 
     All objects are well seen in the first frame; later they may hide each other or leave.
@@ -86,13 +69,12 @@ def paint_clip(
     """
     if frames < 1:
         raise ValueError(f"a clip has at least one frame, not {frames}")
-    style = Style(pool, things, plain, void)
-    for dice in _attempts(seed, index, pool, kind=1):
+    for dice in _attempts(seed, index, style.pool, kind=1):
         stage = compose(dice, style, (HEIGHT + 2 * _MARGIN, WIDTH + 2 * _MARGIN))
         first, last = dice.rng.integers(0, 2 * _MARGIN, (2, 2))
         pans = np.linspace(first, last, frames).astype(int)
         moving = [replace(layer, motion=_motion(dice, layer, frames)) for layer in stage.layers]
-        kept = settle([layer.after(0, pans[0]) for layer in moving], _SHAPE, void)
+        kept = settle([layer.after(0, pans[0]) for layer in moving], _SHAPE, style.visible, style.void)
         stage = replace(stage, layers=tuple(moving[at] for at in kept))
         if any(layer.class_id is not None for layer in stage.layers):
             return _film(stage, pans, _camera(dice, style), dice, style)

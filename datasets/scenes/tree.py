@@ -8,7 +8,7 @@ import multiprocessing
 import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Order:
             raise UserError("seed, count and clips are at least 0, frames at least 1, and there is something to paint")
         if not 1 <= self.quality <= 95:
             raise UserError(f"quality {self.quality} is not within 1 to 95")
+        if not 0 <= self.style.visible <= 1:
+            raise UserError(f"visible: {self.style.visible} is not within 0 to 1")
         if not re.fullmatch(r"[\w-]+", self.split):
             raise UserError(f"split {self.split!r}: its name takes letters, digits, - and _ only")
 
@@ -113,13 +115,13 @@ def _painted(root: Path, order: Order, workers: int) -> Iterator[list[dict[str, 
 
 
 def _write_image(root: Path, order: Order, index: int) -> list[dict[str, Any]]:
-    scene = paint_scene(order.seed, index, **asdict(order.style))
+    scene = paint_scene(order.seed, index, order.style)
     return _write_scene(root, order.image_ids[index], scene, order.quality)
 
 
 def _write_clip(root: Path, order: Order, index: int) -> list[dict[str, Any]]:
     folder = order.clip_ids[index]
-    clip = paint_clip(order.seed, index, order.frames, **asdict(order.style))
+    clip = paint_clip(order.seed, index, order.frames, order.style)
     frames = [_write_scene(root, frame_id(folder, at), scene, order.quality) for at, scene in enumerate(clip)]
     return [row for rows in frames for row in rows]
 

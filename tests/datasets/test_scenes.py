@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision.ops import box_iou
 
 from datasets.scenes import Order, Scene, class_names, main, paint_clip, paint_scene, write_split
 from datasets.scenes.composition import Style
@@ -20,7 +22,7 @@ from datasets.scenes.things import THINGS
 from datasets.voc import VocDataset
 from utils.errors import UserError
 
-OPTIONS = [{}, {"pool": "train"}, {"things": True}, {"plain": True}, {"void": True}]
+STYLES = [Style(), Style("train"), Style(things=True), Style(plain=True), Style(void=True), Style(visible=0.3)]
 
 
 def equal(first: Scene, second: Scene) -> bool:
@@ -32,21 +34,21 @@ def files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-def test_same_seed_same_pixels(options: dict) -> None:
-    assert equal(paint_scene(3, 1, **options), paint_scene(3, 1, **options))
+@pytest.mark.parametrize("style", STYLES)
+def test_same_seed_same_pixels(style: Style) -> None:
+    assert equal(paint_scene(3, 1, style), paint_scene(3, 1, style))
 
 
 def test_other_seed_index_or_pool_other_pixels() -> None:
     scene = paint_scene(3, 1)
-    for other in (paint_scene(4, 1), paint_scene(3, 2), paint_scene(3, 1, pool="train")):
+    for other in (paint_scene(4, 1), paint_scene(3, 2), paint_scene(3, 1, Style("train"))):
         assert not np.array_equal(scene.image, other.image)
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-def test_masks_agree_with_boxes_and_classes(options: dict) -> None:
+@pytest.mark.parametrize("style", STYLES)
+def test_masks_agree_with_boxes_and_classes(style: Style) -> None:
     for index in range(4):
-        scene = paint_scene(5, index, **options)
+        scene = paint_scene(5, index, style)
         assert scene.image.shape == (360, 640, 3)
         assert {array.dtype for array in (scene.image, scene.classes, scene.instances)} == {np.dtype(np.uint8)}
         assert set(np.unique(scene.instances)) - {255} == set(range(len(scene.class_ids) + 1))
@@ -56,7 +58,7 @@ def test_masks_agree_with_boxes_and_classes(options: dict) -> None:
             assert set(np.unique(scene.classes[mask])) == {class_id + 1}
             x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
             inner = np.array([x, y, x + width, y + height])
-            if "void" in options:  # its border hides thin ends of objects, so boxes may only be larger
+            if style.void:  # its border hides thin ends of objects, so boxes may only be larger
                 assert (box[:2] <= inner[:2]).all()
                 assert (box[2:] >= inner[2:]).all()
             else:
@@ -71,7 +73,7 @@ def test_objects_are_well_visible() -> None:
 
 
 def test_void_borders_every_outline_and_nothing_else() -> None:
-    bare, scene = paint_scene(7, 0), paint_scene(7, 0, void=True)
+    bare, scene = paint_scene(7, 0), paint_scene(7, 0, Style(void=True))
     outline = cv2.morphologyEx(bare.instances, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     void = scene.instances == 255
     assert void[outline].all()
@@ -104,17 +106,25 @@ def test_every_object_can_be_drawn_in_any_pose(build: Builder) -> None:
 def test_things_add_a_class() -> None:
     assert class_names() == ("car", "airplane", "elephant", "turtle", "watercraft")
     assert class_names(things=True) == (*class_names(), "thing")
-    painted = {class_id for index in range(8) for class_id in paint_scene(8, index, things=True).class_ids}
+    painted = {class_id for index in range(8) for class_id in paint_scene(8, index, Style(things=True)).class_ids}
     assert 5 in painted
     assert painted - {5}
 
 
 def test_plain_objects_do_not_touch() -> None:
     for index in range(4):
-        scene = paint_scene(9, index, plain=True)
+        scene = paint_scene(9, index, Style(plain=True))
         assert len(scene.class_ids) <= 3
         boxes = scene.boxes[np.argsort(scene.boxes[:, 0])]
         assert (boxes[1:, 0] > boxes[:-1, 2] - 40).all()
+
+
+def test_objects_hide_each_other_only_as_far_as_is_asked() -> None:
+    def overlapping(style: Style) -> int:
+        boxes = [torch.from_numpy(paint_scene(12, index, style).boxes) for index in range(20)]
+        return sum(int((box_iou(each, each).triu(1) > 0.15).sum()) for each in boxes)
+
+    assert overlapping(Style(visible=0.3)) > 2 * overlapping(Style(visible=0.75))
 
 
 def test_clip_keeps_ids_and_moves_smoothly() -> None:
@@ -132,12 +142,12 @@ def test_clip_keeps_ids_and_moves_smoothly() -> None:
 
 
 def test_impossible_requests_are_refused() -> None:
-    for call in (lambda: paint_scene(1, 0, pool="test"), lambda: paint_scene(-1, 0), lambda: paint_clip(1, 0, 0)):
+    for call in (lambda: paint_scene(1, 0, Style("test")), lambda: paint_scene(-1, 0), lambda: paint_clip(1, 0, 0)):
         with pytest.raises(ValueError, match=r"pool|negative|frame"):
             call()
-    for order in ({"count": 0}, {"count": -1}, {"count": 1, "split": "a/b"}, {"count": 1, "quality": 0}):
+    for order in ({"count": 0}, {"count": -1}, {"split": "a/b"}, {"quality": 0}, {"style": Style(visible=1.5)}):
         with pytest.raises(UserError):
-            Order(1, **order)  # type: ignore[arg-type]
+            Order(**{"seed": 1, "count": 1, **order})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +162,8 @@ def test_tree_reads_back_as_painted(tree: Path) -> None:
     dataset = VocDataset(tree, "val", with_targets=True)
     assert dataset.ids == [*(f"val_0000{index}" for index in range(3)), "val_clip_000/000000", "val_clip_000/000001"]
     assert (tree / "class_names.txt").read_text().split() == list(class_names())
-    scenes = [*(paint_scene(2, index, void=True) for index in range(3)), *paint_clip(2, 0, 2, void=True)]
+    void = Style(void=True)
+    scenes = [*(paint_scene(2, index, void) for index in range(3)), *paint_clip(2, 0, 2, void)]
     rows = json.loads((tree / "prediction.json").read_text())
     for index, scene in enumerate(scenes):
         sample, mine = dataset.load(index), [row for row in rows if row["image_id"] == dataset.ids[index]]
@@ -180,7 +191,7 @@ def test_existing_split_is_refused_and_left_alone(tree: Path, capsys: pytest.Cap
 def test_second_split_joins_the_tree(tmp_path: Path) -> None:
     write_split(tmp_path, Order(2, 1))
     before = json.loads((tmp_path / "prediction.json").read_text())
-    added = write_split(tmp_path, Order(1, 2, "train", style=Style(pool="train")))
+    added = write_split(tmp_path, Order(1, 2, "train", style=Style("train")))
     rows = json.loads((tmp_path / "prediction.json").read_text())
     assert rows[: len(before)] == before
     assert len(rows) == len(before) + added
