@@ -157,7 +157,6 @@ class AutoAnnotateRow:
         self.work, self.finder = work, Finder(work)
         self.sam = SAM(str(work.sam_weights))
         self.out = work.folder / "auto_annotate"
-        self.masks = 0
 
     def ready(self, scope: str, count: int) -> Callable[[], int]:
         """See Row."""

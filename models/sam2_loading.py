@@ -41,17 +41,19 @@ def build_sam2(sam_config: str, image_size: int | None = None, *, video: bool = 
     from omegaconf import OmegaConf
 
     config = _read_sam_config(sam_config)
-    for key, value in POSTPROCESSING.items():
-        OmegaConf.update(config, f"model.sam_mask_decoder_extra_args.{key}", value, force_add=True)
-    if image_size is not None:
-        config.model.image_size = image_size
-    OmegaConf.resolve(config)
-    if foreign := [target for target in _targets(OmegaConf.to_container(config)) if not target.startswith("sam2.")]:
-        raise UserError(f"{sam_config}: _target_: {foreign[0]} is not a part of sam2; it is not run")
-    for name, setting in VIDEO.items() if video else ():
-        OmegaConf.update(config, f"model.{name}", setting, force_add=True)
     try:
+        for key, value in POSTPROCESSING.items():
+            OmegaConf.update(config, f"model.sam_mask_decoder_extra_args.{key}", value, force_add=True)
+        if image_size is not None:
+            config.model.image_size = image_size
+        OmegaConf.resolve(config)
+        if foreign := [target for target in _targets(OmegaConf.to_container(config)) if not target.startswith("sam2.")]:
+            raise UserError(f"{sam_config}: _target_: {foreign[0]} is not a part of sam2; it is not run")
+        for name, setting in VIDEO.items() if video else ():
+            OmegaConf.update(config, f"model.{name}", setting, force_add=True)
         return instantiate(config.model, _recursive_=True).eval()
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{sam_config}: sam2 cannot build a model from this config: {error}") from error
 

@@ -16,7 +16,7 @@ from models.compilation import CompiledPasses, EagerPasses, Passes
 from models.crossing import Arrival, to_device
 from models.forward import Backbone, Features, autocast, features_of, single_masks
 from models.pending import PendingInstances
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 from utils.structures import Detections, Instances
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Segmenter:
             with autocast(self.device, self.precision):
                 seconds = passes.warm_up(self.chunk_bytes)
         except Exception as error:  # compilers raise almost anything
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = first_line(error)
             raise UserError(f"--compile: torch cannot compile on this machine: {reason}") from error
         self._passes = passes
         return seconds

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.config import ArchConfig
 from utils.distributed import Session
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 from utils.official import OFFICIAL_SAM, OFFICIAL_YOLO
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ def ensure_weights(path: Path, *, download: bool = True) -> None:
         raise UserError(f"{path}: missing, and cannot be downloaded: {error}; put a copy of {address} there") from error
 
 
-def fetch_weights(paths: Iterable[Path | None], session: Session, *, download: bool = True) -> None:
-    """`ensure_weights` of each path that is set, by one process of each machine for all of them."""
+def fetch_weights(paths: Iterable[Path], session: Session, *, download: bool = True) -> None:
+    """`ensure_weights` of each path, by one process of each machine for all of them."""
     if session.local_rank == 0:
-        for path in filter(None, paths):
+        for path in paths:
             ensure_weights(path, download=download)
     session.wait()
 
@@ -162,7 +162,7 @@ def _read(path: Path, load: Callable[[], Any]) -> Any:
     except Exception as error:  # torch and ultralytics raise almost anything on a broken file
         refused = _refused_global(error)
         if refused is None:
-            raise UserError(f"{path}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+            raise UserError(f"{path}: cannot be loaded: {first_line(error)}") from error
         if refused.startswith("ultralytics."):
             raise UserError(f"{path}: holds a YOLO model ({refused}), not SAM2's tensors") from error
         advice = "--trust-weights lets it, for files whose origin you trust"

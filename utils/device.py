@@ -7,7 +7,7 @@ import platform
 from typing import TYPE_CHECKING
 
 from utils.distributed import Session
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ def choose_device(name: str, session: Session) -> torch.device:
         device = torch.device(f"cuda:{session.local_rank}" if name == "cuda" else name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"--device {name}: not available on this machine ({reason})") from None
     if device.type == "cpu":
         keep_freed_memory()

@@ -18,3 +18,8 @@ class SampleError(Exception):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, shortly; its kind, if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -46,6 +46,7 @@ def atomic_write(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # it may be a link that `atomic_link` left: never write through it
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from datasets.scenes.rendering import Light, Sprite, darken
+from utils.classes import VOID
 
-VOID = 255
 MIN_AREA = 900  # an object is kept if at least so many of its pixels are seen
 MIN_CORE = 100  # and so many inside its void border
 

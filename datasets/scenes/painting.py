@@ -11,8 +11,9 @@ import numpy as np
 from datasets.scenes.camera import Camera
 from datasets.scenes.composition import Composition, Style, compose
 from datasets.scenes.dice import POOLS, Dice
-from datasets.scenes.layers import VOID, Layer, Motion, instance_map, paste, settle, with_void
+from datasets.scenes.layers import Layer, Motion, instance_map, paste, settle, with_void
 from datasets.scenes.silhouettes import SILHOUETTES
+from utils.classes import VOID
 
 HEIGHT, WIDTH = 360, 640
 _SHAPE = (HEIGHT, WIDTH)

@@ -94,7 +94,7 @@ def lighter(colour: Colour, by: float) -> Colour:
 
 
 def speckled(image: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:
-    """An (H, W, 3) uint8 image whose pixels are lighter or darker at random, by `sigma` grey levels on average."""
+    """An (H, W, 3) uint8 image whose pixels are lighter or darker at random, by `sigma` grey levels (RMS)."""
     # Whole numbers spread evenly over a byte have a standard deviation of 73.9 and come cheaply.
     draw = rng.integers(-128, 128, image.shape[:2], np.int8)
     spread = np.rint(draw * np.float32(sigma / 73.9)).astype(np.int16)

@@ -167,9 +167,10 @@ def test_a_config_that_is_nowhere_or_no_model_is_refused_by_name(tmp_path: Path)
     with pytest.raises(UserError, match=r"nowhere\.yaml"):
         build_sam2("nowhere.yaml")
     broken = tmp_path / "broken.yaml"
-    broken.write_text("model: {_target_: sam2.modeling.sam2_base.SAM2Base}\n")
-    with pytest.raises(UserError, match=r"broken\.yaml"):
-        build_sam2(str(broken))
+    for text in ("model: {_target_: sam2.modeling.sam2_base.SAM2Base}", "[1, 2]", "model: [1]", "model: ${nothing}"):
+        broken.write_text(text)
+        with pytest.raises(UserError, match=r"broken\.yaml: sam2 cannot build a model"):
+            build_sam2(str(broken))
     broken.write_text("no: yaml: at all\n")
     with pytest.raises(UserError, match=r"broken\.yaml: not a readable yaml config"):
         build_sam2(str(broken))

@@ -59,23 +59,30 @@ def test_half_precision_weights_load_in_float32(yolo_file: Path) -> None:
     assert all(torch.equal(a.float(), b) for a, b in zip(stored.parameters(), model.parameters()))
 
 
+def zipped(files: dict[str, str]) -> bytes:
+    """A zip archive of these."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return content.getvalue()
+
+
 def damaged(kind: str, whole: bytes) -> bytes:
     """A checkpoint that is no good any more, or never was one."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as zipped:
-        zipped.writestr("notes/hello.txt", "hello")
     middle = len(whole) // 2
     return {
         "truncated": whole[:middle],
         "empty": b"",
         "text": b"not a checkpoint",
         "overwritten": whole[:40] + bytes(2000) + whole[2040:],
-        "archive": archive.getvalue(),
+        "archive": zipped({"notes/hello.txt": "hello"}),
+        "hollow": zipped({"hollow/data.pkl": "", "hollow/version": "3"}),
     }[kind]
 
 
 @pytest.mark.parametrize("load", LOADERS)
-@pytest.mark.parametrize("kind", ["truncated", "empty", "text", "overwritten", "archive"])
+@pytest.mark.parametrize("kind", ["truncated", "empty", "text", "overwritten", "archive", "hollow"])
 def test_damaged_and_foreign_files_are_refused_by_name(
     load: Callable, kind: str, tmp_path: Path, yolo_file: Path
 ) -> None:

@@ -37,6 +37,17 @@ def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None
     assert [file.name for file in path.parent.iterdir()] == ["c.json"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_a_link_that_a_killed_run_left_is_not_written_through(tmp_path: Path) -> None:
+    photo, path = tmp_path / "photo.jpg", tmp_path / "out.jpg"
+    photo.write_bytes(b"photo")
+    (tmp_path / ".out.jpg.tmp").symlink_to(photo)
+    atomic_write(path, b"written")
+    assert photo.read_bytes() == b"photo"
+    assert path.read_bytes() == b"written"
+    assert not path.is_symlink()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
 def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     import resource

@@ -72,8 +72,8 @@ class Evaluator:
     def standing(self) -> dict[str, float]:
         """Pixel accuracy and mean IoU of the images scored so far."""
         with self._lock:
-            counts = LabelCounts.of(self.matrix)
-        return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
+            counts = LabelCounts.of(self.matrix)  # a view of the matrix in part
+            return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
 
     def finish(self, report: Report, session: Session) -> list[str]:
         """Writes the files and returns the lines to print, the three metric lines last; both in the first process."""
