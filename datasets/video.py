@@ -76,8 +76,13 @@ class OneSize:
             self._clip, self._size = entry.frame.clip, entry.size
         if entry.size == self._size:
             return entry
-        own, first = (f"{width}x{height}" for height, width in (entry.size, self._size))
-        return SampleError(entry.image_id, entry.path, f"the frame has {own} pixels, its clip's first one {first}")
+        return SampleError(entry.image_id, entry.path, unequal(entry.size, self._size))
+
+
+def unequal(frame: tuple[int, int], first: tuple[int, int]) -> str:
+    """What to say of a frame that has another (height, width) than the first one of its clip."""
+    own, theirs = (f"{width}x{height}" for height, width in (frame, first))
+    return f"the frame has {own} pixels, its clip's first one {theirs}"
 
 
 class ClipFolder:

@@ -123,17 +123,8 @@ class VocDataset:
         """
         return cv2.LUT(read_index_map(self.mask_path(index)), self._labels)
 
-    def instances(self, index: int) -> Instances:
-        """The true objects: those of SegmentationObject where the image has one, else connected parts of a class.
-
-        Raises:
-            SampleError: a mask is missing or cannot be used.
-        """
-        with sample_errors(self.ids[index], self.mask_path(index)):
-            labels = self.target(index)
-        return self._truth(index, labels)
-
     def _truth(self, index: int, labels: np.ndarray) -> Instances:
+        """The true objects: those of SegmentationObject where the image has one, else connected parts of a class."""
         path = self.objects_path(index)
         with sample_errors(self.ids[index], path):
             return instances_of(labels, read_object_map(path) if path.is_file() else None)

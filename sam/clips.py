@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ class ClipBatch:
             in sight that its box teaches nothing, never so in the first frame.
         masks: (N, T, S/4, S/4) float32, the share of each cell that the object covers; all 0 where it is out of sight.
         weights: (N, T, S/4, S/4) float32, the share of each cell that is not void.
+        failures: frames that cannot be used.
     """
 
     pixels: torch.Tensor
@@ -37,6 +37,7 @@ class ClipBatch:
     boxes: torch.Tensor
     masks: torch.Tensor
     weights: torch.Tensor
+    failures: tuple[SampleError, ...] = ()
 
     def __len__(self) -> int:
         """How many objects there are."""
@@ -44,14 +45,16 @@ class ClipBatch:
 
     def to(self, device: torch.device) -> ClipBatch:
         """The same on a device."""
-        return ClipBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
+        tensors = (self.pixels, self.clip_index, self.boxes, self.masks, self.weights)
+        pixels, clip_index, boxes, masks, weights = (tensor.to(device) for tensor in tensors)
+        return ClipBatch(pixels, clip_index, boxes, masks, weights, self.failures)
 
     @classmethod
-    def empty(cls, frames: int, side: int) -> ClipBatch:
+    def empty(cls, frames: int, side: int, *failures: SampleError) -> ClipBatch:
         """No clips, for examples of so many frames and a model of this `image_size`."""
         cells = side // LOGIT_STRIDE
         pixels, masks = torch.zeros(0, frames, 3, side, side), torch.zeros(0, frames, cells, cells)
-        return cls(pixels, torch.zeros(0).long(), torch.zeros(0, frames, 4), masks, masks)
+        return cls(pixels, torch.zeros(0).long(), torch.zeros(0, frames, 4), masks, masks, failures)
 
 
 class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
@@ -60,7 +63,7 @@ class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
     A stretch runs forwards or backwards, through one window that all its frames share.
 
     Args:
-        dataset: frames with their objects, whose numbers in SegmentationObject stay the same through a clip.
+        dataset: frames with their targets and true instances, whose numbers stay the same through a clip.
         clips: the positions of each clip's frames in the dataset.
         side: the model's `image_size` in pixels.
         frames: of a stretch; that of a shorter clip repeats its last frame.
@@ -75,26 +78,27 @@ class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> ClipBatch:
-        """A batch of one stretch; of none where a frame cannot be used, which is said on stderr."""
+        """A batch of one stretch; of none, but of a failure, where a frame cannot be used."""
         rng = np.random.default_rng([self.drawing.seed, self.epoch, index])
         try:
             return self._stretch([*self.clips[index]], rng)
         except SampleError as error:
-            print(f"left out: {error}", file=sys.stderr)
-            return ClipBatch.empty(self.frames, self.side)
+            return ClipBatch.empty(self.frames, self.side, error)
 
     def _stretch(self, positions: list[int], rng: np.random.Generator) -> ClipBatch:
         chosen = [positions[at] for at in stretch(len(positions), self.frames, rng)]
-        objects, cells = [self.dataset.instances(position) for position in chosen], self.side // LOGIT_STRIDE
+        samples, cells = [self.dataset.load(position) for position in chosen], self.side // LOGIT_STRIDE
+        objects = [sample.truth for sample in samples if sample.truth is not None]
+        targets = [sample.target for sample in samples if sample.target is not None]
         view, light = random_view(objects[0], self.drawing.view_share, rng), rng.integers(2**32)
-        images = [view(self.dataset.load(position).image) for position in chosen]
+        images = [view(sample.image) for sample in samples]
         pixels = preprocess(
             [relit(image, np.random.default_rng(light)) for image in images], self.side, torch.device("cpu")
         )
         numbers = self._prompted(objects[0], view, rng)
         seen = [[view(mask_of(found, number)) for found in objects] for number in numbers]
         masks = [[coverage(mask, cells) for mask in each] for each in seen]
-        counted = [coverage(view(self.dataset.target(position)) != VOID, cells) for position in chosen]
+        counted = [coverage(view(target) != VOID, cells) for target in targets]
         weights = torch.from_numpy(np.array(counted))
         boxes = [[self._box(mask, rng) for mask in each] for each in seen]
         return ClipBatch(
@@ -141,7 +145,8 @@ def collate_clips(stretches: list[ClipBatch]) -> ClipBatch:
     pixels, boxes, masks, weights = (
         torch.cat([getattr(each, name) for each in stretches]) for name in ("pixels", "boxes", "masks", "weights")
     )
-    return ClipBatch(pixels, index, boxes, masks, weights)
+    failures = tuple(error for each in stretches for error in each.failures)
+    return ClipBatch(pixels, index, boxes, masks, weights, failures)
 
 
 def mask_of(objects: Instances, number: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,6 +32,7 @@ class Batch:
         boxes: (N, 4) float32 xyxy in pixels of the model's input, jittered.
         masks: (N, S/4, S/4) float32, the share of each cell that the object covers.
         weights: (N, S/4, S/4) float32, the share of each cell that is not void.
+        failures: images that cannot be used.
     """
 
     pixels: torch.Tensor
@@ -40,14 +40,15 @@ class Batch:
     boxes: torch.Tensor
     masks: torch.Tensor
     weights: torch.Tensor
+    failures: tuple[SampleError, ...] = ()
 
     @classmethod
-    def empty(cls, side: int) -> Batch:
+    def empty(cls, side: int, *failures: SampleError) -> Batch:
         """No views, for a model of this `image_size`."""
         cells = side // LOGIT_STRIDE
         shapes = ((3, side, side), (), (4,), (cells, cells), (cells, cells))
         pixels, view_index, boxes, masks, weights = (torch.zeros(0, *shape) for shape in shapes)
-        return cls(pixels, view_index.long(), boxes, masks, weights)
+        return cls(pixels, view_index.long(), boxes, masks, weights, failures)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class PromptedViews(torch.utils.data.Dataset[Batch]):
     """Random views of a VOC split, the same for the same seed, epoch and index.
 
     Args:
-        dataset: images with their objects.
+        dataset: images with their targets and true instances.
         side: the model's `image_size` in pixels.
         drawing: how views and boxes are drawn.
     """
@@ -83,18 +84,19 @@ class PromptedViews(torch.utils.data.Dataset[Batch]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Batch:
-        """A batch of one view; of none where the image cannot be used, which is said on stderr."""
+        """A batch of one view; of none, but of a failure, where the image cannot be used."""
         rng = np.random.default_rng([self.drawing.seed, self.epoch, index])
         try:
-            image, objects = self.dataset.load(index).image, self.dataset.instances(index)
+            sample = self.dataset.load(index)
         except SampleError as error:
-            print(f"left out: {error}", file=sys.stderr)
-            return Batch.empty(self.side)
+            return Batch.empty(self.side, error)
+        objects, target = sample.truth, sample.target
+        assert objects is not None and target is not None
         view = random_view(objects, self.drawing.view_share, rng)
         masks, boxes = self._prompts(objects, view, rng)
-        weights = coverage(view(self.dataset.target(index)) != VOID, self.side // LOGIT_STRIDE)
+        weights = coverage(view(target) != VOID, self.side // LOGIT_STRIDE)
         return Batch(
-            preprocess([relit(view(image), rng)], self.side, torch.device("cpu")),
+            preprocess([relit(view(sample.image), rng)], self.side, torch.device("cpu")),
             torch.zeros(len(masks), dtype=torch.long),
             torch.from_numpy(boxes),
             torch.from_numpy(masks),
@@ -123,7 +125,7 @@ def collate(views: list[Batch]) -> Batch:
     pixels, boxes, masks, weights = (
         torch.cat([getattr(view, name) for view in views]) for name in ("pixels", "boxes", "masks", "weights")
     )
-    return Batch(pixels, index, boxes, masks, weights)
+    return Batch(pixels, index, boxes, masks, weights, tuple(error for view in views for error in view.failures))
 
 
 def jittered(box: np.ndarray, jitter: float, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

@@ -29,7 +29,8 @@ from utils.cli import Overriding, configured, finetune_parser, guarded
 from utils.config import ArchConfig, Config, Override
 from utils.device import choose_device
 from utils.distributed import Session, open_session
-from utils.errors import UserError
+from utils.engine import print_lines
+from utils.errors import SampleError, UserError
 from utils.official import REPOSITORY
 
 if TYPE_CHECKING:
@@ -38,10 +39,15 @@ if TYPE_CHECKING:
 DEFAULT_OUTPUT = REPOSITORY / "sam" / "sam2.1" / "finetuned.pt"
 
 
-def finetune(config: Config, output: Path, device: torch.device, session: Session, *, trust: bool = False) -> Best:
+def finetune(
+    config: Config, output: Path, device: torch.device, session: Session, *, trust: bool = False
+) -> tuple[Best, list[SampleError]]:
     """Runs the training that `finetune` of the config describes; writes the best weights and, beside them, the last.
 
     The last are written where they are others: a score on few images is noisy, and training ends with small steps.
+
+    Returns:
+        the best validation, and the images that had to be left out.
     """
     settings = config.finetune.sam
     train, val = open_training_splits(config, by_clips=settings.video)
@@ -55,7 +61,7 @@ def finetune(config: Config, output: Path, device: torch.device, session: Sessio
         objective = ClipObjective(model, settings, train, val)
     else:
         objective = ImageObjective(model, settings, train, val, config.segmenter.chunk_mb * 2**20)
-    trainer = Trainer(model, settings, objective, state_file_of(output), session)
+    trainer = Trainer(model, settings, objective, origin_of(config), state_file_of(output), session)
     if trainer.resume() and session.leads:
         print(f"going on at step {trainer.step} of {settings.steps}")
     session.wait()  # nobody may write the state before all have read it
@@ -64,7 +70,22 @@ def finetune(config: Config, output: Path, device: torch.device, session: Sessio
         last_file_of(output).unlink(missing_ok=True)  # that of an earlier run, whose output is replaced
         if best.step < settings.steps:
             write_weights(model, last_file_of(output))
-    return best
+    failures = {failure.path: failure for failure in session.gather([*trainer.failures.values()])}
+    return best, [failures[path] for path in sorted(failures)]
+
+
+def origin_of(config: Config) -> dict[str, str]:
+    """What a training is made of beside `finetune.sam`, by the config's keys."""
+    arch, dataset, own = config.arch, config.dataset, config.finetune
+    start = {"arch.sam_weights": arch.sam_weights} if own.init is None else {"finetune.init": own.init}
+    rest = {
+        "arch.sam_config": sam_config_of(starting_arch(config)),
+        "dataset.data_dir": dataset.data_dir,
+        "dataset.label_map": dataset.label_map,
+        "finetune.train_split": own.train_split,
+        "finetune.val_split": own.val_split,
+    }
+    return {key: str(value) for key, value in {**start, **rest}.items()}
 
 
 def state_file_of(output: Path) -> Path:
@@ -108,7 +129,7 @@ def remark(config: Config) -> str | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains; the exit code."""
+    """Trains; the exit code, 1 if images had to be left out."""
     parser = finetune_parser(__doc__)
     parser.add_argument("--train", action=Overriding, key="finetune.sam.train", help="memory, decoder or all")
     parser.add_argument("--video", action="store_true", help="learn to follow objects through clips")
@@ -119,8 +140,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     unfinished = state_file_of(config.finetune.output or DEFAULT_OUTPUT).is_file()
     output = config.finetune.destination(DEFAULT_OUTPUT, overwrite=given.overwrite or unfinished)
     with open_session() as session:
-        best = finetune(config, output, choose_device(given.device, session), session, trust=given.trust_weights)
+        device = choose_device(given.device, session)
+        best, failures = finetune(config, output, device, session, trust=given.trust_weights)
     if session.leads:
+        print_lines(f"failed: {failure}" for failure in failures)
         steps, split = config.finetune.sam.steps, config.finetune.val_split
         print(f"{output}: mean IoU {best.score:.4f} on the split {split}, after {best.step} of {steps} steps")
         if best.step < steps:
@@ -128,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if text := remark(config):
             print(text)
         print("use it: ", shlex.join(["python", "yolo_sam.py", "-c", str(given.config), *usage(config, output)]))
-    return 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from sam.clips import ClipBatch, PromptedClips, collate_clips, mask_of
 from sam.examples import Batch, Drawing, PromptedViews, collate
 from sam.losses import prompted_mask_loss
 from sam.tracking import tracking_loss
-from sam.trainer import ParameterGroup
+from sam.trainer import ParameterGroup, Validation
 from utils.classes import VOID
 from utils.config import SamFinetune
 from utils.device import choose_precision
@@ -54,7 +53,7 @@ class ImageObjective:
     Args:
         model: the model, on its device.
         settings: `finetune.sam`.
-        train, val: images with their objects.
+        train, val: images with their targets and true instances.
         chunk_bytes: memory that decoding one chunk of boxes may take in a validation.
     """
 
@@ -77,22 +76,24 @@ class ImageObjective:
         masks, weights = batch.masks.to(device), batch.weights.to(device)
         return prompted_mask_loss(logits.float(), scores.float(), masks, weights, self._settings.mask_loss)
 
-    def validate(self, session: Session) -> float:
+    def validate(self, session: Session) -> Validation:
         """Mean IoU, at image size, of the masks of the true boxes of the first images; void is not counted."""
         ious: list[float] = []
+        failures: list[SampleError] = []
         for index in session.share(range(min(self._settings.val_images, len(self._val)))):
             try:
-                image, objects = self._val.load(index).image, self._val.instances(index)
+                sample = self._val.load(index)
             except SampleError as error:
-                print(f"left out: {error}", file=sys.stderr)
+                failures.append(error)
                 continue
-            counted = self._val.target(index) != VOID
-            (found,) = self._segmenter([image], [objects.detections])
+            objects, target = sample.truth, sample.target
+            assert objects is not None and target is not None
+            counted = target != VOID
+            (found,) = self._segmenter([sample.image], [objects.detections])
             for ours, true in zip(found.masks, objects.masks):
                 predicted, actual = ours.full(found.size) & counted, true.full(found.size)
                 ious.append((predicted & actual).sum() / (predicted | actual).sum())
-        ious = session.gather(ious)
-        return float(np.mean(ious)) if ious else 0.0
+        return Validation.of(session.gather(ious), failures)
 
 
 class ClipObjective:
@@ -101,7 +102,7 @@ class ClipObjective:
     Args:
         model: the model, on its device.
         settings: `finetune.sam`.
-        train, val: clips with their objects.
+        train, val: clips, whose frames have their targets and true instances.
     """
 
     def __init__(self, model: SAM2Base, settings: SamFinetune, train: VocDataset, val: VocDataset) -> None:
@@ -134,25 +135,30 @@ class ClipObjective:
         masks, weights = batch.masks[objects, frames], batch.weights[objects, frames]
         return loss + prompted_mask_loss(logits.float(), scores.float(), masks, weights, kind)
 
-    def validate(self, session: Session) -> float:
-        """Mean IoU, at image size, of the objects of the first frames of clips in all their later frames."""
+    def validate(self, session: Session) -> Validation:
+        """Mean IoU, at image size, of the objects of the first frames of clips in all their later frames.
+
+        Of a clip with a frame that cannot be used, those before it count.
+        """
         frames = np.cumsum([len(clip) for clip in self._val.clips.values()])
         enough = 1 + int(np.searchsorted(frames, self._settings.val_images))
         ious: list[float] = []
+        failures: list[SampleError] = []
         for clip in session.share(list(self._val.clips.values())[:enough]):
             try:
                 ious += self._followed(clip)
             except SampleError as error:
-                print(f"left out from there on: {error}", file=sys.stderr)
-        ious = session.gather(ious)
-        return float(np.mean(ious)) if ious else 0.0
+                failures.append(error)
+        return Validation.of(session.gather(ious), failures)
 
     def _followed(self, clip: range) -> Iterator[float]:
         """The IoU of each object of a clip's first frame in each later frame; 1 where it is rightly not to be seen."""
         numbers: list[int] = []
         for at, index in enumerate(clip):
-            sample, objects = self._val.load(index), self._val.instances(index)
-            counted = self._val.target(index) != VOID
+            sample = self._val.load(index)
+            objects, target = sample.truth, sample.target
+            assert objects is not None and target is not None
+            counted = target != VOID
             if at == 0:
                 self._propagator.begin(sample.size, len(clip))
             tracked = self._propagator.advance(at, *self._propagator.encode([sample.image]))

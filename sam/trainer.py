@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from utils.config import SamFinetune
 from utils.distributed import Session
-from utils.errors import UserError
+from utils.errors import SampleError, UserError, first_line
 from utils.writers import atomic_write
 
 if TYPE_CHECKING:
@@ -27,10 +28,26 @@ BETAS = (0.9, 0.999)
 
 
 class Prompted(Protocol):
-    """A batch with boxes: (N, 4), one for each object that is to be learnt."""
+    """A batch with boxes: (N, 4), one for each object that is to be learnt; and the images that cannot be used."""
 
     @property
     def boxes(self) -> torch.Tensor: ...
+
+    @property
+    def failures(self) -> tuple[SampleError, ...]: ...
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How good a model is, in [0, 1], and this process's images that could not be used."""
+
+    score: float
+    failures: list[SampleError]
+
+    @classmethod
+    def of(cls, ious: list[float], failures: list[SampleError]) -> Validation:
+        """The mean IoU of all processes' objects, 0 where there are none."""
+        return cls(float(np.mean(ious)) if ious else 0.0, failures)
 
 
 @dataclass(frozen=True)
@@ -69,8 +86,8 @@ class Objective(Protocol):
     def loss(self, batch: Any) -> torch.Tensor:
         """The mean loss of a batch's objects, a scalar."""
 
-    def validate(self, session: Session) -> float:
-        """How good the model is by now, in [0, 1]; the processes share the work and all get the result."""
+    def validate(self, session: Session) -> Validation:
+        """How good the model is by now; the processes share the work and all get the score."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +105,24 @@ class Trainer:
         model: the model, on its device.
         settings: `finetune.sam`.
         objective: what the model learns.
+        origin: what else the training is made of, by the config's keys; with anything else it is another training.
         state_file: where the training state lies between a stop and its continuation.
         session: the processes that share each batch.
+
+    Attributes:
+        step: how many steps were taken.
+        best: the best validation.
+        failures: this process's images that could not be used, by their file, or that of the mask.
     """
 
     def __init__(
-        self, model: SAM2Base, settings: SamFinetune, objective: Objective, state_file: Path, session: Session
+        self,
+        model: SAM2Base,
+        settings: SamFinetune,
+        objective: Objective,
+        origin: Mapping[str, str],
+        state_file: Path,
+        session: Session,
     ) -> None:
         self.model, self.settings, self.objective = model, settings, objective
         self.state_file, self.session = state_file, session
@@ -104,6 +133,9 @@ class Trainer:
         groups = [{"params": group.parameters, "rate": group.rate} for group in objective.parameters]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay)
         self.step, self.best = 0, Best()
+        self.failures: dict[Path, SampleError] = {}
+        own = {f"finetune.sam.{name}": str(value) for name, value in asdict(settings).items()}
+        self._origin = {**origin, **own}
 
     def batches(self, workers: int) -> Iterator[Prompted]:
         """This process's part of endless batches, which are shuffled anew each epoch, from the current step on."""
@@ -145,15 +177,18 @@ class Trainer:
         settings, leads, batches = self.settings, self.session.leads, self.batches(workers)
         progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not leads)
         while self.step < settings.steps:
-            loss = self.train_step(next(batches))
+            batch = next(batches)
+            self._note(batch.failures)
+            loss = self.train_step(batch)
             progress.update()
             progress.set_postfix(loss=f"{loss:.3f}", best_iou=f"{self.best.score:.4f}", refresh=False)
             if self.step % settings.val_every == 0 or self.step == settings.steps:
-                score = self.objective.validate(self.session)
-                better = score > self.best.score
-                self.best = Best(self.step, score) if better else self.best
+                found = self.objective.validate(self.session)
+                self._note(found.failures)
+                better = found.score > self.best.score
+                self.best = Best(self.step, found.score) if better else self.best
                 if leads:
-                    progress.write(f"step {self.step}: mean IoU {score:.4f}")
+                    progress.write(f"step {self.step}: mean IoU {found.score:.4f}")
                     if better:
                         improved()
                     self.save_state()
@@ -162,10 +197,16 @@ class Trainer:
             self.state_file.unlink()
         return self.best
 
+    def _note(self, failures: Iterable[SampleError]) -> None:
+        """Says once of each image that it cannot be used."""
+        for failure in failures:
+            if self.failures.setdefault(failure.path, failure) is failure:
+                tqdm.write(f"left out: {failure}", sys.stderr)
+
     def save_state(self) -> None:
         """Writes all that a continuation needs."""
         state = {
-            "settings": asdict(self.settings),
+            "origin": self._origin,
             "step": self.step,
             "best": asdict(self.best),
             "model": self.model.state_dict(),
@@ -174,16 +215,21 @@ class Trainer:
         atomic_write(self.state_file, serialized(state))
 
     def resume(self) -> bool:
-        """Takes up the state of an earlier run with the same settings; False where there is none.
+        """Takes up the state of an earlier run of the same training; False where there is none.
 
         Raises:
-            UserError: the state belongs to other settings.
+            UserError: the state is that of another training, or cannot be read.
         """
         if not self.state_file.is_file():
             return False
-        state = torch.load(self.state_file, map_location="cpu", weights_only=True)
-        if state["settings"] != asdict(self.settings):
-            raise UserError(f"{self.state_file}: an unfinished run with other settings; go on with those, or delete it")
+        try:
+            state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises almost anything on a broken file
+            raise UserError(f"{self.state_file}: cannot be loaded: {first_line(error)}; delete the file") from error
+        theirs = state.get("origin", {})
+        if other := [name for name, value in self._origin.items() if theirs.get(name) != value]:
+            reason = f"an unfinished training with another {', '.join(other)}; go on with that one, or delete the file"
+            raise UserError(f"{self.state_file}: {reason}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best = state["step"], Best(**state["best"])

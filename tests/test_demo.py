@@ -30,8 +30,8 @@ DETECTOR_IOU, DETECTOR_ACCURACY, TRUE_BOX_IOU, CLIP_J = 0.9, 0.975, 0.91, 0.82
 @pytest.fixture(scope="module")
 def demo() -> list[tuple[Sample, Detections]]:
     """The demo's samples with their true boxes."""
-    dataset = VocDataset(DEMO, "val", with_targets=True)
-    return [(dataset.load(i), dataset.instances(i).detections) for i in range(len(dataset))]
+    dataset = VocDataset(DEMO, "val", with_targets=True, with_truth=True)
+    return [(sample, sample.truth.detections) for sample in map(dataset.load, range(len(dataset)))]
 
 
 def filled(sample: Sample, box: np.ndarray) -> np.ndarray:

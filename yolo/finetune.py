@@ -162,7 +162,7 @@ def stripped(checkpoint: Path, imgsz: int) -> tuple[bytes, dict[str, float]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains; the exit code."""
+    """Trains; the exit code, 1 if images had to be left out."""
     given = finetune_parser(__doc__).parse_args(argv)
     config = configured(given)
     if "LOCAL_RANK" in os.environ or "RANK" in os.environ:

@@ -23,7 +23,7 @@ def write_training_data(splits: Mapping[str, VocDataset], names: Sequence[str], 
     """Writes `images/<role>/`, `labels/<role>/` and `names.json` into an empty folder.
 
     Args:
-        splits: a split for each role, `train` and `val`.
+        splits: a split for each role, `train` and `val`, with true instances.
         names: class names by class id.
 
     Returns:
@@ -57,9 +57,11 @@ def box_lines(instances: Instances) -> str:
 def _write_image(dataset: VocDataset, folder: Path, role: str, index: int) -> int | SampleError:
     """Writes one image with its boxes; how many there are, or why the image had to be left out."""
     try:
-        sample, instances = dataset.load(index), dataset.instances(index)
+        sample = dataset.load(index)
     except SampleError as error:
         return error
+    instances = sample.truth
+    assert instances is not None
     target, content = folder / "images" / role / f"{index:08}", sample.path.read_bytes()
     if reads_alike(sample, content):  # no link: ultralytics "restores" JPEGs in place
         target.with_suffix(sample.path.suffix).write_bytes(content)

@@ -37,10 +37,10 @@ LATER = np.array([30, 10, 50, 40], np.float32)
 
 
 def test_masks_of_the_demo_clip_equal_the_official_predictors(monkeypatch: pytest.MonkeyPatch) -> None:
-    demo = VocDataset(REPOSITORY / "datasets" / "demo", "val")
+    demo = VocDataset(REPOSITORY / "datasets" / "demo", "val", with_truth=True)
     clip = [i for i, image_id in enumerate(demo.ids) if image_id.startswith("val_clip_000/")]
     frames = [demo.load(i).image for i in clip]
-    boxes = dict(enumerate(demo.instances(clip[0]).detections.boxes, start=1))
+    boxes = dict(enumerate(demo.load(clip[0]).truth.detections.boxes, start=1))
     model = visible(load_sam2(DEMO_CONFIG, DEMO_WEIGHTS, CPU, 256, video=True))
     theirs = official_masks(official(model), frames, boxes, monkeypatch)
     bake_positions(model)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from datasets.scenes import main as paint
 from datasets.voc import VocDataset
@@ -51,7 +52,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(config_file: Path) -> VocDataset:
-    return VocDataset(config_file.parent / "tree", "train", by_clips=True)
+    return VocDataset(config_file.parent / "tree", "train", with_targets=True, with_truth=True, by_clips=True)
 
 
 def test_only_the_memory_learns_so_images_stay_what_they_are(config_file: Path) -> None:
@@ -75,7 +76,7 @@ def test_steps_on_one_clip_lower_its_loss(config_file: Path, clips: VocDataset) 
     torch.manual_seed(0)
     model = build_sam2(str(DEMO_CONFIG), SIDE, video=True)
     objective = ClipObjective(model, settings, clips, clips)
-    trainer = Trainer(model, settings, objective, Path("unused"), Session())
+    trainer = Trainer(model, settings, objective, {}, Path("unused"), Session())
     batch = collate_clips([objective.examples[0]])
     losses = [trainer.train_step(batch) for _ in range(12)]
     assert losses[-1] < 0.9 * losses[0]
@@ -135,7 +136,7 @@ def test_a_row_of_the_batch_is_one_object_through_its_frames(clips: VocDataset) 
     batch, cells = collate_clips([examples[0]]), SIDE // 4
     assert batch.pixels.shape == (1, 3, 3, SIDE, SIDE)
     assert batch.masks.shape == batch.weights.shape == (len(batch.boxes), 3, cells, cells)
-    objects = [clips.instances(place) for place in places]
+    objects = [clips.load(place).truth for place in places]
     numbers = set(np.concatenate([each.track_ids for each in objects]).tolist())
     assert len(numbers) > 1
     for boxes, masks in zip(batch.boxes.numpy() / 4, batch.masks.numpy()):
@@ -154,4 +155,15 @@ def test_clips_without_object_numbers_cannot_be_learnt_from(config_file: Path, t
     shutil.copytree(config_file.parent / "tree", tree)
     (tree / "SegmentationObject" / "train_clip_000" / "000002.png").unlink()
     with pytest.raises(UserError, match=r"SegmentationObject.*train_clip_000/000002"):
+        main(["-c", str(config_file), "--video", "--overwrite", "--set", f"dataset.data_dir={tree}"])
+
+
+def test_frames_of_several_sizes_cannot_be_learnt_from(config_file: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(config_file.parent / "tree", tree)
+    for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png"), ("SegmentationObject", "png")):
+        path = tree / folder / "train_clip_000" / f"000002.{suffix}"
+        with Image.open(path) as picture:
+            picture.crop((0, 0, 320, 360)).save(path)
+    with pytest.raises(UserError, match=r"000002\.jpg: the frame has 320x360 pixels, its clip's first one 640x360"):
         main(["-c", str(config_file), "--video", "--overwrite", "--set", f"dataset.data_dir={tree}"])

@@ -16,9 +16,9 @@ from datasets.scenes import main as paint
 from datasets.voc import VocDataset
 from models.sam2_loading import build_sam2, load_sam2
 from sam.examples import Drawing, PromptedViews, collate, jittered
-from sam.finetune import finetune, main, remark, usage
+from sam.finetune import finetune, main, origin_of, remark, usage
 from sam.objectives import IMAGE, ImageObjective, parameters_of
-from sam.trainer import Best, Trainer, schedule
+from sam.trainer import Best, Trainer, Validation, schedule
 from utils.config import Config, load_config
 from utils.distributed import Session
 from utils.errors import UserError
@@ -89,10 +89,10 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
 def test_the_last_weights_are_kept_where_others_score_better(
     scores: tuple[float, float], config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coming, output, last = iter(scores), tmp_path / "out.pt", tmp_path / "out.last.pt"
+    coming, output, last = (Validation(score, []) for score in scores), tmp_path / "out.pt", tmp_path / "out.last.pt"
     monkeypatch.setattr(ImageObjective, "validate", lambda *_: next(coming))
     last.write_text("of an earlier run")
-    best = finetune(load_config(config_file), output, CPU, Session())
+    best, _ = finetune(load_config(config_file), output, CPU, Session())
     assert best == Best(2 if scores[0] > scores[1] else 4, 0.5)
     assert last.is_file() == (best.step == 2)
     if last.is_file():
@@ -119,20 +119,34 @@ def image_trainer(config: Config, state_file: Path) -> Trainer:
     """A trainer of a small model with random weights."""
     torch.manual_seed(0)
     assert config.dataset.data_dir is not None
-    train = VocDataset(config.dataset.data_dir, "train")
+    train = VocDataset(config.dataset.data_dir, "train", with_targets=True, with_truth=True)
     model, settings = build_sam2(str(DEMO_CONFIG), 64), config.finetune.sam
-    return Trainer(model, settings, ImageObjective(model, settings, train, train, 2**30), state_file, Session())
+    objective = ImageObjective(model, settings, train, train, 2**30)
+    return Trainer(model, settings, objective, origin_of(config), state_file, Session())
 
 
-def test_other_settings_do_not_go_on_with_an_unfinished_run(config_file: Path, tmp_path: Path) -> None:
-    for steps in (4, 5):
-        config = load_config(config_file, [f"finetune.sam.steps={steps}"])
-        trainer = image_trainer(config, tmp_path / "state.pt")
-        if steps == 4:
-            trainer.save_state()
-            continue
-        with pytest.raises(UserError, match=r"state\.pt"):
-            trainer.resume()
+@pytest.mark.parametrize(
+    "setting", ["finetune.sam.steps=5", "finetune.init=other.pt", "finetune.train_split=val", "dataset.data_dir=other"]
+)
+def test_another_training_does_not_go_on_with_an_unfinished_one(
+    setting: str, config_file: Path, tmp_path: Path
+) -> None:
+    trainer = image_trainer(load_config(config_file), tmp_path / "state.pt")
+    trainer.save_state()
+    assert trainer.resume()
+    other = load_config(config_file, [setting])
+    trainer = Trainer(
+        trainer.model, other.finetune.sam, trainer.objective, origin_of(other), trainer.state_file, Session()
+    )
+    with pytest.raises(UserError, match=rf"state\.pt: an unfinished training with another {setting.split('=')[0]};"):
+        trainer.resume()
+
+
+def test_a_damaged_state_is_named(config_file: Path, tmp_path: Path) -> None:
+    trainer = image_trainer(load_config(config_file), tmp_path / "state.pt")
+    trainer.state_file.write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"state\.pt: cannot be loaded"):
+        trainer.resume()
 
 
 def test_an_existing_output_is_kept(config_file: Path, result: Path) -> None:
@@ -206,7 +220,7 @@ def test_steps_on_one_picture_lower_its_loss(config_file: Path) -> None:
 
 
 def test_views_show_each_object_inside_its_box(config_file: Path) -> None:
-    train = VocDataset(load_config(config_file).dataset.data_dir, "train")
+    train = VocDataset(load_config(config_file).dataset.data_dir, "train", with_targets=True, with_truth=True)
     views = PromptedViews(train, 128, Drawing(max_boxes=3, jitter=0.0, view_share=(0.4, 1.0)))
     batch = collate([views[i] for i in range(4)])
     assert batch.pixels.shape == (4, 3, 128, 128)
@@ -237,14 +251,19 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert rates[-1] == pytest.approx(0.01)
 
 
-def test_an_image_that_cannot_be_read_is_named_and_left_out(
+def test_images_that_cannot_be_read_are_named_once_and_left_out(
     config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = tmp_path / "tree"
     shutil.copytree(config_file.parent / "tree", tree)
     (tree / "JPEGImages" / "train_00001.jpg").write_bytes(b"no picture")
-    views = PromptedViews(VocDataset(tree, "train"), 64, Drawing())
+    (tree / "JPEGImages" / "val_00000.jpg").write_bytes(b"no picture")
+    views = PromptedViews(VocDataset(tree, "train", with_targets=True, with_truth=True), 64, Drawing())
     batch = collate([views[i] for i in range(3)])
     assert len(batch.pixels) == 2
     assert set(batch.view_index.tolist()) == {0, 1}
-    assert "train_00001.jpg" in capsys.readouterr().err
+    told = ["--set", f"dataset.data_dir={tree}", "--set", f"finetune.output={tmp_path / 'out.pt'}"]
+    assert main(["-c", str(config_file), *told]) == 1
+    printed = capsys.readouterr()
+    for name in ("train_00001.jpg", "val_00000.jpg"):  # each is met twice: in two epochs, in two validations
+        assert printed.err.count(f"{name}: ") == printed.out.count(f"{name}: ") == 1

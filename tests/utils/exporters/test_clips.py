@@ -84,9 +84,9 @@ def test_voc_numbers_are_tracks_and_the_clips_are_listed(tmp_path: Path, write: 
         Image.fromarray(one.image).save(path)
         numbers = np.asarray(Image.open(tmp_path / "SegmentationObject" / f"{one.image_id}.png"))
         np.testing.assert_array_equal(numbers, found.painted(found.track_ids))
-    dataset = VocDataset(tmp_path, "val", with_targets=True)
+    dataset = VocDataset(tmp_path, "val", with_targets=True, with_truth=True)
     assert dataset.ids == [one.image_id for one, _ in pairs]
-    assert dataset.instances(2).detections.class_ids.tolist() == [1]
+    assert dataset.load(2).truth.detections.class_ids.tolist() == [1]
 
 
 def test_voc_tracks_above_254_go_to_16_bits_and_leave_out_void(tmp_path: Path, write: Callable) -> None:

@@ -36,8 +36,9 @@ def test_the_same_instances_give_the_same_bytes(tmp_path: Path, scene: tuple[Sam
 @pytest.mark.parametrize("name", get_args(Format))
 def test_real_masks_survive(tmp_path: Path, write: Callable, name: Format) -> None:
     names = tuple((DATA / "coco" / "class_names.txt").read_text("utf-8").split("\n"))
-    split = VocDataset(DATA / "coco", "val")
-    pairs = [(split.load(i), split.instances(i)) for i in range(8)]
+    split = VocDataset(DATA / "coco", "val", with_truth=True)
+    samples = [split.load(i) for i in range(8)]
+    pairs = [(sample, sample.truth) for sample in samples]
     made = write(FORMATS[name](ExportSettings(tmp_path, names)), tmp_path, pairs)
     read = dict(IMPORTERS[name](tmp_path, names))
     assert sorted(read) == sorted(sample.image_id for sample, _ in pairs)

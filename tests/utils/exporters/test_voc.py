@@ -30,14 +30,16 @@ def dataset(folder: Path, sample: Sample) -> VocDataset:
     path = folder / "JPEGImages" / f"{sample.image_id}.png"
     path.parent.mkdir(parents=True)
     path.symlink_to(sample.path)
-    return VocDataset(folder, "train", with_targets=True)
+    return VocDataset(folder, "train", with_targets=True, with_truth=True)
 
 
 def test_our_own_dataset_reads_what_was_written(tmp_path: Path, scene: Scene, write: Callable) -> None:
     sample, instances = scene
     (exported,) = write(exporter(tmp_path), tmp_path, [scene])
     split = dataset(tmp_path, sample)
-    loaded, true = split.load(0), split.instances(0)
+    loaded = split.load(0)
+    true = loaded.truth
+    assert true is not None
     assert loaded.image_id == "clip/a"
     np.testing.assert_array_equal(loaded.target, instances.semantic())
     owners = instances.painted(np.arange(7), -1)
@@ -72,7 +74,8 @@ def test_no_object_number_wraps_or_means_void(tmp_path: Path, scene: Scene, writ
         (40, 60), [i % 3 for i in range(count)], [Mask.of(places == i) for i in range(count)]
     )
     (exported,) = write(exporter(tmp_path), tmp_path, [(sample, instances)])
-    true = dataset(tmp_path, sample).instances(0)
+    true = dataset(tmp_path, sample).load(0).truth
+    assert true is not None
     assert len(true) == count == exported.shapes
     assert true.detections.class_ids.tolist() == instances.detections.class_ids.tolist()
     assert all(np.array_equal(m.full((40, 60)), n.full((40, 60))) for m, n in zip(true.masks, instances.masks))
