@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,7 @@ def check_split(
             classes; or the whole split holds only 0 and 255. All problems stand in one message.
     """
     problems = {LISTS: dataset.problems, **(mask_problems(dataset, num_classes, session) if masks else {}), **others}
-    gone = [str(path) for path in dataset.paths if not path.is_file()]
+    gone = [str(path) for path in dataset.paths if not _is_file(path)]
     heading = f"The split {dataset.split} of {dataset.root} cannot be used:"
     refuse_all(heading, problems | {GONE: gone} if any(problems.values()) else {})
     if gone and session.leads:
@@ -65,7 +66,7 @@ def check_split(
 
 def mask_problems(dataset: VocDataset, num_classes: int | None, session: Session) -> Problems:
     """What is wrong with the masks of the images that are there; the arguments are those of `check_split`."""
-    present = [index for index, path in enumerate(dataset.paths) if path.is_file()]
+    present = [index for index, path in enumerate(dataset.paths) if _is_file(path)]
     share = session.share(present)
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(partial(_check_mask, dataset, num_classes), share))
@@ -81,6 +82,11 @@ def mask_problems(dataset: VocDataset, num_classes: int | None, session: Session
             'config says which label it has: {"255": 1}'
         )
     return problems
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; not so for a name that is too long to be one, where `Path.is_file` raises."""
+    return os.path.isfile(path)
 
 
 def _check_mask(dataset: VocDataset, num_classes: int | None, index: int) -> tuple[list[tuple[str, str]], set[int]]:

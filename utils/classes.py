@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ _VOC_TO_COCO = {
     "tvmonitor": "tv",
 }
 
+_NO_CLASS = {"background", "ignore", "unlabeled", "unlabelled", "void"}
 
 ClassIds = TypeVar("ClassIds", int, np.ndarray)
 
@@ -46,6 +47,11 @@ def canonical(name: str) -> str:
     plain = unicodedata.normalize("NFC", name).casefold()
     spaced = re.sub(r"[\s_-]+", " ", plain).strip()
     return _VOC_TO_COCO.get(spaced, spaced)
+
+
+def is_no_class(name: str) -> bool:
+    """Whether a name stands for pixels of no class, as `background` and labelme's `__ignore__` and `_background_`."""
+    return canonical(name) in _NO_CLASS
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -95,13 +101,16 @@ class ClassIndex:
         class_id = self._known[name]
         if class_id is None:
             close = nearest(name, self.names)
-            hint = f'; did you mean "{close}"?' if close else "; dataset.classes has to name it"
-            raise UserError(f'{place}: "{name}" is none of the {len(self.names)} classes{hint}')
+            missing = "it is no class; leave it out" if is_no_class(name) else "dataset.classes has to name it"
+            hint = f'did you mean "{close}"?' if close else missing
+            raise UserError(f'{place}: "{name}" is none of the {len(self.names)} classes; {hint}')
         return class_id
 
 
 def load_class_names(value: Sequence[str] | Path, where: str = "class names") -> tuple[str, ...]:
-    """Class names from a list, or from a UTF-8 text file with one name a line; class ids are their positions from 0.
+    """Class names from a list, or from a file: UTF-8 text with one name a line, or ultralytics' `data.yaml`.
+
+    Class ids are positions from 0.
 
     Args:
         value: the names themselves or the file's path. Blank lines at the end of a file are ignored.
@@ -110,9 +119,31 @@ def load_class_names(value: Sequence[str] | Path, where: str = "class names") ->
     Raises:
         UserError: the file cannot be read, there is no name, a name is blank, or two names mean the same class.
     """
+    if isinstance(value, Path) and value.suffix.lower() in (".yaml", ".yml"):
+        return _checked(yaml_names(value), lambda index: f"{value}: names[{index}]", str(value))
     if isinstance(value, Path):
         return _checked(_lines(value), lambda index: f"{value}, line {index + 1}", str(value))
     return _checked(value, lambda index: f"{where}[{index}]", where)
+
+
+def yaml_names(path: Path) -> list[str]:
+    """The class names of ultralytics' `data.yaml`, whose `names` is a list or maps 0, 1, ... to names.
+
+    Raises:
+        UserError: the file cannot be read or has no such names.
+    """
+    import yaml
+
+    try:
+        content: Any = yaml.safe_load(path.read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
+        names = [names[i] for i in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise UserError(f"{path}: names: expected a list of class names, or names by class id from 0")
+    return [str(name) for name in names]
 
 
 def _lines(path: Path) -> list[str]:

@@ -44,8 +44,8 @@ class DatasetConfig:
         data_dir: a folder in Pascal VOC layout; not needed with `--source`.
         split: the list `ImageSets/Segmentation/<split>.txt` and, for frames, `<split>_videos.txt`.
         conf: detector boxes with a lower score are left out.
-        classes: class names in the order of their ids, as a list or a text file with one a line; left out, the
-            detector's.
+        classes: class names in the order of their ids, as a list, a text file with one a line or a `data.yaml`; left
+            out, the detector's.
         num_classes: an optional check: the number of classes plus one for the background.
         label_map: what pixel values of the masks mean, where they are not labels: `{"7": 1, "255": 255}`; values not
             named stay.

@@ -136,6 +136,14 @@ def test_missing_and_unreadable_images_are_left_to_the_run(split: Split) -> None
     split.check()
 
 
+def test_a_line_that_is_too_long_to_be_a_name_is_a_missing_image(
+    split: Split, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split.ids.append("i0 " * 100)
+    split.check()
+    assert "1 of 2 images are missing" in capsys.readouterr().err
+
+
 def test_mask_fits_the_upright_image(split: Split) -> None:
     split.add(np.zeros((4, 3), np.uint8), exif=exif(6))
     split.check()

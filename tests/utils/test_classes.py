@@ -96,6 +96,16 @@ def test_unusable_class_files_name_the_line(tmp_path: Path, content: bytes, plac
     assert place in str(refusal.value)
 
 
+def test_a_data_yaml_names_its_classes(tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    for text in ("names: [car, tree]", "train: images\nnames:\n  1: tree\n  0: car\n"):
+        path.write_text(text)
+        assert load_class_names(path) == ("car", "tree")
+    path.write_text("names:\n  1: car\n  2: tree\n")
+    with pytest.raises(UserError, match=r"data\.yaml: names: expected"):
+        load_class_names(path)
+
+
 def test_missing_class_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.txt: cannot read the class names: No such file"):
         load_class_names(tmp_path / "nowhere.txt")

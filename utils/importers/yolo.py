@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from utils.classes import ClassIndex
+from utils.classes import ClassIndex, yaml_names
 from utils.errors import UserError
 from utils.exporters.yolo import unescaped
 from utils.image_files import image_size, is_image_name
@@ -58,26 +57,6 @@ def yolo_instances(path: Path, size: tuple[int, int], class_ids: Sequence[int]) 
         [_mask(row, size) for row in rows],
         [row.confidence for row in rows],
     )
-
-
-def yaml_names(path: Path) -> list[str]:
-    """The class names of a `data.yaml`, whose `names` is a list or maps 0, 1, ... to names.
-
-    Raises:
-        UserError: the file cannot be read or has no such names.
-    """
-    import yaml
-
-    try:
-        content: Any = yaml.safe_load(path.read_text("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, dict) and set(names) == set(range(len(names))):
-        names = [names[i] for i in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise UserError(f"{path}: names: expected a list of class names, or names by class id from 0")
-    return [str(name) for name in names]
 
 
 def _mask(row: Label, size: tuple[int, int]) -> Mask:

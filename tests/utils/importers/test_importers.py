@@ -88,6 +88,7 @@ def test_files_of_other_formats_are_left_out(tmp_path: Path) -> None:
     ("shape", "message"),
     [
         (polygon(label="kar"), r'shapes\[0\]\.label: "kar" is none of the 2 classes; did you mean "car"\?'),
+        (polygon(label="_background_"), r'"_background_" is none of the 2 classes; it is no class; leave it out'),
         (polygon(label="zzz"), r'"zzz" is none of the 2 classes; dataset\.classes has to name it'),
         (
             polygon(shape_type="points"),
