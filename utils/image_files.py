@@ -86,6 +86,15 @@ def object_map_size(path: Path) -> tuple[int, int]:
         return image.size[::-1]
 
 
+def size_problem(found: tuple[float, float], size: tuple[int, int]) -> str | None:
+    """What is wrong with something that was made for an image of one (height, width), where its image has another."""
+    if found == size:
+        return None
+    (height, width), (true_height, true_width) = found, size
+    swapped = "; the sides are swapped: images count as they are shown, turned by EXIF" if found == size[::-1] else ""
+    return f"is for {width} x {height} pixels, the image has {true_width} x {true_height}{swapped}"
+
+
 @contextmanager
 def _opened_map(path: Path, modes: Sequence[str]) -> Iterator[Image.Image]:
     """A mask's file of one of the modes, its header read."""

@@ -14,7 +14,7 @@ from PIL import Image
 
 from utils.classes import ClassIndex
 from utils.errors import UserError
-from utils.image_files import image_size, reasons
+from utils.image_files import image_size, reasons, size_problem
 from utils.labelme_drawing import POINTS, as_labelme_draws_shape
 from utils.masks import Mask
 from utils.readers.labelme import Shape, read_labelme_json, shapes_of
@@ -84,9 +84,8 @@ def _tracks(shapes: Sequence[Shape], path: Path) -> list[int] | None:
 
 def check_size(found: tuple[int, int], size: tuple[int, int], path: Path) -> None:
     """Raises UserError where an annotation's (height, width) is not that of its image."""
-    if found != size:
-        (height, width), (true_height, true_width) = found, size
-        raise UserError(f"{path}: is for {width} x {height} pixels, the image has {true_width} x {true_height}")
+    if problem := size_problem(found, size):
+        raise UserError(f"{path}: {problem}")
 
 
 def drawn(shape: Shape, size: tuple[int, int], place: str) -> np.ndarray:

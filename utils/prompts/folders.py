@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError
-from utils.prompts.rows import LABELME, YOLO_LABELS, Columns, Rows
-from utils.readers.labelme import FLAT_KINDS, Shape, read_shapes
+from utils.prompts.rows import LABELME, YOLO_LABELS, Columns, Rows, Size
+from utils.prompts.sizes import stated_size
+from utils.readers.labelme import FLAT_KINDS, Shape, read_labelme_json, shapes_of
 from utils.readers.yolo import read_labels
 
 CLASSES_FILE = "classes.txt"
@@ -51,9 +52,12 @@ def _yolo(folder: Path, files: list[Path]) -> Rows:
 
 
 def _labelme(folder: Path, files: list[Path]) -> Rows:
-    columns, class_ids, flat = Columns(), dict[str, int](), Counter[str]()
+    columns, class_ids, flat, sizes = Columns(), dict[str, int](), Counter[str](), dict[int, Size]()
     for path in files:
-        key, shapes = columns.position_of(_key(folder, path)), read_shapes(path)
+        key, content = columns.position_of(_key(folder, path)), read_labelme_json(path)
+        shapes = shapes_of(content, path)
+        if size := stated_size(content, "imageHeight", "imageWidth"):
+            sizes[key] = size
         flat.update(shape.kind for shape in shapes if shape.kind in FLAT_KINDS)
         for numbers, box in _objects(shapes):
             class_id = class_ids.setdefault(shapes[numbers[0]].label, len(class_ids))
@@ -61,7 +65,7 @@ def _labelme(folder: Path, files: list[Path]) -> Rows:
             columns.add(key, numbers[0], box, class_id, score)
     rows = columns.rows(folder, LABELME, "/{key}.json: shapes[{number}]")
     left_out = {f"that are a {kind}, which encloses nothing": count for kind, count in flat.items()}
-    return replace(rows, class_names=tuple(class_ids), left_out=left_out)
+    return replace(rows, class_names=tuple(class_ids), left_out=left_out, sizes=sizes)
 
 
 def _key(folder: Path, path: Path) -> str:

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from utils.errors import UserError
-from utils.prompts.rows import COCO_INSTANCES, SEED, ULTRALYTICS, Columns, Rows
+from utils.prompts.rows import COCO_INSTANCES, SEED, ULTRALYTICS, Columns, Rows, Size
+from utils.prompts.sizes import stated_size
 from utils.readers.coco import entries_by_id
 from utils.strict_json import Place, found, member, read_json
 
@@ -89,7 +90,7 @@ class _Parsed:
         if not isinstance(annotations, list):
             raise UserError(f"{self.path}: annotations: expected a list, found {found(annotations)}")
         self._refuse_others(annotations, "annotations")
-        images = entries_by_id(content, "images", self.place, lambda row, at: member(row, "file_name", str, at))
+        images = entries_by_id(content, "images", self.place, _image)
         rows = self.columns.rows(self.path, COCO_INSTANCES, ": annotations[{number}]")
         for image_id in rows.keys:
             if image_id not in images:
@@ -98,11 +99,12 @@ class _Parsed:
         positions, class_names = self._categories(content, rows)
         return replace(
             rows,
-            keys=[_path_id(images[image_id]) for image_id in ids],
+            keys=[_path_id(images[image_id][0]) for image_id in ids],
             scores=np.where(rows.scores == NO_SCORE, np.float32(1), rows.scores),
             category_ids=positions,
             class_names=class_names,
             left_out=self._left_out(),
+            sizes={key: size for key, image_id in enumerate(ids) if (size := images[image_id][1])},
         )
 
     def _categories(self, content: dict[str, Any], rows: Rows) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -127,6 +129,11 @@ class _Parsed:
 
     def _left_out(self) -> dict[str, int]:
         return {"that are crowds, not objects": self.crowds} if self.crowds else {}
+
+
+def _image(row: dict[str, Any], at: Place) -> tuple[str, Size | None]:
+    """The file's name and size of one of COCO's images."""
+    return member(row, "file_name", str, at), stated_size(row, "height", "width")
 
 
 def _path_id(file_name: str) -> str:

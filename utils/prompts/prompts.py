@@ -15,6 +15,7 @@ from utils.prompts.joining import NONE, Joined, join
 from utils.prompts.json_rows import read_json_rows
 from utils.prompts.reading import Evidence, corners, decide
 from utils.prompts.rows import SEED, Given, Reading, Rows, RunImages
+from utils.prompts.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,13 @@ def load_prompts(path: Path, names: Sequence[str], images: RunImages, given: Giv
         given: what the command line says of the file.
 
     Raises:
-        UserError: it cannot be read, its form stays open, it does not fit the classes, or no row joins an image.
+        UserError: it cannot be read, its form stays open, it does not fit the classes or the sizes of images, or no row
+            joins an image.
     """
     rows = read_folder(path) if path.is_dir() else read_json_rows(path)
     _check_given(rows, given)
     joined, categories = join(rows, images.ids), Categories(rows, given, names)
+    check_sizes(rows, joined, images)
     reading, lines = decide(rows, Evidence(rows, given, categories, joined, images))
     class_ids = categories.check(reading.category_offset)
     image_of_row = joined.of_key[rows.key_of_row]

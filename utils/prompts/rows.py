@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
@@ -13,6 +13,8 @@ import numpy as np
 BoxFormat: TypeAlias = Literal["xyxy", "xywh"]
 CategoryOffset: TypeAlias = Literal["0", "1", "coco91"]
 Keys: TypeAlias = Literal["ids", "names", "paths"]
+Size: TypeAlias = tuple[float, float]
+"""(height, width) in pixels as somebody wrote it down."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Rows:
         place: what follows the path where a row stands, with `{key}` and `{number}` for what is the row's.
         class_names: those that the file has itself, which `category_ids` then index, or None.
         left_out: what was not taken for a row, counted by a phrase.
+        sizes: those of images, by their position in `keys`, where the file has them.
     """
 
     path: Path
@@ -107,6 +110,7 @@ class Rows:
     place: str
     class_names: tuple[str, ...] | None = None
     left_out: dict[str, int] = field(default_factory=dict)
+    sizes: Mapping[int, Size] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.boxes)

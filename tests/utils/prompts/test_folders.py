@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,25 @@ def test_labelme_shapes(tmp_path: Path, images_of: Any) -> None:
     assert tree == "prompts: rows of classes that the run lacks (tree 1), left out: 1"
     with pytest.raises(UserError, match=r"--category-offset: .* which name their classes themselves"):
         load_prompts(tmp_path, NAMES, images_of(["2"]), Given(category_offset="1"))
+
+
+@pytest.mark.parametrize(
+    "height, width, message",
+    [
+        (50, 100, r'says of "a" is for 100 x 50 pixels, the image has 200 x 100 \(1 of 1 images like this\)$'),
+        (200, 100, r"is for 100 x 200 pixels, the image has 200 x 100; the sides are swapped: .* turned by EXIF"),
+        (100, 200, None),
+        (None, 0, None),
+        (50, "100", None),
+    ],
+)
+def test_labelme_files_for_images_of_another_size(
+    height: Any, width: Any, message: str | None, tmp_path: Path, images_of: Any
+) -> None:
+    content = {"shapes": [shape("rectangle", [[30, 5], [10, 25.5]])], "imageHeight": height, "imageWidth": width}
+    folder, images = write(tmp_path, {"a.json": content}), images_of("a", (100, 200))
+    with pytest.raises(UserError, match=message) if message else nullcontext():
+        assert len(load_prompts(folder, NAMES, images, Given()).boxes) == 1
 
 
 @pytest.mark.parametrize(

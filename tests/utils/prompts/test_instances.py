@@ -53,6 +53,26 @@ def test_boxes_and_classes_are_those_of_pycocotools(write: Write, images_of: Any
     assert prompts.finding[0].endswith("COCO instances: bbox is xywh, classes are named")
 
 
+def test_images_of_another_size_are_refused_and_no_other_headers_are_read(write: Write, images_of: Any) -> None:
+    content = instances()
+    small, large, other = content["images"]
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] != large["id"]]
+    small |= {"height": 240, "width": 320}
+    large |= {"height": 240}
+    other |= {"width": None}
+    images, asked = images_of(["clip/1", "2", "other/1"]), []
+    sizes = images.sizes
+    images.sizes = lambda positions: asked.append([*positions]) or sizes(positions)
+    with pytest.raises(
+        UserError,
+        match=r'of "JPEGImages/clip/1" is for 320 x 240 pixels, the image has 640 x 480 \(1 of 1 images like this\)',
+    ):
+        load_prompts(write(content), NAMES, images, Given())
+    assert asked == [[0]]
+    small |= {"height": 480.0, "width": 640}
+    assert len(load_prompts(write(content), NAMES, images, Given()).boxes)
+
+
 def test_corners_in_coco_instances_are_noticed(write: Write, images_of: Any) -> None:
     content = instances()
     for each in content["annotations"]:
