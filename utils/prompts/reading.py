@@ -13,11 +13,14 @@ from utils.errors import UserError
 from utils.prompts.classes import Categories
 from utils.prompts.joining import NONE, TENTH, Joined
 from utils.prompts.rows import ULTRALYTICS, BoxFormat, CategoryOffset, Given, Reading, Rows, RunImages
+from utils.readers.yolo import HIGHEST, LOWEST
 
 MARGIN = 0.1
 """A box is far outside its image where it sticks out by more than this share of the image's side."""
 SIZED = 1000
 """The headers of so many images, evenly spread over those with rows, are read to compare boxes with their sizes."""
+SPECK = 4
+"""In images with larger sides than this, in pixels, not all boxes lie within the first pixel."""
 HANDFUL = 10
 """Fewer wrong rows than this may be mere mistakes, unless they are half of the file; a single one may always be."""
 
@@ -52,7 +55,8 @@ class Evidence:
     def __init__(self, rows: Rows, given: Given, categories: Categories, joined: Joined, images: RunImages) -> None:
         self._rows, self._given, self._categories, self._joined = rows, given, categories, joined
         known = given.bbox_format is not None or rows.form.fixed_boxes
-        self._sized, self._limits = _nowhere() if known else _limits(joined.of_key[rows.key_of_row], images)
+        self._images, self._image_of_row = images, joined.of_key[rows.key_of_row]
+        self._sized, self._limits = _nowhere() if known else _limits(self._image_of_row, images)
 
     def expected(self) -> Reading:
         """What the form means where the command line does not say it."""
@@ -106,6 +110,20 @@ class Evidence:
         beyond = ((boxes < -MARGIN * self._limits) | (boxes > (1 + MARGIN) * self._limits)).any(axis=1)
         return (inverted | beyond) & np.isfinite(boxes).all(axis=1)
 
+    def check_pixels(self) -> None:
+        """Raises UserError where boxes are shares of their images' sides, but the form, however read, has pixels."""
+        boxes = self._rows.boxes
+        boxes = boxes[np.isfinite(boxes).all(axis=1) & boxes.any(axis=1)]
+        shares = ((boxes >= LOWEST) & (boxes <= HIGHEST)).all(axis=1)
+        if self._rows.form.in_shares or shares.sum() <= (1 - TENTH) * len(boxes):
+            return
+        _, limits = _limits(self._image_of_row, self._images)
+        if (limits > SPECK).any():
+            raise UserError(
+                f"{self._rows.path}: {shares.sum()} of {len(self._rows)} boxes lie within 0 and 1, so they are shares "
+                f"of their images' sides; {self._rows.form.title} must have pixels"
+            )
+
     def _outside(self, reading: Reading) -> np.ndarray:
         if self._given.category_offset:
             return np.zeros(len(self._rows), bool)
@@ -123,8 +141,9 @@ def decide(rows: Rows, evidence: Evidence) -> tuple[Reading, list[str]]:
         the reading, and lines that say why it is not the expected one.
 
     Raises:
-        UserError: the data contradict what is expected, and no other reading fits, or more than one.
+        UserError: the data contradict what is expected, and no other reading fits, or more than one, or none could.
     """
+    evidence.check_pixels()
     expected, doubts = evidence.expected(), evidence.doubts() if len(rows) else []
     if not doubts:
         return expected, []

@@ -165,6 +165,21 @@ def test_a_few_wrong_rows_of_a_few_do_not_turn_the_reading(write: Write, images_
     assert prompts.boxes[0].tolist() == [50, 60, 40, 99]
 
 
+@pytest.mark.parametrize("given", [Given(), Given(bbox_format="xyxy")])
+def test_shares_of_the_sides_are_refused_where_pixels_are_needed(given: Given, write: Write, images_of: Any) -> None:
+    rows = [row | {"bbox": [0.5, 0.5, 0.3, 1.004]} for row in truth(NUMBERED)]
+    strays = [[0, 0, 0, 0], [float("nan"), 0, 1, 1], [100, 100, 200, 200], [1.1, 0, 0.5, 1]]
+    rows[:4] = [row | {"bbox": box} for row, box in zip(rows, strays)]
+    with pytest.raises(
+        UserError, match=r"68 of 72 boxes lie within 0 and 1, so they are shares .*; the seed's form must have pixels$"
+    ):
+        load_prompts(write(rows), NAMES, images_of(NUMBERED), given)
+    specks = [row | {"bbox": [0, 0, 1, 1]} for row in rows]
+    assert len(load_prompts(write(specks), NAMES, images_of(NUMBERED, (3, 4)), given).boxes) == 72
+    large = [row | {"bbox": [0, 0, 2, 1]} for row in rows[:8]]
+    assert len(load_prompts(write([*large, *specks[8:]]), NAMES, images_of(NUMBERED), given).boxes) == 72
+
+
 def test_an_option_is_the_last_word(write: Write, images_of: Any) -> None:
     rows = [row | {"bbox": [5000, 5000, 6000, 6000]} for row in truth(NUMBERED)]
     prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), Given(bbox_format="xyxy"))
