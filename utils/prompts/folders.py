@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.classes import load_class_names
 from utils.errors import UserError
 from utils.prompts.rows import LABELME, YOLO_LABELS, Columns, Rows, Size
 from utils.prompts.sizes import stated_size
@@ -19,21 +20,28 @@ CLASSES_FILE = "classes.txt"
 """Where labelImg keeps the class names, among the labels."""
 
 
-def read_folder(folder: Path) -> Rows:
+def read_folder(folder: Path, *, names_given: bool = False) -> Rows:
     """The rows of all label files in a folder and below it; each file's path without suffix names its image.
 
     What is hidden is left out, such as the records of annotations.
 
+    Args:
+        names_given: the class names of YOLO labels are given elsewhere, so those among them do not count.
+
     Raises:
         UserError: there is neither a `.txt` nor a `.json`, there are both, or a file cannot be read.
     """
-    labels = [path for path in files_below(folder, ".txt") if path.name != CLASSES_FILE]
+    texts = files_below(folder, ".txt")
+    labels = [path for path in texts if path.name != CLASSES_FILE]
     shapes = files_below(folder, ".json")
     if labels and shapes:
         raise UserError(f"{folder}: holds {labels[0].name} and {shapes[0].name}: name a folder of one kind")
     if not labels and not shapes:
         raise UserError(f"{folder}: no YOLO labels (.txt) and no labelme files (.json) here")
-    return _yolo(folder, labels) if labels else _labelme(folder, shapes)
+    if shapes:
+        return _labelme(folder, shapes)
+    rows = _yolo(folder, labels)
+    return rows if names_given else _named(rows, [path for path in texts if path.name == CLASSES_FILE])
 
 
 def files_below(folder: Path, *suffixes: str) -> list[Path]:
@@ -49,6 +57,19 @@ def _yolo(folder: Path, files: list[Path]) -> Rows:
         for label in read_labels(path):
             columns.add(key, label.line, label.box(), label.class_id, label.confidence)
     return columns.rows(folder, YOLO_LABELS, "/{key}.txt:{number}")
+
+
+def _named(rows: Rows, files: list[Path]) -> Rows:
+    """YOLO labels with the class names that lie among them, if any.
+
+    Raises:
+        UserError: names cannot be read, or two files have different ones.
+    """
+    names_of = {path: load_class_names(path) for path in files}
+    for path in files[1:]:
+        if names_of[path] != names_of[files[0]]:
+            raise UserError(f"{files[0]} and {path} name different classes; what settles it: --prompt-names")
+    return replace(rows, class_names=names_of[files[0]], names_file=files[0]) if files else rows
 
 
 def _labelme(folder: Path, files: list[Path]) -> Rows:

@@ -78,7 +78,7 @@ def load_prompts(path: Path, names: Sequence[str], images: RunImages, given: Giv
         UserError: it cannot be read, its form stays open, it does not fit the classes or the sizes of images, or no row
             joins an image.
     """
-    rows = read_folder(path) if path.is_dir() else read_json_rows(path)
+    rows = read_folder(path, names_given=given.class_names is not None) if path.is_dir() else read_json_rows(path)
     _check_given(rows, given)
     joined, categories = join(rows, images.ids), Categories(rows, given, names)
     check_sizes(rows, joined, images)
@@ -127,9 +127,11 @@ def _finding(rows: Rows, reading: Reading, joined: Joined, images: RunImages) ->
     title = "rows without file_name" if form is SEED and reading != SEED.reading else form.title
     row_share = _share(int((joined.of_key[rows.key_of_row] != NONE).sum()), len(rows), "rows")
     image_share = _share(int((joined.of_key != NONE).sum()), len(rows.keys), "images")
+    named = [] if rows.names_file is None else [f"prompts: category ids index the classes of {rows.names_file}"]
     return [
         f"prompts: {rows.path}: {title}: {form.means(reading)}",
         f"prompts: of the file, {row_share} and {image_share} are in the run, which has {len(images.ids)} images",
+        *named,
     ]
 
 

@@ -96,6 +96,7 @@ class Rows:
         place: what follows the path where a row stands, with `{key}` and `{number}` for what is the row's.
         class_names: those that the file has itself, which `category_ids` then index, or None.
         left_out: what was not taken for a row, counted by a phrase.
+        names_file: the file beside those with rows from which `class_names` are, or None.
         sizes: those of images, by their position in `keys`, where the file has them.
     """
 
@@ -110,6 +111,7 @@ class Rows:
     place: str
     class_names: tuple[str, ...] | None = None
     left_out: dict[str, int] = field(default_factory=dict)
+    names_file: Path | None = None
     sizes: Mapping[int, Size] = field(default_factory=dict)
 
     def __len__(self) -> int:

@@ -75,6 +75,24 @@ def test_labels_of_other_classes(tmp_path: Path, images_of: Any) -> None:
         load_prompts(folder, NAMES, images, Given(bbox_format="xywh"))
 
 
+def test_names_among_the_labels_are_what_their_ids_index(tmp_path: Path, images_of: Any) -> None:
+    names = {"classes.txt": "Couch\ntree\ncar\n", "b/classes.txt": "Couch\ntree\ncar"}
+    write(tmp_path, {"1.txt": "0 0.5 0.5 0.1 0.1\n2 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 0.1\n"} | names)
+    images = images_of("1")
+    prompts = load_prompts(tmp_path, NAMES, images, Given())
+    assert prompts.class_ids.tolist() == [2, 0]
+    assert prompts.finding[2:] == [f"prompts: category ids index the classes of {tmp_path / 'b/classes.txt'}"]
+    assert prompts.left_out == ["prompts: rows of classes that the run lacks (tree 1), left out: 1"]
+    write(tmp_path, {"b/classes.txt": "car\ntree\nCouch\n"})
+    with pytest.raises(UserError, match=r"b/classes\.txt and .*classes\.txt name different classes; .*--prompt-names"):
+        load_prompts(tmp_path, NAMES, images, Given())
+    given = load_prompts(tmp_path, NAMES, images, Given(class_names=NAMES))
+    assert given.class_ids.tolist() == [0, 2, 1] and len(given.finding) == 2
+    write(tmp_path, dict.fromkeys(names, "a\nb\nc\n"))
+    with pytest.raises(UserError, match=r"it shares no class with the run: it has a, b, c; the run has car"):
+        load_prompts(tmp_path, NAMES, images, Given())
+
+
 def test_labelme_shapes(tmp_path: Path, images_of: Any) -> None:
     prompts = load_prompts(write(tmp_path, SHAPES), NAMES, images_of(["clip/1", "2"]), Given())
     boxes, scores, class_ids = prompts.of("clip/1", (100, 100))
