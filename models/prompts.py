@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from models.detector import class_names
 from models.weights import yolo_weights
 from utils.distributed import Session
@@ -33,4 +35,6 @@ def read_prompts(options: Options, images: RunImages, session: Session) -> Promp
     prompts = load_prompts(options.prompt, class_names(options), images, options.prompt_given)
     if session.leads:
         print_lines(prompts.finding)
+        for line in prompts.warnings:
+            print(f"warning: {line}", file=sys.stderr)
     return prompts

@@ -192,6 +192,16 @@ def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path, capsys: py
     assert "bbox is xyxy, category ids count from 0" in capsys.readouterr().out
 
 
+def test_what_else_a_prompt_file_may_mean_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4], category_id=1)])
+    config = Config(dataset=DatasetConfig(classes=NAMES))
+    prompts = read_prompts(options(config, path), images("a"), Session())
+    assert prompts is not None and prompts.class_ids.tolist() == [1]
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"warning: {path}: ") and "--category-offset 1" in captured.err
+    assert "warning" not in captured.out
+
+
 def test_prompts_are_joined_by_exact_id_in_file_order_without_a_cap(tmp_path: Path) -> None:
     many = [row("007", [i % 50, 0, i % 50 + 5, 9], score=0.3 + i / 10000, category_id=i % 3) for i in range(1000)]
     path = prompt_file(tmp_path, [*many, row("7", [0, 0, 1, 1]), row("../../x", [0, 0, 1, 1])])

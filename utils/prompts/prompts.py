@@ -29,6 +29,7 @@ class Prompts:
         rows_of: image id -> the rows of its boxes.
         in_shares: whether boxes are shares of the image's sides.
         finding: lines that say how the file was read.
+        warnings: lines that say what else it may mean.
         left_out: lines that say which rows were left out.
     """
 
@@ -38,6 +39,7 @@ class Prompts:
     rows_of: dict[str, slice]
     in_shares: bool
     finding: list[str]
+    warnings: list[str]
     left_out: list[str]
 
     def of(self, image_id: str, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -82,7 +84,8 @@ def load_prompts(path: Path, names: Sequence[str], images: RunImages, given: Giv
     _check_given(rows, given)
     joined, categories = join(rows, images.ids), Categories(rows, given, names)
     check_sizes(rows, joined, images)
-    reading, lines = decide(rows, Evidence(rows, given, categories, joined, images))
+    evidence = Evidence(rows, given, categories, joined, images)
+    reading, lines = decide(rows, evidence)
     class_ids = categories.check(reading.category_offset)
     image_of_row = joined.of_key[rows.key_of_row]
     here = image_of_row != NONE
@@ -100,6 +103,7 @@ def load_prompts(path: Path, names: Sequence[str], images: RunImages, given: Giv
         _slices(image_of_row[kept], images.ids),
         rows.form.in_shares,
         [*lines, *_finding(rows, reading, joined, images)],
+        evidence.warnings(reading),
         [f"prompts: rows {which}, left out: {count}" for which, count in left_out.items() if count],
     )
 

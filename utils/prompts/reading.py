@@ -110,6 +110,16 @@ class Evidence:
         beyond = ((boxes < -MARGIN * self._limits) | (boxes > (1 + MARGIN) * self._limits)).any(axis=1)
         return (inverted | beyond) & np.isfinite(boxes).all(axis=1)
 
+    def warnings(self, reading: Reading) -> list[str]:
+        """What the file may mean as well as this reading."""
+        ids = self._rows.category_ids
+        said = self._given.category_offset is not None or self._rows.class_names is not None
+        if said or reading.category_offset != "0" or not len(ids) or self._categories.misfits("1").any():
+            return []
+        return [
+            f"{self._rows.path}: no category id is 0, so they may count from 1: then give --category-offset 1, else 0"
+        ]
+
     def check_pixels(self) -> None:
         """Raises UserError where boxes are shares of their images' sides, but the form, however read, has pixels."""
         boxes = self._rows.boxes

@@ -165,6 +165,23 @@ def test_a_few_wrong_rows_of_a_few_do_not_turn_the_reading(write: Write, images_
     assert prompts.boxes[0].tolist() == [50, 60, 40, 99]
 
 
+def test_ids_that_may_count_from_one_are_warned_of(write: Write, images_of: Any) -> None:
+    def warnings(ids: Sequence[int], given: Given) -> list[str]:
+        rows = [row | {"category_id": ids[i % len(ids)]} for i, row in enumerate(truth(NUMBERED))]
+        prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), given)
+        assert prompts.class_ids[0] == ids[0] - (given.category_offset == "1")
+        return prompts.warnings
+
+    (line,) = warnings([1, 4], Given())
+    assert line.endswith(
+        "prediction.json: no category id is 0, so they may count from 1: then give --category-offset 1, else 0"
+    )
+    assert len(warnings([1, 4], Given(class_names=NAMES))) == 1
+    assert warnings([0, 4], Given()) == []
+    assert warnings([1, 4], Given(category_offset="0")) == warnings([1, 4], Given(category_offset="1")) == []
+    assert load_prompts(write([]), NAMES, images_of(NUMBERED), Given()).warnings == []
+
+
 @pytest.mark.parametrize("given", [Given(), Given(bbox_format="xyxy")])
 def test_shares_of_the_sides_are_refused_where_pixels_are_needed(given: Given, write: Write, images_of: Any) -> None:
     rows = [row | {"bbox": [0.5, 0.5, 0.3, 1.004]} for row in truth(NUMBERED)]
