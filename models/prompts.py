@@ -32,7 +32,9 @@ def read_prompts(options: Options, images: RunImages, session: Session) -> Promp
         weights = yolo_weights(options.config.arch)
         if not weights.is_file():
             raise UserError(f"{weights}: missing, and a dry run downloads nothing; with dataset.classes it needs none")
-    prompts = load_prompts(options.prompt, class_names(options), images, options.prompt_given)
+    prompts = load_prompts(
+        options.prompt, class_names(options), images, options.prompt_given, options.config.detector.classes
+    )
     if session.leads:
         print_lines(prompts.finding)
         for line in prompts.warnings:

@@ -37,7 +37,7 @@ class DetectorConfig:
         imgsz: the longer side, in pixels, to which YOLO scales an image.
         iou: of boxes of one class that overlap more than this only the best is kept.
         max_det: boxes kept an image, best first.
-        classes: names of the detector's classes to be kept; left out, all.
+        classes: names of the classes whose boxes are kept, the detector's or a prompt file's; left out, all.
     """
 
     imgsz: int = 640

@@ -192,6 +192,13 @@ def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path, capsys: py
     assert "bbox is xyxy, category ids count from 0" in capsys.readouterr().out
 
 
+def test_the_class_filter_is_that_of_prompts_too(tmp_path: Path) -> None:
+    path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4], category_id=i) for i in range(3)])
+    config = Config(dataset=DatasetConfig(classes=NAMES), detector=DetectorConfig(classes=("plane", "Airplane", "dog")))
+    prompts = read_prompts(options(config, path), images("a"), Session())
+    assert prompts is not None and prompts.class_ids.tolist() == [1, 2]
+
+
 def test_what_else_a_prompt_file_may_mean_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4], category_id=1)])
     config = Config(dataset=DatasetConfig(classes=NAMES))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.classes import match_classes
 from utils.errors import UserError
 from utils.prompts.classes import LACKING, Categories
 from utils.prompts.folders import read_folder
@@ -67,7 +68,9 @@ class Prompts:
         return self.rows_of.get(image_id, slice(0, 0))
 
 
-def load_prompts(path: Path, names: Sequence[str], images: RunImages, given: Given) -> Prompts:
+def load_prompts(
+    path: Path, names: Sequence[str], images: RunImages, given: Given, wanted: Sequence[str] | None = None
+) -> Prompts:
     """The prompts of a file or folder for the images of a run.
 
     Args:
@@ -75,10 +78,11 @@ def load_prompts(path: Path, names: Sequence[str], images: RunImages, given: Giv
         names: class names of the run.
         images: those of the run.
         given: what the command line says of the file.
+        wanted: names of the only classes whose boxes count, or None for all.
 
     Raises:
         UserError: it cannot be read, its form stays open, it does not fit the classes or the sizes of images, or no row
-            joins an image.
+            joins an image; or the run has no class that is wanted.
     """
     rows = read_folder(path, names_given=given.class_names is not None) if path.is_dir() else read_json_rows(path)
     _check_given(rows, given)
@@ -90,11 +94,12 @@ def load_prompts(path: Path, names: Sequence[str], images: RunImages, given: Giv
     image_of_row = joined.of_key[rows.key_of_row]
     here = image_of_row != NONE
     lacking = here & (class_ids == LACKING)
+    unwanted = here & ~lacking & ~np.isin(class_ids, _wanted_ids(wanted, names))
     left_out = {**rows.left_out, "for images outside the run": int((~here).sum())}
-    if lacking.any():
-        lost = categories.counts(lacking, reading.category_offset)
-        left_out[f"of classes that the run lacks ({lost})"] = int(lacking.sum())
-    kept = np.flatnonzero(here & ~lacking)
+    for what, lost in {"the run lacks": lacking, "are none of detector.classes": unwanted}.items():
+        if lost.any():
+            left_out[f"of classes that {what} ({categories.counts(lost, reading.category_offset)})"] = int(lost.sum())
+    kept = np.flatnonzero(here & ~lacking & ~unwanted)
     kept = kept[np.argsort(image_of_row[kept], kind="stable")]
     return Prompts(
         corners(rows.boxes[kept], reading.bbox_format),
@@ -116,6 +121,20 @@ def _check_given(rows: Rows, given: Given) -> None:
     for option, value in (("--category-offset", given.category_offset), ("--prompt-names", given.class_names)):
         if rows.form.fixed_classes and value:
             raise UserError(f"{option}: {title}which name their classes themselves")
+
+
+def _wanted_ids(wanted: Sequence[str] | None, names: Sequence[str]) -> list[int]:
+    """The ids of the classes that are wanted; names that only a detector knows may be among them.
+
+    Raises:
+        UserError: the run has none of them.
+    """
+    ids = [*range(len(names))] if wanted is None else [*match_classes(wanted, names).values()]
+    if not ids:
+        raise UserError(
+            f"detector.classes: the run has no class {' or '.join(wanted or ())}; it has {', '.join(names)}"
+        )
+    return ids
 
 
 def _slices(image_of_row: np.ndarray, ids: Sequence[str]) -> dict[str, slice]:

@@ -210,6 +210,19 @@ def test_rows_outside_the_run_are_counted(write: Write, images_of: Any) -> None:
     assert "18 of 72 rows (25.0 %) and 3 of 12 images (25.0 %) are in the run, which has 3" in prompts.finding[-1]
 
 
+def test_only_wanted_classes_are_kept_and_the_others_counted(write: Write, images_of: Any) -> None:
+    rows, images = truth(NUMBERED), images_of(NUMBERED[:3])
+    prompts = load_prompts(write(rows), NAMES, images, Given(), ("Couch", "zebra", "car"))
+    own = [row["category_id"] for row in rows if row["image_id"] in NUMBERED[:3]]
+    assert sorted(prompts.class_ids.tolist()) == sorted(class_id for class_id in own if class_id in (0, 2))
+    outside, line = prompts.left_out
+    assert "54" in outside
+    assert line.startswith("prompts: rows of classes that are none of detector.classes (")
+    assert line.endswith(f"), left out: {18 - len(prompts.boxes)}") and f"dog {own.count(1)}" in line
+    with pytest.raises(UserError, match=r"detector\.classes: the run has no class zebra or dg; it has car, dog"):
+        load_prompts(write(rows), NAMES, images, Given(), ("zebra", "dg"))
+
+
 def test_an_empty_list_means_no_boxes(write: Write, images_of: Any) -> None:
     prompts = load_prompts(write([]), NAMES, images_of(NUMBERED), Given())
     assert [len(part) for part in prompts.of(NUMBERED[0], (480, 640))] == [0, 0, 0]
