@@ -131,15 +131,26 @@ def test_a_dry_run_tells_all_and_writes_nothing(project: Project, capsys: pytest
     assert tree(project.out) == before
 
 
-@pytest.mark.parametrize("place", ["photos/0.png", "photos/0.png/out"])
-def test_a_file_in_the_place_of_the_folder_is_no_annotation_that_a_person_edited(
-    place: str, project: Project, capsys: pytest.CaptureFixture[str]
+def test_a_file_in_the_place_of_a_folder_is_no_annotation_that_a_person_edited(
+    project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert project.run("--format", "labelme", "--set", f"auto_mask.save_dir={project.folder / place}") == 3
+    project.out.mkdir()
+    (project.out / "clip").write_text("a file")
+    assert project.run("--format", "labelme") == 3
     captured = capsys.readouterr()
     assert "edited" not in captured.out
-    assert f"error: {project.folder / place}/" in captured.err
+    assert f"error: {project.out / 'clip'}/" in captured.err
     assert ".json: cannot be written: " in captured.err
+
+
+@pytest.mark.parametrize("place", ["photos/0.png", "photos/0.png/out"])
+def test_a_file_in_the_place_of_all_annotations_is_refused(
+    place: str, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.run("--format", "labelme", "--set", f"auto_mask.save_dir={project.folder / place}") == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and project.seen is None
+    assert f"auto_mask.save_dir: {project.folder / place}: no file can be made in " in captured.err
 
 
 def test_dry_runs_look_for_weights_but_load_none_down(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -271,6 +271,27 @@ def test_an_empty_prompt_list_means_no_boxes(project: Project) -> None:
 def test_a_folder_that_cannot_be_written_to_ends_the_run_with_3(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (project.folder / "out").write_text("a file where a folder must be")
+    clip = project.folder / "out/auto_mask" / project.ids()[-1].partition("/")[0]
+    clip.parent.mkdir(parents=True)
+    clip.write_text("a file where a folder must be")
     assert project.run("annotate") == 3
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("output", "section", "options"),
+    [
+        ("evaluate", "evaluator", []),
+        ("visual", "predictor", []),
+        ("annotate", "auto_mask", []),
+        ("annotate", "auto_mask", ["--dry-run"]),
+    ],
+)
+def test_a_save_dir_that_cannot_be_written_to_is_refused_before_weights_are_looked_for(
+    output: str, section: str, options: list[str], project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.folder / "out").write_text("a file where a folder must be")
+    assert project.run(output, "--set=arch.sam_weights=gone.pt", *options) == 2
+    error = capsys.readouterr().err
+    assert f"{section}.save_dir: {project.folder / 'out' / section}: no file can be made in" in error
+    assert "gone.pt" not in error and "Traceback" not in error

@@ -15,6 +15,7 @@ from utils.errors import UserError
 from utils.exporters.exporter import Format
 from utils.official import REPOSITORY
 from utils.options import Options, Output, add_box_options, boxes_of, check
+from utils.outputs import check_writable
 from utils.parser import Overriding, Parser
 from utils.prompts.options import add_prompt_options, given_of
 from utils.writers import WriterError
@@ -123,7 +124,7 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         argv: the command line without the program, `sys.argv[1:]` by default.
 
     Raises:
-        UserError: an option, the config file or a combination of them cannot be used.
+        UserError: an option, the config file or a combination of them cannot be used, or outputs cannot be written.
     """
     given = run_parser(description).parse_args(argv)
     options = options_of(given, tuple(dict.fromkeys([output, *given.also])))
@@ -140,6 +141,7 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         video=given.video,
     )
     check(options, given)
+    check_writable(options)
     return options
 
 
