@@ -94,6 +94,22 @@ def test_a_correction_is_scored_and_its_gain_told(
     assert "gain: over 3 images, from " in capsys.readouterr().out
 
 
+def test_files_of_an_earlier_evaluation_do_not_stand_beside_other_metrics(project: Project, tmp_path: Path) -> None:
+    def files_of(*arguments: str) -> set[str]:
+        assert project.run("evaluate", f"--set=evaluator.save_dir={tmp_path / 'out'}", *arguments) == 0
+        return {path.name for path in (tmp_path / "out").iterdir()} - {"notes.txt"}
+
+    numbers = {"metrics.json", "per_image.csv", "confusion_matrix.csv"}
+    assert files_of("--attribute", "--diff", str(project.made)) == {
+        *numbers, "report.html", "attribution.json", "gain.json",
+    }  # fmt: skip
+    (tmp_path / "out" / "notes.txt").write_text("a person's")
+    (tmp_path / "out" / "per_clip.csv").write_text("of a run with --video")
+    assert files_of("-a", str(project.made)) == {*numbers, "report.html"}
+    assert files_of("-a", str(project.made), "--set=evaluator.report=false") == numbers
+    assert (tmp_path / "out" / "notes.txt").exists()
+
+
 def test_images_without_an_annotation_are_counted_by_name(
     project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,11 +27,10 @@ from utils.classes import BACKGROUND, VOID
 from utils.distributed import Session
 from utils.encoding import encode_json
 from utils.engine import SureCascade
+from utils.evaluation.names import ATTRIBUTION
 from utils.metrics import LabelCounts, class_iou, confusion_matrix, mean_iou
 from utils.structures import Detections, Instances, Sample
 from utils.writers import atomic_write
-
-FILE_NAME = "attribution.json"
 
 MATCH = 0.1
 """Boxes that overlap less are no pair but a false and a missed one; TIDE's bound of what is called badly placed."""
@@ -144,7 +143,7 @@ class AttributingCascade:
         """What the cascade has to say, and who lost it; writes `attribution.json`."""
         lines, result = self._cascade.report(session), self._attribution.result(session)
         if session.leads:
-            atomic_write(self._save_dir / FILE_NAME, encode_json(result, indent=2))
+            atomic_write(self._save_dir / ATTRIBUTION, encode_json(result, indent=2))
         return [*lines, *table(result)]
 
 

@@ -11,6 +11,7 @@ from utils.distributed import Session
 from utils.encoding import encode_json
 from utils.engine import Report
 from utils.errors import SampleError
+from utils.evaluation.names import GAIN
 from utils.importers.annotations import AnnotationFolder
 from utils.metrics import LabelCounts, class_iou, confusion_matrix, mean_iou, pixel_accuracy
 from utils.structures import Instances, Sample
@@ -59,7 +60,7 @@ class GainSink:
             without = {failure.image_id: failure.reason for failure in failures}
             by_label = {str(label): iou for label, iou in enumerate(ious)}
             document = {**metrics, "Class_IOU": by_label, "images": images, "without": without}
-            atomic_write(self._save_dir / "gain.json", encode_json(document, indent=2))
+            atomic_write(self._save_dir / GAIN, encode_json(document, indent=2))
         rows = metrics | {f"{label}:{name}": iou for label, (name, iou) in enumerate(zip(self._names, ious))}
         return [
             f"gain: over {images} images, from {self._before.folder} to this run",

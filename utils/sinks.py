@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.attribution import FILE_NAME as ATTRIBUTION
 from utils.config import Config, PredictorConfig
 from utils.engine import Sink
+from utils.evaluation.names import ATTRIBUTION, GAIN
 from utils.exporters.plan import AnnotationPlan
 from utils.importers.annotations import AnnotationFolder
 from utils.options import Options
@@ -36,7 +36,9 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
 
         folder, album = config.evaluator.save_dir, album_of(config)
         sections = partial(_sections, folder, attribute=options.attribute)
-        sinks.append(Evaluator(names, folder, writers, album, sections))
+        beside = {ATTRIBUTION: options.attribute, GAIN: options.diff is not None}
+        made = [name for name, wanted in beside.items() if wanted]
+        sinks.append(Evaluator(names, folder, writers, album, sections, made))
     return sinks
 
 

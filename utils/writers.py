@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from threading import BoundedSemaphore
@@ -74,6 +74,15 @@ def atomic_link(path: Path, target: Path) -> None:
         except OSError as error:
             raise WriterError(path, error) from error
         atomic_write(path, content)
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Removes files below a folder; WriterError if one is there and cannot go."""
+    for name in names:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise WriterError(folder / name, error) from error
 
 
 class Writers:

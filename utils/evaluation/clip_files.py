@@ -7,6 +7,7 @@ from typing import Any
 from utils.classes import label_of
 from utils.evaluation.clip_score import ClipObject, ClipScore
 from utils.evaluation.measures import rounded
+from utils.evaluation.names import PER_CLIP
 from utils.evaluation.result import Evaluation
 from utils.exporters.table import table
 
@@ -20,7 +21,7 @@ def clip_files(evaluation: Evaluation) -> dict[str, bytes]:
         return {}
     entries = ({"clip": clip.name, **_object(each, names)} for clip in clips.worst_first() for each in clip.objects)
     rows = ({name: _cell(value) for name, value in entry.items()} for entry in entries)
-    return {"per_clip.csv": table(COLUMNS, rows)}
+    return {PER_CLIP: table(COLUMNS, rows)}
 
 
 def clip_metrics(evaluation: Evaluation) -> dict[str, Any]:

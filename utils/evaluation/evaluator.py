@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -12,14 +12,15 @@ import numpy as np
 from utils.distributed import Session
 from utils.engine import Report
 from utils.evaluation.bootstrap import bootstrap
-from utils.evaluation.files import METRICS, evaluation_files
+from utils.evaluation.files import evaluation_files
+from utils.evaluation.names import EVERY, METRICS, REPORT
 from utils.evaluation.result import Evaluation, ImageScore
 from utils.evaluation.scoring import score_image
 from utils.evaluation.summary import summary_lines
 from utils.metrics import LabelCounts, mean_iou, pixel_accuracy
 from utils.report.album import Album
 from utils.structures import Instances, Sample
-from utils.writers import Writers, atomic_write
+from utils.writers import Writers, atomic_write, remove
 
 if TYPE_CHECKING:
     from utils.report.tables import Section
@@ -34,6 +35,7 @@ class Evaluator:
         writers: whose threads score.
         album: collects the pictures of the report; None: there is no report.
         sections: what others add to the report; called when all images of all processes went through.
+        beside: the files that others of this run write there.
 
     Attributes:
         matrix: (classes + 1, classes + 1) int64 confusion matrix of this process's images scored so far.
@@ -46,10 +48,11 @@ class Evaluator:
         writers: Writers,
         album: Album | None = None,
         sections: Callable[[], Sequence[Section]] = tuple,
+        beside: Collection[str] = (),
     ) -> None:
         self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
         self._names, self._save_dir, self._writers = ("background", *names), save_dir, writers
-        self._album, self._sections = album, sections
+        self._album, self._sections, self._beside = album, sections, beside
         self._images: list[ImageScore] = []
         self._lock = Lock()
 
@@ -76,7 +79,10 @@ class Evaluator:
             return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
 
     def finish(self, report: Report, session: Session) -> list[str]:
-        """Writes the files and returns the lines to print, the three metric lines last; both in the first process."""
+        """Writes the files and returns the lines to print, the three metric lines last; both in the first process.
+
+        Files of an earlier evaluation that this one does not make are removed: they would contradict its metrics.
+        """
         evaluation = self.result(report, session)
         pictures = self._album.collect(session) if self._album is not None else []
         if evaluation is None:
@@ -87,8 +93,9 @@ class Evaluator:
             from utils.report.page import render
 
             sections = [*clip_sections(evaluation.clips), *self._sections()]
-            files["report.html"] = render(self._album.title, evaluation, pictures, sections)
-            lines.insert(0, f"report: {self._save_dir / 'report.html'}")
+            files[REPORT] = render(self._album.title, evaluation, pictures, sections)
+            lines.insert(0, f"report: {self._save_dir / REPORT}")
+        remove(self._save_dir, EVERY.difference(files, self._beside))
         for name, content in files.items():
             atomic_write(self._save_dir / name, content)
         return lines

@@ -11,10 +11,10 @@ import numpy as np
 from utils.encoding import encode_json
 from utils.evaluation.clip_files import clip_files, clip_metrics
 from utils.evaluation.measures import label_measures, mean_ious, rounded, split_measures
+from utils.evaluation.names import CONFUSION_MATRIX, METRICS, PER_IMAGE
 from utils.evaluation.result import Evaluation, ImageScore
 from utils.exporters.table import csv_file, table
 
-METRICS = "metrics.json"
 TARGET_BY_PREDICTION = "target \\ predicted"
 """Heads the column of target labels in `confusion_matrix.csv`."""
 IMAGE_COLUMNS = (
@@ -28,8 +28,8 @@ def evaluation_files(evaluation: Evaluation) -> dict[str, bytes]:
     """File name -> content."""
     return {
         METRICS: encode_json(_known(metrics(evaluation)), indent=2) + b"\n",
-        "per_image.csv": table(IMAGE_COLUMNS, (_row(image, evaluation) for image in evaluation.worst_first())),
-        "confusion_matrix.csv": confusion_table(evaluation),
+        PER_IMAGE: table(IMAGE_COLUMNS, (_row(image, evaluation) for image in evaluation.worst_first())),
+        CONFUSION_MATRIX: confusion_table(evaluation),
         **clip_files(evaluation),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from utils.exporters.exporter import Exported
 from utils.fingerprint import file_hash, hash_of, image_mark
-from utils.writers import WriterError, atomic_link, atomic_write, safe_path
+from utils.writers import atomic_link, atomic_write, remove, safe_path
 
 Sign = Callable[[str, Path], str]
 """The hash of everything that decides an image's annotation, from its id and its file."""
@@ -165,12 +165,3 @@ class RecordedFiles:
     def record_path(self, image_id: str) -> Path:
         """Where the record of an image lies; UserError if its id leads out of the folder."""
         return safe_path(self.records, image_id, ".json")
-
-
-def remove(folder: Path, names: Iterable[str]) -> None:
-    """Removes files below a folder; WriterError if one is there and cannot go."""
-    for name in names:
-        try:
-            (folder / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise WriterError(folder / name, error) from error

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from utils.exporters.exporter import Exporter
-from utils.exporters.ledger import Record, RecordedFiles, remove
+from utils.exporters.ledger import Record, RecordedFiles
 from utils.fingerprint import file_hash, hash_of
-from utils.writers import atomic_write
+from utils.writers import atomic_write, remove
 
 
 class SharedFiles:
