@@ -108,8 +108,9 @@ class Override:
 def load_config(path: Path, overrides: Sequence[str | Override] = ()) -> Config:
     """The config of a JSON file, changed by overrides before anything is checked; a later override of a key wins.
 
-    Relative paths start at the file's folder, those of overrides at the working directory. Official `arch.sam_weights`
-    in an override bring their own `sam_config` unless an override sets that, too.
+    Relative paths start at the file's folder, those of overrides at the working directory, those that begin with `~` at
+    the user's home. Official `arch.sam_weights` in an override bring their own `sam_config` unless an override sets
+    that, too.
 
     Args:
         path: the file.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
@@ -189,7 +190,7 @@ def _scalar(kind: type, value: Any, place: Place) -> Any:
     if kind is Path:
         if not value:
             raise place.error("the path is empty")
-        return place.folder / value
+        return place.folder / os.path.expanduser(value)
     return kind(value)
 
 

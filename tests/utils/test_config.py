@@ -59,6 +59,22 @@ def test_overriding_paths_start_at_the_working_directory(tmp_path: Path, monkeyp
     assert load_config(file, ["dataset.data_dir=mine"]).dataset.data_dir == tmp_path / "elsewhere/mine"
 
 
+def test_paths_may_start_at_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    home.mkdir()
+    (home / "names.txt").write_text("car\nplane\n")
+    (home / "sam.yaml").touch()
+    arch = {"sam_config": "~/sam.yaml", "sam_weights": "~/sam.pt"}
+    file = config_file(tmp_path, {"auto_mask": {"save_dir": "~/ann"}, "arch": arch})
+    config = load_config(file, ["predictor.save_dir=~", "evaluator.save_dir=a/~", "dataset.classes=~/names.txt"])
+    assert (config.auto_mask.save_dir, config.predictor.save_dir) == (home / "ann", home)
+    assert (config.arch.sam_config, config.arch.sam_weights) == (str(home / "sam.yaml"), home / "sam.pt")
+    assert config.dataset.classes == ("car", "plane")
+    assert config.evaluator.save_dir == Path.cwd() / "a" / "~"
+
+
 def test_official_names_without_a_folder_mean_their_home(tmp_path: Path) -> None:
     arch = {"yolo_weights": "yolov8n.pt", "sam_weights": "sam2.1_hiera_tiny.pt"}
     config = load_config(config_file(tmp_path, {"arch": arch}), ["finetune.init=yolov8x.pt"])
