@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from datasets.dataset import Dataset
@@ -19,8 +20,10 @@ from utils.errors import SampleError
 from utils.image_files import image_size, is_video_name
 from utils.importers.annotations import AnnotationFolder
 from utils.options import Options
+from utils.outputs import overlay_places
 from utils.problems import refuse, refuse_all
 from utils.structures import Sample
+from utils.voc_tree import map_files
 
 AHEAD = 2
 """How many batches are read ahead of the one in use; one more while the next one is waited for."""
@@ -128,7 +131,7 @@ def build_batches(options: Options, session: Session) -> Batches:
         session: the processes of the run, each of which checks a part.
 
     Raises:
-        UserError: the images, a split list, masks or annotations cannot be used, or overlays would replace the images.
+        UserError: the images, a split list, masks or annotations cannot be used, or overlays would replace some.
     """
     loader, classes = options.config.dataloader, options.config.dataset.classes
     dataset = _open_dataset(options)
@@ -151,14 +154,24 @@ def build_batches(options: Options, session: Session) -> Batches:
 
 
 def _check_overlays(options: Options, batches: Batches) -> None:
-    """Raises UserError where overlays would take the place of the images or videos that they show."""
+    """Raises UserError where overlays would take the place of images or videos of the run, or of masks."""
     if "visual" not in options.outputs:
         return
-    folder, suffix = options.config.predictor.save_dir, options.config.predictor.format
-    names = [image_id.rpartition("/")[0] for image_id in batches.ids] if suffix == "mp4" else batches.ids
-    places = dict.fromkeys((path, folder / f"{name}.{suffix}") for name, path in zip(names, batches.paths))
-    taken = [str(path) for path, place in places if place.exists() and path.exists() and place.samefile(path)]
-    refuse(f"predictor.save_dir: {folder}: overlays there would replace what they show; choose another folder:", taken)
+    look, root = options.config.predictor, options.config.dataset.data_dir
+    there = {_identity(place) for place in set(overlay_places(look, batches.ids))} - {None}
+    maps = (root / name for image_id in batches.ids for name in map_files(image_id)) if root else ()
+    files = dict.fromkeys(chain(batches.paths, maps)) if there else {}
+    reason = "overlays there would replace images or masks; choose another folder"
+    refuse(f"predictor.save_dir: {look.save_dir}: {reason}:", [str(file) for file in files if _identity(file) in there])
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others, by whichever path; None if it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _open_dataset(options: Options) -> ImageFolder | ClipFolder | VocDataset:

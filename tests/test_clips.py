@@ -113,6 +113,48 @@ def test_overlays_that_would_replace_what_they_show_are_refused(
         build_batches(chosen, Session())
 
 
+@pytest.mark.parametrize("look", ["jpg", "mp4"])
+def test_overlays_that_lie_among_the_clips_are_not_replaced(project: Project, look: str) -> None:
+    """A source that holds images itself gives its name to its clips, so overlays there are further clips."""
+    write_video(project.photos / "film.mp4", [painted(0), painted(1)])
+    project.settings["predictor"] = {"save_dir": "photos", "format": look}
+    chosen = parse("visual", None, project.arguments("--video"))
+    build_batches(chosen, Session())
+    pictures, films = write_frames(project.photos / "photos", [0], "0.jpg"), [painted(0)]
+    made = pictures / "0.jpg" if look == "jpg" else write_video(pictures / "film.mp4", films)
+    with pytest.raises(UserError, match=rf"replace images or masks; choose another folder:\n  {made}$"):
+        build_batches(chosen, Session())
+
+
+@pytest.mark.parametrize(
+    ("formats", "annotations", "overlays", "replaced"),
+    [
+        (["labelme"], "out/film", "out/film", "out/film/photos/film/000000.jpg"),
+        (["yolo", "voc"], "out", "link", "out/photos/film/000000.jpg"),
+        (["yolo"], "out", "out/yolo/images", "out/yolo/images/photos/film/000000.jpg"),
+        (["yolo"], "out", "out", None),
+        (["labelme"], "out", "out/overlays", None),
+    ],
+)
+def test_overlays_that_would_replace_frames_of_videos_are_refused(
+    project: Project,
+    capsys: pytest.CaptureFixture[str],
+    formats: list[str],
+    annotations: str,
+    overlays: str,
+    replaced: str | None,
+) -> None:
+    write_video(project.photos / "film.mp4", [painted(0), painted(1)])
+    project.out.mkdir()
+    (project.folder / "link").symlink_to(project.out)
+    project.settings["auto_mask"] = {"save_dir": annotations, "formats": formats}
+    project.settings["predictor"] = {"save_dir": overlays}
+    assert project.run("--video", "--also", "visual") == (2 if replaced else 0)
+    error = capsys.readouterr().err
+    assert (f"\n  {project.folder / replaced}\n" in error) if replaced else ("error" not in error)
+    assert project.run("--video") == 0, "without overlays, nothing is replaced"
+
+
 @pytest.mark.parametrize("folder", ["in", "in/deep/er"])
 def test_frames_of_videos_are_not_written_among_the_clips(
     project: Project, capsys: pytest.CaptureFixture[str], folder: str

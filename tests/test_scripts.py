@@ -295,3 +295,17 @@ def test_a_save_dir_that_cannot_be_written_to_is_refused_before_weights_are_look
     error = capsys.readouterr().err
     assert f"{section}.save_dir: {project.folder / 'out' / section}: no file can be made in" in error
     assert "gone.pt" not in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("folder", ["SegmentationClass", "SegmentationObject"])
+@pytest.mark.parametrize("source", [[], ["-s", "JPEGImages"]])
+def test_overlays_that_would_replace_masks_are_refused(
+    folder: str, source: list[str], project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = {path: path.read_bytes() for path in (project.tree / folder).rglob("*.png")}
+    look = ["--set=predictor.format=png", f"--set=predictor.save_dir={project.tree / folder}"]
+    assert project.run("visual", *look, *(str(project.tree / each) if each[0] == "J" else each for each in source)) == 2
+    error = capsys.readouterr().err
+    assert f"predictor.save_dir: {project.tree / folder}: overlays there would replace images or masks" in error
+    assert all(str(path) in error for path in masks)
+    assert {path: path.read_bytes() for path in (project.tree / folder).rglob("*.png")} == masks

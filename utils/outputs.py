@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from utils.config import PredictorConfig
 from utils.options import Options, Output
 from utils.problems import refuse
 
 SECTIONS: Mapping[Output, str] = {"evaluate": "evaluator", "visual": "predictor", "annotate": "auto_mask"}
 """Output -> the section of the config whose `save_dir` it goes to."""
+
+
+def overlay_places(look: PredictorConfig, image_ids: Iterable[str]) -> Iterator[Path]:
+    """For each image, where its overlay goes, or the film of its clip."""
+    film = look.format == "mp4"
+    for image_id in image_ids:
+        yield look.save_dir / f"{image_id.rpartition('/')[0] if film else image_id}.{look.format}"
 
 
 def check_writable(options: Options) -> None:

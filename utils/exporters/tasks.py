@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,8 @@ from utils.exporters.yolo import escaped
 from utils.fingerprint import fingerprint
 from utils.image_files import is_video_name
 from utils.options import Options
+from utils.outputs import overlay_places
+from utils.problems import refuse
 from utils.prompts.prompts import Prompts
 from utils.voc_tree import map_files
 
@@ -88,8 +90,8 @@ def build_tasks(options: Options, images: Images, prompts: Prompts | None = None
         prompts: the boxes of a prompt file, or None.
 
     Raises:
-        UserError: there is nothing to compare with, the run would replace what it compares with or reads, or write
-            frames of videos among the clips.
+        UserError: there is nothing to compare with, the run would replace what it compares with or reads, write
+            frames of videos among the clips, or overlays over them.
     """
     if "annotate" not in options.outputs:
         return []
@@ -97,10 +99,11 @@ def build_tasks(options: Options, images: Images, prompts: Prompts | None = None
     origin = origin_of(options, prompts, clips)
     formats = list(dict.fromkeys(options.config.auto_mask.formats))
     tasks = [_format(name, options, origin) for name in formats]
-    if any(is_video_name(path.name) for path in images.paths):
+    if filmed := [image_id for image_id, path in zip(images.ids, images.paths) if is_video_name(path.name)]:
         _check_apart(options)
+        _check_overlays(options, images.ids, filmed, formats)
         if formats != ["yolo"]:  # which has frames itself
-            tasks.insert(0, _frames(options, images, origin))
+            tasks.insert(0, _frames(options, set(filmed), origin))
     tasks.append(_review(options, origin))
     return [*tasks, _diff(options, options.diff, images.ids, origin)] if options.diff else tasks
 
@@ -114,9 +117,22 @@ def _check_apart(options: Options) -> None:
             raise UserError(f"auto_mask.save_dir: {folder}: {advice}; choose a folder outside it")
 
 
-def _frames(options: Options, images: Images, origin: Origin) -> Task:
+def _check_overlays(options: Options, image_ids: Sequence[str], filmed: Sequence[str], formats: list[Format]) -> None:
+    """Raises UserError where overlays would take the place of frames of videos."""
+    if "visual" not in options.outputs:
+        return
+    look, folder = options.config.predictor, Path(os.path.realpath(options.config.auto_mask.save_dir))
+    stems = [folder / image_id for image_id in filmed if formats != ["yolo"]]
+    if "yolo" in formats:
+        stems += [format_folder(folder, "yolo") / "images" / escaped(image_id) for image_id in filmed]
+    frames = {f"{stem}{FRAME_SUFFIX}" for stem in stems}
+    overlays = map(str, overlay_places(replace(look, save_dir=Path(os.path.realpath(look.save_dir))), image_ids))
+    reason = "overlays there would replace the frames of videos that annotating writes; choose another folder"
+    refuse(f"predictor.save_dir: {look.save_dir}: {reason}:", [place for place in overlays if place in frames])
+
+
+def _frames(options: Options, filmed: Collection[str], origin: Origin) -> Task:
     """The frames of video files; their images depend on nothing but the videos."""
-    filmed = {image_id for image_id, path in zip(images.ids, images.paths) if is_video_name(path.name)}
 
     def sign(image_id: str, image: Path) -> str:
         return fingerprint(["frames", QUALITY, origin.mark(image)])
