@@ -3,7 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from utils.config import ArchConfig, CleanupConfig, Config, DataloaderConfig, DatasetConfig, VideoConfig
 from utils.fingerprint import TAIL, decisive_files, fingerprint, image_mark, run_settings
@@ -99,6 +101,19 @@ def test_images_are_told_apart_by_length_and_end(tmp_path: Path) -> None:
         marks.add(image_mark(path))
     assert len(marks) == len(contents)
     assert image_mark(tmp_path / "b.jpg") == ""
+
+
+def test_another_scene_of_the_same_length_and_end_is_another_image(tmp_path: Path) -> None:
+    path, marks = tmp_path / "a.bmp", set()
+    pictures = [np.full((200, 300, 3), 255, np.uint8) for _ in range(4)]
+    pictures[1][60:140, 100:200] = 40  # an object on a white ground
+    pictures[2][20:60, 20:80] = 40
+    pictures[3][:10] = 40
+    for picture in pictures:
+        Image.fromarray(picture).save(path)
+        marks.add(image_mark(path))
+    assert path.stat().st_size > 10 * TAIL
+    assert len({mark.split()[0] for mark in marks}) == 1 and len(marks) == len(pictures)
 
 
 def test_what_takes_the_place_of_models_counts_in_their_place(options: Options, tmp_path: Path) -> None:

@@ -103,7 +103,10 @@ class Record:
 
     def _is_another_photo(self, path: Path) -> bool:
         """Whether a file stands where a link or a copy was made, and not what was copied."""
-        return path.is_file() and not path.is_symlink() and image_mark(path) != self.photo
+        if path.is_symlink() or not path.is_file():
+            return False
+        # A mark that an earlier version noted is the beginning of what it is now.
+        return not self.photo or not image_mark(path).startswith(self.photo)
 
 
 class RecordedFiles:

@@ -13,8 +13,9 @@ from utils.image_files import is_video_name
 from utils.options import Options
 from utils.prompts.prompts import Prompts
 
-VERSION = 2
-"""Raised when the same instances give other files, so that those of an earlier version are made again."""
+VERSION = 3
+"""Raised when the same instances give other files, or images are told apart otherwise, so that files of an earlier
+version are made again."""
 
 Clip = Sequence[tuple[str, Path]]
 """Id and file of each frame of a clip."""

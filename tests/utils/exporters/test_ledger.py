@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -109,6 +110,13 @@ def test_a_photo_is_copied_where_links_cannot_be_made(folder: Path, monkeypatch:
     assert not (folder / "images/a.png").is_symlink()
     assert (folder / "images/a.png").read_bytes() == b"photo"
     assert state(folder) is State.DONE
+    path = folder / ".records/a.json"
+    record = json.loads(path.read_text())
+    earlier = {**record, "photo": " ".join(record["photo"].split()[:2])}  # marks told less once
+    path.write_text(json.dumps(earlier))
+    assert (state(folder), state(folder, "2")) == (State.DONE, State.OUTDATED)
+    (folder / "images/a.png").write_bytes(b"mine")
+    assert state(folder) is State.EDITED
 
 
 def test_a_photo_that_a_person_put_over_a_link_is_no_link(folder: Path) -> None:
