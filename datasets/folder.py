@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path, PurePath
@@ -92,22 +92,27 @@ class ImageFolder:
         ids: paths relative to the folder given, or names of files given, without suffix; in the order given, those of
             one folder in natural order.
         paths: the image files, in the order of `ids`.
+        left_out: the folders of outputs below the sources, each with how many images lie there.
     """
 
-    def __init__(self, sources: Sequence[Path]) -> None:
+    def __init__(self, sources: Sequence[Path], outputs: Iterable[Path] = ()) -> None:
         """Find the images.
+
+        Args:
+            outputs: folders that are passed over where they lie below a source.
 
         Raises:
             UserError: a source is missing, holds no image or is no image, or two files have the same id.
         """
-        found: dict[str, list[Path]] = {}
+        found, passed = dict[str, list[Path]](), Passed(outputs)
         for source in sources:
-            for image_id, path in _images_of(source):
+            for image_id, path in _images_of(source, passed):
                 paths = found.setdefault(image_id, [])
                 if path not in paths:
                     paths.append(path)
         refuse("An image's id is its path below the folder, without suffix, and must be its own:", several_files(found))
         self.ids, self.paths = list(found), [paths[0] for paths in found.values()]
+        self.left_out = passed.counts(is_image_name)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -123,17 +128,39 @@ class ImageFolder:
             return Sample(image_id, path, read_image(path))
 
 
-def _images_of(source: Path) -> list[tuple[str, Path]]:
+def _images_of(source: Path, passed: Passed) -> list[tuple[str, Path]]:
     """Ids and files of the images of one folder, or of one file."""
-    if files := files_of(source, is_image_name):
+    if files := files_of(source, is_image_name, passed):
         return files
-    if files_of(source, is_video_name):
+    if files_of(source, is_video_name, passed):
         raise UserError(f"{source}: no image here, but video; --video takes it")
     raise UserError(f"{source}: no image here; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
 
 
-def files_of(source: Path, wanted: Callable[[str], bool]) -> list[tuple[str, Path]]:
+class Passed:
+    """The folders that are passed over where they lie below another one; notes those that were."""
+
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
+        self._folders, self._met = {os.path.realpath(folder) for folder in folders}, dict[Path, None]()
+
+    def meets(self, folder: Path) -> bool:
+        """Whether a folder is one of them."""
+        if os.path.realpath(folder) not in self._folders:
+            return False
+        self._met[folder] = None
+        return True
+
+    def counts(self, wanted: Callable[[str], bool]) -> dict[Path, int]:
+        """How many files of wanted names there are in each folder that was passed over and has any."""
+        counts = {folder: len(files_of(folder, wanted, Passed())) for folder in self._met}
+        return {folder: count for folder, count in counts.items() if count}
+
+
+def files_of(source: Path, wanted: Callable[[str], bool], passed: Passed) -> list[tuple[str, Path]]:
     """Ids and files of the wanted names of a folder with all folders below it, or of one file, in natural order.
+
+    Args:
+        passed: the folders below it that do not count.
 
     Raises:
         UserError: there is no such folder or file.
@@ -141,26 +168,28 @@ def files_of(source: Path, wanted: Callable[[str], bool]) -> list[tuple[str, Pat
     if not source.exists():
         raise UserError(f"{source}: no such file or folder")
     if source.is_dir():
-        paths = (parent / name for parent, _, names in _visible(source) for name in names if wanted(name))
+        paths = (parent / name for parent, _, names in _visible(source, passed) for name in names if wanted(name))
         files = [(id_of(path.relative_to(source)), path) for path in paths]
     else:
         files = [(id_of(PurePath(source.name)), source)] if wanted(source.name) else []
     return sorted(files, key=lambda file: (natural_key(file[0]), file[1]))
 
 
-def empty_folders(source: Path) -> list[Path]:
+def empty_folders(source: Path, passed: Passed) -> list[Path]:
     """The folders in which nothing lies, below a folder."""
-    return [folder for folder, folders, names in _visible(source) if not folders and not names]
+    return [folder for folder, folders, names in _visible(source, passed) if not folders and not names]
 
 
-def _visible(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+def _visible(folder: Path, passed: Passed) -> Iterator[tuple[Path, list[str], list[str]]]:
     """A folder and all below it, in any order, with the names of the folders and files there; what is hidden is not.
 
-    Links to folders are followed, but for those that lead back to a folder around them.
+    A folder that is passed over is named, but not gone through. Links to folders are followed, but for those that lead
+    back to a folder around them.
     """
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]
-        yield Path(parent), folders, [name for name in names if not name.startswith(".")]
+        seen = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]
+        folders[:] = [name for name in seen if not passed.meets(Path(parent, name))]
+        yield Path(parent), seen, [name for name in names if not name.startswith(".")]
 
 
 def _leads_back(path: Path) -> bool:

@@ -20,7 +20,7 @@ from utils.errors import SampleError
 from utils.image_files import image_size, is_video_name
 from utils.importers.annotations import AnnotationFolder
 from utils.options import Options
-from utils.outputs import overlay_places
+from utils.outputs import overlay_places, picture_folders
 from utils.problems import refuse, refuse_all
 from utils.structures import Sample
 from utils.voc_tree import map_files
@@ -150,6 +150,9 @@ def build_batches(options: Options, session: Session) -> Batches:
             print(f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}")
     else:
         refuse_all("The annotations of the photos cannot be used:", problems)
+        if dataset.left_out and session.leads:
+            folders = ", ".join(map(str, dataset.left_out))
+            print(f"-s/--source: in folders of outputs, left out: {sum(dataset.left_out.values())} ({folders})")
     return batches
 
 
@@ -176,7 +179,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _open_dataset(options: Options) -> ImageFolder | ClipFolder | VocDataset:
     if options.source:
-        return ClipFolder(options.source) if options.video else ImageFolder(options.source)
+        kind = ClipFolder if options.video else ImageFolder
+        return kind(options.source, picture_folders(options.config))
     config = options.config.dataset
     assert config.data_dir is not None, "the command line refuses a run without images"
     return VocDataset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from datasets.dataset import Dataset
-from datasets.folder import empty_folders, files_of, frame_id, natural_key, sample_errors, several_files, spans
+from datasets.folder import Passed, empty_folders, files_of, frame_id, natural_key, sample_errors, several_files, spans
 from datasets.images import read_image
 from datasets.video_file import VideoFile
 from utils.errors import SampleError, UserError
@@ -97,15 +97,21 @@ class ClipFolder:
         paths: the image and video files, in the order of `ids`.
         clips: the positions of each clip, by its name. A folder that is empty, or a video that cannot be opened, has
             one.
+        left_out: the folders of outputs below the sources, each with how many images and videos lie there.
     """
 
-    def __init__(self, sources: Sequence[Path]) -> None:
+    def __init__(self, sources: Sequence[Path], outputs: Iterable[Path] = ()) -> None:
         """Find the clips, and count the frames of video files.
+
+        Args:
+            outputs: folders that are passed over where they lie below a source.
 
         Raises:
             UserError: a source is missing or holds no clip, or two clips or frames have the same name.
         """
-        found = _found(sources)
+        passed = Passed(outputs)
+        found = _found(sources, passed)
+        self.left_out = passed.counts(_is_frame_or_video)
         with ThreadPoolExecutor() as pool:
             videos = dict(pool.map(_opened, [place for _, place in found if is_video_name(place.name)]))
         frames = {clip: _frames(clip, place, files, videos) for (clip, place), files in found.items()}
@@ -138,11 +144,11 @@ class ClipFolder:
         return video.frame(self._numbers[index])
 
 
-def _found(sources: Sequence[Path]) -> Found:
+def _found(sources: Sequence[Path], passed: Passed) -> Found:
     """The clips of all sources; UserError as `ClipFolder` says."""
     found: Found = {}
     for source in sources:
-        for key, frames in sorted(_clips_of(source).items(), key=lambda clip: natural_key(clip[0][0])):
+        for key, frames in sorted(_clips_of(source, passed).items(), key=lambda clip: natural_key(clip[0][0])):
             known = found.setdefault(key, {})
             for image_id, paths in frames.items():
                 known[image_id] = list(dict.fromkeys([*known.get(image_id, []), *paths]))
@@ -156,9 +162,9 @@ def _found(sources: Sequence[Path]) -> Found:
     return found
 
 
-def _clips_of(source: Path) -> Found:
+def _clips_of(source: Path, passed: Passed) -> Found:
     """The clips of one folder, or of one file."""
-    files = files_of(source, lambda name: is_image_name(name) or is_video_name(name))
+    files = files_of(source, _is_frame_or_video, passed)
     own, clips = _own_name(files), Found()
     for below, path in files:
         name = own / below
@@ -169,7 +175,12 @@ def _clips_of(source: Path) -> Found:
     if not clips:
         endings = (", ".join(sorted(suffixes)) for suffixes in (IMAGE_SUFFIXES, VIDEO_SUFFIXES))
         raise UserError("{}: no clip here; frames end in {}; videos in {}".format(source, *endings))
-    return clips | {(str(own / folder.relative_to(source).as_posix()), folder): {} for folder in empty_folders(source)}
+    empty = empty_folders(source, passed)
+    return clips | {(str(own / folder.relative_to(source).as_posix()), folder): {} for folder in empty}
+
+
+def _is_frame_or_video(name: str) -> bool:
+    return is_image_name(name) or is_video_name(name)
 
 
 def _own_name(files: Sequence[tuple[str, Path]]) -> PurePosixPath:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -129,6 +130,25 @@ def test_a_dry_run_tells_all_and_writes_nothing(project: Project, capsys: pytest
     assert project.run("--dry_run", "--overwrite", "-conf", "0.5") == 0
     assert "1 edited, to be replaced" in capsys.readouterr().out
     assert tree(project.out) == before
+
+
+@pytest.mark.parametrize("video", [[], ["--video"]])
+def test_outputs_among_the_photos_are_no_photos_of_the_next_run(
+    video: list[str], project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.settings["auto_mask"]["save_dir"], project.settings["predictor"] = "photos", {"save_dir": "photos/look"}
+    assert project.run("--also", "visual", *video) == 0
+    first = project.seen
+    capsys.readouterr()
+    assert project.run("--also", "visual", *video) == 0
+    assert project.seen == first and len(first or ()) == COUNT
+    left_out = {project.photos / "look": COUNT, project.photos / "yolo": COUNT, project.photos / "voc": 2 * COUNT}
+    line = re.findall(r"-s/--source: in folders of outputs, left out: (\d+) \((.*)\)", capsys.readouterr().out)
+    assert [(int(count), set(folders.split(", "))) for count, folders in line] == [
+        (sum(left_out.values()), set(map(str, left_out)))
+    ]
+    assert project.run("--format", "labelme", *video) == 0
+    assert project.seen is None, "whatever formats this run has, earlier ones made no photos"
 
 
 def test_a_file_in_the_place_of_a_folder_is_no_annotation_that_a_person_edited(

@@ -6,13 +6,28 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import get_args
 
-from utils.config import PredictorConfig
+from utils.config import Config, PredictorConfig
+from utils.exporters.exporter import Format, format_folder
+from utils.exporters.ledger import RECORDS
 from utils.options import Options, Output
 from utils.problems import refuse
 
 SECTIONS: Mapping[Output, str] = {"evaluate": "evaluator", "visual": "predictor", "annotate": "auto_mask"}
 """Output -> the section of the config whose `save_dir` it goes to."""
+
+
+def picture_folders(config: Config) -> list[Path]:
+    """The folders of outputs that hold pictures, of which none is an image of a later run.
+
+    The annotation folder is no such folder, since annotations may lie beside their photos; those of its formats are if
+    this config has the format, or a run made them. (Another one of the same name is somebody's photos.)
+    """
+    wanted = config.auto_mask
+    made = {name: format_folder(wanted.save_dir, name) for name in get_args(Format) if name != "labelme"}
+    own = [folder for name, folder in made.items() if name in wanted.formats or (folder / RECORDS).is_dir()]
+    return [config.predictor.save_dir, *own]
 
 
 def overlay_places(look: PredictorConfig, image_ids: Iterable[str]) -> Iterator[Path]:

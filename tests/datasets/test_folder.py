@@ -45,6 +45,23 @@ def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> Non
     assert ImageFolder([tmp_path / "alias"]).ids == ["a", "linked/walk/b"]
 
 
+def test_folders_of_outputs_are_left_out_below_a_source_only(tmp_path: Path) -> None:
+    outputs, elsewhere = tmp_path / "photos" / "overlays", tmp_path / "elsewhere"
+    paint(tmp_path / "photos" / "a.jpg", outputs / "a.jpg", outputs / "deep" / "b.jpg", elsewhere / "c.jpg")
+    (tmp_path / "photos" / "linked").symlink_to(elsewhere)
+    passed = [outputs, elsewhere, tmp_path / "gone"]
+    folder = ImageFolder([tmp_path / "photos"], passed)
+    assert folder.ids == ["a"]
+    assert folder.left_out == {outputs: 2, tmp_path / "photos" / "linked": 1}
+    for sources, ids in (
+        ([outputs], ["a", "deep/b"]),
+        ([outputs / "deep"], ["b"]),
+        ([outputs / "deep" / "b.jpg", elsewhere], ["b", "c"]),
+    ):
+        folder = ImageFolder(sources, passed)
+        assert (folder.ids, folder.left_out) == (ids, {})
+
+
 def test_files_and_folders_in_the_order_given(tmp_path: Path) -> None:
     paint(tmp_path / "z.jpg", tmp_path / "photos" / "2.jpg", tmp_path / "photos" / "10.jpg")
     folder = ImageFolder([tmp_path / "z.jpg", tmp_path / "photos", tmp_path / "photos" / "2.jpg"])

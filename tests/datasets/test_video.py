@@ -104,6 +104,16 @@ def test_read_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert most <= size * (AHEAD + 2)
 
 
+def test_folders_of_outputs_are_no_clips(tmp_path: Path) -> None:
+    write_frames(tmp_path / "walk", [2, 3])
+    write_frames(tmp_path / "out" / "overlays" / "walk", [2, 3])
+    write_video(tmp_path / "out" / "overlays" / "film.mp4", [painted(0)])
+    (tmp_path / "out" / "voc" / "SegmentationClass").mkdir(parents=True)
+    clips = ClipFolder([tmp_path], [tmp_path / "out" / "overlays", tmp_path / "out" / "voc"])
+    assert clips.ids == ["walk/2", "walk/3"]  # nor is the folder around them an empty one
+    assert clips.left_out == {tmp_path / "out" / "overlays": 3}
+
+
 def test_a_clip_has_one_name_by_whichever_folder_it_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Folders of frames are given by themselves, all at once by the one around them, or frame by frame."""
     walk, run = write_frames(tmp_path / "walk", [2, 10, 9]), write_frames(tmp_path / "run", [2, 3])

@@ -12,7 +12,7 @@ import pytest
 from utils.config import AutoMaskConfig, Config, EvaluatorConfig, PredictorConfig
 from utils.errors import UserError
 from utils.options import Options, Output
-from utils.outputs import check_writable
+from utils.outputs import check_writable, picture_folders
 
 
 @pytest.fixture
@@ -62,3 +62,13 @@ def test_a_read_only_folder_is_refused(
     monkeypatch.setattr(os, "open", refusing)  # permissions would not stop a test that root runs
     with pytest.raises(UserError, match=r"no file can be made in .*: Read-only file system"):
         check_writable(options(tmp_path / "out", "evaluate"))
+
+
+def test_folders_of_formats_are_known_by_the_config_or_by_what_a_run_left(tmp_path: Path) -> None:
+    out = tmp_path / "photos"
+    (out / "voc" / ".records").mkdir(parents=True)
+    (out / "coco").mkdir()  # somebody's photos
+    config = Config(
+        predictor=PredictorConfig(out / "overlays"), auto_mask=AutoMaskConfig(out, formats=("labelme", "yolo"))
+    )
+    assert picture_folders(config) == [out / "overlays", out / "yolo", out / "voc"]

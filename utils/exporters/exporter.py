@@ -87,6 +87,11 @@ class Exporter(Protocol):
         """The files that all images share, from (image id, record) pairs in the order of the run; often none."""
 
 
+def format_folder(save_dir: Path, name: Format) -> Path:
+    """Where a format's files go: labelme's into the annotation folder itself, those of others to one of their own."""
+    return save_dir if name == "labelme" else save_dir / name
+
+
 def photo_path(image_id: str, path: Path, frames: Path) -> Path:
     """The image file of a sample: its own or, where that is a video, the one that its frame has below `frames`."""
     return safe_path(frames, image_id, FRAME_SUFFIX) if is_video_name(path.name) else path

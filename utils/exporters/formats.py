@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from utils.exporters.coco import CocoExporter
 from utils.exporters.exporter import Exporter, ExportSettings, Format
@@ -19,8 +18,3 @@ FORMATS: dict[Format, Callable[[ExportSettings], Exporter]] = {
     "yolo": YoloExporter,
     "voc": VocExporter,
 }
-
-
-def format_folder(save_dir: Path, name: Format) -> Path:
-    """Where a format's files go: labelme's into the annotation folder itself, those of others to one of their own."""
-    return save_dir if name == "labelme" else save_dir / name

@@ -13,6 +13,9 @@ from utils.exporters.exporter import Exported
 from utils.fingerprint import file_hash, hash_of, image_mark
 from utils.writers import atomic_link, atomic_write, remove, safe_path
 
+RECORDS = ".records"
+"""The folder of records in the folder of a format."""
+
 Sign = Callable[[str, Path], str]
 """The hash of everything that decides an image's annotation, from its id and its file."""
 
@@ -123,7 +126,7 @@ class RecordedFiles:
     """
 
     def __init__(
-        self, folder: Path, sign: Sign, places: Callable[[str], Sequence[str]] = no_places, records: str = ".records"
+        self, folder: Path, sign: Sign, places: Callable[[str], Sequence[str]] = no_places, records: str = RECORDS
     ) -> None:
         self.folder, self.records = folder, folder / records
         self._sign, self._places = sign, places

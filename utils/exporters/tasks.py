@@ -10,8 +10,8 @@ from typing import Protocol
 
 from utils.errors import UserError
 from utils.exporters.diff import DiffExporter, References
-from utils.exporters.exporter import FRAME_SUFFIX, Exporter, ExportSettings, Format
-from utils.exporters.formats import FORMATS, format_folder
+from utils.exporters.exporter import FRAME_SUFFIX, Exporter, ExportSettings, Format, format_folder
+from utils.exporters.formats import FORMATS
 from utils.exporters.frames import QUALITY, FrameExporter, FrameSink
 from utils.exporters.ledger import Ledger, RecordedFiles
 from utils.exporters.origin import Origin, origin_of

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from datasets.voc import VocDataset
-from utils.exporters.exporter import POLYGON_IOU, ExportSettings, Format
-from utils.exporters.formats import FORMATS, format_folder
+from utils.exporters.exporter import POLYGON_IOU, ExportSettings, Format, format_folder
+from utils.exporters.formats import FORMATS
 from utils.importers.formats import IMPORTERS
 from utils.structures import Instances, Sample
 
