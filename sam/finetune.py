@@ -24,7 +24,8 @@ from datasets.training import open_training_splits
 from models.cascade import sam_config_of, sam_files
 from models.sam2_loading import build_sam2, load_sam2
 from sam.objectives import ClipObjective, ImageObjective
-from sam.trainer import Best, Objective, Trainer, write_weights
+from sam.protocols import Objective
+from sam.trainer import Best, Trainer, write_weights
 from utils.cli import Overriding, configured, finetune_parser, guarded
 from utils.config import ArchConfig, Config, Override
 from utils.device import choose_device

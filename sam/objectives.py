@@ -17,8 +17,8 @@ from models.segmenter import Segmenter
 from sam.clips import ClipBatch, PromptedClips, collate_clips, mask_of
 from sam.examples import Batch, Drawing, PromptedViews, collate
 from sam.losses import prompted_mask_loss
+from sam.protocols import ParameterGroup, Validation
 from sam.tracking import tracking_loss
-from sam.trainer import ParameterGroup, Validation
 from utils.classes import VOID
 from utils.config import SamFinetune
 from utils.device import choose_precision

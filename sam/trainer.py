@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from sam.protocols import Objective, Prompted
 from utils.config import SamFinetune
 from utils.distributed import Session
 from utils.errors import SampleError, UserError, first_line
@@ -25,69 +26,6 @@ if TYPE_CHECKING:
 
 GRADIENT_NORM = 1.0
 BETAS = (0.9, 0.999)
-
-
-class Prompted(Protocol):
-    """A batch with boxes: (N, 4), one for each object that is to be learnt; and the images that cannot be used."""
-
-    @property
-    def boxes(self) -> torch.Tensor: ...
-
-    @property
-    def failures(self) -> tuple[SampleError, ...]: ...
-
-
-@dataclass(frozen=True)
-class Validation:
-    """How good a model is, in [0, 1], and this process's images that could not be used."""
-
-    score: float
-    failures: list[SampleError]
-
-    @classmethod
-    def of(cls, ious: list[float], failures: list[SampleError]) -> Validation:
-        """The mean IoU of all processes' objects, 0 where there are none."""
-        return cls(float(np.mean(ious)) if ious else 0.0, failures)
-
-
-@dataclass(frozen=True)
-class ParameterGroup:
-    """Parameters, and the share of the learning rate at which they learn."""
-
-    parameters: list[torch.nn.Parameter]
-    rate: float = 1.0
-
-
-class Examples(Protocol):
-    """Batches of one example each, drawn anew in each epoch."""
-
-    epoch: int
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Any: ...
-
-
-class Objective(Protocol):
-    """What is to be learnt."""
-
-    @property
-    def parameters(self) -> list[ParameterGroup]:
-        """Those that learn, and how fast."""
-
-    @property
-    def examples(self) -> Examples:
-        """What they learn from."""
-
-    @property
-    def collate(self) -> Callable[[list[Any]], Prompted]:
-        """Makes one batch of several."""
-
-    def loss(self, batch: Any) -> torch.Tensor:
-        """The mean loss of a batch's objects, a scalar."""
-
-    def validate(self, session: Session) -> Validation:
-        """How good the model is by now; the processes share the work and all get the score."""
 
 
 @dataclass(frozen=True)

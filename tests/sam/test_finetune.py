@@ -18,7 +18,8 @@ from models.sam2_loading import build_sam2, load_sam2
 from sam.examples import Drawing, PromptedViews, collate, jittered
 from sam.finetune import finetune, main, origin_of, remark, usage
 from sam.objectives import IMAGE, ImageObjective, parameters_of
-from sam.trainer import Best, Trainer, Validation, schedule
+from sam.protocols import Validation
+from sam.trainer import Best, Trainer, schedule
 from utils.config import Config, load_config
 from utils.distributed import Session
 from utils.errors import UserError
