@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path, PurePath
+from typing import NoReturn
 
 from datasets.images import read_image
 from utils.errors import SampleError, UserError
-from utils.image_files import IMAGE_SUFFIXES, is_image_name, is_video_name
+from utils.image_files import IMAGE_SUFFIXES, is_image_name, is_unread_name, is_video_name
 from utils.problems import refuse
 from utils.structures import Sample
 
@@ -77,6 +78,13 @@ def _images_in(folder: Path) -> list[Path]:
         return [folder / name for name in sorted(os.listdir(folder)) if is_image_name(name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise _unlisted(error) from error
+
+
+def _unlisted(error: OSError) -> UserError:
+    """A folder that cannot be looked into: what lies there must not be left out without a word."""
+    return UserError(f"{error.filename}: the folder cannot be listed: {error.strerror}")
 
 
 def several_files(files: Mapping[str, Sequence[Path]]) -> list[str]:
@@ -93,6 +101,7 @@ class ImageFolder:
             one folder in natural order.
         paths: the image files, in the order of `ids`.
         left_out: the folders of outputs below the sources, each with how many images lie there.
+        unread: photographs of kinds that are not read.
     """
 
     def __init__(self, sources: Sequence[Path], outputs: Iterable[Path] = ()) -> None:
@@ -105,8 +114,11 @@ class ImageFolder:
             UserError: a source is missing, holds no image or is no image, or two files have the same id.
         """
         found, passed = dict[str, list[Path]](), Passed(outputs)
+        self.unread: list[Path] = []
         for source in sources:
-            for image_id, path in _images_of(source, passed):
+            images, unread = _images_of(source, passed)
+            self.unread += unread
+            for image_id, path in images:
                 paths = found.setdefault(image_id, [])
                 if path not in paths:
                     paths.append(path)
@@ -128,10 +140,11 @@ class ImageFolder:
             return Sample(image_id, path, read_image(path))
 
 
-def _images_of(source: Path, passed: Passed) -> list[tuple[str, Path]]:
-    """Ids and files of the images of one folder, or of one file."""
-    if files := files_of(source, is_image_name, passed):
-        return files
+def _images_of(source: Path, passed: Passed) -> tuple[list[tuple[str, Path]], list[Path]]:
+    """Ids and files of the images of one folder, or of one file; and the photographs there that are not read."""
+    photos = files_of(source, lambda name: is_image_name(name) or is_unread_name(name), passed)
+    if files := [(image_id, path) for image_id, path in photos if is_image_name(path.name)]:
+        return files, [path for _, path in photos if is_unread_name(path.name)]
     if files_of(source, is_video_name, passed):
         raise UserError(f"{source}: no image here, but video; --video takes it")
     raise UserError(f"{source}: no image here; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
@@ -163,7 +176,7 @@ def files_of(source: Path, wanted: Callable[[str], bool], passed: Passed) -> lis
         passed: the folders below it that do not count.
 
     Raises:
-        UserError: there is no such folder or file.
+        UserError: there is no such folder or file, or a folder cannot be listed.
     """
     if not source.exists():
         raise UserError(f"{source}: no such file or folder")
@@ -186,7 +199,11 @@ def _visible(folder: Path, passed: Passed) -> Iterator[tuple[Path, list[str], li
     A folder that is passed over is named, but not gone through. Links to folders are followed, but for those that lead
     back to a folder around them.
     """
-    for parent, folders, names in os.walk(folder, followlinks=True):
+
+    def fail(error: OSError) -> NoReturn:
+        raise _unlisted(error) from error
+
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=fail):
         seen = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]
         folders[:] = [name for name in seen if not passed.meets(Path(parent, name))]
         yield Path(parent), seen, [name for name in names if not name.startswith(".")]

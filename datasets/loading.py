@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import sys
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -15,15 +16,16 @@ from datasets.preflight import check_split
 from datasets.video import ClipFolder, Clips, OneSize
 from datasets.video_file import video_size
 from datasets.voc import VocDataset
+from utils.classes import is_no_class, label_of, load_class_names, match_classes
 from utils.distributed import Session
-from utils.errors import SampleError
+from utils.errors import SampleError, UserError
 from utils.image_files import image_size, is_video_name
 from utils.importers.annotations import AnnotationFolder
 from utils.options import Options
 from utils.outputs import overlay_places, picture_folders
 from utils.problems import refuse, refuse_all
 from utils.structures import Sample
-from utils.voc_tree import map_files
+from utils.voc_tree import CLASS_NAMES, map_files
 
 AHEAD = 2
 """How many batches are read ahead of the one in use; one more while the next one is waited for."""
@@ -146,6 +148,8 @@ def build_batches(options: Options, session: Session) -> Batches:
         check = partial(check_split, dataset, session=session, masks=dataset.with_targets)
         check(None if classes is None else len(classes), others=problems)
         batches.preflight = check if classes is None and dataset.with_targets else None
+        if dataset.with_targets and classes and session.leads:
+            _warn_of_other_names(dataset.root / CLASS_NAMES, classes)
         if dataset.left_out and session.leads:
             print(f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}")
     else:
@@ -153,7 +157,24 @@ def build_batches(options: Options, session: Session) -> Batches:
         if dataset.left_out and session.leads:
             folders = ", ".join(map(str, dataset.left_out))
             print(f"-s/--source: in folders of outputs, left out: {sum(dataset.left_out.values())} ({folders})")
+        if isinstance(dataset, ImageFolder) and dataset.unread and session.leads:
+            kinds = Counter(path.suffix.lower() for path in dataset.unread).most_common()
+            counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
+            print(f"warning: photographs of kinds that are not read, left out: {counts}", file=sys.stderr)
     return batches
+
+
+def _warn_of_other_names(path: Path, classes: Sequence[str]) -> None:
+    """Says so where a tree names classes that the run has at other places, so that labels may mean others."""
+    try:
+        listed = load_class_names(path)
+    except UserError:  # there is none, or it is not made for us
+        return
+    theirs = listed[1:] if is_no_class(listed[0]) else listed
+    moved = [(theirs[a], label_of(a), label_of(b)) for a, b in match_classes(theirs, classes).items() if a != b]
+    for name, label, ours in moved[:1]:
+        reason = f'there "{name}" has label {label}, in dataset.classes {ours}'
+        print(f"warning: {path} does not fit dataset.classes: {reason}", file=sys.stderr)
 
 
 def _check_overlays(options: Options, batches: Batches) -> None:

@@ -160,3 +160,25 @@ def test_annotations_are_written_in_other_formats_but_never_over_themselves(
     assert "labelme: 1 to write again" in capsys.readouterr().out
     assert project.run("annotate", "-a", str(folder), f"--set=auto_mask.save_dir={folder}") == 2
     assert "labelme files would be written there" in capsys.readouterr().err
+
+
+def test_a_tree_whose_classes_stand_in_another_order_is_warned_of(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = (project.folder / "tree" / "class_names.txt").read_text().split()
+    order = json.dumps([names[1], names[0], *names[2:]])
+    for classes, warned in ((order, True), (json.dumps(names), False)):
+        assert project.run("evaluate", "-a", str(project.made), f"--set=dataset.classes={classes}") == 0
+        said = f'class_names.txt does not fit dataset.classes: there "{names[0]}" has label 1, in dataset.classes 2'
+        assert (said in capsys.readouterr().err) == warned
+
+
+def test_photographs_that_are_not_read_are_counted(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photo,) = (project.folder / "tree" / "JPEGImages").glob("*0.jpg")
+    shutil.copy(photo, tmp_path / "a.jpg")
+    for name in ("b.HEIC", "c.heic", "d.nef"):
+        (tmp_path / name).write_bytes(b"a photograph")
+    assert project.run("annotate", "-s", str(tmp_path), "--dry-run") == 0
+    assert "photographs of kinds that are not read, left out: 2 .heic, 1 .nef" in capsys.readouterr().err

@@ -16,6 +16,11 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes, in lower case, of the files that are taken for images."""
 
+UNREAD_SUFFIXES = frozenset(
+    [".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"]
+)
+"""Suffixes, in lower case, of photographs that are not read: who has some must be told."""
+
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
 """Suffixes, in lower case, of the files that are taken for videos."""
 
@@ -30,6 +35,11 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is taken for an image: a known suffix in any case, and not hidden."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def is_unread_name(name: str) -> bool:
+    """Whether a file of this name is a photograph of a kind that is not read, and not hidden."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in UNREAD_SUFFIXES
 
 
 def is_video_name(name: str) -> bool:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,6 +95,34 @@ def test_source_without_images_is_refused(tmp_path: Path, name: str, message: st
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(UserError, match=f"{name}: {message}"):
         ImageFolder([tmp_path / name])
+
+
+def test_photographs_of_kinds_that_are_not_read_are_noted(tmp_path: Path) -> None:
+    paint(tmp_path / "a.jpg")
+    for name in ("b.HEIC", "c.dng", ".d.heic"):
+        (tmp_path / name).write_bytes(b"a photograph")
+    folder = ImageFolder([tmp_path])
+    assert folder.ids == ["a"]
+    assert {path.name for path in folder.unread} == {"b.HEIC", "c.dng"}
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paint(tmp_path / "a.jpg", tmp_path / "sub" / "b.jpg")
+
+    def refusing(listed: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        def refuse(path: Path) -> Any:
+            if Path(path).name == "sub":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return listed(path)
+
+        return refuse
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    with pytest.raises(UserError, match=r"sub: the folder cannot be listed: Permission denied"):
+        ImageFolder([tmp_path])
+    with pytest.raises(UserError, match=r"sub: the folder cannot be listed: Permission denied"):
+        ImageTree(tmp_path).find("sub/b")
 
 
 def test_broken_image_is_one_sample_error(tmp_path: Path) -> None:
