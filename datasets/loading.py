@@ -149,7 +149,7 @@ def build_batches(options: Options, session: Session) -> Batches:
         check(None if classes is None else len(classes), others=problems)
         batches.preflight = check if classes is None and dataset.with_targets else None
         if dataset.with_targets and classes and session.leads:
-            _warn_of_other_names(dataset.root / CLASS_NAMES, classes)
+            _warn_of_names(dataset.root / CLASS_NAMES, classes)
         if dataset.left_out and session.leads:
             print(f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}")
     else:
@@ -164,8 +164,14 @@ def build_batches(options: Options, session: Session) -> Batches:
     return batches
 
 
-def _warn_of_other_names(path: Path, classes: Sequence[str]) -> None:
-    """Says so where a tree names classes that the run has at other places, so that labels may mean others."""
+def _warn_of_names(path: Path, classes: Sequence[str]) -> None:
+    """Says so where labels may mean others: the first class is the background, or a tree has classes elsewhere."""
+    if is_no_class(classes[0]):
+        print(
+            f'warning: dataset.classes begins with "{classes[0]}", which label 1 then means; label 0 of a mask is the '
+            "background in any case, so it belongs into no list",
+            file=sys.stderr,
+        )
     try:
         listed = load_class_names(path)
     except UserError:  # there is none, or it is not made for us

@@ -173,6 +173,12 @@ def test_a_tree_whose_classes_stand_in_another_order_is_warned_of(
         assert (said in capsys.readouterr().err) == warned
 
 
+def test_who_lists_the_background_as_a_class_is_warned(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    names = json.dumps(["__background__", *(project.folder / "tree" / "class_names.txt").read_text().split()])
+    assert project.run("evaluate", "-a", str(project.made), f"--set=dataset.classes={names}") == 0
+    assert 'dataset.classes begins with "__background__", which label 1 then means' in capsys.readouterr().err
+
+
 def test_photographs_that_are_not_read_are_counted(
     project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

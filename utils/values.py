@@ -6,20 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from utils.classes import is_no_class, load_class_names
+from utils.classes import load_class_names
 from utils.official import home_of
 from utils.strict_json import FieldError, Place, convert, found
 
 
 def _class_names(value: Any, place: Place) -> tuple[str, ...]:
-    """A list of names, or the path of a file that has them; none may be what stands for no class."""
+    """A list of names, or the path of a file that has them."""
     if isinstance(value, str):
-        names = load_class_names(convert(Path, value, place))
-    else:
-        names = load_class_names(convert(tuple[str, ...], value, place), place.name)
-    if none := [name for name in names if is_no_class(name)]:
-        raise place.error(f'"{none[0]}" is no class: label 0 of a mask is the background, 255 is void; leave it out')
-    return names
+        return load_class_names(convert(Path, value, place))
+    return load_class_names(convert(tuple[str, ...], value, place), place.name)
 
 
 def _file_or_name(value: Any, place: Place) -> str:

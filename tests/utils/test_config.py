@@ -187,16 +187,6 @@ def test_unreadable_files(tmp_path: Path) -> None:
         ("dataset.conf", 1.5, "must be between 0 and 1, not 1.5"),
         ("dataset.conf", None, "expected a number, found nothing (null)"),
         ("dataset.classes", [], "there are no class names"),
-        (
-            "dataset.classes",
-            ["__ignore__", "car"],
-            '"__ignore__" is no class: label 0 of a mask is the background, 255 is void; leave it out',
-        ),
-        (
-            "dataset.classes",
-            ["car", "Background"],
-            '"Background" is no class: label 0 of a mask is the background, 255 is void; leave it out',
-        ),
         ("dataset.label_map", {"7": 256}, "7: 256 is not within 0 to 255"),
         ("dataset.label_map", {"sky": 1}, 'expected integers as keys, found "sky"'),
         ("dataloader.batch_size", 0, "must be at least 1, not 0"),
