@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path, PurePath
+from typing import NoReturn
 
 from datasets.images import read_image
 from utils.errors import SampleError, UserError
@@ -199,9 +200,8 @@ def _visible(folder: Path, passed: Passed) -> Iterator[tuple[Path, list[str], li
     back to a folder around them.
     """
 
-    def fail(error: OSError) -> None:
-        if not isinstance(error, NotADirectoryError):  # a single file
-            raise _unlisted(error) from error
+    def fail(error: OSError) -> NoReturn:
+        raise _unlisted(error) from error
 
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=fail):
         seen = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]

@@ -172,6 +172,7 @@ def _warn_of_names(path: Path, classes: Sequence[str]) -> None:
             "background in any case, so it belongs into no list",
             file=sys.stderr,
         )
+        return
     try:
         listed = load_class_names(path)
     except UserError:  # there is none, or it is not made for us

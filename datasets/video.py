@@ -175,7 +175,7 @@ def _clips_of(source: Path, passed: Passed) -> Found:
     if not clips:
         endings = (", ".join(sorted(suffixes)) for suffixes in (IMAGE_SUFFIXES, VIDEO_SUFFIXES))
         raise UserError("{}: no clip here; frames end in {}; videos in {}".format(source, *endings))
-    empty = empty_folders(source, passed)
+    empty = empty_folders(source, passed) if source.is_dir() else []
     return clips | {(str(own / folder.relative_to(source).as_posix()), folder): {} for folder in empty}
 
 
