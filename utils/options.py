@@ -135,6 +135,9 @@ def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
     for option, value in used.items():
         if options.annotations and value:
             yield f"-a/--annotations: takes the place of both models, so there are no boxes for {option}"
+    for override in given.overrides:
+        if options.annotations and (override.key == "dataset.conf" or override.key.startswith("cleanup.")):
+            yield f"-a/--annotations: its objects count as they stand; {override.option} would change nothing"
     for option, folder in options.annotation_folders.items():
         if options.config.dataset.classes is None:
             yield f"{option} {folder}: its labels need dataset.classes, since no detector is asked for its names"

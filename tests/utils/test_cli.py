@@ -140,6 +140,14 @@ CLASSES = '--set dataset.classes=["car"]'
             f"-a mine --boxes target {CLASSES}",
             "-a/--annotations: takes the place of both models, so there are no boxes",
         ),
+        (
+            f"-a mine -conf 0.5 {CLASSES}",
+            "-a/--annotations: its objects count as they stand; -conf/--conf_thres would change nothing",
+        ),
+        (
+            f"-a mine --set cleanup.clip_to_box=true {CLASSES}",
+            "-a/--annotations: its objects count as they stand; --set cleanup.clip_to_box would change nothing",
+        ),
         ("-a mine", "-a/--annotations /"),
         (f"--also evaluate -a ./mine --diff mine {CLASSES}", "--diff /"),
         (f"--also evaluate annotate --diff outputs/annotations {CLASSES}", "--diff /"),
