@@ -22,7 +22,7 @@ SIZED = 1000
 SPECK = 4
 """In images with larger sides than this, in pixels, not all boxes lie within the first pixel."""
 HANDFUL = 10
-"""Fewer wrong rows than this may be mere mistakes, unless they are half of the file; a single one may always be."""
+"""Fewer bad boxes than this, unless all are, may be mere mistakes where no other reading fits."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,8 @@ def decide(rows: Rows, evidence: Evidence) -> tuple[Reading, list[str]]:
 
 
 def _contradict(wrong: np.ndarray) -> bool:
-    """Whether the wrong ones of all rows, a bool array, are too many for mistakes."""
-    return bool(wrong.sum() > TENTH * len(wrong) and wrong.sum() >= min(HANDFUL, max(2, len(wrong) / 2)))
+    """Whether the wrong ones of all rows, a bool array, are more than a tenth."""
+    return bool(wrong.sum() > TENTH * len(wrong))
 
 
 def corners(boxes: np.ndarray, bbox_format: BoxFormat) -> np.ndarray:

@@ -154,15 +154,14 @@ def test_a_few_bad_boxes_are_left_to_the_detector(write: Write, images_of: Any) 
     assert "no other reading fits better" in prompts.finding[0]
 
 
-def test_a_few_wrong_rows_of_a_few_do_not_turn_the_reading(write: Write, images_of: Any) -> None:
-    rows = [row | {"category_id": 1 + i % 3} for i, row in enumerate(truth(NUMBERED)[:8])]
-    with pytest.raises(UserError, match=r"json: \[0\]\.category_id: 5 is outside the 5 classes.*1 of 8 rows"):
-        load_prompts(write([rows[0] | {"category_id": 5}, *rows[1:]]), NAMES, images_of(NUMBERED), Given())
-    small = [row | {"bbox": [50, 60, 90, 99]} for row in rows]
-    prompts = load_prompts(
-        write([rows[0] | {"bbox": [50, 60, 40, 99]}, *small[1:]]), NAMES, images_of(NUMBERED), Given()
-    )
-    assert prompts.boxes[0].tolist() == [50, 60, 40, 99]
+def test_more_than_a_tenth_turns_the_reading_of_a_short_file_too(write: Write, images_of: Any) -> None:
+    def boxes(inverted: int, given: Given = Given()) -> list[list[float]]:
+        corners = [[50, 60, 40, 99]] * inverted + [[50, 60, 90, 99]] * (20 - inverted)
+        rows = [row | {"bbox": box} for row, box in zip(truth(NUMBERED), corners)]
+        return load_prompts(write(rows), NAMES, images_of(NUMBERED), given).boxes.tolist()
+
+    assert boxes(2)[0] == boxes(3, Given(bbox_format="xyxy"))[0] == [50, 60, 40, 99]
+    assert boxes(3)[0] == [50, 60, 90, 159]
 
 
 def test_ids_that_may_count_from_one_are_warned_of(write: Write, images_of: Any) -> None:
