@@ -10,6 +10,10 @@ import cv2
 import numpy as np
 
 
+class EncodingError(ValueError):
+    """A format cannot hold an image."""
+
+
 def encode_image(image: np.ndarray, suffix: str, *settings: int) -> bytes:
     """The file that holds an image.
 
@@ -19,13 +23,13 @@ def encode_image(image: np.ndarray, suffix: str, *settings: int) -> bytes:
         settings: cv2's IMWRITE flags, each followed by its value.
 
     Raises:
-        ValueError: the format cannot hold it; a JPEG has at most 65500 pixels a side.
+        EncodingError: the format cannot hold it; a JPEG has at most 65500 pixels a side.
     """
     ordered = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, contents = cv2.imencode(suffix, ordered, settings)
     if not done:
         height, width = image.shape[:2]
-        raise ValueError(f"an image of {width} x {height} pixels cannot be a {suffix} file")
+        raise EncodingError(f"an image of {width} x {height} pixels cannot be a {suffix} file")
     return contents.tobytes()
 
 

@@ -13,6 +13,8 @@ from typing import Final
 
 import numpy as np
 
+from utils.writers import temporary_of
+
 CODEC: Final = "h264"
 SETTINGS = {"preset": "veryfast", "crf": "18"}
 """Of x264, which is what encodes as a rule; `crf` is the quality, from 0 (lossless) to 51."""
@@ -35,7 +37,7 @@ class Film:
 
     def __init__(self, path: Path, rate: Fraction) -> None:
         self.path, self._rate = path, rate
-        self._temporary = path.with_name(f".{path.name}.tmp")
+        self._temporary = temporary_of(path)
         self._encoder: Encoder | None = None
         self._turns = self._taken = 0
         self._ready: dict[int, Callable[[], None]] = {}

@@ -122,30 +122,36 @@ def check(options: Options, given: Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')}: is about {subject}")
     if "annotate" not in options.outputs and any(override.option == "--format" for override in given.overrides):
         raise UserError(f"--format: is about {NEEDS['overwrite'][0]}")
-    for problem in chain(_contradictions(options, given), _contradictions_of_clips(options, given)):
+    finders = (_contradictions, _contradictions_of_annotations, _contradictions_of_clips)
+    for problem in chain.from_iterable(find(options, given) for find in finders):
         raise UserError(problem)
 
 
-def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
+def _contradictions(options: Options, _: Namespace) -> Iterator[str]:
     if options.boxes == "target" and options.source:
         yield "--boxes target: photos of -s/--source have no target"
     if options.boxes == "target" and options.attribute:
         yield "--attribute: with --boxes target there is no detector to blame; leave one of the two out"
-    used = {"-p/--prompt": given.prompt, "--boxes": given.boxes, "--attribute": given.attribute}
-    for option, value in used.items():
-        if options.annotations and value:
-            yield f"-a/--annotations: takes the place of both models, so there are no boxes for {option}"
-    for override in given.overrides:
-        if options.annotations and (override.key == "dataset.conf" or override.key.startswith("cleanup.")):
-            yield f"-a/--annotations: its objects count as they stand; {override.option} would change nothing"
     for option, folder in options.annotation_folders.items():
         if options.config.dataset.classes is None:
             yield f"{option} {folder}: its labels need dataset.classes, since no detector is asked for its names"
-    if options.diff and options.annotations and _same(options.diff, options.annotations):
-        yield f"--diff {options.diff}: is the folder of -a/--annotations; name the one before it was corrected"
     makes_both = {"evaluate", "annotate"} <= {*options.outputs}
     if options.diff and makes_both and _same(options.diff, options.config.auto_mask.save_dir):
         yield f"--diff {options.diff}: this run writes there what evaluating would compare with; name a copy"
+
+
+def _contradictions_of_annotations(options: Options, given: Namespace) -> Iterator[str]:
+    if options.annotations is None:
+        return
+    used = {"-p/--prompt": given.prompt, "--boxes": given.boxes, "--attribute": given.attribute}
+    for option, value in used.items():
+        if value:
+            yield f"-a/--annotations: takes the place of both models, so there are no boxes for {option}"
+    for override in given.overrides:
+        if override.key == "dataset.conf" or override.key.startswith("cleanup."):
+            yield f"-a/--annotations: its objects count as they stand; {override.option} would change nothing"
+    if options.diff and _same(options.diff, options.annotations):
+        yield f"--diff {options.diff}: is the folder of -a/--annotations; name the one before it was corrected"
 
 
 def _contradictions_of_clips(options: Options, given: Namespace) -> Iterator[str]:

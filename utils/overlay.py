@@ -14,12 +14,13 @@ from utils.colours import DARK, class_colour, track_colour
 from utils.counting import value_counts
 from utils.distributed import Session
 from utils.drawing import Mark, Style, draw, hatched
-from utils.encoding import encode_image
-from utils.engine import Report
+from utils.encoding import EncodingError, encode_image
+from utils.engine import Report, failure_lines
+from utils.errors import SampleError
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 from utils.text import check_font, missing_glyphs, tag
-from utils.writers import Writers, safe_path
+from utils.writers import Writers, atomic_write, safe_path
 
 # Full colour resolution: at JPEG's usual half, thin coloured lines smear.
 ENCODING = {
@@ -59,6 +60,7 @@ class OverlaySink:
         self.save_dir, self.names, self.writers = save_dir, names, writers
         self.format, self.side_by_side, self.font = format, side_by_side, font
         self.files = self.without_target = 0
+        self._unwritten: list[SampleError] = []
         if font is not None:
             check_font(font)
         if missing := missing_glyphs(names, font):
@@ -71,9 +73,8 @@ class OverlaySink:
             UserError: the image id leads out of the folder.
             WriterError: an earlier file could not be written.
         """
-        self.writers.submit(
-            safe_path(self.save_dir, sample.image_id, f".{self.format}"), lambda: self._encoded(sample, instances)
-        )
+        path = safe_path(self.save_dir, sample.image_id, f".{self.format}")
+        self.writers.submit(path, lambda: self._save(path, sample, instances))
         self.files += 1
         self.without_target += self.side_by_side and sample.target is None
 
@@ -84,8 +85,11 @@ class OverlaySink:
             WriterError: a file could not be written.
         """
         self.writers.flush()
+        unwritten = sorted(session.gather(self._unwritten), key=lambda failure: failure.image_id)
+        report.unwritten += unwritten
         files, without_target = session.sum(np.array([self.files, self.without_target])).tolist()
-        lines = [f"overlays: {files} images in {self.save_dir}"]
+        lines = failure_lines(unwritten, [failure.image_id for failure in unwritten])
+        lines.append(f"overlays: {files - len(unwritten)} images in {self.save_dir}")
         if without_target:
             lines.append(f"overlays: {without_target} images have no target to show beside")
         return lines
@@ -94,8 +98,15 @@ class OverlaySink:
         """The (H, W, 3) uint8 RGB overlay of one image."""
         return render(sample, instances, self.names, side_by_side=self.side_by_side, font=self.font)
 
-    def _encoded(self, sample: Sample, instances: Instances) -> bytes:
-        return encode_image(self.picture(sample, instances), f".{self.format}", *ENCODING[self.format])
+    def _save(self, path: Path, sample: Sample, instances: Instances) -> None:
+        """Writes the overlay of an image; called in a thread."""
+        try:
+            content = encode_image(self.picture(sample, instances), f".{self.format}", *ENCODING[self.format])
+        except EncodingError as error:
+            reason = f"no overlay: {error}; predictor.format=png can hold it"
+            self._unwritten.append(SampleError(sample.image_id, sample.path, reason))
+        else:
+            atomic_write(path, content)
 
 
 def render(

@@ -68,7 +68,7 @@ class FilmSink(OverlaySink):
         if self._film.waiting > MOST_WAITING:
             self.writers.flush()
         film, turn, index = self._film, self._film.turn(), sample.frame.index
-        self.writers.call(path, lambda: film.add(turn, index, self.picture(sample, instances)))
+        self.writers.submit(path, lambda: film.add(turn, index, self.picture(sample, instances)))
         self.files += 1
         self.without_target += self.side_by_side and sample.target is None
 
@@ -85,4 +85,4 @@ class FilmSink(OverlaySink):
     def _complete(self) -> None:
         """Has the film of the last clip completed behind its last frame."""
         film, turn = self._film, self._film.turn()
-        self.writers.call(film.path, lambda: film.complete(turn))
+        self.writers.submit(film.path, lambda: film.complete(turn))

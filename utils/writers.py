@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,16 +35,21 @@ def safe_path(root: Path, image_id: str, suffix: str) -> Path:
     return root / f"{image_id}{suffix}"
 
 
+def temporary_of(path: Path) -> Path:
+    """The hidden file beside `path` in which its content grows: always the same, and short however long the name is."""
+    return path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.tmp")
+
+
 def atomic_write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; its folder is made.
 
-    The data go to a temporary file beside it, which is then moved into place, or removed if that fails. Its name is
-    fixed, so that the next run takes up what a killed one left behind.
+    The data go to a temporary file beside it, which is then moved into place, or removed if that fails. The next run
+    takes up what a killed one left behind.
 
     Raises:
         WriterError: no space, no permission, a file where a folder must be.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)  # it may be a link that `atomic_link` left: never write through it
@@ -62,7 +68,7 @@ def atomic_link(path: Path, target: Path) -> None:
     Raises:
         WriterError: neither is possible.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
@@ -104,16 +110,12 @@ class Writers:
         self._failure: WriterError | None = None
         self._ends = contextlib.ExitStack()
 
-    def submit(self, path: Path, encode: Callable[[], bytes]) -> None:
-        """Have `encode` called and its bytes written to `path` by a thread; blocks while too many files wait.
+    def submit(self, path: Path, write: Callable[[], None]) -> None:
+        """Have `write` called by a thread, a failure blamed on `path`; blocks while too many files wait.
 
         Raises:
             WriterError: an earlier file could not be made.
         """
-        self.call(path, lambda: atomic_write(path, encode()))
-
-    def call(self, path: Path, write: Callable[[], None]) -> None:
-        """As `submit`, for what writes several files, or decides for itself; a failure is blamed on `path`."""
         self._slots.acquire()
         self._pool.submit(self._run, path, write)
         self._raise_failure()

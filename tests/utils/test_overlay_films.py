@@ -23,7 +23,7 @@ from utils.film import Encoder, Film, frame_rate
 from utils.overlay import render
 from utils.overlay_films import MOST_WAITING, FilmSink
 from utils.structures import Instances, Sample
-from utils.writers import WriterError, Writers
+from utils.writers import WriterError, Writers, temporary_of
 
 av = pytest.importorskip("av")
 
@@ -128,7 +128,7 @@ def test_an_interrupted_run_leaves_the_old_film_and_nothing_else(tmp_path: Path)
             for pair in [*clip("a", 8), *clip("b", 8)][:12]:
                 sink.write(*pair)
             writers.flush()
-            assert (tmp_path / ".b.mp4.tmp").exists()
+            assert temporary_of(tmp_path / "b.mp4").exists()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -150,7 +150,7 @@ def test_a_killed_run_leaves_no_torn_film(tmp_path: Path) -> None:
     )
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=root, timeout=60)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.mp4.tmp", "a.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [temporary_of(tmp_path / "b.mp4").name, "a.mp4"]
     filmed(tmp_path, [*clip("a", 4), *clip("b", 6)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
     assert len(list(frames(tmp_path / "b.mp4"))) == 6

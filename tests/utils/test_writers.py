@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,11 @@ def test_a_link_that_a_killed_run_left_is_not_written_through(tmp_path: Path) ->
     assert not path.is_symlink()
 
 
+def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path: Path) -> None:
+    atomic_write(tmp_path / ("é" * 125 + ".json"), b"whole")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"whole"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
 def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     import resource
@@ -71,10 +77,14 @@ def test_a_file_where_a_folder_must_be_is_named(tmp_path: Path) -> None:
         atomic_write(tmp_path / "a" / "b.json", b"")
 
 
+def put(writers: Writers, path: Path, encode: Callable[[], bytes]) -> None:
+    writers.submit(path, lambda: atomic_write(path, encode()))
+
+
 def test_every_file_is_written(tmp_path: Path) -> None:
     with Writers(3) as writers:
         for i in range(50):
-            writers.submit(tmp_path / f"{i % 5}" / f"{i}.txt", str(i).encode)
+            put(writers, tmp_path / f"{i % 5}" / f"{i}.txt", str(i).encode)
     assert {file.name: file.read_text() for file in tmp_path.rglob("*.txt")} == {f"{i}.txt": str(i) for i in range(50)}
 
 
@@ -86,10 +96,10 @@ def slowly() -> bytes:
 def test_flush_waits_for_what_was_submitted(tmp_path: Path) -> None:
     with Writers(2) as writers:
         for i in range(6):
-            writers.submit(tmp_path / str(i), slowly)
+            put(writers, tmp_path / str(i), slowly)
         writers.flush()
         assert len(list(tmp_path.iterdir())) == 6
-        writers.submit(tmp_path / "later", lambda: b"x")
+        put(writers, tmp_path / "later", lambda: b"x")
     assert (tmp_path / "later").exists()
 
 
@@ -103,7 +113,7 @@ def test_few_files_wait_however_slow_the_disk(tmp_path: Path) -> None:
 
     with Writers(2) as writers:
         for i in range(40):
-            writers.submit(tmp_path / str(i), slow)
+            put(writers, tmp_path / str(i), slow)
             most_waiting = max(most_waiting, i + 1 - len(done))
     assert most_waiting <= 5
 
@@ -114,9 +124,9 @@ def test_the_first_failure_stops_the_run_and_names_the_file(tmp_path: Path) -> N
 
     def run() -> None:
         with Writers(1) as writers:
-            writers.submit(tmp_path / "bad.png", fails)
+            put(writers, tmp_path / "bad.png", fails)
             for i in range(1000):
-                writers.submit(tmp_path / str(i), lambda: b"")
+                put(writers, tmp_path / str(i), lambda: b"")
             pytest.fail("the run went on")
 
     with pytest.raises(WriterError, match=r"bad\.png: cannot be written: ValueError: no such colour"):
@@ -128,7 +138,7 @@ def test_a_failure_of_the_last_file_is_raised_at_the_end(tmp_path: Path) -> None
     (tmp_path / "a").write_text("in the way")
     writers = Writers()
     with pytest.raises(WriterError, match=r"a.b"), writers:
-        writers.submit(tmp_path / "a" / "b", slowly)
+        put(writers, tmp_path / "a" / "b", slowly)
 
 
 def test_an_interrupted_run_finishes_what_is_under_way_and_drops_the_rest(tmp_path: Path) -> None:
@@ -141,8 +151,8 @@ def test_an_interrupted_run_finishes_what_is_under_way_and_drops_the_rest(tmp_pa
 
     def run() -> None:
         with Writers(1) as writers:
-            writers.submit(tmp_path / "under way", slow)
-            writers.submit(tmp_path / "waiting", slow)
+            put(writers, tmp_path / "under way", slow)
+            put(writers, tmp_path / "waiting", slow)
             begun.wait()
             raise KeyboardInterrupt
 
@@ -156,15 +166,17 @@ def test_an_interrupted_run_finishes_what_is_under_way_and_drops_the_rest(tmp_pa
 def test_no_file_is_torn_when_the_process_ends(tmp_path: Path, end: str) -> None:
     """Each of four files is rewritten over and over, each time with a single letter 300,000 times."""
     script = (
-        "import itertools, signal, sys; from pathlib import Path; from utils.writers import Writers\n"
+        "import itertools, signal, sys; from pathlib import Path; from utils.writers import Writers, atomic_write\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with Writers(2) as writers:\n"
         "    for i in itertools.count():\n"
         "        path = Path(sys.argv[1], str(i % 4))\n"
-        "        writers.submit(path, lambda i=i: bytes([65 + i // 4 % 26]) * 300_000)\n"
+        "        content = bytes([65 + i // 4 % 26]) * 300_000\n"
+        "        writers.submit(path, lambda path=path, content=content: atomic_write(path, content))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL)
     while not (tmp_path / "3").exists():
+        assert process.poll() is None
         time.sleep(0.01)
     time.sleep(0.05)
     process.send_signal(getattr(signal, end))

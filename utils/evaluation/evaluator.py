@@ -62,7 +62,7 @@ class Evaluator:
         Raises:
             WriterError: an earlier one could not be scored.
         """
-        self._writers.call(self._save_dir / METRICS, lambda: self._score(sample, instances))
+        self._writers.submit(self._save_dir / METRICS, lambda: self._score(sample, instances))
 
     def _score(self, sample: Sample, instances: Instances) -> None:
         score, matrix = score_image(sample, instances, len(self._names))

@@ -60,7 +60,7 @@ class AnnotationSink:
             WriterError: an earlier file could not be written.
         """
         path = safe_path(self.ledger.folder, sample.image_id, "")
-        self.writers.call(path, lambda: self._export(sample, instances))
+        self.writers.submit(path, lambda: self._export(sample, instances))
 
     def finish(self, report: Report, session: Session) -> list[str]:
         """Puts the shared files together, in the first process; says what was written and what was left.

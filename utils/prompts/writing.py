@@ -14,7 +14,7 @@ import numpy as np
 from utils.distributed import Session
 from utils.engine import Report
 from utils.structures import Detections, Instances, Sample
-from utils.writers import WriterError
+from utils.writers import WriterError, temporary_of
 
 
 class PromptSink:
@@ -31,7 +31,7 @@ class PromptSink:
 
     def __init__(self, path: Path) -> None:
         self.path, self.images, self.boxes = path, 0, 0
-        self._temporary = path.with_name(f".{path.name}.tmp")
+        self._temporary = temporary_of(path)
         with self._failing():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._temporary.open("w", encoding="ascii", newline="\n")

@@ -155,12 +155,12 @@ def test_a_few_bad_boxes_are_left_to_the_detector(write: Write, images_of: Any) 
 
 
 def test_more_than_a_tenth_turns_the_reading_of_a_short_file_too(write: Write, images_of: Any) -> None:
-    def boxes(inverted: int, given: Given = Given()) -> list[list[float]]:
+    def boxes(inverted: int, **given: Any) -> list[list[float]]:
         corners = [[50, 60, 40, 99]] * inverted + [[50, 60, 90, 99]] * (20 - inverted)
         rows = [row | {"bbox": box} for row, box in zip(truth(NUMBERED), corners)]
-        return load_prompts(write(rows), NAMES, images_of(NUMBERED), given).boxes.tolist()
+        return load_prompts(write(rows), NAMES, images_of(NUMBERED), Given(**given)).boxes.tolist()
 
-    assert boxes(2)[0] == boxes(3, Given(bbox_format="xyxy"))[0] == [50, 60, 40, 99]
+    assert boxes(2)[0] == boxes(3, bbox_format="xyxy")[0] == [50, 60, 40, 99]
     assert boxes(3)[0] == [50, 60, 90, 159]
 
 
