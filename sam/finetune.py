@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +27,14 @@ from models.sam2_loading import build_sam2, load_sam2
 from sam.objectives import ClipObjective, ImageObjective
 from sam.protocols import Objective
 from sam.trainer import Best, Trainer, write_weights
-from utils.cli import Overriding, configured, finetune_parser, guarded
+from utils.cli import Overriding, configured, finetune_parser, guarded, repeated
 from utils.config import ArchConfig, Config, Override
 from utils.device import choose_device
 from utils.distributed import Session, open_session
 from utils.engine import print_lines
 from utils.errors import SampleError, UserError
 from utils.official import REPOSITORY
+from utils.outputs import check_new_file
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -51,7 +53,7 @@ def finetune(
         the best validation, and the images that had to be left out.
     """
     settings = config.finetune.sam
-    train, val = open_training_splits(config, by_clips=settings.video)
+    train, val = open_training_splits(config, by_clips=settings.video, val_images=settings.val_images)
     examples = len(train.clips) if settings.video else len(train)
     for name, count in (("finetune.sam.batch_size", settings.batch_size), (f"the split {train.split}", examples)):
         if count < session.world_size:
@@ -114,11 +116,13 @@ def starting_arch(config: Config) -> ArchConfig:
     return config.arch if init in (None, "scratch") else replace(config.arch, sam_weights=Path(init))
 
 
-def usage(config: Config, output: Path) -> list[str]:
+def usage(given: Namespace, config: Config, output: Path) -> list[str]:
     """The options of a run with the result, which has no official name that would tell its architecture."""
     video = ["--video"] if config.finetune.sam.video else []
-    sam_config = [] if config.arch.sam_config else [f"--set=arch.sam_config={sam_config_of(starting_arch(config))}"]
-    return [*video, *sam_config, f"--set=arch.sam_weights={output}"]
+    own = ["arch.sam_config", "arch.sam_weights"]
+    of_file = config.arch.sam_config and not any(override.key == own[0] for override in given.overrides)
+    sam_config = [] if of_file else [f"--set=arch.sam_config={sam_config_of(starting_arch(config))}"]
+    return [*repeated(given, *own), *video, *sam_config, f"--set=arch.sam_weights={output}"]
 
 
 def remark(config: Config) -> str | None:
@@ -138,8 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.video:
         given.overrides = (*given.overrides, Override("finetune.sam.video", True, "--video"))
     config = configured(given)
-    unfinished = state_file_of(config.finetune.output or DEFAULT_OUTPUT).is_file()
-    output = config.finetune.destination(DEFAULT_OUTPUT, overwrite=given.overwrite or unfinished)
+    output = config.finetune.output or DEFAULT_OUTPUT
+    for path in (output, last_file_of(output)):
+        check_new_file(path, "finetune.output", overwrite=given.overwrite or state_file_of(output).is_file())
     with open_session() as session:
         device = choose_device(given.device, session)
         best, failures = finetune(config, output, device, session, trust=given.trust_weights)
@@ -151,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{last_file_of(output)}: after all of them")
         if text := remark(config):
             print(text)
-        print("use it: ", shlex.join(["python", "yolo_sam.py", "-c", str(given.config), *usage(config, output)]))
+        print("use it: ", shlex.join(["python", "yolo_sam.py", *usage(given, config, output)]))
     return 1 if failures else 0
 
 

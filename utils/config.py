@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,12 @@ class Override:
             return cls(key, parse_json(text), option)
         except ValueError:
             return cls(key, text, option)
+
+    @property
+    def assignment(self) -> str:
+        """The text that `parse` takes for it."""
+        plain = isinstance(self.value, str) and Override.of(self.key, self.value, "").value == self.value
+        return f"{self.key}={self.value if plain else json.dumps(self.value)}"
 
     @classmethod
     def parse(cls, assignment: str) -> Override:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from utils.errors import UserError
 from utils.values import FileOrName, JsonObject, Start, one_of, require, within
 
 
@@ -115,14 +114,3 @@ class FinetuneConfig:
     output: Path | None = None
     yolo: YoloFinetune = field(default_factory=YoloFinetune)
     sam: SamFinetune = field(default_factory=SamFinetune)
-
-    def destination(self, default: Path, *, overwrite: bool) -> Path:
-        """Where the trained weights go: `output`, else the default.
-
-        Raises:
-            UserError: a file is there and must not be replaced.
-        """
-        path = self.output or default
-        if path.exists() and not overwrite:
-            raise UserError(f"{path}: is there already; --overwrite replaces it, finetune.output names another file")
-        return path

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from utils.config import Config, PredictorConfig
+from utils.errors import UserError
 from utils.exporters.exporter import Format, format_folder
 from utils.exporters.ledger import RECORDS
 from utils.options import Options, Output
@@ -43,6 +44,21 @@ def check_writable(options: Options) -> None:
     folders = {f"{section}.save_dir": getattr(options.config, section).save_dir for section in sections}
     reasons = {f"{key}: {folder}": _obstacle(folder) for key, folder in folders.items()}
     refuse("No outputs can be written there:", [f"{place}: {reason}" for place, reason in reasons.items() if reason])
+
+
+def check_new_file(path: Path, option: str, *, overwrite: bool) -> None:
+    """Raises UserError where a file cannot be written, or is there and must not be replaced.
+
+    Args:
+        option: what names another place.
+        overwrite: whether the user lets a file be replaced.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; {option} names a file")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: is there already; --overwrite replaces it, {option} names another file")
+    if reason := _obstacle(path.parent):
+        raise UserError(f"{path}: {reason}")
 
 
 def _obstacle(folder: Path) -> str:

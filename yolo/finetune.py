@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 from datasets.training import open_training_splits
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import is_detector, load_yolo
-from utils.cli import configured, finetune_parser, guarded
+from utils.cli import configured, finetune_parser, guarded, repeated
 from utils.config import Config
 from utils.device import choose_device, choose_precision
 from utils.distributed import Session
 from utils.engine import print_lines
 from utils.errors import SampleError, UserError
 from utils.official import REPOSITORY
+from utils.outputs import check_new_file
 from utils.writers import atomic_write
 from yolo.training_data import write_training_data
 
@@ -167,12 +168,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = configured(given)
     if "LOCAL_RANK" in os.environ or "RANK" in os.environ:
         raise UserError("start yolo.finetune without torchrun: ultralytics starts its own processes (see --help)")
-    output = config.finetune.destination(DEFAULT_OUTPUT, overwrite=given.overwrite)
+    output = config.finetune.output or DEFAULT_OUTPUT
+    check_new_file(output, "finetune.output", overwrite=given.overwrite)
     quiet_ultralytics()
     metrics, failures = finetune(config, output, choose_device(given.device, Session()), trust=given.trust_weights)
     print_lines(f"failed: {failure}" for failure in failures)
     print(f"{output}: mAP50-95 {metrics['metrics/mAP50-95(B)']:.4f} on the split {config.finetune.val_split}")
-    usage = ["python", "yolo_sam.py", "-c", str(given.config), f"--set=arch.yolo_weights={output}"]
+    usage = ["python", "yolo_sam.py", *repeated(given, "arch.yolo_weights"), f"--set=arch.yolo_weights={output}"]
     print("use it: ", shlex.join(usage))
     return 1 if failures else 0
 

@@ -21,13 +21,14 @@ import numpy as np
 from datasets.loading import build_batches
 from models.detector import build_detector, class_names
 from models.given_boxes import Detector
-from utils.cli import Parser, guarded, images_parser, options_of
+from utils.cli import Parser, guarded, images_parser, options_of, repeated
 from utils.device import choose_device
 from utils.distributed import Session
 from utils.engine import run
 from utils.errors import UserError
 from utils.masks import Mask
 from utils.options import Options
+from utils.outputs import check_new_file
 from utils.prompts.writing import PromptSink
 from utils.structures import Instances, Sample
 
@@ -77,10 +78,7 @@ def destination(options: Options, output: Path | None, *, overwrite: bool) -> Pa
     if weights is None:
         raise UserError("arch.yolo_weights: not set; name the detector's checkpoint")
     path = output.absolute() if output else weights.with_name(FILE_NAME)
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; -o/--output names a file")
-    if path.exists() and not overwrite:
-        raise UserError(f"{path}: is there already; --overwrite replaces it, -o/--output names another file")
+    check_new_file(path, "-o/--output", overwrite=overwrite)
     return path
 
 
@@ -99,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = run(BoxCascade(detector), batches, [sink], session)
     script = ["yolo_sam_auto_anno_generator.py", "-s", *given.source] if given.source else ["yolo_sam.py"]
     video = ["--video"] if given.video else []
-    print("use it: ", shlex.join(map(str, ["python", *script, *video, "-c", given.config, "-p", path])))
+    print("use it: ", shlex.join(map(str, ["python", *script, *video, *repeated(given), "-p", path])))
     return report.exit_code
 
 

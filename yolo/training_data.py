@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.voc import VocDataset
 from utils.encoding import encode_image
-from utils.errors import SampleError, UserError
+from utils.errors import SampleError
 from utils.exporters.yolo import reads_alike
 from utils.structures import Instances
 
@@ -28,9 +28,6 @@ def write_training_data(splits: Mapping[str, VocDataset], names: Sequence[str], 
 
     Returns:
         the images that had to be left out.
-
-    Raises:
-        UserError: a split has no object to learn from or to measure with.
     """
     (folder / NAMES_FILE).write_text(json.dumps(list(names)), "utf-8")
     failures: list[SampleError] = []
@@ -38,10 +35,8 @@ def write_training_data(splits: Mapping[str, VocDataset], names: Sequence[str], 
         for kind in ("images", "labels"):
             (folder / kind / role).mkdir(parents=True)
         with ThreadPoolExecutor() as pool:
-            results = list(pool.map(partial(_write_image, dataset, folder, role), range(len(dataset))))
-        failures += [result for result in results if isinstance(result, SampleError)]
-        if not sum(result for result in results if isinstance(result, int)):
-            raise UserError(f"{dataset.root}: no image of the split {dataset.split} shows an object")
+            results = pool.map(partial(_write_image, dataset, folder, role), range(len(dataset)))
+            failures += [failure for failure in results if failure is not None]
     return failures
 
 
@@ -54,8 +49,8 @@ def box_lines(instances: Instances) -> str:
     return "".join(f"{class_id} {' '.join(f'{value:.8f}' for value in box)}\n" for class_id, box in rows)
 
 
-def _write_image(dataset: VocDataset, folder: Path, role: str, index: int) -> int | SampleError:
-    """Writes one image with its boxes; how many there are, or why the image had to be left out."""
+def _write_image(dataset: VocDataset, folder: Path, role: str, index: int) -> SampleError | None:
+    """Writes one image with its boxes; why it had to be left out, if it had."""
     try:
         sample = dataset.load(index)
     except SampleError as error:
@@ -68,4 +63,4 @@ def _write_image(dataset: VocDataset, folder: Path, role: str, index: int) -> in
     else:
         target.with_suffix(".png").write_bytes(encode_image(sample.image, ".png"))
     (folder / "labels" / role / f"{index:08}.txt").write_text(box_lines(instances), "utf-8")
-    return len(instances)
+    return None

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from datasets.scenes import main as paint
+from datasets.training import open_training_splits
 from datasets.voc import VocDataset
 from models.sam2_loading import build_sam2, load_sam2
 from sam.examples import Drawing, PromptedViews, collate, jittered
@@ -20,6 +22,7 @@ from sam.finetune import finetune, main, origin_of, remark, usage
 from sam.objectives import IMAGE, ImageObjective, parameters_of
 from sam.protocols import Validation
 from sam.trainer import Best, Trainer, schedule
+from utils.cli import configured, finetune_parser
 from utils.config import Config, load_config
 from utils.distributed import Session
 from utils.errors import UserError
@@ -158,15 +161,39 @@ def test_an_existing_output_is_kept(config_file: Path, result: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "output, reason",
+    [("b.pt", r"b\.last\.pt: is there already"), ("file/a.pt", "no file can be made"), ("folder", "is a")],
+)
+def test_where_weights_cannot_go_no_training_begins(
+    output: str, reason: str, config_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("b.last.pt", "file"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(UserError, match=reason):
+        main(["-c", str(config_file), "--set", f"finetune.output={tmp_path / output}"])
+
+
+@pytest.mark.parametrize(
     "told", [["arch.sam_weights=sam2.1_hiera_tiny.pt"], ["arch.sam_config=null", "finetune.init=sam2.1_hiera_tiny.pt"]]
 )
 def test_how_to_use_the_result_names_the_architecture_that_official_weights_told(
     told: list[str], config_file: Path
 ) -> None:
-    weights = "--set=arch.sam_weights=new.pt"
-    assert usage(load_config(config_file), Path("new.pt")) == [weights]
-    sam_config = "--set=arch.sam_config=configs/sam2.1/sam2.1_hiera_t.yaml"
-    assert usage(load_config(config_file, told), Path("new.pt")) == [sam_config, weights]
+    def options(*told: str) -> list[str]:
+        given = finetune_parser("").parse_args(["-c", str(config_file), *(f"--set={each}" for each in told)])
+        return usage(given, configured(given), Path("new.pt"))
+
+    again, weights = ["-c", str(config_file)], "--set=arch.sam_weights=new.pt"
+    assert options() == [*again, weights]
+    more = ["finetune.sam.steps=9", "dataset.split=val", "dataset.split=train", "detector.imgsz=96"]
+    assert options(*more) == [*again, "--set=dataset.split=train", "--set=detector.imgsz=96", weights]
+    sam_config = "configs/sam2.1/sam2.1_hiera_t.yaml"
+    assert (
+        options(*told)
+        == options(f"arch.sam_config={sam_config}")
+        == [*again, f"--set=arch.sam_config={sam_config}", weights]
+    )
 
 
 def test_who_trains_at_another_side_is_told_how_the_scripts_will_run_the_model(config_file: Path) -> None:
@@ -180,6 +207,27 @@ def test_who_trains_at_another_side_is_told_how_the_scripts_will_run_the_model(c
 def test_splits_that_share_images_are_refused(config_file: Path) -> None:
     with pytest.raises(UserError, match="share"):
         main(["-c", str(config_file), "--overwrite", "--set", "finetune.val_split=train"])
+
+
+def test_splits_without_objects_are_refused(config_file: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(config_file.parent / "tree", tree)
+
+    def empty(*image_ids: str) -> None:
+        for image_id in image_ids:
+            for folder in ("SegmentationClass", "SegmentationObject"):
+                path = tree / folder / f"{image_id}.png"
+                Image.fromarray(np.zeros_like(np.array(Image.open(path)))).save(path)
+
+    def train(*more: str) -> None:
+        open_training_splits(load_config(config_file, [f"dataset.data_dir={tree}", *more]), val_images=1)
+
+    empty("val_00000")
+    with pytest.raises(UserError, match="none of the first 1 images of the split val shows an object"):
+        train()
+    empty(*(path.stem for path in (tree / "JPEGImages").glob("train_*")))
+    with pytest.raises(UserError, match="none of the images of the split train shows an object"):
+        train()
 
 
 @pytest.mark.parametrize("more, what", [([], "finetune.sam.batch_size"), (["finetune.sam.batch_size=9"], "the split")])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from utils.config import FinetuneConfig, load_config
+from utils.config import Override, load_config
 from utils.errors import UserError
 from utils.official import REPOSITORY
 
@@ -135,15 +135,13 @@ def test_the_later_override_wins(tmp_path: Path) -> None:
     assert load_config(file, ["dataset.conf=0.5", "dataset.conf=0.75"]).dataset.conf == 0.75
 
 
-def test_finetuned_weights_replace_a_file_only_on_demand(tmp_path: Path) -> None:
-    finetune = load_config(config_file(tmp_path, {"finetune": {"output": "mine.pt"}})).finetune
-    default, mine = tmp_path / "default.pt", tmp_path / "mine.pt"
-    assert finetune.destination(default, overwrite=False) == mine
-    assert FinetuneConfig().destination(default, overwrite=False) == default
-    mine.touch()
-    assert finetune.destination(default, overwrite=True) == mine
-    with pytest.raises(UserError, match=r"mine\.pt: is there already; --overwrite replaces it"):
-        finetune.destination(default, overwrite=False)
+@pytest.mark.parametrize(
+    "assignment", ["a.b=12", "a.b=text", "a.b=a=b c", 'a.b="12"', 'a.b=["x", 1]', "a.b=null", "a.b="]
+)
+def test_an_override_can_be_given_again(assignment: str) -> None:
+    override = Override.parse(assignment)
+    assert override.assignment == assignment
+    assert Override.parse(override.assignment) == override
 
 
 def test_label_map(tmp_path: Path) -> None:

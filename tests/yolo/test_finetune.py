@@ -112,14 +112,6 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path: Path) -> No
     assert len(list((tmp_path / "out/images/train").iterdir())) == 1
 
 
-def test_a_split_without_objects_is_refused(tmp_path: Path) -> None:
-    root = paint_tree(tmp_path / "voc", {"train": ["a"]})
-    Image.fromarray(np.zeros((SIDE, SIDE), np.uint8)).save(root / "SegmentationClass/a.png")
-    (tmp_path / "out").mkdir()
-    with pytest.raises(UserError, match="no image of the split train shows an object"):
-        write_training_data({"train": VocDataset(root, "train", with_truth=True)}, NAMES, tmp_path / "out")
-
-
 TRAIN_OFFLINE = """
 import sys
 events = []

@@ -54,7 +54,7 @@ def test_the_file_gives_what_yolo_gives(config: Path, capsys: pytest.CaptureFixt
     assert run(config, "-conf", "0.05") == 0
     path = config.parent / "prediction.json"
     printed = capsys.readouterr().out
-    assert f"use it:  python yolo_sam.py -c {config} -p {path}" in printed
+    assert f"use it:  python yolo_sam.py -c {config} --set=dataset.conf=0.05 -p {path}" in printed
     import torch
 
     given = ["-c", str(config), "--device", "cpu", "-conf", "0.05"]
@@ -98,7 +98,8 @@ def test_photos_a_broken_one_among_them(config: Path, capsys: pytest.CaptureFixt
     assert len(rows) > 0
     printed = capsys.readouterr().out
     assert f"failed: {photos / '0.jpg'}: truncated" in printed
-    assert f"use it:  python yolo_sam_auto_anno_generator.py -s {photos} -c {config} -p {output}" in printed
+    again = f"-s {photos} -c {config} --set=dataloader.batch_size=2 -p {output}"
+    assert f"use it:  python yolo_sam_auto_anno_generator.py {again}" in printed
 
 
 def test_frames_of_clips_have_the_ids_of_a_run_with_clips(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
