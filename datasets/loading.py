@@ -145,7 +145,9 @@ def build_batches(options: Options, session: Session) -> Batches:
         for option, folder in options.annotation_folders.items()
     }
     if isinstance(dataset, VocDataset):
-        check = partial(check_split, dataset, session=session, masks=dataset.with_targets)
+        check = partial(
+            check_split, dataset, session=session, masks=dataset.with_targets, may_lack=not dataset.with_truth
+        )
         check(None if classes is None else len(classes), others=problems)
         batches.preflight = check if classes is None and dataset.with_targets else None
         if dataset.with_targets and classes and session.leads:

@@ -36,6 +36,7 @@ def check_split(
     session: Session,
     *,
     masks: bool = True,
+    may_lack: bool = False,
     others: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> None:
     """Check the lists of a split and every mask; of an image only the header is read.
@@ -47,7 +48,8 @@ def check_split(
         num_classes: how many classes there are, without the background; None: not known yet, so of masks, too, only
             the headers are read, and values are left unchecked.
         session: the processes of the run, each of which looks at a part.
-        masks: whether masks are needed.
+        masks: whether masks are used.
+        may_lack: whether images may have none.
         others: problems of the run that were found elsewhere, by their kind.
 
     Raises:
@@ -55,7 +57,11 @@ def check_split(
             missing, unreadable, no index maps, of another size than their upright image or hold values outside the
             classes; or the whole split holds only 0 and 255. All problems stand in one message.
     """
-    problems = {LISTS: dataset.problems, **(mask_problems(dataset, num_classes, session) if masks else {}), **others}
+    problems = {
+        LISTS: dataset.problems,
+        **(mask_problems(dataset, num_classes, session, may_lack=may_lack) if masks else {}),
+        **others,
+    }
     gone = [str(path) for path in dataset.paths if not _is_file(path)]
     heading = f"The split {dataset.split} of {dataset.root} cannot be used:"
     refuse_all(heading, problems | {GONE: gone} if any(problems.values()) else {})
@@ -64,9 +70,13 @@ def check_split(
         print(f"warning: {len(gone)} of {len(dataset)} images are missing: {shown}", file=sys.stderr)
 
 
-def mask_problems(dataset: VocDataset, num_classes: int | None, session: Session) -> Problems:
+def mask_problems(
+    dataset: VocDataset, num_classes: int | None, session: Session, *, may_lack: bool = False
+) -> Problems:
     """What is wrong with the masks of the images that are there; the arguments are those of `check_split`."""
     present = [index for index, path in enumerate(dataset.paths) if _is_file(path)]
+    if may_lack:
+        present = [index for index in present if _is_file(dataset.mask_path(index))]
     share = session.share(present)
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(partial(_check_mask, dataset, num_classes), share))

@@ -31,7 +31,7 @@ class VocDataset:
         clips: by clips, the positions of the frames of each folder, by its path below JPEGImages. A folder without
             frames has one, whose path is the folder itself.
         left_out: by clips, how many images of `<split>.txt` lie in none.
-        with_targets: whether samples have their label maps.
+        with_targets: whether samples have their label maps; without true instances, only where there are any.
         with_truth: whether they have their true instances.
         problems: what is wrong with the lists and the names of the files; `datasets.preflight` refuses it.
     """
@@ -85,7 +85,7 @@ class VocDataset:
         image_id, path = self.ids[index], self.paths[index]
         with sample_errors(image_id, path):
             image = read_image(path)
-        if not (self.with_targets or self.with_truth):
+        if not (self.with_truth or (self.with_targets and self.mask_path(index).is_file())):
             return Sample(image_id, path, image)
         with sample_errors(image_id, self.mask_path(index)):
             target = self.target(index)

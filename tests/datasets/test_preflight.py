@@ -56,6 +56,18 @@ def split(tmp_path: Path) -> Split:
     return split
 
 
+def test_masks_that_are_only_shown_may_be_missing_but_not_wrong(split: Split) -> None:
+    split.add(None)
+    split.check(may_lack=True)
+    shown = VocDataset(split.root, "val", with_targets=True)
+    assert [shown.load(index).target is None for index in range(2)] == [False, True]
+    split.add(np.full((3, 4), 9, np.uint8))
+    with pytest.raises(UserError, match=r"i2\.png: value 9"):
+        split.check(may_lack=True)
+    with pytest.raises(UserError, match=r"i1\.png: "):
+        split.check()
+
+
 @needs_photos
 @pytest.mark.parametrize(("name", "num_classes"), [("voc", 20), ("coco", 20), ("davis", 20), ("labelme_video", 2)])
 def test_real_masks_pass(name: str, num_classes: int) -> None:
