@@ -101,7 +101,7 @@ class ImageFolder:
             one folder in natural order.
         paths: the image files, in the order of `ids`.
         left_out: the folders of outputs below the sources, each with how many images lie there.
-        unread: photographs of kinds that are not read.
+        unread: videos, and photographs of kinds that are not read.
     """
 
     def __init__(self, sources: Sequence[Path], outputs: Iterable[Path] = ()) -> None:
@@ -141,11 +141,12 @@ class ImageFolder:
 
 
 def _images_of(source: Path, passed: Passed) -> tuple[list[tuple[str, Path]], list[Path]]:
-    """Ids and files of the images of one folder, or of one file; and the photographs there that are not read."""
-    photos = files_of(source, lambda name: is_image_name(name) or is_unread_name(name), passed)
-    if files := [(image_id, path) for image_id, path in photos if is_image_name(path.name)]:
-        return files, [path for _, path in photos if is_unread_name(path.name)]
-    if files_of(source, is_video_name, passed):
+    """Ids and files of the images of one folder, or of one file; and what else of the kind is not read."""
+    kinds = (is_image_name, is_unread_name, is_video_name)
+    found = files_of(source, lambda name: any(is_one(name) for is_one in kinds), passed)
+    if files := [(image_id, path) for image_id, path in found if is_image_name(path.name)]:
+        return files, [path for _, path in found if not is_image_name(path.name)]
+    if any(is_video_name(path.name) for _, path in found):
         raise UserError(f"{source}: no image here, but video; --video takes it")
     raise UserError(f"{source}: no image here; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
 

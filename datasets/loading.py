@@ -162,7 +162,8 @@ def build_batches(options: Options, session: Session) -> Batches:
         if isinstance(dataset, ImageFolder) and dataset.unread and session.leads:
             kinds = Counter(path.suffix.lower() for path in dataset.unread).most_common()
             counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
-            print(f"warning: photographs of kinds that are not read, left out: {counts}", file=sys.stderr)
+            video = "; --video takes videos" if any(is_video_name(path.name) for path in dataset.unread) else ""
+            print(f"warning: files of kinds that are not read, left out: {counts}{video}", file=sys.stderr)
     return batches
 
 

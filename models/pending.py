@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from models.crossing import Arrival, sent, to_device, to_host
-from utils.errors import UserError
+from utils.errors import RunError
 from utils.masks import Mask
 from utils.structures import Detections, Instances
 
@@ -54,13 +54,13 @@ class PendingInstances:
             advice: what to do where the numbers overflowed.
 
         Raises:
-            UserError: the model's output is not finite.
+            RunError: the model's output is not finite.
         """
         if self.arrival is not None:
             self.arrival.wait()
         scores = np.concatenate([np.zeros(0, np.float32), *(part.numpy() for part in self._scores)])
         if not np.isfinite(scores).all():
-            raise UserError(f"SAM2's output is not finite {advice}")
+            raise RunError(f"SAM2's output is not finite {advice}")
         masks: dict[int, Mask] = {}
         for places, arrived in self._masks:
             masks |= zip(places.tolist(), arrived(), strict=True)

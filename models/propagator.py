@@ -20,7 +20,7 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from models.crossing import Arrival, sent
 from models.forward import Backbone, autocast
 from models.segmenter import preprocess
-from utils.errors import UserError
+from utils.errors import RunError
 from utils.masks import Mask
 
 Tracked: TypeAlias = "tuple[Mask, float]"
@@ -129,7 +129,7 @@ class Propagator:
             backbone: from `encode`.
 
         Raises:
-            UserError: the precision overflowed and the model's output is not finite.
+            RunError: the precision overflowed and the model's output is not finite.
         """
         state = self._state
         state["num_frames"] = max(state["num_frames"], index + 1)  # a video may have more frames than it says
@@ -153,7 +153,7 @@ class Propagator:
             boxes: (4,) float32 x1 y1 x2 y2 in pixels of the frame, by track id.
 
         Raises:
-            UserError: as `advance`.
+            RunError: as `advance`.
         """
         if not boxes:
             return {}
@@ -192,7 +192,7 @@ class Propagator:
         """Takes (N, 1, h, w) float32 masks on the device, and the N scores that the model kept, as the frame's."""
         scores = torch.cat(self.model.mask_scores).float().cpu().numpy()
         if not np.isfinite(scores).all():
-            raise UserError(f"SAM2's output is not finite in {self.precision}: choose --precision bf16 or fp32")
+            raise RunError(f"SAM2's output is not finite in {self.precision}: choose --precision bf16 or fp32")
         self._found |= zip(track_ids, zip(logits, scores.tolist()), strict=True)
 
     def _tracked(self, track_ids: Sequence[int]) -> dict[int, Tracked]:

@@ -16,7 +16,7 @@ from models.compilation import CompiledPasses, EagerPasses, Passes
 from models.crossing import Arrival, to_device
 from models.forward import Backbone, Features, autocast, features_of, single_masks
 from models.pending import PendingInstances
-from utils.errors import UserError, first_line
+from utils.errors import RunError, UserError, first_line
 from utils.structures import Detections, Instances
 
 if TYPE_CHECKING:
@@ -70,12 +70,12 @@ class Segmenter:
         """Instances of each image, in the order of its detections; see `launch`.
 
         Raises:
-            UserError: the precision overflowed and the model's output is not finite.
+            RunError: the precision overflowed and the model's output is not finite.
         """
         return self.collect(self.launch(images, detections))
 
     def collect(self, pending: PendingInstances) -> list[Instances]:
-        """Instances of each image of a batch that was launched; raises UserError as `__call__`."""
+        """Instances of each image of a batch that was launched; raises RunError as `__call__`."""
         return pending.instances(f"in {self.precision}: choose --precision bf16 or fp32")
 
     @torch.inference_mode()
@@ -102,14 +102,14 @@ class Segmenter:
         """Frees memory for another try at an image that was too much.
 
         Raises:
-            UserError: nothing is left to be saved.
+            RunError: nothing is left to be saved.
         """
         if isinstance(self._passes, CompiledPasses):
             self._passes = EagerPasses(self.model)  # those that are compiled always take whole batches
         elif self.chunk_bytes > LEAST_CHUNK:
             self.chunk_bytes //= 2
         else:
-            raise UserError("the GPU has too little memory for a single image; choose smaller models or --device cpu")
+            raise RunError("the GPU has too little memory for a single image; choose smaller models or --device cpu")
 
     def report(self) -> list[str]:
         """A line if something was compiled in the midst of the run."""

@@ -15,7 +15,7 @@ from models.propagator import Propagator, Tracked
 from models.segmenter import Segmenter
 from models.tracks import Tracks, keyframes
 from utils.distributed import Session
-from utils.errors import UserError
+from utils.errors import RunError
 from utils.masks import Mask
 from utils.model_sections import VideoConfig
 from utils.prompts.prompts import Prompts
@@ -97,7 +97,7 @@ class VideoCascade:
             if not out_of_memory(error):
                 raise
             advice = "choose a smaller dataloader.batch_size, smaller models or --device cpu"
-            raise UserError(f"the GPU has too little memory to follow the objects of {self._clip}: {advice}") from error
+            raise RunError(f"the GPU has too little memory to follow the objects of {self._clip}: {advice}") from error
         self._followed = turn
 
     def _enter(self, samples: Sequence[Sample]) -> dict[int, Detections]:

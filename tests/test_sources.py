@@ -184,7 +184,8 @@ def test_photographs_that_are_not_read_are_counted(
 ) -> None:
     (photo,) = (project.folder / "tree" / "JPEGImages").glob("*0.jpg")
     shutil.copy(photo, tmp_path / "a.jpg")
-    for name in ("b.HEIC", "c.heic", "d.nef"):
+    for name in ("b.HEIC", "c.heic", "d.nef", "film.mp4"):
         (tmp_path / name).write_bytes(b"a photograph")
     assert project.run("annotate", "-s", str(tmp_path), "--dry-run") == 0
-    assert "photographs of kinds that are not read, left out: 2 .heic, 1 .nef" in capsys.readouterr().err
+    counts = "left out: 2 .heic, 1 .nef, 1 .mp4; --video takes videos"
+    assert f"files of kinds that are not read, {counts}" in capsys.readouterr().err

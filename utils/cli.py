@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import get_args
 
 from utils.config import Config, load_config
-from utils.errors import UserError
+from utils.errors import RunError, UserError
 from utils.exporters.exporter import Format
 from utils.official import REPOSITORY
 from utils.options import Options, Output, add_box_options, boxes_of, check
 from utils.outputs import check_writable
 from utils.parser import Overriding, Parser
 from utils.prompts.options import add_prompt_options, given_of
-from utils.writers import WriterError
 
 
 def command_parser(description: str | None) -> Parser:
@@ -48,7 +47,7 @@ def images_parser(description: str | None) -> Parser:
         action=Overriding,
         key="dataset.conf",
         metavar="X",
-        help="leave out boxes that score lower, 0 to 1",
+        help="leave out boxes that score X or lower, 0 to 1",
     )
     add(
         "-s",
@@ -192,14 +191,14 @@ def guarded(main: Callable[[], int]) -> int:
     """The exit code of `main`; what a user can put right ends in one message and no traceback.
 
     Returns:
-        what `main` returns, or 2 for a UserError, 3 for a WriterError or anything unforeseen (with its traceback), and
+        what `main` returns, or 2 for a UserError, 3 for a RunError or anything unforeseen (with its traceback), and
         130 for Ctrl-C.
     """
     try:
         return main()
     except UserError as error:
         return _failed(2, f"error: {error}")
-    except WriterError as error:
+    except RunError as error:
         return _failed(3, f"error: {error}")
     except KeyboardInterrupt:
         return _failed(130, "interrupted")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from utils.errors import UserError
 from utils.finetune_sections import FinetuneConfig, SamFinetune, YoloFinetune
@@ -21,7 +23,7 @@ from utils.sections import (
     EvaluatorConfig,
     PredictorConfig,
 )
-from utils.strict_json import Place, build, dotted_keys, parse_json, read_json, unknown_key
+from utils.strict_json import Place, build, dotted_hints, parse_json, read_json, unknown_key
 
 __all__ = [
     "ArchConfig",
@@ -68,7 +70,8 @@ class Config:
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
 
 
-KEYS = tuple(dotted_keys(Config))
+HINTS = dict(dotted_hints(Config))
+"""Of what type each dotted key is."""
 
 
 @dataclass(frozen=True)
@@ -79,25 +82,36 @@ class Override:
         key: the dotted config key, such as `dataset.conf`.
         value: a JSON value.
         option: what messages call it, such as `-conf/--conf_thres`.
+        text: what was typed; None for a value that was not.
     """
 
     key: str
     value: Any
     option: str
+    text: str | None = None
 
     @classmethod
     def of(cls, key: str, text: str, option: str) -> Override:
         """The override that a text means: the text's JSON value, or the text itself where it is not JSON."""
         try:
-            return cls(key, parse_json(text), option)
+            return cls(key, parse_json(text), option, text)
         except ValueError:
-            return cls(key, text, option)
+            return cls(key, text, option, text)
 
     @property
     def assignment(self) -> str:
         """The text that `parse` takes for it."""
-        plain = isinstance(self.value, str) and Override.of(self.key, self.value, "").value == self.value
-        return f"{self.key}={self.value if plain else json.dumps(self.value)}"
+        return f"{self.key}={json.dumps(self.value) if self.text is None else self.text}"
+
+    def value_as(self, hint: Any) -> Any:
+        """The value for a key with this hint: of what was typed, `.25` is a number, too, and `2012` a text."""
+        wanted = get_args(hint) or (hint,)
+        if self.text is not None and float in wanted and isinstance(self.value, str):
+            with suppress(ValueError):
+                return number if isfinite(number := float(self.text)) else self.value
+        if self.text is not None and str in wanted and isinstance(self.value, (int, float)):
+            return self.text
+        return self.value
 
     @classmethod
     def parse(cls, assignment: str) -> Override:
@@ -158,13 +172,13 @@ def _drop_obsolete(content: dict[str, Any], path: Path) -> None:
 def _apply(content: dict[str, Any], by_key: Mapping[str, Override], place_of: Callable[[str], Place]) -> None:
     """Puts the overrides' values into the content of a file; what is no section there is left for `build` to refuse."""
     for key, override in by_key.items():
-        if any(known.startswith(f"{key}.") for known in KEYS):
+        if any(known.startswith(f"{key}.") for known in HINTS):
             raise place_of(key).error("is a section; set its keys one by one")
-        if key not in KEYS:
-            raise unknown_key(place_of(key), key, KEYS)
+        if key not in HINTS:
+            raise unknown_key(place_of(key), key, list(HINTS))
         *sections, name = key.split(".")
         target: Any = content
         for section in sections:
             target = target.setdefault(section, {}) if isinstance(target, dict) else None
         if isinstance(target, dict):
-            target[name] = override.value
+            target[name] = override.value_as(HINTS[key])

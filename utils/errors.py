@@ -20,6 +20,10 @@ class SampleError(Exception):
         return f"{self.path}: {self.reason}"
 
 
+class RunError(Exception):
+    """The run cannot go on, after part of its outputs was written. Scripts print the message and exit 3."""
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, shortly; its kind, if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

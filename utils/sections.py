@@ -43,7 +43,7 @@ class DatasetConfig:
     Attributes:
         data_dir: a folder in Pascal VOC layout; not needed with `--source`.
         split: the list `ImageSets/Segmentation/<split>.txt` and, for frames, `<split>_videos.txt`.
-        conf: detector boxes with a lower score are left out.
+        conf: detector boxes with this score or a lower one are left out.
         classes: class names in the order of their ids, as a list, a text file with one a line or a `data.yaml`; left
             out, the detector's.
         num_classes: an optional check: the number of classes plus one for the background.

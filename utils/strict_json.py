@@ -106,7 +106,7 @@ def build(cls: type[T], value: object, place_of: Callable[[str], Place], key: st
     Raises:
         UserError: an unknown key, a wrong type, or a value that the dataclass refuses by a FieldError.
     """
-    known = known or list(dotted_keys(cls))
+    known = known or list(dict(dotted_hints(cls)))
     if not isinstance(value, dict):
         raise place_of(key).error(f"expected an object, found {found(value)}")
     hints = get_type_hints(cls, include_extras=True)
@@ -128,12 +128,12 @@ def build(cls: type[T], value: object, place_of: Callable[[str], Place], key: st
         raise place_of(_join(key, error.field)).error(error.reason) from error
 
 
-def dotted_keys(cls: type, key: str = "") -> Iterator[str]:
-    """The dotted keys of a dataclass's fields and of those of the dataclasses inside it."""
+def dotted_hints(cls: type, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of a dataclass's fields and of those of the dataclasses inside it, each with its hint."""
     for name, hint in get_type_hints(cls).items():
-        yield _join(key, name)
+        yield _join(key, name), hint
         if isinstance(hint, type) and is_dataclass(hint):
-            yield from dotted_keys(hint, _join(key, name))
+            yield from dotted_hints(hint, _join(key, name))
 
 
 def unknown_key(place: Place, key: str, known: Sequence[str]) -> UserError:

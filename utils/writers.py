@@ -11,10 +11,10 @@ from pathlib import Path, PurePath
 from threading import BoundedSemaphore
 from types import TracebackType
 
-from utils.errors import UserError
+from utils.errors import RunError, UserError
 
 
-class WriterError(Exception):
+class WriterError(RunError):
     """An output file could not be made; the message names it and the reason. Scripts print it and exit 3."""
 
     def __init__(self, path: Path, cause: Exception) -> None:

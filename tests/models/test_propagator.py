@@ -28,7 +28,7 @@ from datasets.voc import VocDataset
 from models.forward import bake_positions
 from models.sam2_loading import build_sam2, load_sam2
 from models.segmenter import Segmenter
-from utils.errors import UserError
+from utils.errors import RunError
 from utils.structures import Detections
 
 REPOSITORY = Path(__file__).parents[2]
@@ -258,5 +258,5 @@ def test_output_that_is_not_finite_is_refused_instead_of_becoming_empty_masks() 
     model.sam_mask_decoder.iou_prediction_head.layers[-1].bias.data[:] = torch.nan
     follower = Follower(model, moving(1))
     follower.advance(0)
-    with pytest.raises(UserError, match="not finite"):
+    with pytest.raises(RunError, match="not finite"):
         follower.propagator.prompt(BOXES)

@@ -14,7 +14,7 @@ from sam2.utils.transforms import SAM2Transforms
 from datasets.voc import VocDataset
 from models.sam2_loading import build_sam2, load_sam2
 from models.segmenter import Segmenter, preprocess
-from utils.errors import UserError
+from utils.errors import RunError, UserError
 from utils.structures import Detections
 
 REPOSITORY = Path(__file__).parents[2]
@@ -159,7 +159,7 @@ def test_low_precision_gives_about_the_same_masks() -> None:
 def test_output_that_is_not_finite_is_refused_instead_of_becoming_empty_masks() -> None:
     model = random_model(DEMO_CONFIG, logit_scale=1, logit_shift=0)
     model.sam_mask_decoder.iou_prediction_head.layers[-1].bias.data[:] = torch.nan
-    with pytest.raises(UserError, match="not finite"):
+    with pytest.raises(RunError, match="not finite"):
         Segmenter(model, torch.float32, GIB)(pictures(), random_boxes([1, 0, 0, 0]))
 
 

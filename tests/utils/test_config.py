@@ -144,6 +144,15 @@ def test_an_override_can_be_given_again(assignment: str) -> None:
     assert Override.parse(override.assignment) == override
 
 
+def test_what_is_typed_is_read_as_the_key_needs_it(tmp_path: Path) -> None:
+    typed = ["dataset.conf=.25", "dataset.split=2012", "detector.iou=1e-1", "name=true"]
+    config = load_config(config_file(tmp_path, {}), typed)
+    assert (config.dataset.conf, config.dataset.split, config.detector.iou, config.name) == (0.25, "2012", 0.1, "true")
+    for wrong in ("dataset.conf=nan", "dataset.conf=x", "dataset.conf=true", "dataloader.batch_size=1.5"):
+        with pytest.raises(UserError, match="expected a"):
+            load_config(config_file(tmp_path, {}), [wrong])
+
+
 def test_label_map(tmp_path: Path) -> None:
     file = config_file(tmp_path, {"dataset": {"label_map": {"7": 1, "254": 255}}})
     assert load_config(file).dataset.label_map == {7: 1, 254: 255}
@@ -176,7 +185,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "key, value, complaint",
     [
-        ("name", 5, "expected a string, found an integer (5)"),
+        ("name", [5], "expected a string, found a list ([5])"),
         ("arch.yolo", "yolov5", 'must be yolov8, not "yolov5"'),
         ("arch.yolo_weights", [], "expected a path, found a list ([])"),
         ("arch.sam_weights", "", "the path is empty"),
