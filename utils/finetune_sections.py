@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-from utils.values import FileOrName, JsonObject, Start, one_of, require, within
+from utils.values import FileOrName, JsonObject, Start, require, within
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,8 @@ class SamFinetune:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.train is not None:
-            one_of(self, "train", get_args(TrainedParts))
         require(self.video or self.train != "memory", "train", '"memory" is about video; --video trains it')
         within(self, "frames", 2)
-        one_of(self, "mask_loss", get_args(MaskLoss))
         for name in ("steps", "batch_size", "boxes_per_image", "val_every", "val_images"):
             within(self, name, 1)
         within(self, "image_size", 64)

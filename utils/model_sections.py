@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from utils.values import ClassNames, one_of, within
+from utils.values import ClassNames, within
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,6 @@ class SegmenterConfig:
     compile: Compiling = "auto"
 
     def __post_init__(self) -> None:
-        one_of(self, "precision", get_args(Precision))
-        one_of(self, "compile", get_args(Compiling))
         within(self, "chunk_mb", 1)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from utils.exporters.exporter import Format, Segmentation
-from utils.values import ClassNames, FileOrName, Weights, one_of, require, within
+from utils.values import ClassNames, FileOrName, Weights, require, within
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,6 @@ class ArchConfig:
     sam: Literal["sam2"] = "sam2"
     sam_config: FileOrName | None = None
     sam_weights: Weights | None = None
-
-    def __post_init__(self) -> None:
-        one_of(self, "yolo", ["yolov8"])
-        one_of(self, "sam", ["sam2"])
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,6 @@ class PredictorConfig:
     font: Path | None = None
 
     def __post_init__(self) -> None:
-        one_of(self, "format", get_args(OverlayFormat))
         within(self, "fps", 1, 1000)
 
 
@@ -161,9 +156,6 @@ class AutoMaskConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.formats), "formats", "there is none")
-        for name in self.formats:
-            require(name in get_args(Format), "formats", f'"{name}" is none of {", ".join(get_args(Format))}')
         within(self, "polygon_tolerance", 0)
-        one_of(self, "coco_segmentation", get_args(Segmentation))
         within(self, "review_below", 0, 1)
         within(self, "low_overlap", 0, 1)

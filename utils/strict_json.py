@@ -158,7 +158,7 @@ def convert(hint: Any, value: Any, place: Place) -> Any:
     if kind in (Union, UnionType):
         return None if value is None else convert(parts[0], value, place)
     if kind is Literal:
-        return convert(str, value, place)
+        return _one_of(parts, convert(str, value, place), place)
     if hint in (list, dict):
         return _checked(hint, value, place)
     if kind is tuple:
@@ -192,6 +192,12 @@ def _scalar(kind: type, value: Any, place: Place) -> Any:
             raise place.error("the path is empty")
         return place.folder / os.path.expanduser(value)
     return kind(value)
+
+
+def _one_of(names: Sequence[str], text: str, place: Place) -> str:
+    if text not in names:
+        raise place.error(f'must be {" or ".join(names)}, not "{text}"')
+    return text
 
 
 def _integer(name: str, place: Place) -> int:

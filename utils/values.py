@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -54,12 +53,6 @@ def within(section: object, name: str, low: float, high: float | None = None) ->
     limits = f"at least {low}" if high is None else f"between {low} and {high}"
     inside = value is None or (low <= value and (high is None or value <= high))
     require(inside, name, f"must be {limits}, not {value}")
-
-
-def one_of(section: object, name: str, names: Sequence[str]) -> None:
-    """Raises FieldError if the text in field `name` is none of the names."""
-    value = getattr(section, name)
-    require(value in names, name, f'must be {" or ".join(names)}, not "{value}"')
 
 
 ClassNames = Annotated[tuple[str, ...], _class_names]

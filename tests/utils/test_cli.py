@@ -118,7 +118,7 @@ CLASSES = '--set dataset.classes=["car"]'
         ("--also draw", "argument --also: invalid choice: 'draw' "),
         ("-s photos --also evaluate", "-s/--source: photos without target masks cannot be evaluated"),
         ("--format coco", "--format: is about annotations, "),
-        ("--format coco pdf", '--format: "pdf" is none of labelme, labelme-polygon, coco, yolo, voc'),
+        ("--format coco pdf", '--format[1]: must be labelme or labelme-polygon or coco or yolo or voc, not "pdf"'),
         ("--set auto_mask.formats=[]", "--set auto_mask.formats: there is none"),
         ("--dry-run", "--dry-run: is about annotations, which this run does not write; --also annotate makes it"),
         ("--overwrite", "--overwrite: is about annotations, "),
