@@ -22,7 +22,7 @@ from utils.errors import SampleError, UserError
 from utils.image_files import image_size, is_video_name
 from utils.importers.annotations import AnnotationFolder
 from utils.options import Options
-from utils.outputs import overlay_places, picture_folders
+from utils.outputs import overlay_place, picture_folders
 from utils.problems import refuse, refuse_all
 from utils.structures import Sample
 from utils.voc_tree import CLASS_NAMES, map_files
@@ -192,7 +192,8 @@ def _check_overlays(options: Options, batches: Batches) -> None:
     if "visual" not in options.outputs:
         return
     look, root = options.config.predictor, options.config.dataset.data_dir
-    there = {_identity(place) for place in set(overlay_places(look, batches.ids))} - {None}
+    places = {overlay_place(look.save_dir, image_id, look.format) for image_id in batches.ids}
+    there = {_identity(place) for place in places} - {None}
     maps = (root / name for image_id in batches.ids for name in map_files(image_id)) if root else ()
     files = dict.fromkeys(chain(batches.paths, maps)) if there else {}
     reason = "overlays there would replace images or masks; choose another folder"

@@ -166,13 +166,7 @@ def sam_files(arch: ArchConfig) -> tuple[str, Path]:
 
 
 def sam_config_of(arch: ArchConfig) -> str:
-    """SAM2's config; official weights bring their own where none is set.
-
-    Raises:
-        UserError: none is set, and the name of the weights is not official.
-    """
-    official = None if arch.sam_weights is None else OFFICIAL_SAM.get(arch.sam_weights.name)
-    config = arch.sam_config or official
-    if config is None:
+    """`arch.sam_architecture`; UserError where none is set, and the name of the weights is not official."""
+    if arch.sam_architecture is None:
         raise UserError(f"arch.sam_config: not set, and {arch.sam_weights} has no official name that would tell it")
-    return config
+    return arch.sam_architecture

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from utils.config import ArchConfig
-from utils.official import OFFICIAL_SAM
 from utils.options import Options
 from utils.voc_tree import map_files
 
@@ -117,8 +116,7 @@ def _weights(path: Path | None) -> str | None:
 
 def _sam_config(arch: ArchConfig) -> str | None:
     """The hash of the architecture's file, which may lie in the sam2 package; its name if it is nowhere."""
-    official = OFFICIAL_SAM.get(arch.sam_weights.name) if arch.sam_weights else None
-    name = arch.sam_config or official
+    name = arch.sam_architecture
     if name is None:
         return None
     package = importlib.util.find_spec("sam2")  # found, not imported: it is slow to start

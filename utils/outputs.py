@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-from utils.config import Config, PredictorConfig
+from utils.config import Config
 from utils.errors import UserError
 from utils.exporters.exporter import Format, format_folder
 from utils.exporters.ledger import RECORDS
 from utils.options import Options, Output
 from utils.problems import refuse
+from utils.writers import safe_path
 
 SECTIONS: Mapping[Output, str] = {"evaluate": "evaluator", "visual": "predictor", "annotate": "auto_mask"}
 """Output -> the section of the config whose `save_dir` it goes to."""
@@ -31,11 +32,9 @@ def picture_folders(config: Config) -> list[Path]:
     return [config.predictor.save_dir, *own]
 
 
-def overlay_places(look: PredictorConfig, image_ids: Iterable[str]) -> Iterator[Path]:
-    """For each image, where its overlay goes, or the film of its clip."""
-    film = look.format == "mp4"
-    for image_id in image_ids:
-        yield look.save_dir / f"{image_id.rpartition('/')[0] if film else image_id}.{look.format}"
+def overlay_place(save_dir: Path, image_id: str, format: str) -> Path:
+    """Where an image's overlay goes or, as mp4, its clip's film; UserError if the id leads out of the folder."""
+    return safe_path(save_dir, image_id.rpartition("/")[0] if format == "mp4" else image_id, f".{format}")
 
 
 def check_writable(options: Options) -> None:

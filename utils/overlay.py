@@ -18,9 +18,10 @@ from utils.encoding import EncodingError, encode_image
 from utils.engine import Report, failure_lines
 from utils.errors import SampleError
 from utils.masks import Mask
+from utils.outputs import overlay_place
 from utils.structures import Instances, Sample
 from utils.text import check_font, missing_glyphs, tag
-from utils.writers import Writers, atomic_write, safe_path
+from utils.writers import Writers, atomic_write
 
 # Full colour resolution: at JPEG's usual half, thin coloured lines smear.
 ENCODING = {
@@ -73,7 +74,7 @@ class OverlaySink:
             UserError: the image id leads out of the folder.
             WriterError: an earlier file could not be written.
         """
-        path = safe_path(self.save_dir, sample.image_id, f".{self.format}")
+        path = overlay_place(self.save_dir, sample.image_id, self.format)
         self.writers.submit(path, lambda: self._save(path, sample, instances))
         self.files += 1
         self.without_target += self.side_by_side and sample.target is None

@@ -13,9 +13,10 @@ from utils.engine import Report
 from utils.errors import UserError
 from utils.film import Film, encodes, frame_rate
 from utils.image_files import is_video_name
+from utils.outputs import overlay_place
 from utils.overlay import OverlaySink
 from utils.structures import Instances, Sample
-from utils.writers import Writers, safe_path
+from utils.writers import Writers
 
 MOST_WAITING = 16
 """Frames that may wait for one before them until no more are drawn."""
@@ -58,7 +59,7 @@ class FilmSink(OverlaySink):
             WriterError: an earlier file could not be written.
         """
         assert sample.frame is not None, "the command line refuses films of single images"
-        path = safe_path(self.save_dir, sample.frame.clip, ".mp4")
+        path = overlay_place(self.save_dir, sample.image_id, self.format)
         if self._film.path != path:
             self._complete()
             source = frame_rate(sample.path) if is_video_name(sample.path.name) else None

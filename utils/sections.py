@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from utils.exporters.exporter import Format, Segmentation
+from utils.official import OFFICIAL_SAM
 from utils.values import ClassNames, FileOrName, Weights, require, within
 
 
@@ -30,6 +31,12 @@ class ArchConfig:
     sam: Literal["sam2"] = "sam2"
     sam_config: FileOrName | None = None
     sam_weights: Weights | None = None
+
+    @property
+    def sam_architecture(self) -> str | None:
+        """SAM2's config; official weights bring their own where none is set."""
+        official = None if self.sam_weights is None else OFFICIAL_SAM.get(self.sam_weights.name)
+        return self.sam_config or official
 
 
 @dataclass(frozen=True)

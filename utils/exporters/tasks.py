@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from utils.exporters.yolo import escaped
 from utils.fingerprint import fingerprint
 from utils.image_files import is_video_name
 from utils.options import Options
-from utils.outputs import overlay_places
+from utils.outputs import overlay_place
 from utils.problems import refuse
 from utils.prompts.prompts import Prompts
 from utils.voc_tree import map_files
@@ -126,7 +126,8 @@ def _check_overlays(options: Options, image_ids: Sequence[str], filmed: Sequence
     if "yolo" in formats:
         stems += [format_folder(folder, "yolo") / "images" / escaped(image_id) for image_id in filmed]
     frames = {f"{stem}{FRAME_SUFFIX}" for stem in stems}
-    overlays = map(str, overlay_places(replace(look, save_dir=Path(os.path.realpath(look.save_dir))), image_ids))
+    real = Path(os.path.realpath(look.save_dir))
+    overlays = [str(overlay_place(real, image_id, look.format)) for image_id in image_ids]
     reason = "overlays there would replace the frames of videos that annotating writes; choose another folder"
     refuse(f"predictor.save_dir: {look.save_dir}: {reason}:", [place for place in overlays if place in frames])
 
