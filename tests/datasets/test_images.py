@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import cv2
+import labelme.utils
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
@@ -57,21 +58,19 @@ def test_file_from_the_wild_is_read_upright_or_refused(entry: dict) -> None:
     "entry", [e for e in INDEX if e["cv2_color"] and e["pil"].split()[1] in ("RGB", "L", "P")], ids=lambda e: e["file"]
 )
 def test_pixels_are_those_of_pillow_turned_by_labelme(entry: dict) -> None:
-    labelme = pytest.importorskip("labelme.utils")
-    upright = labelme.apply_exif_orientation(Image.open(ODD / entry["file"]))
+    upright = labelme.utils.apply_exif_orientation(Image.open(ODD / entry["file"]))
     assert np.array_equal(read_image(ODD / entry["file"]), np.asarray(upright.convert("RGB")))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 def test_exif_turns_as_in_labelme(tmp_path: Path, picture: Image.Image, suffix: str, orientation: int) -> None:
-    labelme = pytest.importorskip("labelme.utils")
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     path = saved(picture, tmp_path / f"a{suffix}", exif=exif)
     shown = Image.open(path)
     shown.load()
-    shown = labelme.apply_exif_orientation(shown)
+    shown = labelme.utils.apply_exif_orientation(shown)
     np.testing.assert_array_equal(read_image(path), np.array(shown))
     assert image_size(path) == (shown.height, shown.width)
     assert shown.size == ((24, 40) if orientation >= 5 else (40, 24))

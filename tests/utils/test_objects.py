@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from utils.objects import instances_of
 
@@ -71,7 +72,6 @@ def test_connected_parts_touch_at_corners_and_are_of_one_class() -> None:
 
 
 def test_connected_parts_equal_those_of_scipy() -> None:
-    ndimage = pytest.importorskip("scipy.ndimage")
     rng = np.random.default_rng(0)
     labels = rng.choice(np.array([0, 0, 1, 2, 255], np.uint8), (12, 16))
     instances = instances_of(labels, None)

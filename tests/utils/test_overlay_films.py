@@ -12,6 +12,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -24,8 +25,6 @@ from utils.overlay import render
 from utils.overlay_films import MOST_WAITING, FilmSink
 from utils.structures import Instances, Sample
 from utils.writers import WriterError, Writers, temporary_of
-
-av = pytest.importorskip("av")
 
 NAMES = ("dog", "cat")
 Pair = tuple[Sample, Instances]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import labelme.utils
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -16,8 +17,6 @@ from utils.polygons import (
     joined,
     pixel_outlines,
 )
-
-labelme = pytest.importorskip("labelme.utils")
 
 
 def noise(seed: int) -> np.ndarray:
@@ -61,7 +60,7 @@ def test_holes_and_islands_in_them_are_held() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_polygons_are_drawn_as_labelme_draws_them(seed: int) -> None:
     points = np.random.default_rng(seed).uniform(-3, 30, (9, 2))
-    expected = labelme.shape_to_mask((28, 25), points.tolist(), "polygon")
+    expected = labelme.utils.shape_to_mask((28, 25), points.tolist(), "polygon")
     np.testing.assert_array_equal(as_labelme_draws([points], (28, 25)), expected)
 
 

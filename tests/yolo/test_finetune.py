@@ -186,7 +186,6 @@ def test_the_same_seed_gives_the_same_weights_and_the_result_can_be_trained_on(
 
 
 def test_the_processes_that_ultralytics_starts_for_several_gpus_get_our_trainer_and_our_weights(tmp_path: Path) -> None:
-    pytest.importorskip("cloudpickle")
     from ultralytics.utils.dist import ddp_cleanup, generate_ddp_file
 
     from yolo.trainer import FolderTrainer

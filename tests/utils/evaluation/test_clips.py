@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import trackeval
 from evaluating import SHARED, Pair, needs_photos
 from followed_clips import clip_of, demo_clip, random_clip, score
 from pycocotools import mask as coco_mask
@@ -17,7 +18,6 @@ from utils.masks import Mask
 from utils.objects import instances_of
 from utils.structures import Instances
 
-trackeval = pytest.importorskip("trackeval")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools, which TrackEval calls
 
 Maps = list[tuple[dict[int, np.ndarray], dict[int, np.ndarray]]]

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import labelme
 import numpy as np
 import pytest
 from made_clips import clip, instances, sample
 from PIL import Image
+from pycocotools.coco import COCO
 
 from datasets.voc import VocDataset
 from utils.errors import SampleError
@@ -31,9 +33,8 @@ NAMES = ("dog", "cat")
 
 
 def coco_file(folder: Path, pairs: list[Any], write: Callable) -> Any:
-    pycocotools = pytest.importorskip("pycocotools.coco")
     write(CocoExporter(ExportSettings(folder, NAMES)), folder, pairs)
-    return pycocotools.COCO(folder / "instances.json")
+    return COCO(folder / "instances.json")
 
 
 def test_coco_knows_videos_and_tracks(tmp_path: Path, write: Callable) -> None:
@@ -111,7 +112,6 @@ def test_voc_refuses_tracks_that_no_object_map_holds(track: int, tmp_path: Path)
 def test_labelme_groups_are_tracks_and_parts_share_theirs(
     exporter: Callable[[ExportSettings], Exporter], tmp_path: Path, write: Callable
 ) -> None:
-    labelme = pytest.importorskip("labelme")
     path = tmp_path / "a" / "000000.png"
     path.parent.mkdir()
     one, found = next(clip("a", 1, tracks=(3, 8), path=path))
@@ -125,7 +125,6 @@ def test_labelme_groups_are_tracks_and_parts_share_theirs(
 
 
 def test_frames_of_a_video_file_become_images_that_labelme_opens(tmp_path: Path, write: Callable) -> None:
-    labelme = pytest.importorskip("labelme")
     (tmp_path / "video.mp4").write_bytes(b"a film")
     pairs = list(clip("video", 3, path=tmp_path / "video.mp4"))
     out = tmp_path / "out"

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from utils.exporters.coco import CocoExporter
 from utils.exporters.exporter import EMPTY, POLYGON_IOU, ExportSettings
 from utils.importers.coco import read_coco
 from utils.structures import Instances, Sample
-
-pycocotools = pytest.importorskip("pycocotools.coco")
-from pycocotools.cocoeval import COCOeval  # noqa: E402
 
 NAMES = ("car", "airplane", "汽车")
 Scene = tuple[Sample, Instances]
@@ -34,7 +33,7 @@ def twice(scene: Scene) -> list[Scene]:
 def test_pycocotools_decodes_every_pixel(tmp_path: Path, scene: Scene, write: Callable) -> None:
     (first, _, _) = write(CocoExporter(ExportSettings(tmp_path, NAMES)), tmp_path, twice(scene))
     instances = scene[1]
-    coco = pycocotools.COCO(tmp_path / "instances.json")
+    coco = COCO(tmp_path / "instances.json")
     assert [image["file_name"] for image in coco.dataset["images"]] == ["clip/b.png", "none.png", "a.b.png"]
     assert sorted(coco.imgs) == [1, 2, 3]
     assert [annotation["id"] for annotation in coco.dataset["annotations"]] == list(range(1, 13))
@@ -59,7 +58,7 @@ def test_pycocotools_scores_the_file_against_itself(
 ) -> None:
     settings = ExportSettings(tmp_path, NAMES, segmentation=segmentation)
     write(CocoExporter(settings), tmp_path, twice(scene))
-    coco = pycocotools.COCO(tmp_path / "instances.json")
+    coco = COCO(tmp_path / "instances.json")
     found = coco.loadRes([dict(annotation) for annotation in coco.dataset["annotations"]])
     evaluation = COCOeval(coco, found, "segm")
     evaluation.evaluate()
@@ -72,7 +71,7 @@ def test_polygons_without_tolerance_lose_nothing(tmp_path: Path, scene: Scene, w
     settings = ExportSettings(tmp_path, NAMES, tolerance=0, segmentation="polygon")
     (exported,) = write(CocoExporter(settings), tmp_path, [scene])
     masks = [mask for mask in scene[1].masks if mask.crop.size]
-    coco = pycocotools.COCO(tmp_path / "instances.json")
+    coco = COCO(tmp_path / "instances.json")
     for mask, annotation, told in zip(masks, coco.dataset["annotations"], exported.measures[POLYGON_IOU]):
         drawn, true = coco.annToMask(annotation).astype(bool), mask.full((40, 60))
         assert told == 1

@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+import labelme
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -21,8 +22,6 @@ from utils.exporters.stamps import CONTENT, SETTINGS, StampedFiles
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
 from utils.writers import Writers
-
-labelme = pytest.importorskip("labelme")
 
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
 NAMES = ("car", "airplane", "turtle")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import labelme
 import numpy as np
 import pytest
 
@@ -14,8 +15,6 @@ from utils.exporters.labelme_polygon import LabelmePolygonExporter
 from utils.importers.labelme import read_labelme
 from utils.polygons import iou
 from utils.structures import Instances, Sample
-
-labelme = pytest.importorskip("labelme")
 
 NAMES = ("car", "airplane", "turtle")
 

@@ -233,7 +233,8 @@ def test_shared_files_of_another_run_stay(folder: Path) -> None:
 def test_links_are_made_anew_over_what_a_killed_run_left(tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(b"photo")
-    (tmp_path / ".link.png.tmp").symlink_to("nowhere")
+    left = utils.writers.temporary_of(tmp_path / "link.png")
+    left.symlink_to("nowhere")
     utils.writers.atomic_link(tmp_path / "link.png", photo)
     assert os.readlink(tmp_path / "link.png") == "photo.png"
-    assert not os.path.lexists(tmp_path / ".link.png.tmp")
+    assert not os.path.lexists(left)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import labelme
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,8 +18,6 @@ from utils.exporters.ledger import State
 from utils.exporters.stamps import CONTENT, SETTINGS, StampedFiles, content_hash
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
-
-labelme = pytest.importorskip("labelme")
 
 NAMES = ("car", "tree")
 Edit = Callable[[dict[str, Any]], object]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import labelme as official
 import numpy as np
 import pytest
 from PIL import Image
@@ -43,7 +44,6 @@ def only(annotations: Any) -> Instances:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real annotations are not here")
 def test_labelmes_own_examples_become_its_own_instances(tmp_path: Path) -> None:
-    label_file = pytest.importorskip("labelme")
     names = [*(DATA / "class_names.txt").read_text("utf-8").split("\n"), "__ignore__"]
     values = {name: i for i, name in enumerate(names)}
     for folder in ("labelme_json", "JPEGImages"):
@@ -51,8 +51,8 @@ def test_labelmes_own_examples_become_its_own_instances(tmp_path: Path) -> None:
     read = dict(read_labelme(tmp_path, names))
     assert len(read) == 3
     for image_id, found in read.items():
-        loaded = label_file.LabelFile(str(tmp_path / f"{image_id}.json"))
-        labels, objects = label_file.utils.shapes_to_label(found.size, loaded.shapes, values)
+        loaded = official.LabelFile(str(tmp_path / f"{image_id}.json"))
+        labels, objects = official.utils.shapes_to_label(found.size, loaded.shapes, values)
         assert len(found) == objects.max()
         np.testing.assert_array_equal(found.painted(found.detections.class_ids, -1), np.where(objects > 0, labels, -1))
 

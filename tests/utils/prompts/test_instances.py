@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 from utils.errors import UserError
 from utils.prompts.prompts import load_prompts
@@ -33,7 +34,7 @@ def instances() -> dict[str, Any]:
 
 
 def test_boxes_and_classes_are_those_of_pycocotools(write: Write, images_of: Any) -> None:
-    coco = pytest.importorskip("pycocotools.coco").COCO(path := write(instances()))
+    coco = COCO(path := write(instances()))
     ids = {"clip/1": 11, "2": 7}
     prompts = load_prompts(path, NAMES, images_of(list(ids)), Given())
     count = 0
