@@ -1,4 +1,4 @@
-"""Batches in a fixed order, read ahead by threads."""
+"""The images of a run: found sound before it begins, then read ahead by threads, in batches of a fixed order."""
 
 from __future__ import annotations
 

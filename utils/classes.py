@@ -39,6 +39,11 @@ def label_of(class_id: ClassIds) -> ClassIds:
     return class_id + 1
 
 
+def class_id_of(label: ClassIds) -> ClassIds:
+    """The 0-based class id of a label, or of an array of them, that is neither background nor void."""
+    return label - 1
+
+
 def canonical(name: str) -> str:
     """The form in which names of one class are equal: case, separators and VOC's own words do not count.
 

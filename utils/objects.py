@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from utils.classes import BACKGROUND, VOID, label_of
+from utils.classes import BACKGROUND, VOID, class_id_of
 from utils.counting import value_counts
 from utils.masks import Mask
 from utils.structures import Instances
@@ -33,7 +33,7 @@ def instances_of(labels: np.ndarray, objects: np.ndarray | None) -> Instances:
     found = list(_connected(labels) if objects is None else _numbered(labels, objects))
     return Instances.of_masks(
         labels.shape,
-        [label - label_of(0) for _, label, _ in found],
+        [class_id_of(label) for _, label, _ in found],
         [mask for _, _, mask in found],
         track_ids=None if objects is None else [number for number, _, _ in found],
     )

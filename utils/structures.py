@@ -199,8 +199,5 @@ class Instances:
         return picture
 
     def semantic(self) -> np.ndarray:
-        """(H, W) uint8 label map: 0 background, class id + 1 where an instance lies.
-
-        The only place that turns class ids into labels.
-        """
+        """(H, W) uint8 label map: 0 background, class id + 1 where an instance lies."""
         return self.painted(label_of(self.detections.class_ids).astype(np.uint8), BACKGROUND)

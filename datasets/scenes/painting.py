@@ -13,7 +13,7 @@ from datasets.scenes.composition import Composition, Style, compose
 from datasets.scenes.dice import POOLS, Dice
 from datasets.scenes.layers import Layer, Motion, instance_map, paste, settle, with_void
 from datasets.scenes.silhouettes import SILHOUETTES
-from utils.classes import VOID
+from utils.classes import VOID, label_of
 
 HEIGHT, WIDTH = 360, 640
 _SHAPE = (HEIGHT, WIDTH)
@@ -121,7 +121,7 @@ def _develop(scene: Composition, camera: Camera, dice: Dice, style: Style) -> Sc
     instances = instance_map(scene.layers, _SHAPE)
     class_ids = tuple(layer.class_id for layer in scene.layers if layer.class_id is not None)
     boxes = [_box(instances == number + 1) for number in range(len(class_ids))]
-    classes = np.array([0, *(class_id + 1 for class_id in class_ids)], np.uint8)[instances]
+    classes = np.array([0, *(label_of(class_id) for class_id in class_ids)], np.uint8)[instances]
     if style.void:
         instances = with_void(instances)
         classes[instances == VOID] = VOID

@@ -9,7 +9,7 @@ from enum import IntEnum
 import cv2
 import numpy as np
 
-from utils.classes import BACKGROUND, MAX_CLASSES, VOID
+from utils.classes import BACKGROUND, MAX_CLASSES, VOID, label_of
 from utils.colours import Colour, class_colour
 from utils.encoding import encode_image
 
@@ -113,7 +113,7 @@ def _palette(colours: dict[int, Colour]) -> np.ndarray:
     return palette
 
 
-_LABEL_PALETTE = _palette({**{i + 1: class_colour(i) for i in range(MAX_CLASSES)}, VOID: VOID_COLOUR})
+_LABEL_PALETTE = _palette({**{label_of(i): class_colour(i) for i in range(MAX_CLASSES)}, VOID: VOID_COLOUR})
 _KIND_PALETTE = _palette(KIND_COLOURS)
 
 

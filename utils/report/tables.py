@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.classes import BACKGROUND
+from utils.classes import BACKGROUND, class_id_of
 from utils.colours import class_colour
 from utils.evaluation.measures import label_measures, mean_ious, split_measures
 from utils.evaluation.result import Evaluation
@@ -86,7 +86,7 @@ def label_table(evaluation: Evaluation) -> Table:
         cells = [percent(measures["iou"][label]), interval(intervals.class_iou[:, label])]
         cells += [percent(measures[name][label]) for name in LABEL_COLUMNS]
         if found is not None:
-            cells.append("" if label == BACKGROUND else percent(found.classes[label - 1]))
+            cells.append("" if label == BACKGROUND else percent(found.classes[class_id_of(label)]))
         return Row(evaluation.names[label], (*cells, str(evaluation.label_images[label])), colour=label_colour(label))
 
     means = [percent(mean_ious(evaluation)["non_empty_union"]), interval(intervals.mean_iou)]
@@ -150,7 +150,7 @@ def interval(limits: np.ndarray) -> str:
 
 def label_colour(label: int) -> str:
     """The CSS colour that a label has in pictures."""
-    return "transparent" if label == BACKGROUND else css(class_colour(label - 1))
+    return "transparent" if label == BACKGROUND else css(class_colour(class_id_of(label)))
 
 
 def css(colour: tuple[int, int, int]) -> str:
