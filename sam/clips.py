@@ -9,7 +9,7 @@ import torch
 
 from datasets.voc import VocDataset
 from models.segmenter import preprocess
-from sam.examples import LOGIT_STRIDE, MIN_CELLS, Drawing, View, coverage, jittered, random_view, relit, tight_box
+from sam.examples import LOGIT_STRIDE, Drawing, View, coverage, prompt_box, random_view, relit, well_seen
 from utils.classes import VOID
 from utils.errors import SampleError
 from utils.structures import Instances
@@ -100,7 +100,11 @@ class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
         masks = [[coverage(mask, cells) for mask in each] for each in seen]
         counted = [coverage(view(target) != VOID, cells) for target in targets]
         weights = torch.from_numpy(np.array(counted))
-        boxes = [[self._box(mask, rng) for mask in each] for each in seen]
+        jitter, unseen = self.drawing.jitter, np.zeros(4, np.float32)
+        boxes = [
+            [prompt_box(mask, self.side, jitter, rng) if well_seen(mask, self.side) else unseen for mask in each]
+            for each in seen
+        ]
         return ClipBatch(
             pixels[None],
             torch.zeros(len(seen), dtype=torch.long),
@@ -113,19 +117,8 @@ class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
         """Numbers of up to `max_boxes` objects that are well seen in the first frame, drawn at random."""
         assert objects.track_ids is not None, "the preflight finds clips without object numbers"
         numbers = rng.permutation(objects.track_ids).tolist()
-        seen = [number for number in numbers if self._well_seen(view(mask_of(objects, number)))]
+        seen = [number for number in numbers if well_seen(view(mask_of(objects, number)), self.side)]
         return seen[: self.drawing.max_boxes]
-
-    def _well_seen(self, mask: np.ndarray) -> bool:
-        return bool(mask.mean() * (self.side // LOGIT_STRIDE) ** 2 >= MIN_CELLS)
-
-    def _box(self, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(4,) float32: the jittered box of an object's mask in a view, in pixels of the model's input, or zeros."""
-        if not self._well_seen(mask):
-            return np.zeros(4, np.float32)
-        height, width = mask.shape
-        scale = np.array([self.side / width, self.side / height] * 2, np.float32)
-        return jittered(tight_box(mask), self.drawing.jitter, mask.shape, rng) * scale
 
 
 def stretch(count: int, frames: int, rng: np.random.Generator) -> list[int]:

@@ -110,11 +110,9 @@ class PromptedViews(torch.utils.data.Dataset[Batch]):
         boxes: list[np.ndarray] = []
         for i in rng.permutation(len(objects)):
             mask = view(objects.masks[i].full(objects.size))
-            if len(masks) < self.drawing.max_boxes and mask.sum() >= MIN_CELLS * mask.size / cells**2:
-                height, width = mask.shape
+            if len(masks) < self.drawing.max_boxes and well_seen(mask, self.side):
                 masks.append(coverage(mask, cells))
-                scale = np.array([self.side / width, self.side / height] * 2, np.float32)
-                boxes.append(jittered(tight_box(mask), self.drawing.jitter, mask.shape, rng) * scale)
+                boxes.append(prompt_box(mask, self.side, self.drawing.jitter, rng))
         return np.array(masks, np.float32).reshape(-1, cells, cells), np.array(boxes, np.float32).reshape(-1, 4)
 
 
@@ -126,6 +124,18 @@ def collate(views: list[Batch]) -> Batch:
         torch.cat([getattr(view, name) for view in views]) for name in ("pixels", "boxes", "masks", "weights")
     )
     return Batch(pixels, index, boxes, masks, weights, tuple(error for view in views for error in view.failures))
+
+
+def well_seen(mask: np.ndarray, side: int) -> bool:
+    """Whether an object is large enough to be learnt, from its (h, w) bool mask in a view that becomes `side` wide."""
+    return bool(mask.mean() * (side // LOGIT_STRIDE) ** 2 >= MIN_CELLS)
+
+
+def prompt_box(mask: np.ndarray, side: int, jitter: float, rng: np.random.Generator) -> np.ndarray:
+    """(4,) float32: the jittered box of an object's mask in a view, in pixels of the model's input of `side`."""
+    height, width = mask.shape
+    scale = np.array([side / width, side / height] * 2, np.float32)
+    return jittered(tight_box(mask), jitter, mask.shape, rng) * scale
 
 
 def jittered(box: np.ndarray, jitter: float, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

@@ -7,18 +7,17 @@ Targets are soft, the share of each logit's cell that the object covers, so boun
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 
-PixelLoss = Literal["focal", "bce"]
+from utils.finetune_sections import MaskLoss
+
 FOCAL_GAMMA = 2.0
 FOCAL_ALPHA = 0.25
 PIXEL_LOSS_WEIGHT = {"focal": 20.0, "bce": 1.0}
 
 
-def pixel_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, kind: PixelLoss) -> torch.Tensor:
+def pixel_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, kind: MaskLoss) -> torch.Tensor:
     """Mean loss of the pixels of each mask, (...,) for logits, targets and weights of (..., h, w); targets in [0, 1].
 
     `focal` weighs each pixel by its error squared (https://arxiv.org/abs/1708.02002), extended to soft targets as in
@@ -47,8 +46,23 @@ def mask_iou(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor)
     return torch.where(union > 0, intersection / union.clamp(min=1), 1.0)
 
 
+def mask_losses(
+    logits: torch.Tensor, scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, kind: MaskLoss
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What each of N objects' M masks lacks, (N, M), and the mean error of their scores, (N,).
+
+    Args:
+        logits: (N, M, h, w).
+        scores: (N, M) predicted IoUs.
+        targets, weights: (N, 1, h, w) in [0, 1].
+    """
+    per_mask = PIXEL_LOSS_WEIGHT[kind] * pixel_loss(logits, targets, weights, kind)
+    per_mask = per_mask + dice_loss(logits, targets, weights)
+    return per_mask, (scores - mask_iou(logits.detach(), targets, weights)).abs().mean(1)
+
+
 def prompted_mask_loss(
-    logits: torch.Tensor, scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, kind: PixelLoss
+    logits: torch.Tensor, scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, kind: MaskLoss
 ) -> torch.Tensor:
     """The loss of N prompted objects, a scalar.
 
@@ -58,9 +72,6 @@ def prompted_mask_loss(
         targets: (N, h, w) in [0, 1].
         weights: (N, h, w) in [0, 1]; 0 where the target is void.
     """
-    targets, weights = targets[:, None], weights[:, None]
-    per_mask = PIXEL_LOSS_WEIGHT[kind] * pixel_loss(logits, targets, weights, kind)
-    per_mask = per_mask + dice_loss(logits, targets, weights)
-    score_loss = (scores - mask_iou(logits.detach(), targets, weights)).abs().mean(1)
+    per_mask, score_loss = mask_losses(logits, scores, targets[:, None], weights[:, None], kind)
     single, best_of_three = per_mask[:, 0], per_mask[:, 1:].min(1).values
     return (single + best_of_three + score_loss).mean()

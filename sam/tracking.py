@@ -14,7 +14,8 @@ import torch.nn.functional as F
 
 from models.forward import CORNER_LABEL, Backbone
 from sam.clips import ClipBatch
-from sam.losses import PIXEL_LOSS_WEIGHT, PixelLoss, dice_loss, mask_iou, pixel_loss
+from sam.losses import mask_losses
+from utils.finetune_sections import MaskLoss
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -50,7 +51,7 @@ def tracked(model: SAM2Base, batch: ClipBatch, encoded: Backbone) -> Iterator[tu
         yield logits, ious, in_sight
 
 
-def tracking_loss(model: SAM2Base, batch: ClipBatch, encoded: Backbone, kind: PixelLoss) -> torch.Tensor:
+def tracking_loss(model: SAM2Base, batch: ClipBatch, encoded: Backbone, kind: MaskLoss) -> torch.Tensor:
     """The mean loss of the objects in the frames that only memory leads to, a scalar.
 
     Where an object is in sight the best of the masks learns it, and all learn to predict their own IoU; whether it is
@@ -66,8 +67,6 @@ def tracking_loss(model: SAM2Base, batch: ClipBatch, encoded: Backbone, kind: Pi
         if t == 0 or not given.any():
             continue
         logits, ious, targets, weights = (each[given] for each in (logits.float(), ious.float(), targets, weights))
-        per_mask = PIXEL_LOSS_WEIGHT[kind] * pixel_loss(logits, targets, weights, kind)
-        per_mask = per_mask + dice_loss(logits, targets, weights)
-        score_loss = (ious - mask_iou(logits.detach(), targets, weights)).abs().mean(1)
+        per_mask, score_loss = mask_losses(logits, ious, targets, weights, kind)
         losses.append((per_mask.min(1).values + score_loss).sum() / len(batch))
     return torch.stack(losses).sum() / batch.pixels.shape[1]
