@@ -159,7 +159,7 @@ def build_batches(options: Options, session: Session) -> Batches:
         if dataset.left_out and session.leads:
             folders = ", ".join(map(str, dataset.left_out))
             print(f"-s/--source: in folders of outputs, left out: {sum(dataset.left_out.values())} ({folders})")
-        if isinstance(dataset, ImageFolder) and dataset.unread and session.leads:
+        if dataset.unread and session.leads:
             kinds = Counter(path.suffix.lower() for path in dataset.unread).most_common()
             counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
             video = "; --video takes videos" if any(is_video_name(path.name) for path in dataset.unread) else ""

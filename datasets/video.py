@@ -18,7 +18,7 @@ from datasets.folder import Passed, empty_folders, files_of, frame_id, natural_k
 from datasets.images import read_image
 from datasets.video_file import VideoFile
 from utils.errors import SampleError, UserError
-from utils.image_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_name, is_video_name
+from utils.image_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_name, is_unread_name, is_video_name
 from utils.problems import refuse
 from utils.structures import Frame, Sample
 
@@ -98,6 +98,7 @@ class ClipFolder:
         clips: the positions of each clip, by its name. A folder that is empty, or a video that cannot be opened, has
             one.
         left_out: the folders of outputs below the sources, each with how many images and videos lie there.
+        unread: photographs of kinds that are not read.
     """
 
     def __init__(self, sources: Sequence[Path], outputs: Iterable[Path] = ()) -> None:
@@ -112,6 +113,7 @@ class ClipFolder:
         passed = Passed(outputs)
         found = _found(sources, passed)
         self.left_out = passed.counts(_is_frame_or_video)
+        self.unread = [path for source in sources for _, path in files_of(source, is_unread_name, passed)]
         with ThreadPoolExecutor() as pool:
             videos = dict(pool.map(_opened, [place for _, place in found if is_video_name(place.name)]))
         frames = {clip: _frames(clip, place, files, videos) for (clip, place), files in found.items()}

@@ -104,6 +104,12 @@ def test_read_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert most <= size * (AHEAD + 2)
 
 
+def test_frames_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    write_frames(tmp_path / "c", [1, 2])
+    (tmp_path / "c" / "IMG_3.HEIC").write_bytes(b"a photograph")
+    assert ClipFolder([tmp_path]).unread == [tmp_path / "c" / "IMG_3.HEIC"]
+
+
 def test_folders_of_outputs_are_no_clips(tmp_path: Path) -> None:
     write_frames(tmp_path / "walk", [2, 3])
     write_frames(tmp_path / "out" / "overlays" / "walk", [2, 3])
