@@ -16,7 +16,7 @@ from models.video import VideoCascade
 from utils.cleanup import CleanedCascade
 from utils.distributed import Session
 from utils.engine import _ahead
-from utils.errors import SampleError, UserError
+from utils.errors import RunError, SampleError
 from utils.masks import Mask
 from utils.model_sections import CleanupConfig, VideoConfig
 from utils.structures import Detections, Frame, Instances, Sample
@@ -208,7 +208,7 @@ def test_a_batch_waits_for_the_one_before() -> None:
 
 
 def test_too_little_memory_is_said_in_one_message() -> None:
-    with pytest.raises(UserError, match=r"memory to follow the objects of a:.*batch_size"):
+    with pytest.raises(RunError, match=r"memory to follow the objects of a:.*batch_size"):
         list(standing(Boxes([]), EVERY, room=1)(samples("a", 2)))
 
 

@@ -22,7 +22,8 @@ SIZED = 1000
 SPECK = 4
 """In images with larger sides than this, in pixels, not all boxes lie within the first pixel."""
 HANDFUL = 10
-"""Fewer bad boxes than this, unless all are, may be mere mistakes where no other reading fits."""
+"""Fewer wrong rows than this may be mere mistakes in a file that has right ones, too: ids outside the classes, since
+another reading would move all classes, and boxes where no other reading fits."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Evidence:
             row = int(self._sized[np.argmax(bad)])
             where = f"is inverted or far outside its image as {expected.bbox_format}"
             doubts.append(Doubt(BOXES, f"{self._rows.spot_of(row)}.bbox {where} ({bad.sum()} of {len(bad)} rows)"))
-        if _contradict(outside):
+        if _contradict(outside) and outside.sum() >= min(HANDFUL, max(2, len(outside) / 2)):  # else they are refused
             doubts.append(Doubt(IDS, self._categories.first(outside, expected.category_offset)))
         return doubts
 

@@ -67,7 +67,7 @@ def test_yolo_labels(tmp_path: Path, images_of: Any) -> None:
 
 def test_labels_of_other_classes(tmp_path: Path, images_of: Any) -> None:
     folder, images = write(tmp_path, {"1.txt": "3 0.5 0.5 0.1 0.1\n", "2.txt": "0 0.5 0.5 0.1 0.1\n"}), images_of("12")
-    with pytest.raises(UserError, match=r" 1\.txt:1\.category_id: 3 is outside the 3 classes.*--prompt-names"):
+    with pytest.raises(UserError, match=r": 1\.txt:1\.category_id: 3 is outside the 3 classes.*--prompt-names"):
         load_prompts(folder, NAMES, images, Given())
     prompts = load_prompts(folder, NAMES, images, Given(class_names=("dog", "b", "c", "Car")))
     assert prompts.class_ids.tolist() == [0, 1]

@@ -154,6 +154,12 @@ def test_a_few_bad_boxes_are_left_to_the_detector(write: Write, images_of: Any) 
     assert "no other reading fits better" in prompts.finding[0]
 
 
+def test_a_wrong_id_among_a_few_rows_moves_no_classes(write: Write, images_of: Any) -> None:
+    rows = [row | {"category_id": 1 + i % 3} for i, row in enumerate(truth(NUMBERED)[:8])]
+    with pytest.raises(UserError, match=r"json: \[0\]\.category_id: 5 is outside the 5 classes.*1 of 8 rows"):
+        load_prompts(write([rows[0] | {"category_id": 5}, *rows[1:]]), NAMES, images_of(NUMBERED), Given())
+
+
 def test_more_than_a_tenth_turns_the_reading_of_a_short_file_too(write: Write, images_of: Any) -> None:
     def boxes(inverted: int, **given: Any) -> list[list[float]]:
         corners = [[50, 60, 40, 99]] * inverted + [[50, 60, 90, 99]] * (20 - inverted)
