@@ -91,7 +91,7 @@ def test_a_mixed_batch_gives_what_the_official_predictor_gives_for_each_image_al
     found, reference = detector(yolo_file)(samples), Reference(yolo_file)
     for sample, detections in zip(samples, found):
         assert_same_boxes(detections, *reference(sample.image, SETTINGS))
-    assert sum(map(len, found)) > 50, "too few boxes to prove anything"
+    assert sum(map(len, found)) > 3 * len(samples), "too few boxes to prove anything"
 
 
 @pytest.mark.skipif(not (DEMO_WEIGHTS.is_file() and DEMO_PHOTOS.is_dir()), reason="no embedded demo")
