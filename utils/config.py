@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from utils.errors import UserError
 from utils.finetune_sections import FinetuneConfig, SamFinetune, YoloFinetune
@@ -105,7 +106,7 @@ class Override:
 
     def value_as(self, hint: Any) -> Any:
         """The value for a key with this hint: of what was typed, `.25` is a number, too, and `2012` a text."""
-        wanted = get_args(hint) or (hint,)
+        wanted = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         if self.text is not None and float in wanted and isinstance(self.value, str):
             with suppress(ValueError):
                 return number if isfinite(number := float(self.text)) else self.value

@@ -100,7 +100,8 @@ class Evidence:
             row = int(self._sized[np.argmax(bad)])
             where = f"is inverted or far outside its image as {expected.bbox_format}"
             doubts.append(Doubt(BOXES, f"{self._rows.spot_of(row)}.bbox {where} ({bad.sum()} of {len(bad)} rows)"))
-        if _contradict(outside) and outside.sum() >= min(HANDFUL, max(2, len(outside) / 2)):  # else they are refused
+        few = min(HANDFUL, max(2, len(outside) / 2))
+        if _contradict(outside) and outside.sum() >= few:  # fewer are refused, one by one
             doubts.append(Doubt(IDS, self._categories.first(outside, expected.category_offset)))
         return doubts
 
