@@ -16,15 +16,15 @@ from datasets.loading import Batches, build_batches
 from models.cascade import build_cascade
 from models.detector import class_names
 from models.prompts import read_prompts
-from utils.cli import parse
+from utils.annotations.plan import plan_annotations
+from utils.cli.options import Options, Output
+from utils.cli.parsers import parse
 from utils.distributed import Session
 from utils.engine import Report, Sink, run
 from utils.evaluation.evaluator import Evaluator
-from utils.exporters.plan import plan_annotations
-from utils.options import Options, Output
+from utils.io.writers import Writers
 from utils.sinks import build_sinks
 from utils.structures import Instances, Sample
-from utils.writers import Writers
 
 SCRIPTS: dict[str, Output] = {"metrics": "evaluate", "annotations": "annotate", "overlays": "visual"}
 """What a scope makes -> what the command line calls it."""

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path, PurePath
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from datasets.images import read_image
-from utils.errors import SampleError, UserError
-from utils.image_files import IMAGE_SUFFIXES, is_image_name, is_unread_name, is_video_name
-from utils.problems import refuse
+from utils.errors import SampleError, UserError, refuse
+from utils.io.image_files import IMAGE_SUFFIXES, is_image_name, is_unread_name, is_video_name
 from utils.structures import Sample
 
 
@@ -212,3 +211,20 @@ def _visible(folder: Path, passed: Passed) -> Iterator[tuple[Path, list[str], li
 
 def _leads_back(path: Path) -> bool:
     return path.is_symlink() and path.resolve() in [around.resolve() for around in path.parents]
+
+
+class Dataset(Protocol):
+    """Samples by their position.
+
+    Attributes:
+        ids: their image ids.
+        paths: the image files, in the order of `ids`.
+    """
+
+    ids: list[str]
+    paths: list[Path]
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> Sample:
+        """Read one sample; SampleError if it cannot be used."""

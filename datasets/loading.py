@@ -10,22 +10,21 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from datasets.dataset import Dataset
-from datasets.folder import ImageFolder
+from datasets.folder import Dataset, ImageFolder
 from datasets.preflight import check_split
 from datasets.video import ClipFolder, Clips, OneSize
 from datasets.video_file import video_size
 from datasets.voc import VocDataset
+from utils.annotations.source import AnnotationFolder
 from utils.classes import is_no_class, label_of, load_class_names, match_classes
+from utils.cli.options import Options
+from utils.cli.outputs import picture_folders
 from utils.distributed import Session
-from utils.errors import SampleError, UserError
-from utils.image_files import image_size, is_video_name
-from utils.importers.annotations import AnnotationFolder
-from utils.options import Options
-from utils.outputs import overlay_place, picture_folders
-from utils.problems import refuse, refuse_all
+from utils.errors import SampleError, UserError, refuse, refuse_all
+from utils.formats.voc import CLASS_NAMES, map_files
+from utils.io.image_files import image_size, is_video_name
 from utils.structures import Sample
-from utils.voc_tree import CLASS_NAMES, map_files
+from utils.visual.overlay import overlay_place
 
 AHEAD = 2
 """How many batches are read ahead of the one in use; one more while the next one is waited for."""

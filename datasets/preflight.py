@@ -15,10 +15,10 @@ import numpy as np
 from datasets.images import read_image
 from datasets.voc import VocDataset, misfit
 from utils.classes import BACKGROUND, VOID
-from utils.counting import value_counts
 from utils.distributed import Session
-from utils.image_files import image_size, index_map_size, object_map_size, stored_size
-from utils.problems import SHOWN, refuse_all
+from utils.errors import SHOWN, refuse_all
+from utils.io.image_files import image_size, index_map_size, object_map_size, stored_size
+from utils.label_maps import value_counts
 
 LISTS = "split lists and file names"
 UNUSABLE = "masks that are missing or no index maps"

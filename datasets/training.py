@@ -9,9 +9,8 @@ from datasets.video import unequal
 from datasets.voc import VocDataset
 from utils.config import Config
 from utils.distributed import Session
-from utils.errors import SampleError, UserError
-from utils.image_files import image_size
-from utils.problems import refuse
+from utils.errors import SampleError, UserError, refuse
+from utils.io.image_files import image_size
 
 
 def open_training_splits(

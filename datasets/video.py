@@ -13,13 +13,21 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from datasets.dataset import Dataset
-from datasets.folder import Passed, empty_folders, files_of, frame_id, natural_key, sample_errors, several_files, spans
+from datasets.folder import (
+    Dataset,
+    Passed,
+    empty_folders,
+    files_of,
+    frame_id,
+    natural_key,
+    sample_errors,
+    several_files,
+    spans,
+)
 from datasets.images import read_image
 from datasets.video_file import VideoFile
-from utils.errors import SampleError, UserError
-from utils.image_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_name, is_unread_name, is_video_name
-from utils.problems import refuse
+from utils.errors import SampleError, UserError, refuse
+from utils.io.image_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_name, is_unread_name, is_video_name
 from utils.structures import Frame, Sample
 
 Found = dict[tuple[str, Path], dict[str, list[Path]]]

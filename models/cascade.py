@@ -7,26 +7,27 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.attribution import AttributingCascade
+from models.cleanup import with_cleanup
 from models.weights import fetch_weights, yolo_weights
-from utils.attribution import AttributingCascade, Attribution
-from utils.cleanup import with_cleanup
+from utils.annotations.source import AnnotationCascade, AnnotationFolder
+from utils.cli.options import Options
 from utils.config import ArchConfig
 from utils.distributed import Session
 from utils.engine import Cascade, SureCascade
 from utils.errors import UserError
-from utils.importers.annotations import AnnotationCascade, AnnotationFolder
+from utils.metrics.attribution import Attribution
 from utils.official import OFFICIAL_SAM
-from utils.options import Options
 from utils.prompts.prompts import Prompts
-from utils.prompts.rows import RunImages
+from utils.prompts.table import RunImages
 from utils.structures import Instances, Sample
 
 if TYPE_CHECKING:
     import torch
 
-    from models.given_boxes import Detector
-    from models.pending import PendingInstances
+    from models.box_sources import Detector
     from models.segmenter import Segmenter
+    from models.transfer import PendingInstances
 
 
 class ImageCascade:
@@ -38,7 +39,7 @@ class ImageCascade:
     """
 
     def __init__(self, detector: Detector, segmenter: Segmenter) -> None:
-        from models.memory import Halving
+        from models.oom_retry import Halving
 
         self.detector, self.segmenter = detector, segmenter
         self._halving = Halving(segmenter.save_memory)
@@ -93,8 +94,8 @@ def build_cascade(
     segmenter = build_segmenter(options, device, len(images.ids), session)
     found: SureCascade = ImageCascade(detector, segmenter)
     if options.video:
-        from models.propagator import Propagator
-        from models.video import VideoCascade
+        from models.sam2_video import Propagator
+        from models.video_cascade import VideoCascade
 
         settings = options.config.video
         propagator = Propagator(segmenter.model, segmenter.precision, non_overlap=settings.non_overlap_masks)
@@ -114,8 +115,8 @@ def build_segmenter(options: Options, device: torch.device, num_images: int, ses
     Raises:
         UserError: weights, a SAM2 config or the precision cannot be used, or SAM2 cannot be compiled, but shall.
     """
-    from models.forward import bake_positions
-    from models.sam2_loading import load_sam2
+    from models.sam2_build import load_sam2
+    from models.sam2_forward import bake_positions
     from models.segmenter import LONG_RUN, Segmenter
     from utils.device import choose_precision
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.given_boxes import BoxCheck, Detector, GroundTruthDetector, JoinedDetector, PromptFileDetector
+from models.box_sources import BoxCheck, Detector, GroundTruthDetector, JoinedDetector, PromptFileDetector
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo, yolo_weights
 from utils.classes import MAX_CLASSES, match_classes, nearest
+from utils.cli.options import Options
 from utils.config import Config, DetectorConfig
 from utils.distributed import Session
 from utils.errors import UserError
-from utils.options import Options
 from utils.prompts.prompts import Prompts
 from utils.structures import Detections, Sample
 
@@ -129,7 +129,7 @@ class YoloDetector:
         import torchvision  # noqa: F401  (once it is there, ultralytics uses its NMS)
         from ultralytics.utils.nms import non_max_suppression
 
-        from models.crossing import to_device
+        from models.transfer import to_device
 
         with torch.inference_mode():
             pixels = to_device(images, self._device).permute(0, 3, 1, 2).contiguous().float().div_(255)

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from models.compilation import CompiledPasses, EagerPasses, Passes
-from models.crossing import Arrival, to_device
-from models.forward import Backbone, Features, autocast, features_of, single_masks
-from models.pending import PendingInstances
+from models.sam2_compile import CompiledPasses, EagerPasses, Passes
+from models.sam2_forward import Backbone, Features, autocast, features_of, single_masks
+from models.transfer import Arrival, PendingInstances, to_device
 from utils.errors import RunError, UserError, first_line
 from utils.structures import Detections, Instances
 

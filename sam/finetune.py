@@ -23,18 +23,18 @@ import torch
 
 from datasets.training import open_training_splits
 from models.cascade import sam_config_of, sam_files
-from models.sam2_loading import build_sam2, load_sam2
+from models.sam2_build import build_sam2, load_sam2
 from sam.objectives import ClipObjective, ImageObjective
 from sam.protocols import Objective
 from sam.trainer import Best, Trainer, write_weights
-from utils.cli import Overriding, configured, finetune_parser, guarded, repeated
+from utils.cli.outputs import check_new_file
+from utils.cli.parsers import Overriding, configured, finetune_parser, guarded, repeated
 from utils.config import ArchConfig, Config, Override
 from utils.device import choose_device
 from utils.distributed import Session, open_session
 from utils.engine import print_lines
 from utils.errors import SampleError, UserError
 from utils.official import REPOSITORY
-from utils.outputs import check_new_file
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from datasets.voc import VocDataset
-from models import forward
-from models.forward import decode, encode, features_of
-from models.propagator import Propagator
+from models import sam2_forward
+from models.sam2_forward import decode, encode, features_of
+from models.sam2_video import Propagator
 from models.segmenter import Segmenter
 from sam.clips import ClipBatch, PromptedClips, collate_clips, mask_of
 from sam.examples import Batch, Drawing, PromptedViews, collate
@@ -185,4 +185,4 @@ def parameters_of(model: SAM2Base, parts: Sequence[str]) -> list[torch.nn.Parame
 
 def autocast(device: torch.device) -> AbstractContextManager[None]:
     """Matrix products in bf16 where the device computes in it natively."""
-    return forward.autocast(device, choose_precision("auto", device))
+    return sam2_forward.autocast(device, choose_precision("auto", device))

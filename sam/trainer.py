@@ -19,7 +19,7 @@ from sam.protocols import Objective, Prompted
 from utils.config import SamFinetune
 from utils.distributed import Session
 from utils.errors import SampleError, UserError, first_line
-from utils.writers import atomic_write
+from utils.io.writers import atomic_write
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from painted_clips import painted, write_frames, write_video
-from projects import BATCH, COUNT, Project
 
 from datasets.loading import build_batches
 from models.prompts import read_prompts
-from utils.cli import parse
+from tests.helpers.clips import painted, write_frames, write_video
+from tests.helpers.project import BATCH, COUNT, Project
+from utils.cli.parsers import parse
 from utils.distributed import Session
 from utils.errors import UserError
 

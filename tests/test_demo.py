@@ -16,7 +16,7 @@ import pytest
 import yolo_sam
 from datasets.voc import VocDataset
 from utils.masks import Mask
-from utils.metrics import LabelCounts, confusion_matrix, mean_iou
+from utils.metrics.segmentation import LabelCounts, confusion_matrix, mean_iou
 from utils.structures import Detections, Instances, Sample
 
 REPOSITORY = Path(__file__).parents[1]

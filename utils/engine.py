@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from utils.distributed import Session
 from utils.errors import SampleError
-from utils.image_files import is_video_name
+from utils.io.image_files import is_video_name
 from utils.structures import Instances, Sample
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,3 +69,8 @@ class Mask:
         array = np.zeros(size, bool)
         array[self.window] = self.crop
         return array
+
+
+def mask_iou(first: Sequence[Mask], second: Sequence[Mask]) -> np.ndarray:
+    """(N, M) float64 intersection over union of N and M masks of one image."""
+    return np.array([[ours.iou(theirs) for theirs in second] for ours in first]).reshape(len(first), len(second))

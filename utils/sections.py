@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from utils.exporters.exporter import Format, Segmentation
+from utils.formats.base import Format, Segmentation
 from utils.official import OFFICIAL_SAM
 from utils.values import ClassNames, FileOrName, Weights, require, within
 

@@ -105,25 +105,6 @@ class Detections:
         return cls.of([], [], [])
 
 
-def sanitize(boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Clip boxes to their image and find those that are no boxes: NaN, inverted, of no area, or wholly outside.
-
-    Args:
-        boxes: (N, 4) float32, x1 y1 x2 y2 in pixels.
-        size: (height, width) of the image.
-
-    Returns:
-        the clipped boxes (N, 4), a (N,) bool array of those to keep, and how many of the kept ones were clipped.
-    """
-    height, width = size
-    limits = np.array([width, height, width, height], np.float32)
-    clipped = np.clip(boxes, 0, limits)
-    finite = np.isfinite(boxes).all(axis=1)
-    keep = finite & (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
-    changed = keep & (clipped != boxes).any(axis=1)
-    return clipped, keep, int(changed.sum())
-
-
 @dataclass(frozen=True)
 class Instances:
     """The objects of one image: detections with a mask each; N >= 0, in detection order.

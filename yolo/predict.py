@@ -19,17 +19,17 @@ from pathlib import Path
 import numpy as np
 
 from datasets.loading import build_batches
+from models.box_sources import Detector
 from models.detector import build_detector, class_names
-from models.given_boxes import Detector
-from utils.cli import Parser, guarded, images_parser, options_of, repeated
+from utils.cli.options import Options
+from utils.cli.outputs import check_new_file
+from utils.cli.parsers import Parser, guarded, images_parser, options_of, repeated
 from utils.device import choose_device
 from utils.distributed import Session
 from utils.engine import run
 from utils.errors import UserError
 from utils.masks import Mask
-from utils.options import Options
-from utils.outputs import check_new_file
-from utils.prompts.writing import PromptSink
+from utils.prompts.writer import PromptSink
 from utils.structures import Instances, Sample
 
 FILE_NAME = "prediction.json"

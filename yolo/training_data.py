@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from datasets.voc import VocDataset
-from utils.encoding import encode_image
 from utils.errors import SampleError
-from utils.exporters.yolo import reads_alike
+from utils.formats.yolo import reads_alike
+from utils.io.encoding import encode_image
 from utils.structures import Instances
 
 NAMES_FILE = "names.json"

@@ -19,7 +19,7 @@ from benchmarks.gates import (
     matrix_gate,
 )
 from utils.masks import Mask
-from utils.metrics import confusion_matrix
+from utils.metrics.segmentation import confusion_matrix
 from utils.structures import Detections, Instances
 
 SIZE = (60, 100)

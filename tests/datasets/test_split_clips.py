@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from painted_clips import write_frames
 from PIL import Image
 
 from datasets.loading import Batches, build_batches
-from utils.cli import parse
+from tests.helpers.clips import write_frames
+from utils.cli.parsers import parse
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
 from utils.structures import Frame

@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from painted_clips import FASTSTART, index_of, painted, write_frames, write_video
 
 from datasets.folder import ImageFolder
 from datasets.loading import AHEAD, Batches
 from datasets.video import ClipFolder, Clips
 from datasets.video_file import VideoFile
+from tests.helpers.clips import FASTSTART, index_of, painted, write_frames, write_video
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
 from utils.structures import Frame, Sample

@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 
 from datasets.images import read_image
+from models.box_sources import PromptFileDetector
 from models.detector import YoloDetector, build_detector, class_names
-from models.given_boxes import PromptFileDetector
 from models.prompts import read_prompts
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo
+from utils.cli.options import Options
 from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig
 from utils.distributed import Session
 from utils.errors import UserError
-from utils.options import Options
 from utils.prompts.prompts import load_prompts
-from utils.prompts.rows import Given
+from utils.prompts.table import Given
 from utils.structures import Detections, Sample
 
 REPOSITORY = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.utils.transforms import SAM2Transforms
 
 from datasets.voc import VocDataset
-from models.sam2_loading import build_sam2, load_sam2
+from models.sam2_build import build_sam2, load_sam2
 from models.segmenter import Segmenter, preprocess
 from utils.errors import RunError, UserError
 from utils.structures import Detections

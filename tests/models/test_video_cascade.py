@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tracking import BOXES, moving, random_model
 
-from models.propagator import Propagator
+from models.cleanup import CleanedCascade
+from models.sam2_video import Propagator
 from models.segmenter import Segmenter
-from models.video import VideoCascade
-from utils.cleanup import CleanedCascade
+from models.video_cascade import VideoCascade
+from tests.helpers.track import BOXES, moving, random_model
 from utils.distributed import Session
 from utils.engine import _ahead
 from utils.errors import RunError, SampleError

@@ -14,8 +14,8 @@ from PIL import Image
 
 from datasets.scenes import main as paint
 from datasets.voc import VocDataset
-from models.propagator import Propagator
-from models.sam2_loading import build_sam2, load_sam2
+from models.sam2_build import build_sam2, load_sam2
+from models.sam2_video import Propagator
 from sam.clips import PromptedClips, collate_clips, mask_of, stretch
 from sam.examples import Drawing, coverage
 from sam.finetune import main

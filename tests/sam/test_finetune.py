@@ -16,13 +16,13 @@ from PIL import Image
 from datasets.scenes import main as paint
 from datasets.training import open_training_splits
 from datasets.voc import VocDataset
-from models.sam2_loading import build_sam2, load_sam2
+from models.sam2_build import build_sam2, load_sam2
 from sam.examples import Drawing, PromptedViews, collate, jittered
 from sam.finetune import finetune, main, origin_of, remark, usage
 from sam.objectives import IMAGE, ImageObjective, parameters_of
 from sam.protocols import Validation
 from sam.trainer import Best, Trainer, schedule
-from utils.cli import configured, finetune_parser
+from utils.cli.parsers import configured, finetune_parser
 from utils.config import Config, load_config
 from utils.distributed import Session
 from utils.errors import UserError

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from utils.boxes import sanitize
 from utils.masks import Mask
-from utils.structures import Detections, Instances, sanitize
+from utils.structures import Detections, Instances
 
 SIZE = (4, 6)
 

@@ -11,19 +11,17 @@ import numpy as np
 
 from utils.distributed import Session
 from utils.engine import Report
-from utils.evaluation.bootstrap import bootstrap
-from utils.evaluation.files import evaluation_files
-from utils.evaluation.names import EVERY, METRICS, REPORT
-from utils.evaluation.result import Evaluation, ImageScore
-from utils.evaluation.scoring import score_image
-from utils.evaluation.summary import summary_lines
-from utils.metrics import LabelCounts, mean_iou, pixel_accuracy
-from utils.report.album import Album
+from utils.evaluation.console import summary_lines
+from utils.evaluation.files import EVERY, METRICS, REPORT, evaluation_files
+from utils.evaluation.report.pictures import Album
+from utils.io.writers import Writers, atomic_write, remove
+from utils.metrics.bootstrap import bootstrap
+from utils.metrics.scores import Evaluation, ImageScore, score_image
+from utils.metrics.segmentation import LabelCounts, mean_iou, pixel_accuracy
 from utils.structures import Instances, Sample
-from utils.writers import Writers, atomic_write, remove
 
 if TYPE_CHECKING:
-    from utils.report.tables import Section
+    from utils.evaluation.report.tables import Section
 
 
 class Evaluator:
@@ -89,8 +87,8 @@ class Evaluator:
             return []
         files, lines = evaluation_files(evaluation), summary_lines(evaluation)
         if self._album is not None:
-            from utils.report.clips import clip_sections
-            from utils.report.page import render
+            from utils.evaluation.report.page import render
+            from utils.evaluation.report.tables import clip_sections
 
             sections = [*clip_sections(evaluation.clips), *self._sections()]
             files[REPORT] = render(self._album.title, evaluation, pictures, sections)
@@ -102,7 +100,7 @@ class Evaluator:
 
     def result(self, report: Report, session: Session) -> Evaluation | None:
         """The evaluation of the images of all processes; None in all but the first."""
-        from utils.evaluation.average_precision import average_precision
+        from utils.metrics.average_precision import average_precision
 
         self._writers.flush()
         matrix, gathered = session.sum(self.matrix), session.gather(self._images)

@@ -10,13 +10,10 @@ import numpy as np
 
 from utils.classes import match_classes
 from utils.errors import UserError
-from utils.prompts.classes import LACKING, Categories
-from utils.prompts.folders import read_folder
-from utils.prompts.joining import NONE, Joined, join
-from utils.prompts.json_rows import read_json_rows
-from utils.prompts.reading import Evidence, corners, decide
-from utils.prompts.rows import SEED, Given, Reading, Rows, RunImages
-from utils.prompts.sizes import check_sizes
+from utils.prompts.interpretation import Evidence, corners, decide
+from utils.prompts.matching import LACKING, NONE, Categories, Joined, check_sizes, join
+from utils.prompts.readers import read_folder, read_json_rows
+from utils.prompts.table import SEED, Given, Reading, Rows, RunImages
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluating import Pair
-from followed_clips import demo_clip, random_clip, score
 
+from tests.helpers.clips import demo_clip, random_clip, score
+from tests.helpers.evaluate import Pair
+from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.distributed import Session
 from utils.engine import Report
+from utils.evaluation.console import columns
 from utils.evaluation.evaluator import Evaluator
-from utils.evaluation.text_table import columns
-from utils.exporters.exporter import ExportSettings
-from utils.exporters.labelme import LabelmeExporter
-from utils.importers.annotations import AnnotationCascade, AnnotationFolder
-from utils.report.album import Album
-from utils.writers import Writers
+from utils.evaluation.report.pictures import Album
+from utils.formats.base import ExportSettings
+from utils.formats.labelme_writer import LabelmeExporter
+from utils.io.writers import Writers
 
 NAMES = ("car", "elephant", "turtle", "ship")
 

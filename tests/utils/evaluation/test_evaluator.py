@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluating import NAMES, random_pairs
 
+from tests.helpers.evaluate import NAMES, random_pairs
 from utils.distributed import Session
 from utils.engine import Report
 from utils.errors import SampleError
 from utils.evaluation.evaluator import Evaluator
+from utils.io.writers import WriterError, Writers
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
-from utils.writers import WriterError, Writers
 
 
 @pytest.fixture

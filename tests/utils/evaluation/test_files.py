@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluating import NAMES, evaluation_of, random_pairs
 
+from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs
 from utils.errors import SampleError
 from utils.evaluation.files import evaluation_files
-from utils.evaluation.result import Evaluation
+from utils.metrics.scores import Evaluation
 
 
 @pytest.fixture(scope="module")

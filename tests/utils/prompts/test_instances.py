@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from utils.errors import UserError
 from utils.prompts.prompts import load_prompts
-from utils.prompts.rows import Given
+from utils.prompts.table import Given
 
 Write = Callable[[Any], Path]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from models.ultralytics_quiet import quiet_ultralytics
+from utils.classes import COCO_CLASSES, COCO_IDS
 from utils.errors import UserError
 from utils.prompts.prompts import Prompts, load_prompts
-from utils.prompts.rows import Given
-from utils.readers.coco import COCO_CLASSES, COCO_IDS
+from utils.prompts.table import Given
 
 Write = Callable[[Any], Path]
 Row = dict[str, Any]

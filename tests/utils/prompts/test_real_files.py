@@ -13,7 +13,7 @@ from datasets.loading import Batches
 from datasets.voc import VocDataset
 from utils.errors import UserError
 from utils.prompts.prompts import Prompts, load_prompts
-from utils.prompts.rows import Given
+from utils.prompts.table import Given
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="no shared photos")
