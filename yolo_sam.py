@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         names = class_names(options)
         batches.check_targets(len(names))
-        batches.units = session.share(batches.units)
+        batches.units = session.shard(batches.units)
         cascade = build_cascade(options, names, batches, prompts, session)
         return run(cascade, batches, build_sinks(options, names, writers, plan), session).exit_code
 

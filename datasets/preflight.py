@@ -65,7 +65,7 @@ def check_split(
     gone = [str(path) for path in dataset.paths if not _is_file(path)]
     heading = f"The split {dataset.split} of {dataset.root} cannot be used:"
     refuse_all(heading, problems | {GONE: gone} if any(problems.values()) else {})
-    if gone and session.leads:
+    if gone and session.is_main:
         shown = ", ".join(gone[:SHOWN]) + (", ..." if len(gone) > SHOWN else "")
         print(f"warning: {len(gone)} of {len(dataset)} images are missing: {shown}", file=sys.stderr)
 
@@ -77,7 +77,7 @@ def mask_problems(
     present = [index for index, path in enumerate(dataset.paths) if _is_file(path)]
     if may_lack:
         present = [index for index in present if _is_file(dataset.mask_path(index))]
-    share = session.share(present)
+    share = session.shard(present)
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(partial(_check_mask, dataset, num_classes), share))
     found = [(index, *problem) for index, (problems, _) in zip(share, results) for problem in problems]

@@ -51,7 +51,7 @@ def _check_objects(split: VocDataset, used: range) -> None:
     """Raises UserError where no image that is used shows an object; those that cannot be read show none."""
     for index in used:
         try:
-            truth = split.load(index).truth
+            truth = split.load(index).gt_instances
         except SampleError:
             continue
         if truth is not None and len(truth):

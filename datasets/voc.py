@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 import cv2
 import numpy as np
 
-from datasets.folder import ImageTree, frame_id, id_of, natural_key, sample_errors, several_files, spans
+from datasets.folder import ImageTree, duplicate_ids, frame_id, frame_ranges, id_of, natural_key, sample_errors
 from datasets.images import read_image
 from utils.errors import UserError
 from utils.formats.voc import map_files, split_lists
@@ -143,12 +143,12 @@ class VocDataset:
             self._labels[value] = label
         tree = ImageTree(root / "JPEGImages")
         clips, self.left_out = split_clips(root, split, tree, self.problems) if by_clips else ({}, 0)
-        self.clips = spans({clip: len(ids) for clip, ids in clips.items()})
+        self.clips = frame_ranges({clip: len(ids) for clip, ids in clips.items()})
         chosen = chain.from_iterable(clips.values()) if by_clips else split_images(root, split, tree, self.problems)
         found = {image_id: tree.find(image_id) for image_id in chosen}
         if not any(found.values()) and not self.problems:
             raise UserError(f"{tree.root}: none of the {len(found)} images of the split {split} is here")
-        self.problems += several_files(found)
+        self.problems += duplicate_ids(found)
         self.ids = list(found)
         self.paths = [next(iter(paths), self._lost(image_id, tree)) for image_id, paths in found.items()]
 
@@ -177,7 +177,7 @@ class VocDataset:
             image,
             target if self.with_targets else None,
             truth,
-            told_apart=self.objects_path(index).is_file(),
+            has_instance_ids=self.objects_path(index).is_file(),
         )
 
     def _lost(self, image_id: str, tree: ImageTree) -> Path:

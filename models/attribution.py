@@ -32,14 +32,14 @@ class AttributingCascade:
         return ((sample, self._attributed(sample, both)) for sample, both in self._cascade(samples))
 
     def _attributed(self, sample: Sample, both: Instances) -> Instances:
-        assert sample.target is not None and sample.truth is not None, sample.image_id
-        count = len(both) - len(sample.truth)
-        self._attribution.add(sample.target, both[:count], both[count:])
+        assert sample.gt_mask is not None and sample.gt_instances is not None, sample.image_id
+        count = len(both) - len(sample.gt_instances)
+        self._attribution.add(sample.gt_mask, both[:count], both[count:])
         return both[:count]
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """What the cascade has to say, and who lost it; writes `attribution.json`."""
-        lines, result = self._cascade.report(session), self._attribution.result(session)
-        if session.leads:
+        lines, result = self._cascade.summary_lines(session), self._attribution.result(session)
+        if session.is_main:
             atomic_write(self._save_dir / ATTRIBUTION, encode_json(result, indent=2))
         return [*lines, *table(result)]

@@ -20,7 +20,7 @@ class Detector(Protocol):
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         """The boxes of each image of a batch, in order."""
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """Lines to print at the end of a run: what became of boxes that are not among the detections."""
 
 
@@ -35,20 +35,20 @@ class PromptFileDetector:
     def __init__(self, prompts: Prompts, conf: float) -> None:
         self._prompts, self._conf = prompts, conf
         self._low = 0
-        self._check = BoxCheck("prompts")
+        self._check = BoxSanitizer("prompts")
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         """The boxes of each image."""
         return [self._detections(sample) for sample in samples]
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """What was left out, and why."""
         count = sum(session.gather([self._low]))
         low = [f"prompts: rows that score not above {self._conf}, left out: {count}"] if count else []
-        return [*self._prompts.left_out, *low, *self._check.report(session)]
+        return [*self._prompts.left_out, *low, *self._check.summary_lines(session)]
 
     def _detections(self, sample: Sample) -> Detections:
-        boxes, scores, class_ids = self._prompts.of(sample.image_id, sample.size)
+        boxes, scores, class_ids = self._prompts.for_image(sample.image_id, sample.size)
         kept = scores > self._conf
         self._low += len(kept) - int(kept.sum())
         return self._check(boxes[kept], scores[kept], class_ids[kept], sample.size)
@@ -59,11 +59,11 @@ class GroundTruthDetector:
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         """The boxes of each image, whose true instances must be loaded."""
-        boxes = [sample.truth.detections for sample in samples if sample.truth is not None]
+        boxes = [sample.gt_instances.detections for sample in samples if sample.gt_instances is not None]
         assert len(boxes) == len(samples), "the true instances are not loaded"
         return boxes
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """Nothing: every box is a sound one."""
         return []
 
@@ -78,9 +78,9 @@ class JoinedDetector:
         """The boxes of each image."""
         return [_joined(*pair) for pair in zip(self._first(samples), self._second(samples), strict=True)]
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """What both have to say."""
-        return [*self._first.report(session), *self._second.report(session)]
+        return [*self._first.summary_lines(session), *self._second.summary_lines(session)]
 
 
 def _joined(first: Detections, second: Detections) -> Detections:
@@ -91,7 +91,7 @@ def _joined(first: Detections, second: Detections) -> Detections:
     )
 
 
-class BoxCheck:
+class BoxSanitizer:
     """Clips boxes to their images, drops what is no box, and counts both.
 
     Args:
@@ -100,18 +100,18 @@ class BoxCheck:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.fates: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
 
     def __call__(
         self, boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, size: tuple[int, int]
     ) -> Detections:
         """Sound detections of an image of a (height, width), from (N, 4) xyxy boxes, (N,) scores and (N,) class ids."""
         boxes, keep, clipped = sanitize(boxes, size)
-        self.fates["clipped to their images"] += clipped
-        self.fates["dropped (NaN, inverted, without area, or outside their images)"] += int((~keep).sum())
+        self.counts["clipped to their images"] += clipped
+        self.counts["dropped (NaN, inverted, without area, or outside their images)"] += int((~keep).sum())
         return Detections(boxes[keep], scores[keep], class_ids[keep])
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """A line for each kind that occurred."""
-        fates = session.total(self.fates)
-        return [f"{self.source}: boxes {fate}: {count}" for fate, count in fates.items() if count]
+        counts = session.sum_counts(self.counts)
+        return [f"{self.source}: boxes {fate}: {count}" for fate, count in counts.items() if count]

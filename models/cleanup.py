@@ -39,10 +39,10 @@ class CleanedCascade:
         self._changes += changes
         return cleaned
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """What the cascade has to say, and how much was cleaned."""
-        changes = sorted(session.total(self._changes).items())
-        return [*self._cascade.report(session), *(f"cleanup: {change}: {count}" for change, count in changes)]
+        changes = sorted(session.sum_counts(self._changes).items())
+        return [*self._cascade.summary_lines(session), *(f"cleanup: {change}: {count}" for change, count in changes)]
 
 
 def clean(instances: Instances, settings: CleanupConfig) -> tuple[Instances, Changes]:
@@ -54,11 +54,11 @@ def clean(instances: Instances, settings: CleanupConfig) -> tuple[Instances, Cha
     for mask, box in zip(instances.masks, instances.detections.boxes):
         crop = mask.crop.copy()
         if settings.clip_to_box:
-            changes["masks clipped to their boxes"] += clip(crop, box - np.tile(mask.corner, 2))
+            changes["masks clipped to their boxes"] += clip(crop, box - np.tile(mask.offset, 2))
         changes["holes filled"] += fill_holes(crop, settings.largest_hole)
         changes["parts removed"] += remove_parts(crop, settings.smallest_part, settings.largest_part_only)
         changes["masks left without a pixel"] += bool(mask.crop.size) and not crop.any()
-        tight = Mask.of(crop)
+        tight = Mask.from_array(crop)
         masks.append(Mask(mask.left + tight.left, mask.top + tight.top, tight.crop))
     detections, scores, tracks = instances.detections, instances.mask_scores, instances.track_ids
     return Instances(instances.size, detections, masks, scores, tracks), +changes

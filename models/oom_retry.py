@@ -25,7 +25,7 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OTHER_WORDS)
 
 
-class Halving:
+class OomRetry:
     """Does the work of a batch in as few parts as memory allows; once it had to halve, it stays with small parts.
 
     Args:
@@ -57,7 +57,7 @@ class Halving:
             self._make_room(part.stop - part.start)
         return done
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """A line if memory was out in any process."""
         halved = [most for most in session.gather([self._most]) if most]
         return [f"GPU out of memory: went on with {min(halved)} images at a time"] if halved else []

@@ -35,7 +35,7 @@ def read_prompts(options: Options, images: RunImages, session: Session) -> Promp
     prompts = load_prompts(
         options.prompt, class_names(options), images, options.prompt_given, options.config.detector.classes
     )
-    if session.leads:
+    if session.is_main:
         print_lines(prompts.finding)
         for line in prompts.warnings:
             print(f"warning: {line}", file=sys.stderr)

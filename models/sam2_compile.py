@@ -17,26 +17,26 @@ from models.sam2_forward import Features, decode, encode
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-MOST_IMAGES = 63
+MAX_BATCH = 63
 """CUDA's attention takes at most 65,535 windows a launch; at 1024 px an image has 1,024 of them."""
 
 BUCKETS = (128, 64, 32, 16, 8)
 """Numbers of boxes that are compiled."""
 
 
-class Passes(Protocol):
+class Sam2Forward(Protocol):
     """SAM2's two forward passes.
 
     Attributes:
-        most_images: how many images may be encoded at once.
+        max_batch: how many images may be encoded at once.
     """
 
-    most_images: int
+    max_batch: int
 
     def encode(self, pixels: torch.Tensor) -> Features:
         """Features of (B, 3, S, S) preprocessed images, of B at least; the first rows are theirs."""
 
-    def boxes_at_once(self, fitting: int) -> int:
+    def max_boxes(self, next_chunk: int) -> int:
         """How many boxes, 1 at least, to decode next where memory and boxes at hand allow for `fitting`."""
 
     def decode(
@@ -45,19 +45,19 @@ class Passes(Protocol):
         """Logits and scores of boxes; see `models.sam2_forward.decode`."""
 
 
-class EagerPasses:
+class EagerForward:
     """The passes as they are, for any shapes."""
 
     def __init__(self, model: SAM2Base) -> None:
-        self.most_images, self._model = MOST_IMAGES, model
+        self.max_batch, self._model = MAX_BATCH, model
 
     def encode(self, pixels: torch.Tensor) -> Features:
         """See Passes."""
         return encode(self._model, pixels)
 
-    def boxes_at_once(self, fitting: int) -> int:
+    def max_boxes(self, next_chunk: int) -> int:
         """All that fit."""
-        return fitting
+        return next_chunk
 
     def decode(
         self, features: Features, image_index: torch.Tensor, boxes: torch.Tensor
@@ -66,29 +66,29 @@ class EagerPasses:
         return decode(self._model, features, image_index, boxes)
 
 
-class CompiledPasses:
+class CompiledForward:
     """The passes compiled.
 
     Args:
         model: a SAM2 model in eval mode on its device.
-        most_images: images a batch; fewer are filled up.
+        max_batch: images a batch; fewer are filled up.
         backend: what `torch.compile` compiles with.
     """
 
-    def __init__(self, model: SAM2Base, most_images: int, backend: str = "inductor") -> None:
-        self.most_images, self._model = min(most_images, MOST_IMAGES), model
+    def __init__(self, model: SAM2Base, max_batch: int, backend: str = "inductor") -> None:
+        self.max_batch, self._model = min(max_batch, MAX_BATCH), model
         self._graphs = 0
         self._encode = torch.compile(self._levels, dynamic=False, fullgraph=True, backend=backend)
         self._decode = torch.compile(self._masks, dynamic=False, fullgraph=True, backend=backend)
 
     def encode(self, pixels: torch.Tensor) -> Features:
         """See Passes."""
-        embedding, *high_res = self._encode(_filled(pixels, self.most_images))
+        embedding, *high_res = self._encode(_filled(pixels, self.max_batch))
         return Features(embedding, high_res)
 
-    def boxes_at_once(self, fitting: int) -> int:
+    def max_boxes(self, next_chunk: int) -> int:
         """The largest bucket that fits; a rest that is smaller than all is filled up to the smallest."""
-        return next((bucket for bucket in BUCKETS if bucket <= fitting), fitting)
+        return next((bucket for bucket in BUCKETS if bucket <= next_chunk), next_chunk)
 
     def decode(
         self, features: Features, image_index: torch.Tensor, boxes: torch.Tensor
@@ -102,11 +102,11 @@ class CompiledPasses:
     def warm_up(self, chunk_bytes: int) -> float:
         """Compiles all shapes that come where a decode may take so much memory; the seconds that it took."""
         device, side, start = self._model.device, self._model.image_size, time.perf_counter()
-        images = torch.zeros(self.most_images, 3, side, side, device=device)
+        images = torch.zeros(self.max_batch, 3, side, side, device=device)
         encode(self._model, images[:1])  # fills the model's own cache, a change of which would compile it anew
         features = self.encode(images)
-        fitting = max(BUCKETS[-1], chunk_bytes // features.box_bytes)
-        for bucket in (bucket for bucket in BUCKETS if bucket <= fitting):
+        next_chunk = max(BUCKETS[-1], chunk_bytes // features.box_bytes)
+        for bucket in (bucket for bucket in BUCKETS if bucket <= next_chunk):
             image_index = torch.zeros(bucket, dtype=torch.int64, device=device)
             self.decode(features, image_index, torch.zeros(bucket, 4, device=device))
         self._graphs = _graphs()

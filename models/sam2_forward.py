@@ -51,7 +51,7 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
     return torch.autocast(device.type, dtype=precision if low else torch.bfloat16, enabled=low)
 
 
-def bake_positions(model: SAM2Base) -> None:
+def cache_pos_embed(model: SAM2Base) -> None:
     """Computes the encoder's position embeddings once for all images, instead of with each; the result is the same."""
     trunk, side = model.image_encoder.trunk, model.image_size // model.image_encoder.trunk.patch_embed.proj.stride[0]
     with torch.no_grad():
@@ -92,7 +92,7 @@ def decode(
     tokens = torch.cat((torch.cat(own).expand(len(boxes), -1, -1), sparse), dim=1)
     image = (features.embedding + dense[:1]).flatten(2).transpose(1, 2)
     position = model.sam_prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
-    tokens, image = two_way(decoder.transformer, image, position, image_index, tokens)
+    tokens, image = two_way_transformer(decoder.transformer, image, position, image_index, tokens)
     tokens = tokens[:, len(own) - 2 :]  # the score token, then the mask tokens
     side = features.embedding.shape[-1]
     planes = _upscaled(decoder, image.transpose(1, 2).unflatten(2, (side, side)), features, image_index)
@@ -102,7 +102,9 @@ def decode(
     return logits, decoder.iou_prediction_head(tokens[:, 0])
 
 
-def single_masks(model: SAM2Base, logits: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def select_single_mask(
+    model: SAM2Base, logits: torch.Tensor, scores: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What `multimask_output=False` chooses of `decode`'s output: logits (N, S/4, S/4) and scores (N,)."""
     decoder = model.sam_mask_decoder
     if decoder.dynamic_multimask_via_stability:
@@ -110,7 +112,7 @@ def single_masks(model: SAM2Base, logits: torch.Tensor, scores: torch.Tensor) ->
     return logits[:, 0], scores[:, 0]
 
 
-def two_way(
+def two_way_transformer(
     transformer: TwoWayTransformer,
     image: torch.Tensor,
     position: torch.Tensor,
@@ -133,10 +135,10 @@ def two_way(
     to_image, to_tokens = first.cross_attn_token_to_image, first.cross_attn_image_to_token
     places = image + position
     keys, values = to_image.k_proj(places)[image_index], to_image.v_proj(image)[image_index]
-    queries = first.norm2(queries + attend(to_image, to_image.q_proj(queries + tokens), keys, values))
+    queries = first.norm2(queries + attention(to_image, to_image.q_proj(queries + tokens), keys, values))
     queries = first.norm3(queries + first.mlp(queries))
     asking = to_tokens.q_proj(places)[image_index]
-    seen = attend(to_tokens, asking, to_tokens.k_proj(queries + tokens), to_tokens.v_proj(queries))
+    seen = attention(to_tokens, asking, to_tokens.k_proj(queries + tokens), to_tokens.v_proj(queries))
     image = first.norm4(image[image_index] + seen)
     for layer in others:
         queries, image = layer(queries=queries, keys=image, query_pe=tokens, key_pe=position)
@@ -144,7 +146,7 @@ def two_way(
     return transformer.norm_final_attn(queries + final), image
 
 
-def attend(attention: Attention, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def attention(attention: Attention, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """An attention layer of sam2 from its projected (N, T, c) queries and (N, P, c) keys and values on: (N, T, C)."""
     split = [each.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for each in (queries, keys, values)]
     return attention.out_proj(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))

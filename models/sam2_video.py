@@ -19,14 +19,14 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 from models.sam2_forward import Backbone, autocast
 from models.segmenter import preprocess
-from models.transfer import Arrival, sent
+from models.transfer import HostSync, sent
 from utils.errors import RunError
 from utils.masks import Mask
 
 Tracked: TypeAlias = "tuple[Mask, float]"
 """A mask in pixels of the frame, empty where the object is not to be seen, and SAM2's own estimate of its IoU."""
 
-MOST_PIXELS = 2**26
+MAX_PIXELS = 2**26
 """Of masks that are scaled to the frame at a time: 32 of 1080p, in 256 MiB."""
 
 
@@ -90,7 +90,7 @@ class Propagator:
         """What SAM2's encoder makes of each of some frames, all at once; one row each.
 
         Args:
-            images: (H, W, 3) uint8 RGB each, MOST_IMAGES at most.
+            images: (H, W, 3) uint8 RGB each, MAX_BATCH at most.
         """
         with autocast(self.model.device, self.precision):
             whole = self.model.forward_image(preprocess(images, self.model.image_size, self.model.device))
@@ -199,7 +199,7 @@ class Propagator:
     def _tracked(self, track_ids: Sequence[int]) -> dict[int, Tracked]:
         """The masks and scores of tracks on the frame."""
         size = self._state["video_height"], self._state["video_width"]
-        at_once = max(1, MOST_PIXELS // (size[0] * size[1]))
+        at_once = max(1, MAX_PIXELS // (size[0] * size[1]))
         parts = torch.stack([self._found[track_id][0] for track_id in track_ids]).split(at_once)
         owners = _owners(parts, size) if self.non_overlap and len(track_ids) > 1 else None
         masks: list[Mask] = []
@@ -232,7 +232,7 @@ def _masks(logits: torch.Tensor, size: tuple[int, int], owners: torch.Tensor | N
     if owners is not None:
         full &= owners == torch.arange(start, start + len(full), device=full.device)[:, None, None]
     arrived = sent(full)
-    Arrival(full.device).wait()
+    HostSync(full.device).wait()
     return arrived()
 
 

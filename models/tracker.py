@@ -12,7 +12,7 @@ from utils.masks import Mask, mask_iou
 from utils.model_sections import VideoConfig
 from utils.structures import Instances
 
-SAME_CLASS = 0.1
+SAME_CLASS_BONUS = 0.1
 """What a pair of one class counts more than its IoU: where two detections lie on one object, each stays with its own
 track, though their masks differ by some pixels."""
 
@@ -28,7 +28,7 @@ class Track:
     """
 
     score: float = 0.0
-    missed: int = 0
+    misses: int = 0
     votes: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
@@ -38,12 +38,12 @@ class Track:
 
     def confirm(self, score: float, class_id: int) -> None:
         """Takes note of a detection."""
-        self.score, self.missed = score, 0
+        self.score, self.misses = score, 0
         self.votes[class_id] += score
 
 
 @dataclass(frozen=True)
-class Turn:
+class KeyframeUpdate:
     """What a keyframe brings.
 
     Attributes:
@@ -58,10 +58,10 @@ class Turn:
     corrected: dict[int, int]
     ended: list[int]
     empty: int
-    doubled: int
+    duplicates: int
 
 
-class Tracks:
+class TrackManager:
     """The tracks of one clip. Their ids count from 1 in the order in which they begin, and none comes twice.
 
     Attributes:
@@ -72,7 +72,7 @@ class Tracks:
         self.live: dict[int, Track] = {}
         self._settings, self._latest_id = settings, 0
 
-    def keyframe(self, masks: Mapping[int, Mask], found: Instances) -> Turn:
+    def keyframe(self, masks: Mapping[int, Mask], found: Instances) -> KeyframeUpdate:
         """Confirms, corrects, starts and ends tracks by what the detector found.
 
         Args:
@@ -87,19 +87,19 @@ class Tracks:
         # Masks of two objects hardly overlap, so what lies on a track of its class shows the same object once more.
         same = classes[:, None] == found.detections.class_ids
         again = same & (overlaps >= self._settings.match_iou) & (overlaps > 0)
-        doubled = {place for place in rest if again[:, place].any()}
-        turn = Turn({}, {}, [], sum(not mask.crop.size for mask in found.masks), len(doubled))
+        duplicates = {place for place in rest if again[:, place].any()}
+        turn = KeyframeUpdate({}, {}, [], sum(not mask.crop.size for mask in found.masks), len(duplicates))
         for track in self.live.values():
-            track.missed += 1
+            track.misses += 1
         for i, place in zip(tracks.tolist(), places.tolist()):
             self._confirm(ids[i], found, place)
             if overlaps[i, place] < self._settings.correct_iou:
                 turn.corrected[ids[i]] = place
-        turn.ended.extend(i for i, track in self.live.items() if track.missed >= self._settings.patience)
+        turn.ended.extend(i for i, track in self.live.items() if track.misses >= self._settings.patience)
         for track_id in turn.ended:
             del self.live[track_id]
         for place in rest:
-            if found.masks[place].crop.size and place not in doubled:
+            if found.masks[place].crop.size and place not in duplicates:
                 self._latest_id += 1
                 self._confirm(self._latest_id, found, place)
                 turn.started[self._latest_id] = place
@@ -123,7 +123,7 @@ def pairs(
     Args:
         overlaps: (N, M) IoU of tracks and detections.
         track_classes: (N,) int64.
-        class_ids: (M,) int64. A pair of one class counts SAME_CLASS more.
+        class_ids: (M,) int64. A pair of one class counts SAME_CLASS_BONUS more.
         least: what overlaps less is no pair, nor is what overlaps nowhere.
 
     Returns:
@@ -132,13 +132,13 @@ def pairs(
     from scipy.optimize import linear_sum_assignment
 
     possible = (overlaps >= least) & (overlaps > 0)
-    gain = np.where(possible, overlaps + SAME_CLASS * (track_classes[:, None] == class_ids), 0)
+    gain = np.where(possible, overlaps + SAME_CLASS_BONUS * (track_classes[:, None] == class_ids), 0)
     tracks, places = linear_sum_assignment(gain, maximize=True)
     chosen = possible[tracks, places]
     return tracks[chosen], places[chosen]
 
 
-def keyframes(indices: Sequence[int], latest: int | None, interval: int) -> list[int]:
+def keyframes(indices: Sequence[int], last: int | None, interval: int) -> list[int]:
     """Which frames of a batch are keyframes.
 
     Args:
@@ -152,7 +152,7 @@ def keyframes(indices: Sequence[int], latest: int | None, interval: int) -> list
     """
     chosen = []
     for index in indices:
-        if latest is None or (interval and index // interval > latest // interval):
+        if last is None or (interval and index // interval > last // interval):
             chosen.append(index)
-            latest = index
+            last = index
     return chosen

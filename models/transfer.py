@@ -29,7 +29,7 @@ class PackedMasks:
     bits: torch.Tensor
 
     @classmethod
-    def of(cls, full: torch.Tensor) -> PackedMasks:
+    def from_masks(cls, full: torch.Tensor) -> PackedMasks:
         """(N, H, W) bool masks on any device, sent off."""
         eights = F.pad(full, (0, -full.shape[2] % 8)).unflatten(2, (-1, 8))
         weights = (1 << torch.arange(7, -1, -1, device=full.device)).to(torch.uint8)
@@ -47,8 +47,8 @@ class PackedMasks:
 def sent(full: torch.Tensor) -> Callable[[], list[Mask]]:
     """Sends (N, H, W) bool masks to the host, from CUDA as bits; they can be called for when they have arrived."""
     if full.device.type == "cuda":
-        return PackedMasks.of(full).masks
-    masks = [*map(Mask.of, full.cpu().numpy())]
+        return PackedMasks.from_masks(full).masks
+    masks = [*map(Mask.from_array, full.cpu().numpy())]
     return lambda: masks
 
 
@@ -59,13 +59,13 @@ def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def to_host(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor on the host with what the other will hold; from CUDA it fills while the host goes on (see `Arrival`)."""
+    """Copy a tensor to the host; from CUDA without blocking, into pinned memory (see `HostSync`)."""
     if tensor.device.type != "cuda":
         return tensor.cpu()
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
 
 
-class Arrival:
+class HostSync:
     """The moment at which all that was sent to the host so far has arrived."""
 
     def __init__(self, device: torch.device) -> None:
@@ -88,7 +88,7 @@ def _unpacked(rows: np.ndarray, columns: np.ndarray, bits: np.ndarray) -> Mask:
 
 
 @dataclass
-class PendingInstances:
+class AsyncInstances:
     """The instances of a batch, which the device finds while the host does something else.
 
     Attributes:
@@ -99,7 +99,7 @@ class PendingInstances:
 
     sizes: Sequence[tuple[int, int]]
     detections: Sequence[Detections]
-    arrival: Arrival | None = None
+    arrival: HostSync | None = None
     _scores: list[torch.Tensor] = field(default_factory=list)
     _masks: list[tuple[np.ndarray, Callable[[], list[Mask]]]] = field(default_factory=list)
 

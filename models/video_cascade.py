@@ -9,11 +9,11 @@ import numpy as np
 
 from models.box_sources import Detector
 from models.oom_retry import out_of_memory
-from models.sam2_compile import MOST_IMAGES
+from models.sam2_compile import MAX_BATCH
 from models.sam2_forward import Backbone
 from models.sam2_video import Propagator, Tracked
 from models.segmenter import Segmenter
-from models.tracker import Tracks, keyframes
+from models.tracker import TrackManager, keyframes
 from utils.distributed import Session
 from utils.errors import RunError
 from utils.masks import Mask
@@ -58,7 +58,7 @@ class VideoCascade:
         self._given = prompts
         self._clip: str | None = None
         self._keyframe: int | None = None
-        self._tracks = Tracks(settings)
+        self._tracks = TrackManager(settings)
         self._counts: Counter[str] = Counter()
         self._handed = self._followed = 0
 
@@ -71,13 +71,13 @@ class VideoCascade:
         self._handed += 1
         return self._follow(samples, self._handed)
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """What became of the tracks in all processes, and what detector and segmenter have to say."""
-        counts = session.total(self._counts)
+        counts = session.sum_counts(self._counts)
         unconfirmed = counts["ended"] and not counts["confirmed"]
         return [
-            *self.detector.report(session),
-            *self.segmenter.report(),
+            *self.detector.summary_lines(session),
+            *self.segmenter.summary_lines(),
             f"video: boxes were looked for on {counts['keyframes']} keyframes of {counts['frames']} frames",
             *(f"video: {which}: {counts[name]}" for name, which in LEFT_OUT.items() if counts[name]),
             f"video: {counts['started']} tracks found, {counts['corrected']} times corrected, "
@@ -89,8 +89,8 @@ class VideoCascade:
         assert turn == self._followed + 1, "the batch before is not taken yet"
         try:
             detected = self._enter(samples) if samples else {}
-            for start in range(0, len(samples), MOST_IMAGES):
-                group = samples[start : start + MOST_IMAGES]
+            for start in range(0, len(samples), MAX_BATCH):
+                group = samples[start : start + MAX_BATCH]
                 for sample, backbone in zip(group, self.propagator.encode([sample.image for sample in group])):
                     index = _frame_of(sample).index
                     yield sample, self._instances(sample, index, backbone, detected.get(index))
@@ -105,7 +105,7 @@ class VideoCascade:
         """Begins anew where another clip begins; the detections on the keyframes of the batch, by their index."""
         first = _frame_of(samples[0])
         if first.clip != self._clip:
-            self._clip, self._keyframe, self._tracks = first.clip, None, Tracks(self.settings)
+            self._clip, self._keyframe, self._tracks = first.clip, None, TrackManager(self.settings)
             self.propagator.begin(samples[0].size, first.count)
         by_index = {_frame_of(sample).index: sample for sample in samples}
         chosen = keyframes(list(by_index), self._keyframe, self.settings.keyframe_interval)
@@ -140,11 +140,11 @@ class VideoCascade:
         self._counts.update(
             keyframes=1,
             started=started,
-            confirmed=len(found) - started - turn.empty - turn.doubled,
+            confirmed=len(found) - started - turn.empty - turn.duplicates,
             corrected=len(turn.corrected),
             ended=len(turn.ended),
             empty=turn.empty,
-            doubled=turn.doubled,
+            duplicates=turn.duplicates,
         )
         return {i: detections.boxes[place] for i, place in (turn.corrected | turn.started).items()}
 
@@ -160,9 +160,9 @@ class VideoCascade:
         tracks = [self._tracks.live[i] for i in visible]
         masks, mask_scores = [mask for mask, _ in visible.values()], [score for _, score in visible.values()]
         classes, scores = [track.class_id for track in tracks], [track.score for track in tracks]
-        tight = Instances.of_masks(size, classes, masks, scores, mask_scores)
+        tight = Instances.from_masks(size, classes, masks, scores, mask_scores)
         chosen = [boxes.get(i, box) for i, box in zip(visible, tight.detections.boxes)]
-        detections = Detections.of(chosen, scores, classes)
+        detections = Detections.from_arrays(chosen, scores, classes)
         return Instances(size, detections, masks, tight.mask_scores, np.array(list(visible), np.int64))
 
 

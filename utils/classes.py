@@ -185,12 +185,12 @@ def palette(count: int) -> np.ndarray:
     Bits 0, 1 and 2 of a label become the highest bits of red, green and blue, bits 3 to 5 the next ones, and so on.
     """
     labels = np.arange(count)
-    colours = np.zeros((count, 3), np.uint8)
+    colors = np.zeros((count, 3), np.uint8)
     for digit in range(3):
         for channel in range(3):
             bit = labels >> (3 * digit + channel) & 1
-            colours[:, channel] |= (bit << (7 - digit)).astype(np.uint8)
-    return colours
+            colors[:, channel] |= (bit << (7 - digit)).astype(np.uint8)
+    return colors
 
 
 VOC_PALETTE = palette(256).tobytes()

@@ -56,7 +56,7 @@ def instances_of(labels: np.ndarray, objects: np.ndarray | None) -> Instances:
     if objects is not None and objects.shape != labels.shape:
         raise ValueError(f"its size is {objects.shape[::-1]}, that of the label map is {labels.shape[::-1]}")
     found = list(_connected(labels) if objects is None else _numbered(labels, objects))
-    return Instances.of_masks(
+    return Instances.from_masks(
         labels.shape,
         [class_id_of(label) for _, label, _ in found],
         [mask for _, _, mask in found],
@@ -70,13 +70,13 @@ def _numbered(labels: np.ndarray, objects: np.ndarray) -> Iterator[tuple[int, in
     pairs = np.bincount(objects.ravel() * np.int64(256) + labels.ravel(), minlength=count).reshape(-1, 256)
     pairs[:, [BACKGROUND, VOID]] = 0
     for number in np.setdiff1d(np.flatnonzero(pairs.any(axis=1)), [BACKGROUND, VOID]).tolist():
-        yield number, int(pairs[number].argmax()), Mask.of((objects == number) & (labels != VOID))
+        yield number, int(pairs[number].argmax()), Mask.from_array((objects == number) & (labels != VOID))
 
 
 def _connected(labels: np.ndarray) -> Iterator[tuple[int, int, Mask]]:
     """Number within its label, label and mask of each connected part."""
     for label in np.setdiff1d(np.flatnonzero(value_counts(labels)), [BACKGROUND, VOID]).tolist():
-        whole = Mask.of(labels == label)
+        whole = Mask.from_array(labels == label)
         count, parts, stats, _ = cv2.connectedComponentsWithStats(whole.crop.view(np.uint8))
         for part in range(1, count):
             left, top, width, height = stats[part, : cv2.CC_STAT_AREA].tolist()

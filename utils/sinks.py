@@ -17,7 +17,7 @@ from utils.io.writers import Writers
 from utils.strict_json import read_json
 
 if TYPE_CHECKING:
-    from utils.evaluation.report.pictures import Album
+    from utils.evaluation.report.pictures import WorstImages
     from utils.evaluation.report.tables import Section
 
 
@@ -29,9 +29,9 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
     sinks += plan.sinks(names, writers)
     if "evaluate" in options.outputs:
         if options.diff is not None:
-            from utils.evaluation.comparison import GainSink
+            from utils.evaluation.comparison import ComparisonSink
 
-            sinks.append(GainSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
+            sinks.append(ComparisonSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
         from utils.evaluation.evaluator import Evaluator
 
         folder, album = config.evaluator.save_dir, album_of(config)
@@ -45,10 +45,12 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
 def _overlays(look: PredictorConfig, names: Sequence[str], writers: Writers) -> Sink:
     """What renders overlays: a picture an image, or a film a clip."""
     from utils.visual.overlay import OverlaySink
-    from utils.visual.video import FilmSink
+    from utils.visual.video import VideoOverlaySink
 
     if look.format == "mp4":
-        return FilmSink(look.save_dir, names, writers, fps=look.fps, side_by_side=look.side_by_side, font=look.font)
+        return VideoOverlaySink(
+            look.save_dir, names, writers, fps=look.fps, side_by_side=look.side_by_side, font=look.font
+        )
     return OverlaySink(
         look.save_dir, names, writers, format=look.format, side_by_side=look.side_by_side, font=look.font
     )
@@ -61,9 +63,9 @@ def _sections(folder: Path, *, attribute: bool) -> list[Section]:
     return [attribution_section(read_json(folder / ATTRIBUTION))] if attribute else []
 
 
-def album_of(config: Config) -> Album | None:
+def album_of(config: Config) -> WorstImages | None:
     """Where the pictures of the report are collected, or None if there is to be none."""
-    from utils.evaluation.report.pictures import Album
+    from utils.evaluation.report.pictures import WorstImages
 
     wanted = config.evaluator
-    return Album(config.name, wanted.report_images) if wanted.report else None
+    return WorstImages(config.name, wanted.report_images) if wanted.report else None

@@ -52,9 +52,9 @@ class BoxCascade:
             unscored = np.full(len(detections), np.nan, np.float32)
             yield sample, Instances(sample.size, detections, [nothing] * len(detections), unscored)
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """What the detector has to say at the end of a run."""
-        return self.detector.report(session)
+        return self.detector.summary_lines(session)
 
 
 def predict_parser() -> Parser:

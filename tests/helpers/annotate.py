@@ -51,10 +51,10 @@ class Chance:
         corners = rng.integers(0, (width, height), (count, 2))
         boxes = np.hstack([corners, np.minimum(corners + rng.integers(4, 9, (count, 2)), (width, height))])
         masks = [Mask(x1, y1, np.ones((y2 - y1, x2 - x1), bool)) for x1, y1, x2, y2 in boxes.tolist()]
-        detections = Detections.of(boxes, rng.random(count), rng.integers(0, 5, count))
+        detections = Detections.from_arrays(boxes, rng.random(count), rng.integers(0, 5, count))
         return Instances(sample.size, detections, masks, rng.random(count).astype(np.float32))
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         return []
 
 

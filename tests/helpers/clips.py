@@ -38,7 +38,7 @@ def instances(index: int, tracks: Sequence[int], class_ids: Sequence[int], size:
     corners = [(8 + 2 * (index % 40) + 90 * (i // 30), 24 + 44 * (i % 30)) for i in range(len(tracks))]
     boxes = [(x, y, x + 32, y + 32) for x, y in corners]
     masks = [Mask(x1, y1, np.ones((y2 - y1, x2 - x1), bool)) for x1, y1, x2, y2 in boxes]
-    detections = Detections.of(boxes, np.full(len(boxes), 0.5), class_ids)
+    detections = Detections.from_arrays(boxes, np.full(len(boxes), 0.5), class_ids)
     return Instances(size, detections, masks, np.full(len(boxes), 0.75, np.float32), np.asarray(tracks, np.int64))
 
 
@@ -118,7 +118,7 @@ def random_clip(seed: int, length: int = 9) -> list[Pair]:
         image = np.broadcast_to(np.uint8(0), (*size, 3))
         frame = Frame(f"clip {seed}", i, length)
         truth = instances_of(labels, objects)
-        sample = Sample(f"{frame.clip}/{i}", Path("x.jpg"), image, labels, truth, told_apart=True, frame=frame)
+        sample = Sample(f"{frame.clip}/{i}", Path("x.jpg"), image, labels, truth, has_instance_ids=True, frame=frame)
         pairs.append((sample, followed(sample, seed)))
     return pairs
 
@@ -140,18 +140,20 @@ def demo_clip() -> list[Pair]:
 
 def followed(sample: Sample, seed: int) -> Instances:
     """The true objects, moved and grown or shrunk, some missed; under ids that are swapped now and then."""
-    assert sample.truth is not None and sample.frame is not None
+    assert sample.gt_instances is not None and sample.frame is not None
     rng = np.random.default_rng([seed, sample.frame.index])
-    numbers = np.arange(len(sample.truth)) if sample.truth.track_ids is None else sample.truth.track_ids
+    numbers = (
+        np.arange(len(sample.gt_instances)) if sample.gt_instances.track_ids is None else sample.gt_instances.track_ids
+    )
     later = sample.frame.index >= sample.frame.count * 2 // 3
     tracks = 100 - (numbers if not later else numbers[::-1])
-    masks = [_distorted(mask, sample.size, rng) for mask in sample.truth.masks]
-    class_ids = sample.truth.detections.class_ids.tolist()
+    masks = [_distorted(mask, sample.size, rng) for mask in sample.gt_instances.masks]
+    class_ids = sample.gt_instances.detections.class_ids.tolist()
     if sample.frame.index % 2:  # a track that is nothing, and the second part of another one
-        masks += [Mask.of(_ellipse(sample.size, rng.integers(0, sample.size), rng.integers(3, 12, 2)))] * 2
+        masks += [Mask.from_array(_ellipse(sample.size, rng.integers(0, sample.size), rng.integers(3, 12, 2)))] * 2
         tracks, class_ids = np.append(tracks, [7, tracks[0] if len(tracks) else 8]), [*class_ids, 0, 0]
     scores = rng.random((2, len(masks))).round(1)
-    found = Instances.of_masks(sample.size, class_ids, masks, *scores, track_ids=tracks)
+    found = Instances.from_masks(sample.size, class_ids, masks, *scores, track_ids=tracks)
     return found[rng.random(len(found)) < 0.9]
 
 
@@ -178,5 +180,5 @@ def _ellipse(size: Sequence[int], centre: np.ndarray, axes: np.ndarray) -> np.nd
 
 def _distorted(mask: Mask, size: tuple[int, int], rng: np.random.Generator) -> Mask:
     change, side = rng.choice([cv2.erode, cv2.dilate]), int(rng.integers(1, 6))
-    changed = change(mask.full(size).astype(np.uint8), np.ones((side, side), np.uint8))
-    return Mask.of(np.roll(changed, rng.integers(-2, 3, 2), axis=(0, 1)))
+    changed = change(mask.to_full(size).astype(np.uint8), np.ones((side, side), np.uint8))
+    return Mask.from_array(np.roll(changed, rng.integers(-2, 3, 2), axis=(0, 1)))

@@ -47,15 +47,15 @@ def photos(name: str) -> list[Pair]:
 
 def distorted(sample: Sample, seed: int) -> Instances:
     """The true instances, one in eight missed, the others moved and grown or shrunk; scores have ties."""
-    assert sample.truth is not None
+    assert sample.gt_instances is not None
     rng, masks, class_ids = np.random.default_rng(seed), [], []
-    for mask, class_id in zip(sample.truth.masks, sample.truth.detections.class_ids.tolist()):
+    for mask, class_id in zip(sample.gt_instances.masks, sample.gt_instances.detections.class_ids.tolist()):
         if rng.random() < 1 / 8:
             continue
-        full = mask.full(sample.size).astype(np.uint8)
+        full = mask.to_full(sample.size).astype(np.uint8)
         change, side = rng.choice([cv2.erode, cv2.dilate]), int(rng.integers(1, 9))
         changed = change(full, np.ones((side, side), np.uint8))
-        masks.append(Mask.of(np.roll(changed, rng.integers(-4, 5, 2), axis=(0, 1))))
+        masks.append(Mask.from_array(np.roll(changed, rng.integers(-4, 5, 2), axis=(0, 1))))
         class_ids.append(class_id)
     return _scored(sample.size, class_ids, masks, rng)
 
@@ -81,11 +81,11 @@ def _random_pair(seed: int) -> Pair:
         labels[:] = VOID
     truth = instances_of(labels, objects)
     image = np.zeros((*size, 3), np.uint8)
-    sample = Sample(f"image {seed:04}", Path(f"{seed}.jpg"), image, labels, truth, told_apart=True)
+    sample = Sample(f"image {seed:04}", Path(f"{seed}.jpg"), image, labels, truth, has_instance_ids=True)
     again = distorted(sample, seed)
     extra = [_blob(rng, size) for _ in range(int(rng.integers(4)))]
     empty = [np.zeros(size, bool)] * int(seed % 5 == 2)
-    masks = [] if seed % 6 == 5 else [*again.masks, *map(Mask.of, [*extra, *empty])]
+    masks = [] if seed % 6 == 5 else [*again.masks, *map(Mask.from_array, [*extra, *empty])]
     class_ids = [*again.detections.class_ids, *rng.choice([0, 1, 3, 4], len(extra) + len(empty))]
     return sample, _scored(size, class_ids[: len(masks)], masks, rng)
 
@@ -101,4 +101,4 @@ def _scored(
     size: tuple[int, int], class_ids: Sequence[int], masks: Sequence[Mask], rng: np.random.Generator
 ) -> Instances:
     scores, mask_scores = rng.random((2, len(masks))).round(1)
-    return Instances.of_masks(size, class_ids, masks, scores, mask_scores)
+    return Instances.from_masks(size, class_ids, masks, scores, mask_scores)

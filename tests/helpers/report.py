@@ -10,9 +10,9 @@ import numpy as np
 
 from utils.classes import VOID, label_of
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import RunSummary
 from utils.evaluation.evaluator import Evaluator
-from utils.evaluation.report.pictures import Album
+from utils.evaluation.report.pictures import WorstImages
 from utils.io.writers import Writers
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
@@ -34,15 +34,15 @@ def write_report(
     names: Sequence[str] = NAMES,
     *,
     shown: int = 200,
-    report: Report | None = None,
+    summary: RunSummary | None = None,
     title: str = "made up",
 ) -> Path:
     """The report of these images, written by the sink that a run has."""
     with Writers(2) as writers:
-        evaluator = Evaluator(names, folder, writers, Album(title, shown))
+        evaluator = Evaluator(names, folder, writers, WorstImages(title, shown))
         for sample, instances in scored:
             evaluator.write(sample, instances)
-        evaluator.finish(report or Report(), Session())
+        evaluator.finish(summary or RunSummary(), Session())
     return folder / "report.html"
 
 
@@ -64,6 +64,6 @@ def _image(image_id: str, rng: np.random.Generator, size: tuple[int, int], num_c
     target[:2] = VOID
     masks = [Mask(left, top, np.ones((bottom - top, right - left), bool)) for left, top, right, bottom in boxes]
     scores = rng.uniform(0.3, 1, len(boxes))
-    detections = Detections.of(boxes, scores, class_ids)
+    detections = Detections.from_arrays(boxes, scores, class_ids)
     instances = Instances(size, detections, masks, rng.uniform(0.5, 1, len(boxes)).astype(np.float32))
     return Sample(image_id, Path(f"{image_id}.jpg"), photo, target), instances

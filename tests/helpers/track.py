@@ -140,7 +140,7 @@ class Follower:
         return self.propagator.advance(index, self._encoded[index])
 
     def masks(self, found: dict[int, Tracked]) -> dict[int, np.ndarray]:
-        return {track_id: mask.full(self.size) for track_id, (mask, _) in found.items()}
+        return {track_id: mask.to_full(self.size) for track_id, (mask, _) in found.items()}
 
     def follow(self, boxes: dict[int, np.ndarray], indices: range) -> Masks:
         """The masks on these frames, on the first of which the boxes are."""

@@ -28,7 +28,7 @@ def chance(seed: int, count: int) -> Instances:
     corners = random.integers(0, (22, 12), (count, 2))
     boxes = np.hstack([corners, corners + random.integers(3, 9, (count, 2))])
     masks = [Mask(x1, y1, random.random((y2 - y1, x2 - x1)) > 0.2) for x1, y1, x2, y2 in boxes.tolist()]
-    detections = Detections.of(boxes, random.random(count), random.integers(0, 2, count))
+    detections = Detections.from_arrays(boxes, random.random(count), random.integers(0, 2, count))
     return Instances(SIZE, detections, masks, random.random(count).astype(np.float32))
 
 
@@ -53,8 +53,8 @@ def test_parts_add_up_to_what_is_missing() -> None:
         )
         found, true = chance(seed, seed % 6), chance(seed + 100, (seed + 3) % 5)
         attribution.add(target, found, true)
-        pairs.append((found.semantic(), target))
-        perfect.append((true.semantic(), target))
+        pairs.append((found.to_semantic(), target))
+        perfect.append((true.to_semantic(), target))
     result = attribution.result(Session())
     assert result["Mean_IOU"] == pytest.approx(iou_of_maps(pairs), abs=1e-12)
     assert result["missing"] == pytest.approx(1 - iou_of_maps(pairs), abs=1e-12)
@@ -74,7 +74,7 @@ TRUE = instances_of(TARGET, None)
 def boxes(*corners: tuple[int, int, int, int], class_ids: Sequence[int]) -> Instances:
     """Instances that fill their boxes."""
     masks = [Mask(x1, y1, np.ones((y2 - y1, x2 - x1), bool)) for x1, y1, x2, y2 in corners]
-    return Instances.of_masks(SIZE, class_ids, masks)
+    return Instances.from_masks(SIZE, class_ids, masks)
 
 
 FIRST, SECOND = (2, 2, 12, 10), (15, 12, 25, 18)
@@ -127,13 +127,13 @@ def test_pairs_are_those_of_the_largest_total_overlap(seed: int) -> None:
     assert (allowed[rows, columns] >= MATCH).all()
 
 
-class Given:
+class PromptOverrides:
     """A detector of the same two boxes for each image."""
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         return [FAULTS["false"].detections[:2] for _ in samples]
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         return ["given: 2"]
 
 
@@ -141,15 +141,15 @@ class Filled:
     """A cascade whose masks fill their boxes; counts its calls."""
 
     def __init__(self) -> None:
-        self.detector, self.calls = JoinedDetector(Given(), GroundTruthDetector()), 0
+        self.detector, self.calls = JoinedDetector(PromptOverrides(), GroundTruthDetector()), 0
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         self.calls += 1
         for sample, found in zip(samples, self.detector(samples)):
             yield sample, boxes(*found.boxes.astype(int).tolist(), class_ids=found.class_ids.tolist())
 
-    def report(self, session: Session) -> list[str]:
-        return self.detector.report(session)
+    def summary_lines(self, session: Session) -> list[str]:
+        return self.detector.summary_lines(session)
 
 
 def test_both_lists_of_boxes_go_through_once_and_sinks_see_the_first(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_both_lists_of_boxes_go_through_once_and_sinks_see_the_first(tmp_path: P
     sample = Sample("a", Path("a.jpg"), np.zeros((*SIZE, 3), np.uint8), TARGET, TRUE)
     for _, instances in cascade([sample, sample]):
         np.testing.assert_array_equal(instances.detections.boxes, [FIRST, SECOND])
-    lines = cascade.report(Session())
+    lines = cascade.summary_lines(Session())
     assert filled.calls == 1
     assert lines[0] == "given: 2" and len(lines) == 7
     written = json.loads((tmp_path / "attribution.json").read_text())

@@ -17,9 +17,9 @@ EIGHT = np.ones((3, 3))
 
 def instances_of(*masks: np.ndarray, boxes: object = None) -> Instances:
     n = len(masks)
-    detections = Detections.of(np.tile((0, 0, 9, 9), (n, 1)) if boxes is None else boxes, np.ones(n), range(n))
+    detections = Detections.from_arrays(np.tile((0, 0, 9, 9), (n, 1)) if boxes is None else boxes, np.ones(n), range(n))
     scores = np.linspace(0.5, 0.6, n).astype(np.float32)
-    return Instances(masks[0].shape, detections, [Mask.of(mask) for mask in masks], scores)
+    return Instances(masks[0].shape, detections, [Mask.from_array(mask) for mask in masks], scores)
 
 
 def noise(seed: int) -> np.ndarray:
@@ -35,7 +35,7 @@ def test_small_parts_go(seed: int, smallest: int) -> None:
     parts, count = ndimage.label(mask, EIGHT)
     areas = ndimage.sum_labels(mask, parts, range(1, count + 1))
     expected = np.isin(parts, 1 + np.flatnonzero(areas >= smallest)) & mask
-    np.testing.assert_array_equal(cleaned.masks[0].full(mask.shape), expected)
+    np.testing.assert_array_equal(cleaned.masks[0].to_full(mask.shape), expected)
     assert changes["parts removed"] == np.count_nonzero(areas < smallest)
     assert changes["masks left without a pixel"] == (mask.any() and not expected.any())
 
@@ -45,7 +45,7 @@ def test_only_the_largest_part_stays(seed: int) -> None:
     mask = noise(seed)
     cleaned, changes = clean(instances_of(mask), CleanupConfig(largest_part_only=True))
     parts, count = ndimage.label(mask, EIGHT)
-    left = cleaned.masks[0].full(mask.shape)
+    left = cleaned.masks[0].to_full(mask.shape)
     assert changes["parts removed"] == max(count - 1, 0)
     assert left.sum() == max(ndimage.sum_labels(mask, parts, range(1, count + 1)), default=0)
     assert not (left & ~mask).any()
@@ -60,7 +60,7 @@ def test_holes_are_filled(seed: int, largest: int) -> None:
     holes, count = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
     areas = ndimage.sum_labels(~mask, holes, range(1, count + 1))
     filled = np.isin(holes, 1 + np.flatnonzero(areas <= largest))
-    np.testing.assert_array_equal(cleaned.masks[0].full(mask.shape), mask | filled)
+    np.testing.assert_array_equal(cleaned.masks[0].to_full(mask.shape), mask | filled)
     assert changes["holes filled"] == np.count_nonzero(areas <= largest)
 
 
@@ -71,7 +71,7 @@ def test_what_no_part_of_the_box_covers_is_clipped() -> None:
     cleaned, changes = clean(instances_of(mask, mask, mask, boxes=boxes), CleanupConfig(clip_to_box=True))
     expected = np.zeros_like(mask)
     expected[1:5, 2:6] = True
-    assert [m.full(mask.shape).tolist() for m in cleaned.masks[:2]] == [expected.tolist(), mask.tolist()]
+    assert [m.to_full(mask.shape).tolist() for m in cleaned.masks[:2]] == [expected.tolist(), mask.tolist()]
     assert cleaned.masks[2].area == 0
     assert changes == {"masks clipped to their boxes": 2, "masks left without a pixel": 1}
 
@@ -96,7 +96,7 @@ class Found:
     def __call__(self, samples: list[Sample]) -> list[tuple[Sample, Instances]]:
         return [(sample, self.instances) for sample in samples]
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         return ["found"]
 
 
@@ -105,6 +105,6 @@ def test_a_cascade_is_cleaned_where_the_settings_ask_for_it() -> None:
     assert with_cleanup(cascade, CleanupConfig()) is cascade
     cleaned = with_cleanup(cascade, CleanupConfig(smallest_part=2))
     assert isinstance(cleaned, CleanedCascade)
-    masks = [instances.masks[0].full((1, 4)).tolist() for _, instances in cleaned([None, None])]
+    masks = [instances.masks[0].to_full((1, 4)).tolist() for _, instances in cleaned([None, None])]
     assert masks == [[[False, False, True, True]]] * 2
-    assert cleaned.report(Session()) == ["found", "cleanup: parts removed: 2"]
+    assert cleaned.summary_lines(Session()) == ["found", "cleanup: parts removed: 2"]

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from models import segmenter, transfer
 from models.sam2_build import build_sam2
-from models.sam2_forward import bake_positions
+from models.sam2_forward import cache_pos_embed
 from models.segmenter import Segmenter
 from models.transfer import PackedMasks
 from utils.structures import Detections
@@ -45,12 +45,14 @@ def test_nothing_waits_for_the_gpu_and_nothing_mixes(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(module, "to_device", to_device)
     for module in (transfer,):
         monkeypatch.setattr(module, "to_host", lambda tensor: tensor)
-    monkeypatch.setattr(segmenter, "Arrival", lambda device: None)
+    monkeypatch.setattr(segmenter, "HostSync", lambda device: None)
     images = [np.zeros((*size, 3), np.uint8) for size in SIZES]
-    found = [Detections.of([[1, 2, 30, 40]] * count, np.ones(count), np.zeros(count)) for count in (3, 2, 1, 0)]
+    found = [
+        Detections.from_arrays([[1, 2, 30, 40]] * count, np.ones(count), np.zeros(count)) for count in (3, 2, 1, 0)
+    ]
     model = moved(build_sam2(CONFIG, 128), mode)
     with mode:
-        bake_positions(model)
+        cache_pos_embed(model)
         batch = Segmenter(model, torch.float32, 2**20).launch(images, found)  # in several decodes
     sent = {place: masks for places, masks in batch._masks for place in places.tolist()}
     assert len(batch._scores) > 1

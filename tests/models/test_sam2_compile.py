@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from models.sam2_build import build_sam2
-from models.sam2_compile import BUCKETS, CompiledPasses
-from models.sam2_forward import bake_positions, encode
+from models.sam2_compile import BUCKETS, CompiledForward
+from models.sam2_forward import cache_pos_embed, encode
 from models.segmenter import Segmenter
 from utils.errors import UserError
 from utils.structures import Detections, Instances
@@ -40,7 +40,7 @@ def batch(counts: list[int]) -> tuple[list[np.ndarray], list[Detections]]:
     images = [rng.integers(0, 256, (9, 16, 3), np.uint8).repeat(10, 0).repeat(10, 1) for _ in counts]
     corners = [rng.uniform(0, (80, 40), (count, 2)) for count in counts]
     boxes = [np.hstack([corner, corner + rng.uniform(10, 50, corner.shape)]) for corner in corners]
-    return images, [Detections.of(each, np.ones(len(each)), np.zeros(len(each))) for each in boxes]
+    return images, [Detections.from_arrays(each, np.ones(len(each)), np.zeros(len(each))) for each in boxes]
 
 
 def assert_same(ones: list[Instances], others: list[Instances]) -> None:
@@ -48,7 +48,7 @@ def assert_same(ones: list[Instances], others: list[Instances]) -> None:
     for one, other in zip(ones, others, strict=True):
         np.testing.assert_allclose(one.mask_scores, other.mask_scores, atol=1e-5)
         for a, b in zip(one.masks, other.masks, strict=True):
-            assert (a.full(one.size) != b.full(one.size)).mean() < 1e-3
+            assert (a.to_full(one.size) != b.to_full(one.size)).mean() < 1e-3
             covered += a.area
     assert covered or not any(map(len, ones))
 
@@ -64,15 +64,15 @@ def test_compiled_masks_are_those_of_the_plain_passes_and_no_shape_is_compiled_t
         found = compiled(*batch(counts))
         if precision == torch.float32:
             assert_same(plain(*batch(counts)), found)
-    assert compiled.report() == []
+    assert compiled.summary_lines() == []
 
 
 def test_boxes_are_cut_into_buckets_with_less_than_one_bucket_of_filling(model: torch.nn.Module) -> None:
-    passes = CompiledPasses(model, 3)
+    passes = CompiledForward(model, 3)
     for count in (*range(1, 70), 127, 128, 129, 300, 1000):
         left, steps, filled = count, 0, 0
         while left:
-            taken = passes.boxes_at_once(left)
+            taken = passes.max_boxes(left)
             filled += max(taken, BUCKETS[-1]) - taken
             left, steps = left - taken, steps + 1
         assert filled < BUCKETS[-1]
@@ -80,7 +80,7 @@ def test_boxes_are_cut_into_buckets_with_less_than_one_bucket_of_filling(model: 
 
 
 def test_only_what_memory_allows_is_compiled(model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    passes, sizes = CompiledPasses(model, 1), []
+    passes, sizes = CompiledForward(model, 1), []
     with torch.inference_mode():
         features = encode(model, torch.zeros(1, 3, SIDE, SIDE))
         monkeypatch.setattr(passes, "encode", lambda pixels: features)
@@ -104,7 +104,7 @@ def test_baked_positions_change_no_bit(low: bool) -> None:
     model, pixels = build_sam2(CONFIG, SIDE), torch.randn(2, 3, SIDE, SIDE)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):
         before = encode(model, pixels)
-        bake_positions(model)
+        cache_pos_embed(model)
         model.image_encoder.trunk.pos_embed.zero_()  # not looked at any more
         after = encode(model, pixels)
     for one, other in zip([before.embedding, *before.high_res], [after.embedding, *after.high_res], strict=True):

@@ -11,7 +11,7 @@ from sam2.build_sam import build_sam2_video_predictor
 
 from datasets.voc import VocDataset
 from models.sam2_build import build_sam2, load_sam2
-from models.sam2_forward import bake_positions
+from models.sam2_forward import cache_pos_embed
 from models.segmenter import Segmenter
 from tests.helpers.track import (
     BOXES,
@@ -40,10 +40,10 @@ def test_masks_of_the_demo_clip_equal_the_official_predictors(monkeypatch: pytes
     demo = VocDataset(REPOSITORY / "datasets" / "demo", "val", with_truth=True)
     clip = [i for i, image_id in enumerate(demo.ids) if image_id.startswith("val_clip_000/")]
     frames = [demo.load(i).image for i in clip]
-    boxes = dict(enumerate(demo.load(clip[0]).truth.detections.boxes, start=1))
+    boxes = dict(enumerate(demo.load(clip[0]).gt_instances.detections.boxes, start=1))
     model = visible(load_sam2(DEMO_CONFIG, DEMO_WEIGHTS, CPU, 256, video=True))
     theirs = official_masks(official(model), frames, boxes, monkeypatch)
-    bake_positions(model)
+    cache_pos_embed(model)
     ours = Follower(model, frames).follow(boxes, range(12))
     assert len(boxes) > 1
     assert coverage(theirs).min() > 0
@@ -74,7 +74,7 @@ def test_masks_do_not_depend_on_how_many_are_scaled_at_a_time(
 ) -> None:
     model, frames, boxes = random_model(), moving(2), BOXES | {7: LATER}
     together = Follower(model, frames, non_overlap=non_overlap).follow(boxes, range(2))
-    monkeypatch.setattr("models.sam2_video.MOST_PIXELS", 1)
+    monkeypatch.setattr("models.sam2_video.MAX_PIXELS", 1)
     assert agreement(Follower(model, frames, non_overlap=non_overlap).follow(boxes, range(2)), together) == 1
 
 
@@ -220,23 +220,23 @@ def test_single_images_have_the_very_same_masks_with_a_model_that_also_follows()
     plain, video = (build_sam2(DEMO_CONFIG, 128, video=video) for video in (False, True))
     video.load_state_dict(plain.state_dict())
     for model in (plain, video):
-        bake_positions(model)
-    frames, found = moving(2), [Detections.of([*BOXES.values()], [1, 1], [0, 0])] * 2
+        cache_pos_embed(model)
+    frames, found = moving(2), [Detections.from_arrays([*BOXES.values()], [1, 1], [0, 0])] * 2
     ours, theirs = (Segmenter(model, torch.float32, 2**30)(frames, found) for model in (video, plain))
     for a, b in zip(ours, theirs):
         np.testing.assert_array_equal(a.mask_scores, b.mask_scores)
-        np.testing.assert_array_equal(a.painted(np.ones(2)), b.painted(np.ones(2)))
+        np.testing.assert_array_equal(a.rasterize(np.ones(2)), b.rasterize(np.ones(2)))
 
 
 def test_frames_that_are_encoded_already_have_the_masks_of_single_images() -> None:
     model, frames = random_model(), moving(1)
-    found = Detections.of([*BOXES.values()], [1, 1], [0, 0])
+    found = Detections.from_arrays([*BOXES.values()], [1, 1], [0, 0])
     segmenter, follower = Segmenter(model, torch.float32, 2**30), Follower(model, frames)
     (backbone,) = follower.propagator.encode(frames)
     pending = segmenter.launch_encoded(backbone, follower.size, found)
     (ours,), (theirs,) = segmenter.collect(pending), segmenter(frames, [found])
     np.testing.assert_array_equal(ours.mask_scores, theirs.mask_scores)
-    np.testing.assert_array_equal(ours.painted(np.ones(2)), theirs.painted(np.ones(2)))
+    np.testing.assert_array_equal(ours.rasterize(np.ones(2)), theirs.rasterize(np.ones(2)))
     (nothing,) = segmenter.collect(segmenter.launch_encoded(backbone, follower.size, Detections.empty()))
     assert (len(nothing), nothing.size) == (0, follower.size)
 

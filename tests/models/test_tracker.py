@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from models.tracker import SAME_CLASS, Track, Tracks, Turn, keyframes, pairs
+from models.tracker import SAME_CLASS_BONUS, KeyframeUpdate, Track, TrackManager, keyframes, pairs
 from utils.masks import Mask, mask_iou
 from utils.model_sections import VideoConfig
 from utils.structures import Instances
@@ -25,12 +25,12 @@ NOTHING = Mask(0, 0, np.zeros((0, 0), bool))
 def found(*entries: tuple[Mask, int, float]) -> Instances:
     """Detections with a mask, a class id and a score each."""
     masks, class_ids, scores = zip(*entries) if entries else ((), (), ())
-    return Instances.of_masks(SIZE, class_ids, masks, scores, scores)
+    return Instances.from_masks(SIZE, class_ids, masks, scores, scores)
 
 
 def best_total(overlaps: np.ndarray, same: np.ndarray, least: float) -> float:
     """The largest total of all ways to pair rows with columns."""
-    gain = np.where((overlaps >= least) & (overlaps > 0), overlaps + SAME_CLASS * same, 0)
+    gain = np.where((overlaps >= least) & (overlaps > 0), overlaps + SAME_CLASS_BONUS * same, 0)
     if gain.shape[0] > gain.shape[1]:
         gain = gain.T
     rows = range(gain.shape[0])
@@ -45,7 +45,7 @@ def test_pairs_overlap_most_in_total(shape: tuple[int, int]) -> None:
         tracks, detections = rng.integers(0, 2, shape[0]), rng.integers(0, 2, shape[1])
         first, second = pairs(overlaps, tracks, detections, 0.3)
         same = tracks[:, None] == detections
-        total = (overlaps + SAME_CLASS * same)[first, second].sum()
+        total = (overlaps + SAME_CLASS_BONUS * same)[first, second].sum()
         assert total == pytest.approx(best_total(overlaps, same, 0.3))
         assert (overlaps[first, second] >= 0.3).all()
         assert len({*first.tolist()}) == len({*second.tolist()}) == len(first)
@@ -68,7 +68,7 @@ def test_what_overlaps_nowhere_is_no_pair_even_where_no_overlap_is_asked_for() -
 def test_mask_iou_equals_that_of_full_masks() -> None:
     rng = np.random.default_rng(1)
     full = [rng.uniform(0, 1, SIZE) < 0.02 for _ in range(5)] + [np.zeros(SIZE, bool)]
-    masks = [Mask.of(each) for each in full]
+    masks = [Mask.from_array(each) for each in full]
     expected = [[(a & b).sum() / max((a | b).sum(), 1) for b in full[2:]] for a in full]
     np.testing.assert_allclose(mask_iou(masks, masks[2:]), expected)
     assert mask_iou([], masks).shape == (0, 6)
@@ -86,11 +86,13 @@ def test_a_class_is_the_vote_of_all_scores_and_ties_go_to_the_lower() -> None:
 
 
 def test_detections_start_confirm_and_correct() -> None:
-    tracks = Tracks(VideoConfig(match_iou=0.5, correct_iou=0.7))
-    assert tracks.keyframe({}, found((square(0), 1, 0.9), (square(40), 0, 0.8))) == Turn({1: 0, 2: 1}, {}, [], 0, 0)
+    tracks = TrackManager(VideoConfig(match_iou=0.5, correct_iou=0.7))
+    assert tracks.keyframe({}, found((square(0), 1, 0.9), (square(40), 0, 0.8))) == KeyframeUpdate(
+        {1: 0, 2: 1}, {}, [], 0, 0
+    )
     masks = {1: square(3), 2: square(40)}  # the first one drifted by 3 of 10 pixels: 70 / 130
     turn = tracks.keyframe(masks, found((square(20), 0, 0.3), (square(40), 1, 0.6), (square(0), 1, 0.7)))
-    assert turn == Turn({3: 0}, {1: 2}, [], 0, 0)
+    assert turn == KeyframeUpdate({3: 0}, {1: 2}, [], 0, 0)
     assert {i: (track.class_id, track.score) for i, track in tracks.live.items()} == {
         1: (1, pytest.approx(0.7)),
         2: (0, pytest.approx(0.6)),
@@ -99,16 +101,16 @@ def test_detections_start_confirm_and_correct() -> None:
 
 
 def test_a_second_box_on_an_object_starts_no_track_unless_it_is_of_another_class() -> None:
-    tracks = Tracks(VideoConfig())
+    tracks = TrackManager(VideoConfig())
     tracks.keyframe({}, found((square(0), 1, 0.9)))
     turn = tracks.keyframe({1: square(0)}, found((square(1), 1, 0.4), (square(0), 1, 0.8), (square(2), 0, 0.7)))
-    assert (turn.started, turn.doubled) == ({2: 2}, 1)
+    assert (turn.started, turn.duplicates) == ({2: 2}, 1)
     assert tracks.live[1].score == pytest.approx(0.8)
     assert tracks.keyframe({1: square(0), 2: square(0)}, found((square(30), 1, 0.5))).started == {3: 0}
 
 
 def test_a_track_ends_when_it_was_missed_often_enough_in_a_row_and_its_id_never_comes_back() -> None:
-    tracks = Tracks(VideoConfig(patience=2))
+    tracks = TrackManager(VideoConfig(patience=2))
     seen, nothing = found((square(0), 0, 0.9)), found()
     ended = []
     for detections in (seen, nothing, seen, nothing, nothing):
@@ -119,15 +121,15 @@ def test_a_track_ends_when_it_was_missed_often_enough_in_a_row_and_its_id_never_
 
 
 def test_a_hidden_track_matches_nothing_and_an_empty_mask_starts_nothing() -> None:
-    tracks = Tracks(VideoConfig(match_iou=0))
+    tracks = TrackManager(VideoConfig(match_iou=0))
     tracks.keyframe({}, found((square(0), 0, 0.9)))
     turn = tracks.keyframe({1: NOTHING}, found((NOTHING, 0, 0.9), (square(0), 0, 0.9)))
-    assert turn == Turn({2: 1}, {}, [], 1, 0)
-    assert tracks.live[1].missed == 1
+    assert turn == KeyframeUpdate({2: 1}, {}, [], 1, 0)
+    assert tracks.live[1].misses == 1
 
 
 @pytest.mark.parametrize(
-    "indices, latest, interval, expected",
+    "indices, last, interval, expected",
     [
         ([0, 1, 2, 3, 4, 5, 6], None, 3, [0, 3, 6]),
         ([7, 8, 9], 6, 3, [9]),
@@ -139,6 +141,6 @@ def test_a_hidden_track_matches_nothing_and_an_empty_mask_starts_nothing() -> No
     ],
 )
 def test_keyframes_keep_their_places_though_frames_cannot_be_used(
-    indices: list[int], latest: int | None, interval: int, expected: list[int]
+    indices: list[int], last: int | None, interval: int, expected: list[int]
 ) -> None:
-    assert keyframes(indices, latest, interval) == expected
+    assert keyframes(indices, last, interval) == expected

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.oom_retry import OTHER_WORDS, Halving
+from models.oom_retry import OTHER_WORDS, OomRetry
 from models.transfer import PackedMasks, to_host
 from utils.distributed import Session
 from utils.masks import Mask
@@ -20,8 +20,8 @@ def test_packed_masks_are_the_masks(width: int) -> None:
     rng = np.random.default_rng(width)
     full = np.stack([rng.random((13, width)) < share for share in (0, 0.02, 0.1, 0.5, 1)])
     full[2, :, width // 2 :] = False
-    for packed, array in zip(PackedMasks.of(torch.from_numpy(full)).masks(), full, strict=True):
-        mask = Mask.of(array)
+    for packed, array in zip(PackedMasks.from_masks(torch.from_numpy(full)).masks(), full, strict=True):
+        mask = Mask.from_array(array)
         assert (packed.left, packed.top) == (mask.left, mask.top)
         assert packed.crop.dtype == bool
         np.testing.assert_array_equal(packed.crop, mask.crop)
@@ -52,13 +52,13 @@ class Machine:
 
 def test_work_goes_on_with_half_as_many_images_and_stays_with_them() -> None:
     machine = Machine(5)
-    halving = Halving(machine.save)
-    assert halving.report(Session()) == []
+    halving = OomRetry(machine.save)
+    assert halving.summary_lines(Session()) == []
     assert list(chain(*halving(16, machine.work))) == list(range(16))
     assert machine.tried == [16, 8, 4, 4, 4, 4]
     assert list(chain(*halving(6, machine.work))) == list(range(6))
     assert machine.tried[6:] == [4, 2]
-    assert halving.report(Session()) == ["GPU out of memory: went on with 4 images at a time"]
+    assert halving.summary_lines(Session()) == ["GPU out of memory: went on with 4 images at a time"]
     assert halving(0, machine.work) == []
 
 
@@ -71,7 +71,7 @@ def test_libraries_say_in_their_own_words_that_memory_is_out(words: str) -> None
             raise error
         return part.stop
 
-    assert Halving(Machine(0).save)(4, work) == [2, 4]
+    assert OomRetry(Machine(0).save)(4, work) == [2, 4]
 
 
 def test_other_errors_are_nobody_s_lack_of_memory() -> None:
@@ -79,7 +79,7 @@ def test_other_errors_are_nobody_s_lack_of_memory() -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with pytest.raises(RuntimeError, match="illegal"):
-        Halving(Machine(0).save)(4, work)
+        OomRetry(Machine(0).save)(4, work)
 
 
 def test_what_a_failed_try_held_is_free_before_the_next_one() -> None:
@@ -91,11 +91,11 @@ def test_what_a_failed_try_held_is_free_before_the_next_one() -> None:
         held.append(weakref.ref(machine))
         machine.work(slice(0, len(held) == 1))
 
-    assert Halving(Machine(0).save)(4, work) == [None, None]
+    assert OomRetry(Machine(0).save)(4, work) == [None, None]
     assert len(held) == 3
 
 
 def test_what_is_too_much_for_one_image_asks_for_more_savings() -> None:
     machine = Machine(0)
-    assert list(chain(*Halving(machine.save)(3, machine.work))) == [0, 1, 2]
+    assert list(chain(*OomRetry(machine.save)(3, machine.work))) == [0, 1, 2]
     assert machine.saved == 1

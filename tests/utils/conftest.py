@@ -29,14 +29,14 @@ def scene(tmp_path: Path) -> Pair:
     masks[5, 0, 0:7] = True
     masks[6] = np.random.default_rng(0).random(size) < 0.3
     rng = np.random.default_rng(1)
-    detections = Detections.of(np.tile((1, 2, 30, 20), (7, 1)), rng.random(7), [0, 1, 2, 0, 1, 2, 0])
+    detections = Detections.from_arrays(np.tile((1, 2, 30, 20), (7, 1)), rng.random(7), [0, 1, 2, 0, 1, 2, 0])
     path = tmp_path / "photos" / "a.png"
     path.parent.mkdir()
     image = rng.integers(0, 256, (*size, 3), np.uint8)
     Image.fromarray(image).save(path)
     scores = rng.random(7).astype(np.float32)
     scores[2] = np.nan  # a person drew it
-    return Sample("clip/a", path, image), Instances(size, detections, [Mask.of(mask) for mask in masks], scores)
+    return Sample("clip/a", path, image), Instances(size, detections, [Mask.from_array(mask) for mask in masks], scores)
 
 
 @pytest.fixture

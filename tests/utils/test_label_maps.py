@@ -28,12 +28,12 @@ def test_objects_are_those_that_labelme_drew(image_id: str) -> None:
     numbers = [number for number in np.unique(objects) if number not in (0, 255)]
     assert len(instances) == len(numbers) > 0
     for mask, number in zip(instances.masks, numbers):
-        np.testing.assert_array_equal(mask.full(labels.shape), objects == number)
+        np.testing.assert_array_equal(mask.to_full(labels.shape), objects == number)
     names = (root / "class_names.txt").read_text().split("\n")[1:]  # the first is the background
     shapes = json.loads((root / "labelme_json" / f"{image_id}.json").read_text())["shapes"]
     drawn = {shape["label"] for shape in shapes} - {"__ignore__"}
     assert {names[class_id] for class_id in instances.detections.class_ids} == drawn
-    np.testing.assert_array_equal(instances.semantic(), np.where(labels == 255, 0, labels))
+    np.testing.assert_array_equal(instances.to_semantic(), np.where(labels == 255, 0, labels))
 
 
 @needs_photos
@@ -58,7 +58,7 @@ def test_numbers_without_a_class_are_left_out_and_void_belongs_to_none() -> None
     instances = instances_of(labels, objects)
     assert instances.detections.class_ids.tolist() == [0]  # of object 9, two pixels have label 1 and one label 3
     assert instances.track_ids.tolist() == [9]
-    assert instances.masks[0].full(labels.shape).tolist() == [[False, True, True, True], [False, False, True, False]]
+    assert instances.masks[0].to_full(labels.shape).tolist() == [[False, True, True, True], [False, False, True, False]]
 
 
 def test_connected_parts_touch_at_corners_and_are_of_one_class() -> None:
@@ -80,7 +80,7 @@ def test_connected_parts_equal_those_of_scipy() -> None:
         parts, count = ndimage.label(labels == label, np.ones((3, 3)))
         expected += [(label - 1, (parts == part).tobytes()) for part in range(1, count + 1)]
     found = zip(instances.detections.class_ids.tolist(), instances.masks)
-    assert sorted((class_id, mask.full(labels.shape).tobytes()) for class_id, mask in found) == sorted(expected)
+    assert sorted((class_id, mask.to_full(labels.shape).tobytes()) for class_id, mask in found) == sorted(expected)
 
 
 def test_nothing_there() -> None:

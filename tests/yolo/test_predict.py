@@ -72,7 +72,7 @@ def test_the_file_gives_what_yolo_gives(config: Path, capsys: pytest.CaptureFixt
         count += len(found)
     assert f"prompts: {count} boxes of 3 images in {path}" in printed
     assert count > 5
-    assert prompted.report(Session()) == []
+    assert prompted.summary_lines(Session()) == []
 
 
 def test_annotations_are_the_same_but_for_what_they_were_made_from(config: Path) -> None:

@@ -18,22 +18,22 @@ from utils.annotations.sink import AnnotationSink, FrameSink, TableSink
 from utils.annotations.stamps import StampedFiles
 from utils.cli.options import Options
 from utils.distributed import Session
-from utils.engine import Cascade, Outcome, Sink, print_lines
+from utils.engine import Cascade, Result, Sink, print_lines
 from utils.errors import UserError, refuse
 from utils.formats.base import FRAME_SUFFIX, Exporter, ExportSettings, Format, format_folder
 from utils.formats.frames import QUALITY, FrameExporter
 from utils.formats.registry import FORMATS
 from utils.formats.voc import map_files
-from utils.formats.yolo import escaped
+from utils.formats.yolo import escape_images_dir
 from utils.io.image_files import is_video_name
 from utils.io.writers import Writers
 from utils.prompts.prompts import Prompts
 from utils.structures import Sample
-from utils.visual.overlay import overlay_place
+from utils.visual.overlay import overlay_path
 
 PLACES: Mapping[Format, Callable[[str], Sequence[str]]] = {
     "coco": lambda image_id: (),
-    "yolo": lambda image_id: [f"labels/{escaped(image_id)}.txt"],
+    "yolo": lambda image_id: [f"labels/{escape_images_dir(image_id)}.txt"],
     "voc": map_files,
 }
 """Formats whose files carry no stamp -> where those of an image lie."""
@@ -127,10 +127,10 @@ def _check_overlays(options: Options, image_ids: Sequence[str], filmed: Sequence
     look, folder = options.config.predictor, Path(os.path.realpath(options.config.auto_mask.save_dir))
     stems = [folder / image_id for image_id in filmed if formats != ["yolo"]]
     if "yolo" in formats:
-        stems += [format_folder(folder, "yolo") / "images" / escaped(image_id) for image_id in filmed]
+        stems += [format_folder(folder, "yolo") / "images" / escape_images_dir(image_id) for image_id in filmed]
     frames = {f"{stem}{FRAME_SUFFIX}" for stem in stems}
     real = Path(os.path.realpath(look.save_dir))
-    overlays = [str(overlay_place(real, image_id, look.format)) for image_id in image_ids]
+    overlays = [str(overlay_path(real, image_id, look.format)) for image_id in image_ids]
     reason = "overlays there would replace the frames of videos that annotating writes; choose another folder"
     refuse(f"predictor.save_dir: {look.save_dir}: {reason}:", [place for place in overlays if place in frames])
 
@@ -272,18 +272,18 @@ class _Sparing:
     def __init__(self, cascade: Cascade, needed: Collection[str]) -> None:
         self._cascade, self._needed = cascade, needed
 
-    def __call__(self, samples: Sequence[Sample]) -> Iterator[Outcome]:
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
         needed = any(sample.image_id in self._needed for sample in samples)
         return self._cascade(samples) if needed else iter(())
 
-    def report(self, session: Session) -> list[str]:
-        return self._cascade.report(session)
+    def summary_lines(self, session: Session) -> list[str]:
+        return self._cascade.summary_lines(session)
 
 
 def plan_annotations(options: Options, images: Images, prompts: Prompts | None, session: Session) -> AnnotationPlan:
     """The plan of a run, printed by its first process; see AnnotationPlan."""
     plan = AnnotationPlan(options, images, prompts, session)
-    if session.leads:
+    if session.is_main:
         print_lines(plan.lines())
     return plan
 
@@ -291,7 +291,7 @@ def plan_annotations(options: Options, images: Images, prompts: Prompts | None, 
 def _states(task: Task, images: Images, session: Session) -> list[State]:
     """How the files of each image stand; each process looks at a part of them."""
     every = range(len(images.ids))
-    share = session.share(every)
+    share = session.shard(every)
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(lambda i: task.ledger.state(images.ids[i], images.paths[i]), share))
     states = dict(session.gather(list(zip(share, found))))

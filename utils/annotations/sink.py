@@ -9,7 +9,7 @@ from typing import Protocol
 
 from utils.annotations.records import Ledger, SharedFiles, State
 from utils.distributed import Session
-from utils.engine import Report, failure_lines
+from utils.engine import RunSummary, failure_lines
 from utils.errors import SampleError
 from utils.formats.base import Exported, Exporter
 from utils.io.writers import Writers, safe_path
@@ -61,7 +61,7 @@ class AnnotationSink:
         path = safe_path(self.ledger.folder, sample.image_id, "")
         self.writers.submit(path, lambda: self._export(sample, instances))
 
-    def finish(self, report: Report, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> list[str]:
         """Puts the shared files together, in the first process; says what was written and what was left.
 
         Raises:
@@ -69,11 +69,11 @@ class AnnotationSink:
         """
         self.writers.flush()
         unwritten = session.gather(self._unwritten)  # here each process waits until all have written
-        report.unwritten += unwritten
-        failed = {failure.image_id for failure in (*report.failures, *unwritten)}
+        summary.unwritten += unwritten
+        failed = {failure.image_id for failure in (*summary.failures, *unwritten)}
         usable = [image_id for image_id in self.image_ids if image_id not in failed]
-        left = self._shared.assemble(self.exporter, usable) if self._shared and session.leads else []
-        written, losses = session.total(self._written), session.total(self._losses)
+        left = self._shared.assemble(self.exporter, usable) if self._shared and session.is_main else []
+        written, losses = session.sum_counts(self._written), session.sum_counts(self._losses)
         measures: defaultdict[str, list[float]] = defaultdict(list)
         for phrase, numbers in session.gather(list(self._measures.items())):
             measures[phrase] += numbers

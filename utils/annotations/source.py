@@ -8,7 +8,7 @@ from pathlib import Path
 
 from utils.classes import ClassIndex
 from utils.distributed import Session
-from utils.engine import Outcome
+from utils.engine import Result
 from utils.errors import SampleError, UserError
 from utils.formats.labelme_reader import (
     Shape,
@@ -68,7 +68,7 @@ class AnnotationFolder:
         there = [position for position, path in enumerate(paths) if path.is_file()]
         if paths and not there:
             return [f"no image of the run has an annotation here; the first one's would be {paths[0]}"]
-        share = session.share(there)
+        share = session.shard(there)
         with ThreadPoolExecutor() as pool:
             results = pool.map(self._problems_of, [paths[position] for position in share], images.sizes(share))
         found = session.gather(list(zip(share, results)))
@@ -101,11 +101,11 @@ class AnnotationCascade:
         self._folder, self._readers = folder, ThreadPoolExecutor(thread_name_prefix="annotations")
         self._untracked: list[str] = []
 
-    def __call__(self, samples: Sequence[Sample]) -> Iterator[Outcome]:
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
         """The annotated instances of each image of a batch, in order; an image without any annotation has failed."""
         return self._readers.map(self._outcome, samples)  # which begins at once, while sinks take the batch before
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """Where everything came from, and how many frames of clips have no tracks."""
         lines = [f"annotations: {self._folder.folder}, no model was loaded"]
         if untracked := session.gather(self._untracked):
@@ -113,7 +113,7 @@ class AnnotationCascade:
             lines.append(f"annotations: {which}: {len(untracked)}, such as {min(untracked)}")
         return lines
 
-    def _outcome(self, sample: Sample) -> Outcome:
+    def _outcome(self, sample: Sample) -> Result:
         try:
             found = self._folder.read(sample.image_id, sample.size, tracked=sample.frame is not None)
         except SampleError as error:

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from utils.classes import COCO_CLASSES, load_class_names
 from utils.config import Config
 from utils.errors import UserError
-from utils.prompts.table import BoxFormat, CategoryOffset, Given
+from utils.prompts.table import BoxFormat, CategoryOffset, PromptOverrides
 
 Output = Literal["evaluate", "visual", "annotate"]
 
@@ -58,7 +58,7 @@ class Options:
     prompt: Path | None
     device: str
     trust_weights: bool
-    prompt_given: Given = field(default_factory=Given)
+    prompt_given: PromptOverrides = field(default_factory=PromptOverrides)
     overwrite: bool = False
     dry_run: bool = False
     diff: Path | None = None
@@ -188,7 +188,7 @@ def add_prompt_options(parser: ArgumentParser) -> None:
     add("--prompt_names", metavar="FILE", help=names)
 
 
-def given_of(options: Namespace) -> Given:
+def given_of(options: Namespace) -> PromptOverrides:
     """What the options say of the prompt file.
 
     Raises:
@@ -201,4 +201,4 @@ def given_of(options: Namespace) -> Given:
     names = options.prompt_names
     if names is not None:
         names = COCO_CLASSES if names == "coco" else load_class_names(Path(names).absolute())
-    return Given(options.bbox_format, options.category_offset, names)
+    return PromptOverrides(options.bbox_format, options.category_offset, names)

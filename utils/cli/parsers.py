@@ -36,21 +36,21 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """As the base class does; `parse_args` goes through here."""
         arguments = sys.argv[1:] if args is None else args
-        return super().parse_known_args([_underscored(argument) for argument in arguments], namespace)
+        return super().parse_known_args([normalize_option(argument) for argument in arguments], namespace)
 
     def error(self, message: str) -> NoReturn:
         """Refuses the command line."""
         raise UserError(f"{message} (--help lists the options)")
 
 
-def _underscored(argument: str) -> str:
+def normalize_option(argument: str) -> str:
     if not argument.startswith("--"):
         return argument
     option, equals, value = argument[2:].partition("=")
     return "--" + option.replace("-", "_") + equals + value
 
 
-class Overriding(argparse.Action):
+class ConfigOverrideAction(argparse.Action):
     """An option whose value overrides a config key: always the same one, or the one that `key=value` names."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, key: str | None = None, **rest: Any) -> None:
@@ -78,7 +78,7 @@ def command_parser(description: str | None) -> Parser:
     add("-c", "--config", type=Path, default=Path("config.json"), help="config file (default: %(default)s)")
     add(
         "--set",
-        action=Overriding,
+        action=ConfigOverrideAction,
         metavar="KEY=VALUE",
         help="override a config key, such as dataset.split=test; VALUE is JSON, or else a text; may be repeated",
     )
@@ -91,11 +91,18 @@ def images_parser(description: str | None) -> Parser:
     """A parser of a command that runs through images, with the options that say which."""
     parser = command_parser(description)
     add = parser.add_argument
-    add("-b", "--batch_size", action=Overriding, key="dataloader.batch_size", metavar="N", help="images a batch")
+    add(
+        "-b",
+        "--batch_size",
+        action=ConfigOverrideAction,
+        key="dataloader.batch_size",
+        metavar="N",
+        help="images a batch",
+    )
     add(
         "-conf",
         "--conf_thres",
-        action=Overriding,
+        action=ConfigOverrideAction,
         key="dataset.conf",
         metavar="X",
         help="leave out boxes that score X or lower, 0 to 1",
@@ -128,12 +135,24 @@ def run_parser(description: str | None) -> Parser:
         metavar="OUTPUT",
         help=f"make the other scripts' outputs in the same run: {', '.join(get_args(Output))}",
     )
-    add("--precision", action=Overriding, key="segmenter.precision", metavar="P", help="auto, fp32, bf16 or fp16")
-    add("--compile", action=Overriding, key="segmenter.compile", metavar="C", help="compile SAM2 first: auto, on, off")
+    add(
+        "--precision",
+        action=ConfigOverrideAction,
+        key="segmenter.precision",
+        metavar="P",
+        help="auto, fp32, bf16 or fp16",
+    )
+    add(
+        "--compile",
+        action=ConfigOverrideAction,
+        key="segmenter.compile",
+        metavar="C",
+        help="compile SAM2 first: auto, on, off",
+    )
     add("--video", action="store_true", help="follow objects through clips: one object, one id")
     add(
         "--keyframe_interval",
-        action=Overriding,
+        action=ConfigOverrideAction,
         key="video.keyframe_interval",
         metavar="N",
         help="with --video, frames from one look for boxes to the next; 0: the first frame only",
@@ -148,7 +167,7 @@ def _add_annotating(parser: Parser) -> None:
     add(
         "--format",
         nargs="+",
-        action=Overriding,
+        action=ConfigOverrideAction,
         key="auto_mask.formats",
         metavar="FORMAT",
         help=f"annotation formats: {', '.join(get_args(Format))}",

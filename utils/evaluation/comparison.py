@@ -9,7 +9,7 @@ import numpy as np
 
 from utils.annotations.source import AnnotationFolder
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import RunSummary
 from utils.errors import SampleError
 from utils.evaluation.files import GAIN
 from utils.io.encoding import encode_json
@@ -18,7 +18,7 @@ from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix,
 from utils.structures import Instances, Sample
 
 
-class GainSink:
+class ComparisonSink:
     """Compares the metrics of a run with those of annotations, and writes `gain.json`.
 
     Counted are the images that both have; those without an annotation are named.
@@ -37,26 +37,26 @@ class GainSink:
 
     def write(self, sample: Sample, instances: Instances) -> None:
         """Counts one image, which must have a target."""
-        assert sample.target is not None, sample.image_id
+        assert sample.gt_mask is not None, sample.image_id
         try:
             before = self._before.read(sample.image_id, sample.size)
         except SampleError as error:
             self._failures.append(error)
             return
         for matrix, each in zip(self._matrices, (before, instances)):
-            matrix += confusion_matrix(each.semantic(), sample.target, len(self._names))
+            matrix += confusion_matrix(each.to_semantic(), sample.gt_mask, len(self._names))
         self._images += 1
 
-    def finish(self, report: Report, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> list[str]:
         """Writes `gain.json`; a line for each metric and class, before and now."""
-        counts, images = LabelCounts.of(session.sum(self._matrices)), sum(session.gather([self._images]))
+        counts, images = LabelCounts.from_matrix(session.sum(self._matrices)), sum(session.gather([self._images]))
         failures = session.gather(self._failures)
         metrics = {
             "Pixel_Accuracy": _pair(*pixel_accuracy(counts).tolist()),
             "Mean_IOU": _pair(*mean_iou(counts).tolist()),
         }
         ious = [_pair(*pair) for pair in zip(*class_iou(counts).tolist())]
-        if session.leads:
+        if session.is_main:
             without = {failure.image_id: failure.reason for failure in failures}
             by_label = {str(label): iou for label, iou in enumerate(ious)}
             document = {**metrics, "Class_IOU": by_label, "images": images, "without": without}

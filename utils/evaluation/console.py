@@ -93,7 +93,7 @@ def _row(name: str, frames: int, measures: Mapping[str, float], switches: int | 
 
 
 def _remarks(clips: AllClips) -> list[str]:
-    by_class = sum(not each.told_apart for each in clips.clips)
+    by_class = sum(not each.has_instance_ids for each in clips.clips)
     counts = {
         "more clips, which are better, are in per_clip.csv": len(clips.clips) - SHOWN,
         "clips have no SegmentationObject: there a class stands for one object": by_class,

@@ -140,7 +140,7 @@ def _label(evaluation: Evaluation, measures: Mapping[str, np.ndarray], label: in
         "name": evaluation.names[label],
         **{name: float(values[label]) for name, values in measures.items()},
         "iou_interval_95": evaluation.intervals.class_iou[:, label].tolist(),
-        "true_pixels": int(evaluation.counts.true[label]),
+        "true_pixels": int(evaluation.counts.target[label]),
         "predicted_pixels": int(evaluation.counts.predicted[label]),
         "images": int(evaluation.label_images[label]),
     }

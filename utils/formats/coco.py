@@ -12,7 +12,7 @@ import numpy as np
 
 from utils.classes import ClassIndex, label_of
 from utils.formats.base import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
-from utils.formats.polygons import as_pycocotools_draws, edge_outlines, filled_box, iou
+from utils.formats.polygons import filled_box, iou, polygons_on_pixel_edges, rasterize_coco
 from utils.io.encoding import encode_json
 from utils.masks import Mask
 from utils.strict_json import Place, convert, found, member, read_json
@@ -118,9 +118,9 @@ class CocoExporter:
             if self.settings.segmentation == "rle":
                 segmentation: Any = _rle(mask, instances.size)
             else:
-                rings = edge_outlines(mask.crop, self.settings.tolerance)
-                segmentation = [(ring + mask.corner).ravel().tolist() for ring in rings]
-                ious.append(iou(as_pycocotools_draws(rings, mask.crop.shape), mask.crop))
+                rings = polygons_on_pixel_edges(mask.crop, self.settings.tolerance)
+                segmentation = [(ring + mask.offset).ravel().tolist() for ring in rings]
+                ious.append(iou(rasterize_coco(rings, mask.crop.shape), mask.crop))
             annotations.append(_annotation(instances, i, segmentation))
         height, width = sample.size
         # The name below JPEGImages or the source folder, which is what tools take as the folder of images.
@@ -180,7 +180,7 @@ def _rle(mask: Mask, size: tuple[int, int]) -> dict[str, Any]:
     """The mask as compressed run lengths."""
     from pycocotools import mask as coco
 
-    encoded = coco.encode(np.asfortranarray(mask.full(size).view(np.uint8)))
+    encoded = coco.encode(np.asfortranarray(mask.to_full(size).view(np.uint8)))
     return {"size": list(size), "counts": encoded["counts"].decode("ascii")}
 
 
@@ -257,7 +257,7 @@ def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
         UserError: a segmentation is malformed, or a category names no class.
     """
     rows = image.annotations
-    return Instances.of_masks(
+    return Instances.from_masks(
         image.size,
         [index.class_id(row.category, row.place.of("category_id").name) for row in rows],
         [_read_mask(row, image.size) for row in rows],
@@ -296,7 +296,7 @@ def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
     encoded = row.segmentation
     if not encoded and row.bbox is not None:
         corner, sides = np.reshape(row.bbox, (2, 2))
-        return Mask.of(filled_box(np.stack([corner, corner + sides]), size))
+        return Mask.from_array(filled_box(np.stack([corner, corner + sides]), size))
     if isinstance(encoded, dict) and encoded.get("size") != list(size):
         reason = f"the image is {size[0]} high and {size[1]} wide, this is not"
         raise row.place.of("segmentation.size").error(reason)
@@ -305,6 +305,6 @@ def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
             encoded = coco.merge(coco.frPyObjects([polygon for polygon in encoded if len(polygon) >= 6], *size))
         elif isinstance(encoded["counts"], list):
             encoded = coco.frPyObjects(encoded, *size)
-        return Mask.of(coco.decode(encoded))
+        return Mask.from_array(coco.decode(encoded))
     except Exception as error:  # its parsers raise almost anything
         raise row.place.of("segmentation").error(f"neither polygons nor run lengths: {error}") from error

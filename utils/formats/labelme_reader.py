@@ -16,7 +16,7 @@ from PIL import Image
 
 from utils.classes import ClassIndex
 from utils.errors import UserError
-from utils.formats.polygons import POINTS, as_labelme_draws_shape
+from utils.formats.polygons import POINTS, rasterize_labelme_shape
 from utils.io.image_files import image_size, reasons, size_problem
 from utils.masks import Mask
 from utils.strict_json import Place, found, member, read_json
@@ -161,10 +161,10 @@ def labelme_instances(path: Path, index: ClassIndex, tracked: bool = False) -> I
         objects.setdefault(i if shape.group_id is None else (shape.label, shape.group_id), []).append(i)
     firsts = {i: shapes[i] for i, *_ in objects.values()}
     drawings = [[drawn(shapes[i], size, f"{path}: shapes[{i}]") for i in group] for group in objects.values()]
-    return Instances.of_masks(
+    return Instances.from_masks(
         size,
         [index.class_id(shape.label, f"{path}: shapes[{i}].label") for i, shape in firsts.items()],
-        [Mask.of(np.any(parts, axis=0)) for parts in drawings],
+        [Mask.from_array(np.any(parts, axis=0)) for parts in drawings],
         [shape.scores.get("score", 1.0) for shape in firsts.values()],
         [shape.scores.get("mask_score", np.nan) for shape in firsts.values()],
         _tracks([*firsts.values()], path) if tracked else None,
@@ -198,7 +198,7 @@ def drawn(shape: Shape, size: tuple[int, int], place: str) -> np.ndarray:
     check_drawable(shape, place)
     if shape.mask is not None and shape.kind == "mask":
         return _pasted(shape.points.astype(int), _crop(shape.mask, place), size, place)
-    return as_labelme_draws_shape(shape.kind, shape.points, size)
+    return rasterize_labelme_shape(shape.kind, shape.points, size)
 
 
 def check_drawable(shape: Shape, place: str) -> None:

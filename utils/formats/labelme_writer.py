@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 
 from utils.formats.base import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
-from utils.formats.polygons import as_labelme_draws, iou, pixel_outlines
+from utils.formats.polygons import iou, polygons_on_pixel_centers, rasterize_labelme
 from utils.formats.review_flags import review_flags
 from utils.io.encoding import encode_image, encode_json
 from utils.masks import Mask
@@ -158,9 +158,9 @@ class LabelmePolygonExporter:
         flags = review_flags(instances, self.settings.review_below)
         for i in kept:
             crop = instances.masks[i].crop
-            parts = pixel_outlines(crop, self.settings.tolerance)
+            parts = polygons_on_pixel_centers(crop, self.settings.tolerance)
             shapes += self._shapes(instances, i, parts, flags[i])
-            ious.append(iou(as_labelme_draws(parts, crop.shape), crop))
+            ious.append(iou(rasterize_labelme(parts, crop.shape), crop))
         return Exported(
             {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings)},
             shapes=len(shapes),
@@ -178,6 +178,6 @@ class LabelmePolygonExporter:
         """The polygons of instance `i`; they need a group where there are several, or where it has a track."""
         mask, tracks = instances.masks[i], instances.track_ids
         group = int(tracks[i]) if tracks is not None else i if len(parts) > 1 else None
-        polygons = [(part + mask.corner).tolist() for part in parts]
+        polygons = [(part + mask.offset).tolist() for part in parts]
         names = self.settings.names
         return [labelme_shape(instances, i, names, "polygon", points, group, flags) for points in polygons]

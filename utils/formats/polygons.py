@@ -18,7 +18,7 @@ tolerance, and cost few points.
 """
 
 
-def pixel_outlines(crop: np.ndarray, tolerance: float) -> list[np.ndarray]:
+def polygons_on_pixel_centers(crop: np.ndarray, tolerance: float) -> list[np.ndarray]:
     """The parts of a mask (8 neighbours), outlined through the centres of their outermost pixels.
 
     A polygon goes around its part and, by a line there and back, around each hole in it. A tool that draws outline and
@@ -37,8 +37,8 @@ def pixel_outlines(crop: np.ndarray, tolerance: float) -> list[np.ndarray]:
     return [_at_least_three(joined(rings)) for rings in parts]
 
 
-def edge_outlines(crop: np.ndarray, tolerance: float) -> list[np.ndarray]:
-    """As `pixel_outlines`, but along the pixels' outer edges, for tools that fill an area, as pycocotools does."""
+def polygons_on_pixel_edges(crop: np.ndarray, tolerance: float) -> list[np.ndarray]:
+    """Trace outlines as `polygons_on_pixel_centers`, but along the pixels' outer edges, as pycocotools fills."""
     # In a picture of twice the size, a part's outermost pixels lie beside the edges: 2x right of x, 2x - 1 left of it.
     parts = _parts(crop.repeat(2, axis=0).repeat(2, axis=1))
     edges = [[_without_repeats((ring + 1) // 2) for ring in rings] for rings in parts]
@@ -67,7 +67,7 @@ def joined(rings: Sequence[np.ndarray]) -> np.ndarray:
     return points[whole]
 
 
-def as_labelme_draws(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+def rasterize_labelme(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool: the polygons, outlines included, x and y in pixels from the centre of the first."""
     picture = PIL.Image.new("L", size[::-1])
     draw = PIL.ImageDraw.Draw(picture)
@@ -76,14 +76,14 @@ def as_labelme_draws(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.n
     return np.array(picture, bool)
 
 
-def as_ultralytics_draws(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def rasterize_ultralytics(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool: the polygon, outline included; x and y are cut to whole pixels."""
     picture = np.zeros(size, np.uint8)
     cv2.fillPoly(picture, [ring.astype(np.int32)], 1)
     return picture.view(bool)
 
 
-def as_pycocotools_draws(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+def rasterize_coco(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool: the pixels whose centres lie in a polygon; pixel 0 reaches from 0 to 1."""
     from pycocotools import mask as coco
 
@@ -155,7 +155,7 @@ POINTS: dict[str, tuple[float, float]] = {
 """How many points, at least and at most, the shapes have that labelme draws. It does not draw its `points`."""
 
 
-def as_labelme_draws_shape(kind: str, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def rasterize_labelme_shape(kind: str, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool: a shape of any kind but `mask`.
 
     Args:

@@ -49,6 +49,6 @@ def _uncontested(instances: Instances) -> np.ndarray:
     """(N,) float64: the share of each mask's pixels that belong to no other mask; 1 for an empty mask."""
     claims = np.zeros(instances.size, np.uint16)
     for mask in instances.masks:
-        claims[mask.window] += mask.crop
-    alone = [np.count_nonzero(claims[mask.window][mask.crop] == 1) / max(mask.area, 1) for mask in instances.masks]
+        claims[mask.slices] += mask.crop
+    alone = [np.count_nonzero(claims[mask.slices][mask.crop] == 1) / max(mask.area, 1) for mask in instances.masks]
     return np.array([share if mask.area else 1.0 for share, mask in zip(alone, instances.masks)], np.float64)

@@ -61,7 +61,7 @@ class VocExporter:
         if tracks is not None and len(odd := tracks[(tracks < 1) | (tracks >= MOST)]):
             raise SampleError(sample.image_id, sample.path, f"no object map holds the track {odd[0]}")
         numbers = object_numbers(len(instances)) if tracks is None else numbers_from(tracks)
-        objects = instances.painted(numbers)
+        objects = instances.rasterize(numbers)
         kept, visible = not_empty(instances), np.intersect1d(objects, numbers)
         overlaps = sum(mask.area for mask in instances.masks) - int(np.count_nonzero(objects))
         losses = {
@@ -70,7 +70,7 @@ class VocExporter:
             OVERLAPS: overlaps,
             DEEP: int(numbers.dtype != np.uint8),
         }
-        files = dict(zip(map_files(sample.image_id), (_png(instances.semantic()), _png(objects))))
+        files = dict(zip(map_files(sample.image_id), (_png(instances.to_semantic()), _png(objects))))
         record = {} if sample.frame is None else {"clip": sample.frame.clip}
         return Exported(files, record=record, shapes=len(visible), losses=counted(losses))
 

@@ -16,7 +16,7 @@ from utils.classes import ClassIndex, yaml_names
 from utils.errors import SampleError, UserError
 from utils.formats.base import EMPTY, FRAME_SUFFIX, POLYGON_IOU, Exported, ExportSettings, counted, not_empty
 from utils.formats.frames import frame_file
-from utils.formats.polygons import as_ultralytics_draws, filled_box, iou, joined, pixel_outlines
+from utils.formats.polygons import filled_box, iou, joined, polygons_on_pixel_centers, rasterize_ultralytics
 from utils.io.encoding import encode_image
 from utils.io.image_files import image_size, is_image_name, is_video_name
 from utils.masks import Mask
@@ -115,12 +115,12 @@ class YoloExporter:
         kept, bridges, ious, rows = not_empty(instances), 0, [], []
         for i in kept:
             mask = instances.masks[i]
-            parts = pixel_outlines(mask.crop, self.settings.tolerance)
+            parts = polygons_on_pixel_centers(mask.crop, self.settings.tolerance)
             ring = joined(parts)
-            rows.append(_row(int(instances.detections.class_ids[i]), ring + mask.corner, instances.size))
+            rows.append(_row(int(instances.detections.class_ids[i]), ring + mask.offset, instances.size))
             bridges += len(parts) - 1
-            ious.append(iou(as_ultralytics_draws(ring, mask.crop.shape), mask.crop))
-        stem = escaped(sample.image_id)
+            ious.append(iou(rasterize_ultralytics(ring, mask.crop.shape), mask.crop))
+        stem = escape_images_dir(sample.image_id)
         files, links = _image(sample, f"images/{stem}")
         losses = {
             EMPTY: len(instances) - len(kept),
@@ -141,7 +141,7 @@ class YoloExporter:
         return {"data.yaml": (YAML + "".join(f"  {i}: {name}\n" for i, name in enumerate(quoted))).encode()}
 
 
-def escaped(image_id: str) -> str:
+def escape_images_dir(image_id: str) -> str:
     """The id as a path in `images/`: a folder `images` in it becomes `images_`, and `images_` becomes `images__`.
 
     For ultralytics the last folder called `images` is the one beside `labels`.
@@ -150,13 +150,13 @@ def escaped(image_id: str) -> str:
     return "/".join(re.sub("^(images_*)$", r"\1_", part) for part in folder.split("/")) + slash + name
 
 
-def unescaped(stem: str) -> str:
-    """The id of an `escaped` path."""
+def unescape_images_dir(stem: str) -> str:
+    """The id of an `escape_images_dir` path."""
     folder, slash, name = stem.rpartition("/")
     return "/".join(re.sub("^(images_*)_$", r"\1", part) for part in folder.split("/")) + slash + name
 
 
-def reads_alike(sample: Sample, content: bytes) -> bool:
+def ultralytics_reads_same_pixels(sample: Sample, content: bytes) -> bool:
     """Whether ultralytics, any version of it, sees the pixels of the sample in its file.
 
     It reads by cv2, which turns a JPEG by EXIF; other kinds are turned by some versions of cv2 only.
@@ -181,7 +181,7 @@ def _image(sample: Sample, path: str) -> tuple[dict[str, bytes], dict[str, Path]
         content, suffix = sample.path.read_bytes(), sample.path.suffix
     except OSError as error:
         raise SampleError(sample.image_id, sample.path, error.strerror or str(error)) from error
-    if not reads_alike(sample, content):
+    if not ultralytics_reads_same_pixels(sample, content):
         return {f"{path}.png": encode_image(sample.image, ".png")}, {}
     if content.startswith(JPEG) and not content.endswith(JPEG_END):
         return {path + suffix: content}, {}
@@ -211,7 +211,7 @@ def read_yolo(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instanc
     class_ids = _class_ids(folder / "data.yaml", names)
     for image in images:
         stem = image.relative_to(folder / "images").with_suffix("").as_posix()
-        yield unescaped(stem), yolo_instances(folder / "labels" / f"{stem}.txt", _size_of(image), class_ids)
+        yield unescape_images_dir(stem), yolo_instances(folder / "labels" / f"{stem}.txt", _size_of(image), class_ids)
 
 
 def yolo_instances(path: Path, size: tuple[int, int], class_ids: Sequence[int]) -> Instances:
@@ -228,7 +228,7 @@ def yolo_instances(path: Path, size: tuple[int, int], class_ids: Sequence[int]) 
     for row in rows:
         if not 0 <= row.class_id < len(class_ids):
             raise UserError(f"{path}:{row.line}: the class {row.class_id} is outside the {len(class_ids)} classes")
-    return Instances.of_masks(
+    return Instances.from_masks(
         size,
         [class_ids[row.class_id] for row in rows],
         [_mask(row, size) for row in rows],
@@ -240,7 +240,7 @@ def _mask(row: Label, size: tuple[int, int]) -> Mask:
     """The polygon as ultralytics draws it; a box is filled."""
     points = row.points * (size[1], size[0])
     is_box = len(points) == 2
-    return Mask.of(filled_box(points, size) if is_box else as_ultralytics_draws(np.floor(points), size))
+    return Mask.from_array(filled_box(points, size) if is_box else rasterize_ultralytics(np.floor(points), size))
 
 
 def _class_ids(path: Path, names: Sequence[str]) -> list[int]:

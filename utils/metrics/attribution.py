@@ -73,7 +73,7 @@ class Attribution:
         """
         matched, seen = match(found.detections, true.detections)
         chain = (found, found[np.sort(matched)], true[np.sort(seen)], true)
-        maps = [*(instances.semantic() for instances in chain), np.where(target == VOID, BACKGROUND, target)]
+        maps = [*(instances.to_semantic() for instances in chain), np.where(target == VOID, BACKGROUND, target)]
         for matrix, prediction in zip(self.matrices, maps):
             matrix += confusion_matrix(prediction, target, len(matrix))
         counts = {"found": len(found), "true": len(true), "matched": len(matched)}
@@ -81,8 +81,8 @@ class Attribution:
 
     def result(self, session: Session) -> dict[str, Any]:
         """What all processes counted, as `attribution.json` holds it; None where no pixel was."""
-        matrices, boxes = session.sum(self.matrices), session.total(self.boxes)
-        counts = LabelCounts.of(matrices)
+        matrices, boxes = session.sum(self.matrices), session.sum_counts(self.boxes)
+        counts = LabelCounts.from_matrix(matrices)
         means = mean_iou(counts).tolist()
         ious = [{str(label): _or_none(iou) for label, iou in enumerate(row)} for row in class_iou(counts).tolist()]
         return {

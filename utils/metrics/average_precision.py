@@ -21,7 +21,7 @@ def average_precision(images: Sequence[ImageScore], num_classes: int) -> Average
     Void pixels belong to no mask. A found object most of which is void is left out, as COCO leaves out what lies in a
     crowd; an empty mask counts as a wrong one.
     """
-    objects = [image.objects for image in images if image.objects.told_apart]
+    objects = [image.objects for image in images if image.objects.has_instance_ids]
     if not objects:
         return None
     counts = [np.flatnonzero(each.on_void <= each.areas) for each in objects]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from utils.metrics.scores import ImageScore, Intervals
-from utils.metrics.segmentation import LabelCounts, class_iou, mean_of_known, pixel_accuracy
+from utils.metrics.segmentation import LabelCounts, class_iou, nanmean, pixel_accuracy
 
 RESAMPLES = 1000
 
@@ -57,7 +57,7 @@ def _resampled(counts: np.ndarray) -> Iterator[LabelCounts]:
 def _measures(counts: LabelCounts) -> np.ndarray:
     """(R, 2 + L) pixel accuracy, mean IoU and the IoU of each label in R resamples."""
     ious = class_iou(counts)
-    return np.column_stack([pixel_accuracy(counts), mean_of_known(ious), ious])
+    return np.column_stack([pixel_accuracy(counts), nanmean(ious), ious])
 
 
 def _limits(samples: np.ndarray) -> np.ndarray:

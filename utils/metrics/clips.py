@@ -9,8 +9,8 @@ from itertools import groupby
 
 import numpy as np
 
-from utils.metrics.davis import Agreement, FrameScore
-from utils.metrics.segmentation import mean_of_known
+from utils.metrics.davis import FrameScore, PairScores
+from utils.metrics.segmentation import nanmean
 
 MEASURES = ("J_and_F", "J", "F")
 
@@ -49,7 +49,7 @@ class ClipScore:
     Attributes:
         name: of the clip.
         frames: those that count.
-        told_apart: whether the dataset tells the objects of a class apart; if not, a class stands for one object.
+        has_instance_ids: whether the dataset tells the objects of a class apart; if not, a class stands for one object.
         left_out: those in which objects are not told apart, although they are in others of the clip.
         objects: in the order of their numbers.
         tracks: found ones; classes where objects are not told apart.
@@ -60,7 +60,7 @@ class ClipScore:
     name: str
     frames: int
     left_out: int
-    told_apart: bool
+    has_instance_ids: bool
     objects: tuple[ClipObject, ...]
     tracks: int
     surplus: int
@@ -74,7 +74,7 @@ class ClipScore:
     @property
     def id_switches(self) -> int | None:
         """Of all objects; None where they are not told apart."""
-        return sum(each.id_switches or 0 for each in self.objects) if self.told_apart else None
+        return sum(each.id_switches or 0 for each in self.objects) if self.has_instance_ids else None
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class AllClips:
 
 def mean_measures(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each measure, what is NaN left out."""
-    return {name: float(mean_of_known(np.array([each[name] for each in measures]))) for name in MEASURES}
+    return {name: float(nanmean(np.array([each[name] for each in measures]))) for name in MEASURES}
 
 
 MATCH = 0.5
@@ -156,7 +156,7 @@ def matches(ious: np.ndarray, before: Sequence[int | None]) -> list[tuple[int, i
     return [*kept.items(), *((row, column) for row, column in made if valid[row, column])]
 
 
-ANYWHERE = -1
+ALL_FRAMES = -1
 
 TrackKey = tuple[int, int]
 """What a track is called in its clip: the only frame that it can be in, or ANYWHERE, and its number."""
@@ -170,22 +170,22 @@ def clip_scores(frames: Iterable[FrameScore]) -> tuple[ClipScore, ...]:
 
 def clip_score(name: str, frames: Sequence[FrameScore]) -> ClipScore:
     """One clip; its frames in order, at least one."""
-    told_apart = any(each.told_apart for each in frames)
-    counted = [each for each in frames if each.told_apart == told_apart]
-    pairs = Pairs.of(counted)
-    columns = pairs.best() if told_apart else pairs.namesakes()
+    has_instance_ids = any(each.has_instance_ids for each in frames)
+    counted = [each for each in frames if each.has_instance_ids == has_instance_ids]
+    pairs = Pairs.from_frames(counted)
+    columns = pairs.best() if has_instance_ids else pairs.same_id()
     tracks = [pairs.tracks[column] if pairs.met[row, column] else None for row, column in enumerate(columns)]
     switches = id_switches((each.objects.tolist(), _keys(each), each.region.values) for each in counted)
     shown, classes = Counter(number for each in counted for number in each.objects.tolist()), _classes(counted)
     objects = (
         ClipObject(
-            number=number if told_apart else None,
+            number=number if has_instance_ids else None,
             class_id=classes[number],
-            track=None if track is None or not told_apart or track[0] != ANYWHERE else track[1],
+            track=None if track is None or not has_instance_ids or track[0] != ALL_FRAMES else track[1],
             frames=shown[number],
             j=float(pairs.j[row, columns[row]]),
             f=float(pairs.f[row, columns[row]]),
-            id_switches=switches[number] if told_apart else None,
+            id_switches=switches[number] if has_instance_ids else None,
         )
         for row, (number, track) in enumerate(zip(pairs.objects, tracks))
     )
@@ -193,11 +193,11 @@ def clip_score(name: str, frames: Sequence[FrameScore]) -> ClipScore:
         name=name,
         frames=len(counted),
         left_out=len(frames) - len(counted),
-        told_apart=told_apart,
+        has_instance_ids=has_instance_ids,
         objects=tuple(objects),
         tracks=len(pairs.tracks),
         surplus=len(pairs.tracks) - sum(track is not None for track in tracks),
-        untracked=sum(place != ANYWHERE for place, _ in pairs.tracks),
+        untracked=sum(place != ALL_FRAMES for place, _ in pairs.tracks),
     )
 
 
@@ -219,7 +219,7 @@ class Pairs:
     met: np.ndarray
 
     @classmethod
-    def of(cls, frames: Sequence[FrameScore]) -> Pairs:
+    def from_frames(cls, frames: Sequence[FrameScore]) -> Pairs:
         """Those of all objects and tracks in the frames."""
         objects = sorted({number for frame in frames for number in frame.objects.tolist()})
         tracks = sorted({key for frame in frames for key in _keys(frame)})
@@ -243,7 +243,7 @@ class Pairs:
         columns = max(len(self.objects), len(self.tracks))
         return linear_sum_assignment((self.j + self.f)[:, :columns], maximize=True)[1].tolist()
 
-    def namesakes(self) -> list[int]:
+    def same_id(self) -> list[int]:
         """The column of the track with each object's number, or of one that never shows."""
         place = {number: column for column, (_, number) in enumerate(self.tracks)}
         return [place.get(number, len(self.tracks)) for number in self.objects]
@@ -253,7 +253,7 @@ Places = tuple[list[int], list[int]]
 """Rows and columns of a clip's pairs that a frame's objects and tracks have."""
 
 
-def _means(agreements: Sequence[Agreement], places: Sequence[Places], shape: tuple[int, int]) -> np.ndarray:
+def _means(agreements: Sequence[PairScores], places: Sequence[Places], shape: tuple[int, int]) -> np.ndarray:
     """The (M, N) mean over frames; 1 counts where neither has anything to compare, 0 where only one has."""
     sums, together = np.zeros((2, *shape))
     true, found = (np.zeros(count) for count in shape)
@@ -268,7 +268,7 @@ def _means(agreements: Sequence[Agreement], places: Sequence[Places], shape: tup
 
 def _keys(frame: FrameScore) -> list[TrackKey]:
     """What the found objects of a frame are called; those without a track id are in no other frame."""
-    place = frame.frame.index if frame.told_apart and not frame.tracked else ANYWHERE
+    place = frame.frame.index if frame.has_instance_ids and not frame.tracked else ALL_FRAMES
     return [(place, number) for number in frame.tracks.tolist()]
 
 

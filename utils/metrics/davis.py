@@ -67,7 +67,7 @@ class Region:
         union = self.area + other.area - both
         return both / union if union else 1.0
 
-    def contour_f(self, other: Region) -> float:
+    def boundary_f(self, other: Region) -> float:
         """DAVIS' F, from 0 to 1; 1 where neither has a contour."""
         if not self.length or not other.length:
             return float(self.length == other.length)
@@ -87,7 +87,7 @@ def _widened(mask: Mask, by: int, size: tuple[int, int]) -> Mask:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class PairScores:
     """How well M true objects and N found ones agree in a frame, by one measure.
 
     Attributes:
@@ -110,8 +110,8 @@ class FrameScore:
 
     Attributes:
         frame: its place in the clip.
-        told_apart: whether the dataset tells the true objects of a class apart; if not, a class stands for one object,
-            true and found.
+        has_instance_ids: whether the dataset has a map of objects; if not, a class stands for one object, true and
+            found.
         tracked: whether the found objects have track ids; if not, nothing joins them to those of other frames.
         objects: (M,) int64 object numbers, ascending, or class ids.
         class_ids: (M,) int64 of the true objects.
@@ -122,14 +122,14 @@ class FrameScore:
     """
 
     frame: Frame
-    told_apart: bool
+    has_instance_ids: bool
     tracked: bool
     objects: np.ndarray
     class_ids: np.ndarray
     areas: np.ndarray
     tracks: np.ndarray
-    region: Agreement
-    contour: Agreement
+    region: PairScores
+    contour: PairScores
 
 
 def score_frame(sample: Sample, truth: Instances, instances: Instances) -> FrameScore:
@@ -140,28 +140,28 @@ def score_frame(sample: Sample, truth: Instances, instances: Instances) -> Frame
         truth: its true objects, with track ids where they are told apart.
         instances: what was found in it.
     """
-    assert sample.frame is not None and sample.target is not None, sample.image_id
-    told_apart, tracked = truth.track_ids is not None, instances.track_ids is not None
-    numbers = [_numbers(each, told_apart) for each in (truth, instances)]
-    counted = sample.target != VOID
+    assert sample.frame is not None and sample.gt_mask is not None, sample.image_id
+    has_instance_ids, tracked = truth.track_ids is not None, instances.track_ids is not None
+    numbers = [_numbers(each, has_instance_ids) for each in (truth, instances)]
+    counted = sample.gt_mask != VOID
     true, found = (_regions(each, ids, counted) for each, ids in zip((truth, instances), numbers))
     classes = dict(zip(numbers[0].tolist(), truth.detections.class_ids.tolist()))
     return FrameScore(
         frame=sample.frame,
-        told_apart=told_apart,
+        has_instance_ids=has_instance_ids,
         tracked=tracked,
         objects=np.array([*true], np.int64),
         class_ids=np.array([classes[number] for number in true], np.int64),
         areas=np.array([each.area for each in true.values()], np.int64),
         tracks=np.array([*found], np.int64),
         region=_agreement(true, found, Region.iou, attrgetter("area")),
-        contour=_agreement(true, found, Region.contour_f, attrgetter("length")),
+        contour=_agreement(true, found, Region.boundary_f, attrgetter("length")),
     )
 
 
-def _numbers(instances: Instances, told_apart: bool) -> np.ndarray:
+def _numbers(instances: Instances, has_instance_ids: bool) -> np.ndarray:
     """(N,) int64: what tells the objects apart."""
-    if not told_apart:
+    if not has_instance_ids:
         return instances.detections.class_ids
     return np.arange(len(instances)) if instances.track_ids is None else instances.track_ids
 
@@ -169,7 +169,7 @@ def _numbers(instances: Instances, told_apart: bool) -> np.ndarray:
 def _regions(instances: Instances, numbers: np.ndarray, counted: np.ndarray) -> dict[int, Region]:
     """Number -> the pixels that the instances of this number win, of those that count; without empty ones."""
     distinct, ranks = np.unique(numbers, return_inverse=True)
-    picture = instances.painted((ranks + 1).astype(np.uint16))
+    picture = instances.rasterize((ranks + 1).astype(np.uint16))
     windows = [
         _window([instances.masks[i] for i in np.flatnonzero(ranks == rank).tolist()]) for rank in range(len(distinct))
     ]
@@ -181,7 +181,7 @@ def _regions(instances: Instances, numbers: np.ndarray, counted: np.ndarray) -> 
 
 def _window(masks: Sequence[Mask]) -> tuple[slice, slice]:
     """Index of the rows and columns of an image that hold all these masks."""
-    rows, columns = zip(*(mask.window for mask in masks))
+    rows, columns = zip(*(mask.slices for mask in masks))
     return _span(rows), _span(columns)
 
 
@@ -194,8 +194,8 @@ def _agreement(
     found: Mapping[int, Region],
     measure: Callable[[Region, Region], float],
     size: Callable[[Region], int],
-) -> Agreement:
+) -> PairScores:
     """How well they agree by a measure; what has the size 0 has nothing to compare."""
     values = [[measure(theirs, ours) for ours in found.values()] for theirs in true.values()]
     there, here = (np.array([size(each) > 0 for each in side.values()], bool) for side in (true, found))
-    return Agreement(np.array(values, np.float64).reshape(len(true), len(found)) * np.outer(there, here), there, here)
+    return PairScores(np.array(values, np.float64).reshape(len(true), len(found)) * np.outer(there, here), there, here)

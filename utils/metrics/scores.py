@@ -16,7 +16,7 @@ from utils.masks import Mask
 from utils.metrics.boundary import boundary_counts
 from utils.metrics.clips import AllClips, clip_scores
 from utils.metrics.davis import FrameScore, score_frame
-from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou, mean_of_known, pixel_accuracy
+from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou, nanmean, pixel_accuracy
 from utils.structures import Instances, Sample
 
 
@@ -25,8 +25,8 @@ class ObjectScores:
     """The objects of one image, N found and M true ones, and how well they overlap; void pixels belong to none.
 
     Attributes:
-        told_apart: whether the dataset tells true objects of a class apart (SegmentationObject); if not, each connected
-            part of a class stands for one.
+        has_instance_ids: whether the dataset has a map of objects (SegmentationObject); if not, each connected part of
+            a class stands for one.
         class_ids: (N,) int64 of the found ones, in the order of the run's instances.
         areas: (N,) int64 pixels of their masks.
         on_void: (N,) int64 pixels of their masks that are void in the target, and not counted in `areas`.
@@ -37,7 +37,7 @@ class ObjectScores:
         ious: (N, M) float64 intersection over union of masks; 0 between different classes.
     """
 
-    told_apart: bool
+    has_instance_ids: bool
     class_ids: np.ndarray
     areas: np.ndarray
     on_void: np.ndarray
@@ -105,12 +105,12 @@ class ImageScore:
     @property
     def pixels(self) -> int:
         """Pixels that are not void."""
-        return int(self.counts.true.sum())
+        return int(self.counts.target.sum())
 
     @property
     def wrong_pixels(self) -> int:
         """Pixels, void ones left out, whose label is wrong."""
-        return self.pixels - int(self.counts.right.sum())
+        return self.pixels - int(self.counts.tp.sum())
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Evaluation:
     @cached_property
     def counts(self) -> LabelCounts:
         """(L,) int64 pixels of each label in all images."""
-        return LabelCounts.of(self.matrix)
+        return LabelCounts.from_matrix(self.matrix)
 
     @cached_property
     def boundary(self) -> LabelCounts:
@@ -204,12 +204,12 @@ class Evaluation:
     @property
     def mean_iou_over_images(self) -> float:
         """Mean of the images' mean IoUs, as torchmetrics' functional mean_iou; all-void images left out."""
-        return float(mean_of_known(np.array([image.mean_iou for image in self.images])))
+        return float(nanmean(np.array([image.mean_iou for image in self.images])))
 
     @property
     def mean_iou_over_images_and_labels(self) -> float:
         """Mean IoU of all pairs of an image and a label in its prediction or target, as torchmetrics' MeanIoU 1.9."""
-        return float(mean_of_known(np.concatenate([[], *(image.class_iou for image in self.images)])))
+        return float(nanmean(np.concatenate([[], *(image.class_iou for image in self.images)])))
 
     def worst_first(self) -> Sequence[ImageScore]:
         """The images, those of the lowest mean IoU first; images that are all void last."""
@@ -223,12 +223,12 @@ def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[
         sample: with its target.
         instances: what was found in it.
     """
-    assert sample.target is not None, sample.image_id
-    prediction = instances.semantic()
-    matrix = confusion_matrix(prediction, sample.target, num_labels)
-    counts = LabelCounts.of(matrix)
+    assert sample.gt_mask is not None, sample.image_id
+    prediction = instances.to_semantic()
+    matrix = confusion_matrix(prediction, sample.gt_mask, num_labels)
+    counts = LabelCounts.from_matrix(matrix)
     labels = np.flatnonzero(counts.union)
-    boundary = boundary_counts(prediction, sample.target, num_labels)
+    boundary = boundary_counts(prediction, sample.gt_mask, num_labels)
     score = ImageScore(
         sample.image_id,
         sample.path,
@@ -244,18 +244,18 @@ def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[
 
 def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
     """How well the objects found in an image, which must have a target, fit the true ones."""
-    assert sample.target is not None, sample.image_id
+    assert sample.gt_mask is not None, sample.image_id
     truth = _truth(sample)
-    counted = sample.target != VOID
+    counted = sample.gt_mask != VOID
     found, ours, theirs = instances.detections, instances.detections.class_ids, truth.detections.class_ids
     # The crops may not be tight any more, which areas and overlaps do not need.
-    masks = [Mask(mask.left, mask.top, mask.crop & counted[mask.window]) for mask in instances.masks]
+    masks = [Mask(mask.left, mask.top, mask.crop & counted[mask.slices]) for mask in instances.masks]
     ious = np.zeros((len(masks), len(truth)))
     for i, j in np.argwhere(ours[:, None] == theirs):
         ious[i, j] = masks[i].iou(truth.masks[j])
     areas = _areas(masks)
     return ObjectScores(
-        told_apart=sample.truth is not None and sample.told_apart,
+        has_instance_ids=sample.gt_instances is not None and sample.has_instance_ids,
         class_ids=ours,
         areas=areas,
         on_void=_areas(instances.masks) - areas,
@@ -269,8 +269,8 @@ def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
 
 def _truth(sample: Sample) -> Instances:
     """The true objects of an image that has a target."""
-    assert sample.target is not None, sample.image_id
-    return instances_of(sample.target, None) if sample.truth is None else sample.truth
+    assert sample.gt_mask is not None, sample.image_id
+    return instances_of(sample.gt_mask, None) if sample.gt_instances is None else sample.gt_instances
 
 
 def _areas(masks: Sequence[Mask]) -> np.ndarray:

@@ -41,73 +41,73 @@ class LabelCounts:
         true: pixels of the label in the target.
     """
 
-    right: np.ndarray
+    tp: np.ndarray
     predicted: np.ndarray
-    true: np.ndarray
+    target: np.ndarray
 
     @property
     def union(self) -> np.ndarray:
         """(..., L) pixels of the label in prediction or target."""
-        return self.predicted + self.true - self.right
+        return self.predicted + self.target - self.tp
 
     @property
     def stacked(self) -> np.ndarray:
         """(3, ..., L) right, predicted and true pixels."""
-        return np.stack([self.right, self.predicted, self.true])
+        return np.stack([self.tp, self.predicted, self.target])
 
     @classmethod
-    def of(cls, matrix: np.ndarray) -> LabelCounts:
+    def from_matrix(cls, matrix: np.ndarray) -> LabelCounts:
         """Those of (..., L, L) confusion matrices, rows are the target."""
         return cls(matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(axis=-2), matrix.sum(axis=-1))
 
 
 def pixel_accuracy(counts: LabelCounts) -> np.ndarray:
     """(...) share of the pixels whose label is right."""
-    return _ratio(counts.right.sum(axis=-1), counts.true.sum(axis=-1))
+    return _ratio(counts.tp.sum(axis=-1), counts.target.sum(axis=-1))
 
 
 def class_accuracy(counts: LabelCounts) -> np.ndarray:
     """(..., L) share of a label's true pixels that are found: its recall."""
-    return _ratio(counts.right, counts.true)
+    return _ratio(counts.tp, counts.target)
 
 
 def class_precision(counts: LabelCounts) -> np.ndarray:
     """(..., L) share of a label's predicted pixels that are right."""
-    return _ratio(counts.right, counts.predicted)
+    return _ratio(counts.tp, counts.predicted)
 
 
 def class_dice(counts: LabelCounts) -> np.ndarray:
     """(..., L) twice the right pixels over the predicted and the true ones: the F1 of accuracy and precision."""
-    return _ratio(2 * counts.right, counts.predicted + counts.true)
+    return _ratio(2 * counts.tp, counts.predicted + counts.target)
 
 
 def class_iou(counts: LabelCounts) -> np.ndarray:
     """(..., L) intersection over union of each label; NaN for one in neither prediction nor target."""
-    return _ratio(counts.right, counts.union)
+    return _ratio(counts.tp, counts.union)
 
 
 def frequency_weighted_iou(counts: LabelCounts) -> np.ndarray:
     """(...) mean IoU of the labels in the target, each weighted by its share of the target's pixels."""
-    weighted = np.where(counts.true > 0, counts.true * np.nan_to_num(class_iou(counts)), 0)
-    return _ratio(weighted.sum(axis=-1), counts.true.sum(axis=-1))
+    weighted = np.where(counts.target > 0, counts.target * np.nan_to_num(class_iou(counts)), 0)
+    return _ratio(weighted.sum(axis=-1), counts.target.sum(axis=-1))
 
 
 def mean_iou(counts: LabelCounts) -> np.ndarray:
     """(...) mean IoU of the labels, background included, whose union is not empty, as mmsegmentation."""
-    return mean_of_known(class_iou(counts))
+    return nanmean(class_iou(counts))
 
 
 def mean_iou_of_target_labels(counts: LabelCounts) -> np.ndarray:
     """(...) mean IoU of the labels, background included, that the target holds, as Ultralytics."""
-    return mean_of_known(np.where(counts.true > 0, class_iou(counts), np.nan))
+    return nanmean(np.where(counts.target > 0, class_iou(counts), np.nan))
 
 
 def mean_iou_without_background(counts: LabelCounts) -> np.ndarray:
     """(...) mean IoU of the labels whose union is not empty, the background left out."""
-    return mean_of_known(class_iou(counts)[..., BACKGROUND + 1 :])
+    return nanmean(class_iou(counts)[..., BACKGROUND + 1 :])
 
 
-def mean_of_known(values: np.ndarray) -> np.ndarray:
+def nanmean(values: np.ndarray) -> np.ndarray:
     """(...) mean along the last axis of what is not NaN; NaN where nothing is known."""
     known = ~np.isnan(values)
     return _ratio(values.sum(axis=-1, where=known), known.sum(axis=-1))

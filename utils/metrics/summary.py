@@ -16,7 +16,7 @@ from utils.metrics.segmentation import (
     mean_iou,
     mean_iou_of_target_labels,
     mean_iou_without_background,
-    mean_of_known,
+    nanmean,
     pixel_accuracy,
 )
 
@@ -55,7 +55,7 @@ def mean_ious(evaluation: Evaluation) -> dict[str, float]:
 
 def split_measures(evaluation: Evaluation) -> dict[str, float]:
     """Single measures of the whole split; means are over the labels for which a measure is defined."""
-    means = {f"mean_{name}": float(mean_of_known(values)) for name, values in label_measures(evaluation).items()}
+    means = {f"mean_{name}": float(nanmean(values)) for name, values in label_measures(evaluation).items()}
     del means["mean_iou"]  # says too little: `mean_ious` has its conventions
     return {
         "pixel_accuracy": float(pixel_accuracy(evaluation.counts)),

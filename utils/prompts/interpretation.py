@@ -11,8 +11,8 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.formats.yolo import HIGHEST, LOWEST
-from utils.prompts.matching import NONE, TENTH, Categories, Joined
-from utils.prompts.table import ULTRALYTICS, BoxFormat, CategoryOffset, Given, Reading, Rows, RunImages
+from utils.prompts.matching import NONE, TENTH, Categories, ImageMatch
+from utils.prompts.table import ULTRALYTICS, BoxFormat, CategoryOffset, PromptOverrides, Reading, Rows, RunImages
 
 MARGIN = 0.1
 """A box is far outside its image where it sticks out by more than this share of the image's side."""
@@ -55,7 +55,9 @@ class Evidence:
         images: those of the run.
     """
 
-    def __init__(self, rows: Rows, given: Given, categories: Categories, joined: Joined, images: RunImages) -> None:
+    def __init__(
+        self, rows: Rows, given: PromptOverrides, categories: Categories, joined: ImageMatch, images: RunImages
+    ) -> None:
         self._rows, self._given, self._categories, self._joined = rows, given, categories, joined
         known = given.bbox_format is not None or rows.form.fixed_boxes
         self._images, self._image_of_row = images, joined.of_key[rows.key_of_row]

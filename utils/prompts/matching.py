@@ -12,7 +12,7 @@ import numpy as np
 from utils.classes import COCO_CLASSES, COCO_IDS, canonical, match_classes
 from utils.errors import UserError
 from utils.io.image_files import size_problem
-from utils.prompts.table import CategoryOffset, Given, Rows, RunImages, Size
+from utils.prompts.table import CategoryOffset, PromptOverrides, Rows, RunImages, Size
 from utils.strict_json import found
 
 NONE, SEVERAL = -1, -2
@@ -23,7 +23,7 @@ TENTH = 0.1
 
 
 @dataclass(frozen=True)
-class Joined:
+class ImageMatch:
     """The images of a file's rows.
 
     Attributes:
@@ -35,7 +35,7 @@ class Joined:
     by_number: bool
 
 
-def join(rows: Rows, ids: Sequence[str]) -> Joined:
+def join(rows: Rows, ids: Sequence[str]) -> ImageMatch:
     """Finds the image of each key: by the exact id first, then, where that cannot be right, by what is left of it.
 
     Ultralytics and COCO name an image by its file's name without folders or by the number that this is. Such keys are
@@ -67,7 +67,7 @@ def join(rows: Rows, ids: Sequence[str]) -> Joined:
             f"{rows.path}: none of its {len(rows)} rows is for an image of the run: the first image here is "
             f'{found(rows.keys[rows.key_of_row[0]])}, that of the run is "{min(ids, default="")}"'
         )
-    return Joined(np.where(of_key == SEVERAL, NONE, of_key), by_number)
+    return ImageMatch(np.where(of_key == SEVERAL, NONE, of_key), by_number)
 
 
 def _counts(rows: Rows, exact: np.ndarray, numbered: np.ndarray) -> tuple[int, int]:
@@ -147,7 +147,7 @@ def stated_size(entry: dict[str, Any], height: str, width: str) -> Size | None:
     return sides if all(type(side) in (int, float) and side > 0 for side in sides) else None
 
 
-def check_sizes(rows: Rows, joined: Joined, images: RunImages) -> None:
+def check_sizes(rows: Rows, joined: ImageMatch, images: RunImages) -> None:
     """Compares what the file says of the images that its rows are for with their headers, of which no others are read.
 
     Raises:
@@ -179,7 +179,7 @@ class Categories:
         names: class names of the run.
     """
 
-    def __init__(self, rows: Rows, given: Given, names: Sequence[str]) -> None:
+    def __init__(self, rows: Rows, given: PromptOverrides, names: Sequence[str]) -> None:
         self._rows, self._names = rows, tuple(names)
         self._own = rows.class_names or given.class_names
 

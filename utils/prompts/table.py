@@ -172,7 +172,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Given:
+class PromptOverrides:
     """What the command line says of the prompt file; None: nothing.
 
     Attributes:

@@ -12,7 +12,7 @@ from types import TracebackType
 import numpy as np
 
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import RunSummary
 from utils.io.writers import WriterError, temporary_of
 from utils.structures import Detections, Instances, Sample
 
@@ -49,7 +49,7 @@ class PromptSink:
                 self.boxes += 1
         self.images += 1
 
-    def finish(self, report: Report, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> list[str]:
         """Completes the file and moves it into place; says what it holds.
 
         Raises:

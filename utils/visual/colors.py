@@ -8,16 +8,16 @@ import numpy as np
 
 from utils.classes import MAX_CLASSES
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""
 
-DARK: Colour = (16, 16, 16)
+DARK: Color = (16, 16, 16)
 
-GREY: Colour = (128, 128, 128)
+GREY: Color = (128, 128, 128)
 
-WHITE: Colour = (255, 255, 255)
+WHITE: Color = (255, 255, 255)
 
-TRACK_COLOURS = 20
+TRACK_COLORS = 20
 """Tracks share so many colours, those of the first classes, which are furthest apart."""
 
 # Oklab (Björn Ottosson): distances in it are about those that people see.
@@ -34,25 +34,25 @@ _LMS_TO_RGB = np.array(
 )
 
 
-def class_colour(class_id: int) -> Colour:
+def class_color(class_id: int) -> Color:
     """The colour of a class, the same in every image and every run; they repeat after MAX_CLASSES."""
-    red, green, blue = _class_colours()[class_id % MAX_CLASSES]
+    red, green, blue = _class_colors()[class_id % MAX_CLASSES]
     return int(red), int(green), int(blue)
 
 
-def track_colour(track_id: int) -> Colour:
-    """The colour of a track, the same in every frame; ids differ in theirs unless they are TRACK_COLOURS apart."""
-    return class_colour((track_id - 1) % TRACK_COLOURS)
+def track_color(track_id: int) -> Color:
+    """The colour of a track, the same in every frame; ids differ in theirs unless they are TRACK_COLORS apart."""
+    return class_color((track_id - 1) % TRACK_COLORS)
 
 
-def text_colour(background: Colour) -> Colour:
+def text_color(background: Color) -> Color:
     """Dark or white, whichever contrasts more with the background (relative luminance as WCAG 2 defines it)."""
     luminance = float(_linear(np.array(background) / 255) @ (0.2126, 0.7152, 0.0722))
     return DARK if luminance > 0.179 else WHITE
 
 
 @lru_cache(maxsize=1)
-def _class_colours() -> np.ndarray:
+def _class_colors() -> np.ndarray:
     """(MAX_CLASSES, 3) uint8 RGB; each one is as far as can be from all before it, so the first few differ most.
 
     Hue tells classes apart better than lightness does on a photograph, and vivid colours better than pale ones.

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from utils.errors import UserError
 from utils.masks import Mask
-from utils.visual.colors import GREY, WHITE, Colour, text_colour
+from utils.visual.colors import GREY, WHITE, Color, text_color
 
 # What Linux, macOS and Windows install for scripts that the default font lacks; Pillow finds them by file name.
 SYSTEM_FONTS = (
@@ -43,7 +43,7 @@ def missing_glyphs(texts: Iterable[str], preferred: Path | None = None) -> str:
     return "".join(dict.fromkeys(char for text in texts for char in _gaps(text, font_for(text, 12, preferred))))
 
 
-def tag(name: str, detail: str, size: int, ground: Colour, width: int, preferred: Path | None = None) -> np.ndarray:
+def tag(name: str, detail: str, size: int, ground: Color, width: int, preferred: Path | None = None) -> np.ndarray:
     """`name detail` on a coloured ground, for example `car 0.93`; the name is shortened where it does not fit.
 
     Args:
@@ -59,7 +59,7 @@ def tag(name: str, detail: str, size: int, ground: Colour, width: int, preferred
     text = _shortened(name, detail, font, width - 2 * margin)
     ascent, descent = font.getmetrics()
     picture = Image.new("RGB", (int(font.getlength(text)) + 1 + 2 * margin, ascent + descent), ground)
-    ImageDraw.Draw(picture).text((margin, ascent), text, text_colour(ground), font, anchor="ls")
+    ImageDraw.Draw(picture).text((margin, ascent), text, text_color(ground), font, anchor="ls")
     return np.asarray(picture)
 
 
@@ -128,7 +128,7 @@ class Mark:
     """
 
     mask: Mask
-    colour: Colour
+    color: Color
     name: str
     detail: str
     box: tuple[int, int, int, int]
@@ -151,7 +151,7 @@ class Style:
     font: Path | None
 
     @classmethod
-    def of(cls, size: tuple[int, int], count: int, font: Path | None) -> Style:
+    def for_image(cls, size: tuple[int, int], count: int, font: Path | None) -> Style:
         """What reads well on an image of this (height, width) seen whole; `count` tags leave most of it in sight."""
         scale = math.sqrt(size[0] * size[1])
         text = min(8 + scale / 80, 0.14 * scale / math.sqrt(count or 1))
@@ -165,13 +165,13 @@ def draw(image: np.ndarray, marks: Sequence[Mark], style: Style) -> np.ndarray:
     """
     canvas, fringe = image.copy(), np.zeros(image.shape[:2], np.uint8)
     for mark in marks:
-        _tint(canvas, image, mark.mask, mark.colour)
+        _tint(canvas, image, mark.mask, mark.color)
     outlines = [_contours(mark.mask) for mark in marks]
     for mark, outline in zip(marks, outlines):
         _draw_lines(fringe, mark, outline, WHITE, style, fringe=1)
     cv2.copyTo(cv2.convertScaleAbs(canvas, alpha=SHADE), fringe, canvas)
     for mark, outline in zip(marks, outlines):
-        _draw_lines(canvas, mark, outline, mark.colour, style)
+        _draw_lines(canvas, mark, outline, mark.color, style)
     _draw_tags(canvas, marks, style)
     return canvas
 
@@ -181,18 +181,18 @@ def hatched(image: np.ndarray, area: np.ndarray, style: Style) -> np.ndarray:
     canvas, stripe = image.copy(), max(3, style.text // 3)
     rows, columns = np.ogrid[: area.shape[0], : area.shape[1]]
     white = (rows + columns) // stripe % 2 == 0
-    for part, colour in ((area & white, WHITE), (area & ~white, GREY)):
-        _tint(canvas, image, Mask.of(part), colour)
+    for part, color in ((area & white, WHITE), (area & ~white, GREY)):
+        _tint(canvas, image, Mask.from_array(part), color)
     return canvas
 
 
-def _tint(canvas: np.ndarray, image: np.ndarray, mask: Mask, colour: Colour) -> None:
+def _tint(canvas: np.ndarray, image: np.ndarray, mask: Mask, color: Color) -> None:
     """Colour the mask's pixels of the image; what an earlier mask left on the canvas is replaced, not mixed."""
     if mask.crop.size:
         height, width = mask.crop.shape
-        flat = np.repeat(np.full((1, width, 3), colour, np.uint8), height, axis=0)
-        tinted = cv2.addWeighted(image[mask.window], 1 - TINT, flat, TINT, 0)
-        cv2.copyTo(tinted, mask.crop.view(np.uint8), canvas[mask.window])
+        flat = np.repeat(np.full((1, width, 3), color, np.uint8), height, axis=0)
+        tinted = cv2.addWeighted(image[mask.slices], 1 - TINT, flat, TINT, 0)
+        cv2.copyTo(tinted, mask.crop.view(np.uint8), canvas[mask.slices])
 
 
 def _contours(mask: Mask) -> Sequence[np.ndarray]:
@@ -204,7 +204,7 @@ def _contours(mask: Mask) -> Sequence[np.ndarray]:
 
 
 def _draw_lines(
-    canvas: np.ndarray, mark: Mark, outline: Sequence[np.ndarray], colour: Colour, style: Style, fringe: int = 0
+    canvas: np.ndarray, mark: Mark, outline: Sequence[np.ndarray], color: Color, style: Style, fringe: int = 0
 ) -> None:
     """Draw the box and the outline, `fringe` pixels wider to either side than the style says."""
 
@@ -213,8 +213,8 @@ def _draw_lines(
 
     if mark.boxed:
         x1, y1, x2, y2 = mark.box
-        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), colour, thickness(style.box))
-    cv2.drawContours(canvas, outline, -1, colour, thickness(style.outline), cv2.LINE_8 if fringe else cv2.LINE_AA)
+        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), color, thickness(style.box))
+    cv2.drawContours(canvas, outline, -1, color, thickness(style.outline), cv2.LINE_8 if fringe else cv2.LINE_AA)
 
 
 def _draw_tags(canvas: np.ndarray, marks: Sequence[Mark], style: Style) -> None:
@@ -223,7 +223,7 @@ def _draw_tags(canvas: np.ndarray, marks: Sequence[Mark], style: Style) -> None:
     pictures: list[np.ndarray] = []
     taken: np.ndarray = np.empty((0, 4), int)
     for mark in reversed(marks):
-        picture = tag(mark.name, mark.detail, style.text, mark.colour, width, style.font)[:height, :width]
+        picture = tag(mark.name, mark.detail, style.text, mark.color, width, style.font)[:height, :width]
         h, w = picture.shape[:2]
         places = _tag_places(mark.box, (h + 1, w + 1), (height, width))
         overlap = np.minimum(places[:, None, 2:], taken[:, 2:]) - np.maximum(places[:, None, :2], taken[:, :2])

@@ -11,14 +11,14 @@ import numpy as np
 
 from utils.classes import VOID, label_of
 from utils.distributed import Session
-from utils.engine import Report, failure_lines
+from utils.engine import RunSummary, failure_lines
 from utils.errors import SampleError
 from utils.io.encoding import EncodingError, encode_image
 from utils.io.writers import Writers, atomic_write, safe_path
 from utils.label_maps import value_counts
 from utils.masks import Mask
 from utils.structures import Instances, Sample
-from utils.visual.colors import DARK, class_colour, track_colour
+from utils.visual.colors import DARK, class_color, track_color
 from utils.visual.drawing import Mark, Style, check_font, draw, hatched, missing_glyphs, tag
 
 # Full colour resolution: at JPEG's usual half, thin coloured lines smear.
@@ -72,12 +72,12 @@ class OverlaySink:
             UserError: the image id leads out of the folder.
             WriterError: an earlier file could not be written.
         """
-        path = overlay_place(self.save_dir, sample.image_id, self.format)
+        path = overlay_path(self.save_dir, sample.image_id, self.format)
         self.writers.submit(path, lambda: self._save(path, sample, instances))
         self.files += 1
-        self.without_target += self.side_by_side and sample.target is None
+        self.without_target += self.side_by_side and sample.gt_mask is None
 
-    def finish(self, report: Report, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> list[str]:
         """What was written, and how many images had no target to show beside.
 
         Raises:
@@ -85,7 +85,7 @@ class OverlaySink:
         """
         self.writers.flush()
         unwritten = sorted(session.gather(self._unwritten), key=lambda failure: failure.image_id)
-        report.unwritten += unwritten
+        summary.unwritten += unwritten
         files, without_target = session.sum(np.array([self.files, self.without_target])).tolist()
         lines = failure_lines(unwritten, [failure.image_id for failure in unwritten])
         lines.append(f"overlays: {files - len(unwritten)} images in {self.save_dir}")
@@ -121,24 +121,24 @@ def render(
     Returns:
         (H, W, 3) uint8 RGB; side by side it is wider than two images and has captions on top.
     """
-    style = Style.of(sample.size, len(instances) if instances.track_ids is None else TAGS_OF_CLIPS, font)
+    style = Style.for_image(sample.size, len(instances) if instances.track_ids is None else TAGS_OF_CLIPS, font)
     prediction = draw(sample.image, _instance_marks(instances, names), style)
-    if not side_by_side or sample.target is None:
+    if not side_by_side or sample.gt_mask is None:
         return prediction
-    target = draw(hatched(sample.image, sample.target == VOID, style), _target_marks(sample.target, names), style)
+    target = draw(hatched(sample.image, sample.gt_mask == VOID, style), _target_marks(sample.gt_mask, names), style)
     return _beside({"prediction": prediction, "target": target}, style)
 
 
 def _instance_marks(instances: Instances, names: Sequence[str]) -> list[Mark]:
     """The instances, the one that wins an overlapped pixel last."""
     detections, tracks, marks = instances.detections, instances.track_ids, []
-    for i in instances.paint_order():
+    for i in instances.z_order():
         class_id, detail = int(detections.class_ids[i]), f"{detections.scores[i]:.2f}"
-        colour = class_colour(class_id)
+        color = class_color(class_id)
         if tracks is not None:
-            colour, detail = track_colour(int(tracks[i])), f"{tracks[i]} {detail}"
+            color, detail = track_color(int(tracks[i])), f"{tracks[i]} {detail}"
         x1, y1, x2, y2 = (round(float(edge)) for edge in detections.boxes[i])
-        marks.append(Mark(instances.masks[i], colour, names[class_id], detail, (x1, y1, x2, y2), True))
+        marks.append(Mark(instances.masks[i], color, names[class_id], detail, (x1, y1, x2, y2), True))
     return marks
 
 
@@ -147,11 +147,11 @@ def _target_marks(target: np.ndarray, names: Sequence[str]) -> list[Mark]:
     counts, marks = value_counts(target), []
     for class_id, name in enumerate(names):
         if counts[label_of(class_id)]:
-            mask = Mask.of(target == label_of(class_id))
+            mask = Mask.from_array(target == label_of(class_id))
             parts = cv2.connectedComponentsWithStats(mask.crop.view(np.uint8))[2][1:]
             x, y, width, height = parts[parts[:, cv2.CC_STAT_AREA].argmax(), :4].tolist()
             x, y = x + mask.left, y + mask.top
-            marks.append(Mark(mask, class_colour(class_id), name, "", (x, y, x + width, y + height), boxed=False))
+            marks.append(Mark(mask, class_color(class_id), name, "", (x, y, x + width, y + height), boxed=False))
     return marks
 
 
@@ -167,6 +167,6 @@ def _beside(panels: dict[str, np.ndarray], style: Style) -> np.ndarray:
     return np.hstack(columns)[:, :-gap]
 
 
-def overlay_place(save_dir: Path, image_id: str, format: str) -> Path:
+def overlay_path(save_dir: Path, image_id: str, format: str) -> Path:
     """Where an image's overlay goes or, as mp4, its clip's film; UserError if the id leads out of the folder."""
     return safe_path(save_dir, image_id.rpartition("/")[0] if format == "mp4" else image_id, f".{format}")

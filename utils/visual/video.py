@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import RunSummary
 from utils.errors import UserError
 from utils.io.image_files import is_video_name
 from utils.io.writers import Writers, temporary_of
 from utils.structures import Instances, Sample
-from utils.visual.overlay import OverlaySink, overlay_place
+from utils.visual.overlay import OverlaySink, overlay_path
 
 CODEC: Final = "h264"
 
@@ -184,7 +184,7 @@ MOST_WAITING = 16
 """Frames that may wait for one before them until no more are drawn."""
 
 
-class FilmSink(OverlaySink):
+class VideoOverlaySink(OverlaySink):
     """Writes `<save_dir>/<clip>.mp4` for each clip of the run.
 
     Threads draw several frames at a time, which are encoded in their order. A frame that cannot be used is missing:
@@ -221,7 +221,7 @@ class FilmSink(OverlaySink):
             WriterError: an earlier file could not be written.
         """
         assert sample.frame is not None, "the command line refuses films of single images"
-        path = overlay_place(self.save_dir, sample.image_id, self.format)
+        path = overlay_path(self.save_dir, sample.image_id, self.format)
         if self._film.path != path:
             self._complete()
             source = frame_rate(sample.path) if is_video_name(sample.path.name) else None
@@ -233,16 +233,16 @@ class FilmSink(OverlaySink):
         film, turn, index = self._film, self._film.turn(), sample.frame.index
         self.writers.submit(path, lambda: film.add(turn, index, self.picture(sample, instances)))
         self.files += 1
-        self.without_target += self.side_by_side and sample.target is None
+        self.without_target += self.side_by_side and sample.gt_mask is None
 
-    def finish(self, report: Report, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> list[str]:
         """Completes the last film; says what OverlaySink says, and how many films there are.
 
         Raises:
             WriterError: a file could not be written.
         """
         self._complete()
-        lines = super().finish(report, session)
+        lines = super().finish(summary, session)
         return [*lines, f"overlays: {session.sum(np.array([self.films])).item()} films, one a clip"]
 
     def _complete(self) -> None:

@@ -40,8 +40,8 @@ def annotation(*shapes: dict[str, Any]) -> dict[str, Any]:
 def differences(folder: Path, *objects: tuple[int, np.ndarray], own: bool = False) -> dict[str, Any]:
     """The record of an image `a` with these class ids and masks."""
     class_ids, masks = zip(*objects) if objects else ((), ())
-    detections = Detections.of(np.tile((0, 0, 1, 1), (len(masks), 1)), np.ones(len(masks)), class_ids)
-    instances = Instances(SIZE, detections, [Mask.of(mask) for mask in masks], np.ones(len(masks), np.float32))
+    detections = Detections.from_arrays(np.tile((0, 0, 1, 1), (len(masks), 1)), np.ones(len(masks)), class_ids)
+    instances = Instances(SIZE, detections, [Mask.from_array(mask) for mask in masks], np.ones(len(masks), np.float32))
     sample = Sample("a", Path("a.png"), np.zeros((*SIZE, 3), np.uint8))
     exporter = DiffExporter(NAMES, References(folder, own), 0.75)
     return json.loads(json.dumps(exporter.export(sample, instances).record))
@@ -118,7 +118,7 @@ def test_pairs_hold_each_object_once_and_are_no_worse_than_the_best_by_much() ->
     rng = np.random.default_rng(0)
     for _ in range(30):
         both = [
-            [("car", Mask.of(rectangle(x, y, x + 12, y + 12))) for x, y in rng.integers(0, 28, (6, 2))]
+            [("car", Mask.from_array(rectangle(x, y, x + 12, y + 12))) for x, y in rng.integers(0, 28, (6, 2))]
             for _ in range(2)
         ]
         pairs = pair(*both)
@@ -132,7 +132,7 @@ def test_pairs_hold_each_object_once_and_are_no_worse_than_the_best_by_much() ->
 
 
 def test_labels_are_never_mixed_in_a_pair() -> None:
-    mask = Mask.of(rectangle(0, 0, 9, 9))
+    mask = Mask.from_array(rectangle(0, 0, 9, 9))
     assert pair([("car", mask)], [("couch", mask)]) == []
 
 

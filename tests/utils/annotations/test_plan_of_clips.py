@@ -77,7 +77,7 @@ class Tracker:
             self.seen.append(sample.image_id)
             yield sample, instances(self._state % 40, [1, 2], [0, self._state % 2])
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         return []
 
 

@@ -22,7 +22,7 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-class Joined:
+class ImageMatch:
     """Joins the words of all images."""
 
     def __init__(self, files: tuple[str, ...] = ("all.txt", "count.txt")) -> None:
@@ -147,7 +147,7 @@ def killed_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assemble(folder: Path, settings: str = "1", overwrite: bool = False) -> list[Path]:
-    return SharedFiles(ledger(folder, settings), settings, overwrite).assemble(Joined(), ["a", "b"])  # type: ignore[arg-type]
+    return SharedFiles(ledger(folder, settings), settings, overwrite).assemble(ImageMatch(), ["a", "b"])  # type: ignore[arg-type]
 
 
 def rewrite(folder: Path) -> None:
@@ -222,11 +222,13 @@ def test_an_edited_shared_file_is_kept_and_the_others_are_renewed(folder: Path) 
 
 def test_shared_files_of_another_run_stay(folder: Path) -> None:
     write(folder)
-    SharedFiles(ledger(folder), "train").assemble(Joined(("train.txt",)), ["a"])  # type: ignore[arg-type]
-    SharedFiles(ledger(folder), "val").assemble(Joined(("val.txt",)), ["a"])  # type: ignore[arg-type]
+    SharedFiles(ledger(folder), "train").assemble(ImageMatch(("train.txt",)), ["a"])  # type: ignore[arg-type]
+    SharedFiles(ledger(folder), "val").assemble(ImageMatch(("val.txt",)), ["a"])  # type: ignore[arg-type]
     assert {"train.txt", "val.txt"} <= tree(folder).keys()
     (folder / "train.txt").write_text("mine")
-    assert SharedFiles(ledger(folder), "train").assemble(Joined(("train.txt",)), ["a", "b"]) == [folder / "train.txt"]  # type: ignore[arg-type]
+    assert SharedFiles(ledger(folder), "train").assemble(ImageMatch(("train.txt",)), ["a", "b"]) == [
+        folder / "train.txt"
+    ]  # type: ignore[arg-type]
 
 
 def test_links_are_made_anew_over_what_a_killed_run_left(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def rectangle(x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
 def found(*objects: tuple[np.ndarray, tuple[float, ...], float, float]) -> Instances:
     """Instances of (mask, box, score, mask score) each, with class ids 0, 1, 0, 1, ..."""
     masks, boxes, scores, mask_scores = zip(*objects) if objects else ([], [], [], [])
-    detections = Detections.of(boxes, scores, [i % 2 for i in range(len(objects))])
-    return Instances(SIZE, detections, [Mask.of(mask) for mask in masks], np.array(mask_scores, np.float32))
+    detections = Detections.from_arrays(boxes, scores, [i % 2 for i in range(len(objects))])
+    return Instances(SIZE, detections, [Mask.from_array(mask) for mask in masks], np.array(mask_scores, np.float32))
 
 
 def rows(*images: Instances, below: float | None = None) -> list[dict[str, str]]:

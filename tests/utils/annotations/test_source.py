@@ -55,7 +55,7 @@ def test_groups_are_tracks_in_a_clip_only(tmp_path: Path) -> None:
     cascade = AnnotationCascade(AnnotationFolder(tmp_path, ("car",)))
     *found, failure = cascade(frames)
     assert [None if each.track_ids is None else each.track_ids.tolist() for _, each in found] == [[7, -2], None, []]
-    assert cascade.report(Session())[1:] == [
+    assert cascade.summary_lines(Session())[1:] == [
         "annotations: frames with a shape in no group, none of whose objects is in a track: 1, such as b"
     ]
     assert "the group_id 9223372036854775808 cannot be a track: it has more than 64 bits" in str(failure)
@@ -120,7 +120,7 @@ def write_truth(tree: Path, folder: Path) -> None:
     exporter = LabelmeExporter(ExportSettings(folder, load_class_names(tree / "class_names.txt")))
     for i in range(len(dataset)):
         sample = dataset.load(i)
-        assert sample.truth is not None
-        for name, content in exporter.export(sample, sample.truth).files.items():
+        assert sample.gt_instances is not None
+        for name, content in exporter.export(sample, sample.gt_instances).files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)

@@ -38,8 +38,10 @@ def image(tmp_path: Path) -> Path:
 def file(tmp_path: Path, image: Path) -> Path:
     """The stamped annotation of two objects."""
     masks = [np.random.default_rng(seed).random((40, 60)) < 0.4 for seed in range(2)]
-    detections = Detections.of([[0, 0, 60, 40]] * 2, [0.1, 0.75], [0, 1])
-    instances = Instances((40, 60), detections, [Mask.of(mask) for mask in masks], np.array([0.3, 0.9], np.float32))
+    detections = Detections.from_arrays([[0, 0, 60, 40]] * 2, [0.1, 0.75], [0, 1])
+    instances = Instances(
+        (40, 60), detections, [Mask.from_array(mask) for mask in masks], np.array([0.3, 0.9], np.float32)
+    )
     sample = Sample("a", image, np.array(Image.open(image)))
     exported = FORMATS["labelme"](ExportSettings(tmp_path, NAMES)).export(sample, instances)
     assert StampedFiles(tmp_path, sign).write("a", image, exported, overwrite=False)

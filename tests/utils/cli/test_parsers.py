@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from utils.cli.options import Options, Output
-from utils.cli.parsers import Overriding, check_no_sam2_clone, configured, finetune_parser, guarded, parse
+from utils.cli.parsers import ConfigOverrideAction, check_no_sam2_clone, configured, finetune_parser, guarded, parse
 from utils.errors import UserError
 from utils.io.writers import WriterError
 from utils.official import REPOSITORY
@@ -172,7 +172,7 @@ def test_a_run_without_images_is_refused(working_directory: Path) -> None:
 
 def test_other_commands_add_their_own_options() -> None:
     parser = finetune_parser("doc")
-    parser.add_argument("--train_parts", action=Overriding, key="finetune.sam.train")
+    parser.add_argument("--train_parts", action=ConfigOverrideAction, key="finetune.sam.train")
     given = parser.parse_args(["--train-parts", "all", "--overwrite", "--set", "dataset.conf=0.75"])
     config = configured(given)
     assert given.overwrite

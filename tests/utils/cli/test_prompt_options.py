@@ -11,7 +11,7 @@ from utils.classes import COCO_CLASSES
 from utils.cli.options import Options
 from utils.cli.parsers import parse
 from utils.errors import UserError
-from utils.prompts.table import Given
+from utils.prompts.table import PromptOverrides
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +30,9 @@ def parsed(command: str) -> Options:
 def test_what_is_said_of_a_prompt_file(working_directory: Path) -> None:
     options = parsed("-p labels --bbox-format xywh --category_offset=coco91 --prompt-names names.txt")
     assert options.prompt == working_directory / "labels"
-    assert options.prompt_given == Given("xywh", "coco91", ("dog", "cat"))
-    assert parsed("-p a.json --prompt-names coco").prompt_given == Given(class_names=COCO_CLASSES)
-    assert parsed("-p a.json").prompt_given == parsed("").prompt_given == Given()
+    assert options.prompt_given == PromptOverrides("xywh", "coco91", ("dog", "cat"))
+    assert parsed("-p a.json --prompt-names coco").prompt_given == PromptOverrides(class_names=COCO_CLASSES)
+    assert parsed("-p a.json").prompt_given == parsed("").prompt_given == PromptOverrides()
 
 
 @pytest.mark.parametrize(

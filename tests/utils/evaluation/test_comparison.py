@@ -10,8 +10,8 @@ import pytest
 
 from utils.annotations.source import AnnotationFolder
 from utils.distributed import Session
-from utils.engine import Report
-from utils.evaluation.comparison import GainSink
+from utils.engine import RunSummary
+from utils.evaluation.comparison import ComparisonSink
 from utils.label_maps import instances_of
 from utils.structures import Sample
 
@@ -22,11 +22,11 @@ def test_metrics_of_both_and_the_difference(tmp_path: Path) -> None:
     shape = {"label": "car", "points": [[2, 2], [4, 5]], "shape_type": "rectangle"}  # the left half of the object
     content = {"shapes": [shape], "imagePath": "a.png", "imageHeight": 8, "imageWidth": 10}
     (tmp_path / "a.json").write_text(json.dumps(content))
-    sink = GainSink(("car", "bus"), AnnotationFolder(tmp_path, ("car", "bus")), tmp_path / "out")
+    sink = ComparisonSink(("car", "bus"), AnnotationFolder(tmp_path, ("car", "bus")), tmp_path / "out")
     for image_id in "ab":
         sample = Sample(image_id, Path(f"{image_id}.png"), np.zeros((8, 10, 3), np.uint8), target)
         sink.write(sample, instances_of(target, None))
-    lines = sink.finish(Report(images=2), Session())
+    lines = sink.finish(RunSummary(images=2), Session())
     written = json.loads((tmp_path / "out" / "gain.json").read_text())
     half, ground = 12 / 24, 56 / 68
     assert written["images"] == 1 and list(written["without"]) == ["b"]

@@ -74,7 +74,7 @@ def test_per_image_csv_has_the_worst_image_first(evaluation: Evaluation, files: 
     for row in table[:-1]:
         image = by_id[row["image_id"]]
         assert float(row["mean_iou"]) == pytest.approx(image.mean_iou, abs=5e-5)
-        assert int(row["pixels"]) - int(row["wrong_pixels"]) == image.counts.right.sum()
+        assert int(row["pixels"]) - int(row["wrong_pixels"]) == image.counts.tp.sum()
         assert int(row["found_objects"]) == len(image.objects.class_ids)
         assert len(row["label_ious"].split("; ")) == len(image.labels)
     assert "background" in table[0]["label_ious"]

@@ -56,7 +56,7 @@ def test_coco_knows_videos_and_tracks(tmp_path: Path, write: Callable) -> None:
     for annotation in annotations:
         assert annotation["video_id"] == coco.imgs[annotation["image_id"]]["video_id"]
     for annotation, mask in zip(annotations, (mask for _, found in pairs for mask in found.masks)):
-        np.testing.assert_array_equal(coco.annToMask(annotation), mask.full(pairs[0][0].size))
+        np.testing.assert_array_equal(coco.annToMask(annotation), mask.to_full(pairs[0][0].size))
 
 
 def test_coco_without_clips_is_as_ever(tmp_path: Path, write: Callable) -> None:
@@ -83,10 +83,10 @@ def test_voc_numbers_are_tracks_and_the_clips_are_listed(tmp_path: Path, write: 
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(one.image).save(path)
         numbers = np.asarray(Image.open(tmp_path / "SegmentationObject" / f"{one.image_id}.png"))
-        np.testing.assert_array_equal(numbers, found.painted(found.track_ids))
+        np.testing.assert_array_equal(numbers, found.rasterize(found.track_ids))
     dataset = VocDataset(tmp_path, "val", with_targets=True, with_truth=True)
     assert dataset.ids == [one.image_id for one, _ in pairs]
-    assert dataset.load(2).truth.detections.class_ids.tolist() == [1]
+    assert dataset.load(2).gt_instances.detections.class_ids.tolist() == [1]
 
 
 def test_voc_tracks_above_254_go_to_16_bits_and_leave_out_void(tmp_path: Path, write: Callable) -> None:
@@ -117,7 +117,7 @@ def test_labelme_groups_are_tracks_and_parts_share_theirs(
     Image.fromarray(one.image).save(path)
     two_parts = np.zeros(one.size, bool)
     two_parts[5:20, 5:20] = two_parts[30:50, 60:90] = True
-    found = replace(found, masks=[Mask.of(two_parts), found.masks[1]])
+    found = replace(found, masks=[Mask.from_array(two_parts), found.masks[1]])
     write(exporter(ExportSettings(tmp_path, NAMES)), tmp_path, [(one, found)])
     shapes = labelme.LabelFile(str(tmp_path / "a" / "000000.json")).shapes
     assert [shape["group_id"] for shape in shapes] == ([3, 3, 8] if exporter is LabelmePolygonExporter else [3, 8])

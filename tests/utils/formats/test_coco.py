@@ -24,7 +24,7 @@ Scene = tuple[Sample, Instances]
 def twice(scene: Scene) -> list[Scene]:
     """The scene, an image without objects, and the scene again under another id."""
     sample, instances = scene
-    empty = Instances.of_masks(instances.size, [], [])
+    empty = Instances.from_masks(instances.size, [], [])
     ids = ("clip/b", "none", "a.b")
     return [(Sample(i, sample.path, sample.image), empty if i == "none" else instances) for i in ids]
 
@@ -40,7 +40,7 @@ def test_pycocotools_decodes_every_pixel(tmp_path: Path, scene: Scene, write: Ca
     kept = [i for i in range(7) if i != 4]
     for image_id in (1, 3):
         for i, annotation in zip(kept, coco.imgToAnns[image_id]):
-            mask = instances.masks[i].full(instances.size)
+            mask = instances.masks[i].to_full(instances.size)
             np.testing.assert_array_equal(coco.annToMask(annotation), mask)
             rows, columns = np.nonzero(mask)
             box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
@@ -72,7 +72,7 @@ def test_polygons_without_tolerance_lose_nothing(tmp_path: Path, scene: Scene, w
     masks = [mask for mask in scene[1].masks if mask.crop.size]
     coco = COCO(tmp_path / "instances.json")
     for mask, annotation, told in zip(masks, coco.dataset["annotations"], exported.measures[POLYGON_IOU]):
-        drawn, true = coco.annToMask(annotation).astype(bool), mask.full((40, 60))
+        drawn, true = coco.annToMask(annotation).astype(bool), mask.to_full((40, 60))
         assert told == 1
         np.testing.assert_array_equal(drawn, true)
     assert exported.losses == {EMPTY: 1}
@@ -93,7 +93,7 @@ def test_what_is_read_back_is_what_was_written(
     np.testing.assert_array_equal(again.mask_scores, instances.mask_scores[kept])
     np.testing.assert_array_equal(again.detections.class_ids, instances.detections.class_ids[kept])
     if segmentation == "rle":
-        np.testing.assert_array_equal(again.semantic(), instances.semantic())
+        np.testing.assert_array_equal(again.to_semantic(), instances.to_semantic())
 
 
 def test_records_are_read_once_and_not_kept(scene: Scene, tmp_path: Path) -> None:

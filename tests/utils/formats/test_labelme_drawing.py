@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from utils.formats.labelme_reader import read_labelme
-from utils.formats.polygons import POINTS, as_labelme_draws_shape
+from utils.formats.polygons import POINTS, rasterize_labelme_shape
 
 SIZE = (40, 60)
 
@@ -35,7 +35,7 @@ def test_shapes_are_drawn_as_labelme_draws_them(kind: str) -> None:
     for seed in range(60):
         points = points_of(kind, seed)
         expected = labelme.utils.shape_to_mask(SIZE, points.tolist(), kind)
-        np.testing.assert_array_equal(as_labelme_draws_shape(kind, points, SIZE), expected)
+        np.testing.assert_array_equal(rasterize_labelme_shape(kind, points, SIZE), expected)
 
 
 def test_all_of_labelmes_types_are_known_but_the_one_that_it_does_not_draw() -> None:
@@ -61,5 +61,5 @@ def test_a_file_of_all_types_is_what_labelme_makes_of_it(tmp_path: Path) -> None
     values = {f"c{i}": i + 1 for i in range(3)}
     labels, objects = label_file.utils.shapes_to_label(SIZE, loaded.shapes, values)
     ((_, found),) = read_labelme(tmp_path, list(values))
-    np.testing.assert_array_equal(found.semantic(), labels)
-    np.testing.assert_array_equal(found.painted(np.arange(len(found)) + 1), objects)
+    np.testing.assert_array_equal(found.to_semantic(), labels)
+    np.testing.assert_array_equal(found.rasterize(np.arange(len(found)) + 1), objects)

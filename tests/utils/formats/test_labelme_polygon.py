@@ -37,7 +37,7 @@ def test_the_iou_told_is_that_of_the_masks_that_labelme_draws(
         if mask.crop.size:
             parts = [shape for shape in loaded.shapes if shape["other_data"]["score"] == instances.detections.scores[i]]
             drawn = [labelme.utils.shape_to_mask(instances.size, part["points"], "polygon") for part in parts]
-            found.append(iou(np.any(drawn, axis=0), mask.full(instances.size)))
+            found.append(iou(np.any(drawn, axis=0), mask.to_full(instances.size)))
             assert {part["label"] for part in parts} == {NAMES[instances.detections.class_ids[i]]}
             assert all(next(shapes) is part for part in parts)
     assert exported.measures[POLYGON_IOU] == found
@@ -67,7 +67,7 @@ def test_tracks_are_the_groups(scene: tuple[Sample, Instances], tmp_path: Path) 
 
 
 def test_an_image_without_objects_has_its_file(scene: tuple[Sample, Instances], tmp_path: Path) -> None:
-    none = Instances.of_masks((40, 60), [], [])
+    none = Instances.from_masks((40, 60), [], [])
     exported = exporter(tmp_path).export(scene[0], none)
     assert (exported.shapes, exported.losses, exported.measures) == (0, {}, {})
     assert json.loads(exported.files["clip/a.json"])["shapes"] == []

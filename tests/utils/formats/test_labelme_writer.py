@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from utils.annotations.sink import AnnotationSink
 from utils.annotations.stamps import CONTENT, SETTINGS, StampedFiles
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import RunSummary
 from utils.formats.base import ExportSettings
 from utils.formats.labelme_writer import JPEG_SIDE, LabelmeExporter
 from utils.io.writers import Writers
@@ -38,8 +38,10 @@ def photo(path: Path, height: int = 40, width: int = 60) -> Sample:
 def instances_of(masks: list[np.ndarray], class_ids: list[int], seed: int = 0) -> Instances:
     """Instances with these (H, W) masks and random scores."""
     rng, n = np.random.default_rng(seed), len(masks)
-    detections = Detections.of(np.tile((0, 0, 1, 1), (n, 1)), rng.random(n), class_ids)
-    return Instances(masks[0].shape, detections, [Mask.of(mask) for mask in masks], rng.random(n).astype(np.float32))
+    detections = Detections.from_arrays(np.tile((0, 0, 1, 1), (n, 1)), rng.random(n), class_ids)
+    return Instances(
+        masks[0].shape, detections, [Mask.from_array(mask) for mask in masks], rng.random(n).astype(np.float32)
+    )
 
 
 def blobs(size: tuple[int, int], seed: int = 0) -> list[np.ndarray]:
@@ -59,7 +61,7 @@ def annotate(folder: Path, *pairs: tuple[Sample, Instances], names: tuple[str, .
         sink = AnnotationSink("labelme", exporter, ledger, writers, [sample.image_id for sample, _ in pairs])
         for sample, instances in pairs:
             sink.write(sample, instances)
-        return sink.finish(Report(), Session())
+        return sink.finish(RunSummary(), Session())
 
 
 def full_mask(shape: dict, size: tuple[int, int]) -> np.ndarray:
@@ -187,7 +189,7 @@ def test_labelme_shows_even_an_image_that_it_cannot_open(tmp_path: Path, mode: s
 def test_labelme_shows_an_image_that_is_too_long_for_a_jpeg(tmp_path: Path) -> None:
     Image.new("CMYK", (JPEG_SIDE + 1, 2)).save(tmp_path / "a.tif")
     sample = Sample("a", tmp_path / "a.tif", np.zeros((2, JPEG_SIDE + 1, 3), np.uint8))
-    annotate(tmp_path, (sample, Instances.of_masks(sample.size, [], [])))
+    annotate(tmp_path, (sample, Instances.from_masks(sample.size, [], [])))
     loaded = labelme.LabelFile(str(tmp_path / "a.json"))
     assert labelme.utils.img_data_to_arr(loaded.image_data).shape == sample.image.shape
 
@@ -219,7 +221,7 @@ def test_labelme_loads_all_of_a_real_split_and_gives_back_its_label_maps(tmp_pat
         labels = labelme.utils.shapes_to_label(
             sample.image.shape, loaded.shapes, {name: class_id + 1 for class_id, name in enumerate(names)}
         )[0]
-        assert np.array_equal(labels, instances.semantic())
+        assert np.array_equal(labels, instances.to_semantic())
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real photographs are not here")

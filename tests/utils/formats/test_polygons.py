@@ -8,13 +8,13 @@ import pytest
 from scipy import ndimage
 
 from utils.formats.polygons import (
-    as_labelme_draws,
-    as_pycocotools_draws,
-    as_ultralytics_draws,
-    edge_outlines,
     iou,
     joined,
-    pixel_outlines,
+    polygons_on_pixel_centers,
+    polygons_on_pixel_edges,
+    rasterize_coco,
+    rasterize_labelme,
+    rasterize_ultralytics,
 )
 from utils.masks import Mask
 
@@ -23,7 +23,7 @@ def noise(seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     mask = rng.random(rng.integers(1, 25, 2)) < rng.random()
     mask[0, 0] = True
-    return Mask.of(mask).crop
+    return Mask.from_array(mask).crop
 
 
 def disc(radius: int) -> np.ndarray:
@@ -34,11 +34,11 @@ def disc(radius: int) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(40))
 def test_without_tolerance_tools_draw_every_pixel(seed: int) -> None:
     crop = noise(seed)
-    rings, edges = pixel_outlines(crop, 0), edge_outlines(crop, 0)
+    rings, edges = polygons_on_pixel_centers(crop, 0), polygons_on_pixel_edges(crop, 0)
     assert len(rings) == len(edges) == ndimage.label(crop, np.ones((3, 3)))[1]
-    np.testing.assert_array_equal(as_labelme_draws(rings, crop.shape), crop)
-    np.testing.assert_array_equal(as_pycocotools_draws(edges, crop.shape), crop)
-    parts = [as_ultralytics_draws(ring, crop.shape) for ring in rings]
+    np.testing.assert_array_equal(rasterize_labelme(rings, crop.shape), crop)
+    np.testing.assert_array_equal(rasterize_coco(edges, crop.shape), crop)
+    parts = [rasterize_ultralytics(ring, crop.shape) for ring in rings]
     np.testing.assert_array_equal(np.any(parts, axis=0), crop)
 
 
@@ -46,12 +46,12 @@ def test_holes_and_islands_in_them_are_held() -> None:
     crop = disc(40)
     crop[20:61, 20:61] &= ~disc(20)
     crop[30:51, 30:51] |= disc(10)
-    rings, edges = pixel_outlines(crop, 1), edge_outlines(crop, 1)
+    rings, edges = polygons_on_pixel_centers(crop, 1), polygons_on_pixel_edges(crop, 1)
     assert len(rings) == len(edges) == 2
     for drawn in (
-        as_labelme_draws(rings, crop.shape),
-        as_pycocotools_draws(edges, crop.shape),
-        as_ultralytics_draws(joined(rings), crop.shape),
+        rasterize_labelme(rings, crop.shape),
+        rasterize_coco(edges, crop.shape),
+        rasterize_ultralytics(joined(rings), crop.shape),
     ):
         assert iou(drawn, crop) > 0.97
         assert ndimage.label(~drawn)[1] > ndimage.label(~disc(40))[1]
@@ -61,14 +61,14 @@ def test_holes_and_islands_in_them_are_held() -> None:
 def test_polygons_are_drawn_as_labelme_draws_them(seed: int) -> None:
     points = np.random.default_rng(seed).uniform(-3, 30, (9, 2))
     expected = labelme.utils.shape_to_mask((28, 25), points.tolist(), "polygon")
-    np.testing.assert_array_equal(as_labelme_draws([points], (28, 25)), expected)
+    np.testing.assert_array_equal(rasterize_labelme([points], (28, 25)), expected)
 
 
 def test_the_tolerance_bounds_the_distance_and_saves_points() -> None:
     crop = disc(60)
-    exact, coarse = pixel_outlines(crop, 0), pixel_outlines(crop, 2)
+    exact, coarse = polygons_on_pixel_centers(crop, 0), polygons_on_pixel_centers(crop, 2)
     assert 8 < len(coarse[0]) < len(exact[0]) / 4
-    drawn = as_labelme_draws(coarse, crop.shape)
+    drawn = rasterize_labelme(coarse, crop.shape)
     assert not (ndimage.binary_erosion(crop, np.ones((3, 3)), iterations=3) & ~drawn).any()
     assert not (drawn & ~ndimage.binary_dilation(crop, np.ones((3, 3)))).any()
     assert iou(drawn, crop) > 0.95
@@ -76,20 +76,20 @@ def test_the_tolerance_bounds_the_distance_and_saves_points() -> None:
 
 @pytest.mark.parametrize("radius", [1, 2, 4, 8])
 def test_small_parts_keep_their_shape_whatever_the_tolerance(radius: int) -> None:
-    rings = pixel_outlines(disc(radius), 50)
-    assert iou(as_labelme_draws(rings, disc(radius).shape), disc(radius)) > 0.95
+    rings = polygons_on_pixel_centers(disc(radius), 50)
+    assert iou(rasterize_labelme(rings, disc(radius).shape), disc(radius)) > 0.95
 
 
 def test_parts_are_joined_by_lines_between_their_nearest_points() -> None:
     crop = np.zeros((20, 30), bool)
     crop[2:9, 2:9] = crop[2:9, 15:28] = crop[14:19, 20:23] = True
-    rings = pixel_outlines(crop, 0)
-    drawn = as_ultralytics_draws(joined(rings), crop.shape)
+    rings = polygons_on_pixel_centers(crop, 0)
+    drawn = rasterize_ultralytics(joined(rings), crop.shape)
     assert (drawn | ~crop).all()
     assert ndimage.label(drawn, np.ones((3, 3)))[1] == 1
     assert (drawn & ~crop).sum() <= 6 + 5
 
 
 def test_no_mask_has_no_outline() -> None:
-    assert pixel_outlines(np.zeros((0, 0), bool), 1) == []
+    assert polygons_on_pixel_centers(np.zeros((0, 0), bool), 1) == []
     assert iou(np.zeros((2, 2), bool), np.zeros((2, 2), bool)) == 1

@@ -54,7 +54,9 @@ def test_labelmes_own_examples_become_its_own_instances(tmp_path: Path) -> None:
         loaded = official.LabelFile(str(tmp_path / f"{image_id}.json"))
         labels, objects = official.utils.shapes_to_label(found.size, loaded.shapes, values)
         assert len(found) == objects.max()
-        np.testing.assert_array_equal(found.painted(found.detections.class_ids, -1), np.where(objects > 0, labels, -1))
+        np.testing.assert_array_equal(
+            found.rasterize(found.detections.class_ids, -1), np.where(objects > 0, labels, -1)
+        )
 
 
 def test_shapes_by_hand(tmp_path: Path) -> None:

@@ -37,17 +37,17 @@ def test_real_masks_survive(tmp_path: Path, write: Callable, name: Format) -> No
     names = tuple((DATA / "coco" / "class_names.txt").read_text("utf-8").split("\n"))
     split = VocDataset(DATA / "coco", "val", with_truth=True)
     samples = [split.load(i) for i in range(8)]
-    pairs = [(sample, sample.truth) for sample in samples]
+    pairs = [(sample, sample.gt_instances) for sample in samples]
     made = write(FORMATS[name](ExportSettings(tmp_path, names)), tmp_path, pairs)
     read = dict(IMPORTERS[name](tmp_path, names))
     assert sorted(read) == sorted(sample.image_id for sample, _ in pairs)
     for sample, instances in pairs:
         again = read[sample.image_id]
         if name not in POLYGONS:
-            np.testing.assert_array_equal(again.semantic(), instances.semantic())
+            np.testing.assert_array_equal(again.to_semantic(), instances.to_semantic())
         if name in EXACT:
             masks = zip(again.masks, instances.masks)
-            assert all(np.array_equal(a.full(again.size), b.full(again.size)) for a, b in masks)
+            assert all(np.array_equal(a.to_full(again.size), b.to_full(again.size)) for a, b in masks)
     ious = [number for one in made for number in one.measures.get(POLYGON_IOU, [])]
     assert len(ious) == (sum(len(instances) for _, instances in pairs) if name in POLYGONS else 0)
     assert not ious or np.mean(ious) > 0.98

@@ -37,15 +37,15 @@ def test_our_own_dataset_reads_what_was_written(tmp_path: Path, scene: Scene, wr
     (exported,) = write(exporter(tmp_path), tmp_path, [scene])
     split = dataset(tmp_path, sample)
     loaded = split.load(0)
-    true = loaded.truth
+    true = loaded.gt_instances
     assert true is not None
     assert loaded.image_id == "clip/a"
-    np.testing.assert_array_equal(loaded.target, instances.semantic())
-    owners = instances.painted(np.arange(7), -1)
+    np.testing.assert_array_equal(loaded.gt_mask, instances.to_semantic())
+    owners = instances.rasterize(np.arange(7), -1)
     visible = [i for i in range(7) if (owners == i).any()]
     np.testing.assert_array_equal(true.detections.class_ids, instances.detections.class_ids[visible])
     for i, mask in zip(visible, true.masks):
-        np.testing.assert_array_equal(mask.full(true.size), owners == i)
+        np.testing.assert_array_equal(mask.to_full(true.size), owners == i)
     assert (tmp_path / "class_names.txt").read_text() == "car\nairplane\nturtle\n"
     areas = sum(mask.area for mask in instances.masks)
     assert exported.shapes == len(visible)
@@ -61,7 +61,7 @@ def test_maps_have_the_palette_of_voc_and_the_number_of_the_detection(
         picture = Image.open(tmp_path / folder / "clip" / "a.png")
         assert picture.mode == "P"
         assert bytes(picture.getpalette() or []) == VOC_PALETTE
-    owners = scene[1].painted(np.arange(7), -1)
+    owners = scene[1].rasterize(np.arange(7), -1)
     np.testing.assert_array_equal(np.asarray(picture), owners + 1)
 
 
@@ -69,21 +69,21 @@ def test_maps_have_the_palette_of_voc_and_the_number_of_the_detection(
 def test_no_object_number_wraps_or_means_void(tmp_path: Path, scene: Scene, write: Callable, count: int) -> None:
     sample = scene[0]
     places = np.arange(40 * 60).reshape(40, 60) // 3
-    instances = Instances.of_masks(
-        (40, 60), [i % 3 for i in range(count)], [Mask.of(places == i) for i in range(count)]
+    instances = Instances.from_masks(
+        (40, 60), [i % 3 for i in range(count)], [Mask.from_array(places == i) for i in range(count)]
     )
     (exported,) = write(exporter(tmp_path), tmp_path, [(sample, instances)])
-    true = dataset(tmp_path, sample).load(0).truth
+    true = dataset(tmp_path, sample).load(0).gt_instances
     assert true is not None
     assert len(true) == count == exported.shapes
     assert true.detections.class_ids.tolist() == instances.detections.class_ids.tolist()
-    assert all(np.array_equal(m.full((40, 60)), n.full((40, 60))) for m, n in zip(true.masks, instances.masks))
+    assert all(np.array_equal(m.to_full((40, 60)), n.to_full((40, 60))) for m, n in zip(true.masks, instances.masks))
     assert exported.losses.get(DEEP, 0) == (count > 254)
     assert 255 not in object_numbers(count)
 
 
 def test_an_image_without_objects_is_all_background(tmp_path: Path, scene: Scene, write: Callable) -> None:
-    (exported,) = write(exporter(tmp_path), tmp_path, [(scene[0], Instances.of_masks((40, 60), [], []))])
+    (exported,) = write(exporter(tmp_path), tmp_path, [(scene[0], Instances.from_masks((40, 60), [], []))])
     assert not np.asarray(Image.open(tmp_path / "SegmentationClass" / "clip" / "a.png")).any()
     assert (exported.shapes, exported.losses) == (0, {})
     assert [(image_id, len(found)) for image_id, found in read_voc(tmp_path, NAMES)] == [("clip/a", 0)]
@@ -91,7 +91,9 @@ def test_an_image_without_objects_is_all_background(tmp_path: Path, scene: Scene
 
 def test_an_object_wholly_under_another_is_told(tmp_path: Path, scene: Scene) -> None:
     whole = np.ones((40, 60), bool)
-    instances = Instances.of_masks((40, 60), [0, 1], [Mask.of(np.eye(40, 60, dtype=bool)), Mask.of(whole)])
+    instances = Instances.from_masks(
+        (40, 60), [0, 1], [Mask.from_array(np.eye(40, 60, dtype=bool)), Mask.from_array(whole)]
+    )
     exported = exporter(tmp_path).export(scene[0], instances)
     assert (exported.shapes, exported.losses) == (1, {HIDDEN: 1, OVERLAPS: 40})
 

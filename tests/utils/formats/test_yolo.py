@@ -16,8 +16,8 @@ from datasets.images import read_image
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.errors import SampleError
 from utils.formats.base import EMPTY, POLYGON_IOU, ExportSettings
-from utils.formats.polygons import as_ultralytics_draws, iou, joined, pixel_outlines
-from utils.formats.yolo import BRIDGES, TINY, YoloExporter, escaped, read_yolo, unescaped
+from utils.formats.polygons import iou, joined, polygons_on_pixel_centers, rasterize_ultralytics
+from utils.formats.yolo import BRIDGES, TINY, YoloExporter, escape_images_dir, read_yolo, unescape_images_dir
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
@@ -42,7 +42,7 @@ def exporter(folder: Path, tolerance: float = 1.0) -> YoloExporter:
 
 
 def as_written(mask: Mask, tolerance: float) -> np.ndarray:
-    return as_ultralytics_draws(joined(pixel_outlines(mask.crop, tolerance)), mask.crop.shape)
+    return rasterize_ultralytics(joined(polygons_on_pixel_centers(mask.crop, tolerance)), mask.crop.shape)
 
 
 def test_ultralytics_draws_the_masks_whose_iou_is_told(tmp_path: Path, scene: Scene, write: Callable) -> None:
@@ -58,8 +58,8 @@ def test_ultralytics_draws_the_masks_whose_iou_is_told(tmp_path: Path, scene: Sc
     found = {i: None for _, i in masks}
     for class_id, segment, (mask, i) in zip(label["cls"].ravel(), label["segments"], masks):
         drawn = polygon2mask((40, 60), [segment.ravel() * np.tile((60, 40), len(segment))]).astype(bool)
-        np.testing.assert_array_equal(drawn[mask.window], as_written(mask, 1))
-        found[i] = iou(drawn, mask.full((40, 60)))
+        np.testing.assert_array_equal(drawn[mask.slices], as_written(mask, 1))
+        found[i] = iou(drawn, mask.to_full((40, 60)))
         assert class_id == instances.detections.class_ids[i]
     assert exported.measures[POLYGON_IOU] == list(found.values())
     assert exported.losses[EMPTY] == 1
@@ -76,14 +76,14 @@ def test_what_is_read_back_is_what_ultralytics_draws(
     assert image_id == "clip/a"
     assert read.detections.class_ids.tolist() == [2, 1, 0, 2, 0, 2]
     for mask, again in zip(masks, read.masks):
-        np.testing.assert_array_equal(again.full((40, 60))[mask.window], as_written(mask, tolerance))
+        np.testing.assert_array_equal(again.to_full((40, 60))[mask.slices], as_written(mask, tolerance))
     for i in (2, 3, 4):  # of one part, without holes
-        assert iou(read.masks[i].full((40, 60)), masks[i].full((40, 60))) == 1
+        assert iou(read.masks[i].to_full((40, 60)), masks[i].to_full((40, 60))) == 1
 
 
 def test_an_image_without_objects_and_a_folder_called_images(tmp_path: Path, scene: Scene, write: Callable) -> None:
     sample, instances = scene
-    empty = Instances.of_masks((40, 60), [], [])
+    empty = Instances.from_masks((40, 60), [], [])
     ids = ["a", "images/b", "x/images_/images/c.d"]
     pairs = [(Sample(i, sample.path, sample.image), empty if i == "a" else instances) for i in ids]
     write(exporter(tmp_path), tmp_path, pairs)
@@ -91,7 +91,7 @@ def test_an_image_without_objects_and_a_folder_called_images(tmp_path: Path, sce
     assert [len(label["cls"]) for label in scanned(tmp_path).labels] == [0, 6, 6]
     assert [image_id for image_id, _ in read_yolo(tmp_path, NAMES)] == ids
     for image_id in (*ids, "images", "Images/a", "images__/b"):
-        assert unescaped(escaped(image_id)) == image_id
+        assert unescape_images_dir(escape_images_dir(image_id)) == image_id
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp", ".gif"])
@@ -102,7 +102,7 @@ def test_ultralytics_sees_the_image_upright(tmp_path: Path, write: Callable, suf
     exif[ExifTags.Base.Orientation] = orientation
     Image.fromarray(noise).save(path, **({} if suffix in (".bmp", ".gif") else {"exif": exif}))
     sample = Sample("a", path, read_image(path))
-    instances = Instances.of_masks(sample.size, [0], [Mask.of(np.ones(sample.size, bool))])
+    instances = Instances.from_masks(sample.size, [0], [Mask.from_array(np.ones(sample.size, bool))])
     (exported,) = write(exporter(tmp_path / "out"), tmp_path / "out", [(sample, instances)])
     split = scanned(tmp_path / "out")
     assert split.labels[0]["shape"] == sample.size
@@ -123,7 +123,7 @@ def test_a_jpeg_that_ultralytics_would_save_anew_is_copied(tmp_path: Path, write
     content = path.read_bytes() + b"appended by a phone"
     path.write_bytes(content)
     sample = Sample("a", path, read_image(path))
-    instances = Instances.of_masks(sample.size, [0], [Mask.of(np.ones(sample.size, bool))])
+    instances = Instances.from_masks(sample.size, [0], [Mask.from_array(np.ones(sample.size, bool))])
     (exported,) = write(exporter(tmp_path / "out"), tmp_path / "out", [(sample, instances)])
     assert (exported.files["images/a.jpg"], exported.links) == (content, {})
     assert len(scanned(tmp_path / "out").labels) == 1
@@ -133,7 +133,7 @@ def test_a_jpeg_that_ultralytics_would_save_anew_is_copied(tmp_path: Path, write
 def test_an_image_that_ultralytics_leaves_out_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (40, 9)).save(path)
-    exported = exporter(tmp_path).export(Sample("a", path, read_image(path)), Instances.of_masks((9, 40), [], []))
+    exported = exporter(tmp_path).export(Sample("a", path, read_image(path)), Instances.from_masks((9, 40), [], []))
     assert exported.losses == {TINY: 1}
 
 
@@ -152,8 +152,8 @@ def test_ultralytics_takes_whatever_we_can_read(tmp_path: Path, write: Callable)
             continue
         image = read_image(ODD / entry["file"])
         sample = Sample(entry["file"].replace(".", "_"), ODD / entry["file"], image)
-        mask = Mask.of(np.eye(*sample.size, dtype=bool))
-        pairs.append((sample, Instances.of_masks(sample.size, [0], [mask])))
+        mask = Mask.from_array(np.eye(*sample.size, dtype=bool))
+        pairs.append((sample, Instances.from_masks(sample.size, [0], [mask])))
     write(exporter(tmp_path), tmp_path, pairs)
     split = scanned(tmp_path)
     sizes = {Path(label["im_file"]).stem: label["shape"] for label in split.labels}

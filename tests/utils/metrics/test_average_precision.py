@@ -40,11 +40,11 @@ def pycocotools_says(pairs: Sequence[Pair], num_classes: int) -> tuple[np.ndarra
     """AP, AP50, AP75, and AP of each class; -1 where there is none."""
     true, found = [], []
     for image, (sample, instances) in enumerate(pairs, 1):
-        void = sample.target == VOID
-        for mask, class_id in zip(sample.truth.masks, sample.truth.detections.class_ids.tolist()):
-            true.append(entry(len(true) + 1, image, class_id, mask.full(sample.size)))
+        void = sample.gt_mask == VOID
+        for mask, class_id in zip(sample.gt_instances.masks, sample.gt_instances.detections.class_ids.tolist()):
+            true.append(entry(len(true) + 1, image, class_id, mask.to_full(sample.size)))
         for i, mask in enumerate(instances.masks):
-            full = mask.full(sample.size)
+            full = mask.to_full(sample.size)
             if (full & void).sum() <= (full & ~void).sum():
                 class_id, score = int(instances.detections.class_ids[i]), float(instances.detections.scores[i])
                 found.append(entry(len(found) + 1, image, class_id, full & ~void, score=score))
@@ -83,16 +83,16 @@ def test_photographs_with_objects_told_apart() -> None:
 def test_a_hundred_objects_of_a_class_count_at_most() -> None:
     size = (40, 40)
     full = np.arange(1600).reshape(size)
-    true = Instances.of_masks(size, [0] * 150, [Mask.of((full // 10) == k) for k in range(150)])
+    true = Instances.from_masks(size, [0] * 150, [Mask.from_array((full // 10) == k) for k in range(150)])
     target = np.where(full < 1500, np.uint8(1), np.uint8(0))
-    sample = Sample("a", SHARED, np.zeros((*size, 3), np.uint8), target, true, told_apart=True)
+    sample = Sample("a", SHARED, np.zeros((*size, 3), np.uint8), target, true, has_instance_ids=True)
     scores = np.linspace(0, 1, 150)
-    pair = sample, Instances.of_masks(size, [0] * 150, true.masks, scores, scores)
+    pair = sample, Instances.from_masks(size, [0] * 150, true.masks, scores, scores)
     assert_equal([pair], ["car"])
     assert evaluation_of([pair], ["car"]).average_precision.mean < 0.7
 
 
 def test_without_objects_told_apart_there_is_none() -> None:
     sample, instances = random_pairs(1)[0]
-    without = Sample(sample.image_id, sample.path, sample.image, sample.target, sample.truth)
+    without = Sample(sample.image_id, sample.path, sample.image, sample.gt_mask, sample.gt_instances)
     assert evaluation_of([(without, instances)], NAMES).average_precision is None

@@ -42,9 +42,9 @@ def paper_counts(prediction: np.ndarray, target: np.ndarray, num_labels: int) ->
 
 def assert_equal(pairs: Sequence[Pair], num_labels: int) -> None:
     for sample, instances in pairs:
-        prediction = instances.semantic()
-        expected = paper_counts(prediction, sample.target, num_labels)
-        np.testing.assert_array_equal(boundary_counts(prediction, sample.target, num_labels).stacked, expected)
+        prediction = instances.to_semantic()
+        expected = paper_counts(prediction, sample.gt_mask, num_labels)
+        np.testing.assert_array_equal(boundary_counts(prediction, sample.gt_mask, num_labels).stacked, expected)
 
 
 def test_every_label_has_the_paper_s_boundary() -> None:
@@ -62,7 +62,7 @@ def test_the_width_follows_the_diagonal() -> None:
     target = np.zeros((300, 400), np.uint8)
     target[100:140, 100:140] = 1
     counts = boundary_counts(target, target, 2)
-    assert counts.true[1] == counts.right[1] == 40**2 - 20**2
+    assert counts.target[1] == counts.tp[1] == 40**2 - 20**2
     shrunk = np.zeros_like(target)
     shrunk[105:135, 105:135] = 1
     counts = boundary_counts(shrunk, target, 2)

@@ -28,11 +28,14 @@ def maps_of(pairs: Sequence[Pair]) -> Maps:
     """What a benchmark would be handed: maps in which no mask overlaps another, void cut out."""
     maps = []
     for sample, found in pairs:
-        counted, picture = sample.target != VOID, np.zeros(sample.size, np.int64)
+        counted, picture = sample.gt_mask != VOID, np.zeros(sample.size, np.int64)
         for i in sorted(range(len(found)), key=lambda i: (found.mask_scores[i], -i)):
-            picture[found.masks[i].full(sample.size)] = found.track_ids[i]
+            picture[found.masks[i].to_full(sample.size)] = found.track_ids[i]
         picture[~counted] = 0
-        true = {n: mask.full(sample.size) for n, mask in zip(sample.truth.track_ids.tolist(), sample.truth.masks)}
+        true = {
+            n: mask.to_full(sample.size)
+            for n, mask in zip(sample.gt_instances.track_ids.tolist(), sample.gt_instances.masks)
+        }
         maps.append((true, {n: picture == n for n in np.unique(picture).tolist() if n}))
     return maps
 
@@ -87,7 +90,7 @@ def test_where_objects_are_not_told_apart_a_class_stands_for_one() -> None:
     assert clip.id_switches is None and {each.number for each in clip.objects} == {None}
     numbered = [
         (
-            replace(sample, truth=instances_of(sample.target, sample.target)),
+            replace(sample, gt_instances=instances_of(sample.gt_mask, sample.gt_mask)),
             replace(found, track_ids=found.detections.class_ids + 1),
         )
         for sample, found in pairs
@@ -98,7 +101,7 @@ def test_where_objects_are_not_told_apart_a_class_stands_for_one() -> None:
 
 def test_a_flawless_clip_scores_1_beside_void_too() -> None:
     for seed in (0, 1):
-        clip = score([(sample, sample.truth) for sample, _ in random_clip(seed)])
+        clip = score([(sample, sample.gt_instances) for sample, _ in random_clip(seed)])
         assert clip.measures == {"J_and_F": 1, "J": 1, "F": 1}
         assert (clip.id_switches, clip.surplus) == (0, 0)
         assert [each.track for each in clip.objects] == [each.number for each in clip.objects]
@@ -111,13 +114,13 @@ def test_the_order_of_the_frames_changes_no_bit() -> None:
 
 def test_frames_that_are_not_told_apart_are_left_out_where_others_are() -> None:
     pairs = random_clip(4)
-    some = [(replace(sample, truth=None) if i % 2 else sample, found) for i, (sample, found) in enumerate(pairs)]
+    some = [(replace(sample, gt_instances=None) if i % 2 else sample, found) for i, (sample, found) in enumerate(pairs)]
     assert score(some) == replace(score(pairs[::2]), left_out=len(pairs) // 2)
 
 
 def test_without_track_ids_nothing_joins_the_frames() -> None:
     """Each found object is a track of its own, so an object has one in a single frame, and switches in all others."""
-    pairs = [(sample, replace(sample.truth, track_ids=None)) for sample, _ in random_clip(7)]
+    pairs = [(sample, replace(sample.gt_instances, track_ids=None)) for sample, _ in random_clip(7)]
     clip = score(pairs)
     found = sum(len(instances) for _, instances in pairs)
     assert (clip.untracked, clip.tracks, clip.surplus) == (found, found, found - len(clip.objects))
@@ -127,18 +130,18 @@ def test_without_track_ids_nothing_joins_the_frames() -> None:
 
 def test_a_track_that_never_meets_its_object_is_surplus() -> None:
     sample, _ = demo_clip()[0]
-    missed = score([(sample, sample.truth[:0])])
+    missed = score([(sample, sample.gt_instances[:0])])
     assert missed.measures == {"J_and_F": 0, "J": 0, "F": 0}
     assert (missed.tracks, missed.surplus) == (0, 0)
     assert {each.track for each in missed.objects} == {None}
-    outside = Instances.of_masks(sample.size, [0], [Mask.of(sample.target == 0)], track_ids=[5])
+    outside = Instances.from_masks(sample.size, [0], [Mask.from_array(sample.gt_mask == 0)], track_ids=[5])
     clip = score([(sample, outside)])
     assert (clip.measures["J"], clip.tracks, clip.surplus) == (0, 1, 1)
 
 
 def test_a_clip_without_objects_has_no_measures() -> None:
     sample, found = demo_clip()[0]
-    bare = replace(sample, target=np.zeros_like(sample.target), truth=sample.truth[:0])
+    bare = replace(sample, gt_mask=np.zeros_like(sample.gt_mask), gt_instances=sample.gt_instances[:0])
     clip = score([(bare, found)])
     assert np.isnan([*clip.measures.values()]).all()
     assert (clip.objects, clip.id_switches, clip.surplus) == ((), 0, len(found))

@@ -35,7 +35,7 @@ def random_maps(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def summed(seeds: range) -> LabelCounts:
-    return LabelCounts.of(sum(confusion_matrix(*random_maps(seed), NUM_LABELS) for seed in seeds))
+    return LabelCounts.from_matrix(sum(confusion_matrix(*random_maps(seed), NUM_LABELS) for seed in seeds))
 
 
 def tensors(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,6 +106,6 @@ def test_many_at_once_are_each_alone() -> None:
 
 def test_nothing_counted_is_nan_not_zero() -> None:
     matrix = confusion_matrix(np.zeros((2, 2), np.uint8), np.full((2, 2), VOID, np.uint8), NUM_LABELS)
-    counts = LabelCounts.of(matrix)
+    counts = LabelCounts.from_matrix(matrix)
     assert np.isnan(metrics.pixel_accuracy(counts)) and np.isnan(metrics.mean_iou(counts))
     assert np.isnan(metrics.frequency_weighted_iou(counts))

@@ -30,7 +30,7 @@ def in_double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def counted_pixels(pairs: Sequence[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Predicted and true labels of the pixels of each image that are not void."""
-    kept = [(instances.semantic(), sample.target, sample.target != VOID) for sample, instances in pairs]
+    kept = [(instances.to_semantic(), sample.gt_mask, sample.gt_mask != VOID) for sample, instances in pairs]
     return [(prediction[counted], target[counted]) for prediction, target, counted in kept]
 
 

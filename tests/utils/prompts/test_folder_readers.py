@@ -14,7 +14,7 @@ import pytest
 from utils.errors import UserError
 from utils.prompts.prompts import load_prompts
 from utils.prompts.readers import read_folder
-from utils.prompts.table import Given
+from utils.prompts.table import PromptOverrides
 
 NAMES = ("car", "dog", "sofa")
 
@@ -53,14 +53,14 @@ SHAPES = {
 
 
 def test_yolo_labels(tmp_path: Path, images_of: Any) -> None:
-    prompts = load_prompts(write(tmp_path, LABELS), NAMES, images_of(["2", "clip/1", "3"]), Given())
-    boxes, scores, class_ids = prompts.of("clip/1", (100, 200))
+    prompts = load_prompts(write(tmp_path, LABELS), NAMES, images_of(["2", "clip/1", "3"]), PromptOverrides())
+    boxes, scores, class_ids = prompts.for_image("clip/1", (100, 200))
     np.testing.assert_allclose(boxes, [[80, 30, 120, 70]] * 2, rtol=1e-6)
     assert (scores.tolist(), class_ids.tolist()) == ([1, 0.75], [2, 0])
-    boxes, scores, class_ids = prompts.of("2", (100, 200))
+    boxes, scores, class_ids = prompts.for_image("2", (100, 200))
     np.testing.assert_allclose(boxes, [[20, 20, 60, 60]] * 2, rtol=1e-6)
     assert (scores.tolist(), class_ids.tolist()) == ([1, 0.5], [1, 1])
-    assert len(prompts.of("3", (100, 200))[0]) == 0
+    assert len(prompts.for_image("3", (100, 200))[0]) == 0
     assert prompts.finding[0].endswith("boxes are shares of their images' sides, category ids count from 0")
     assert "4 of 4 rows (100.0 %) and 3 of 3 images" in prompts.finding[1]
 
@@ -68,37 +68,37 @@ def test_yolo_labels(tmp_path: Path, images_of: Any) -> None:
 def test_labels_of_other_classes(tmp_path: Path, images_of: Any) -> None:
     folder, images = write(tmp_path, {"1.txt": "3 0.5 0.5 0.1 0.1\n", "2.txt": "0 0.5 0.5 0.1 0.1\n"}), images_of("12")
     with pytest.raises(UserError, match=r": 1\.txt:1\.category_id: 3 is outside the 3 classes.*--prompt-names"):
-        load_prompts(folder, NAMES, images, Given())
-    prompts = load_prompts(folder, NAMES, images, Given(class_names=("dog", "b", "c", "Car")))
+        load_prompts(folder, NAMES, images, PromptOverrides())
+    prompts = load_prompts(folder, NAMES, images, PromptOverrides(class_names=("dog", "b", "c", "Car")))
     assert prompts.class_ids.tolist() == [0, 1]
     with pytest.raises(UserError, match=r"--bbox-format: .* holds YOLO labels, whose boxes can mean one thing only"):
-        load_prompts(folder, NAMES, images, Given(bbox_format="xywh"))
+        load_prompts(folder, NAMES, images, PromptOverrides(bbox_format="xywh"))
 
 
 def test_names_among_the_labels_are_what_their_ids_index(tmp_path: Path, images_of: Any) -> None:
     names = {"classes.txt": "Couch\ntree\ncar\n", "b/classes.txt": "Couch\ntree\ncar"}
     write(tmp_path, {"1.txt": "0 0.5 0.5 0.1 0.1\n2 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 0.1\n"} | names)
     images = images_of("1")
-    prompts = load_prompts(tmp_path, NAMES, images, Given())
+    prompts = load_prompts(tmp_path, NAMES, images, PromptOverrides())
     assert prompts.class_ids.tolist() == [2, 0]
     assert prompts.finding[2:] == [f"prompts: category ids index the classes of {tmp_path / 'b/classes.txt'}"]
     assert prompts.left_out == ["prompts: rows of classes that the run lacks (tree 1), left out: 1"]
     write(tmp_path, {"b/classes.txt": "car\ntree\nCouch\n"})
     with pytest.raises(UserError, match=r"b/classes\.txt and .*classes\.txt name different classes; .*--prompt-names"):
-        load_prompts(tmp_path, NAMES, images, Given())
-    given = load_prompts(tmp_path, NAMES, images, Given(class_names=NAMES))
+        load_prompts(tmp_path, NAMES, images, PromptOverrides())
+    given = load_prompts(tmp_path, NAMES, images, PromptOverrides(class_names=NAMES))
     assert given.class_ids.tolist() == [0, 2, 1] and len(given.finding) == 2
     write(tmp_path, dict.fromkeys(names, "a\nb\nc\n"))
     with pytest.raises(UserError, match=r"it shares no class with the run: it has a, b, c; the run has car"):
-        load_prompts(tmp_path, NAMES, images, Given())
+        load_prompts(tmp_path, NAMES, images, PromptOverrides())
 
 
 def test_labelme_shapes(tmp_path: Path, images_of: Any) -> None:
-    prompts = load_prompts(write(tmp_path, SHAPES), NAMES, images_of(["clip/1", "2"]), Given())
-    boxes, scores, class_ids = prompts.of("clip/1", (100, 100))
+    prompts = load_prompts(write(tmp_path, SHAPES), NAMES, images_of(["clip/1", "2"]), PromptOverrides())
+    boxes, scores, class_ids = prompts.for_image("clip/1", (100, 100))
     np.testing.assert_array_equal(boxes, [[10, 5, 30, 25.5], [1, 2, 13, 19]])
     assert (scores.tolist(), class_ids.tolist()) == ([0.5, 1], [1, 2])
-    boxes, scores, class_ids = prompts.of("2", (100, 100))
+    boxes, scores, class_ids = prompts.for_image("2", (100, 100))
     np.testing.assert_array_equal(boxes, [[4, 5, 10, 8], [45, 45, 55, 55]])
     assert (scores.tolist(), class_ids.tolist()) == ([1, 1], [1, 0])
     assert prompts.finding[0].endswith("labelme shapes: boxes are around shapes, classes are named")
@@ -106,7 +106,7 @@ def test_labelme_shapes(tmp_path: Path, images_of: Any) -> None:
     assert point == "prompts: rows that are a point, which encloses nothing, left out: 1"
     assert tree == "prompts: rows of classes that the run lacks (tree 1), left out: 1"
     with pytest.raises(UserError, match=r"--category-offset: .* which name their classes themselves"):
-        load_prompts(tmp_path, NAMES, images_of(["2"]), Given(category_offset="1"))
+        load_prompts(tmp_path, NAMES, images_of(["2"]), PromptOverrides(category_offset="1"))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_labelme_files_for_images_of_another_size(
     content = {"shapes": [shape("rectangle", [[30, 5], [10, 25.5]])], "imageHeight": height, "imageWidth": width}
     folder, images = write(tmp_path, {"a.json": content}), images_of("a", (100, 200))
     with pytest.raises(UserError, match=message) if message else nullcontext():
-        assert len(load_prompts(folder, NAMES, images, Given()).boxes) == 1
+        assert len(load_prompts(folder, NAMES, images, PromptOverrides()).boxes) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from utils.errors import UserError
-from utils.prompts.matching import Joined, join
+from utils.prompts.matching import ImageMatch, join
 from utils.prompts.readers import read_folder, read_json_rows
 from utils.prompts.table import Rows
 
@@ -33,7 +33,7 @@ def labels_of(folder: Path, keys: Sequence[str]) -> Rows:
     return read_folder(folder / "labels")
 
 
-def images(rows: Rows, joined: Joined, ids: Sequence[str]) -> dict[Any, str | None]:
+def images(rows: Rows, joined: ImageMatch, ids: Sequence[str]) -> dict[Any, str | None]:
     """Key -> image id."""
     return {key: ids[i] if i >= 0 else None for key, i in zip(rows.keys, joined.of_key.tolist())}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import RunSummary
 from utils.io.writers import WriterError
 from utils.masks import Mask
 from utils.prompts.readers import read_json_rows
@@ -45,7 +45,7 @@ def test_what_is_written_is_read_as_the_same(tmp_path: Path) -> None:
         for each in (first, instances(0), second):
             sink.write(SAMPLE, each)
         assert not path.exists()
-        (line,) = sink.finish(Report(), Session())
+        (line,) = sink.finish(RunSummary(), Session())
     assert line == f"prompts: 43 boxes of 3 images in {path}"
     rows = read_json_rows(path)
     assert rows.keys == [SAMPLE.image_id]
@@ -58,7 +58,7 @@ def test_what_is_written_is_read_as_the_same(tmp_path: Path) -> None:
 
 def test_no_boxes_are_an_empty_list(tmp_path: Path) -> None:
     with PromptSink(tmp_path / "a.json") as sink:
-        sink.finish(Report(), Session())
+        sink.finish(RunSummary(), Session())
     assert json.loads((tmp_path / "a.json").read_text()) == []
 
 

@@ -11,12 +11,12 @@ from PIL import Image
 
 from tests.helpers.images import contains
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import RunSummary
 from utils.errors import UserError
 from utils.io.writers import Writers
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
-from utils.visual.colors import class_colour, text_colour
+from utils.visual.colors import class_color, text_color
 from utils.visual.drawing import font_for, missing_glyphs, tag
 from utils.visual.overlay import OverlaySink, render
 
@@ -39,16 +39,16 @@ def instances_of(size: tuple[int, int], *objects: tuple[tuple[int, int, int, int
     for (x1, y1, x2, y2), _, _ in objects:
         full = np.zeros(size, bool)
         full[y1:y2, x1:x2] = True
-        masks.append(Mask.of(full))
+        masks.append(Mask.from_array(full))
     boxes, class_ids, scores = ([row[i] for row in objects] for i in range(3))
-    detections = Detections.of(boxes, scores, class_ids)
+    detections = Detections.from_arrays(boxes, scores, class_ids)
     return Instances(size, detections, masks, detections.scores)
 
 
 def boxes_only(size: tuple[int, int], *objects: tuple[tuple[int, int, int, int], int, float]) -> Instances:
     """The same without masks."""
     filled = instances_of(size, *objects)
-    return Instances(size, filled.detections, [Mask.of(np.zeros(size, bool))] * len(filled), filled.mask_scores)
+    return Instances(size, filled.detections, [Mask.from_array(np.zeros(size, bool))] * len(filled), filled.mask_scores)
 
 
 def test_nothing_found_leaves_the_photo_alone() -> None:
@@ -68,7 +68,7 @@ def test_a_mask_is_tinted_with_its_class_colour_and_the_rest_of_the_photo_stays(
     overlay = render(sample_of(image), instances_of((240, 320), ((60, 80, 260, 200), 1, 0.9)), NAMES)
     inside, expected = (
         overlay[90:190, 70:250].astype(int),
-        0.55 * image[90:190, 70:250] + 0.45 * np.array(class_colour(1)),
+        0.55 * image[90:190, 70:250] + 0.45 * np.array(class_color(1)),
     )
     assert np.abs(inside - expected).max() <= 1
     untouched = np.ones((240, 320), bool)
@@ -92,26 +92,26 @@ def test_an_overlapped_pixel_shows_the_class_that_the_label_map_gives_it() -> No
         size, ((20, 20, 220, 220), 0, 0.5), ((60, 60, 180, 180), 1, 0.9), ((90, 90, 300, 150), 2, 0.7)
     )
     overlay = render(sample_of(np.zeros((*size, 3), np.uint8)), instances, NAMES)
-    semantic = instances.semantic()
+    semantic = instances.to_semantic()
     for y, x in ((200, 100), (120, 120), (120, 250), (75, 75)):
-        expected = 0.45 * np.array(class_colour(semantic[y, x] - 1))
+        expected = 0.45 * np.array(class_color(semantic[y, x] - 1))
         assert np.abs(overlay[y, x] - expected).max() <= 1
 
 
 def test_colours_are_vivid_and_their_text_is_legible() -> None:
     """Lightness by cv2's CIE L*a*b*; contrast as WCAG 2 defines it, where 4.5 is demanded of text."""
-    colours = np.array([class_colour(i) for i in range(254)], np.uint8)
-    assert len(np.unique(colours, axis=0)) == 254
-    lab = cv2.cvtColor(colours[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    colors = np.array([class_color(i) for i in range(254)], np.uint8)
+    assert len(np.unique(colors, axis=0)) == 254
+    lab = cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
     assert lab[:, 0].min() > 45
     assert lab[:, 0].max() < 92
     distances = np.linalg.norm(lab[:20, None] - lab[None, :20], axis=2) + 1000 * np.eye(20)
     assert distances.min() > 15
-    for colour in colours.tolist():
-        values = [v / 255 for v in colour]
+    for color in colors.tolist():
+        values = [v / 255 for v in color]
         red, green, blue = (v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in values)
         ground = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-        text = 1.0 if text_colour(tuple(colour)) == (255, 255, 255) else 0.0052
+        text = 1.0 if text_color(tuple(color)) == (255, 255, 255) else 0.0052
         assert (max(ground, text) + 0.05) / (min(ground, text) + 0.05) > 4.5
 
 
@@ -121,9 +121,9 @@ def test_a_box_can_be_told_from_a_black_and_a_white_ground(size: tuple[int, int]
     height, width = size
     box = (width // 4, height // 4, 3 * width // 4, 3 * height // 4)
     overlay = render(sample_of(np.full((*size, 3), ground, np.uint8)), boxes_only(size, (box, 0, 0.9)), NAMES)
-    colour = np.array(class_colour(0))
+    color = np.array(class_color(0))
     edge = overlay[height // 2, : width // 2]
-    assert (edge == colour).all(axis=1).any()
+    assert (edge == color).all(axis=1).any()
     if ground == 255:
         assert edge.astype(int).sum(axis=1).min() < 400, "the dark fringe is missing"
 
@@ -133,7 +133,7 @@ def test_a_box_can_be_told_from_a_black_and_a_white_ground(size: tuple[int, int]
 )
 def test_a_tag_stays_whole_inside_the_image(box: tuple[int, int, int, int]) -> None:
     overlay = render(sample_of(photo()), boxes_only((240, 320), (box, 2, 0.87)), NAMES)
-    assert contains(overlay, tag("elephant", "0.87", TEXT, class_colour(2), 320))
+    assert contains(overlay, tag("elephant", "0.87", TEXT, class_color(2), 320))
 
 
 def test_tags_of_objects_at_one_place_do_not_hide_each_other() -> None:
@@ -141,7 +141,7 @@ def test_tags_of_objects_at_one_place_do_not_hide_each_other() -> None:
     objects = [(box, i % 3, 0.99 - 0.01 * i) for i in range(8)]
     overlay = render(sample_of(photo()), boxes_only((240, 320), *objects), NAMES)
     for _, class_id, score in objects:
-        assert contains(overlay, tag(NAMES[class_id], f"{score:.2f}", TEXT, class_colour(class_id), 320))
+        assert contains(overlay, tag(NAMES[class_id], f"{score:.2f}", TEXT, class_color(class_id), 320))
 
 
 def test_text_and_lines_grow_with_the_image() -> None:
@@ -150,7 +150,7 @@ def test_text_and_lines_grow_with_the_image() -> None:
         size = (150 * scale, 200 * scale)
         box = (50 * scale, 50 * scale, 150 * scale, 100 * scale)
         overlay = render(sample_of(np.zeros((*size, 3), np.uint8)), boxes_only(size, (box, 0, 0.5)), NAMES)
-        column = (overlay[: 50 * scale - 5, 50 * scale + 1] == class_colour(0)).all(axis=1)
+        column = (overlay[: 50 * scale - 5, 50 * scale + 1] == class_color(0)).all(axis=1)
         heights.append(int(column.sum()))
     assert 8 <= heights[0] < heights[1] < heights[2] < 100
 
@@ -181,7 +181,7 @@ def test_a_long_name_is_shortened_and_keeps_its_score() -> None:
 )
 def test_a_name_in_any_script_is_drawn(name: str) -> None:
     overlay = render(sample_of(photo()), instances_of((240, 320), ((60, 60, 200, 200), 0, 0.5)), (name,))
-    assert contains(overlay, tag(name, "0.50", TEXT, class_colour(0), 320))
+    assert contains(overlay, tag(name, "0.50", TEXT, class_color(0), 320))
 
 
 def test_missing_glyphs_are_those_that_the_chosen_font_has_not() -> None:
@@ -235,7 +235,7 @@ def test_the_sink_writes_an_image_for_each_sample(tmp_path: Path, format: str) -
     with Writers(1) as writers:
         sink = OverlaySink(tmp_path, NAMES, writers, format=format, side_by_side=True)
         sink.write(sample, instances)
-        lines = sink.finish(Report(), Session())
+        lines = sink.finish(RunSummary(), Session())
         written = np.asarray(Image.open(tmp_path / "clip" / f"000001.{format}"))
     expected = render(sample, instances, NAMES)
     difference = np.abs(written.astype(int) - expected)
@@ -244,7 +244,7 @@ def test_the_sink_writes_an_image_for_each_sample(tmp_path: Path, format: str) -
 
 
 def test_an_image_too_long_for_its_format_is_named_and_the_others_are_written(tmp_path: Path) -> None:
-    report = Report()
+    report = RunSummary()
     with Writers(1) as writers:
         sink = OverlaySink(tmp_path, NAMES, writers)
         for image_id, width in (("long", 66000), ("a", 40)):

@@ -19,11 +19,11 @@ import pytest
 
 from tests.helpers.clips import GROUND, clip, sample
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import RunSummary
 from utils.io.writers import WriterError, Writers, temporary_of
 from utils.structures import Instances, Sample
 from utils.visual.overlay import render
-from utils.visual.video import MOST_WAITING, Encoder, Film, FilmSink, frame_rate
+from utils.visual.video import MOST_WAITING, Encoder, Film, VideoOverlaySink, frame_rate
 
 NAMES = ("dog", "cat")
 Pair = tuple[Sample, Instances]
@@ -39,10 +39,10 @@ def frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
 
 def filmed(folder: Path, pairs: Sequence[Pair], **settings: object) -> list[str]:
     with Writers(4) as writers:
-        sink = FilmSink(folder, NAMES, writers, **settings)  # type: ignore[arg-type]
+        sink = VideoOverlaySink(folder, NAMES, writers, **settings)  # type: ignore[arg-type]
         for pair in pairs:
             sink.write(*pair)
-        return sink.finish(Report(), Session())
+        return sink.finish(RunSummary(), Session())
 
 
 def test_each_clip_is_a_film_of_its_overlays_in_order(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_frame_that_failed_is_missing_and_the_others_keep_their_time(tmp_path:
 
 @pytest.mark.parametrize("size", [(97, 129), (96, 129), (2, 2), (31, 17)])
 def test_an_odd_size_grows_by_the_edge(size: tuple[int, int], tmp_path: Path) -> None:
-    pairs = [(sample("a", i, 2, size=size), Instances.of_masks(size, [], [])) for i in range(2)]
+    pairs = [(sample("a", i, 2, size=size), Instances.from_masks(size, [], [])) for i in range(2)]
     filmed(tmp_path, pairs)
     for (_, picture), (one, _) in zip(frames(tmp_path / "a.mp4"), pairs, strict=True):
         assert picture.shape == (size[0] + size[0] % 2, size[1] + size[1] % 2, 3)
@@ -122,7 +122,7 @@ def test_an_interrupted_run_leaves_the_old_film_and_nothing_else(tmp_path: Path)
 
     def run() -> None:
         with Writers(2) as writers:
-            sink = FilmSink(tmp_path, NAMES, writers)
+            sink = VideoOverlaySink(tmp_path, NAMES, writers)
             for pair in [*clip("a", 8), *clip("b", 8)][:12]:
                 sink.write(*pair)
             writers.flush()
@@ -140,9 +140,9 @@ def test_a_killed_run_leaves_no_torn_film(tmp_path: Path) -> None:
     script = (
         "import os, sys; sys.path.insert(0, 'tests')\n"
         "from pathlib import Path; from made_clips import clip\n"
-        "from utils.visual.video import FilmSink; from utils.io.writers import Writers\n"
+        "from utils.visual.video import VideoOverlaySink; from utils.io.writers import Writers\n"
         "with Writers(2) as writers:\n"
-        "    sink = FilmSink(Path(sys.argv[1]), ('dog', 'cat'), writers)\n"
+        "    sink = VideoOverlaySink(Path(sys.argv[1]), ('dog', 'cat'), writers)\n"
         "    for pair in [*clip('a', 4), *clip('b', 60)][:60]: sink.write(*pair)\n"
         "    writers.flush(); os.kill(os.getpid(), 9)\n"
     )
@@ -161,27 +161,27 @@ def test_a_film_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_few_frames_wait_for_a_slow_one_however_long_the_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = FilmSink.picture
+    picture = VideoOverlaySink.picture
 
-    def slow_at_first(sink: FilmSink, one: Sample, found: Instances) -> np.ndarray:
+    def slow_at_first(sink: VideoOverlaySink, one: Sample, found: Instances) -> np.ndarray:
         time.sleep(0.5 * (one.image_id == "a/000000"))
         return picture(sink, one, found)
 
-    monkeypatch.setattr(FilmSink, "picture", slow_at_first)
+    monkeypatch.setattr(VideoOverlaySink, "picture", slow_at_first)
     most = 0
     with Writers(4) as writers:
-        sink = FilmSink(tmp_path, NAMES, writers)
+        sink = VideoOverlaySink(tmp_path, NAMES, writers)
         for pair in clip("a", 120):
             sink.write(*pair)
             most = max(most, sink._film.waiting)
-        sink.finish(Report(), Session())
+        sink.finish(RunSummary(), Session())
     assert 4 < most <= MOST_WAITING + 8
     assert len(list(frames(tmp_path / "a.mp4"))) == 120
 
 
 def test_the_target_stands_beside_in_every_frame(tmp_path: Path) -> None:
     pairs = [
-        (replace(one, target=np.full((192, 256), i % 3, np.uint8)), found)
+        (replace(one, gt_mask=np.full((192, 256), i % 3, np.uint8)), found)
         for i, (one, found) in enumerate(clip("a", 6))
     ]
     filmed(tmp_path, pairs, side_by_side=True)

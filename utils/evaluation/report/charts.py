@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 INK, QUIET, LINE, ACCENT, SECOND = "#010101", "#010102", "#010103", "#010104", "#010105"
 """Colours to draw with, each of which stands for one that the page decides on, light or dark."""
 
-PAGE_COLOURS = {
+PAGE_COLORS = {
     INK: "currentColor",
     QUIET: "var(--quiet)",
     LINE: "var(--line)",
@@ -108,8 +108,8 @@ def inline_svg(figure: Figure, name: str, says: str) -> Markup:
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
     body = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", body)  # the fonts are the page's
     body = re.sub(r" font-family: [^;\"]*;?", "", body)
-    for stand_in, colour in PAGE_COLOURS.items():
-        body = body.replace(stand_in, colour)
+    for stand_in, color in PAGE_COLORS.items():
+        body = body.replace(stand_in, color)
     start = f'<svg viewBox="0 0 {width} {height}" style="width:{width}px" role="img" aria-label="{escape(says)}">'
     return Markup(start + body.strip())
 
@@ -196,8 +196,8 @@ def score_chart(curves: Mapping[str, Curve]) -> Chart:
     with page_style():
         figure, axes = new_chart(WIDTH, 290)
         axes.plot((0, 1), (0, 100), color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
-        for (name, curve), colour, marker in zip(curves.items(), (ACCENT, SECOND), "os"):
-            _draw(axes, curve, colour, marker, name)
+        for (name, curve), color, marker in zip(curves.items(), (ACCENT, SECOND), "os"):
+            _draw(axes, curve, color, marker, name)
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("score")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0, frameon=False, labelcolor=INK)
@@ -269,10 +269,10 @@ def _write_beside(axes: Axes, place: float, text: str) -> None:
     axes.annotate(text, right[0], (36, 0), right[1], "offset points", ha="right", va="center")
 
 
-def _draw(axes: Axes, curve: Curve, colour: str, marker: str, name: str | None = None) -> None:
+def _draw(axes: Axes, curve: Curve, color: str, marker: str, name: str | None = None) -> None:
     low, high = 100 * curve.quarters
-    axes.vlines(curve.centres, low, high, color=colour, linewidth=2, alpha=0.5)
-    axes.plot(curve.centres, 100 * curve.means, color=colour, linewidth=1.5, marker=marker, markersize=6, label=name)
+    axes.vlines(curve.centres, low, high, color=color, linewidth=2, alpha=0.5)
+    axes.plot(curve.centres, 100 * curve.means, color=color, linewidth=1.5, marker=marker, markersize=6, label=name)
 
 
 def _powers_of_two(low: float, high: float) -> list[float]:

@@ -15,14 +15,14 @@ from markupsafe import Markup
 from utils.classes import BACKGROUND
 from utils.evaluation.report.charts import class_bars, heat_map, score_chart, size_chart
 from utils.evaluation.report.curves import iou_by_score, iou_by_size
-from utils.evaluation.report.pictures import KIND_COLOURS, Kind, Pictures
+from utils.evaluation.report.pictures import ERROR_COLORS, ErrorKind, ImagePanels
 from utils.evaluation.report.tables import (
     Section,
     confusion_table,
     css,
     curve_table,
     interval,
-    label_colour,
+    label_color,
     label_table,
     mean_table,
     percent,
@@ -33,12 +33,12 @@ from utils.metrics.summary import mean_ious, split_measures
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-KIND_NAMES = {
-    Kind.RIGHT: "right",
-    Kind.MISSED: "missed",
-    Kind.FALSE: "false: there is nothing",
-    Kind.WRONG_CLASS: "wrong class",
-    Kind.VOID: "void, not counted",
+ERROR_NAMES = {
+    ErrorKind.RIGHT: "right",
+    ErrorKind.MISSED: "missed",
+    ErrorKind.FALSE: "false: there is nothing",
+    ErrorKind.WRONG_CLASS: "wrong class",
+    ErrorKind.VOID: "void, not counted",
 }
 
 PANELS = ("Image", "Target", "Prediction", "Errors")
@@ -48,7 +48,7 @@ SHAPES = 0.5, 2.5
 
 
 @dataclass(frozen=True)
-class Card:
+class ImageCard:
     """An image as the page shows it.
 
     Attributes:
@@ -68,7 +68,9 @@ class Card:
     ious: str
 
 
-def render(title: str, evaluation: Evaluation, pictures: Sequence[Pictures], sections: Sequence[Section] = ()) -> bytes:
+def render(
+    title: str, evaluation: Evaluation, pictures: Sequence[ImagePanels], sections: Sequence[Section] = ()
+) -> bytes:
     """The page in UTF-8; the same evaluation and pictures give the same bytes.
 
     Args:
@@ -93,7 +95,7 @@ def render(title: str, evaluation: Evaluation, pictures: Sequence[Pictures], sec
         sections=sections,
         cards=[_card(each, scores[each.image_id], evaluation.names) for each in pictures],
         choices=_choices(pictures, scores, evaluation.names),
-        kinds=[(name, css(KIND_COLOURS[kind])) for kind, name in KIND_NAMES.items()],
+        kinds=[(name, css(ERROR_COLORS[kind])) for kind, name in ERROR_NAMES.items()],
         script_hash=base64.b64encode(hashlib.sha256(parts["js"].encode()).digest()).decode(),
         **parts,
     )
@@ -133,17 +135,17 @@ def _charts(evaluation: Evaluation) -> Iterator[tuple[Any, Any]]:
         yield score_chart(by_score), curve_table("IoU and score", "Score", by_score)
 
 
-def _card(pictures: Pictures, score: ImageScore, names: Sequence[str]) -> Card:
+def _card(pictures: ImagePanels, score: ImageScore, names: Sequence[str]) -> ImageCard:
     height, width = pictures.size
     layers = (b"", pictures.target, pictures.prediction, pictures.errors)
     ious = {label: iou for label, iou in zip(score.labels.tolist(), score.class_iou.tolist()) if label != BACKGROUND}
-    return Card(
+    return ImageCard(
         score,
         _data_url(pictures.photo, "jpeg"),
         tuple((caption, _data_url(layer, "png")) for caption, layer in zip(PANELS, layers)),
         round(min(max(width / height, SHAPES[0]), SHAPES[1]), 4),
         tuple(
-            (names[label], label_colour(label), percent(iou))
+            (names[label], label_color(label), percent(iou))
             for label, iou in sorted(ious.items(), key=lambda entry: (entry[1], entry[0]))
         ),
         json.dumps({str(label): round(iou, 4) for label, iou in ious.items()}, separators=(",", ":")),
@@ -151,7 +153,7 @@ def _card(pictures: Pictures, score: ImageScore, names: Sequence[str]) -> Card:
 
 
 def _choices(
-    pictures: Sequence[Pictures], scores: dict[str, ImageScore], names: Sequence[str]
+    pictures: Sequence[ImagePanels], scores: dict[str, ImageScore], names: Sequence[str]
 ) -> list[tuple[int, str, int]]:
     """Label, name and number of shown images of each class in them."""
     shown = [set(scores[each.image_id].labels.tolist()) for each in pictures]

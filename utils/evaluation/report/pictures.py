@@ -17,15 +17,15 @@ from utils.distributed import Session
 from utils.io.encoding import encode_image
 from utils.metrics.scores import ImageScore
 from utils.structures import Instances, Sample
-from utils.visual.colors import Colour, class_colour
+from utils.visual.colors import Color, class_color
 
 QUALITIES = (60, 45, 30, 15)
 """Of the photographs, as JPEG counts it: the first with which an image's pictures are small enough, else the last."""
 
-VOID_COLOUR: Colour = (250, 250, 250)
+VOID_COLOR: Color = (250, 250, 250)
 
 
-class Kind(IntEnum):
+class ErrorKind(IntEnum):
     """What a pixel of an error map means; the background that is right is nothing."""
 
     NOTHING = 0
@@ -36,18 +36,18 @@ class Kind(IntEnum):
     VOID = 5
 
 
-KIND_COLOURS: dict[int, Colour] = {
-    Kind.RIGHT: (16, 92, 240),
-    Kind.MISSED: (240, 198, 19),
-    Kind.FALSE: (159, 50, 21),
-    Kind.WRONG_CLASS: (214, 108, 160),
-    Kind.VOID: VOID_COLOUR,
+ERROR_COLORS: dict[int, Color] = {
+    ErrorKind.RIGHT: (16, 92, 240),
+    ErrorKind.MISSED: (240, 198, 19),
+    ErrorKind.FALSE: (159, 50, 21),
+    ErrorKind.WRONG_CLASS: (214, 108, 160),
+    ErrorKind.VOID: VOID_COLOR,
 }
 """Far apart for colour-blind people, too."""
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImagePanels:
     """Contents of files that show one image; the last three are transparent and lie over the first.
 
     Attributes:
@@ -55,7 +55,7 @@ class Pictures:
         size: (height, width) in pixels of all four.
         photo: JPEG.
         target, prediction: PNG in the colours of the classes.
-        errors: PNG in those of `KIND_COLOURS`.
+        errors: PNG in those of `ERROR_COLORS`.
     """
 
     image_id: str
@@ -66,9 +66,9 @@ class Pictures:
     errors: bytes
 
 
-def draw_pictures(
+def draw_panels(
     image_id: str, image: np.ndarray, target: np.ndarray, prediction: np.ndarray, side: int, limit: int
-) -> Pictures:
+) -> ImagePanels:
     """The pictures of an image, scaled down where it is larger.
 
     Args:
@@ -84,22 +84,22 @@ def draw_pictures(
     true, found = (cv2.resize(each, size[::-1], interpolation=cv2.INTER_NEAREST) for each in (target, prediction))
     drawn = (true, _LABEL_PALETTE), (found, _LABEL_PALETTE), (error_map(true, found), _KIND_PALETTE)
     layers = [_layer(values, palette) for values, palette in drawn]
-    return Pictures(image_id, size, _photo(photo, limit - sum(map(len, layers))), *layers)
+    return ImagePanels(image_id, size, _photo(photo, limit - sum(map(len, layers))), *layers)
 
 
 def error_map(target: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 `Kind` of each pixel.
+    """(H, W) uint8 `ErrorKind` of each pixel.
 
     Args:
         target, prediction: (H, W) uint8 label maps; void in the target only.
     """
     true, found = target != BACKGROUND, prediction != BACKGROUND
     kinds = np.zeros(target.shape, np.uint8)
-    kinds[true & (prediction == target)] = Kind.RIGHT
-    kinds[true & ~found] = Kind.MISSED
-    kinds[~true & found] = Kind.FALSE
-    kinds[true & found & (prediction != target)] = Kind.WRONG_CLASS
-    kinds[target == VOID] = Kind.VOID
+    kinds[true & (prediction == target)] = ErrorKind.RIGHT
+    kinds[true & ~found] = ErrorKind.MISSED
+    kinds[~true & found] = ErrorKind.FALSE
+    kinds[true & found & (prediction != target)] = ErrorKind.WRONG_CLASS
+    kinds[target == VOID] = ErrorKind.VOID
     return kinds
 
 
@@ -112,17 +112,17 @@ def _photo(image: np.ndarray, limit: int) -> bytes:
     return content
 
 
-def _palette(colours: dict[int, Colour]) -> np.ndarray:
+def _palette(colors: dict[int, Color]) -> np.ndarray:
     """(256, 3) uint8 RGB: the colour of each value."""
     palette = np.zeros((256, 3), np.uint8)
-    for value, colour in colours.items():
-        palette[value] = colour
+    for value, color in colors.items():
+        palette[value] = color
     return palette
 
 
-_LABEL_PALETTE = _palette({**{label_of(i): class_colour(i) for i in range(MAX_CLASSES)}, VOID: VOID_COLOUR})
+_LABEL_PALETTE = _palette({**{label_of(i): class_color(i) for i in range(MAX_CLASSES)}, VOID: VOID_COLOR})
 
-_KIND_PALETTE = _palette(KIND_COLOURS)
+_KIND_PALETTE = _palette(ERROR_COLORS)
 
 
 def _layer(values: np.ndarray, palette: np.ndarray) -> bytes:
@@ -149,7 +149,7 @@ Rank = tuple[float, str]
 """Mean IoU and id of an image: the order from the worst to the best."""
 
 
-class Album:
+class WorstImages:
     """Keeps the pictures of the images with the lowest mean IoU; an image that is all void comes after all others.
 
     Which ones are kept depends neither on the order of the images nor on how processes share them.
@@ -162,7 +162,7 @@ class Album:
     def __init__(self, title: str, count: int) -> None:
         self.title, self.count = title, count
         self._side, self._limit = min(SIDE, math.isqrt(PIXELS // max(count, 1))), BYTES // max(count, 1)
-        self._kept: list[tuple[Rank, Pictures]] = []
+        self._kept: list[tuple[Rank, ImagePanels]] = []
         self._lock = Lock()
 
     def add(self, score: ImageScore, sample: Sample, instances: Instances) -> None:
@@ -172,15 +172,15 @@ class Album:
             full = len(self._kept) >= self.count
             if full and (not self._kept or rank > self._kept[-1][0]):
                 return
-        assert sample.target is not None, sample.image_id
-        pictures = draw_pictures(
-            sample.image_id, sample.image, sample.target, instances.semantic(), self._side, self._limit
+        assert sample.gt_mask is not None, sample.image_id
+        pictures = draw_panels(
+            sample.image_id, sample.image, sample.gt_mask, instances.to_semantic(), self._side, self._limit
         )
         with self._lock:
             insort(self._kept, (rank, pictures), key=lambda entry: entry[0])
             del self._kept[self.count :]
 
-    def collect(self, session: Session) -> list[Pictures]:
+    def collect(self, session: Session) -> list[ImagePanels]:
         """The pictures of the worst images of all processes, the worst first; every process has to call it."""
         kept = sorted(session.gather(self._kept), key=lambda entry: entry[0])
         return [pictures for _, pictures in kept[: self.count]]

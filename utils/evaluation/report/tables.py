@@ -14,7 +14,7 @@ from utils.evaluation.report.curves import Curve
 from utils.metrics.clips import MEASURES, AllClips
 from utils.metrics.scores import Evaluation
 from utils.metrics.summary import label_measures, mean_ious, split_measures
-from utils.visual.colors import class_colour
+from utils.visual.colors import class_color
 
 CONVENTIONS = {
     "non_empty_union": ("Labels in prediction or target", "as mmsegmentation; this one is Mean_IOU"),
@@ -48,7 +48,7 @@ class Row:
     name: str
     cells: tuple[str, ...]
     note: str = ""
-    colour: str | None = None
+    color: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def label_table(evaluation: Evaluation) -> Table:
         cells += [percent(measures[name][label]) for name in LABEL_COLUMNS]
         if found is not None:
             cells.append("" if label == BACKGROUND else percent(found.classes[class_id_of(label)]))
-        return Row(evaluation.names[label], (*cells, str(evaluation.label_images[label])), colour=label_colour(label))
+        return Row(evaluation.names[label], (*cells, str(evaluation.label_images[label])), color=label_color(label))
 
     means = [percent(mean_ious(evaluation)["non_empty_union"]), interval(intervals.mean_iou)]
     means += [percent(split[f"mean_{name}"]) for name in LABEL_COLUMNS]
@@ -118,7 +118,7 @@ def confusion_table(evaluation: Evaluation) -> Table:
             evaluation.names[true],
             (percent(shares[true, found]), percent(wrong[true, found] / all_wrong)),
             f"taken for {evaluation.names[found]}",
-            label_colour(true),
+            label_color(true),
         )
         for true, found in zip(*(each.tolist() for each in np.unravel_index(order, wrong.shape)))
         if wrong[true, found]
@@ -152,14 +152,14 @@ def interval(limits: np.ndarray) -> str:
     return "–" if np.isnan(limits).any() else f"{percent(limits[0])} – {percent(limits[1])}"
 
 
-def label_colour(label: int) -> str:
+def label_color(label: int) -> str:
     """The CSS colour that a label has in pictures."""
-    return "transparent" if label == BACKGROUND else css(class_colour(class_id_of(label)))
+    return "transparent" if label == BACKGROUND else css(class_color(class_id_of(label)))
 
 
-def css(colour: tuple[int, int, int]) -> str:
+def css(color: tuple[int, int, int]) -> str:
     """A colour as CSS writes it."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
+    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 CLIPS_TEXT = (

@@ -8,13 +8,13 @@ import numpy as np
 from tests.helpers.report import NAMES, Scored, images
 from utils.classes import VOID
 from utils.distributed import Session
-from utils.evaluation.report.pictures import Album, Pictures
+from utils.evaluation.report.pictures import ImagePanels, WorstImages
 from utils.metrics.scores import score_image
 from utils.structures import Instances, Sample
 
 
-def collected(scored: Iterable[Scored], count: int, session: Session | None = None) -> list[Pictures]:
-    album = Album("made up", count)
+def collected(scored: Iterable[Scored], count: int, session: Session | None = None) -> list[ImagePanels]:
+    album = WorstImages("made up", count)
     with ThreadPoolExecutor(3) as pool:
         for done in [pool.submit(add, album, *each) for each in scored]:
             done.result()
@@ -22,7 +22,7 @@ def collected(scored: Iterable[Scored], count: int, session: Session | None = No
     return album.collect(session or Session())
 
 
-def add(album: Album, sample: Sample, instances: Instances) -> None:
+def add(album: WorstImages, sample: Sample, instances: Instances) -> None:
     album.add(score_image(sample, instances, len(NAMES) + 1)[0], sample, instances)
 
 
@@ -34,7 +34,7 @@ def ranked(scored: Iterable[Scored]) -> list[str]:
 
 def renamed(image_id: str, scored: Scored) -> Scored:
     sample, instances = scored
-    return Sample(image_id, sample.path, sample.image, sample.target), instances
+    return Sample(image_id, sample.path, sample.image, sample.gt_mask), instances
 
 
 def test_the_worst_images_are_kept_in_whatever_order_they_come() -> None:
@@ -52,7 +52,7 @@ def test_two_processes_keep_what_one_keeps() -> None:
             return [*part, *others]
 
     scored, others = list(images(30)), []
-    album = Album("made up", 8)
+    album = WorstImages("made up", 8)
     for each in scored[1::2]:
         add(album, *each)
     others += album._kept
@@ -62,7 +62,7 @@ def test_two_processes_keep_what_one_keeps() -> None:
 def test_ties_go_by_id_and_an_image_that_is_all_void_is_last() -> None:
     scored = next(images(1))
     sample, instances = scored
-    void = Sample("0 void", sample.path, sample.image, np.full_like(sample.target, VOID)), instances
+    void = Sample("0 void", sample.path, sample.image, np.full_like(sample.gt_mask, VOID)), instances
     kept = collected([renamed("c", scored), void, renamed("a", scored), renamed("b", scored)], 4)
     assert [pictures.image_id for pictures in kept] == ["a", "b", "c", "0 void"]
     assert [pictures.image_id for pictures in collected([void, renamed("c", scored)], 1)] == ["c"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs
-from utils.evaluation.report.charts import DEEPEST, HEAT, MOST_NUMBERED, PAGE_COLOURS, class_bars, heat_map, row_shares
+from utils.evaluation.report.charts import DEEPEST, HEAT, MOST_NUMBERED, PAGE_COLORS, class_bars, heat_map, row_shares
 from utils.evaluation.report.curves import Curve
 from utils.evaluation.report.tables import confusion_table, curve_table, interval, label_table, percent
 from utils.metrics.scores import Evaluation
@@ -34,7 +34,7 @@ def test_bars_stand_for_the_labels_that_occur_the_best_on_top(evaluation: Evalua
 def test_colours_and_fonts_are_the_pages(evaluation: Evaluation) -> None:
     for chart in (class_bars(evaluation), heat_map(evaluation)):
         assert "currentColor" in chart.svg
-        assert not [colour for colour in PAGE_COLOURS if colour in chart.svg]
+        assert not [color for color in PAGE_COLORS if color in chart.svg]
         assert "font-family" not in chart.svg
         assert "<style" not in chart.svg
         assert all(name.startswith(f"{chart.name}-") for name in re.findall(r'\bid="([^"]*)"', chart.svg))

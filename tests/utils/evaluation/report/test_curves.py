@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import RunSummary
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.report.curves import iou_by_score, iou_by_size
 from utils.io.writers import Writers
@@ -27,9 +27,9 @@ def evaluation(*objects: tuple[int, Mask | None, float]) -> Evaluation:
             target = np.zeros((64, 64), np.uint8)
             target[:side, :side] = 1
             masks = [] if mask is None else [mask]
-            found = Instances.of_masks(target.shape, [0] * len(masks), masks, [score] * len(masks))
+            found = Instances.from_masks(target.shape, [0] * len(masks), masks, [score] * len(masks))
             evaluator.write(Sample(str(i), Path("a.jpg"), np.zeros((64, 64, 3), np.uint8), target), found)
-        result = evaluator.result(Report(len(objects)), Session())
+        result = evaluator.result(RunSummary(len(objects)), Session())
     assert result is not None
     return result
 

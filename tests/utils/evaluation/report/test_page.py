@@ -12,10 +12,10 @@ import pytest
 
 from tests.helpers.report import NAMES, images, write_report
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import RunSummary
 from utils.errors import SampleError
 from utils.evaluation.evaluator import Evaluator
-from utils.evaluation.report.pictures import Album
+from utils.evaluation.report.pictures import WorstImages
 from utils.evaluation.report.tables import Row, Section, Table
 from utils.io.writers import Writers
 
@@ -94,9 +94,11 @@ def test_the_same_images_in_another_order_give_the_same_bytes(tmp_path: Path) ->
 def test_no_name_breaks_the_page(tmp_path: Path) -> None:
     failure = SampleError("<i>broken", Path("x.jpg"), 'cut "off" & lost')
     plain = outline(
-        write_report(tmp_path / "plain", images(6, names=HOSTILE), tuple("abcd"), report=Report(6, [failure]))
+        write_report(tmp_path / "plain", images(6, names=HOSTILE), tuple("abcd"), report=RunSummary(6, [failure]))
     )
-    hostile = write_report(tmp_path, images(6, names=HOSTILE), HOSTILE, report=Report(6, [failure]), title=HOSTILE[1])
+    hostile = write_report(
+        tmp_path, images(6, names=HOSTILE), HOSTILE, report=RunSummary(6, [failure]), title=HOSTILE[1]
+    )
     page = outline(hostile)
     assert page.tags == plain.tags
     assert all(name in page.text for name in HOSTILE)
@@ -115,7 +117,7 @@ def test_images_in_which_nothing_is_and_nothing_was_found(tmp_path: Path, shown:
         sample, instances = next(images(1))
         object.__setattr__(sample, "image_id", str(index))
         object.__setattr__(sample, "target", np.full(sample.size, value, np.uint8))
-        return sample, type(instances).of_masks(sample.size, [], [])
+        return sample, type(instances).from_masks(sample.size, [], [])
 
     page = outline(write_report(tmp_path, [blank(0, 0), blank(1, 255)], shown=shown))
     assert page.tags["svg"] == 2
@@ -126,9 +128,9 @@ def test_other_modules_add_sections(tmp_path: Path) -> None:
     table = Table("Lost by whom", ("Part", "Lost"), (Row("detector & co", ("1.5",)),), Row("All", ("2.5",)))
     section = Section("lost", "Who lost it", "In percent.", (table,))
     with Writers(1) as writers:
-        evaluator = Evaluator(NAMES, tmp_path, writers, Album("a", 0), lambda: [section])
+        evaluator = Evaluator(NAMES, tmp_path, writers, WorstImages("a", 0), lambda: [section])
         evaluator.write(*next(images(1)))
-        evaluator.finish(Report(1), Session())
+        evaluator.finish(RunSummary(1), Session())
     page = outline(tmp_path / "report.html")
     assert page.ids["lost"] == 1
     assert "#lost" in page.sources
@@ -139,6 +141,6 @@ def test_without_an_album_there_is_no_report(tmp_path: Path) -> None:
     with Writers(1) as writers:
         evaluator = Evaluator(NAMES, tmp_path, writers)
         evaluator.write(*next(images(1)))
-        lines = evaluator.finish(Report(1), Session())
+        lines = evaluator.finish(RunSummary(1), Session())
     assert not (tmp_path / "report.html").exists()
     assert not [line for line in lines if line.startswith("report:")]
