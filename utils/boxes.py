@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
+import numpy.typing as npt
+
+ScoredBoxes: TypeAlias = "tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]"
+"""The N boxes of one image as a model gives them: (N, 4) x1 y1 x2 y2, (N,) scores in [0, 1], (N,) class ids."""
 
 
 def sanitize(boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, int]:

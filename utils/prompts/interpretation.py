@@ -9,10 +9,11 @@ from typing import get_args
 
 import numpy as np
 
+from utils.engine import RunImages
 from utils.errors import UserError
 from utils.formats.yolo import HIGHEST, LOWEST
 from utils.prompts.matching import NONE, TENTH, Categories, ImageMatch
-from utils.prompts.table import ULTRALYTICS, BoxFormat, CategoryOffset, PromptOverrides, Reading, Rows, RunImages
+from utils.prompts.table import ULTRALYTICS, BoxFormat, CategoryOffset, PromptOverrides, Reading, Rows
 
 MARGIN = 0.1
 """A box is far outside its image where it sticks out by more than this share of the image's side."""

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from utils.classes import COCO_CLASSES, COCO_IDS, canonical, match_classes
+from utils.engine import RunImages
 from utils.errors import UserError
 from utils.io.image_files import size_problem
-from utils.prompts.table import CategoryOffset, PromptOverrides, Rows, RunImages, Size
+from utils.prompts.table import CategoryOffset, PromptOverrides, Rows, Size
 from utils.strict_json import found
 
 NONE, SEVERAL = -1, -2

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from utils.classes import match_classes
+from utils.engine import RunImages
 from utils.errors import UserError
 from utils.prompts.interpretation import Evidence, corners, decide
 from utils.prompts.matching import LACKING, NONE, Categories, ImageMatch, check_sizes, join
 from utils.prompts.readers import read_folder, read_json_rows
-from utils.prompts.table import SEED, PromptOverrides, Reading, Rows, RunImages
+from utils.prompts.table import SEED, PromptOverrides, Reading, Rows
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -184,14 +184,3 @@ class PromptOverrides:
     bbox_format: BoxFormat | None = None
     category_offset: CategoryOffset | None = None
     class_names: tuple[str, ...] | None = None
-
-
-class RunImages(Protocol):
-    """The images of a run."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Their ids, each once."""
-
-    def sizes(self, positions: Sequence[int]) -> list[tuple[int, int] | None]:
-        """(height, width) in pixels of the upright images at these positions; None for one that cannot be read."""
