@@ -11,11 +11,11 @@ from models.weights import fetch_weights, yolo_weights
 from utils.attribution import AttributingCascade, Attribution
 from utils.cleanup import with_cleanup
 from utils.config import ArchConfig
+from utils.config.official import OFFICIAL_SAM
 from utils.distributed import Session
 from utils.engine import Cascade, SureCascade
 from utils.errors import UserError
 from utils.importers.annotations import AnnotationCascade, AnnotationFolder
-from utils.official import OFFICIAL_SAM
 from utils.options import Options
 from utils.prompts.prompts import Prompts
 from utils.prompts.rows import RunImages

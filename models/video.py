@@ -14,10 +14,10 @@ from models.memory import out_of_memory
 from models.propagator import Propagator, Tracked
 from models.segmenter import Segmenter
 from models.tracks import Tracks, keyframes
+from utils.config import VideoConfig
 from utils.distributed import Session
 from utils.errors import RunError
 from utils.masks import Mask
-from utils.model_sections import VideoConfig
 from utils.prompts.prompts import Prompts
 from utils.structures import Detections, Frame, Instances, Sample
 

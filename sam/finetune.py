@@ -29,11 +29,11 @@ from sam.protocols import Objective
 from sam.trainer import Best, Trainer, write_weights
 from utils.cli import Overriding, configured, finetune_parser, guarded, repeated
 from utils.config import ArchConfig, Config, Override
+from utils.config.official import REPOSITORY
 from utils.device import choose_device
 from utils.distributed import Session, open_session
 from utils.engine import print_lines
 from utils.errors import SampleError, UserError
-from utils.official import REPOSITORY
 from utils.outputs import check_new_file
 
 if TYPE_CHECKING:

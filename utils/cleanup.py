@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
+from utils.config import CleanupConfig
 from utils.distributed import Session
 from utils.engine import SureCascade
 from utils.masks import Mask
-from utils.model_sections import CleanupConfig
 from utils.structures import Instances, Sample
 
 Changes = Counter[str]

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import get_args
 
 from utils.config import Config, load_config
+from utils.config.official import REPOSITORY
 from utils.errors import RunError, UserError
 from utils.exporters.exporter import Format
-from utils.official import REPOSITORY
 from utils.options import Options, Output, add_box_options, boxes_of, check
 from utils.outputs import check_writable
 from utils.parser import Overriding, Parser

@@ -61,4 +61,4 @@ class Overriding(argparse.Action):
             return Override.parse(values)
         option = "/".join(self.option_strings)
         several = isinstance(values, list)  # with nargs
-        return Override(self.key, values, option) if several else Override.of(self.key, values, option)
+        return Override(self.key, values, option) if several else Override.from_text(self.key, values, option)

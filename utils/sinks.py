@@ -12,8 +12,8 @@ from utils.engine import Sink
 from utils.evaluation.names import ATTRIBUTION, GAIN
 from utils.exporters.plan import AnnotationPlan
 from utils.importers.annotations import AnnotationFolder
+from utils.json_reading import read_json
 from utils.options import Options
-from utils.strict_json import read_json
 from utils.writers import Writers
 
 if TYPE_CHECKING:

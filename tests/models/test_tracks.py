@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from models.tracks import SAME_CLASS, Track, Tracks, Turn, keyframes, mask_iou, pairs
+from utils.config import VideoConfig
 from utils.masks import Mask
-from utils.model_sections import VideoConfig
 from utils.structures import Instances
 
 SIZE = (20, 60)

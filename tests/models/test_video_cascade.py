@@ -14,11 +14,11 @@ from models.propagator import Propagator
 from models.segmenter import Segmenter
 from models.video import VideoCascade
 from utils.cleanup import CleanedCascade
+from utils.config import CleanupConfig, VideoConfig
 from utils.distributed import Session
 from utils.engine import _ahead
 from utils.errors import RunError, SampleError
 from utils.masks import Mask
-from utils.model_sections import CleanupConfig, VideoConfig
 from utils.structures import Detections, Frame, Instances, Sample
 
 EVERY = VideoConfig(keyframe_interval=1, patience=2)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from utils.cli import Overriding, check_no_sam2_clone, configured, finetune_parser, guarded, parse
+from utils.config.official import REPOSITORY
 from utils.errors import UserError
-from utils.official import REPOSITORY
 from utils.options import Options, Output
 from utils.writers import WriterError
 

@@ -15,10 +15,10 @@ from PIL import Image
 from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.image_files import image_size, reasons, size_problem
+from utils.json_reading import Location, get
 from utils.labelme_drawing import POINTS, as_labelme_draws_shape
 from utils.masks import Mask
 from utils.readers.labelme import Shape, read_labelme_json, shapes_of
-from utils.strict_json import Place, member
 from utils.structures import Instances
 
 OTHER_FORMATS = ("labelme-polygon/", "coco/instances.json")
@@ -145,11 +145,11 @@ def size_of(content: dict[str, Any], path: Path) -> tuple[int, int]:
     Raises:
         UserError: it says nothing, and the image cannot be read.
     """
-    place = Place(str(path), path.parent)
-    height, width = (member(content, key, int | None, place) for key in ("imageHeight", "imageWidth"))
+    place = Location(str(path))
+    height, width = (get(content, key, int, place, optional=True) for key in ("imageHeight", "imageWidth"))
     if height and width:
         return height, width
-    image = path.parent / member(content, "imagePath", str, place).replace("\\", "/")
+    image = path.parent / get(content, "imagePath", str, place).replace("\\", "/")
     try:
         return image_size(image)
     except ValueError as error:

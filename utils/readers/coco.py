@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from utils.strict_json import Place, convert, member
+from utils.json_reading import Location, get
 
 T = TypeVar("T")
 
@@ -26,15 +26,18 @@ COCO_IDS = tuple(category_id for category_id in range(1, 91) if category_id not 
 """COCO's own category ids of these names."""
 
 
-def _entry_id(value: Any, place: Place) -> int | str:
-    return value if isinstance(value, str) else int(convert(int, value, place))
+def entry_id(row: Any, key: str, location: Location) -> int | str:
+    """Return the id that an entry has under a key: an integer or, as some write it, a string.
+
+    Raises:
+        UserError: the entry is no object, or has no such id.
+    """
+    named = isinstance(row, dict) and isinstance(row.get(key), str)
+    found: int | str = get(row, key, str if named else int, location)
+    return found
 
 
-EntryId = Annotated[int | str, _entry_id]
-"""What `member` takes for an id: an integer or, as some write it, a string."""
-
-
-def entries_by_id(content: Any, key: str, place: Place, read: Callable[[Any, Place], T]) -> dict[int | str, T]:
+def entries_by_id(content: Any, key: str, place: Location, read: Callable[[Any, Location], T]) -> dict[int | str, T]:
     """A table of a COCO JSON by the `id` of its entries.
 
     Args:
@@ -47,10 +50,10 @@ def entries_by_id(content: Any, key: str, place: Place, read: Callable[[Any, Pla
         UserError: the table is no list of objects with an id, or an id is given twice.
     """
     entries: dict[int | str, T] = {}
-    for i, row in enumerate(member(content, key, list, place)):
-        at = Place(f"{place.name}: {key}[{i}]", place.folder)
-        entry_id = member(row, "id", EntryId, at)
-        if entry_id in entries:
-            raise at.of("id").error(f"{entry_id} is given twice")
-        entries[entry_id] = read(row, at)
+    for i, row in enumerate(get(content, key, list, place)):
+        at = Location(f"{place.name}: {key}[{i}]")
+        own_id = entry_id(row, "id", at)
+        if own_id in entries:
+            raise at.child("id").error(f"{own_id} is given twice")
+        entries[own_id] = read(row, at)
     return entries

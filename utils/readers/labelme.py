@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from utils.errors import UserError
-from utils.strict_json import found, read_json
+from utils.json_reading import describe, read_json
 
 FLAT_KINDS = ("point", "points", "line", "linestrip")
 """Shape types that enclose nothing."""
@@ -80,17 +80,17 @@ def shapes_of(content: Mapping[str, Any], path: Path) -> list[Shape]:
 
 def _shape(entry: Any, place: str) -> Shape:
     if not isinstance(entry, dict):
-        raise UserError(f"{place}: expected an object, found {found(entry)}")
+        raise UserError(f"{place}: expected an object, found {describe(entry)}")
     label, group_id, mask = entry.get("label"), entry.get("group_id"), entry.get("mask")
     kind = entry.get("shape_type", "polygon")  # files of labelme's first years have polygons only
     if not isinstance(label, str):
-        raise UserError(f"{place}.label: expected a string, found {found(label)}")
+        raise UserError(f"{place}.label: expected a string, found {describe(label)}")
     if not isinstance(kind, str):
-        raise UserError(f"{place}.shape_type: expected a string, found {found(kind)}")
+        raise UserError(f"{place}.shape_type: expected a string, found {describe(kind)}")
     if group_id is not None and type(group_id) is not int:
-        raise UserError(f"{place}.group_id: expected an integer, found {found(group_id)}")
+        raise UserError(f"{place}.group_id: expected an integer, found {describe(group_id)}")
     if mask is not None and not isinstance(mask, str):
-        raise UserError(f"{place}.mask: expected a string, found {found(mask)}")
+        raise UserError(f"{place}.mask: expected a string, found {describe(mask)}")
     scores = {key: score for key in ("score", "mask_score") if (score := _score(entry.get(key))) is not None}
     return Shape(label, kind, _points(entry.get("points"), f"{place}.points"), group_id, mask, scores)
 
@@ -101,7 +101,7 @@ def _points(value: Any, place: str) -> np.ndarray:
     except ValueError:  # rows of unequal lengths
         points = np.empty(0)
     if points.ndim != 2 or points.shape[1] != 2 or points.dtype.kind not in "if" or not np.isfinite(points).all():
-        raise UserError(f"{place}: expected a list of points [x, y], found {found(value)}")
+        raise UserError(f"{place}: expected a list of points [x, y], found {describe(value)}")
     return points.astype(np.float64)
 
 
