@@ -56,11 +56,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def read_json(path: Path, parse: Callable[[str], Any] = parse_json) -> Any:
-    """Read a JSON file (UTF-8, with or without a byte order mark).
-
-    Args:
-        path: the file.
-        parse: turns the text into a value.
+    """Read a JSON file (UTF-8, with or without a byte order mark), whose text `parse` turns into a value.
 
     Raises:
         UserError: the file cannot be read or parsed; the message has the line and column of malformed text.
@@ -83,19 +79,14 @@ def get(value: Any, key: str, kind: type, location: Location, *, optional: bool 
     Raises:
         UserError: the value is no object, the key is missing, or what it has is of another kind.
     """
-    content = coerce(dict, value, location)
-    if key not in content and not optional:
+    found = coerce(dict, value, location).get(key)
+    if key not in value and not optional:
         raise location.child(key).error("is missing")
-    found = content.get(key)
     return None if found is None and optional else coerce(kind, found, location.child(key))
 
 
 def coerce(kind: type, value: Any, location: Location) -> Any:
-    """Return a JSON value of a kind (int, float, str, list or dict); an integer becomes a float where one is expected.
-
-    Raises:
-        UserError: the value is of another kind.
-    """
+    """Return a JSON value as an int, float, str, list or dict; UserError if it is another kind; 1 is a float, too."""
     if type(value) not in ((float, int) if kind is float else (kind,)):
         raise location.error(f"expected {_KINDS[kind]}, found {describe(value)}")
     if kind is float and abs(value) > sys.float_info.max:

@@ -15,15 +15,7 @@ from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-    WithJsonSchema,
-)
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from utils.classes import load_class_names, nearest
@@ -126,8 +118,7 @@ class ArchConfig:
     sam: Literal["sam2"] = "sam2"
     """The kind of the segmenter; only `sam2`."""
     sam_config: FileOrNameOrNone = None
-    """Architecture of the segmenter: a yaml file, or a name inside the sam2 package; official weights bring their own
-    if this is left out."""
+    """Architecture of the segmenter: a yaml file, or a name in the sam2 package; official weights bring their own."""
     sam_weights: Weights = None
     """Weights of the segmenter; an official name (`sam2.1_hiera_large.pt`) is downloaded when it is missing."""
 
@@ -149,13 +140,11 @@ class DatasetConfig:
     conf: Share = 0.25
     """Detector boxes with this score or a lower one are left out."""
     classes: ClassNames = None
-    """Class names in the order of their ids, as a list, a text file with one name a line or a `data.yaml`; left out,
-    those of the detector."""
+    """Class names by id: a list, a text file with a name a line, or a `data.yaml`; left out, those of the detector."""
     num_classes: Annotated[int | None, Field(strict=True)] = None
     """An optional check: the number of classes plus one for the background."""
     label_map: Annotated[dict[int, StrictInt] | None, BeforeValidator(_label_map)] = None
-    """What pixel values of the masks mean, where they are not labels: `{"7": 1, "255": 255}`; values that are not named
-    stay."""
+    """Labels of pixel values in masks, where they are not labels: `{"7": 1, "255": 255}`; other values stay."""
 
     def __post_init__(self) -> None:
         if self.classes is not None:
@@ -188,8 +177,7 @@ class EvaluatorConfig:
     """Evaluation."""
 
     save_dir: Path = Path("outputs/evaluation")
-    """Folder of `metrics.json`, `per_image.csv`, `confusion_matrix.csv`, with `--video` `per_clip.csv`, and
-    `report.html`."""
+    """Folder of `metrics.json`, `per_image.csv`, `confusion_matrix.csv`, `report.html`; for clips, `per_clip.csv`."""
     report: StrictBool = True
     """Write `report.html`."""
     report_images: Natural = 200
@@ -219,16 +207,13 @@ class AutoMaskConfig:
     save_dir: Path = Path("outputs/annotations")
     """Folder of the annotations."""
     formats: Annotated[tuple[Annotated[Format, _one_of(get_args(Format))], ...], Field(min_length=1)] = ("labelme",)
-    """One or more formats. Files of `labelme` go to `save_dir` itself, those of every other format to a folder of its
-    name in it."""
+    """One or more formats. `labelme` files go to `save_dir`, those of other formats to a folder of their name in it."""
     polygon_tolerance: PositiveOrZero = 1.0
-    """How far in pixels polygons may leave the outlines of their masks, small and thin parts less; 0 keeps every
-    pixel."""
+    """How far in pixels polygons may leave outlines of masks, small and thin parts less; 0 keeps every pixel."""
     coco_segmentation: Segmentation = "rle"
     """How COCO files hold masks: `rle`, exactly, or `polygon`."""
     review_below: Annotated[float | None, Field(strict=True, ge=0, le=1)] = None
-    """Shapes with a score, or another measure of confidence, below this get the labelme flag `needs_review`; left out,
-    none do."""
+    """Shapes with a score or another sign of confidence below this get the labelme flag `needs_review`."""
     low_overlap: Share = 0.75
     """With `--diff`, objects whose IoU with the annotated one is below this are listed."""
 
@@ -270,8 +255,7 @@ class SegmenterConfig:
     chunk_mb: Count = 1024
     """Memory in MiB that decoding one chunk of boxes may take."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Whether SAM2 is compiled first, which takes minutes: `on`, `off`, or `auto`: on a GPU, for runs that are long
-    enough."""
+    """Compile SAM2 first, which takes minutes: `on`, `off`, or `auto`: on a GPU, if the run is long enough."""
 
 
 @dataclass(frozen=True, config=SECTION)
@@ -279,15 +263,12 @@ class VideoConfig:
     """How objects are followed through clips, with `--video`."""
 
     keyframe_interval: Natural = 5
-    """Frames from one keyframe to the next, on which boxes start, confirm and correct tracks; with 0, the first frame
-    is the only one."""
+    """Frames between keyframes, on which boxes start, confirm and correct tracks; 0: only the first frame is one."""
     match_iou: Share = 0.2
-    """A detection belongs to the track that its mask overlaps at least so much; masks of different objects hardly
-    overlap."""
+    """Least IoU of a detection's mask with that of the track it belongs to; different objects hardly overlap."""
     correct_iou: Share = 0.7
     """A track whose mask overlaps that of its detection less than this starts anew from the box, under the same id."""
     patience: Count = 10
     """Keyframes in a row without a detection that end a track."""
     non_overlap_masks: StrictBool = True
-    """Give a pixel that several tracks claim to the one whose logit is highest there, as SAM2's own evaluation on DAVIS
-    does."""
+    """Give a pixel that several tracks claim to the one with the highest logit, as SAM2's DAVIS evaluation does."""
