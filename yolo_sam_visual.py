@@ -17,12 +17,12 @@ from datasets.loading import build_batches
 from models.cascade import build_cascade, prepare_weights
 from models.detector import class_names
 from models.prompts import read_prompts
-from utils.cli import guarded, parse
+from utils.annotations.plan import plan_annotations
+from utils.cli.parsers import guarded, parse
 from utils.distributed import open_session
 from utils.engine import run
-from utils.exporters.plan import plan_annotations
+from utils.io.writers import Writers
 from utils.sinks import build_sinks
-from utils.writers import Writers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         names = class_names(options)
         batches.check_targets(len(names))
-        batches.units = session.share(batches.units)
+        batches.units = session.shard(batches.units)
         cascade = build_cascade(options, names, batches, prompts, session)
         return run(cascade, batches, build_sinks(options, names, writers, plan), session).exit_code
 

@@ -16,15 +16,15 @@ from datasets.loading import Batches, build_batches
 from models.cascade import build_cascade
 from models.detector import class_names
 from models.prompts import read_prompts
-from utils.cli import parse
+from utils.annotations.plan import plan_annotations
+from utils.cli.options import Options, Output
+from utils.cli.parsers import parse
 from utils.distributed import Session
-from utils.engine import Report, Sink, run
+from utils.engine import RunSummary, Sink, run
 from utils.evaluation.evaluator import Evaluator
-from utils.exporters.plan import plan_annotations
-from utils.options import Options, Output
+from utils.io.writers import Writers
 from utils.sinks import build_sinks
 from utils.structures import Instances, Sample
-from utils.writers import Writers
 
 SCRIPTS: dict[str, Output] = {"metrics": "evaluate", "annotations": "annotate", "overlays": "visual"}
 """What a scope makes -> what the command line calls it."""
@@ -90,10 +90,10 @@ class ProjectRow:
         with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence), Writers() as writers:
             plan = plan_annotations(options, batches, self.prompts, self.session)
             sinks = build_sinks(options, self.names, writers, plan) if SCOPES[scope] else []
-            report = run(self.cascade, batches, [*sinks, *probes], self.session)
+            summary = run(self.cascade, batches, [*sinks, *probes], self.session)
         self.matrix = next((sink.matrix for sink in sinks if isinstance(sink, Evaluator)), None)
-        assert not report.failures, report.failures
-        return report.images
+        assert not summary.failures, summary.failures
+        return summary.images
 
 
 class HostMasks:
@@ -106,7 +106,7 @@ class HostMasks:
         """Looks at the crops."""
         self.pixels += sum(mask.crop.size for mask in instances.masks)
 
-    def finish(self, report: Report, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> list[str]:
         """Nothing to say."""
         return []
 
@@ -122,5 +122,5 @@ class Capture(HostMasks):
         """Keeps the masks of an image."""
         masks = np.zeros((len(instances), *instances.size), bool)
         for full, mask in zip(masks, instances.masks):
-            full[mask.window] = mask.crop
+            full[mask.slices] = mask.crop
         self.found.append(Found.of(masks, instances.mask_scores, instances.detections.class_ids))

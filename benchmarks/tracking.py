@@ -31,7 +31,7 @@ from benchmarks.report import heading, machine, markdown, write_json
 from datasets.voc import VocDataset
 from utils.classes import load_class_names
 from utils.config.official import REPOSITORY
-from utils.image_files import image_size
+from utils.io.image_files import image_size
 
 Row = dict[str, Any]
 """A row of a prompt file."""

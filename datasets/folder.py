@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path, PurePath
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from datasets.images import read_image
-from utils.errors import SampleError, UserError
-from utils.image_files import IMAGE_SUFFIXES, is_image_name, is_unread_name, is_video_name
-from utils.problems import refuse
+from utils.errors import SampleError, UserError, refuse
+from utils.io.image_files import IMAGE_SUFFIXES, is_image_name, is_unread_name, is_video_name
 from utils.structures import Sample
 
 
@@ -34,7 +33,7 @@ def frame_id(clip: str, index: int) -> str:
     return f"{clip}/{index:06}"
 
 
-def spans(counts: Mapping[str, int]) -> dict[str, range]:
+def frame_ranges(counts: Mapping[str, int]) -> dict[str, range]:
     """The positions of the frames of each clip, given how many each has, where one clip follows the other."""
     ends = list(accumulate(counts.values(), initial=0))
     return {clip: range(start, end) for clip, start, end in zip(counts, ends, ends[1:])}
@@ -87,7 +86,7 @@ def _unlisted(error: OSError) -> UserError:
     return UserError(f"{error.filename}: the folder cannot be listed: {error.strerror}")
 
 
-def several_files(files: Mapping[str, Sequence[Path]]) -> list[str]:
+def duplicate_ids(files: Mapping[str, Sequence[Path]]) -> list[str]:
     """A line for each id that has several files, such as `a.jpg` and `a.png`."""
     doubled = {image_id: paths for image_id, paths in files.items() if len(paths) > 1}
     return [f"{image_id}: one id, several files: {', '.join(map(str, paths))}" for image_id, paths in doubled.items()]
@@ -113,7 +112,7 @@ class ImageFolder:
         Raises:
             UserError: a source is missing, holds no image or is no image, or two files have the same id.
         """
-        found, passed = dict[str, list[Path]](), Passed(outputs)
+        found, passed = dict[str, list[Path]](), ExcludedFolders(outputs)
         self.unread: list[Path] = []
         for source in sources:
             images, unread = _images_of(source, passed)
@@ -122,7 +121,7 @@ class ImageFolder:
                 paths = found.setdefault(image_id, [])
                 if path not in paths:
                     paths.append(path)
-        refuse("An image's id is its path below the folder, without suffix, and must be its own:", several_files(found))
+        refuse("An image's id is its path below the folder, without suffix, and must be its own:", duplicate_ids(found))
         self.ids, self.paths = list(found), [paths[0] for paths in found.values()]
         self.left_out = passed.counts(is_image_name)
 
@@ -140,7 +139,7 @@ class ImageFolder:
             return Sample(image_id, path, read_image(path))
 
 
-def _images_of(source: Path, passed: Passed) -> tuple[list[tuple[str, Path]], list[Path]]:
+def _images_of(source: Path, passed: ExcludedFolders) -> tuple[list[tuple[str, Path]], list[Path]]:
     """Ids and files of the images of one folder, or of one file; and what else of the kind is not read."""
     kinds = (is_image_name, is_unread_name, is_video_name)
     found = files_of(source, lambda name: any(is_one(name) for is_one in kinds), passed)
@@ -151,7 +150,7 @@ def _images_of(source: Path, passed: Passed) -> tuple[list[tuple[str, Path]], li
     raise UserError(f"{source}: no image here; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
 
 
-class Passed:
+class ExcludedFolders:
     """The folders that are passed over where they lie below another one; notes those that were."""
 
     def __init__(self, folders: Iterable[Path] = ()) -> None:
@@ -166,11 +165,11 @@ class Passed:
 
     def counts(self, wanted: Callable[[str], bool]) -> dict[Path, int]:
         """How many files of wanted names there are in each folder that was passed over and has any."""
-        counts = {folder: len(files_of(folder, wanted, Passed())) for folder in self._met}
+        counts = {folder: len(files_of(folder, wanted, ExcludedFolders())) for folder in self._met}
         return {folder: count for folder, count in counts.items() if count}
 
 
-def files_of(source: Path, wanted: Callable[[str], bool], passed: Passed) -> list[tuple[str, Path]]:
+def files_of(source: Path, wanted: Callable[[str], bool], passed: ExcludedFolders) -> list[tuple[str, Path]]:
     """Ids and files of the wanted names of a folder with all folders below it, or of one file, in natural order.
 
     Args:
@@ -189,12 +188,12 @@ def files_of(source: Path, wanted: Callable[[str], bool], passed: Passed) -> lis
     return sorted(files, key=lambda file: (natural_key(file[0]), file[1]))
 
 
-def empty_folders(source: Path, passed: Passed) -> list[Path]:
+def empty_folders(source: Path, passed: ExcludedFolders) -> list[Path]:
     """The folders in which nothing lies, below a folder."""
     return [folder for folder, folders, names in _visible(source, passed) if not folders and not names]
 
 
-def _visible(folder: Path, passed: Passed) -> Iterator[tuple[Path, list[str], list[str]]]:
+def _visible(folder: Path, passed: ExcludedFolders) -> Iterator[tuple[Path, list[str], list[str]]]:
     """A folder and all below it, in any order, with the names of the folders and files there; what is hidden is not.
 
     A folder that is passed over is named, but not gone through. Links to folders are followed, but for those that lead
@@ -212,3 +211,20 @@ def _visible(folder: Path, passed: Passed) -> Iterator[tuple[Path, list[str], li
 
 def _leads_back(path: Path) -> bool:
     return path.is_symlink() and path.resolve() in [around.resolve() for around in path.parents]
+
+
+class Dataset(Protocol):
+    """Samples by their position.
+
+    Attributes:
+        ids: their image ids.
+        paths: the image files, in the order of `ids`.
+    """
+
+    ids: list[str]
+    paths: list[Path]
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> Sample:
+        """Read one sample; SampleError if it cannot be used."""

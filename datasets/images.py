@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from utils.image_files import orientation, reasons
+from utils.io.image_files import orientation, reasons
 
 _JPEG_END = b"\xff\xd9"
 _FILL = 128  # what libjpeg paints, in all channels, where its data end too early

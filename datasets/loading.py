@@ -10,24 +10,23 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from datasets.dataset import Dataset
-from datasets.folder import ImageFolder
+from datasets.folder import Dataset, ImageFolder
 from datasets.preflight import check_split
-from datasets.video import ClipFolder, Clips, OneSize
+from datasets.video import ClipFolder, Clips, SameSizeFilter
 from datasets.video_file import video_size
 from datasets.voc import VocDataset
+from utils.annotations.source import AnnotationFolder
 from utils.classes import is_no_class, label_of, load_class_names, match_classes
+from utils.cli.options import Options
+from utils.cli.outputs import picture_folders
 from utils.distributed import Session
-from utils.errors import SampleError, UserError
-from utils.image_files import image_size, is_video_name
-from utils.importers.annotations import AnnotationFolder
-from utils.options import Options
-from utils.outputs import overlay_place, picture_folders
-from utils.problems import refuse, refuse_all
+from utils.errors import SampleError, UserError, refuse, refuse_all
+from utils.formats.voc import CLASS_NAMES, map_files
+from utils.io.image_files import image_size, is_video_name
 from utils.structures import Sample
-from utils.voc_tree import CLASS_NAMES, map_files
+from utils.visual.overlay import overlay_path
 
-AHEAD = 2
+PREFETCH = 2
 """How many batches are read ahead of the one in use; one more while the next one is waited for."""
 
 
@@ -78,19 +77,19 @@ class Batches:
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
         """The batches in order; a sample that cannot be used is replaced by what is wrong with it."""
         batches = (batch for unit in self.units for batch in _cut(unit, self._batch_size))
-        held = OneSize()
+        held = SameSizeFilter()
         if self._num_workers:
             return self._read_ahead(batches, held)
         return ([held(self._load(index)) for index in batch] for batch in batches)
 
-    def _read_ahead(self, batches: Iterator[range], held: OneSize) -> Iterator[list[Sample | SampleError]]:
+    def _read_ahead(self, batches: Iterator[range], held: SameSizeFilter) -> Iterator[list[Sample | SampleError]]:
         pool = ThreadPoolExecutor(self._num_workers, thread_name_prefix="read")
         decoder = ThreadPoolExecutor(1, thread_name_prefix="read video")  # whose frames only come one after the other
         begun: deque[list[Future[Sample | SampleError]]] = deque()
         try:
             for batch in batches:
                 begun.append([(decoder if self._in_video(i) else pool).submit(self._load, i) for i in batch])
-                if len(begun) > AHEAD:
+                if len(begun) > PREFETCH:
                     yield [held(future.result()) for future in begun.popleft()]
             while begun:
                 yield [held(future.result()) for future in begun.popleft()]
@@ -150,16 +149,16 @@ def build_batches(options: Options, session: Session) -> Batches:
         )
         check(None if classes is None else len(classes), others=problems)
         batches.preflight = check if classes is None and dataset.with_targets else None
-        if dataset.with_targets and classes and session.leads:
+        if dataset.with_targets and classes and session.is_main:
             _warn_of_names(dataset.root / CLASS_NAMES, classes)
-        if dataset.left_out and session.leads:
+        if dataset.left_out and session.is_main:
             print(f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}")
     else:
         refuse_all("The annotations of the photos cannot be used:", problems)
-        if dataset.left_out and session.leads:
+        if dataset.left_out and session.is_main:
             folders = ", ".join(map(str, dataset.left_out))
             print(f"-s/--source: in folders of outputs, left out: {sum(dataset.left_out.values())} ({folders})")
-        if dataset.unread and session.leads:
+        if dataset.unread and session.is_main:
             kinds = Counter(path.suffix.lower() for path in dataset.unread).most_common()
             counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
             video = "; --video takes videos" if any(is_video_name(path.name) for path in dataset.unread) else ""
@@ -192,7 +191,7 @@ def _check_overlays(options: Options, batches: Batches) -> None:
     if "visual" not in options.outputs:
         return
     look, root = options.config.predictor, options.config.dataset.data_dir
-    places = {overlay_place(look.save_dir, image_id, look.format) for image_id in batches.ids}
+    places = {overlay_path(look.save_dir, image_id, look.format) for image_id in batches.ids}
     there = {_identity(place) for place in places} - {None}
     maps = (root / name for image_id in batches.ids for name in map_files(image_id)) if root else ()
     files = dict.fromkeys(chain(batches.paths, maps)) if there else {}

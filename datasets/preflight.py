@@ -15,10 +15,10 @@ import numpy as np
 from datasets.images import read_image
 from datasets.voc import VocDataset, misfit
 from utils.classes import BACKGROUND, VOID
-from utils.counting import value_counts
 from utils.distributed import Session
-from utils.image_files import image_size, index_map_size, object_map_size, stored_size
-from utils.problems import SHOWN, refuse_all
+from utils.errors import SHOWN, refuse_all
+from utils.io.image_files import image_size, index_map_size, object_map_size, stored_size
+from utils.label_maps import value_counts
 
 LISTS = "split lists and file names"
 UNUSABLE = "masks that are missing or no index maps"
@@ -65,7 +65,7 @@ def check_split(
     gone = [str(path) for path in dataset.paths if not _is_file(path)]
     heading = f"The split {dataset.split} of {dataset.root} cannot be used:"
     refuse_all(heading, problems | {GONE: gone} if any(problems.values()) else {})
-    if gone and session.leads:
+    if gone and session.is_main:
         shown = ", ".join(gone[:SHOWN]) + (", ..." if len(gone) > SHOWN else "")
         print(f"warning: {len(gone)} of {len(dataset)} images are missing: {shown}", file=sys.stderr)
 
@@ -77,7 +77,7 @@ def mask_problems(
     present = [index for index, path in enumerate(dataset.paths) if _is_file(path)]
     if may_lack:
         present = [index for index in present if _is_file(dataset.mask_path(index))]
-    share = session.share(present)
+    share = session.shard(present)
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(partial(_check_mask, dataset, num_classes), share))
     found = [(index, *problem) for index, (problems, _) in zip(share, results) for problem in problems]

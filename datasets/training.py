@@ -9,9 +9,8 @@ from datasets.video import unequal
 from datasets.voc import VocDataset
 from utils.config import Config
 from utils.distributed import Session
-from utils.errors import SampleError, UserError
-from utils.image_files import image_size
-from utils.problems import refuse
+from utils.errors import SampleError, UserError, refuse
+from utils.io.image_files import image_size
 
 
 def open_training_splits(
@@ -52,7 +51,7 @@ def _check_objects(split: VocDataset, used: range) -> None:
     """Raises UserError where no image that is used shows an object; those that cannot be read show none."""
     for index in used:
         try:
-            truth = split.load(index).truth
+            truth = split.load(index).gt_instances
         except SampleError:
             continue
         if truth is not None and len(truth):

@@ -13,13 +13,21 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from datasets.dataset import Dataset
-from datasets.folder import Passed, empty_folders, files_of, frame_id, natural_key, sample_errors, several_files, spans
+from datasets.folder import (
+    Dataset,
+    ExcludedFolders,
+    duplicate_ids,
+    empty_folders,
+    files_of,
+    frame_id,
+    frame_ranges,
+    natural_key,
+    sample_errors,
+)
 from datasets.images import read_image
 from datasets.video_file import VideoFile
-from utils.errors import SampleError, UserError
-from utils.image_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_name, is_unread_name, is_video_name
-from utils.problems import refuse
+from utils.errors import SampleError, UserError, refuse
+from utils.io.image_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_name, is_unread_name, is_video_name
 from utils.structures import Frame, Sample
 
 Found = dict[tuple[str, Path], dict[str, list[Path]]]
@@ -61,7 +69,7 @@ class Clips:
         return replace(self._frames.load(index), frame=Frame(self._names[clip], index - unit.start, len(unit)))
 
 
-class OneSize:
+class SameSizeFilter:
     """Holds the frames of each clip to the size of the first one that can be used; images by themselves pass."""
 
     def __init__(self) -> None:
@@ -110,14 +118,14 @@ class ClipFolder:
         Raises:
             UserError: a source is missing or holds no clip, or two clips or frames have the same name.
         """
-        passed = Passed(outputs)
+        passed = ExcludedFolders(outputs)
         found = _found(sources, passed)
         self.left_out = passed.counts(_is_frame_or_video)
         self.unread = [path for source in sources for _, path in files_of(source, is_unread_name, passed)]
         with ThreadPoolExecutor() as pool:
             videos = dict(pool.map(_opened, [place for _, place in found if is_video_name(place.name)]))
         frames = {clip: _frames(clip, place, files, videos) for (clip, place), files in found.items()}
-        self.clips = spans({clip: len(ids) for clip, ids in frames.items()})
+        self.clips = frame_ranges({clip: len(ids) for clip, ids in frames.items()})
         every = list(chain.from_iterable(frames.values()))
         self.ids, self.paths = [image_id for image_id, _ in every], [path for _, path in every]
         self._videos = videos
@@ -146,7 +154,7 @@ class ClipFolder:
         return video.frame(self._numbers[index])
 
 
-def _found(sources: Sequence[Path], passed: Passed) -> Found:
+def _found(sources: Sequence[Path], passed: ExcludedFolders) -> Found:
     """The clips of all sources; UserError as `ClipFolder` says."""
     found: Found = {}
     for source in sources:
@@ -160,11 +168,11 @@ def _found(sources: Sequence[Path], passed: Passed) -> Found:
         for image_id, paths in frames.items():
             files[image_id] += paths
     heading = "The name of a clip or frame is its path below the folder, without suffix, and must be its own:"
-    refuse(heading, several_files(places) + several_files(files))
+    refuse(heading, duplicate_ids(places) + duplicate_ids(files))
     return found
 
 
-def _clips_of(source: Path, passed: Passed) -> Found:
+def _clips_of(source: Path, passed: ExcludedFolders) -> Found:
     """The clips of one folder, or of one file."""
     files = files_of(source, _is_frame_or_video, passed)
     own, clips = _own_name(files), Found()

@@ -7,26 +7,27 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.attribution import AttributingCascade
+from models.cleanup import with_cleanup
 from models.weights import fetch_weights, yolo_weights
-from utils.attribution import AttributingCascade, Attribution
-from utils.cleanup import with_cleanup
+from utils.annotations.source import AnnotationCascade, AnnotationFolder
+from utils.cli.options import Options
 from utils.config import ArchConfig
 from utils.config.official import OFFICIAL_SAM
 from utils.distributed import Session
 from utils.engine import Cascade, SureCascade
 from utils.errors import UserError
-from utils.importers.annotations import AnnotationCascade, AnnotationFolder
-from utils.options import Options
+from utils.metrics.attribution import Attribution
 from utils.prompts.prompts import Prompts
-from utils.prompts.rows import RunImages
+from utils.prompts.table import RunImages
 from utils.structures import Instances, Sample
 
 if TYPE_CHECKING:
     import torch
 
-    from models.given_boxes import Detector
-    from models.pending import PendingInstances
+    from models.box_sources import Detector
     from models.segmenter import Segmenter
+    from models.transfer import AsyncInstances
 
 
 class ImageCascade:
@@ -38,10 +39,10 @@ class ImageCascade:
     """
 
     def __init__(self, detector: Detector, segmenter: Segmenter) -> None:
-        from models.memory import Halving
+        from models.oom_retry import OomRetry
 
         self.detector, self.segmenter = detector, segmenter
-        self._halving = Halving(segmenter.save_memory)
+        self._oom_retry = OomRetry(segmenter.free_memory)
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """The instances of each image of a batch, in order, found in one detector and one segmenter call.
@@ -51,19 +52,23 @@ class ImageCascade:
         on_cpu = self.segmenter.device.type == "cpu"
         return self._collected(samples, None if on_cpu else self._launch(samples))
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """What the detector and the segmenter have to say at the end of a run."""
-        return [*self.detector.report(session), *self.segmenter.report(), *self._halving.report(session)]
+        return [
+            *self.detector.summary_lines(session),
+            *self.segmenter.summary_lines(),
+            *self._oom_retry.summary_lines(session),
+        ]
 
-    def _launch(self, samples: Sequence[Sample]) -> list[PendingInstances]:
+    def _launch(self, samples: Sequence[Sample]) -> list[AsyncInstances]:
         """The instances of consecutive parts of a batch, on their way."""
         images = [sample.image for sample in samples]
-        parts = self._halving(len(samples), lambda part: self.detector(samples[part]))
+        parts = self._oom_retry(len(samples), lambda part: self.detector(samples[part]))
         detections = [found for part in parts for found in part]
-        return self._halving(len(samples), lambda part: self.segmenter.launch(images[part], detections[part]))
+        return self._oom_retry(len(samples), lambda part: self.segmenter.launch(images[part], detections[part]))
 
     def _collected(
-        self, samples: Sequence[Sample], launched: list[PendingInstances] | None
+        self, samples: Sequence[Sample], launched: list[AsyncInstances] | None
     ) -> Iterator[tuple[Sample, Instances]]:
         parts = self._launch(samples) if launched is None else launched
         yield from zip(samples, chain.from_iterable(map(self.segmenter.collect, parts)))
@@ -93,8 +98,8 @@ def build_cascade(
     segmenter = build_segmenter(options, device, len(images.ids), session)
     found: SureCascade = ImageCascade(detector, segmenter)
     if options.video:
-        from models.propagator import Propagator
-        from models.video import VideoCascade
+        from models.sam2_video import Propagator
+        from models.video_cascade import VideoCascade
 
         settings = options.config.video
         propagator = Propagator(segmenter.model, segmenter.precision, non_overlap=settings.non_overlap_masks)
@@ -114,15 +119,15 @@ def build_segmenter(options: Options, device: torch.device, num_images: int, ses
     Raises:
         UserError: weights, a SAM2 config or the precision cannot be used, or SAM2 cannot be compiled, but shall.
     """
-    from models.forward import bake_positions
-    from models.sam2_loading import load_sam2
+    from models.sam2_build import load_sam2
+    from models.sam2_forward import cache_pos_embed
     from models.segmenter import LONG_RUN, Segmenter
     from utils.device import choose_precision
 
     config = options.config
     settings, precision = config.segmenter, choose_precision(config.segmenter.precision, device)
     model = load_sam2(*sam_files(config.arch), device, trust=options.trust_weights, video=options.video)
-    bake_positions(model)
+    cache_pos_embed(model)
     segmenter = Segmenter(model, precision, settings.chunk_mb * 2**20)
     pays = device.type == "cuda" and num_images >= LONG_RUN and not options.video
     if settings.compile == "on" or (settings.compile == "auto" and pays):
@@ -132,7 +137,7 @@ def build_segmenter(options: Options, device: torch.device, num_images: int, ses
             if settings.compile == "on":
                 raise
             line = f"{error}; going on without"
-        if session.leads:
+        if session.is_main:
             print(line)
     return segmenter
 

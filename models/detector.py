@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.given_boxes import BoxCheck, Detector, GroundTruthDetector, JoinedDetector, PromptFileDetector
+from models.box_sources import BoxSanitizer, Detector, GroundTruthDetector, JoinedDetector, PromptFileDetector
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo, yolo_weights
 from utils.classes import MAX_CLASSES, match_classes, nearest
+from utils.cli.options import Options
 from utils.config import Config, DetectorConfig
 from utils.distributed import Session
 from utils.errors import UserError
-from utils.options import Options
 from utils.prompts.prompts import Prompts
 from utils.structures import Detections, Sample
 
@@ -103,7 +103,7 @@ class YoloDetector:
         self._model = model.fuse().eval().to(device)
         stride = max(int(model.stride.max()), 32)
         self._letterbox = LetterBox(check_imgsz(settings.imgsz, stride, min_dim=2), auto=True, stride=stride)
-        self._check = BoxCheck("detector")
+        self._check = BoxSanitizer("detector")
         self._unmapped: Counter[str] = Counter()
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
@@ -117,11 +117,11 @@ class YoloDetector:
             rows |= zip(members, self._predict(np.stack([letterboxed[i] for i in members])))
         return [self._detections(rows[i], letterboxed[i].shape[:2], sample.size) for i, sample in enumerate(samples)]
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """What was left out, and why."""
-        counts = ", ".join(f"{name} {count}" for name, count in session.total(self._unmapped).most_common())
+        counts = ", ".join(f"{name} {count}" for name, count in session.sum_counts(self._unmapped).most_common())
         unmapped = [f"detector: boxes dropped, since the dataset lacks their classes: {counts}"] if counts else []
-        return [*unmapped, *self._check.report(session)]
+        return [*unmapped, *self._check.summary_lines(session)]
 
     def _predict(self, images: np.ndarray) -> list[torch.Tensor]:
         """For each of (B, H, W, 3) uint8 RGB images its (N, 6+) rows x1, y1, x2, y2, score, class; in their pixels."""
@@ -129,7 +129,7 @@ class YoloDetector:
         import torchvision  # noqa: F401  (once it is there, ultralytics uses its NMS)
         from ultralytics.utils.nms import non_max_suppression
 
-        from models.crossing import to_device
+        from models.transfer import to_device
 
         with torch.inference_mode():
             pixels = to_device(images, self._device).permute(0, 3, 1, 2).contiguous().float().div_(255)

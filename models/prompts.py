@@ -6,12 +6,12 @@ import sys
 
 from models.detector import class_names
 from models.weights import yolo_weights
+from utils.cli.options import Options
 from utils.distributed import Session
 from utils.engine import print_lines
 from utils.errors import UserError
-from utils.options import Options
 from utils.prompts.prompts import Prompts, load_prompts
-from utils.prompts.rows import RunImages
+from utils.prompts.table import RunImages
 
 
 def read_prompts(options: Options, images: RunImages, session: Session) -> Prompts | None:
@@ -35,7 +35,7 @@ def read_prompts(options: Options, images: RunImages, session: Session) -> Promp
     prompts = load_prompts(
         options.prompt, class_names(options), images, options.prompt_given, options.config.detector.classes
     )
-    if session.leads:
+    if session.is_main:
         print_lines(prompts.finding)
         for line in prompts.warnings:
             print(f"warning: {line}", file=sys.stderr)

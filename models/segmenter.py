@@ -12,10 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from models.compilation import CompiledPasses, EagerPasses, Passes
-from models.crossing import Arrival, to_device
-from models.forward import Backbone, Features, autocast, features_of, single_masks
-from models.pending import PendingInstances
+from models.sam2_compile import CompiledForward, EagerForward, Sam2Forward
+from models.sam2_forward import Backbone, Features, autocast, features_of, select_single_mask
+from models.transfer import AsyncInstances, HostSync, to_device
 from utils.errors import RunError, UserError, first_line
 from utils.structures import Detections, Instances
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 PIXEL_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 PIXEL_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
-LEAST_CHUNK = 32 * 2**20
+MIN_CHUNK_BYTES = 32 * 2**20
 """Where memory is out, the budget of a decode is halved down to this."""
 
 LONG_RUN = 20_000
@@ -59,7 +58,7 @@ class Segmenter:
 
     def __init__(self, model: SAM2Base, precision: torch.dtype, chunk_bytes: int) -> None:
         self.model, self.precision, self.chunk_bytes = model, precision, chunk_bytes
-        self._passes: Passes = EagerPasses(model)
+        self._passes: Sam2Forward = EagerForward(model)
 
     @property
     def device(self) -> torch.device:
@@ -74,12 +73,12 @@ class Segmenter:
         """
         return self.collect(self.launch(images, detections))
 
-    def collect(self, pending: PendingInstances) -> list[Instances]:
+    def collect(self, pending: AsyncInstances) -> list[Instances]:
         """Instances of each image of a batch that was launched; raises RunError as `__call__`."""
         return pending.instances(f"in {self.precision}: choose --precision bf16 or fp32")
 
     @torch.inference_mode()
-    def compile(self, most_images: int, backend: str = "inductor") -> float:
+    def compile(self, max_batch: int, backend: str = "inductor") -> float:
         """Compiles the forward passes for batches of so many images; the seconds that it took.
 
         Args:
@@ -89,7 +88,7 @@ class Segmenter:
             UserError: torch cannot compile on this machine; the passes stay as they are.
         """
         try:
-            passes = CompiledPasses(self.model, most_images, backend)
+            passes = CompiledForward(self.model, max_batch, backend)
             with autocast(self.device, self.precision):
                 seconds = passes.warm_up(self.chunk_bytes)
         except Exception as error:  # compilers raise almost anything
@@ -98,26 +97,26 @@ class Segmenter:
         self._passes = passes
         return seconds
 
-    def save_memory(self) -> None:
+    def free_memory(self) -> None:
         """Frees memory for another try at an image that was too much.
 
         Raises:
             RunError: nothing is left to be saved.
         """
-        if isinstance(self._passes, CompiledPasses):
-            self._passes = EagerPasses(self.model)  # those that are compiled always take whole batches
-        elif self.chunk_bytes > LEAST_CHUNK:
+        if isinstance(self._passes, CompiledForward):
+            self._passes = EagerForward(self.model)  # those that are compiled always take whole batches
+        elif self.chunk_bytes > MIN_CHUNK_BYTES:
             self.chunk_bytes //= 2
         else:
             raise RunError("the GPU has too little memory for a single image; choose smaller models or --device cpu")
 
-    def report(self) -> list[str]:
+    def summary_lines(self) -> list[str]:
         """A line if something was compiled in the midst of the run."""
-        count = self._passes.recompilations() if isinstance(self._passes, CompiledPasses) else 0
+        count = self._passes.recompilations() if isinstance(self._passes, CompiledForward) else 0
         return [f"segmenter: compiled anew in the midst of the run: {count} graphs"] if count else []
 
     @torch.inference_mode()
-    def launch(self, images: Sequence[np.ndarray], detections: Sequence[Detections]) -> PendingInstances:
+    def launch(self, images: Sequence[np.ndarray], detections: Sequence[Detections]) -> AsyncInstances:
         """Has the device begin with a batch; only a CPU is done when this returns.
 
         The boxes of all images are one flattened list; images without boxes are not encoded.
@@ -127,24 +126,24 @@ class Segmenter:
             detections: the boxes of each image, in pixels of that image; an image may have none.
         """
         sizes = [(image.shape[0], image.shape[1]) for image in images]
-        pending = PendingInstances(sizes, detections)
+        pending = AsyncInstances(sizes, detections)
         prompted = [i for i, found in enumerate(detections) if len(found)]
-        for start in range(0, len(prompted), self._passes.most_images):
-            group = prompted[start : start + self._passes.most_images]
+        for start in range(0, len(prompted), self._passes.max_batch):
+            group = prompted[start : start + self._passes.max_batch]
             self._segment([images[i] for i in group], [detections[i].boxes for i in group], pending)
-        pending.arrival = Arrival(self.device)
+        pending.arrival = HostSync(self.device)
         return pending
 
     @torch.inference_mode()
-    def launch_encoded(self, backbone: Backbone, size: tuple[int, int], detections: Detections) -> PendingInstances:
+    def launch_encoded(self, backbone: Backbone, size: tuple[int, int], detections: Detections) -> AsyncInstances:
         """As `launch`, for one image of a (height, width) that is encoded already."""
-        pending = PendingInstances([size], [detections])
+        pending = AsyncInstances([size], [detections])
         if len(detections):
             self._prompt(features_of(self.model, backbone), [size], [detections.boxes], pending)
-        pending.arrival = Arrival(self.device)
+        pending.arrival = HostSync(self.device)
         return pending
 
-    def _segment(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], pending: PendingInstances) -> None:
+    def _segment(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], pending: AsyncInstances) -> None:
         """Adds the masks of images that each have a box or more."""
         with autocast(self.device, self.precision):
             features = self._passes.encode(preprocess(images, self.model.image_size, self.device))
@@ -155,7 +154,7 @@ class Segmenter:
         features: Features,
         sizes: Sequence[tuple[int, int]],
         boxes: Sequence[np.ndarray],
-        pending: PendingInstances,
+        pending: AsyncInstances,
     ) -> None:
         """Adds the masks of the boxes of images with these features and sizes."""
         counts = [len(each) for each in boxes]
@@ -176,8 +175,8 @@ class Segmenter:
         total = np.cumsum(features.box_bytes + 5 * box_sizes.prod(axis=1))
         start, spent = 0, 0
         while start < len(total):
-            fitting = int(np.searchsorted(total, spent + self.chunk_bytes, side="right")) - start
-            stop = start + self._passes.boxes_at_once(max(1, fitting))
+            next_chunk = int(np.searchsorted(total, spent + self.chunk_bytes, side="right")) - start
+            stop = start + self._passes.max_boxes(max(1, next_chunk))
             yield slice(start, stop)
             start, spent = stop, int(total[stop - 1])
 
@@ -187,5 +186,5 @@ class Segmenter:
         """(N, S/4, S/4) float32 mask logits and (N,) scores, on the device."""
         with autocast(self.device, self.precision):
             decoded = self._passes.decode(features, to_device(image_index, self.device), boxes)
-            logits, scores = single_masks(self.model, *decoded)
+            logits, scores = select_single_mask(self.model, *decoded)
         return logits.float(), scores

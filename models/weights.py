@@ -79,7 +79,7 @@ def fetch_weights(paths: Iterable[Path], session: Session, *, download: bool = T
     if session.local_rank == 0:
         for path in paths:
             ensure_weights(path, download=download)
-    session.wait()
+    session.barrier()
 
 
 def load_yolo(path: Path, *, trust: bool = False) -> DetectionModel:

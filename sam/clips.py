@@ -88,8 +88,8 @@ class PromptedClips(torch.utils.data.Dataset[ClipBatch]):
     def _stretch(self, positions: list[int], rng: np.random.Generator) -> ClipBatch:
         chosen = [positions[at] for at in stretch(len(positions), self.frames, rng)]
         samples, cells = [self.dataset.load(position) for position in chosen], self.side // LOGIT_STRIDE
-        objects = [sample.truth for sample in samples if sample.truth is not None]
-        targets = [sample.target for sample in samples if sample.target is not None]
+        objects = [sample.gt_instances for sample in samples if sample.gt_instances is not None]
+        targets = [sample.gt_mask for sample in samples if sample.gt_mask is not None]
         view, light = random_view(objects[0], self.drawing.view_share, rng), rng.integers(2**32)
         images = [view(sample.image) for sample in samples]
         pixels = preprocess(
@@ -146,5 +146,5 @@ def mask_of(objects: Instances, number: int) -> np.ndarray:
     """(H, W) bool: the object with a number; empty where it is out of sight."""
     assert objects.track_ids is not None
     for place in np.flatnonzero(objects.track_ids == number).tolist():
-        return objects.masks[place].full(objects.size)
+        return objects.masks[place].to_full(objects.size)
     return np.zeros(objects.size, bool)

@@ -90,7 +90,7 @@ class PromptedViews(torch.utils.data.Dataset[Batch]):
             sample = self.dataset.load(index)
         except SampleError as error:
             return Batch.empty(self.side, error)
-        objects, target = sample.truth, sample.target
+        objects, target = sample.gt_instances, sample.gt_mask
         assert objects is not None and target is not None
         view = random_view(objects, self.drawing.view_share, rng)
         masks, boxes = self._prompts(objects, view, rng)
@@ -109,7 +109,7 @@ class PromptedViews(torch.utils.data.Dataset[Batch]):
         masks: list[np.ndarray] = []
         boxes: list[np.ndarray] = []
         for i in rng.permutation(len(objects)):
-            mask = view(objects.masks[i].full(objects.size))
+            mask = view(objects.masks[i].to_full(objects.size))
             if len(masks) < self.drawing.max_boxes and well_seen(mask, self.side):
                 masks.append(coverage(mask, cells))
                 boxes.append(prompt_box(mask, self.side, self.drawing.jitter, rng))
@@ -185,6 +185,6 @@ def coverage(mask: np.ndarray, cells: int) -> np.ndarray:
 
 def tight_box(mask: np.ndarray) -> np.ndarray:
     """(4,) float32 xyxy of a (H, W) bool mask that is not empty."""
-    tight = Mask.of(mask)
+    tight = Mask.from_array(mask)
     height, width = tight.crop.shape
     return np.array([tight.left, tight.top, tight.left + width, tight.top + height], np.float32)

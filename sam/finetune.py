@@ -23,18 +23,18 @@ import torch
 
 from datasets.training import open_training_splits
 from models.cascade import sam_config_of, sam_files
-from models.sam2_loading import build_sam2, load_sam2
+from models.sam2_build import build_sam2, load_sam2
 from sam.objectives import ClipObjective, ImageObjective
 from sam.protocols import Objective
-from sam.trainer import Best, Trainer, write_weights
-from utils.cli import Overriding, configured, finetune_parser, guarded, repeated
+from sam.trainer import BestScore, Trainer, write_weights
+from utils.cli.outputs import check_new_file
+from utils.cli.parsers import ConfigOverrideAction, configured, finetune_parser, guarded, repeated
 from utils.config import ArchConfig, Config, Override
 from utils.config.official import REPOSITORY
 from utils.device import choose_device
 from utils.distributed import Session, open_session
 from utils.engine import print_lines
 from utils.errors import SampleError, UserError
-from utils.outputs import check_new_file
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -44,7 +44,7 @@ DEFAULT_OUTPUT = REPOSITORY / "sam" / "sam2.1" / "finetuned.pt"
 
 def finetune(
     config: Config, output: Path, device: torch.device, session: Session, *, trust: bool = False
-) -> tuple[Best, list[SampleError]]:
+) -> tuple[BestScore, list[SampleError]]:
     """Runs the training that `finetune` of the config describes; writes the best weights and, beside them, the last.
 
     The last are written where they are others: a score on few images is noisy, and training ends with small steps.
@@ -65,11 +65,11 @@ def finetune(
     else:
         objective = ImageObjective(model, settings, train, val, config.segmenter.chunk_mb * 2**20)
     trainer = Trainer(model, settings, objective, origin_of(config), state_file_of(output), session)
-    if trainer.resume() and session.leads:
+    if trainer.resume() and session.is_main:
         print(f"going on at step {trainer.step} of {settings.steps}")
-    session.wait()  # nobody may write the state before all have read it
+    session.barrier()  # nobody may write the state before all have read it
     best = trainer.train(config.dataloader.num_workers, lambda: write_weights(model, output))
-    if session.leads:
+    if session.is_main:
         last_file_of(output).unlink(missing_ok=True)  # that of an earlier run, whose output is replaced
         if best.step < settings.steps:
             write_weights(model, last_file_of(output))
@@ -136,7 +136,7 @@ def remark(config: Config) -> str | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains; the exit code, 1 if images had to be left out."""
     parser = finetune_parser(__doc__)
-    parser.add_argument("--train", action=Overriding, key="finetune.sam.train", help="memory, decoder or all")
+    parser.add_argument("--train", action=ConfigOverrideAction, key="finetune.sam.train", help="memory, decoder or all")
     parser.add_argument("--video", action="store_true", help="learn to follow objects through clips")
     given = parser.parse_args(argv)
     if given.video:
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_session() as session:
         device = choose_device(given.device, session)
         best, failures = finetune(config, output, device, session, trust=given.trust_weights)
-    if session.leads:
+    if session.is_main:
         print_lines(f"failed: {failure}" for failure in failures)
         steps, split = config.finetune.sam.steps, config.finetune.val_split
         print(f"{output}: mean IoU {best.score:.4f} on the split {split}, after {best.step} of {steps} steps")

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from datasets.voc import VocDataset
-from models import forward
-from models.forward import decode, encode, features_of
-from models.propagator import Propagator
+from models import sam2_forward
+from models.sam2_forward import decode, encode, features_of
+from models.sam2_video import Propagator
 from models.segmenter import Segmenter
 from sam.clips import ClipBatch, PromptedClips, collate_clips, mask_of
 from sam.examples import Batch, Drawing, PromptedViews, collate
 from sam.losses import prompted_mask_loss
-from sam.protocols import ParameterGroup, Validation
+from sam.protocols import ParameterGroup, ValScore
 from sam.tracking import tracking_loss
 from utils.classes import VOID
 from utils.config import SamFinetune
@@ -43,7 +43,7 @@ MEMORY = (
 BESIDE_MEMORY = {"memory": (), "decoder": DECODER, "all": IMAGE}
 """What learns with the memory, by `finetune.sam.train`."""
 
-RATE_BESIDE = 0.35
+BACKBONE_LR_SCALE = 0.35
 """The share of the learning rate for that: it can do its part, and shall not forget it while the memory is new."""
 
 
@@ -76,24 +76,24 @@ class ImageObjective:
         masks, weights = batch.masks.to(device), batch.weights.to(device)
         return prompted_mask_loss(logits.float(), scores.float(), masks, weights, self._settings.mask_loss)
 
-    def validate(self, session: Session) -> Validation:
+    def validate(self, session: Session) -> ValScore:
         """Mean IoU, at image size, of the masks of the true boxes of the first images; void is not counted."""
         ious: list[float] = []
         failures: list[SampleError] = []
-        for index in session.share(range(min(self._settings.val_images, len(self._val)))):
+        for index in session.shard(range(min(self._settings.val_images, len(self._val)))):
             try:
                 sample = self._val.load(index)
             except SampleError as error:
                 failures.append(error)
                 continue
-            objects, target = sample.truth, sample.target
+            objects, target = sample.gt_instances, sample.gt_mask
             assert objects is not None and target is not None
             counted = target != VOID
             (found,) = self._segmenter([sample.image], [objects.detections])
             for ours, true in zip(found.masks, objects.masks):
-                predicted, actual = ours.full(found.size) & counted, true.full(found.size)
+                predicted, actual = ours.to_full(found.size) & counted, true.to_full(found.size)
                 ious.append((predicted & actual).sum() / (predicted | actual).sum())
-        return Validation.of(session.gather(ious), failures)
+        return ValScore.from_ious(session.gather(ious), failures)
 
 
 class ClipObjective:
@@ -109,7 +109,7 @@ class ClipObjective:
         beside = BESIDE_MEMORY[settings.train or "memory"]
         memory = parameters_of(model, MEMORY)
         known = [each for each in parameters_of(model, beside) if all(each is not other for other in memory)]
-        self.parameters = [ParameterGroup(memory), *([ParameterGroup(known, RATE_BESIDE)] if known else [])]
+        self.parameters = [ParameterGroup(memory), *([ParameterGroup(known, BACKBONE_LR_SCALE)] if known else [])]
         self._images_learn = bool(known)
         clips = list(train.clips.values())
         self.examples = PromptedClips(train, clips, model.image_size, settings.frames, drawing_of(settings))
@@ -135,7 +135,7 @@ class ClipObjective:
         masks, weights = batch.masks[objects, frames], batch.weights[objects, frames]
         return loss + prompted_mask_loss(logits.float(), scores.float(), masks, weights, kind)
 
-    def validate(self, session: Session) -> Validation:
+    def validate(self, session: Session) -> ValScore:
         """Mean IoU, at image size, of the objects of the first frames of clips in all their later frames.
 
         Of a clip with a frame that cannot be used, those before it count.
@@ -144,19 +144,19 @@ class ClipObjective:
         enough = 1 + int(np.searchsorted(frames, self._settings.val_images))
         ious: list[float] = []
         failures: list[SampleError] = []
-        for clip in session.share(list(self._val.clips.values())[:enough]):
+        for clip in session.shard(list(self._val.clips.values())[:enough]):
             try:
                 ious += self._followed(clip)
             except SampleError as error:
                 failures.append(error)
-        return Validation.of(session.gather(ious), failures)
+        return ValScore.from_ious(session.gather(ious), failures)
 
     def _followed(self, clip: range) -> Iterator[float]:
         """The IoU of each object of a clip's first frame in each later frame; 1 where it is rightly not to be seen."""
         numbers: list[int] = []
         for at, index in enumerate(clip):
             sample = self._val.load(index)
-            objects, target = sample.truth, sample.target
+            objects, target = sample.gt_instances, sample.gt_mask
             assert objects is not None and target is not None
             counted = target != VOID
             if at == 0:
@@ -168,7 +168,7 @@ class ClipObjective:
                 self._propagator.prompt(dict(zip(numbers, objects.detections.boxes)))
                 continue
             for number in numbers:
-                predicted, actual = tracked[number][0].full(sample.size) & counted, mask_of(objects, number)
+                predicted, actual = tracked[number][0].to_full(sample.size) & counted, mask_of(objects, number)
                 union = np.count_nonzero(predicted | actual)
                 yield np.count_nonzero(predicted & actual) / union if union else 1.0
 
@@ -185,4 +185,4 @@ def parameters_of(model: SAM2Base, parts: Sequence[str]) -> list[torch.nn.Parame
 
 def autocast(device: torch.device) -> AbstractContextManager[None]:
     """Matrix products in bf16 where the device computes in it natively."""
-    return forward.autocast(device, choose_precision("auto", device))
+    return sam2_forward.autocast(device, choose_precision("auto", device))

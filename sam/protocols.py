@@ -24,14 +24,14 @@ class Prompted(Protocol):
 
 
 @dataclass(frozen=True)
-class Validation:
+class ValScore:
     """How good a model is, in [0, 1], and this process's images that could not be used."""
 
     score: float
     failures: list[SampleError]
 
     @classmethod
-    def of(cls, ious: list[float], failures: list[SampleError]) -> Validation:
+    def from_ious(cls, ious: list[float], failures: list[SampleError]) -> ValScore:
         """The mean IoU of all processes' objects, 0 where there are none."""
         return cls(float(np.mean(ious)) if ious else 0.0, failures)
 
@@ -72,5 +72,5 @@ class Objective(Protocol):
     def loss(self, batch: Any) -> torch.Tensor:
         """The mean loss of a batch's objects, a scalar."""
 
-    def validate(self, session: Session) -> Validation:
+    def validate(self, session: Session) -> ValScore:
         """How good the model is by now; the processes share the work and all get the score."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from models.forward import CORNER_LABEL, Backbone
+from models.sam2_forward import CORNER_LABEL, Backbone
 from sam.clips import ClipBatch
 from sam.losses import mask_losses
 from utils.config import MaskLoss

@@ -19,7 +19,7 @@ from sam.protocols import Objective, Prompted
 from utils.config import SamFinetune
 from utils.distributed import Session
 from utils.errors import SampleError, UserError, first_line
-from utils.writers import atomic_write
+from utils.io.writers import atomic_write
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -29,7 +29,7 @@ BETAS = (0.9, 0.999)
 
 
 @dataclass(frozen=True)
-class Best:
+class BestScore:
     """The best validation so far: how many steps led to it, and its score in [0, 1]."""
 
     step: int = 0
@@ -70,7 +70,7 @@ class Trainer:
             parameter.requires_grad_(True)
         groups = [{"params": group.parameters, "rate": group.rate} for group in objective.parameters]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay)
-        self.step, self.best = 0, Best()
+        self.step, self.best = 0, BestScore()
         self.failures: dict[Path, SampleError] = {}
         own = {f"finetune.sam.{name}": str(value) for name, value in asdict(settings).items()}
         self._origin = {**origin, **own}
@@ -82,7 +82,7 @@ class Trainer:
         while True:
             examples.epoch, skip = divmod(self.step, per_epoch)
             order = np.random.default_rng([self.settings.seed, examples.epoch]).permutation(len(examples)).tolist()
-            shares = [list(self.session.share(order[i * size : (i + 1) * size])) for i in range(skip, per_epoch)]
+            shares = [list(self.session.shard(order[i * size : (i + 1) * size])) for i in range(skip, per_epoch)]
             yield from DataLoader(
                 examples,  # type: ignore[arg-type]  # a map-style dataset in all but its base class
                 batch_sampler=shares,
@@ -105,15 +105,15 @@ class Trainer:
             self.optimizer.step()
         return loss.item()
 
-    def train(self, workers: int, improved: Callable[[], None]) -> Best:
+    def train(self, workers: int, improved: Callable[[], None]) -> BestScore:
         """Takes all steps that are left; the best of the validations.
 
         Args:
             workers: processes that prepare batches.
             improved: called in the first process after a validation that is better than all before it.
         """
-        settings, leads, batches = self.settings, self.session.leads, self.batches(workers)
-        progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not leads)
+        settings, is_main, batches = self.settings, self.session.is_main, self.batches(workers)
+        progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not is_main)
         while self.step < settings.steps:
             batch = next(batches)
             self._note(batch.failures)
@@ -124,14 +124,14 @@ class Trainer:
                 found = self.objective.validate(self.session)
                 self._note(found.failures)
                 better = found.score > self.best.score
-                self.best = Best(self.step, found.score) if better else self.best
-                if leads:
+                self.best = BestScore(self.step, found.score) if better else self.best
+                if is_main:
                     progress.write(f"step {self.step}: mean IoU {found.score:.4f}")
                     if better:
                         improved()
                     self.save_state()
         progress.close()
-        if leads:
+        if is_main:
             self.state_file.unlink()
         return self.best
 
@@ -170,7 +170,7 @@ class Trainer:
             raise UserError(f"{self.state_file}: {reason}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best = state["step"], Best(**state["best"])
+        self.step, self.best = state["step"], BestScore(**state["best"])
         return True
 
 

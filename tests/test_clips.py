@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from painted_clips import painted, write_frames, write_video
-from projects import BATCH, COUNT, Project
 
 from datasets.loading import build_batches
 from models.prompts import read_prompts
-from utils.cli import parse
+from tests.helpers.clips import painted, write_frames, write_video
+from tests.helpers.project import BATCH, COUNT, Project
+from utils.cli.parsers import parse
 from utils.distributed import Session
 from utils.errors import UserError
 
@@ -69,7 +69,7 @@ def test_prompts_join_frames_by_their_ids(project: Project) -> None:
     batches = build_batches(options, Session())
     prompts = read_prompts(options, batches, Session())
     assert prompts is not None
-    found = {image_id: prompts.of(image_id, (24, 32))[0].tolist() for image_id in batches.ids}
+    found = {image_id: prompts.for_image(image_id, (24, 32))[0].tolist() for image_id in batches.ids}
     assert {image_id: boxes for image_id, boxes in found.items() if boxes} == {
         "photos/clip/5": [[1, 2, 9, 20]],
         "photos/film/000001": [[1, 2, 8, 20]],

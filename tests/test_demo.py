@@ -16,7 +16,7 @@ import pytest
 import yolo_sam
 from datasets.voc import VocDataset
 from utils.masks import Mask
-from utils.metrics import LabelCounts, confusion_matrix, mean_iou
+from utils.metrics.segmentation import LabelCounts, confusion_matrix, mean_iou
 from utils.structures import Detections, Instances, Sample
 
 REPOSITORY = Path(__file__).parents[1]
@@ -31,7 +31,7 @@ DETECTOR_IOU, DETECTOR_ACCURACY, TRUE_BOX_IOU, CLIP_J = 0.905, 0.975, 0.91, 0.83
 def demo() -> list[tuple[Sample, Detections]]:
     """The demo's samples with their true boxes."""
     dataset = VocDataset(DEMO, "val", with_targets=True, with_truth=True)
-    return [(sample, sample.truth.detections) for sample in map(dataset.load, range(len(dataset)))]
+    return [(sample, sample.gt_instances.detections) for sample in map(dataset.load, range(len(dataset)))]
 
 
 def filled(sample: Sample, box: np.ndarray) -> np.ndarray:
@@ -58,13 +58,13 @@ Fill = Callable[[Sample, np.ndarray], np.ndarray]
 @pytest.mark.parametrize(("fill", "most"), [(filled, 0.65), (grab_cut, 0.75)])
 def test_the_task_is_no_toy(fill: Fill, most: float, demo: list[tuple[Sample, Detections]]) -> None:
     def counted(sample: Sample, boxes: Detections) -> np.ndarray:
-        masks = [Mask.of(fill(sample, box)) for box in boxes.boxes]
+        masks = [Mask.from_array(fill(sample, box)) for box in boxes.boxes]
         instances = Instances(sample.size, boxes, masks, np.linspace(0, 1, len(masks), dtype=np.float32))
-        return confusion_matrix(instances.semantic(), sample.target, NUM_LABELS)
+        return confusion_matrix(instances.to_semantic(), sample.gt_mask, NUM_LABELS)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         matrix = sum(pool.map(counted, *zip(*demo[::2])))  # every other one, since grabCut takes a second for each
-    assert mean_iou(LabelCounts.of(matrix)) <= most
+    assert mean_iou(LabelCounts.from_matrix(matrix)) <= most
 
 
 def evaluated(tmp_path: Path, *arguments: str) -> dict[str, Any]:

@@ -19,8 +19,8 @@ ROOMS = {
 """Folder -> the folders of this repository that its files may import."""
 
 KNOWN_TO = {
-    "av": {"datasets/video_file.py", "utils/film.py"},
-    "sam2.sam2_video_predictor": {"models/propagator.py"},
+    "av": {"datasets/video_file.py", "utils/visual/video.py"},
+    "sam2.sam2_video_predictor": {"models/sam2_video.py"},
     "ultralytics": {"models/detector.py", "models/weights.py", "models/ultralytics_quiet.py", "yolo/"},
     "pycocotools": {"utils/"},
 }

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from projects import PROGRAM, Project, tree
+
+from tests.helpers.project import PROGRAM, Project, tree
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import labelme
 import numpy as np
 import pytest
 from PIL import Image
-from projects import BATCH, COUNT, Project, tree
+
+from tests.helpers.project import BATCH, COUNT, Project, tree
 
 
 @pytest.fixture

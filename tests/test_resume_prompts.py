@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from projects import BATCH, Project, tree
+
+from tests.helpers.project import BATCH, Project, tree
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_project import TinyProject
 
 from datasets.scenes import main as paint
+from tests.helpers.project import TinyProject
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 OUTPUTS = {"evaluator": "evaluation", "predictor": "masks", "auto_mask": "annotations"}

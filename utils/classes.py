@@ -15,8 +15,10 @@ from utils.errors import UserError
 
 BACKGROUND = 0
 """Label of a pixel that belongs to no class."""
+
 VOID = 255
 """Label of a pixel that is not counted."""
+
 MAX_CLASSES = 254
 """A label map is uint8 and keeps two values for itself: the background and void."""
 
@@ -183,13 +185,30 @@ def palette(count: int) -> np.ndarray:
     Bits 0, 1 and 2 of a label become the highest bits of red, green and blue, bits 3 to 5 the next ones, and so on.
     """
     labels = np.arange(count)
-    colours = np.zeros((count, 3), np.uint8)
+    colors = np.zeros((count, 3), np.uint8)
     for digit in range(3):
         for channel in range(3):
             bit = labels >> (3 * digit + channel) & 1
-            colours[:, channel] |= (bit << (7 - digit)).astype(np.uint8)
-    return colours
+            colors[:, channel] |= (bit << (7 - digit)).astype(np.uint8)
+    return colors
 
 
 VOC_PALETTE = palette(256).tobytes()
 """What PIL's `putpalette` takes to colour a label map as VOC does."""
+
+COCO_CLASSES = (
+    *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),
+    *("fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow"),
+    *("elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee"),
+    *("skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard"),
+    *("tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich"),
+    *("orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed"),
+    *("dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven"),
+    *("toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush"),
+)
+"""The 80 names in the order of detectors trained on COCO."""
+
+_NEVER_USED = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}  # COCO drew up 91 categories and labelled 80
+
+COCO_IDS = tuple(category_id for category_id in range(1, 91) if category_id not in _NEVER_USED)
+"""COCO's own category ids of these names."""

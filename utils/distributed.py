@@ -37,11 +37,11 @@ class Session:
     local_rank: int = 0
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process prints and puts shared files together."""
         return self.rank == 0
 
-    def share(self, units: Sequence[T]) -> Sequence[T]:
+    def shard(self, units: Sequence[T]) -> Sequence[T]:
         """The units of work that are this process's; the shares of all processes make up the whole, each unit once."""
         return units[self.rank :: self.world_size]
 
@@ -67,11 +67,11 @@ class Session:
         torch.distributed.all_gather_object(parts, list(part))
         return [entry for part in parts for entry in part]
 
-    def total(self, counts: Counter[str]) -> Counter[str]:
+    def sum_counts(self, counts: Counter[str]) -> Counter[str]:
         """Counts of all processes added up."""
         return sum(self.gather([counts]), Counter[str]())
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Returns when every process has called it."""
         self.gather([])
 

@@ -11,12 +11,12 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from utils.distributed import Session
 from utils.errors import SampleError
-from utils.image_files import is_video_name
+from utils.io.image_files import is_video_name
 from utils.structures import Instances, Sample
 
 
 @dataclass
-class Report:
+class RunSummary:
     """What a run did, in all its processes.
 
     Attributes:
@@ -41,29 +41,29 @@ class Sink(Protocol):
     def write(self, sample: Sample, instances: Instances) -> None:
         """Takes one image's instances."""
 
-    def finish(self, report: Report, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> list[str]:
         """Completes the output when all images of all processes went through; returns lines to print."""
 
 
 @runtime_checkable
-class Measuring(Protocol):
+class MetricsSink(Protocol):
     """A sink whose measures are shown while a run goes on."""
 
-    def standing(self) -> Mapping[str, float]:
+    def running_metrics(self) -> Mapping[str, float]:
         """Its measures so far, of this process, by their names."""
 
 
-Outcome: TypeAlias = "tuple[Sample, Instances] | SampleError"
+Result: TypeAlias = "tuple[Sample, Instances] | SampleError"
 """What a cascade makes of an image: its instances, or why it has none to offer."""
 
 
 class Cascade(Protocol):
     """What finds the instances."""
 
-    def __call__(self, samples: Sequence[Sample]) -> Iterator[Outcome]:
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
         """What becomes of each image of a batch, in order; the next batch may be handed over before that is taken."""
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """Lines to print when all images of all processes went through."""
 
 
@@ -73,7 +73,7 @@ class SureCascade(Protocol):
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """The instances of each image of a batch, in order."""
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """As a cascade's."""
 
 
@@ -92,7 +92,7 @@ class SizedBatches(Protocol):
         """The batches; an image that cannot be used stands as its error."""
 
 
-def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session: Session) -> Report:
+def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session: Session) -> RunSummary:
     """Sends every image through the cascade into the sinks, then prints what they have to say.
 
     An image that cannot be used is named at the end and does not stop the run; nothing else is caught. With several
@@ -100,36 +100,36 @@ def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session:
     """
     from tqdm import tqdm
 
-    report = Report()
-    with tqdm(total=batches.num_images, unit="image", dynamic_ncols=True, disable=not session.leads) as progress:
+    summary = RunSummary()
+    with tqdm(total=batches.num_images, unit="image", dynamic_ncols=True, disable=not session.is_main) as progress:
         for failures, found in _ahead(cascade, batches):
             for outcome in chain(failures, found):
                 if isinstance(outcome, SampleError):
-                    report.failures.append(outcome)
+                    summary.failures.append(outcome)
                 else:
                     for sink in sinks:
                         sink.write(*outcome)
-                    report.images += 1
+                    summary.images += 1
                     progress.set_postfix_str(_standing(sinks), refresh=False)
                 progress.update()
-    report = _of_all(report, batches.ids, session)
-    lines = [*failure_lines(report.failures, batches.ids), *cascade.report(session)]
+    summary = _of_all(summary, batches.ids, session)
+    lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
     for sink in sinks:
-        lines += sink.finish(report, session)
-    if session.leads:
+        lines += sink.finish(summary, session)
+    if session.is_main:
         print_lines(lines)
-    session.wait()  # torchrun ends all processes when the first one ends with exit code 1, whatever they are doing
-    return report
+    session.barrier()  # torchrun ends all processes when the first one ends with exit code 1, whatever they are doing
+    return summary
 
 
 def _ahead(
     cascade: Cascade, batches: Iterable[Sequence[Sample | SampleError]]
-) -> Iterator[tuple[list[SampleError], Iterator[Outcome]]]:
+) -> Iterator[tuple[list[SampleError], Iterator[Result]]]:
     """What failed already and what becomes of the rest of each batch, in order.
 
     A batch is handed to the cascade before the one before it is given out, so that a GPU works while the sinks do.
     """
-    begun: deque[tuple[list[SampleError], Iterator[Outcome]]] = deque()
+    begun: deque[tuple[list[SampleError], Iterator[Result]]] = deque()
     for batch in batches:
         failures = [entry for entry in batch if isinstance(entry, SampleError)]
         begun.append((failures, cascade([entry for entry in batch if isinstance(entry, Sample)])))
@@ -140,15 +140,17 @@ def _ahead(
 
 def _standing(sinks: Sequence[Sink]) -> str:
     """What the progress bar shows beside the images: the measures so far."""
-    measures = [measure for sink in sinks if isinstance(sink, Measuring) for measure in sink.standing().items()]
+    measures = [
+        measure for sink in sinks if isinstance(sink, MetricsSink) for measure in sink.running_metrics().items()
+    ]
     return ", ".join(f"{name} {value:.4f}" for name, value in measures)
 
 
-def _of_all(report: Report, ids: Sequence[str], session: Session) -> Report:
+def _of_all(summary: RunSummary, ids: Sequence[str], session: Session) -> RunSummary:
     """The report of all processes together, failures in the order of the run."""
     place = {image_id: i for i, image_id in enumerate(ids)}
-    failures = sorted(session.gather(report.failures), key=lambda failure: place[failure.image_id])
-    return Report(sum(session.gather([report.images])), failures)
+    failures = sorted(session.gather(summary.failures), key=lambda failure: place[failure.image_id])
+    return RunSummary(sum(session.gather([summary.images])), failures)
 
 
 def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ class Mask:
 
     def overlap(self, other: Mask) -> int:
         """Foreground pixels that this mask and another one of the same image have in common."""
-        ours, theirs = self.window, other.window
+        ours, theirs = self.slices, other.slices
         top, left = (max(a.start, b.start) for a, b in zip(ours, theirs))
         bottom, right = (min(a.stop, b.stop) for a, b in zip(ours, theirs))
         if top >= bottom or left >= right:
@@ -44,18 +45,18 @@ class Mask:
         return both / (self.area + other.area - both) if both else 0.0
 
     @property
-    def corner(self) -> np.ndarray:
+    def offset(self) -> np.ndarray:
         """(2,) int64: left and top, which take x and y from pixels of the crop to those of the image."""
         return np.array([self.left, self.top])
 
     @property
-    def window(self) -> tuple[slice, slice]:
+    def slices(self) -> tuple[slice, slice]:
         """Index of the crop's rows and columns in an image."""
         height, width = self.crop.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
     @classmethod
-    def of(cls, full: np.ndarray) -> Mask:
+    def from_array(cls, full: np.ndarray) -> Mask:
         """The mask of a full-size (H, W) array, nonzero is foreground."""
         rows, columns = np.flatnonzero(full.any(axis=1)), np.flatnonzero(full.any(axis=0))
         if not len(rows):
@@ -63,8 +64,13 @@ class Mask:
         top, left = int(rows[0]), int(columns[0])
         return cls(left, top, full[top : rows[-1] + 1, left : columns[-1] + 1].astype(bool))
 
-    def full(self, size: tuple[int, int]) -> np.ndarray:
+    def to_full(self, size: tuple[int, int]) -> np.ndarray:
         """The mask as a (H, W) bool array."""
         array = np.zeros(size, bool)
-        array[self.window] = self.crop
+        array[self.slices] = self.crop
         return array
+
+
+def mask_iou(first: Sequence[Mask], second: Sequence[Mask]) -> np.ndarray:
+    """(N, M) float64 intersection over union of N and M masks of one image."""
+    return np.array([[ours.iou(theirs) for theirs in second] for ours in first]).reshape(len(first), len(second))

@@ -7,18 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.annotations.plan import AnnotationPlan
+from utils.annotations.source import AnnotationFolder
+from utils.cli.options import Options
 from utils.config import Config, PredictorConfig
 from utils.engine import Sink
-from utils.evaluation.names import ATTRIBUTION, GAIN
-from utils.exporters.plan import AnnotationPlan
-from utils.importers.annotations import AnnotationFolder
+from utils.evaluation.files import ATTRIBUTION, GAIN
+from utils.io.writers import Writers
 from utils.json_reading import read_json
-from utils.options import Options
-from utils.writers import Writers
 
 if TYPE_CHECKING:
-    from utils.report.album import Album
-    from utils.report.tables import Section
+    from utils.evaluation.report.pictures import WorstImages
+    from utils.evaluation.report.tables import Section
 
 
 def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: AnnotationPlan) -> list[Sink]:
@@ -29,9 +29,9 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
     sinks += plan.sinks(names, writers)
     if "evaluate" in options.outputs:
         if options.diff is not None:
-            from utils.gain import GainSink
+            from utils.evaluation.comparison import ComparisonSink
 
-            sinks.append(GainSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
+            sinks.append(ComparisonSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
         from utils.evaluation.evaluator import Evaluator
 
         folder, album = config.evaluator.save_dir, album_of(config)
@@ -44,11 +44,13 @@ def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: 
 
 def _overlays(look: PredictorConfig, names: Sequence[str], writers: Writers) -> Sink:
     """What renders overlays: a picture an image, or a film a clip."""
-    from utils.overlay import OverlaySink
-    from utils.overlay_films import FilmSink
+    from utils.visual.overlay import OverlaySink
+    from utils.visual.video import VideoOverlaySink
 
     if look.format == "mp4":
-        return FilmSink(look.save_dir, names, writers, fps=look.fps, side_by_side=look.side_by_side, font=look.font)
+        return VideoOverlaySink(
+            look.save_dir, names, writers, fps=look.fps, side_by_side=look.side_by_side, font=look.font
+        )
     return OverlaySink(
         look.save_dir, names, writers, format=look.format, side_by_side=look.side_by_side, font=look.font
     )
@@ -56,14 +58,14 @@ def _overlays(look: PredictorConfig, names: Sequence[str], writers: Writers) -> 
 
 def _sections(folder: Path, *, attribute: bool) -> list[Section]:
     """What the report has beyond the evaluation: who lost it, from the file that the cascade has written by then."""
-    from utils.report.attribution import attribution_section
+    from utils.evaluation.report.tables import attribution_section
 
     return [attribution_section(read_json(folder / ATTRIBUTION))] if attribute else []
 
 
-def album_of(config: Config) -> Album | None:
+def album_of(config: Config) -> WorstImages | None:
     """Where the pictures of the report are collected, or None if there is to be none."""
-    from utils.report.album import Album
+    from utils.evaluation.report.pictures import WorstImages
 
     wanted = config.evaluator
-    return Album(config.name, wanted.report_images) if wanted.report else None
+    return WorstImages(config.name, wanted.report_images) if wanted.report else None

@@ -36,19 +36,19 @@ class Sample:
         image_id: path below JPEGImages (or the source folder) without suffix, with forward slashes.
         path: the image file, or the video file of which it is a frame.
         image: (H, W, 3) uint8 RGB, upright.
-        target: (H, W) uint8 label map (0 background, class id + 1, 255 void), or None.
-        truth: the true instances, or None where nobody asked for them.
-        told_apart: whether the dataset tells the true instances of a class apart; if not, each connected part of a
-            class stands for one.
+        gt_mask: (H, W) uint8 label map (0 background, class id + 1, 255 void), or None.
+        gt_instances: the true instances, or None where nobody asked for them.
+        has_instance_ids: whether the dataset has a map of objects (SegmentationObject); if not, each connected part of
+            a class stands for one.
         frame: its place in a clip, or None where it is an image by itself.
     """
 
     image_id: str
     path: Path
     image: np.ndarray
-    target: np.ndarray | None = None
-    truth: Instances | None = None
-    told_apart: bool = False
+    gt_mask: np.ndarray | None = None
+    gt_instances: Instances | None = None
+    has_instance_ids: bool = False
     frame: Frame | None = None
 
     @property
@@ -91,7 +91,7 @@ class Detections:
         return Detections(self.boxes[index], self.scores[index], self.class_ids[index])
 
     @classmethod
-    def of(cls, boxes: object, scores: object, class_ids: object) -> Detections:
+    def from_arrays(cls, boxes: object, scores: object, class_ids: object) -> Detections:
         """Detections from anything numpy can read, empty lists included."""
         return cls(
             np.asarray(boxes, np.float32).reshape(-1, 4),
@@ -102,26 +102,7 @@ class Detections:
     @classmethod
     def empty(cls) -> Detections:
         """No boxes."""
-        return cls.of([], [], [])
-
-
-def sanitize(boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Clip boxes to their image and find those that are no boxes: NaN, inverted, of no area, or wholly outside.
-
-    Args:
-        boxes: (N, 4) float32, x1 y1 x2 y2 in pixels.
-        size: (height, width) of the image.
-
-    Returns:
-        the clipped boxes (N, 4), a (N,) bool array of those to keep, and how many of the kept ones were clipped.
-    """
-    height, width = size
-    limits = np.array([width, height, width, height], np.float32)
-    clipped = np.clip(boxes, 0, limits)
-    finite = np.isfinite(boxes).all(axis=1)
-    keep = finite & (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
-    changed = keep & (clipped != boxes).any(axis=1)
-    return clipped, keep, int(changed.sum())
+        return cls.from_arrays([], [], [])
 
 
 @dataclass(frozen=True)
@@ -157,7 +138,7 @@ class Instances:
         return Instances(self.size, self.detections[chosen], masks, self.mask_scores[chosen], tracks)
 
     @classmethod
-    def of_masks(
+    def from_masks(
         cls,
         size: tuple[int, int],
         class_ids: Sequence[int],
@@ -169,12 +150,12 @@ class Instances:
         """Instances known by their masks: boxes are tight, scores 1 and mask scores NaN unless they are given."""
         boxes = [(mask.left, mask.top, mask.left + mask.crop.shape[1], mask.top + mask.crop.shape[0]) for mask in masks]
         n = len(masks)
-        detections = Detections.of(boxes, np.ones(n) if scores is None else scores, class_ids)
+        detections = Detections.from_arrays(boxes, np.ones(n) if scores is None else scores, class_ids)
         given = np.full(n, np.nan) if mask_scores is None else mask_scores
         tracks = None if track_ids is None else np.asarray(track_ids, np.int64).reshape(n)
         return cls(size, detections, masks, np.asarray(given, np.float32).reshape(n), tracks)
 
-    def paint_order(self) -> np.ndarray:
+    def z_order(self) -> np.ndarray:
         """(N,) instance indices, the one that wins an overlapped pixel last.
 
         The highest mask score wins, ties go to the lower index; shapes without a score, drawn by a person, win over
@@ -184,7 +165,7 @@ class Instances:
         index = np.arange(len(self))
         return np.lexsort((np.where(drawn, index, -index), np.where(drawn, np.inf, self.mask_scores)))
 
-    def painted(self, values: np.ndarray, nothing: int = 0) -> np.ndarray:
+    def rasterize(self, values: np.ndarray, nothing: int = 0) -> np.ndarray:
         """(H, W) of the dtype of `values`: the value of the instance that wins the pixel, `nothing` where none lies.
 
         The only place that decides which instance gets a pixel.
@@ -193,11 +174,11 @@ class Instances:
             values: (N,), one for each instance.
         """
         picture = np.full(self.size, nothing, values.dtype)
-        for i in self.paint_order():
+        for i in self.z_order():
             mask = self.masks[i]
-            picture[mask.window][mask.crop] = values[i]
+            picture[mask.slices][mask.crop] = values[i]
         return picture
 
-    def semantic(self) -> np.ndarray:
+    def to_semantic(self) -> np.ndarray:
         """(H, W) uint8 label map: 0 background, class id + 1 where an instance lies."""
-        return self.painted(label_of(self.detections.class_ids).astype(np.uint8), BACKGROUND)
+        return self.rasterize(label_of(self.detections.class_ids).astype(np.uint8), BACKGROUND)

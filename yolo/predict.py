@@ -19,17 +19,17 @@ from pathlib import Path
 import numpy as np
 
 from datasets.loading import build_batches
+from models.box_sources import Detector
 from models.detector import build_detector, class_names
-from models.given_boxes import Detector
-from utils.cli import Parser, guarded, images_parser, options_of, repeated
+from utils.cli.options import Options
+from utils.cli.outputs import check_new_file
+from utils.cli.parsers import Parser, guarded, images_parser, options_of, repeated
 from utils.device import choose_device
 from utils.distributed import Session
 from utils.engine import run
 from utils.errors import UserError
 from utils.masks import Mask
-from utils.options import Options
-from utils.outputs import check_new_file
-from utils.prompts.writing import PromptSink
+from utils.prompts.writer import PromptSink
 from utils.structures import Instances, Sample
 
 FILE_NAME = "prediction.json"
@@ -52,9 +52,9 @@ class BoxCascade:
             unscored = np.full(len(detections), np.nan, np.float32)
             yield sample, Instances(sample.size, detections, [nothing] * len(detections), unscored)
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         """What the detector has to say at the end of a run."""
-        return self.detector.report(session)
+        return self.detector.summary_lines(session)
 
 
 def predict_parser() -> Parser:

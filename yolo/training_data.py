@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from datasets.voc import VocDataset
-from utils.encoding import encode_image
 from utils.errors import SampleError
-from utils.exporters.yolo import reads_alike
+from utils.formats.yolo import ultralytics_reads_same_pixels
+from utils.io.encoding import encode_image
 from utils.structures import Instances
 
 NAMES_FILE = "names.json"
@@ -55,10 +55,10 @@ def _write_image(dataset: VocDataset, folder: Path, role: str, index: int) -> Sa
         sample = dataset.load(index)
     except SampleError as error:
         return error
-    instances = sample.truth
+    instances = sample.gt_instances
     assert instances is not None
     target, content = folder / "images" / role / f"{index:08}", sample.path.read_bytes()
-    if reads_alike(sample, content):  # no link: ultralytics "restores" JPEGs in place
+    if ultralytics_reads_same_pixels(sample, content):  # no link: ultralytics "restores" JPEGs in place
         target.with_suffix(sample.path.suffix).write_bytes(content)
     else:
         target.with_suffix(".png").write_bytes(encode_image(sample.image, ".png"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from datasets.scenes.composition import Style
 from datasets.scenes.dice import POOLS
 from datasets.scenes.tree import Order, write_split
-from utils.cli import guarded
+from utils.cli.parsers import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from datasets.scenes.textures import Colour, mix
+from datasets.scenes.textures import Color, mix
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class Dice:
         hue: tuple[float, float] = (0.0, 1.0),
         saturation: tuple[float, float] = (0.15, 0.85),
         value: tuple[float, float] = (0.25, 0.95),
-    ) -> Colour:
+    ) -> Color:
         """An RGB colour (0..255) out of the given ranges, each within 0..1."""
         low, high = saturation
         dull = low + (high - low) * self.rng.random() ** 1.6  # dull colours are the common ones

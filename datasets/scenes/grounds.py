@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 
 from datasets.scenes.dice import Dice
-from datasets.scenes.textures import Colour, blend, cells, darker, fractal, lighter, mix, ramp
+from datasets.scenes.textures import Color, blend, cells, darker, fractal, lighter, mix, ramp
 
 Ground = Callable[[Dice, tuple[int, int]], np.ndarray]
 """Paints a background of the shape (H, W)."""
 
-_FOAM: Colour = (235.0, 243.0, 245.0)
-_CLOUDS: tuple[Colour, Colour] = ((240.0, 242.0, 245.0), (190.0, 194.0, 202.0))
-_MORTAR: Colour = (205.0, 200.0, 190.0)
-_MOSS: Colour = (38.0, 44.0, 26.0)
+_FOAM: Color = (235.0, 243.0, 245.0)
+_CLOUDS: tuple[Color, Color] = ((240.0, 242.0, 245.0), (190.0, 194.0, 202.0))
+_MORTAR: Color = (205.0, 200.0, 190.0)
+_MOSS: Color = (38.0, 44.0, 26.0)
 
 
 def grass(dice: Dice, shape: tuple[int, int]) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from datasets.scenes.dice import Dice
-from datasets.scenes.textures import Colour, darker
+from datasets.scenes.textures import Color, darker
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Material:
         gloss: how brightly it shines, 0 to 1.
     """
 
-    colour: Colour
-    second: Colour = (0.0, 0.0, 0.0)
+    colour: Color
+    second: Color = (0.0, 0.0, 0.0)
     pattern: str | None = None
     scale: float = 0.1
     grain: float = 0.15
@@ -34,8 +34,8 @@ class Material:
 
 
 RUBBER = Material((28.0, 28.0, 32.0), grain=0.1)
-GLASS: Colour = (58.0, 74.0, 92.0)
-PUPIL: Colour = (16.0, 13.0, 12.0)
+GLASS: Color = (58.0, 74.0, 92.0)
+PUPIL: Color = (16.0, 13.0, 12.0)
 
 _PATTERNS = (None, None, None, "stripes", "bands", "spots", "patches", "checks")
 

@@ -15,7 +15,7 @@ import numpy as np
 from datasets.scenes.dice import Dice
 from datasets.scenes.geometry import project
 from datasets.scenes.materials import Material
-from datasets.scenes.textures import Colour, grain, pattern
+from datasets.scenes.textures import Color, grain, pattern
 
 _SHIFT = 4  # cv2 takes corners as fixed-point numbers with this many fractional bits
 _RELIEF_SIDE = 80  # relief is smooth: it is computed no larger than this, then enlarged
@@ -42,7 +42,7 @@ class Part:
         return cls((contour,), material, bulge)
 
     @classmethod
-    def flat(cls, colour: Colour, *contours: np.ndarray) -> Part:
+    def flat(cls, colour: Color, *contours: np.ndarray) -> Part:
         """A detail in one even colour, which is painted several times faster than others."""
         return cls(contours, Material(colour, grain=0.0), 0.0)
 
@@ -100,7 +100,7 @@ def _fixed(contour: np.ndarray) -> np.ndarray:
     return np.round((contour - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 
-def _fill(canvas: np.ndarray, contours: list[np.ndarray], value: Colour | int) -> None:
+def _fill(canvas: np.ndarray, contours: list[np.ndarray], value: Color | int) -> None:
     for contour in contours:
         cv2.fillPoly(canvas, [contour], value, cv2.LINE_AA, _SHIFT)  # type: ignore[call-overload]
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 _BANK_SIZE = 1024
 
@@ -62,7 +62,7 @@ def cells(rng: np.random.Generator, shape: tuple[int, int], size: float) -> tupl
     return tones[labels], np.clip(rim / (0.3 * size), 0.0, 1.0)
 
 
-def ramp(field: np.ndarray, *colours: Colour) -> np.ndarray:
+def ramp(field: np.ndarray, *colours: Color) -> np.ndarray:
     """Colour a field in [0, 1] along the evenly spaced `colours`; uint8 (H, W, 3)."""
     stops = np.linspace(0, 255, len(colours))
     at = np.arange(256)
@@ -77,18 +77,18 @@ def blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarra
     return cv2.blendLinear(first, second, 1 - share, share)
 
 
-def mix(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray, share: float) -> Colour:
+def mix(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray, share: float) -> Color:
     """The colour `share` of the way from `first` to `second`; shares outside [0, 1] exaggerate."""
     red, green, blue = (a + (b - a) * share for a, b in zip(first, second))
     return red, green, blue
 
 
-def darker(colour: Colour, by: float) -> Colour:
+def darker(colour: Color, by: float) -> Color:
     """`colour` with `by` (0..1) of its light taken away."""
     return mix(colour, (0.0, 0.0, 0.0), by)
 
 
-def lighter(colour: Colour, by: float) -> Colour:
+def lighter(colour: Color, by: float) -> Color:
     """`colour` moved `by` (0..1) of the way to white."""
     return mix(colour, (255.0, 255.0, 255.0), by)
 

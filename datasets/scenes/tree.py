@@ -22,8 +22,8 @@ from datasets.scenes.composition import Style
 from datasets.scenes.painting import Scene, class_names, paint_clip, paint_scene
 from utils.classes import VOC_PALETTE
 from utils.errors import UserError
-from utils.voc_tree import CLASS_NAMES, map_files, split_lists
-from utils.writers import atomic_write
+from utils.formats.voc import CLASS_NAMES, map_files, split_lists
+from utils.io.writers import atomic_write
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from datasets.scenes.dice import Dice
 from datasets.scenes.geometry import ellipse, limb, quads, rounded, smooth
 from datasets.scenes.materials import GLASS, RUBBER, Material
 from datasets.scenes.rendering import Part, moved
-from datasets.scenes.textures import Colour, darker, lighter
+from datasets.scenes.textures import Color, darker, lighter
 
-_HEADLIGHT: Colour = (250.0, 240.0, 200.0)
-_TAIL_LIGHT: Colour = (200.0, 30.0, 30.0)
+_HEADLIGHT: Color = (250.0, 240.0, 200.0)
+_TAIL_LIGHT: Color = (200.0, 30.0, 30.0)
 _SPAR = Material((150.0, 120.0, 85.0), grain=0.1)
 
 
-def wheel(centre: tuple[float, float], radius: float, rim: Colour) -> list[Part]:
+def wheel(centre: tuple[float, float], radius: float, rim: Color) -> list[Part]:
     """A tyre with a spoked rim."""
     spokes = []
     for turn in np.arange(5) * 2 * np.pi / 5 + 0.3:
@@ -147,7 +147,7 @@ def watercraft(dice: Dice) -> list[Part]:
     return moved(parts, (0.0, 0.45))
 
 
-def _sails(dice: Dice, trim: Colour, bow: float) -> list[Part]:
+def _sails(dice: Dice, trim: Color, bow: float) -> list[Part]:
     foot, top, belly = dice.pose(-0.1, 0.25), dice.pose(-1.75, -1.2), dice.pose(0.02, 0.2)
     white = dice.colour(saturation=(0.0, 0.3), value=(0.75, 1.0))
     cloth = Material(white, trim, "bands" if dice.chance(0.4) else None, 0.16, 0.12)
@@ -170,7 +170,7 @@ def _sails(dice: Dice, trim: Colour, bow: float) -> list[Part]:
     ]
 
 
-def _wheelhouse(dice: Dice, trim: Colour, bow: float) -> list[Part]:
+def _wheelhouse(dice: Dice, trim: Color, bow: float) -> list[Part]:
     back, front, top = dice.pose(-0.7, -0.35), dice.pose(0.15, 0.4), dice.pose(-0.85, -0.62)
     white = Material(dice.colour(saturation=(0.0, 0.15), value=(0.75, 1.0)), grain=0.1)
     walls = [(back, top), (front - 0.1, top), (front, -0.18), (back, -0.18)]

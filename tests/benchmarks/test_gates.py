@@ -19,7 +19,7 @@ from benchmarks.gates import (
     matrix_gate,
 )
 from utils.masks import Mask
-from utils.metrics import confusion_matrix
+from utils.metrics.segmentation import confusion_matrix
 from utils.structures import Detections, Instances
 
 SIZE = (60, 100)
@@ -71,8 +71,8 @@ def test_our_low_precision_error_may_not_exceed_the_plain_loops(masks: np.ndarra
 
 def test_our_confusion_matrix_is_the_plain_loops(masks: np.ndarray) -> None:
     target = np.random.default_rng(0).choice(np.array([0, 1, 2, 3, 255], np.uint8), SIZE)
-    boxes = Detections.of(np.zeros((4, 4)), np.ones(4), CLASS_IDS)
-    semantic = Instances(SIZE, boxes, [Mask.of(mask) for mask in masks], SCORES).semantic()
+    boxes = Detections.from_arrays(np.zeros((4, 4)), np.ones(4), CLASS_IDS)
+    semantic = Instances(SIZE, boxes, [Mask.from_array(mask) for mask in masks], SCORES).to_semantic()
     matrix = confusion_matrix(semantic, target, 4)
     assert matrix_gate(Evidence(found(masks), matrix), [target], 4).passed
     matrix[0, 0] -= 1

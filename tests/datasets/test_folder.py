@@ -34,7 +34,7 @@ def test_folder_is_searched_through(tmp_path: Path) -> None:
     assert folder.ids == ["b9", "b10", "sub/deep/x.y"]
     assert [path.name for path in folder.paths] == ["b9.jpg", "b10.PNG", "x.y.webp"]
     sample = folder.load(1)
-    assert (sample.image_id, sample.path, sample.target) == ("b10", tmp_path / "b10.PNG", None)
+    assert (sample.image_id, sample.path, sample.gt_mask) == ("b10", tmp_path / "b10.PNG", None)
     np.testing.assert_array_equal(sample.image, np.broadcast_to(np.array([200, 100, 50], np.uint8), (3, 4, 3)))
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from datasets.images import read_image
-from utils.image_files import image_size
+from utils.io.image_files import image_size
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 ODD = SHARED / "odd"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets.folder import ImageFolder
-from datasets.loading import AHEAD, Batches
+from datasets.loading import PREFETCH, Batches
 from utils.errors import SampleError
 from utils.structures import Sample
 
@@ -80,9 +80,9 @@ def test_look_ahead_is_bounded() -> None:
     batches = iter(Batches(dataset, 5, 4))
     for number in range(1, 4):
         next(batches)
-        wait_for(dataset, 5 * (number + AHEAD))
+        wait_for(dataset, 5 * (number + PREFETCH))
         time.sleep(0.02)
-        assert len(dataset.begun) == 5 * (number + AHEAD)
+        assert len(dataset.begun) == 5 * (number + PREFETCH)
 
 
 def test_reading_goes_on_while_a_batch_is_in_use() -> None:
@@ -100,7 +100,7 @@ def test_consumer_that_stops_early_leaves_no_thread() -> None:
     next(batches)
     batches.close()
     assert not reading()
-    assert len(dataset.begun) <= 4 * (1 + AHEAD)
+    assert len(dataset.begun) <= 4 * (1 + PREFETCH)
 
 
 def test_interrupt_ends_the_threads() -> None:

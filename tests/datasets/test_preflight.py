@@ -60,7 +60,7 @@ def test_masks_that_are_only_shown_may_be_missing_but_not_wrong(split: Split) ->
     split.add(None)
     split.check(may_lack=True)
     shown = VocDataset(split.root, "val", with_targets=True)
-    assert [shown.load(index).target is None for index in range(2)] == [False, True]
+    assert [shown.load(index).gt_mask is None for index in range(2)] == [False, True]
     split.add(np.full((3, 4), 9, np.uint8))
     with pytest.raises(UserError, match=r"i2\.png: value 9"):
         split.check(may_lack=True)

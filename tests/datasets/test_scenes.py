@@ -167,8 +167,8 @@ def test_tree_reads_back_as_painted(tree: Path) -> None:
     rows = json.loads((tree / "prediction.json").read_text())
     for index, scene in enumerate(scenes):
         sample, mine = dataset.load(index), [row for row in rows if row["image_id"] == dataset.ids[index]]
-        assert sample.target is not None
-        assert np.array_equal(sample.target, scene.classes)
+        assert sample.gt_mask is not None
+        assert np.array_equal(sample.gt_mask, scene.classes)
         assert np.abs(sample.image.astype(int) - scene.image).mean() < 4
         seen = [number for number, box in enumerate(scene.boxes) if box.any()]
         assert [row["category_id"] for row in mine] == [scene.class_ids[number] for number in seen]

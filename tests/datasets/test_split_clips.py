@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from painted_clips import write_frames
 from PIL import Image
 
 from datasets.loading import Batches, build_batches
-from utils.cli import parse
+from tests.helpers.clips import write_frames
+from utils.cli.parsers import parse
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
 from utils.structures import Frame
@@ -33,10 +33,10 @@ def test_demo_clip_with_its_truth(capsys: pytest.CaptureFixture[str]) -> None:
     alone = {sample.image_id: sample for batch in images for sample in batch}
     for sample in samples[::10]:
         expected = alone[sample.image_id]
-        assert sample.told_apart == expected.told_apart
-        assert len(sample.truth) == len(expected.truth) > 0
+        assert sample.has_instance_ids == expected.has_instance_ids
+        assert len(sample.gt_instances) == len(expected.gt_instances) > 0
         np.testing.assert_array_equal(sample.image, expected.image)
-        np.testing.assert_array_equal(sample.target, expected.target)
+        np.testing.assert_array_equal(sample.gt_mask, expected.gt_mask)
 
 
 @needs_photos
@@ -48,7 +48,7 @@ def test_real_clips(name: str, clips: list[int], tmp_path: Path) -> None:
     assert [len(unit) for unit in batches.units] == clips
     first = next(iter(batches))
     assert [sample.frame.index for sample in first] == list(range(min(16, clips[0])))
-    assert all(sample.target is not None and sample.truth is not None for sample in first)
+    assert all(sample.gt_mask is not None and sample.gt_instances is not None for sample in first)
 
 
 class Tree:

@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from painted_clips import FASTSTART, index_of, painted, write_frames, write_video
 
 from datasets.folder import ImageFolder
-from datasets.loading import AHEAD, Batches
+from datasets.loading import PREFETCH, Batches
 from datasets.video import ClipFolder, Clips
 from datasets.video_file import VideoFile
+from tests.helpers.clips import FASTSTART, index_of, painted, write_frames, write_video
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
 from utils.structures import Frame, Sample
@@ -101,7 +101,7 @@ def test_read_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         seen += len(batch)
         del batch
     assert seen == count
-    assert most <= size * (AHEAD + 2)
+    assert most <= size * (PREFETCH + 2)
 
 
 def test_frames_that_are_not_read_are_counted(tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ import av
 import cv2
 import numpy as np
 import pytest
-from painted_clips import FASTSTART, index_of, painted, write_video
 
-from datasets.containers import is_cut_off
-from datasets.video_file import VideoFile, video_size
-from utils.film import frame_rate
+from datasets.video_file import VideoFile, is_cut_off, video_size
+from tests.helpers.clips import FASTSTART, index_of, painted, write_video
+from utils.visual.video import frame_rate
 
 LOSSY = {"crf": "10", "g": "6", "bf": "2"}
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}

@@ -72,9 +72,9 @@ def test_real_trees(name: str, count: int) -> None:
     dataset = VocDataset(SHARED / name, "val", with_targets=True)
     assert len(dataset) == len(set(dataset.ids)) == count
     sample = dataset.load(0)
-    assert sample.target is not None
+    assert sample.gt_mask is not None
     expected = np.array(Image.open(SHARED / name / "SegmentationClass" / f"{dataset.ids[0]}.png"))
-    np.testing.assert_array_equal(sample.target, expected)
+    np.testing.assert_array_equal(sample.gt_mask, expected)
     assert sample.image.shape[:2] == expected.shape
 
 
@@ -127,13 +127,13 @@ def test_missing_image_is_one_sample_error(tree: Tree) -> None:
 
 
 def test_masks_are_not_needed_without_targets(tree: Tree) -> None:
-    assert VocDataset(tree.image("a.jpg").split("a").root, "val").load(0).target is None
+    assert VocDataset(tree.image("a.jpg").split("a").root, "val").load(0).gt_mask is None
 
 
 def test_label_map_changes_the_values_it_names(tree: Tree) -> None:
     values = [[0, 1, 2, 128], [7, 3, 254, 255], [0, 0, 0, 0]]
     tree.image("a.jpg").split("a").mask("a", values)
-    target = VocDataset(tree.root, "val", {128: 255, 255: 1, 7: 0}, with_targets=True).load(0).target
+    target = VocDataset(tree.root, "val", {128: 255, 255: 1, 7: 0}, with_targets=True).load(0).gt_mask
     assert target is not None
     assert target.tolist() == [[0, 1, 2, 255], [0, 3, 254, 1], [0, 0, 0, 0]]
     assert target.dtype == np.uint8
@@ -151,7 +151,7 @@ def test_instances_come_from_object_masks_where_there_are_some(tree: Tree) -> No
         tree.mask(image_id, [[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 9]])
     tree.mask("a", [[1, 1, 2, 0], [1, 1, 2, 0], [0, 0, 0, 0]], "SegmentationObject")
     dataset = VocDataset(tree.root, "val", {9: 2}, with_truth=True)
-    touching, parts = (dataset.load(index).truth for index in range(2))
+    touching, parts = (dataset.load(index).gt_instances for index in range(2))
     assert touching.detections.boxes.tolist() == [[0, 0, 2, 2], [2, 0, 3, 2]]
     assert touching.detections.class_ids.tolist() == [0, 0]
     assert parts.detections.boxes.tolist() == [[0, 0, 3, 2], [3, 2, 4, 3]]
@@ -160,12 +160,12 @@ def test_instances_come_from_object_masks_where_there_are_some(tree: Tree) -> No
 
 def test_samples_have_their_true_instances_where_somebody_asks(tree: Tree) -> None:
     tree.image("a.jpg").split("a").mask("a", [[1, 1, 2, 0], [1, 1, 2, 0], [0, 0, 0, 255]])
-    assert VocDataset(tree.root, "val", with_targets=True).load(0).truth is None
+    assert VocDataset(tree.root, "val", with_targets=True).load(0).gt_instances is None
     sample = VocDataset(tree.root, "val", with_targets=True, with_truth=True).load(0)
-    assert sample.truth is not None
-    assert sample.target is not None
-    np.testing.assert_array_equal(sample.truth.detections.boxes, [[0, 0, 2, 2], [2, 0, 3, 2]])
-    np.testing.assert_array_equal(sample.truth.semantic(), np.where(sample.target == 255, 0, sample.target))
+    assert sample.gt_instances is not None
+    assert sample.gt_mask is not None
+    np.testing.assert_array_equal(sample.gt_instances.detections.boxes, [[0, 0, 2, 2], [2, 0, 3, 2]])
+    np.testing.assert_array_equal(sample.gt_instances.to_semantic(), np.where(sample.gt_mask == 255, 0, sample.gt_mask))
 
 
 def test_object_mask_of_another_size_is_named(tree: Tree) -> None:
@@ -175,14 +175,14 @@ def test_object_mask_of_another_size_is_named(tree: Tree) -> None:
 
 
 @needs_photos
-@pytest.mark.parametrize(("name", "told_apart"), [("coco", True), ("voc", False)])
-def test_samples_hold_their_true_instances_when_asked(name: str, told_apart: bool) -> None:
+@pytest.mark.parametrize(("name", "has_instance_ids"), [("coco", True), ("voc", False)])
+def test_samples_hold_their_true_instances_when_asked(name: str, has_instance_ids: bool) -> None:
     dataset = VocDataset(SHARED / name, "val", with_targets=True, with_truth=True)
     sample = dataset.load(0)
-    assert sample.told_apart == told_apart
-    assert len(sample.truth) > 0
-    if told_apart:
+    assert sample.has_instance_ids == has_instance_ids
+    assert len(sample.gt_instances) > 0
+    if has_instance_ids:
         with Image.open(dataset.objects_path(0)) as numbers:
-            assert len(sample.truth) == len(set(np.unique(numbers)) - {0, 255})
-    np.testing.assert_array_equal(sample.truth.semantic(), np.where(sample.target == 255, 0, sample.target))
-    assert VocDataset(SHARED / name, "val", with_targets=True).load(0).truth is None
+            assert len(sample.gt_instances) == len(set(np.unique(numbers)) - {0, 255})
+    np.testing.assert_array_equal(sample.gt_instances.to_semantic(), np.where(sample.gt_mask == 255, 0, sample.gt_mask))
+    assert VocDataset(SHARED / name, "val", with_targets=True).load(0).gt_instances is None

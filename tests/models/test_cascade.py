@@ -19,9 +19,9 @@ class Boxes:
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         counts = [int(sample.image[0, 0, 0]) for sample in samples]
-        return [Detections.of([[0, 0, 1, 1]] * count, np.ones(count), np.zeros(count)) for count in counts]
+        return [Detections.from_arrays([[0, 0, 1, 1]] * count, np.ones(count), np.zeros(count)) for count in counts]
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         return ["boxes"]
 
 
@@ -41,10 +41,10 @@ class Masks:
     def collect(self, pending: list[Detections]) -> list[Instances]:
         return [Instances((2, 2), found, [None] * len(found), np.ones(len(found), np.float32)) for found in pending]
 
-    def save_memory(self) -> None:
+    def free_memory(self) -> None:
         raise AssertionError("one image fits")
 
-    def report(self) -> list[str]:
+    def summary_lines(self) -> list[str]:
         return ["masks"]
 
 
@@ -68,4 +68,4 @@ def test_images_keep_their_boxes_where_memory_cuts_the_batch_in_parts() -> None:
         (str(i), i) for i in range(7)
     ]
     assert masks.launched == [3, 3, 1]
-    assert cascade.report(Session()) == ["boxes", "masks", "GPU out of memory: went on with 3 images at a time"]
+    assert cascade.summary_lines(Session()) == ["boxes", "masks", "GPU out of memory: went on with 3 images at a time"]

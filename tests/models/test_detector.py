@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 
 from datasets.images import read_image
+from models.box_sources import PromptFileDetector
 from models.detector import YoloDetector, build_detector, class_names
-from models.given_boxes import PromptFileDetector
 from models.prompts import read_prompts
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo
+from utils.cli.options import Options
 from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig
 from utils.distributed import Session
 from utils.errors import UserError
-from utils.options import Options
 from utils.prompts.prompts import load_prompts
-from utils.prompts.rows import Given
+from utils.prompts.table import PromptOverrides
 from utils.structures import Detections, Sample
 
 REPOSITORY = Path(__file__).parents[2]
@@ -127,14 +127,14 @@ def test_classes_are_matched_by_name_and_alias_and_unmapped_boxes_are_reported(
 ) -> None:
     whole, part = detector(yolo_file), detector(yolo_file, ("couch", "tree", "Aeroplane"))
     everything, some = whole(samples), part(samples)
-    assert whole.report(Session()) == []
+    assert whole.summary_lines(Session()) == []
     lost: Counter[str] = Counter()
     for all_found, found in zip(everything, some):
         mapped = np.isin(all_found.class_ids, [1, 3])
         np.testing.assert_array_equal(found.boxes, all_found.boxes[mapped])
         np.testing.assert_array_equal(found.class_ids, np.array([-1, 2, -1, 0])[all_found.class_ids[mapped]])
         lost.update(NAMES[i] for i in all_found.class_ids[~mapped])
-    (line,) = part.report(Session())
+    (line,) = part.summary_lines(Session())
     assert "dropped" in line and f"car {lost['car']}" in line and f"dog {lost['dog']}" in line
 
 
@@ -177,7 +177,7 @@ def images(*ids: str) -> SimpleNamespace:
 
 
 def prompted(path: Path, names: tuple[str, ...], *ids: str) -> PromptFileDetector:
-    return PromptFileDetector(load_prompts(path, names, images(*ids), Given()), CONF)
+    return PromptFileDetector(load_prompts(path, names, images(*ids), PromptOverrides()), CONF)
 
 
 def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,7 +217,7 @@ def test_prompts_are_joined_by_exact_id_in_file_order_without_a_cap(tmp_path: Pa
     np.testing.assert_array_equal(first.boxes, np.array([entry["bbox"] for entry in many], np.float32))
     np.testing.assert_array_equal(first.class_ids, [i % 3 for i in range(1000)])
     assert len(none) == 0
-    assert found.report(Session()) == ["prompts: rows for images outside the run, left out: 2"]
+    assert found.summary_lines(Session()) == ["prompts: rows for images outside the run, left out: 2"]
 
 
 def test_unsound_prompts_are_clipped_or_dropped_and_counted(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_unsound_prompts_are_clipped_or_dropped_and_counted(tmp_path: Path) -> N
     found = prompted(prompt_file(tmp_path, [row("a", box) for box in boxes]), ("x",), "a")
     (detections,) = found([sample_of(np.zeros((10, 20, 3), np.uint8))])
     np.testing.assert_array_equal(detections.boxes, [[0, 2, 20, 8], [1, 2, 3, 4]])
-    clipped, dropped = found.report(Session())
+    clipped, dropped = found.summary_lines(Session())
     assert "clipped" in clipped and clipped.endswith(": 1")
     assert "dropped" in dropped and dropped.endswith(": 6")
 
@@ -245,7 +245,7 @@ def test_prompts_must_score_higher_than_conf_as_ultralytics_has_it(tmp_path: Pat
     found = prompted(prompt_file(tmp_path, rows), ("x",), "a")
     (detections,) = found([sample_of(np.zeros((10, 20, 3), np.uint8))])
     np.testing.assert_array_equal(detections.boxes[:, 2], [3, 4])
-    assert found.report(Session()) == ["prompts: rows that score not above 0.25, left out: 2"]
+    assert found.summary_lines(Session()) == ["prompts: rows that score not above 0.25, left out: 2"]
 
 
 OFFLINE = """

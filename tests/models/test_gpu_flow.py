@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from models import crossing, pending, segmenter
-from models.crossing import PackedMasks
-from models.forward import bake_positions
-from models.sam2_loading import build_sam2
+from models import segmenter, transfer
+from models.sam2_build import build_sam2
+from models.sam2_forward import cache_pos_embed
 from models.segmenter import Segmenter
+from models.transfer import PackedMasks
 from utils.structures import Detections
 
 CONFIG = str(Path(__file__).parents[2] / "sam" / "sam2.1" / "sam2.1_hiera_demo.yaml")
@@ -41,16 +41,18 @@ def test_nothing_waits_for_the_gpu_and_nothing_mixes(monkeypatch: pytest.MonkeyP
     def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
         return mode.from_tensor(torch.from_numpy(np.ascontiguousarray(array))).to(device)
 
-    for module in (segmenter, pending):
+    for module in (segmenter, transfer):
         monkeypatch.setattr(module, "to_device", to_device)
-    for module in (crossing, pending):
+    for module in (transfer,):
         monkeypatch.setattr(module, "to_host", lambda tensor: tensor)
-    monkeypatch.setattr(segmenter, "Arrival", lambda device: None)
+    monkeypatch.setattr(segmenter, "HostSync", lambda device: None)
     images = [np.zeros((*size, 3), np.uint8) for size in SIZES]
-    found = [Detections.of([[1, 2, 30, 40]] * count, np.ones(count), np.zeros(count)) for count in (3, 2, 1, 0)]
+    found = [
+        Detections.from_arrays([[1, 2, 30, 40]] * count, np.ones(count), np.zeros(count)) for count in (3, 2, 1, 0)
+    ]
     model = moved(build_sam2(CONFIG, 128), mode)
     with mode:
-        bake_positions(model)
+        cache_pos_embed(model)
         batch = Segmenter(model, torch.float32, 2**20).launch(images, found)  # in several decodes
     sent = {place: masks for places, masks in batch._masks for place in places.tolist()}
     assert len(batch._scores) > 1

@@ -12,7 +12,7 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.utils.transforms import SAM2Transforms
 
 from datasets.voc import VocDataset
-from models.sam2_loading import build_sam2, load_sam2
+from models.sam2_build import build_sam2, load_sam2
 from models.segmenter import Segmenter, preprocess
 from utils.errors import RunError, UserError
 from utils.structures import Detections
@@ -53,7 +53,7 @@ def random_boxes(counts: list[int]) -> list[Detections]:
         corner = rng.uniform(0, [width - 100, height - 100], (count, 2))
         side = rng.uniform(20, [width, height], (count, 2))
         boxes = np.hstack([corner, np.minimum(corner + side, [width, height])])
-        found.append(Detections.of(boxes, np.ones(count), np.zeros(count)))
+        found.append(Detections.from_arrays(boxes, np.ones(count), np.zeros(count)))
     return found
 
 
@@ -76,7 +76,7 @@ def assert_official(model: torch.nn.Module, images: list[np.ndarray], found: lis
         masks, scores = official_masks(model, image, instances.detections.boxes)
         np.testing.assert_allclose(instances.mask_scores, scores, atol=1e-4)
         for ours, theirs in zip(instances.masks, masks):
-            full = ours.full(instances.size)
+            full = ours.to_full(instances.size)
             assert (full == theirs).mean() >= 0.9999
             assert (full & theirs).sum() >= 0.99 * (full | theirs).sum()
             coverage.append(theirs.mean())
@@ -103,7 +103,7 @@ def test_masks_of_the_embedded_model_equal_the_official_predictors() -> None:
     demo = VocDataset(REPOSITORY / "datasets" / "demo", "val", with_truth=True)
     images = [demo.load(i).image for i in range(3)]
     coverage = assert_official(
-        load_sam2(DEMO_CONFIG, DEMO_WEIGHTS, CPU), images, [demo.load(i).truth.detections for i in range(3)]
+        load_sam2(DEMO_CONFIG, DEMO_WEIGHTS, CPU), images, [demo.load(i).gt_instances.detections for i in range(3)]
     )
     assert len(coverage) >= 3
 
@@ -137,7 +137,7 @@ def test_many_boxes_are_decoded_in_chunks_with_the_same_result(monkeypatch: pyte
     assert max(sizes) < 50
     for a, b in zip(whole, chunked):
         np.testing.assert_allclose(a.mask_scores, b.mask_scores, atol=1e-5)
-        flipped = [(x.full(a.size) != y.full(a.size)).mean() for x, y in zip(a.masks, b.masks)]
+        flipped = [(x.to_full(a.size) != y.to_full(a.size)).mean() for x, y in zip(a.masks, b.masks)]
         assert max(flipped, default=0) < 1e-4
 
 
@@ -151,7 +151,7 @@ def test_low_precision_gives_about_the_same_masks() -> None:
     images, found = pictures(), random_boxes([4, 1, 0, 3])
     exact, rough = (Segmenter(model, kind, GIB)(images, found) for kind in (torch.float32, torch.bfloat16))
     agreement = [
-        (x.full(a.size) == y.full(a.size)).mean() for a, b in zip(exact, rough) for x, y in zip(a.masks, b.masks)
+        (x.to_full(a.size) == y.to_full(a.size)).mean() for a, b in zip(exact, rough) for x, y in zip(a.masks, b.masks)
     ]
     assert np.median(agreement) > 0.97
 

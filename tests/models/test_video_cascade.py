@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tracking import BOXES, moving, random_model
 
-from models.propagator import Propagator
+from models.cleanup import CleanedCascade
+from models.sam2_video import Propagator
 from models.segmenter import Segmenter
-from models.video import VideoCascade
-from utils.cleanup import CleanedCascade
+from models.video_cascade import VideoCascade
+from tests.helpers.track import BOXES, moving, random_model
 from utils.config import CleanupConfig, VideoConfig
 from utils.distributed import Session
 from utils.engine import _ahead
@@ -45,9 +45,11 @@ class Boxes:
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         self.asked.append([sample.frame.index for sample in samples])
         found = [list(self.frames[sample.frame.index % len(self.frames)]) for sample in samples]
-        return [Detections.of([e[0] for e in each], [e[2] for e in each], [e[1] for e in each]) for each in found]
+        return [
+            Detections.from_arrays([e[0] for e in each], [e[2] for e in each], [e[1] for e in each]) for each in found
+        ]
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         return ["boxes"]
 
 
@@ -55,7 +57,7 @@ def filled(box: np.ndarray) -> Mask:
     full = np.zeros((20, 50), bool)
     left, top, right, bottom = box.astype(int)
     full[top:bottom, left:right] = True
-    return Mask.of(full)
+    return Mask.from_array(full)
 
 
 class Filling:
@@ -68,7 +70,7 @@ class Filling:
     def collect(self, pending: list[Instances]) -> list[Instances]:
         return pending
 
-    def report(self) -> list[str]:
+    def summary_lines(self) -> list[str]:
         return ["masks"]
 
 
@@ -137,7 +139,7 @@ def test_boxes_of_prompts_are_the_detectors_and_ids_survive_corrections() -> Non
         {1: (1, 0.5, [*BESIDE], 0.75)},
         {1: (1, 0.5, [4, 2, 14, 12], 0.5)},
     ]
-    assert cascade.report(Session()) == [
+    assert cascade.summary_lines(Session()) == [
         "boxes",
         "masks",
         "video: boxes were looked for on 3 keyframes of 3 frames",
@@ -150,14 +152,17 @@ def test_objects_that_nobody_finds_any_more_end_and_hidden_ones_are_not_shown() 
     cascade = standing(boxes, EVERY, hidden=[4])
     assert [set(frame) for frame in shown(cascade(samples("a", 5)))] == [{1, 2}, {1, 2}, {2}, {2}, {3}]
     assert cascade.propagator.ended == [1]
-    assert cascade.report(Session())[-1] == "video: 3 tracks found, 0 times corrected, 1 ended before their clips did"
+    assert (
+        cascade.summary_lines(Session())[-1]
+        == "video: 3 tracks found, 0 times corrected, 1 ended before their clips did"
+    )
 
 
 def test_boxes_with_an_empty_mask_start_nothing_and_are_counted() -> None:
     cascade = standing(Boxes([((2.2, 2.2, 2.8, 2.8), 0, 0.9), (HERE, 1, 0.5)]), VideoConfig(keyframe_interval=0))
     assert [set(frame) for frame in shown(cascade(samples("a", 2)))] == [{1}, {1}]
     line = "video: boxes in which SAM2 sees no object, which start no track: 1"
-    assert cascade.report(Session())[3] == line
+    assert cascade.summary_lines(Session())[3] == line
 
 
 def test_a_track_that_its_own_box_does_not_show_ends_at_once() -> None:
@@ -165,7 +170,7 @@ def test_a_track_that_its_own_box_does_not_show_ends_at_once() -> None:
     cascade = standing(boxes, EVERY, blind=1)
     assert [set(frame) for frame in shown(cascade(samples("a", 3)))] == [{1}, set(), {3, 4}]
     assert cascade.propagator.ended == [1, 2]
-    assert cascade.report(Session())[3:] == [
+    assert cascade.summary_lines(Session())[3:] == [
         "video: boxes in which SAM2 sees no object, which start no track: 1",
         "video: 3 tracks found, 1 times corrected, 1 ended before their clips did",
     ]
@@ -174,7 +179,7 @@ def test_a_track_that_its_own_box_does_not_show_ends_at_once() -> None:
 def test_who_gives_boxes_for_first_frames_only_is_told_why_tracks_end() -> None:
     cascade = standing(Boxes([(HERE, 1, 0.5)], [], []), EVERY)
     assert [set(frame) for frame in shown(cascade(samples("a", 3)))] == [{1}, {1}, set()]
-    assert cascade.report(Session())[-1] == (
+    assert cascade.summary_lines(Session())[-1] == (
         "video: no track had a second box; where only first frames have boxes, --keyframe-interval 0 ends none"
     )
 
@@ -236,15 +241,15 @@ def test_instances_do_not_depend_on_the_batches(model: torch.nn.Module) -> None:
         np.testing.assert_array_equal(a.track_ids, b.track_ids)
         np.testing.assert_array_equal(a.detections.class_ids, b.detections.class_ids)
         np.testing.assert_allclose(a.mask_scores, b.mask_scores, atol=1e-4)
-        assert np.mean([x.full(a.size) == y.full(a.size) for x, y in zip(a.masks, b.masks)]) > 0.999
+        assert np.mean([x.to_full(a.size) == y.to_full(a.size) for x, y in zip(a.masks, b.masks)]) > 0.999
     assert all(instances.track_ids.dtype == np.int64 and len(instances) for instances in whole)
 
 
 def test_the_first_frame_has_the_masks_of_a_single_image(model: torch.nn.Module) -> None:
     clip = samples("a", 1, moving(1))
     (ours,) = followed(model, [clip])
-    found = Detections.of([*BOXES.values()], [0.6, 0.7], [1, 2])
+    found = Detections.from_arrays([*BOXES.values()], [0.6, 0.7], [1, 2])
     (theirs,) = Segmenter(model, torch.float32, 2**30)([clip[0].image], [found])
     np.testing.assert_allclose(ours.mask_scores, theirs.mask_scores, atol=1e-5)
     np.testing.assert_array_equal(ours.detections.boxes, found.boxes)
-    assert np.mean([x.full(ours.size) == y.full(ours.size) for x, y in zip(ours.masks, theirs.masks)]) > 0.999
+    assert np.mean([x.to_full(ours.size) == y.to_full(ours.size) for x, y in zip(ours.masks, theirs.masks)]) > 0.999

@@ -14,12 +14,12 @@ from PIL import Image
 
 from datasets.scenes import main as paint
 from datasets.voc import VocDataset
-from models.propagator import Propagator
-from models.sam2_loading import build_sam2, load_sam2
+from models.sam2_build import build_sam2, load_sam2
+from models.sam2_video import Propagator
 from sam.clips import PromptedClips, collate_clips, mask_of, stretch
 from sam.examples import Drawing, coverage
 from sam.finetune import main
-from sam.objectives import MEMORY, RATE_BESIDE, ClipObjective
+from sam.objectives import BACKBONE_LR_SCALE, MEMORY, ClipObjective
 from sam.tracking import NUM_FRAMES, tracked
 from sam.trainer import Trainer
 from utils.config import load_config
@@ -86,7 +86,7 @@ def test_a_decoder_that_learns_to_follow_keeps_learning_from_boxes(config_file: 
     wanted = ["finetune.sam.video=true", "finetune.sam.train=decoder"]
     model = build_sam2(str(DEMO_CONFIG), SIDE, video=True)
     objective = ClipObjective(model, load_config(config_file, wanted).finetune.sam, clips, clips)
-    assert [group.rate for group in objective.parameters] == [1.0, RATE_BESIDE]
+    assert [group.rate for group in objective.parameters] == [1.0, BACKBONE_LR_SCALE]
     learning = [id(each) for group in objective.parameters for each in group.parameters]
     assert len(learning) == len(set(learning))
     assert {id(each) for each in model.sam_mask_decoder.parameters()} < set(learning)
@@ -119,7 +119,7 @@ def test_what_learns_is_what_the_official_predictor_does(clips: VocDataset) -> N
             for n in members:
                 full = F.interpolate(learnt[t][None, n : n + 1], (352, 352), mode="bilinear")[0, 0] > 0
                 # The official predictor keeps its memory in bf16.
-                assert (full.numpy() == official[n][0].full((352, 352))).mean() > 0.998
+                assert (full.numpy() == official[n][0].to_full((352, 352))).mean() > 0.998
 
 
 def test_stretches_run_both_ways_and_stay_in_their_clip() -> None:
@@ -136,7 +136,7 @@ def test_a_row_of_the_batch_is_one_object_through_its_frames(clips: VocDataset) 
     batch, cells = collate_clips([examples[0]]), SIDE // 4
     assert batch.pixels.shape == (1, 3, 3, SIDE, SIDE)
     assert batch.masks.shape == batch.weights.shape == (len(batch.boxes), 3, cells, cells)
-    objects = [clips.load(place).truth for place in places]
+    objects = [clips.load(place).gt_instances for place in places]
     numbers = set(np.concatenate([each.track_ids for each in objects]).tolist())
     assert len(numbers) > 1
     for boxes, masks in zip(batch.boxes.numpy() / 4, batch.masks.numpy()):

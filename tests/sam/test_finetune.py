@@ -16,13 +16,13 @@ from PIL import Image
 from datasets.scenes import main as paint
 from datasets.training import open_training_splits
 from datasets.voc import VocDataset
-from models.sam2_loading import build_sam2, load_sam2
+from models.sam2_build import build_sam2, load_sam2
 from sam.examples import Drawing, PromptedViews, collate, jittered
 from sam.finetune import finetune, main, origin_of, remark, usage
 from sam.objectives import IMAGE, ImageObjective, parameters_of
-from sam.protocols import Validation
-from sam.trainer import Best, Trainer, schedule
-from utils.cli import configured, finetune_parser
+from sam.protocols import ValScore
+from sam.trainer import BestScore, Trainer, schedule
+from utils.cli.parsers import configured, finetune_parser
 from utils.config import Config, load_config
 from utils.distributed import Session
 from utils.errors import UserError
@@ -93,11 +93,11 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
 def test_the_last_weights_are_kept_where_others_score_better(
     scores: tuple[float, float], config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coming, output, last = (Validation(score, []) for score in scores), tmp_path / "out.pt", tmp_path / "out.last.pt"
+    coming, output, last = (ValScore(score, []) for score in scores), tmp_path / "out.pt", tmp_path / "out.last.pt"
     monkeypatch.setattr(ImageObjective, "validate", lambda *_: next(coming))
     last.write_text("of an earlier run")
     best, _ = finetune(load_config(config_file), output, CPU, Session())
-    assert best == Best(2 if scores[0] > scores[1] else 4, 0.5)
+    assert best == BestScore(2 if scores[0] > scores[1] else 4, 0.5)
     assert last.is_file() == (best.step == 2)
     if last.is_file():
         ours, theirs = (torch.load(path, weights_only=True)["model"]["no_mem_embed"] for path in (output, last))

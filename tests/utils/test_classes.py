@@ -31,8 +31,8 @@ def test_palette_is_that_of_the_voc_development_kit() -> None:
         20: (0, 64, 128),
         255: (224, 224, 192),
     }
-    colours = palette(256)
-    assert {label: tuple(colours[label].tolist()) for label in published} == published
+    colors = palette(256)
+    assert {label: tuple(colors[label].tolist()) for label in published} == published
 
 
 @pytest.mark.skipif(not VOC_MASKS.is_dir(), reason="no real VOC masks here")

@@ -19,17 +19,17 @@ Torchrun = Callable[..., subprocess.CompletedProcess[str]]
 def test_alone_nothing_changes() -> None:
     with open_session() as session:
         assert session == Session(rank=0, world_size=1, local_rank=0)
-        assert session.leads
-        assert session.share("abc") == "abc"
+        assert session.is_main
+        assert session.shard("abc") == "abc"
         assert session.gather([1, 2]) == [1, 2]
-        assert session.total(Counter(a=2)) == Counter(a=2)
+        assert session.sum_counts(Counter(a=2)) == Counter(a=2)
         assert session.sum(np.array([3])).tolist() == [3]
-        session.wait()
+        session.barrier()
 
 
 def test_shares_are_each_unit_once() -> None:
     units = list(range(7))
-    shares = [Session(rank, 3).share(units) for rank in range(3)]
+    shares = [Session(rank, 3).shard(units) for rank in range(3)]
     assert sorted(unit for share in shares for unit in share) == units
     assert shares[1] == [1, 4]
 
@@ -55,14 +55,14 @@ with open_session() as session:
     assert session.sum(big).tolist() == [[2**61 + 1, 2]], session.sum(big)
     assert big[0, 0] == 2**60 + rank
     assert session.gather(["a", "b"] if rank == 0 else ["c"]) == ["a", "b", "c"]
-    assert session.total(Counter(x=1 + rank, y=0)) == Counter(x=3, y=0)
+    assert session.sum_counts(Counter(x=1 + rank, y=0)) == Counter(x=3, y=0)
     parameters = [torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(1))]
     parameters[0].grad = torch.tensor([1.0, 2.0]) if rank == 0 else torch.tensor([5.0, 6.0])
     parameters[1].grad = None if rank == 0 else torch.tensor([4.0])
     assert session.mean_gradients(parameters, weight=3 if rank == 0 else 1) == 4
     assert parameters[0].grad.tolist() == [2.0, 3.0] and parameters[1].grad.tolist() == [1.0]
     assert session.mean_gradients(parameters, weight=0) == 0
-    session.wait()
+    session.barrier()
     print(f"rank {rank} is right")
 """
     )
@@ -80,10 +80,10 @@ import os
 from utils.distributed import open_session
 
 with open_session() as session:
-    session.wait()
+    session.barrier()
     if session.rank == 1:
         os._exit(9)
-    session.wait()
+    session.barrier()
     print("went on alone")
 """
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from utils.distributed import Session
-from utils.engine import Report, failure_lines, print_lines, run
+from utils.engine import RunSummary, failure_lines, print_lines, run
 from utils.errors import SampleError
 from utils.structures import Detections, Instances, Sample
 
@@ -47,21 +47,21 @@ class Noted:
     def write(self, sample: Sample, instances: Instances) -> None:
         self.events.append(sample.image_id)
 
-    def standing(self) -> dict[str, float]:
+    def running_metrics(self) -> dict[str, float]:
         return {"mIoU": 0.25}
 
-    def report(self, session: Session) -> list[str]:
+    def summary_lines(self, session: Session) -> list[str]:
         return ["cascade"]
 
-    def finish(self, report: Report, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> list[str]:
         return ["sink"]
 
 
 def test_a_batch_is_begun_before_the_one_before_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     noted = Noted()
-    report = run(noted, Photos(), [noted], Session())
+    summary = run(noted, Photos(), [noted], Session())
     assert noted.events == ["begin 0 1", "begin 2", "0", "1", "begin 4 5", "2", "4", "5"]
-    assert (report.images, [failure.image_id for failure in report.failures], report.exit_code) == (5, ["3"], 1)
+    assert (summary.images, [failure.image_id for failure in summary.failures], summary.exit_code) == (5, ["3"], 1)
     printed = capsys.readouterr()
     assert printed.out.splitlines() == ["failed: 3.png: is broken", "cascade", "sink"]
     assert "6/6" in printed.err

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from painted_clips import write_video
 
 import yolo_sam_auto_anno_generator
 from datasets.images import read_image
 from datasets.loading import build_batches
 from models.detector import build_detector, class_names
 from models.prompts import read_prompts
-from utils.cli import guarded, options_of, parse
+from tests.helpers.clips import write_video
+from utils.annotations.stamps import SETTINGS
+from utils.cli.parsers import guarded, options_of, parse
 from utils.distributed import Session
-from utils.exporters.stamps import SETTINGS
 from utils.structures import Sample
 from yolo.predict import main, predict_parser
 
@@ -72,7 +72,7 @@ def test_the_file_gives_what_yolo_gives(config: Path, capsys: pytest.CaptureFixt
         count += len(found)
     assert f"prompts: {count} boxes of 3 images in {path}" in printed
     assert count > 5
-    assert prompted.report(Session()) == []
+    assert prompted.summary_lines(Session()) == []
 
 
 def test_annotations_are_the_same_but_for_what_they_were_made_from(config: Path) -> None:

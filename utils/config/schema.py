@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from utils.classes import load_class_names, nearest
 from utils.config.official import OFFICIAL_SAM, home_of
 from utils.errors import UserError
-from utils.exporters.exporter import Format, Segmentation
+from utils.formats.base import Format, Segmentation
 from utils.json_reading import Location
 
 SECTION = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True)

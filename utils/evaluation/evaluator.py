@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from utils.distributed import Session
-from utils.engine import Report
-from utils.evaluation.bootstrap import bootstrap
-from utils.evaluation.files import evaluation_files
-from utils.evaluation.names import EVERY, METRICS, REPORT
-from utils.evaluation.result import Evaluation, ImageScore
-from utils.evaluation.scoring import score_image
-from utils.evaluation.summary import summary_lines
-from utils.metrics import LabelCounts, mean_iou, pixel_accuracy
-from utils.report.album import Album
+from utils.engine import RunSummary
+from utils.evaluation.console import summary_lines
+from utils.evaluation.files import EVERY, METRICS, REPORT, evaluation_files
+from utils.evaluation.report.pictures import WorstImages
+from utils.io.writers import Writers, atomic_write, remove
+from utils.metrics.bootstrap import bootstrap
+from utils.metrics.scores import Evaluation, ImageScore, score_image
+from utils.metrics.segmentation import LabelCounts, mean_iou, pixel_accuracy
 from utils.structures import Instances, Sample
-from utils.writers import Writers, atomic_write, remove
 
 if TYPE_CHECKING:
-    from utils.report.tables import Section
+    from utils.evaluation.report.tables import Section
 
 
 class Evaluator:
@@ -46,7 +44,7 @@ class Evaluator:
         names: Sequence[str],
         save_dir: Path,
         writers: Writers,
-        album: Album | None = None,
+        album: WorstImages | None = None,
         sections: Callable[[], Sequence[Section]] = tuple,
         beside: Collection[str] = (),
     ) -> None:
@@ -72,25 +70,25 @@ class Evaluator:
         if self._album is not None:
             self._album.add(score, sample, instances)
 
-    def standing(self) -> dict[str, float]:
+    def running_metrics(self) -> dict[str, float]:
         """Pixel accuracy and mean IoU of the images scored so far."""
         with self._lock:
-            counts = LabelCounts.of(self.matrix)  # a view of the matrix in part
+            counts = LabelCounts.from_matrix(self.matrix)  # a view of the matrix in part
             return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
 
-    def finish(self, report: Report, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> list[str]:
         """Writes the files and returns the lines to print, the three metric lines last; both in the first process.
 
         Files of an earlier evaluation that this one does not make are removed: they would contradict its metrics.
         """
-        evaluation = self.result(report, session)
+        evaluation = self.result(summary, session)
         pictures = self._album.collect(session) if self._album is not None else []
         if evaluation is None:
             return []
         files, lines = evaluation_files(evaluation), summary_lines(evaluation)
         if self._album is not None:
-            from utils.report.clips import clip_sections
-            from utils.report.page import render
+            from utils.evaluation.report.page import render
+            from utils.evaluation.report.tables import clip_sections
 
             sections = [*clip_sections(evaluation.clips), *self._sections()]
             files[REPORT] = render(self._album.title, evaluation, pictures, sections)
@@ -100,20 +98,20 @@ class Evaluator:
             atomic_write(self._save_dir / name, content)
         return lines
 
-    def result(self, report: Report, session: Session) -> Evaluation | None:
+    def result(self, summary: RunSummary, session: Session) -> Evaluation | None:
         """The evaluation of the images of all processes; None in all but the first."""
-        from utils.evaluation.average_precision import average_precision
+        from utils.metrics.average_precision import average_precision
 
         self._writers.flush()
         matrix, gathered = session.sum(self.matrix), session.gather(self._images)
-        if not session.leads:
+        if not session.is_main:
             return None
         images = tuple(sorted(gathered, key=lambda image: image.image_id))
         return Evaluation(
             self._names,
             matrix,
             images,
-            tuple(report.failures),
+            tuple(summary.failures),
             bootstrap(images, len(self._names)),
             average_precision(images, len(self._names) - 1),
         )

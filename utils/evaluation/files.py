@@ -1,4 +1,4 @@
-"""The files of an evaluation: `metrics.json`, `per_image.csv`, `confusion_matrix.csv`; of clips, `per_clip.csv`."""
+"""The names of the files that evaluations write to `evaluator.save_dir`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,83 @@ from typing import Any
 
 import numpy as np
 
-from utils.encoding import encode_json
-from utils.evaluation.clip_files import clip_files, clip_metrics
-from utils.evaluation.measures import label_measures, mean_ious, rounded, split_measures
-from utils.evaluation.names import CONFUSION_MATRIX, METRICS, PER_IMAGE
-from utils.evaluation.result import Evaluation, ImageScore
-from utils.exporters.table import csv_file, table
+from utils.classes import label_of
+from utils.io.encoding import csv_file, encode_json, table
+from utils.metrics.clips import ClipObject, ClipScore
+from utils.metrics.scores import Evaluation, ImageScore
+from utils.metrics.summary import label_measures, mean_ious, rounded, split_measures
+
+METRICS = "metrics.json"
+
+PER_IMAGE = "per_image.csv"
+
+CONFUSION_MATRIX = "confusion_matrix.csv"
+
+PER_CLIP = "per_clip.csv"
+
+REPORT = "report.html"
+
+ATTRIBUTION = "attribution.json"
+
+GAIN = "gain.json"
+
+EVERY = frozenset({METRICS, PER_IMAGE, CONFUSION_MATRIX, PER_CLIP, REPORT, ATTRIBUTION, GAIN})
+"""All of them; which ones a run writes depends on its options."""
+
+COLUMNS = ("clip", "object", "class", "track", "J_and_F", "J", "F", "id_switches", "frames")
+
+
+def clip_files(evaluation: Evaluation) -> dict[str, bytes]:
+    """`per_clip.csv`, a line for each true object, the worst clip first; nothing where there are no clips."""
+    clips, names = evaluation.clips, evaluation.names
+    if clips is None:
+        return {}
+    entries = ({"clip": clip.name, **_object(each, names)} for clip in clips.worst_first() for each in clip.objects)
+    rows = ({name: _cell(value) for name, value in entry.items()} for entry in entries)
+    return {PER_CLIP: table(COLUMNS, rows)}
+
+
+def clip_metrics(evaluation: Evaluation) -> dict[str, Any]:
+    """The key `clips` with all numbers in full precision; nothing where there are no clips."""
+    clips = evaluation.clips
+    if clips is None:
+        return {}
+    per_clip = {clip.name: _clip(clip, evaluation.names) for clip in clips.clips}
+    return {"clips": {**clips.measures, "id_switches": clips.id_switches, "per_clip": per_clip}}
+
+
+def _clip(clip: ClipScore, names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "frames": clip.frames,
+        "frames_left_out": clip.left_out,
+        **clip.measures,
+        "id_switches": clip.id_switches,
+        "tracks": clip.tracks,
+        "surplus": clip.surplus,
+        "untracked_objects": clip.untracked,
+        "objects": [_object(each, names) for each in clip.objects],
+    }
+
+
+def _object(each: ClipObject, names: tuple[str, ...]) -> dict[str, Any]:
+    """A true object; `frames` are those that show it."""
+    return {
+        "object": each.number,
+        "class": names[label_of(each.class_id)],
+        "track": each.track,
+        **each.measures,
+        "id_switches": each.id_switches,
+        "frames": each.frames,
+    }
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None else rounded(value) if isinstance(value, float) else value
+
 
 TARGET_BY_PREDICTION = "target \\ predicted"
 """Heads the column of target labels in `confusion_matrix.csv`."""
+
 IMAGE_COLUMNS = (
     "image_id",
     *("mean_iou", "pixel_accuracy", "mean_boundary_iou", "wrong_pixels", "pixels"),
@@ -72,7 +140,7 @@ def _label(evaluation: Evaluation, measures: Mapping[str, np.ndarray], label: in
         "name": evaluation.names[label],
         **{name: float(values[label]) for name, values in measures.items()},
         "iou_interval_95": evaluation.intervals.class_iou[:, label].tolist(),
-        "true_pixels": int(evaluation.counts.true[label]),
+        "true_pixels": int(evaluation.counts.target[label]),
         "predicted_pixels": int(evaluation.counts.predicted[label]),
         "images": int(evaluation.label_images[label]),
     }

@@ -10,13 +10,10 @@ import numpy as np
 
 from utils.classes import match_classes
 from utils.errors import UserError
-from utils.prompts.classes import LACKING, Categories
-from utils.prompts.folders import read_folder
-from utils.prompts.joining import NONE, Joined, join
-from utils.prompts.json_rows import read_json_rows
-from utils.prompts.reading import Evidence, corners, decide
-from utils.prompts.rows import SEED, Given, Reading, Rows, RunImages
-from utils.prompts.sizes import check_sizes
+from utils.prompts.interpretation import Evidence, corners, decide
+from utils.prompts.matching import LACKING, NONE, Categories, ImageMatch, check_sizes, join
+from utils.prompts.readers import read_folder, read_json_rows
+from utils.prompts.table import SEED, PromptOverrides, Reading, Rows, RunImages
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Prompts:
     warnings: list[str]
     left_out: list[str]
 
-    def of(self, image_id: str, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def for_image(self, image_id: str, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An image's boxes, (N, 4) float32 xyxy in pixels, their (N,) float32 scores and (N,) int64 class ids.
 
         Args:
@@ -69,7 +66,7 @@ class Prompts:
 
 
 def load_prompts(
-    path: Path, names: Sequence[str], images: RunImages, given: Given, wanted: Sequence[str] | None = None
+    path: Path, names: Sequence[str], images: RunImages, given: PromptOverrides, wanted: Sequence[str] | None = None
 ) -> Prompts:
     """The prompts of a file or folder for the images of a run.
 
@@ -113,7 +110,7 @@ def load_prompts(
     )
 
 
-def _check_given(rows: Rows, given: Given) -> None:
+def _check_given(rows: Rows, given: PromptOverrides) -> None:
     """Raises UserError where the command line says of the file what its form leaves no room for."""
     title = f"{rows.path} holds {rows.form.title}, "
     if rows.form.fixed_boxes and given.bbox_format:
@@ -144,7 +141,7 @@ def _slices(image_of_row: np.ndarray, ids: Sequence[str]) -> dict[str, slice]:
     return {ids[position]: slice(*ends) for position, *ends in zip(positions.tolist(), starts.tolist(), stops)}
 
 
-def _finding(rows: Rows, reading: Reading, joined: Joined, images: RunImages) -> list[str]:
+def _finding(rows: Rows, reading: Reading, joined: ImageMatch, images: RunImages) -> list[str]:
     """How the file was read, and how much of it is for the run."""
     form = rows.form
     title = "rows without file_name" if form is SEED and reading != SEED.reading else form.title

@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluating import Pair
-from followed_clips import demo_clip, random_clip, score
 
+from tests.helpers.clips import demo_clip, random_clip, score
+from tests.helpers.evaluate import Pair
+from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import RunSummary
+from utils.evaluation.console import columns
 from utils.evaluation.evaluator import Evaluator
-from utils.evaluation.text_table import columns
-from utils.exporters.exporter import ExportSettings
-from utils.exporters.labelme import LabelmeExporter
-from utils.importers.annotations import AnnotationCascade, AnnotationFolder
-from utils.report.album import Album
-from utils.writers import Writers
+from utils.evaluation.report.pictures import WorstImages
+from utils.formats.base import ExportSettings
+from utils.formats.labelme_writer import LabelmeExporter
+from utils.io.writers import Writers
 
 NAMES = ("car", "elephant", "turtle", "ship")
 
@@ -31,17 +31,17 @@ NAMES = ("car", "elephant", "turtle", "ship")
 def evaluate(folder: Path, pairs: Sequence[Pair], report: bool = False) -> tuple[dict[str, Any], list[str]]:
     """What is in `metrics.json`, and the lines that are printed."""
     with Writers(3) as writers:
-        evaluator = Evaluator(NAMES, folder, writers, Album("clips", 5) if report else None)
+        evaluator = Evaluator(NAMES, folder, writers, WorstImages("clips", 5) if report else None)
         for sample, instances in pairs:
             evaluator.write(sample, instances)
-        lines = evaluator.finish(Report(len(pairs)), Session())
+        lines = evaluator.finish(RunSummary(len(pairs)), Session())
     return json.loads((folder / "metrics.json").read_text()), lines
 
 
 @pytest.fixture(scope="module")
 def pairs() -> list[Pair]:
     """Three clips, one of which has a class for an object."""
-    by_class = [(replace(sample, truth=None), found) for sample, found in random_clip(11)]
+    by_class = [(replace(sample, gt_instances=None), found) for sample, found in random_clip(11)]
     return [*random_clip(0), *random_clip(5), *by_class]
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluating import NAMES, random_pairs
 
+from tests.helpers.evaluate import NAMES, random_pairs
 from utils.distributed import Session
-from utils.engine import Report
+from utils.engine import RunSummary
 from utils.errors import SampleError
 from utils.evaluation.evaluator import Evaluator
+from utils.io.writers import WriterError, Writers
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
-from utils.writers import WriterError, Writers
 
 
 @pytest.fixture
@@ -33,18 +33,18 @@ def test_an_image_without_detections_counts_as_background(tmp_path: Path, writer
     target = np.array([[0, 1], [1, 1]], np.uint8)
     evaluator = Evaluator(["car"], tmp_path, writers)
     evaluator.write(sample_of("missed", target), Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32)))
-    lines = evaluator.finish(Report(images=1), Session())
+    lines = evaluator.finish(RunSummary(images=1), Session())
     assert lines[-3:] == ["Pixel_Accuracy: 0.2500", "Mean_IOU: 0.1250", "Class_IOU: 0:0.2500 1:0.0000"]
 
 
 def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_path: Path, writers: Writers) -> None:
     target = np.array([[0, 1, 1]], np.uint8)
-    found = Detections.of([[1, 0, 2, 1]], [0.5], [0])
+    found = Detections.from_arrays([[1, 0, 2, 1]], [0.5], [0])
     evaluator = Evaluator(["car", "dog"], tmp_path, writers)
     mask = Mask(1, 0, np.ones((1, 1), bool))
     evaluator.write(sample_of("a", target), Instances((1, 3), found, [mask], np.array([0.9], np.float32)))
     failure = SampleError("b", Path("b.jpg"), "missing")
-    lines = evaluator.finish(Report(1, [failure]), Session())
+    lines = evaluator.finish(RunSummary(1, [failure]), Session())
     assert lines[-3:-1] == ["Pixel_Accuracy: 0.6667 over 1 of 2 images", "Mean_IOU: 0.5000 over 1 of 2 images"]
     assert lines[-1] == "Class_IOU: 0:0.5000 1:0.5000 2:nan"
     written = json.loads((tmp_path / "metrics.json").read_text())
@@ -55,11 +55,11 @@ def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_pat
 
 def test_the_progress_bar_shows_the_measures_so_far(tmp_path: Path, writers: Writers) -> None:
     evaluator = Evaluator(["car"], tmp_path, writers)
-    assert all(np.isnan(value) for value in evaluator.standing().values())
+    assert all(np.isnan(value) for value in evaluator.running_metrics().values())
     nothing = Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32))
     evaluator.write(sample_of("missed", np.array([[0, 1], [1, 1]], np.uint8)), nothing)
     writers.flush()
-    assert evaluator.standing() == {"accuracy": 0.25, "mIoU": 0.125}
+    assert evaluator.running_metrics() == {"accuracy": 0.25, "mIoU": 0.125}
 
 
 def test_the_order_of_the_images_changes_no_byte(tmp_path: Path, writers: Writers) -> None:
@@ -68,7 +68,7 @@ def test_the_order_of_the_images_changes_no_byte(tmp_path: Path, writers: Writer
         evaluator = Evaluator(NAMES, tmp_path / name, writers)
         for sample, instances in order:
             evaluator.write(sample, instances)
-        printed.append(evaluator.finish(Report(len(pairs)), Session()))
+        printed.append(evaluator.finish(RunSummary(len(pairs)), Session()))
     assert printed[0] == printed[1]
     for file in ("metrics.json", "per_image.csv", "confusion_matrix.csv"):
         assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "backwards" / file).read_bytes()
@@ -76,7 +76,7 @@ def test_the_order_of_the_images_changes_no_byte(tmp_path: Path, writers: Writer
 
 def test_an_image_that_cannot_be_scored_ends_the_run(tmp_path: Path) -> None:
     class Broken(Instances):
-        def semantic(self) -> np.ndarray:
+        def to_semantic(self) -> np.ndarray:
             raise MemoryError
 
     def run() -> None:
@@ -84,7 +84,7 @@ def test_an_image_that_cannot_be_scored_ends_the_run(tmp_path: Path) -> None:
             evaluator = Evaluator(["car"], tmp_path, writers)
             broken = Broken((2, 2), Detections.empty(), [], np.zeros(0, np.float32))
             evaluator.write(sample_of("a", np.zeros((2, 2), np.uint8)), broken)
-            evaluator.finish(Report(1), Session())
+            evaluator.finish(RunSummary(1), Session())
 
     with pytest.raises(WriterError, match=r"metrics\.json"):
         run()

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluating import NAMES, evaluation_of, random_pairs
 
+from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs
 from utils.errors import SampleError
 from utils.evaluation.files import evaluation_files
-from utils.evaluation.result import Evaluation
+from utils.metrics.scores import Evaluation
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_per_image_csv_has_the_worst_image_first(evaluation: Evaluation, files: 
     for row in table[:-1]:
         image = by_id[row["image_id"]]
         assert float(row["mean_iou"]) == pytest.approx(image.mean_iou, abs=5e-5)
-        assert int(row["pixels"]) - int(row["wrong_pixels"]) == image.counts.right.sum()
+        assert int(row["pixels"]) - int(row["wrong_pixels"]) == image.counts.tp.sum()
         assert int(row["found_objects"]) == len(image.objects.class_ids)
         assert len(row["label_ious"].split("; ")) == len(image.labels)
     assert "background" in table[0]["label_ious"]

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from utils.errors import UserError
 from utils.prompts.prompts import load_prompts
-from utils.prompts.rows import Given
+from utils.prompts.table import PromptOverrides
 
 Write = Callable[[Any], Path]
 
@@ -36,11 +36,11 @@ def instances() -> dict[str, Any]:
 def test_boxes_and_classes_are_those_of_pycocotools(write: Write, images_of: Any) -> None:
     coco = COCO(path := write(instances()))
     ids = {"clip/1": 11, "2": 7}
-    prompts = load_prompts(path, NAMES, images_of(list(ids)), Given())
+    prompts = load_prompts(path, NAMES, images_of(list(ids)), PromptOverrides())
     count = 0
     for image_id, number in ids.items():
         wanted = coco.loadAnns(coco.getAnnIds([number], [63, 72], iscrowd=False))
-        boxes, scores, class_ids = prompts.of(image_id, (480, 640))
+        boxes, scores, class_ids = prompts.for_image(image_id, (480, 640))
         x, y, w, h = np.array([each["bbox"] for each in wanted]).T
         np.testing.assert_allclose(boxes, np.stack([x, y, x + w, y + h], axis=1), rtol=1e-6)
         assert class_ids.tolist() == [NAMES.index({63: "couch", 72: "tv"}[each["category_id"]]) for each in wanted]
@@ -68,10 +68,10 @@ def test_images_of_another_size_are_refused_and_no_other_headers_are_read(write:
         UserError,
         match=r'of "JPEGImages/clip/1" is for 320 x 240 pixels, the image has 640 x 480 \(1 of 1 images like this\)',
     ):
-        load_prompts(write(content), NAMES, images, Given())
+        load_prompts(write(content), NAMES, images, PromptOverrides())
     assert asked == [[0]]
     small |= {"height": 480.0, "width": 640}
-    assert len(load_prompts(write(content), NAMES, images, Given()).boxes)
+    assert len(load_prompts(write(content), NAMES, images, PromptOverrides()).boxes)
 
 
 def test_corners_in_coco_instances_are_noticed(write: Write, images_of: Any) -> None:
@@ -79,8 +79,8 @@ def test_corners_in_coco_instances_are_noticed(write: Write, images_of: Any) -> 
     for each in content["annotations"]:
         x, y, w, h = each["bbox"]
         each["bbox"] = [x + 100, y, x + 100 + w, y + h]
-    prompts = load_prompts(write(content), NAMES, images_of(["clip/1", "2"]), Given())
+    prompts = load_prompts(write(content), NAMES, images_of(["clip/1", "2"]), PromptOverrides())
     assert (prompts.boxes[:, 2] > prompts.boxes[:, 0]).all()
     assert "only one reading fits" in prompts.finding[1]
     with pytest.raises(UserError, match=r"--prompt-names: .* which name their classes themselves"):
-        load_prompts(write(content), NAMES, images_of(["clip/1"]), Given(class_names=("a",)))
+        load_prompts(write(content), NAMES, images_of(["clip/1"]), PromptOverrides(class_names=("a",)))

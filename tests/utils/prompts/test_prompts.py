@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from models.ultralytics_quiet import quiet_ultralytics
+from utils.classes import COCO_CLASSES, COCO_IDS
 from utils.errors import UserError
 from utils.prompts.prompts import Prompts, load_prompts
-from utils.prompts.rows import Given
-from utils.readers.coco import COCO_CLASSES, COCO_IDS
+from utils.prompts.table import PromptOverrides
 
 Write = Callable[[Any], Path]
 Row = dict[str, Any]
@@ -59,7 +59,7 @@ def assert_truth(prompts: Prompts, rows: Sequence[Row], ids: Sequence[str]) -> N
     """Every image has its boxes, in order."""
     for image_id in ids:
         own = [row for row in rows if row["image_id"] == image_id]
-        boxes, scores, class_ids = prompts.of(image_id, (480, 640))
+        boxes, scores, class_ids = prompts.for_image(image_id, (480, 640))
         np.testing.assert_allclose(boxes, np.reshape([row["bbox"] for row in own], (-1, 4)), atol=0.002)
         np.testing.assert_array_equal(scores, np.array([row["score"] for row in own], np.float32))
         assert class_ids.tolist() == [row["category_id"] for row in own]
@@ -67,10 +67,10 @@ def assert_truth(prompts: Prompts, rows: Sequence[Row], ids: Sequence[str]) -> N
 
 
 def test_the_seeds_form(ids: list[str], write: Write, images_of: Any) -> None:
-    prompts = load_prompts(write(truth(ids)), NAMES, images_of(ids), Given())
+    prompts = load_prompts(write(truth(ids)), NAMES, images_of(ids), PromptOverrides())
     assert_truth(prompts, truth(ids), ids)
     exact = np.float32([row["bbox"] for row in truth(ids) if row["image_id"] == ids[3]])
-    np.testing.assert_array_equal(prompts.of(ids[3], (480, 640))[0], exact, strict=True)
+    np.testing.assert_array_equal(prompts.for_image(ids[3], (480, 640))[0], exact, strict=True)
     form, share = prompts.finding
     assert form.endswith("the seed's form: bbox is xyxy, category ids count from 0")
     assert "72 of 72 rows (100.0 %) and 12 of 12 images (100.0 %)" in share
@@ -79,7 +79,7 @@ def test_the_seeds_form(ids: list[str], write: Write, images_of: Any) -> None:
 @pytest.mark.parametrize("first, file_name", [("0", False), ("1", False), ("1", True)])
 def test_every_era_of_ultralytics(first: str, file_name: bool, ids: list[str], write: Write, images_of: Any) -> None:
     path = write(ultralytics(truth(ids), first, file_name=file_name))
-    prompts = load_prompts(path, NAMES, images_of(ids), Given())
+    prompts = load_prompts(path, NAMES, images_of(ids), PromptOverrides())
     assert_truth(prompts, truth(ids), ids)
     assert prompts.finding[-2].endswith(f"bbox is xywh, category ids count from {first}")
     assert ("only one reading fits" in prompts.finding[1]) == (not file_name)
@@ -90,7 +90,7 @@ def test_every_era_of_ultralytics_on_coco(file_name: bool, write: Write, images_
     ids = [f"{i:012d}" for i in range(40)]
     rows = truth(ids, 80)
     path = write(ultralytics(rows, "coco91", file_name=file_name))
-    assert_truth(load_prompts(path, COCO_CLASSES, images_of(ids), Given()), rows, ids)
+    assert_truth(load_prompts(path, COCO_CLASSES, images_of(ids), PromptOverrides()), rows, ids)
 
 
 def test_what_ultralytics_numbers_in_two_ways_is_refused(write: Write, images_of: Any) -> None:
@@ -99,8 +99,8 @@ def test_what_ultralytics_numbers_in_two_ways_is_refused(write: Write, images_of
     with pytest.raises(
         UserError, match=r"more than one reading fits.*from 1.*COCO's own.*; what settles it: --category-offset"
     ):
-        load_prompts(path, COCO_CLASSES, images_of(NUMBERED), Given())
-    given = Given(category_offset="coco91")
+        load_prompts(path, COCO_CLASSES, images_of(NUMBERED), PromptOverrides())
+    given = PromptOverrides(category_offset="coco91")
     assert_truth(load_prompts(path, COCO_CLASSES, images_of(NUMBERED), given), rows, NUMBERED)
 
 
@@ -110,8 +110,8 @@ def test_a_form_that_stays_open_is_refused_and_settled_by_the_option(write: Writ
     with pytest.raises(
         UserError, match=r"prediction\.json: .*more than one reading fits.*; what settles it: --category-offset"
     ):
-        load_prompts(path, NAMES, images, Given())
-    assert_truth(load_prompts(path, NAMES, images, Given(category_offset="0")), rows, NUMBERED)
+        load_prompts(path, NAMES, images, PromptOverrides())
+    assert_truth(load_prompts(path, NAMES, images, PromptOverrides(category_offset="0")), rows, NUMBERED)
 
 
 def test_own_files_of_mixed_meaning(write: Write, images_of: Any) -> None:
@@ -120,8 +120,8 @@ def test_own_files_of_mixed_meaning(write: Write, images_of: Any) -> None:
     from_one = [row | {"category_id": row["category_id"] + 1} for row in rows]
     corners = [row | {"file_name": f"{row['image_id']}.jpg"} for row in from_one]
     for content in (sizes, from_one, corners):
-        assert_truth(load_prompts(write(content), NAMES, images, Given()), rows, NUMBERED)
-    assert_truth(load_prompts(write(sizes), NAMES, images, Given(bbox_format="xywh")), rows, NUMBERED)
+        assert_truth(load_prompts(write(content), NAMES, images, PromptOverrides()), rows, NUMBERED)
+    assert_truth(load_prompts(write(sizes), NAMES, images, PromptOverrides(bbox_format="xywh")), rows, NUMBERED)
 
 
 @pytest.mark.parametrize(
@@ -136,20 +136,20 @@ def test_own_files_of_mixed_meaning(write: Write, images_of: Any) -> None:
 )
 def test_what_fits_no_reading_is_refused(change: Row, settled_by: str, write: Write, images_of: Any) -> None:
     with pytest.raises(UserError, match=settled_by):
-        load_prompts(write([row | change for row in truth(NUMBERED)]), NAMES, images_of(NUMBERED), Given())
+        load_prompts(write([row | change for row in truth(NUMBERED)]), NAMES, images_of(NUMBERED), PromptOverrides())
 
 
 def test_a_few_ids_outside_the_classes_are_refused_too(write: Write, images_of: Any) -> None:
     rows = truth(NUMBERED)
     rows[7]["category_id"] = 5
     with pytest.raises(UserError, match=r"json: \[7\]\.category_id: 5 is outside the 5 classes.*1 of 72 rows"):
-        load_prompts(write(rows), NAMES, images_of(NUMBERED), Given())
+        load_prompts(write(rows), NAMES, images_of(NUMBERED), PromptOverrides())
 
 
 def test_a_few_bad_boxes_are_left_to_the_detector(write: Write, images_of: Any) -> None:
     nan, bad = float("nan"), [[50, 50, 40, 60], [10, 10, 10, 40], [-5000, 0, -4000, 50], [-30, -30, 9999, 9999]]
     rows = [row | {"bbox": box} for row, box in zip(truth(NUMBERED), [[nan, 0, 9, 9], *bad])]
-    prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), Given())
+    prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), PromptOverrides())
     np.testing.assert_array_equal(prompts.boxes[1:], bad)
     assert "no other reading fits better" in prompts.finding[0]
 
@@ -157,38 +157,44 @@ def test_a_few_bad_boxes_are_left_to_the_detector(write: Write, images_of: Any) 
 def test_a_wrong_id_among_a_few_rows_moves_no_classes(write: Write, images_of: Any) -> None:
     rows = [row | {"category_id": 1 + i % 3} for i, row in enumerate(truth(NUMBERED)[:8])]
     with pytest.raises(UserError, match=r"json: \[0\]\.category_id: 5 is outside the 5 classes.*1 of 8 rows"):
-        load_prompts(write([rows[0] | {"category_id": 5}, *rows[1:]]), NAMES, images_of(NUMBERED), Given())
+        load_prompts(write([rows[0] | {"category_id": 5}, *rows[1:]]), NAMES, images_of(NUMBERED), PromptOverrides())
 
 
 def test_more_than_a_tenth_turns_the_reading_of_a_short_file_too(write: Write, images_of: Any) -> None:
     def boxes(inverted: int, **given: Any) -> list[list[float]]:
         corners = [[50, 60, 40, 99]] * inverted + [[50, 60, 90, 99]] * (20 - inverted)
         rows = [row | {"bbox": box} for row, box in zip(truth(NUMBERED), corners)]
-        return load_prompts(write(rows), NAMES, images_of(NUMBERED), Given(**given)).boxes.tolist()
+        return load_prompts(write(rows), NAMES, images_of(NUMBERED), PromptOverrides(**given)).boxes.tolist()
 
     assert boxes(2)[0] == boxes(3, bbox_format="xyxy")[0] == [50, 60, 40, 99]
     assert boxes(3)[0] == [50, 60, 90, 159]
 
 
 def test_ids_that_may_count_from_one_are_warned_of(write: Write, images_of: Any) -> None:
-    def warnings(ids: Sequence[int], given: Given) -> list[str]:
+    def warnings(ids: Sequence[int], given: PromptOverrides) -> list[str]:
         rows = [row | {"category_id": ids[i % len(ids)]} for i, row in enumerate(truth(NUMBERED))]
         prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), given)
         assert prompts.class_ids[0] == ids[0] - (given.category_offset == "1")
         return prompts.warnings
 
-    (line,) = warnings([1, 4], Given())
+    (line,) = warnings([1, 4], PromptOverrides())
     assert line.endswith(
         "prediction.json: no category id is 0, so they may count from 1: then give --category-offset 1, else 0"
     )
-    assert len(warnings([1, 4], Given(class_names=NAMES))) == 1
-    assert warnings([0, 4], Given()) == []
-    assert warnings([1, 4], Given(category_offset="0")) == warnings([1, 4], Given(category_offset="1")) == []
-    assert load_prompts(write([]), NAMES, images_of(NUMBERED), Given()).warnings == []
+    assert len(warnings([1, 4], PromptOverrides(class_names=NAMES))) == 1
+    assert warnings([0, 4], PromptOverrides()) == []
+    assert (
+        warnings([1, 4], PromptOverrides(category_offset="0"))
+        == warnings([1, 4], PromptOverrides(category_offset="1"))
+        == []
+    )
+    assert load_prompts(write([]), NAMES, images_of(NUMBERED), PromptOverrides()).warnings == []
 
 
-@pytest.mark.parametrize("given", [Given(), Given(bbox_format="xyxy")])
-def test_shares_of_the_sides_are_refused_where_pixels_are_needed(given: Given, write: Write, images_of: Any) -> None:
+@pytest.mark.parametrize("given", [PromptOverrides(), PromptOverrides(bbox_format="xyxy")])
+def test_shares_of_the_sides_are_refused_where_pixels_are_needed(
+    given: PromptOverrides, write: Write, images_of: Any
+) -> None:
     rows = [row | {"bbox": [0.5, 0.5, 0.3, 1.004]} for row in truth(NUMBERED)]
     strays = [[0, 0, 0, 0], [float("nan"), 0, 1, 1], [100, 100, 200, 200], [1.1, 0, 0.5, 1]]
     rows[:4] = [row | {"bbox": box} for row, box in zip(rows, strays)]
@@ -204,12 +210,12 @@ def test_shares_of_the_sides_are_refused_where_pixels_are_needed(given: Given, w
 
 def test_an_option_is_the_last_word(write: Write, images_of: Any) -> None:
     rows = [row | {"bbox": [5000, 5000, 6000, 6000]} for row in truth(NUMBERED)]
-    prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), Given(bbox_format="xyxy"))
+    prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), PromptOverrides(bbox_format="xyxy"))
     assert len(prompts.boxes) == len(rows)
 
 
 def test_rows_outside_the_run_are_counted(write: Write, images_of: Any) -> None:
-    prompts = load_prompts(write(truth(NUMBERED)), NAMES, images_of(NUMBERED[:3]), Given())
+    prompts = load_prompts(write(truth(NUMBERED)), NAMES, images_of(NUMBERED[:3]), PromptOverrides())
     assert len(prompts.boxes) == 18
     assert prompts.left_out == ["prompts: rows for images outside the run, left out: 54"]
     assert "18 of 72 rows (25.0 %) and 3 of 12 images (25.0 %) are in the run, which has 3" in prompts.finding[-1]
@@ -217,7 +223,7 @@ def test_rows_outside_the_run_are_counted(write: Write, images_of: Any) -> None:
 
 def test_only_wanted_classes_are_kept_and_the_others_counted(write: Write, images_of: Any) -> None:
     rows, images = truth(NUMBERED), images_of(NUMBERED[:3])
-    prompts = load_prompts(write(rows), NAMES, images, Given(), ("Couch", "zebra", "car"))
+    prompts = load_prompts(write(rows), NAMES, images, PromptOverrides(), ("Couch", "zebra", "car"))
     own = [row["category_id"] for row in rows if row["image_id"] in NUMBERED[:3]]
     assert sorted(prompts.class_ids.tolist()) == sorted(class_id for class_id in own if class_id in (0, 2))
     outside, line = prompts.left_out
@@ -225,40 +231,42 @@ def test_only_wanted_classes_are_kept_and_the_others_counted(write: Write, image
     assert line.startswith("prompts: rows of classes that are none of detector.classes (")
     assert line.endswith(f"), left out: {18 - len(prompts.boxes)}") and f"dog {own.count(1)}" in line
     with pytest.raises(UserError, match=r"detector\.classes: the run has no class zebra or dg; it has car, dog"):
-        load_prompts(write(rows), NAMES, images, Given(), ("zebra", "dg"))
+        load_prompts(write(rows), NAMES, images, PromptOverrides(), ("zebra", "dg"))
 
 
 def test_an_empty_list_means_no_boxes(write: Write, images_of: Any) -> None:
-    prompts = load_prompts(write([]), NAMES, images_of(NUMBERED), Given())
-    assert [len(part) for part in prompts.of(NUMBERED[0], (480, 640))] == [0, 0, 0]
+    prompts = load_prompts(write([]), NAMES, images_of(NUMBERED), PromptOverrides())
+    assert [len(part) for part in prompts.for_image(NUMBERED[0], (480, 640))] == [0, 0, 0]
     assert prompts.left_out == []
 
 
 def test_images_that_cannot_be_read_say_nothing_of_the_boxes(write: Write, images_of: Any) -> None:
     path = write(ultralytics(truth(NUMBERED), "0", file_name=False))
-    prompts = load_prompts(path, NAMES, images_of(NUMBERED, None), Given("xywh", "0"))
+    prompts = load_prompts(path, NAMES, images_of(NUMBERED, None), PromptOverrides("xywh", "0"))
     assert_truth(prompts, truth(NUMBERED), NUMBERED)
 
 
 def test_other_names_are_matched_by_name_and_alias(write: Write, images_of: Any) -> None:
     names, rows = ("Couch", "person", "cat", "tvmonitor", "dog", "car"), truth(NUMBERED, 6)
-    prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), Given(class_names=names))
+    prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), PromptOverrides(class_names=names))
     mapped = {0: 2, 1: 4, 3: 3, 4: 1, 5: 0}
     kept = [row | {"category_id": mapped[row["category_id"]]} for row in rows if row["category_id"] in mapped]
     assert_truth(prompts, kept, NUMBERED)
     assert prompts.left_out == ["prompts: rows of classes that the run lacks (cat 12), left out: 12"]
     with pytest.raises(UserError, match=r"shares no class with the run: it has a, b, c, d, e, f; the run has car"):
-        load_prompts(write(rows), NAMES, images_of(NUMBERED), Given(class_names=tuple("abcdef")))
+        load_prompts(write(rows), NAMES, images_of(NUMBERED), PromptOverrides(class_names=tuple("abcdef")))
 
 
 def test_cocos_ids_mean_cocos_names(write: Write, images_of: Any) -> None:
     rows = truth(NUMBERED, 80)
     path = write(ultralytics(rows, "coco91", file_name=True))
-    prompts = load_prompts(path, NAMES, images_of(NUMBERED), Given(category_offset="coco91"))
+    prompts = load_prompts(path, NAMES, images_of(NUMBERED), PromptOverrides(category_offset="coco91"))
     mapped = {COCO_CLASSES.index(name): i for i, name in enumerate(("car", "dog", "couch", "tv", "person"))}
     kept = [row | {"category_id": mapped[row["category_id"]]} for row in rows if row["category_id"] in mapped]
     assert_truth(prompts, kept, NUMBERED)
-    assert_truth(load_prompts(path, NAMES, images_of(NUMBERED), Given(class_names=COCO_CLASSES)), kept, NUMBERED)
+    assert_truth(
+        load_prompts(path, NAMES, images_of(NUMBERED), PromptOverrides(class_names=COCO_CLASSES)), kept, NUMBERED
+    )
 
 
 @pytest.mark.parametrize("coco", [False, True])
@@ -277,4 +285,4 @@ def test_what_the_installed_ultralytics_writes(coco: bool, ids: list[str], write
         boxes, scores, classes = (torch.tensor([row[key] for row in own]) for key in ("bbox", "score", "category_id"))
         found = {"bboxes": boxes, "conf": scores, "cls": classes.float()}
         DetectionValidator.pred_to_json(validator, found, {"im_file": f"/x/{image_id}.jpg"})
-    assert_truth(load_prompts(write(validator.jdict), names, images_of(ids), Given()), rows, ids)
+    assert_truth(load_prompts(write(validator.jdict), names, images_of(ids), PromptOverrides()), rows, ids)

@@ -13,17 +13,17 @@ from datasets.loading import Batches
 from datasets.voc import VocDataset
 from utils.errors import UserError
 from utils.prompts.prompts import Prompts, load_prompts
-from utils.prompts.rows import Given
+from utils.prompts.table import PromptOverrides
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="no shared photos")
 
 
-def load(folder: str, file: str | Path, given: Given | None = None) -> Prompts:
+def load(folder: str, file: str | Path, given: PromptOverrides | None = None) -> Prompts:
     """A prompt file for the whole split of a folder."""
     tree = SHARED / folder
     names = tuple((tree / "class_names.txt").read_text().splitlines())
-    return load_prompts(tree / file, names, Batches(VocDataset(tree, "val"), 4, 2), given or Given())
+    return load_prompts(tree / file, names, Batches(VocDataset(tree, "val"), 4, 2), given or PromptOverrides())
 
 
 def older(folder: str, first: int, path: Path) -> Path:
@@ -61,7 +61,7 @@ def test_older_forms_give_the_same_or_are_refused(folder: str, first: int, decid
     else:
         with pytest.raises(UserError, match=r"more than one reading fits.*; what settles it: --category-offset$"):
             load(folder, path)
-    assert_same(load(folder, path, Given(category_offset="1" if first else "0")), ours)
+    assert_same(load(folder, path, PromptOverrides(category_offset="1" if first else "0")), ours)
 
 
 def test_clips_whose_frames_have_the_same_names_are_refused() -> None:

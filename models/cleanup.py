@@ -1,0 +1,112 @@
+"""Masks are cleaned where the config asks for it: of what leaves the box, of holes, of specks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from utils.config import CleanupConfig
+from utils.distributed import Session
+from utils.engine import SureCascade
+from utils.masks import Mask
+from utils.structures import Instances, Sample
+
+Changes = Counter[str]
+"""What was done, counted by a phrase."""
+
+
+def with_cleanup(cascade: SureCascade, settings: CleanupConfig) -> SureCascade:
+    """The cascade, with its masks cleaned where the settings ask for anything."""
+    return cascade if settings == CleanupConfig() else CleanedCascade(cascade, settings)
+
+
+class CleanedCascade:
+    """The instances of another cascade with their masks cleaned."""
+
+    def __init__(self, cascade: SureCascade, settings: CleanupConfig) -> None:
+        self._cascade, self._settings, self._changes = cascade, settings, Changes()
+
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
+        """The instances of each image of a batch, in order."""
+        # The other cascade is called here and now, so that a GPU can begin.
+        return ((sample, self._cleaned(instances)) for sample, instances in self._cascade(samples))
+
+    def _cleaned(self, instances: Instances) -> Instances:
+        cleaned, changes = clean(instances, self._settings)
+        self._changes += changes
+        return cleaned
+
+    def summary_lines(self, session: Session) -> list[str]:
+        """What the cascade has to say, and how much was cleaned."""
+        changes = sorted(session.sum_counts(self._changes).items())
+        return [*self._cascade.summary_lines(session), *(f"cleanup: {change}: {count}" for change, count in changes)]
+
+
+def clean(instances: Instances, settings: CleanupConfig) -> tuple[Instances, Changes]:
+    """The instances with clean masks, and what was done: first clipping, then holes, then parts.
+
+    Parts are of 8 neighbours, holes of 4. A mask that loses all its pixels stays as an empty one.
+    """
+    changes, masks = Changes(), []
+    for mask, box in zip(instances.masks, instances.detections.boxes):
+        crop = mask.crop.copy()
+        if settings.clip_to_box:
+            changes["masks clipped to their boxes"] += clip(crop, box - np.tile(mask.offset, 2))
+        changes["holes filled"] += fill_holes(crop, settings.largest_hole)
+        changes["parts removed"] += remove_parts(crop, settings.smallest_part, settings.largest_part_only)
+        changes["masks left without a pixel"] += bool(mask.crop.size) and not crop.any()
+        tight = Mask.from_array(crop)
+        masks.append(Mask(mask.left + tight.left, mask.top + tight.top, tight.crop))
+    detections, scores, tracks = instances.detections, instances.mask_scores, instances.track_ids
+    return Instances(instances.size, detections, masks, scores, tracks), +changes
+
+
+def clip(crop: np.ndarray, box: np.ndarray) -> bool:
+    """Removes, in place, the pixels that no part of the box covers; whether there were any.
+
+    Args:
+        crop: (h, w) bool.
+        box: (4,) x1 y1 x2 y2 in pixels of the crop.
+    """
+    left, top = np.maximum(np.floor(box[:2]), 0).astype(int)
+    right, bottom = np.maximum(np.ceil(box[2:]), 0).astype(int)
+    outside = np.ones(crop.shape, bool)
+    outside[top:bottom, left:right] = False
+    outside &= crop
+    crop[outside] = False
+    return bool(outside.any())
+
+
+def fill_holes(crop: np.ndarray, largest: int) -> int:
+    """Fills, in place, the holes of at most `largest` pixels in a (h, w) bool mask; how many there were."""
+    if not largest:
+        return 0
+    ground = np.pad(~crop, 1, constant_values=True).view(np.uint8)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(ground, connectivity=4)
+    small = stats[:, cv2.CC_STAT_AREA] <= largest
+    small[[0, parts[0, 0]]] = False  # the mask itself, and what surrounds it
+    crop |= small[parts[1:-1, 1:-1]]
+    return int(np.count_nonzero(small))
+
+
+def remove_parts(crop: np.ndarray, smallest: int, largest_only: bool) -> int:
+    """Removes, in place, parts of fewer than `smallest` pixels and perhaps all but the largest; how many there were.
+
+    Args:
+        crop: (h, w) bool.
+        smallest: in pixels.
+        largest_only: keep one part at most, of equal ones the first.
+    """
+    if not crop.size or (smallest <= 1 and not largest_only):
+        return 0
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(crop.view(np.uint8), connectivity=8)
+    areas = stats[:, cv2.CC_STAT_AREA]
+    areas[0] = 0  # the ground
+    kept = areas >= max(smallest, 1)
+    if largest_only:
+        kept &= np.arange(len(areas)) == areas.argmax()
+    crop &= kept[parts]
+    return len(areas) - 1 - int(np.count_nonzero(kept))

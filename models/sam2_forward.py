@@ -1,0 +1,162 @@
+"""SAM2's forward passes: the encoder, and the mask decoder for many boxes of few images.
+
+Numerically `SAM2Base.forward_image` and `MaskDecoder.forward` of sam2 1.1.0 with one row of features a box
+(`repeat_image=False`), but what depends on the image alone is computed once an image: in the first layer of the
+decoder's transformer the image side is the same for all boxes of an image, and so are its projections to keys, values
+and queries; from the second layer on it differs from box to box.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam.mask_decoder import MaskDecoder
+    from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
+    from sam2.modeling.sam2_base import SAM2Base
+
+Backbone: TypeAlias = "dict[str, list[torch.Tensor]]"
+"""What SAM2's encoder makes of images: `backbone_fpn`, features from fine to coarse, and `vision_pos_enc`, where each
+place lies."""
+
+CORNER_LABEL = 2  # SAM2's prompt encoder knows a box's upper left corner by this label, the lower right one by the next
+
+
+@dataclass(frozen=True)
+class Features:
+    """What SAM2's encoder makes of B images of side S.
+
+    Attributes:
+        embedding: (B, C, S/16, S/16), with the no-memory embedding added where the model asks for it.
+        high_res: (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8), or nothing where the model does not use them.
+    """
+
+    embedding: torch.Tensor
+    high_res: list[torch.Tensor]
+
+    @property
+    def box_bytes(self) -> int:
+        """Memory that decoding a box takes: about four copies of the features of its image."""
+        return 4 * sum(level[0].nbytes for level in [self.embedding, *self.high_res])
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[None]:
+    """Within, matrix products run in this precision; torch.float32 changes nothing."""
+    low = precision != torch.float32
+    return torch.autocast(device.type, dtype=precision if low else torch.bfloat16, enabled=low)
+
+
+def cache_pos_embed(model: SAM2Base) -> None:
+    """Computes the encoder's position embeddings once for all images, instead of with each; the result is the same."""
+    trunk, side = model.image_encoder.trunk, model.image_size // model.image_encoder.trunk.patch_embed.proj.stride[0]
+    with torch.no_grad():
+        baked = trunk._get_pos_embed((side, side))
+    trunk._get_pos_embed = lambda size: baked
+
+
+def encode(model: SAM2Base, pixels: torch.Tensor) -> Features:
+    """Features of (B, 3, S, S) preprocessed images."""
+    return features_of(model, model.forward_image(pixels))
+
+
+def features_of(model: SAM2Base, backbone: Backbone) -> Features:
+    """What the decoder takes of what the encoder made, where no memory of other frames comes in between."""
+    levels = backbone["backbone_fpn"][-model.num_feature_levels :]
+    embedding = levels[-1]
+    if model.directly_add_no_mem_embed:
+        embedding = embedding + model.no_mem_embed.view(1, -1, 1, 1)
+    return Features(embedding, list(levels[:-1]))
+
+
+def decode(
+    model: SAM2Base, features: Features, image_index: torch.Tensor, boxes: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Masks of N boxes: logits (N, 4, S/4, S/4) of the single-mask token and of the three others, and scores (N, 4).
+
+    Args:
+        features: of B images.
+        image_index: (N,) int64, the image each box is in.
+        boxes: (N, 4) float32 xyxy in pixels of the model's input.
+    """
+    decoder = model.sam_mask_decoder
+    labels = torch.arange(CORNER_LABEL, CORNER_LABEL + 2, dtype=torch.int32, device=boxes.device).expand(len(boxes), 2)
+    sparse, dense = model.sam_prompt_encoder(points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None)
+    own = [decoder.iou_token.weight, decoder.mask_tokens.weight]
+    if decoder.pred_obj_scores:
+        own.insert(0, decoder.obj_score_token.weight)
+    tokens = torch.cat((torch.cat(own).expand(len(boxes), -1, -1), sparse), dim=1)
+    image = (features.embedding + dense[:1]).flatten(2).transpose(1, 2)
+    position = model.sam_prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
+    tokens, image = two_way_transformer(decoder.transformer, image, position, image_index, tokens)
+    tokens = tokens[:, len(own) - 2 :]  # the score token, then the mask tokens
+    side = features.embedding.shape[-1]
+    planes = _upscaled(decoder, image.transpose(1, 2).unflatten(2, (side, side)), features, image_index)
+    heads = zip(decoder.output_hypernetworks_mlps, tokens[:, 1:].unbind(1))
+    weights = torch.stack([head(token) for head, token in heads], dim=1)
+    logits = (weights @ planes.flatten(2)).unflatten(2, planes.shape[2:])
+    return logits, decoder.iou_prediction_head(tokens[:, 0])
+
+
+def select_single_mask(
+    model: SAM2Base, logits: torch.Tensor, scores: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `multimask_output=False` chooses of `decode`'s output: logits (N, S/4, S/4) and scores (N,)."""
+    decoder = model.sam_mask_decoder
+    if decoder.dynamic_multimask_via_stability:
+        logits, scores = decoder._dynamic_multimask_via_stability(logits, scores)
+    return logits[:, 0], scores[:, 0]
+
+
+def two_way_transformer(
+    transformer: TwoWayTransformer,
+    image: torch.Tensor,
+    position: torch.Tensor,
+    image_index: torch.Tensor,
+    tokens: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two-way transformer between the T tokens of N boxes and the P places of the images they are in.
+
+    Args:
+        image: (B, P, C) embeddings.
+        position: (1, P, C), added to the image's keys and queries.
+        image_index: (N,) int64, the image each box is in.
+        tokens: (N, T, C).
+
+    Returns:
+        tokens (N, T, C) and image embeddings (N, P, C), now of each box.
+    """
+    first, *others = transformer.layers
+    queries = first.norm1(first.self_attn(tokens, tokens, tokens))
+    to_image, to_tokens = first.cross_attn_token_to_image, first.cross_attn_image_to_token
+    places = image + position
+    keys, values = to_image.k_proj(places)[image_index], to_image.v_proj(image)[image_index]
+    queries = first.norm2(queries + attention(to_image, to_image.q_proj(queries + tokens), keys, values))
+    queries = first.norm3(queries + first.mlp(queries))
+    asking = to_tokens.q_proj(places)[image_index]
+    seen = attention(to_tokens, asking, to_tokens.k_proj(queries + tokens), to_tokens.v_proj(queries))
+    image = first.norm4(image[image_index] + seen)
+    for layer in others:
+        queries, image = layer(queries=queries, keys=image, query_pe=tokens, key_pe=position)
+    final = transformer.final_attn_token_to_image(q=queries + tokens, k=image + position, v=image)
+    return transformer.norm_final_attn(queries + final), image
+
+
+def attention(attention: Attention, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """An attention layer of sam2 from its projected (N, T, c) queries and (N, P, c) keys and values on: (N, T, C)."""
+    split = [each.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for each in (queries, keys, values)]
+    return attention.out_proj(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
+
+
+def _upscaled(decoder: MaskDecoder, image: torch.Tensor, features: Features, image_index: torch.Tensor) -> torch.Tensor:
+    """(N, C/8, S/4, S/4) of (N, C, S/16, S/16), with the finer features of each box's image added on the way."""
+    if not decoder.use_high_res_features:
+        return decoder.output_upscaling(image)
+    first, norm, activation, second, last = decoder.output_upscaling
+    fine, middle = features.high_res
+    image = activation(norm(first(image) + middle[image_index]))
+    return last(second(image) + fine[image_index])

@@ -1,0 +1,144 @@
+"""Asynchronous host-device copies; masks return bit-packed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from utils.errors import RunError
+from utils.masks import Mask
+from utils.structures import Detections, Instances
+
+
+@dataclass(frozen=True)
+class PackedMasks:
+    """N masks of one size on the host; to be read when the device has done what it was told before.
+
+    Attributes:
+        rows: (N, H) bool, True where a row has foreground.
+        columns: (N, W) bool, the same of columns.
+        bits: (N, H, ceil(W / 8)) uint8, the leftmost pixel of each eight in the highest bit.
+    """
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+    bits: torch.Tensor
+
+    @classmethod
+    def from_masks(cls, full: torch.Tensor) -> PackedMasks:
+        """(N, H, W) bool masks on any device, sent off."""
+        eights = F.pad(full, (0, -full.shape[2] % 8)).unflatten(2, (-1, 8))
+        weights = (1 << torch.arange(7, -1, -1, device=full.device)).to(torch.uint8)
+        bits = (eights * weights).sum(-1, dtype=torch.uint8)
+        return cls(to_host(full.any(dim=2)), to_host(full.any(dim=1)), to_host(bits))
+
+    def masks(self) -> list[Mask]:
+        """The masks."""
+        return [
+            _unpacked(rows, columns, bits)
+            for rows, columns, bits in zip(self.rows.numpy(), self.columns.numpy(), self.bits.numpy())
+        ]
+
+
+def sent(full: torch.Tensor) -> Callable[[], list[Mask]]:
+    """Sends (N, H, W) bool masks to the host, from CUDA as bits; they can be called for when they have arrived."""
+    if full.device.type == "cuda":
+        return PackedMasks.from_masks(full).masks
+    masks = [*map(Mask.from_array, full.cpu().numpy())]
+    return lambda: masks
+
+
+def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array on a device; to CUDA it travels while the host goes on."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor to the host; from CUDA without blocking, into pinned memory (see `HostSync`)."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu()
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+class HostSync:
+    """The moment at which all that was sent to the host so far has arrived."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._event = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
+
+    def wait(self) -> None:
+        """Returns when it has come."""
+        if self._event is not None:
+            self._event.synchronize()
+
+
+def _unpacked(rows: np.ndarray, columns: np.ndarray, bits: np.ndarray) -> Mask:
+    ys, xs = np.flatnonzero(rows), np.flatnonzero(columns)
+    if not len(ys):
+        return Mask(0, 0, np.zeros((0, 0), bool))
+    top, bottom, left, right = int(ys[0]), int(ys[-1]) + 1, int(xs[0]), int(xs[-1]) + 1
+    first = left // 8
+    eights = np.unpackbits(bits[top:bottom, first : (right + 7) // 8], axis=1)
+    return Mask(left, top, np.ascontiguousarray(eights[:, left - 8 * first : right - 8 * first]).view(bool))
+
+
+@dataclass
+class AsyncInstances:
+    """The instances of a batch, which the device finds while the host does something else.
+
+    Attributes:
+        sizes: (height, width) of each image.
+        detections: the boxes of each image.
+        arrival: when all that was added is on the host.
+    """
+
+    sizes: Sequence[tuple[int, int]]
+    detections: Sequence[Detections]
+    arrival: HostSync | None = None
+    _scores: list[torch.Tensor] = field(default_factory=list)
+    _masks: list[tuple[np.ndarray, Callable[[], list[Mask]]]] = field(default_factory=list)
+
+    def add(self, logits: torch.Tensor, scores: torch.Tensor, box_sizes: np.ndarray) -> None:
+        """Adds the next N boxes of the flattened list of all boxes.
+
+        Args:
+            logits: (N, h, w) float32 on the device; each mask is upsampled to its image and cut at 0.
+            scores: (N,).
+            box_sizes: (N, 2) height and width of the image that each box is in.
+        """
+        start = sum(map(len, self._scores))
+        self._scores.append(to_host(scores.float()))
+        for size in np.unique(box_sizes, axis=0):
+            rows = np.flatnonzero((box_sizes == size).all(axis=1))
+            chosen = logits[to_device(rows, logits.device), None]
+            full = F.interpolate(chosen, tuple(size.tolist()), mode="bilinear", align_corners=False)[:, 0] > 0
+            self._masks.append((start + rows, sent(full)))
+
+    def instances(self, advice: str) -> list[Instances]:
+        """The instances of each image, in the order of its detections; waits for the device.
+
+        Args:
+            advice: what to do where the numbers overflowed.
+
+        Raises:
+            RunError: the model's output is not finite.
+        """
+        if self.arrival is not None:
+            self.arrival.wait()
+        scores = np.concatenate([np.zeros(0, np.float32), *(part.numpy() for part in self._scores)])
+        if not np.isfinite(scores).all():
+            raise RunError(f"SAM2's output is not finite {advice}")
+        masks: dict[int, Mask] = {}
+        for places, arrived in self._masks:
+            masks |= zip(places.tolist(), arrived(), strict=True)
+        instances, start = [], 0
+        for size, found in zip(self.sizes, self.detections):
+            stop = start + len(found)
+            instances.append(Instances(size, found, [masks[i] for i in range(start, stop)], scores[start:stop]))
+            start = stop
+        return instances

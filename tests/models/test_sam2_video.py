@@ -1,0 +1,262 @@
+"""Tracking against the official SAM2VideoPredictor: the same weights, preprocessed frames and boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sam2.build_sam import build_sam2_video_predictor
+
+from datasets.voc import VocDataset
+from models.sam2_build import build_sam2, load_sam2
+from models.sam2_forward import cache_pos_embed
+from models.segmenter import Segmenter
+from tests.helpers.track import (
+    BOXES,
+    CPU,
+    DEMO_CONFIG,
+    DEMO_WEIGHTS,
+    Follower,
+    agreement,
+    coverage,
+    moving,
+    official,
+    official_masks,
+    official_state,
+    random_model,
+    visible,
+)
+from utils.errors import RunError
+from utils.structures import Detections
+
+REPOSITORY = Path(__file__).parents[2]
+OFFICIAL_TINY = "configs/sam2.1/sam2.1_hiera_t.yaml"
+LATER = np.array([30, 10, 50, 40], np.float32)
+
+
+def test_masks_of_the_demo_clip_equal_the_official_predictors(monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = VocDataset(REPOSITORY / "datasets" / "demo", "val", with_truth=True)
+    clip = [i for i, image_id in enumerate(demo.ids) if image_id.startswith("val_clip_000/")]
+    frames = [demo.load(i).image for i in clip]
+    boxes = dict(enumerate(demo.load(clip[0]).gt_instances.detections.boxes, start=1))
+    model = visible(load_sam2(DEMO_CONFIG, DEMO_WEIGHTS, CPU, 256, video=True))
+    theirs = official_masks(official(model), frames, boxes, monkeypatch)
+    cache_pos_embed(model)
+    ours = Follower(model, frames).follow(boxes, range(12))
+    assert len(boxes) > 1
+    assert coverage(theirs).min() > 0
+    assert agreement(ours, theirs) >= 0.9999
+
+
+def test_masks_stay_the_official_ones_where_the_memory_is_a_sliding_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = random_model(), moving(44)
+    theirs = official_masks(official(model), frames, BOXES, monkeypatch)
+    assert agreement(Follower(model, frames).follow(BOXES, range(44)), theirs) >= 0.9999
+    assert 0.05 < coverage(theirs).min() < coverage(theirs).max() < 0.6
+    shorter = Follower(model, frames)
+    shorter.propagator._window = 13
+    assert agreement(shorter.follow(BOXES, range(44)), theirs) < 0.9999, "this model would not show what it lacks"
+
+
+def test_masks_of_the_official_architecture_equal_the_official_predictors(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = random_model(OFFICIAL_TINY, image_size=128), moving(4)
+    config = str(Path(build_sam2_video_predictor.__code__.co_filename).parent / OFFICIAL_TINY)
+    theirs = official_masks(official(model, config), frames, BOXES, monkeypatch)
+    assert agreement(Follower(model, frames).follow(BOXES, range(4)), theirs) >= 0.9999
+    assert 0 < coverage(theirs).min() < coverage(theirs).max() < 1
+
+
+@pytest.mark.parametrize("non_overlap", [False, True])
+def test_masks_do_not_depend_on_how_many_are_scaled_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, non_overlap: bool
+) -> None:
+    model, frames, boxes = random_model(), moving(2), BOXES | {7: LATER}
+    together = Follower(model, frames, non_overlap=non_overlap).follow(boxes, range(2))
+    monkeypatch.setattr("models.sam2_video.MAX_PIXELS", 1)
+    assert agreement(Follower(model, frames, non_overlap=non_overlap).follow(boxes, range(2)), together) == 1
+
+
+def test_masks_that_may_not_overlap_equal_the_official_predictors(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = random_model(), moving(4)
+    theirs = official_masks(official(model, non_overlap_masks=True), frames, BOXES, monkeypatch)
+    assert agreement(Follower(model, frames, non_overlap=True).follow(BOXES, range(4)), theirs) >= 0.9999
+    assert agreement(Follower(model, frames).follow(BOXES, range(4)), theirs) < 0.99, "these would overlap"
+
+
+def test_a_track_that_begins_takes_pixels_from_those_there_are() -> None:
+    model, frames = random_model(), moving(3)
+    shown = []
+    for non_overlap in (False, True):
+        follower = Follower(model, frames, non_overlap=non_overlap)
+        follower.follow(BOXES, range(2))
+        found = follower.masks(follower.advance(2))
+        shown.append(np.stack([*(found | follower.masks(follower.propagator.prompt({7: LATER}))).values()]))
+    together, apart = shown
+    assert together.sum(0).max() == 3
+    assert apart.sum(0).max() == 1
+    np.testing.assert_array_equal(apart.any(0), together.any(0))
+
+
+def test_scores_are_the_iou_that_the_official_model_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = random_model(), moving(3)
+    theirs, estimated = official(model), []
+    heads = theirs._forward_sam_heads
+
+    def listening(*args: object, **settings: object) -> tuple[torch.Tensor, ...]:
+        found = heads(*args, **settings)
+        estimated.append(float(found[2].max()))
+        return found
+
+    monkeypatch.setattr(theirs, "_forward_sam_heads", listening)
+    state = official_state(theirs, frames, monkeypatch)
+    for track_id, box in BOXES.items():
+        theirs.add_new_points_or_box(state, 0, track_id, box=box)
+    list(theirs.propagate_in_video(state))
+    follower = Follower(model, frames)
+    follower.advance(0)
+    found = [follower.propagator.prompt(BOXES), follower.advance(1), follower.advance(2)]
+    ours = [score for tracked in found for _, score in tracked.values()]
+    np.testing.assert_allclose(ours, estimated, atol=1e-5)
+    assert len(set(estimated)) == 6
+
+
+def test_tracks_that_begin_later_are_as_if_alone_in_the_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = random_model(), moving(10)
+    first = official_masks(official(model), frames, BOXES, monkeypatch)
+    later = official_masks(official(model), frames, {7: LATER}, monkeypatch, start=4)
+    follower, ours = Follower(model, frames), {}
+    for index in range(10):
+        ours[index] = follower.masks(follower.advance(index))
+        if index in (0, 4):
+            ours[index] |= follower.masks(follower.propagator.prompt(BOXES if index == 0 else {7: LATER}))
+    assert agreement(ours, {i: found | later.get(i, {}) for i, found in first.items()}) >= 0.9999
+
+
+def test_a_track_that_starts_anew_forgets_what_was_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = random_model(), moving(9)
+    anew = official_masks(official(model), frames, {1: LATER}, monkeypatch, start=3)
+    other = official_masks(official(model), frames, {2: BOXES[2]}, monkeypatch)
+    follower, ours = Follower(model, frames), {}
+    for index in range(9):
+        ours[index] = follower.masks(follower.advance(index))
+        if index in (0, 3):
+            ours[index] |= follower.masks(follower.propagator.prompt(BOXES if index == 0 else {1: LATER}))
+    assert agreement({i: ours[i] for i in range(3, 9)}, {i: other[i] | anew[i] for i in range(3, 9)}) >= 0.9999
+
+
+def test_a_track_that_ends_leaves_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = random_model(), moving(6)
+    alone = official_masks(official(model), frames, {2: BOXES[2]}, monkeypatch)
+    follower = Follower(model, frames)
+    follower.follow(BOXES, range(3))
+    follower.propagator.end(1)
+    assert agreement({i: follower.masks(follower.advance(i)) for i in range(3, 6)}, dict(list(alone.items())[3:])) == 1
+    follower.propagator.end(2)
+    assert follower.advance(5) == {}
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_low_precision_gives_about_the_same_masks(precision: torch.dtype) -> None:
+    model, frames = random_model(), moving(4)
+    exact = Follower(model, frames).follow(BOXES, range(4))
+    assert agreement(Follower(model, frames, precision=precision).follow(BOXES, range(4)), exact) > 0.95
+
+
+def test_frames_that_cannot_be_used_leave_a_hole(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames, usable = random_model(), moving(12), [0, 1, 2, 5, 6, 9, 10, 11]
+    predictor = official(model)
+    state = official_state(predictor, frames, monkeypatch)
+    for track_id, box in BOXES.items():
+        predictor.add_new_points_or_box(state, 0, track_id, box=box)
+    theirs = {}
+    for index in usable:
+        ((_, track_ids, logits),) = predictor.propagate_in_video(state, index, max_frame_num_to_track=0)
+        theirs[index] = dict(zip(track_ids, (logits[:, 0] > 0).numpy()))
+    assert agreement(Follower(model, frames, at_once=1).follow(BOXES, usable), theirs) >= 0.9999
+
+
+def test_a_clip_begins_without_the_memory_of_the_one_before() -> None:
+    model, frames = random_model(), moving(4)
+    once = Follower(model, frames).follow(BOXES, range(4))
+    again = Follower(model, frames)
+    again.follow({1: LATER, 5: BOXES[1]}, range(3))
+    again.propagator.begin(again.size, len(frames))
+    assert agreement(again.follow(BOXES, range(4)), once) == 1
+
+
+def tensors(kept: object) -> list[torch.Tensor]:
+    """All tensors in a nest of dicts, lists and tuples."""
+    if isinstance(kept, torch.Tensor):
+        return [kept]
+    inner = kept.values() if isinstance(kept, dict) else kept if isinstance(kept, (list, tuple)) else ()
+    return [tensor for each in inner for tensor in tensors(each)]
+
+
+def entries(kept: object) -> int:
+    """How many entries all dicts of a nest have."""
+    return len(kept) + sum(map(entries, kept.values())) if isinstance(kept, dict) else 0
+
+
+def test_the_state_stays_as_large_as_it_is_after_some_frames() -> None:
+    frames = moving(1, (32, 48))
+    propagator = Follower(random_model(image_size=32), frames).propagator
+    (backbone,) = propagator.encode(frames)
+    sizes = []
+    for index in range(200):
+        propagator.advance(index, backbone)
+        if index % 20 == 0:  # one track is corrected, another one lives for some frames
+            propagator.prompt({1000: BOXES[1], index + 1: BOXES[2]})
+        elif index % 20 == 3:
+            propagator.end(index - 2)
+        sizes.append((entries(propagator._state), sum(tensor.nbytes for tensor in tensors(propagator._state))))
+    assert sizes[39] == sizes[119] == sizes[199]
+    assert max(sizes) == max(sizes[:40])
+    assert len(propagator.model.mask_scores) == 1  # those of the last frame
+
+
+def test_single_images_have_the_very_same_masks_with_a_model_that_also_follows() -> None:
+    plain, video = (build_sam2(DEMO_CONFIG, 128, video=video) for video in (False, True))
+    video.load_state_dict(plain.state_dict())
+    for model in (plain, video):
+        cache_pos_embed(model)
+    frames, found = moving(2), [Detections.from_arrays([*BOXES.values()], [1, 1], [0, 0])] * 2
+    ours, theirs = (Segmenter(model, torch.float32, 2**30)(frames, found) for model in (video, plain))
+    for a, b in zip(ours, theirs):
+        np.testing.assert_array_equal(a.mask_scores, b.mask_scores)
+        np.testing.assert_array_equal(a.rasterize(np.ones(2)), b.rasterize(np.ones(2)))
+
+
+def test_frames_that_are_encoded_already_have_the_masks_of_single_images() -> None:
+    model, frames = random_model(), moving(1)
+    found = Detections.from_arrays([*BOXES.values()], [1, 1], [0, 0])
+    segmenter, follower = Segmenter(model, torch.float32, 2**30), Follower(model, frames)
+    (backbone,) = follower.propagator.encode(frames)
+    pending = segmenter.launch_encoded(backbone, follower.size, found)
+    (ours,), (theirs,) = segmenter.collect(pending), segmenter(frames, [found])
+    np.testing.assert_array_equal(ours.mask_scores, theirs.mask_scores)
+    np.testing.assert_array_equal(ours.rasterize(np.ones(2)), theirs.rasterize(np.ones(2)))
+    (nothing,) = segmenter.collect(segmenter.launch_encoded(backbone, follower.size, Detections.empty()))
+    assert (len(nothing), nothing.size) == (0, follower.size)
+
+
+def test_models_are_built_as_the_official_build_builds_them() -> None:
+    ours, theirs = build_sam2(OFFICIAL_TINY, video=True), build_sam2_video_predictor(OFFICIAL_TINY, device="cpu")
+    assert repr(ours).replace("VideoModel", "SAM2VideoPredictor") == repr(theirs)
+    assert not ours.training
+    plain = (bool, int, float, str, type(None))
+    settings = [{k: v for k, v in vars(model).items() if isinstance(v, plain)} for model in (ours, theirs)]
+    assert settings[0] == settings[1] | {"fill_hole_area": 0}
+    decoders = [vars(model.sam_mask_decoder) for model in (ours, theirs)]
+    for name in ("via_stability", "stability_delta", "stability_thresh"):
+        assert decoders[0][f"dynamic_multimask_{name}"] == decoders[1][f"dynamic_multimask_{name}"]
+
+
+def test_output_that_is_not_finite_is_refused_instead_of_becoming_empty_masks() -> None:
+    model = random_model()
+    model.sam_mask_decoder.iou_prediction_head.layers[-1].bias.data[:] = torch.nan
+    follower = Follower(model, moving(1))
+    follower.advance(0)
+    with pytest.raises(RunError, match="not finite"):
+        follower.propagator.prompt(BOXES)

@@ -1,0 +1,101 @@
+"""Packed masks come out as they went in; memory that is out halves the work."""
+
+from __future__ import annotations
+
+import weakref
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+
+from models.oom_retry import OTHER_WORDS, OomRetry
+from models.transfer import PackedMasks, to_host
+from utils.distributed import Session
+from utils.masks import Mask
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 64, 131])
+def test_packed_masks_are_the_masks(width: int) -> None:
+    rng = np.random.default_rng(width)
+    full = np.stack([rng.random((13, width)) < share for share in (0, 0.02, 0.1, 0.5, 1)])
+    full[2, :, width // 2 :] = False
+    for packed, array in zip(PackedMasks.from_masks(torch.from_numpy(full)).masks(), full, strict=True):
+        mask = Mask.from_array(array)
+        assert (packed.left, packed.top) == (mask.left, mask.top)
+        assert packed.crop.dtype == bool
+        np.testing.assert_array_equal(packed.crop, mask.crop)
+
+
+def test_a_tensor_on_the_host_is_where_it_was() -> None:
+    tensor = torch.ones(3)
+    assert to_host(tensor) is tensor
+
+
+class Machine:
+    """Has room for so many images."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.saved = room, 0
+        self.tried: list[int] = []
+
+    def work(self, part: slice) -> list[int]:
+        self.tried.append(part.stop - part.start)
+        if part.stop - part.start > self.room:
+            raise torch.OutOfMemoryError("no room")
+        return list(range(part.start, part.stop))
+
+    def save(self) -> None:
+        self.saved += 1
+        self.room = 1
+
+
+def test_work_goes_on_with_half_as_many_images_and_stays_with_them() -> None:
+    machine = Machine(5)
+    halving = OomRetry(machine.save)
+    assert halving.summary_lines(Session()) == []
+    assert list(chain(*halving(16, machine.work))) == list(range(16))
+    assert machine.tried == [16, 8, 4, 4, 4, 4]
+    assert list(chain(*halving(6, machine.work))) == list(range(6))
+    assert machine.tried[6:] == [4, 2]
+    assert halving.summary_lines(Session()) == ["GPU out of memory: went on with 4 images at a time"]
+    assert halving(0, machine.work) == []
+
+
+@pytest.mark.parametrize("words", OTHER_WORDS)
+def test_libraries_say_in_their_own_words_that_memory_is_out(words: str) -> None:
+    room = iter([RuntimeError(f"{words} when calling `cublasCreate(handle)`"), None, None])
+
+    def work(part: slice) -> int:
+        if error := next(room):
+            raise error
+        return part.stop
+
+    assert OomRetry(Machine(0).save)(4, work) == [2, 4]
+
+
+def test_other_errors_are_nobody_s_lack_of_memory() -> None:
+    def work(part: slice) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal"):
+        OomRetry(Machine(0).save)(4, work)
+
+
+def test_what_a_failed_try_held_is_free_before_the_next_one() -> None:
+    held: list[weakref.ref[Machine]] = []
+
+    def work(part: slice) -> None:
+        assert [each() for each in held] == [None] * len(held)
+        machine = Machine(0)
+        held.append(weakref.ref(machine))
+        machine.work(slice(0, len(held) == 1))
+
+    assert OomRetry(Machine(0).save)(4, work) == [None, None]
+    assert len(held) == 3
+
+
+def test_what_is_too_much_for_one_image_asks_for_more_savings() -> None:
+    machine = Machine(0)
+    assert list(chain(*OomRetry(machine.save)(3, machine.work))) == [0, 1, 2]
+    assert machine.saved == 1

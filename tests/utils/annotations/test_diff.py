@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from utils.annotations.diff import PAIRED, DiffExporter, References, pair
+from utils.annotations.stamps import stamped
+from utils.errors import SampleError
+from utils.masks import Mask
+from utils.structures import Detections, Instances, Sample
+
+NAMES = ("car", "couch")
+SIZE = (40, 60)
+
+
+def rectangle(x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
+    full = np.zeros(SIZE, bool)
+    full[y1:y2, x1:x2] = True
+    return full
+
+
+def polygon(label: str, x1: int, y1: int, x2: int, y2: int, **more: Any) -> dict[str, Any]:
+    """The shape that labelme draws as `rectangle` of the same numbers."""
+    points = [[x1, y1], [x2 - 1, y1], [x2 - 1, y2 - 1], [x1, y2 - 1]]
+    return {"label": label, "points": points, "shape_type": "polygon", "group_id": None, "flags": {}, **more}
+
+
+def annotation(*shapes: dict[str, Any]) -> dict[str, Any]:
+    size = {"imageHeight": SIZE[0], "imageWidth": SIZE[1]}
+    return {"version": "6.3.1", "flags": {}, "shapes": shapes, "imagePath": "x.png", "imageData": None, **size}
+
+
+def differences(folder: Path, *objects: tuple[int, np.ndarray], own: bool = False) -> dict[str, Any]:
+    """The record of an image `a` with these class ids and masks."""
+    class_ids, masks = zip(*objects) if objects else ((), ())
+    detections = Detections.from_arrays(np.tile((0, 0, 1, 1), (len(masks), 1)), np.ones(len(masks)), class_ids)
+    instances = Instances(SIZE, detections, [Mask.from_array(mask) for mask in masks], np.ones(len(masks), np.float32))
+    sample = Sample("a", Path("a.png"), np.zeros((*SIZE, 3), np.uint8))
+    exporter = DiffExporter(NAMES, References(folder, own), 0.75)
+    return json.loads(json.dumps(exporter.export(sample, instances).record))
+
+
+def write(folder: Path, *shapes: dict[str, Any]) -> Path:
+    path = folder / "a.json"
+    path.write_text(json.dumps(annotation(*shapes)))
+    return path
+
+
+def test_extra_missing_and_little_overlap(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        polygon("car", 0, 0, 10, 10),
+        polygon("couch", 20, 0, 30, 10),
+        polygon("car", 40, 0, 50, 10),
+        polygon("zebra", 40, 20, 50, 30),
+    )
+    found = [(0, rectangle(0, 0, 10, 10)), (0, rectangle(20, 0, 30, 10)), (0, rectangle(40, 0, 50, 6))]
+    assert differences(tmp_path, *found) == {
+        "extra": 1,
+        "missing": 2,
+        "low_overlap": 1,
+        "pairs": 2,
+        "mean_iou": 0.8,
+        "differences": "extra car; missing couch; missing zebra; car 0.60",
+    }
+
+
+def test_the_same_objects_do_not_differ_by_other_words_order_or_parts(tmp_path: Path) -> None:
+    parts = [polygon("sofa", 30, 0, 40, 10, group_id=3), polygon("sofa", 45, 0, 50, 10, group_id=3)]
+    write(tmp_path, *parts, polygon("car", 0, 0, 10, 10))
+    found = [(0, rectangle(0, 0, 10, 10)), (1, rectangle(30, 0, 40, 10) | rectangle(45, 0, 50, 10))]
+    record = differences(tmp_path, *found)
+    assert (record["differences"], record["pairs"], record["mean_iou"]) == ("", 2, 1)
+
+
+def test_no_objects_on_either_side(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert differences(tmp_path)["mean_iou"] == ""
+    assert differences(tmp_path, (0, rectangle(0, 0, 9, 9)), (0, np.zeros(SIZE, bool)))["extra"] == 2
+
+
+def test_an_image_without_annotation_has_no_row(tmp_path: Path) -> None:
+    assert differences(tmp_path, (0, rectangle(0, 0, 9, 9))) == {}
+
+
+def test_in_its_own_folder_only_what_a_person_edited_is_compared(tmp_path: Path) -> None:
+    path = write(tmp_path, polygon("car", 0, 0, 10, 10))
+    assert differences(tmp_path, own=True)["missing"] == 1
+    path.write_bytes(stamped(path.read_bytes(), "settings"))
+    assert differences(tmp_path, own=True) == {}
+    assert differences(tmp_path)["missing"] == 1
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        ("[]", "not a labelme file"),
+        (json.dumps(annotation({**polygon("car", 0, 0, 9, 9), "shape_type": "points"})), r"shapes\[0\]"),
+        (json.dumps({**annotation(), "imageWidth": 61}), "for 61 x 40 pixels, the image has 60 x 40"),
+    ],
+)
+def test_an_annotation_that_cannot_be_read_is_blamed_on_its_image(tmp_path: Path, content: str, reason: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(SampleError, match=reason) as failure:
+        differences(tmp_path)
+    assert (failure.value.image_id, failure.value.path) == ("a", tmp_path / "a.json")
+    assert str(failure.value).count("a.json") == 1
+
+
+def test_pairs_hold_each_object_once_and_are_no_worse_than_the_best_by_much() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        both = [
+            [("car", Mask.from_array(rectangle(x, y, x + 12, y + 12))) for x, y in rng.integers(0, 28, (6, 2))]
+            for _ in range(2)
+        ]
+        pairs = pair(*both)
+        assert len({i for i, _, _ in pairs}) == len({j for _, j, _ in pairs}) == len(pairs)
+        overlaps = np.array([[mask.iou(other) for _, other in both[1]] for _, mask in both[0]])
+        assert all(iou == overlaps[i, j] >= PAIRED for i, j, iou in pairs)
+        rest = np.delete(np.delete(overlaps, [i for i, _, _ in pairs], 0), [j for _, j, _ in pairs], 1)
+        assert (rest < PAIRED).all()
+        best = overlaps[linear_sum_assignment(overlaps, maximize=True)].sum()
+        assert sum(iou for _, _, iou in pairs) >= best / 2
+
+
+def test_labels_are_never_mixed_in_a_pair() -> None:
+    mask = Mask.from_array(rectangle(0, 0, 9, 9))
+    assert pair([("car", mask)], [("couch", mask)]) == []
+
+
+def test_the_table_begins_with_the_images_that_differ_most(tmp_path: Path) -> None:
+    exporter = DiffExporter(NAMES, References(tmp_path), 0.75)
+    row = {"extra": 0, "missing": 0, "low_overlap": 0, "pairs": 1, "mean_iou": 1.0, "differences": ""}
+    records = [
+        ("a", row),
+        ("b", {}),
+        ("c", {**row, "missing": 2, "differences": "missing car; missing car"}),
+        ("d", {**row, "extra": 1, "differences": "extra couch"}),
+    ]
+    table = list(csv.DictReader(io.StringIO(exporter.assemble(records)["diff.csv"].decode())))
+    assert [entry["image_id"] for entry in table] == ["c", "d", "a"]
+    assert table[0]["missing"] == "2"
+    assert exporter.summary() == [
+        f"3 images compared with {tmp_path}: objects 1 extra, 2 missing, 0 low overlap, in 2 images",
+        "1 images have no annotation there to compare with",
+    ]

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from utils.cli.options import Options, Output
+from utils.cli.parsers import ConfigOverrideAction, check_no_sam2_clone, configured, finetune_parser, guarded, parse
+from utils.config.official import REPOSITORY
+from utils.errors import UserError
+from utils.io.writers import WriterError
+
+
+@pytest.fixture(autouse=True)
+def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a config.json, to work in."""
+    (tmp_path / "config.json").write_text(json.dumps({"dataset": {"data_dir": "voc", "conf": 0.5}}))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def parsed(output: Output, command: str) -> Options:
+    """The options of a script's command line without blanks in its arguments."""
+    return parse(output, "doc", command.split())
+
+
+def test_nothing_given(working_directory: Path) -> None:
+    options = parsed("evaluate", "")
+    assert options.config.dataset.data_dir == working_directory / "voc"
+    assert options.config.dataset.conf == 0.5
+    assert (options.outputs, options.source, options.prompt) == (("evaluate",), (), None)
+    assert (options.device, options.trust_weights) == ("auto", False)
+
+
+def test_the_contracts_command_line(working_directory: Path) -> None:
+    options = parsed("visual", "-c config.json -b 4 -conf 0.3 -p ./yolo/prediction.json")
+    assert options.config.dataloader.batch_size == 4
+    assert options.config.dataset.conf == 0.3
+    assert options.prompt == working_directory / "yolo/prediction.json"
+
+
+@pytest.mark.parametrize(
+    "command", ["--batch_size 4 --conf_thres=0.3", "--batch-size=4 --conf-thres 0.3", "-b4 -conf=0.3"]
+)
+def test_spellings_of_long_options(command: str) -> None:
+    config = parsed("visual", command).config
+    assert (config.dataloader.batch_size, config.dataset.conf) == (4, 0.3)
+
+
+def test_only_the_names_of_options_change_their_spelling(working_directory: Path) -> None:
+    options = parsed("visual", "--set=dataset.split=a-b_c --prompt=my-boxes_1.json --trust-weights --device=cuda:1")
+    assert options.config.dataset.split == "a-b_c"
+    assert options.prompt == working_directory / "my-boxes_1.json"
+    assert (options.trust_weights, options.device) == (True, "cuda:1")
+
+
+def test_outputs_are_in_order_and_once() -> None:
+    options = parsed("visual", "--also annotate visual --also evaluate")
+    assert options.outputs == ("visual", "annotate", "evaluate")
+
+
+def test_sources_are_absolute_and_need_no_dataset(working_directory: Path) -> None:
+    (working_directory / "config.json").write_text("{}")
+    options = parsed("annotate", "-s photos a.jpg --source /b --precision bf16")
+    assert options.source == (working_directory / "photos", working_directory / "a.jpg", Path("/b"))
+    assert options.config.segmenter.precision == "bf16"
+
+
+def test_options_of_annotating(working_directory: Path) -> None:
+    options = parsed("annotate", "--format coco labelme --overwrite --dry-run --diff mine")
+    assert options.config.auto_mask.formats == ("coco", "labelme")
+    assert (options.overwrite, options.dry_run, options.diff) == (True, True, working_directory / "mine")
+    options = parsed("visual", '--also annotate --diff mine --set auto_mask.formats=["voc"]')
+    assert options.config.auto_mask.formats == ("voc",)
+    assert (options.overwrite, options.dry_run, options.diff) == (False, False, working_directory / "mine")
+
+
+def test_where_boxes_and_objects_come_from(working_directory: Path) -> None:
+    assert (parsed("visual", "").boxes, parsed("visual", "").runs_detector) == ("detector", True)
+    for given in ("-p a.json", "-p a.json --boxes file"):
+        assert (parsed("visual", given).boxes, parsed("visual", given).runs_detector) == ("file", False)
+    target = parsed("visual", "--boxes target")
+    assert target.needs_targets and target.needs_truth and not target.runs_detector
+    attributed = parsed("evaluate", "-p a.json --attribute")
+    assert attributed.attribute and attributed.needs_truth
+    annotated = parsed("evaluate", f"-a mine --diff before {CLASSES}")
+    folders = {"-a/--annotations": working_directory / "mine", "--diff": working_directory / "before"}
+    assert annotated.annotation_folders == folders
+    assert parsed("annotate", "--diff before").annotation_folders == {}
+
+
+def test_the_last_of_option_and_set_wins() -> None:
+    assert parsed("visual", "-conf 0.1 --set dataset.conf=0.9").config.dataset.conf == 0.9
+    assert parsed("visual", "--set dataset.conf=0.9 -conf 0.1").config.dataset.conf == 0.1
+
+
+CLASSES = '--set dataset.classes=["car"]'
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ("-b 0", "-b/--batch_size: must be at least 1, not 0"),
+        ("--batch-size many", '-b/--batch_size: expected an integer, found a string ("many")'),
+        ("-conf -1", "-conf/--conf_thres: must be between 0 and 1, not -1.0"),
+        ("-conf NaN", '-conf/--conf_thres: expected a number, found a string ("NaN")'),
+        ("--precision fp8", '--precision: must be auto or fp32 or bf16 or fp16, not "fp8"'),
+        ("--set dataset.splt=x", "--set dataset.splt: unknown key; did you mean dataset.split?"),
+        ("--set split", "--set split: expected section.key=value"),
+        ("-c nowhere.json", "nowhere.json: cannot be read: No such file or directory"),
+        ("--batch 3", "unrecognized arguments: --batch 3 "),
+        ("-p", "argument -p/--prompt: expected one argument "),
+        ("--also draw", "argument --also: invalid choice: 'draw' "),
+        ("-s photos --also evaluate", "-s/--source: photos without target masks cannot be evaluated"),
+        ("--format coco", "--format: is about annotations, "),
+        ("--format coco pdf", '--format[1]: must be labelme or labelme-polygon or coco or yolo or voc, not "pdf"'),
+        ("--set auto_mask.formats=[]", "--set auto_mask.formats: there is none"),
+        ("--dry-run", "--dry-run: is about annotations, which this run does not write; --also annotate makes it"),
+        ("--overwrite", "--overwrite: is about annotations, "),
+        ("--diff mine", "--diff: is about annotations or metrics, "),
+        ("--set predictor.format=mp4", "predictor.format: mp4 is for clips; --video makes them of the frames"),
+        ("--attribute", "--attribute: is about evaluation, which this run does not do; --also evaluate makes it"),
+        ("--boxes file", "--boxes file: there is no prompt file; -p/--prompt names it"),
+        ("--boxes target -p a.json", "--boxes target: -p/--prompt gives boxes, too; leave one of the two out"),
+        ("--boxes detector -p a.json", "--boxes detector: -p/--prompt gives boxes, too"),
+        ("--boxes target -s photos", "--boxes target: photos of -s/--source have no target"),
+        ("--also evaluate --boxes target --attribute", "--attribute: with --boxes target there is no detector to"),
+        ("--video --compile on", "--compile on (segmenter.compile): with --video SAM2 is never compiled"),
+        ("--keyframe-interval 3", "--keyframe-interval: is about clips; --video makes them of the frames"),
+        (
+            f"-a mine -p a.json {CLASSES}",
+            "-a/--annotations: takes the place of both models, so there are no boxes for -p",
+        ),
+        (
+            f"-a mine --boxes target {CLASSES}",
+            "-a/--annotations: takes the place of both models, so there are no boxes",
+        ),
+        (
+            f"-a mine -conf 0.5 {CLASSES}",
+            "-a/--annotations: its objects count as they stand; -conf/--conf_thres would change nothing",
+        ),
+        (
+            f"-a mine --set cleanup.clip_to_box=true {CLASSES}",
+            "-a/--annotations: its objects count as they stand; --set cleanup.clip_to_box would change nothing",
+        ),
+        ("-a mine", "-a/--annotations /"),
+        (f"--also evaluate -a ./mine --diff mine {CLASSES}", "--diff /"),
+        (f"--also evaluate annotate --diff outputs/annotations {CLASSES}", "--diff /"),
+    ],
+)
+def test_refusals(command: str, message: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        parsed("visual", command)
+    assert str(refusal.value).startswith(message)
+
+
+def test_evaluation_takes_no_source() -> None:
+    with pytest.raises(UserError, match="-s/--source: photos without target masks"):
+        parsed("evaluate", "-s photos")
+
+
+def test_a_run_without_images_is_refused(working_directory: Path) -> None:
+    (working_directory / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"config\.json: dataset\.data_dir: no images"):
+        parsed("visual", "")
+
+
+def test_other_commands_add_their_own_options() -> None:
+    parser = finetune_parser("doc")
+    parser.add_argument("--train_parts", action=ConfigOverrideAction, key="finetune.sam.train")
+    given = parser.parse_args(["--train-parts", "all", "--overwrite", "--set", "dataset.conf=0.75"])
+    config = configured(given)
+    assert given.overwrite
+    assert (config.finetune.sam.train, config.dataset.conf) == ("all", 0.75)
+
+
+def test_a_clone_of_sam2_is_refused_but_not_its_checkpoints(tmp_path: Path) -> None:
+    (tmp_path / "sam2" / "checkpoints").mkdir(parents=True)
+    check_no_sam2_clone(tmp_path)
+    (tmp_path / "sam2" / "sam2").mkdir()
+    with pytest.raises(UserError, match=r"sam2: a clone of sam2 beside the scripts .* move it elsewhere"):
+        check_no_sam2_clone(tmp_path)
+
+
+def failing(error: BaseException) -> Callable[[], int]:
+    def main() -> int:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    "error, code, message",
+    [
+        (UserError("config.json: no"), 2, "error: config.json: no\n"),
+        (
+            WriterError(Path("a.json"), OSError(28, "No space left")),
+            3,
+            "error: a.json: cannot be written: No space left\n",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(failing(error)) == code
+    assert capsys.readouterr() == ("", message)
+
+
+def test_the_exit_code_of_main_passes() -> None:
+    assert guarded(lambda: 1) == 1
+
+
+def test_the_unforeseen_shows_its_traceback_and_is_not_taken_for_failed_images(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert guarded(failing(ZeroDivisionError())) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_help_shows_the_scripts_own_text_without_loading_models() -> None:
+    heavy = ["torch", "ultralytics", "sam2", "matplotlib"]
+    code = f"""
+import sys
+from utils.cli.parsers import parse
+try:
+    parse("visual", "Draws masks.")
+finally:
+    print([name for name in {heavy} if name in sys.modules])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", code, "--help"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\n[]\n")
+    for text in ("Draws masks.", "--config", "--batch_size", "-conf", "--prompt", "--source", "--set", "--also"):
+        assert text in done.stdout

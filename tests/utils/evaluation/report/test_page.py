@@ -1,0 +1,146 @@
+"""The page as text; `test_browser.py` opens it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.report import NAMES, images, write_report
+from utils.distributed import Session
+from utils.engine import RunSummary
+from utils.errors import SampleError
+from utils.evaluation.evaluator import Evaluator
+from utils.evaluation.report.pictures import WorstImages
+from utils.evaluation.report.tables import Row, Section, Table
+from utils.io.writers import Writers
+
+VOID_TAGS = {"meta", "link", "img", "path", "rect"}
+HOSTILE = (
+    '"quoted" & <b>bold</b>',
+    "</script><script>alert(1)</script>",
+    "$x_1$ 'n' {{ 7 * 7 }}",
+    "名前 " + "lang" * 60,
+)
+
+
+class Outline(HTMLParser):
+    """Tags, ids, what they point to, and all text of a page; fails where tags do not close."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.ids: Counter[str] = Counter()
+        self.sources: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self._open, self._open
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        given = dict(attributes)
+        self.ids.update([given["id"]] if "id" in given else [])
+        self.sources += [given[name] or "" for name in ("src", "href", "xlink:href") if name in given]
+        if tag not in VOID_TAGS:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID_TAGS:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID_TAGS:
+            assert self._open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def outline(path: Path) -> Outline:
+    return Outline(path.read_text("utf-8"))
+
+
+def test_every_image_wanted_has_its_card_and_every_label_its_row(tmp_path: Path) -> None:
+    page = outline(write_report(tmp_path, images(12), shown=5))
+    assert (tmp_path / "report.html").read_text("utf-8").count('class="card"') == 5
+    assert "The 5 images with the lowest mean IoU of 12." in re.sub(r"\s+", " ", page.text)
+    assert all(name in page.text for name in ("background", *NAMES))
+    assert page.tags["svg"] == 4
+    assert page.tags["img"] == 3 * 5
+
+
+def test_ids_are_unique_and_nothing_lies_outside(tmp_path: Path) -> None:
+    path = write_report(tmp_path, images(6))
+    page = outline(path)
+    assert [name for name, count in page.ids.items() if count > 1] == []
+    assert all(source.startswith(("data:", "#")) for source in page.sources)
+    assert all(source[1:] in page.ids for source in page.sources if source.startswith("#"))
+    urls = re.findall(r"url\(([^)]{0,40})", path.read_text("utf-8"))
+    assert all(url.startswith("data:") or url.removeprefix("#") in page.ids for url in urls)
+
+
+def test_the_same_images_in_another_order_give_the_same_bytes(tmp_path: Path) -> None:
+    one = write_report(tmp_path / "one", images(9)).read_bytes()
+    assert write_report(tmp_path / "two", reversed(list(images(9)))).read_bytes() == one
+
+
+def test_no_name_breaks_the_page(tmp_path: Path) -> None:
+    failure = SampleError("<i>broken", Path("x.jpg"), 'cut "off" & lost')
+    plain = outline(
+        write_report(tmp_path / "plain", images(6, names=HOSTILE), tuple("abcd"), report=RunSummary(6, [failure]))
+    )
+    hostile = write_report(
+        tmp_path, images(6, names=HOSTILE), HOSTILE, report=RunSummary(6, [failure]), title=HOSTILE[1]
+    )
+    page = outline(hostile)
+    assert page.tags == plain.tags
+    assert all(name in page.text for name in HOSTILE)
+    assert '<i>broken: cut "off" & lost' in page.text
+
+
+def test_file_names_that_are_not_utf8_are_spelled_out(tmp_path: Path) -> None:
+    sample, instances = next(images(1))
+    object.__setattr__(sample, "image_id", b"caf\xe9".decode(errors="surrogateescape"))
+    assert r"caf\udce9" in outline(write_report(tmp_path, [(sample, instances)])).text
+
+
+@pytest.mark.parametrize("shown", [0, 3])
+def test_images_in_which_nothing_is_and_nothing_was_found(tmp_path: Path, shown: int) -> None:
+    def blank(index: int, value: int) -> tuple:
+        sample, instances = next(images(1))
+        object.__setattr__(sample, "image_id", str(index))
+        object.__setattr__(sample, "target", np.full(sample.size, value, np.uint8))
+        return sample, type(instances).from_masks(sample.size, [], [])
+
+    page = outline(write_report(tmp_path, [blank(0, 0), blank(1, 255)], shown=shown))
+    assert page.tags["svg"] == 2
+    assert ("Worst images first" in page.text) == (shown > 0)
+
+
+def test_other_modules_add_sections(tmp_path: Path) -> None:
+    table = Table("Lost by whom", ("Part", "Lost"), (Row("detector & co", ("1.5",)),), Row("All", ("2.5",)))
+    section = Section("lost", "Who lost it", "In percent.", (table,))
+    with Writers(1) as writers:
+        evaluator = Evaluator(NAMES, tmp_path, writers, WorstImages("a", 0), lambda: [section])
+        evaluator.write(*next(images(1)))
+        evaluator.finish(RunSummary(1), Session())
+    page = outline(tmp_path / "report.html")
+    assert page.ids["lost"] == 1
+    assert "#lost" in page.sources
+    assert "detector & co" in page.text
+
+
+def test_without_an_album_there_is_no_report(tmp_path: Path) -> None:
+    with Writers(1) as writers:
+        evaluator = Evaluator(NAMES, tmp_path, writers)
+        evaluator.write(*next(images(1)))
+        lines = evaluator.finish(RunSummary(1), Session())
+    assert not (tmp_path / "report.html").exists()
+    assert not [line for line in lines if line.startswith("report:")]

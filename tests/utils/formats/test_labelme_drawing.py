@@ -1,0 +1,65 @@
+"""Every shape type against labelme's own drawing, pixel by pixel."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import get_args
+
+import labelme._label_file as label_file
+import labelme._shape
+import labelme.utils
+import numpy as np
+import pytest
+from PIL import Image
+
+from utils.formats.labelme_reader import read_labelme
+from utils.formats.polygons import POINTS, rasterize_labelme_shape
+
+SIZE = (40, 60)
+
+
+def points_of(kind: str, seed: int) -> np.ndarray:
+    """Points in and around the picture, as many as the kind has."""
+    random = np.random.default_rng(seed)
+    least, most = POINTS[kind]
+    count = int(least if least == most else random.integers(least, 8))
+    points = random.uniform(-5, (SIZE[1] + 5, SIZE[0] + 5), (count, 2))
+    return points if seed % 2 else points.round()
+
+
+@pytest.mark.parametrize("kind", sorted(POINTS.keys() - {"mask"}))
+def test_shapes_are_drawn_as_labelme_draws_them(kind: str) -> None:
+    for seed in range(60):
+        points = points_of(kind, seed)
+        expected = labelme.utils.shape_to_mask(SIZE, points.tolist(), kind)
+        np.testing.assert_array_equal(rasterize_labelme_shape(kind, points, SIZE), expected)
+
+
+def test_all_of_labelmes_types_are_known_but_the_one_that_it_does_not_draw() -> None:
+    assert set(get_args(labelme._shape.ShapeType)) == POINTS.keys() | {"points"}
+    with pytest.raises(ValueError, match="not supported"):
+        labelme.utils.shape_to_mask(SIZE, [[1, 1], [2, 2]], "points")
+
+
+def test_a_file_of_all_types_is_what_labelme_makes_of_it(tmp_path: Path) -> None:
+    contents = io.BytesIO()
+    crop = np.random.default_rng(3).random((7, 9)) > 0.3
+    Image.fromarray(crop).save(contents, "PNG")
+    mask = {"points": [[20, 10], [28, 16]], "mask": base64.b64encode(contents.getvalue()).decode()}
+    shapes = [
+        {"label": f"c{i % 3}", "shape_type": kind, "flags": {}, "group_id": 7 if i < 2 else None}
+        | (mask if kind == "mask" else {"points": points_of(kind, i).tolist()})
+        for i, kind in enumerate([*sorted(POINTS), *sorted(POINTS)])
+    ]
+    content = {"shapes": shapes, "imagePath": "a.png", "imageData": None, "imageHeight": 40, "imageWidth": 60}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    Image.new("RGB", (60, 40)).save(tmp_path / "a.png")
+    loaded = label_file.LabelFile(str(tmp_path / "a.json"))
+    values = {f"c{i}": i + 1 for i in range(3)}
+    labels, objects = label_file.utils.shapes_to_label(SIZE, loaded.shapes, values)
+    ((_, found),) = read_labelme(tmp_path, list(values))
+    np.testing.assert_array_equal(found.to_semantic(), labels)
+    np.testing.assert_array_equal(found.rasterize(np.arange(len(found)) + 1), objects)

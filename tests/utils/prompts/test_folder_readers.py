@@ -1,0 +1,147 @@
+"""Folders of YOLO labels and of labelme files, as prompts of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from utils.errors import UserError
+from utils.prompts.prompts import load_prompts
+from utils.prompts.readers import read_folder
+from utils.prompts.table import PromptOverrides
+
+NAMES = ("car", "dog", "sofa")
+
+
+def write(folder: Path, files: dict[str, Any]) -> Path:
+    """Writes texts as they are and other values as JSON."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+def shape(kind: str, points: Sequence[Sequence[float]], label: str = "dog", **more: Any) -> dict[str, Any]:
+    return {"label": label, "points": points, "shape_type": kind, "group_id": None, "flags": {}} | more
+
+
+LABELS = {
+    "clip/1.txt": "2 0.5 0.5 0.2 0.4\n\n0 0.5 0.5 0.2 0.4 0.75\n",
+    "2.txt": "1 0.1 0.2 0.3 0.2 0.3 0.6\n1 0.1 0.2 0.3 0.2 0.3 0.6 0.5\n",
+    "3.txt": "",
+    "classes.txt": "car\ndog\nsofa\n",
+}
+SHAPES = {
+    "clip/1.json": {
+        "shapes": [
+            shape("rectangle", [[30, 5], [10, 25.5]], score=0.5),
+            shape("polygon", [[1, 2], [3, 2], [3, 9]], "Couch", group_id=4),
+            shape("point", [[1, 2]]),
+            shape("polygon", [[10, 12], [13, 12], [13, 19]], "Couch", group_id=4),
+            shape("polygon", [[0, 0], [1, 0], [0, 1]], "tree", group_id=4),
+        ]
+    },
+    "2.json": {"shapes": [shape("mask", [[4, 5], [9, 7]], mask="AAAA"), shape("circle", [[50, 50], [53, 54]], "car")]},
+}
+
+
+def test_yolo_labels(tmp_path: Path, images_of: Any) -> None:
+    prompts = load_prompts(write(tmp_path, LABELS), NAMES, images_of(["2", "clip/1", "3"]), PromptOverrides())
+    boxes, scores, class_ids = prompts.for_image("clip/1", (100, 200))
+    np.testing.assert_allclose(boxes, [[80, 30, 120, 70]] * 2, rtol=1e-6)
+    assert (scores.tolist(), class_ids.tolist()) == ([1, 0.75], [2, 0])
+    boxes, scores, class_ids = prompts.for_image("2", (100, 200))
+    np.testing.assert_allclose(boxes, [[20, 20, 60, 60]] * 2, rtol=1e-6)
+    assert (scores.tolist(), class_ids.tolist()) == ([1, 0.5], [1, 1])
+    assert len(prompts.for_image("3", (100, 200))[0]) == 0
+    assert prompts.finding[0].endswith("boxes are shares of their images' sides, category ids count from 0")
+    assert "4 of 4 rows (100.0 %) and 3 of 3 images" in prompts.finding[1]
+
+
+def test_labels_of_other_classes(tmp_path: Path, images_of: Any) -> None:
+    folder, images = write(tmp_path, {"1.txt": "3 0.5 0.5 0.1 0.1\n", "2.txt": "0 0.5 0.5 0.1 0.1\n"}), images_of("12")
+    with pytest.raises(UserError, match=r": 1\.txt:1\.category_id: 3 is outside the 3 classes.*--prompt-names"):
+        load_prompts(folder, NAMES, images, PromptOverrides())
+    prompts = load_prompts(folder, NAMES, images, PromptOverrides(class_names=("dog", "b", "c", "Car")))
+    assert prompts.class_ids.tolist() == [0, 1]
+    with pytest.raises(UserError, match=r"--bbox-format: .* holds YOLO labels, whose boxes can mean one thing only"):
+        load_prompts(folder, NAMES, images, PromptOverrides(bbox_format="xywh"))
+
+
+def test_names_among_the_labels_are_what_their_ids_index(tmp_path: Path, images_of: Any) -> None:
+    names = {"classes.txt": "Couch\ntree\ncar\n", "b/classes.txt": "Couch\ntree\ncar"}
+    write(tmp_path, {"1.txt": "0 0.5 0.5 0.1 0.1\n2 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 0.1\n"} | names)
+    images = images_of("1")
+    prompts = load_prompts(tmp_path, NAMES, images, PromptOverrides())
+    assert prompts.class_ids.tolist() == [2, 0]
+    assert prompts.finding[2:] == [f"prompts: category ids index the classes of {tmp_path / 'b/classes.txt'}"]
+    assert prompts.left_out == ["prompts: rows of classes that the run lacks (tree 1), left out: 1"]
+    write(tmp_path, {"b/classes.txt": "car\ntree\nCouch\n"})
+    with pytest.raises(UserError, match=r"b/classes\.txt and .*classes\.txt name different classes; .*--prompt-names"):
+        load_prompts(tmp_path, NAMES, images, PromptOverrides())
+    given = load_prompts(tmp_path, NAMES, images, PromptOverrides(class_names=NAMES))
+    assert given.class_ids.tolist() == [0, 2, 1] and len(given.finding) == 2
+    write(tmp_path, dict.fromkeys(names, "a\nb\nc\n"))
+    with pytest.raises(UserError, match=r"it shares no class with the run: it has a, b, c; the run has car"):
+        load_prompts(tmp_path, NAMES, images, PromptOverrides())
+
+
+def test_labelme_shapes(tmp_path: Path, images_of: Any) -> None:
+    prompts = load_prompts(write(tmp_path, SHAPES), NAMES, images_of(["clip/1", "2"]), PromptOverrides())
+    boxes, scores, class_ids = prompts.for_image("clip/1", (100, 100))
+    np.testing.assert_array_equal(boxes, [[10, 5, 30, 25.5], [1, 2, 13, 19]])
+    assert (scores.tolist(), class_ids.tolist()) == ([0.5, 1], [1, 2])
+    boxes, scores, class_ids = prompts.for_image("2", (100, 100))
+    np.testing.assert_array_equal(boxes, [[4, 5, 10, 8], [45, 45, 55, 55]])
+    assert (scores.tolist(), class_ids.tolist()) == ([1, 1], [1, 0])
+    assert prompts.finding[0].endswith("labelme shapes: boxes are around shapes, classes are named")
+    point, tree = prompts.left_out
+    assert point == "prompts: rows that are a point, which encloses nothing, left out: 1"
+    assert tree == "prompts: rows of classes that the run lacks (tree 1), left out: 1"
+    with pytest.raises(UserError, match=r"--category-offset: .* which name their classes themselves"):
+        load_prompts(tmp_path, NAMES, images_of(["2"]), PromptOverrides(category_offset="1"))
+
+
+@pytest.mark.parametrize(
+    "height, width, message",
+    [
+        (50, 100, r'says of "a" is for 100 x 50 pixels, the image has 200 x 100 \(1 of 1 images like this\)$'),
+        (200, 100, r"is for 100 x 200 pixels, the image has 200 x 100; the sides are swapped: .* turned by EXIF"),
+        (100, 200, None),
+        (None, 0, None),
+        (50, "100", None),
+    ],
+)
+def test_labelme_files_for_images_of_another_size(
+    height: Any, width: Any, message: str | None, tmp_path: Path, images_of: Any
+) -> None:
+    content = {"shapes": [shape("rectangle", [[30, 5], [10, 25.5]])], "imageHeight": height, "imageWidth": width}
+    folder, images = write(tmp_path, {"a.json": content}), images_of("a", (100, 200))
+    with pytest.raises(UserError, match=message) if message else nullcontext():
+        assert len(load_prompts(folder, NAMES, images, PromptOverrides()).boxes) == 1
+
+
+@pytest.mark.parametrize(
+    "files, message",
+    [
+        ({"a.csv": ""}, r"no YOLO labels \(\.txt\) and no labelme files \(\.json\) here"),
+        ({"classes.txt": "car"}, r"no YOLO labels"),
+        ({"a.txt": "", "b.json": []}, r"holds a\.txt and b\.json: name a folder of one kind"),
+        ({"instances.json": {"images": []}}, r"instances\.json: not a labelme file"),
+    ],
+)
+def test_folders_that_are_no_prompts(files: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        read_folder(write(tmp_path, files))
+
+
+def test_hidden_files_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, {"a.txt": "0 0.5 0.5 0.2 0.4\n", ".records/a.json": {"settings": ""}, ".records.json": {}})
+    assert len(read_folder(tmp_path).boxes) == 1

@@ -1,0 +1,167 @@
+"""JSON prompt files: what is read, and what is refused with its place."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from utils.errors import UserError
+from utils.prompts.readers import read_json_rows
+from utils.prompts.table import COCO_INSTANCES, SEED, ULTRALYTICS
+
+Write = Callable[[Any], Path]
+
+ROW = {"image_id": "23960", "category_id": 3, "bbox": [762.501, 302.91, 985.594, 512.487], "score": 0.9004}
+NEWEST = ROW | {"file_name": "clip.v2/000001.jpg"}
+
+
+def test_the_seeds_form(write: Write) -> None:
+    rows = read_json_rows(write([ROW, ROW | {"image_id": "clip/1"}, ROW | {"image_id": 7, "score": 1}, ROW]))
+    assert rows.form is SEED
+    np.testing.assert_array_equal(rows.boxes, [ROW["bbox"]] * 4)
+    np.testing.assert_array_equal(rows.scores, np.array([0.9004, 0.9004, 1, 0.9004], np.float32))
+    assert rows.category_ids.tolist() == [3, 3, 3, 3]
+    assert list(rows.keys) == ["23960", "clip/1", 7]
+    assert rows.key_of_row.tolist() == [0, 1, 2, 0]
+    assert rows.place_of(2).endswith("prediction.json: [2]")
+
+
+def test_rows_with_file_names_are_ultralytics_newest(write: Write) -> None:
+    rows = read_json_rows(write([NEWEST | {"image_id": 1}, NEWEST | {"file_name": "b.png"}]))
+    assert rows.form is ULTRALYTICS
+    assert list(rows.keys) == ["clip.v2/000001", "b"]
+
+
+def test_an_empty_list_means_no_boxes(write: Write) -> None:
+    rows = read_json_rows(write("[]"))
+    assert (len(rows), rows.boxes.shape, list(rows.keys)) == (0, (0, 4), [])
+
+
+@pytest.mark.parametrize(
+    "change, place",
+    [
+        ({"image_id": None}, r"\[1\]\.image_id: expected a string or an integer"),
+        ({"image_id": 1.5}, r"\[1\]\.image_id: "),
+        ({"image_id": ROW}, r"\[1\]\.image_id: "),
+        ({"category_id": "3"}, r"\[1\]\.category_id: "),
+        ({"category_id": 3.0}, r"\[1\]\.category_id: "),
+        ({"category_id": True}, r"\[1\]\.category_id: "),
+        ({"category_id": 10**30}, r"\[1\]\.category_id: "),
+        ({"bbox": [1, 2, 3]}, r"\[1\]\.bbox: expected four numbers"),
+        ({"bbox": [1, 2, 3, 4, 5]}, r"\[1\]\.bbox: "),
+        ({"bbox": [1, 2, 3, "4"]}, r"\[1\]\.bbox: "),
+        ({"bbox": [1, 2, 3, None]}, r"\[1\]\.bbox: "),
+        ({"bbox": [1, 2, 3, True]}, r"\[1\]\.bbox: "),
+        ({"bbox": [1, 2, 3, 10**400]}, r"\[1\]\.bbox: "),
+        ({"bbox": {"x": 1}}, r"\[1\]\.bbox: "),
+        ({"score": "high"}, r"\[1\]\.score: "),
+        ({"score": None}, r"\[1\]\.score: "),
+        ({"score": 1.5}, r"\[1\]\.score: expected a number from 0 to 1"),
+        ({"score": float("nan")}, r"\[1\]\.score: "),
+        ({"file_name": ""}, r"\[1\]\.file_name: expected a string"),
+        ({"file_name": "a.jpg"}, r"file_name stands in 1 of 2 rows"),
+    ],
+)
+def test_wrong_values_are_refused_with_file_and_row(change: dict[str, Any], place: str, write: Write) -> None:
+    with pytest.raises(UserError, match=rf"prediction\.json: {place}"):
+        read_json_rows(write([ROW, ROW | change]))
+
+
+@pytest.mark.parametrize("key", ROW)
+def test_missing_keys_are_refused(key: str, write: Write) -> None:
+    row = {name: value for name, value in ROW.items() if name != key}
+    with pytest.raises(UserError, match=rf"prediction\.json: \[1\]\.{key}: is missing"):
+        read_json_rows(write([ROW, row]))
+
+
+@pytest.mark.parametrize(
+    "text, place",
+    [
+        ('[{"image_id": "a",]', r"prediction\.json:1:\d+: not JSON"),
+        ("", r"prediction\.json:1:1: not JSON"),
+        ('{"a": 1}', r"prediction\.json: expected a list of rows or COCO instances, found an object"),
+        ('{"shapes": []}', r"prediction\.json: a labelme file; -p takes the folder"),
+        ("[[1, 2]]", r"prediction\.json: \[0\]: expected an object, found a list"),
+        (json.dumps([[ROW]]), r"prediction\.json: \[0\]: expected an object"),
+        (json.dumps([ROW | {"more": ROW}]), r"prediction\.json: it has rows inside others"),
+        ("[" * 100_000, r"prediction\.json: not JSON"),
+    ],
+)
+def test_what_is_no_list_of_rows_is_refused(text: str, place: str, write: Write) -> None:
+    with pytest.raises(UserError, match=place):
+        read_json_rows(write(text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothing\.json: cannot be read"):
+        read_json_rows(tmp_path / "nothing.json")
+
+
+def test_a_single_label_file_is_told_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0 .5 .5 .1 .1")
+    with pytest.raises(UserError, match=r"a\.txt: a text file; -p takes the folder of YOLO labels"):
+        read_json_rows(tmp_path / "a.txt")
+
+
+def instances() -> dict[str, Any]:
+    """COCO instances of two images, one of them with boxes, and of two categories with a gap between their ids."""
+    crowd_mask = {"size": [9, 9], "counts": [81]}
+    return {
+        "info": {"year": 2017},
+        "images": [{"id": 5, "file_name": "a/1.jpg"}, {"id": 9, "file_name": "2.png", "height": 4}],
+        "annotations": [
+            {"id": 1, "image_id": 9, "category_id": 40, "bbox": [1, 2, 3, 4.5], "area": 9, "segmentation": [[1, 2]]},
+            {"id": 2, "image_id": 9, "category_id": 7, "bbox": [0, 0, 9, 9], "iscrowd": 1, "segmentation": crowd_mask},
+            {"id": 3, "image_id": 9, "category_id": 7, "bbox": [5, 6, 7, 8], "iscrowd": 0, "score": 0.5},
+        ],
+        "categories": [{"id": 7, "name": "dog"}, {"id": 40, "name": "cat", "supercategory": "animal"}],
+    }
+
+
+def test_coco_instances(write: Write) -> None:
+    rows = read_json_rows(write(instances()))
+    assert rows.form is COCO_INSTANCES
+    np.testing.assert_array_equal(rows.boxes, [[1, 2, 3, 4.5], [5, 6, 7, 8]])
+    assert rows.scores.tolist() == [1, 0.5]
+    assert [rows.class_names[i] for i in rows.category_ids] == ["cat", "dog"]
+    assert [rows.keys[i] for i in rows.key_of_row] == ["2", "2"]
+    assert set(rows.keys) == {"2", "a/1"}
+    assert rows.left_out == {"that are crowds, not objects": 1}
+    assert rows.place_of(1).endswith("prediction.json: annotations[2]")
+
+
+@pytest.mark.parametrize(
+    "key, entry, place",
+    [
+        ("annotations", {"id": 1, "image_id": 9, "category_id": 7}, r"annotations\[3\]\.bbox: is missing"),
+        ("annotations", ROW, r"annotations: image_id 23960 is none of the images"),
+        ("annotations", ROW | {"image_id": 5}, r"annotations\[3\]\.category_id: 3 is none of the categories"),
+        ("images", {"id": 5, "file_name": "b.jpg"}, r"images\[2\]\.id: 5 is given twice"),
+        ("images", {"id": 6}, r"images\[2\]\.file_name: is missing"),
+        ("images", 3, r"images\[2\]: expected an object"),
+        ("categories", {"id": None, "name": "x"}, r"categories\[2\]\.id: expected an integer"),
+    ],
+)
+def test_unsound_coco_instances_are_refused(key: str, entry: Any, place: str, write: Write) -> None:
+    content = instances()
+    content[key].append(entry)
+    with pytest.raises(UserError, match=rf"prediction\.json: {place}"):
+        read_json_rows(write(content))
+
+
+def test_memory_grows_with_the_rows_only(write: Write) -> None:
+    count = 20_000
+    path = write([NEWEST | {"file_name": f"{i % 100}.jpg"} for i in range(count)])
+    tracemalloc.start()
+    rows = read_json_rows(path)
+    kept, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(rows) == count
+    assert kept < 80 * count
+    assert highest < 4 * path.stat().st_size

@@ -1,0 +1,107 @@
+"""Which image a row is for: exact ids, names without folders, numbers; never a guess between two images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from utils.errors import UserError
+from utils.prompts.matching import ImageMatch, join
+from utils.prompts.readers import read_folder, read_json_rows
+from utils.prompts.table import Rows
+
+
+def list_of(folder: Path, keys: Sequence[str | int], key: str = "image_id") -> Rows:
+    """A list of rows with these image ids, or with these file names."""
+    import json
+
+    row = {"image_id": "x", "category_id": 0, "bbox": [1, 2, 3, 4], "score": 0.5}
+    path = folder / "list.json"
+    path.write_text(json.dumps([row | {key: value} for value in keys]))
+    return read_json_rows(path)
+
+
+def labels_of(folder: Path, keys: Sequence[str]) -> Rows:
+    """A folder of YOLO labels."""
+    for key in keys:
+        path = folder / f"labels/{key}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("0 0.5 0.5 0.1 0.1\n")
+    return read_folder(folder / "labels")
+
+
+def images(rows: Rows, joined: ImageMatch, ids: Sequence[str]) -> dict[Any, str | None]:
+    """Key -> image id."""
+    return {key: ids[i] if i >= 0 else None for key, i in zip(rows.keys, joined.of_key.tolist())}
+
+
+def test_exact_ids_come_first(tmp_path: Path) -> None:
+    ids = ["a/7", "007", "b"]
+    rows = list_of(tmp_path, ["007", "a/7", "a/7", "c/7", "B"])
+    joined = join(rows, ids)
+    assert images(rows, joined, ids) == {"007": "007", "a/7": "a/7", "c/7": None, "B": None}
+    assert not joined.by_number
+
+
+def test_numbers_and_names_of_files_join_where_only_one_image_can_be_meant(tmp_path: Path) -> None:
+    ids = ["clip/000009", "clip/x", "other/000010"]
+    rows = list_of(tmp_path, [9, "x", "10", 11, "clip/12"])
+    joined = join(rows, ids)
+    assert images(rows, joined, ids) == {9: ids[0], "x": ids[1], "10": ids[2], 11: None, "clip/12": None}
+    assert joined.by_number
+
+
+def test_rows_for_other_images_are_no_reason_to_join_by_number(tmp_path: Path) -> None:
+    rows = list_of(tmp_path, ["a", *range(100, 200)])
+    assert not join(rows, ["a", "b"]).by_number
+
+
+def test_file_names_join_by_what_is_left_of_the_path(tmp_path: Path) -> None:
+    ids = ["a/x", "y", "b/z"]
+    rows = list_of(tmp_path, ["x.jpg", "y.png", "b/z.jpg", "z2.jpg"], "file_name")
+    assert images(rows, join(rows, ids), ids) == {"x": "a/x", "y": "y", "b/z": "b/z", "z2": None}
+
+
+def test_label_folders_join_by_path_then_from_another_root_then_flattened(tmp_path: Path) -> None:
+    ids = ["a/1", "b/1", "c/2", "3", "d/e/4"]
+    rows = labels_of(tmp_path, ["a/1", "b_1", "2", "train/3", "e_4", "x/b/9"])
+    expected = {"a/1": "a/1", "b_1": "b/1", "2": "c/2", "train/3": "3", "e_4": "d/e/4", "x/b/9": None}
+    assert images(rows, join(rows, ids), ids) == expected
+
+
+@pytest.mark.parametrize(
+    "make, keys, ids",
+    [
+        (list_of, [0], ["a/00000", "b/00000"]),
+        (list_of, [9], ["9", "009"]),
+        (list_of, [9, "09"], ["009"]),
+        (labels_of, ["1"], ["a/1", "b/1"]),
+        (labels_of, ["train/1", "val/1"], ["1"]),
+        (labels_of, ["a_1"], ["a/1", "b/a_1"]),
+    ],
+)
+def test_colliding_names_are_refused(
+    make: Callable[..., Rows], keys: list[str], ids: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"its image, .* rows like this\).*python -m yolo\.predict"):
+        join(make(tmp_path, keys), ids)
+
+
+def test_a_name_without_folder_is_not_taken_for_the_image_that_has_none(tmp_path: Path) -> None:
+    rows = list_of(tmp_path, ["1.jpg"], "file_name")
+    with pytest.raises(UserError, match=r'\[0\]: its image, a string \("1"\), may be for 1 or clip/1'):
+        join(rows, ["1", "clip/1"])
+
+
+def test_an_exact_path_is_not_joined_with_a_second_file(tmp_path: Path) -> None:
+    rows = labels_of(tmp_path, ["1", "other/1"])
+    assert images(rows, join(rows, ["1"]), ["1"]) == {"1": "1", "other/1": None}
+
+
+def test_rows_that_all_are_for_other_images_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'none of its 2 rows.*the first image here is a string \("x"\).*"a"'):
+        join(list_of(tmp_path, ["x", "y"]), ["b", "a"])
+    assert join(list_of(tmp_path, []), ["a"]).of_key.tolist() == []

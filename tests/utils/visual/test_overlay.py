@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fontTools.ttLib import TTFont
+from PIL import Image
+
+from tests.helpers.images import contains
+from utils.distributed import Session
+from utils.engine import RunSummary
+from utils.errors import UserError
+from utils.io.writers import Writers
+from utils.masks import Mask
+from utils.structures import Detections, Instances, Sample
+from utils.visual.colors import class_color, text_color
+from utils.visual.drawing import font_for, missing_glyphs, tag
+from utils.visual.overlay import OverlaySink, render
+
+NAMES = ("car", "airplane", "elephant")
+TEXT = 11
+"""Font size in an image of 320 x 240."""
+
+
+def photo(height: int = 240, width: int = 320, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def sample_of(image: np.ndarray, target: np.ndarray | None = None, image_id: str = "a") -> Sample:
+    return Sample(image_id, Path("a.jpg"), image, target)
+
+
+def instances_of(size: tuple[int, int], *objects: tuple[tuple[int, int, int, int], int, float]) -> Instances:
+    """Objects that fill their boxes, each (box, class id, score); the mask score is the score."""
+    masks = []
+    for (x1, y1, x2, y2), _, _ in objects:
+        full = np.zeros(size, bool)
+        full[y1:y2, x1:x2] = True
+        masks.append(Mask.from_array(full))
+    boxes, class_ids, scores = ([row[i] for row in objects] for i in range(3))
+    detections = Detections.from_arrays(boxes, scores, class_ids)
+    return Instances(size, detections, masks, detections.scores)
+
+
+def boxes_only(size: tuple[int, int], *objects: tuple[tuple[int, int, int, int], int, float]) -> Instances:
+    """The same without masks."""
+    filled = instances_of(size, *objects)
+    return Instances(size, filled.detections, [Mask.from_array(np.zeros(size, bool))] * len(filled), filled.mask_scores)
+
+
+def test_nothing_found_leaves_the_photo_alone() -> None:
+    image = photo()
+    assert np.array_equal(render(sample_of(image), instances_of((240, 320)), NAMES), image)
+
+
+def test_the_sample_is_not_drawn_on() -> None:
+    image = photo()
+    before = image.copy()
+    render(sample_of(image), instances_of((240, 320), ((20, 40, 200, 200), 0, 0.9)), NAMES)
+    assert np.array_equal(image, before)
+
+
+def test_a_mask_is_tinted_with_its_class_colour_and_the_rest_of_the_photo_stays() -> None:
+    image = photo()
+    overlay = render(sample_of(image), instances_of((240, 320), ((60, 80, 260, 200), 1, 0.9)), NAMES)
+    inside, expected = (
+        overlay[90:190, 70:250].astype(int),
+        0.55 * image[90:190, 70:250] + 0.45 * np.array(class_color(1)),
+    )
+    assert np.abs(inside - expected).max() <= 1
+    untouched = np.ones((240, 320), bool)
+    untouched[50:205, 55:265] = False
+    assert np.array_equal(overlay[untouched], image[untouched])
+
+
+def test_a_class_has_one_colour_in_every_image() -> None:
+    black = np.zeros((240, 320, 3), np.uint8)
+    first = render(sample_of(black), instances_of((240, 320), ((20, 40, 200, 200), 2, 0.9)), NAMES)
+    second = render(
+        sample_of(black), instances_of((240, 320), ((200, 120, 300, 220), 0, 0.4), ((20, 80, 150, 200), 2, 0.3)), NAMES
+    )
+    assert np.array_equal(first[150, 80], second[150, 80])
+    assert not np.array_equal(second[150, 80], second[170, 250])
+
+
+def test_an_overlapped_pixel_shows_the_class_that_the_label_map_gives_it() -> None:
+    size = (240, 320)
+    instances = instances_of(
+        size, ((20, 20, 220, 220), 0, 0.5), ((60, 60, 180, 180), 1, 0.9), ((90, 90, 300, 150), 2, 0.7)
+    )
+    overlay = render(sample_of(np.zeros((*size, 3), np.uint8)), instances, NAMES)
+    semantic = instances.to_semantic()
+    for y, x in ((200, 100), (120, 120), (120, 250), (75, 75)):
+        expected = 0.45 * np.array(class_color(semantic[y, x] - 1))
+        assert np.abs(overlay[y, x] - expected).max() <= 1
+
+
+def test_colours_are_vivid_and_their_text_is_legible() -> None:
+    """Lightness by cv2's CIE L*a*b*; contrast as WCAG 2 defines it, where 4.5 is demanded of text."""
+    colors = np.array([class_color(i) for i in range(254)], np.uint8)
+    assert len(np.unique(colors, axis=0)) == 254
+    lab = cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    assert lab[:, 0].min() > 45
+    assert lab[:, 0].max() < 92
+    distances = np.linalg.norm(lab[:20, None] - lab[None, :20], axis=2) + 1000 * np.eye(20)
+    assert distances.min() > 15
+    for color in colors.tolist():
+        values = [v / 255 for v in color]
+        red, green, blue = (v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in values)
+        ground = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+        text = 1.0 if text_color(tuple(color)) == (255, 255, 255) else 0.0052
+        assert (max(ground, text) + 0.05) / (min(ground, text) + 0.05) > 4.5
+
+
+@pytest.mark.parametrize("size", [(150, 200), (480, 640), (3000, 4000)])
+@pytest.mark.parametrize("ground", [0, 255])
+def test_a_box_can_be_told_from_a_black_and_a_white_ground(size: tuple[int, int], ground: int) -> None:
+    height, width = size
+    box = (width // 4, height // 4, 3 * width // 4, 3 * height // 4)
+    overlay = render(sample_of(np.full((*size, 3), ground, np.uint8)), boxes_only(size, (box, 0, 0.9)), NAMES)
+    color = np.array(class_color(0))
+    edge = overlay[height // 2, : width // 2]
+    assert (edge == color).all(axis=1).any()
+    if ground == 255:
+        assert edge.astype(int).sum(axis=1).min() < 400, "the dark fringe is missing"
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 30, 30), (290, 0, 320, 30), (0, 210, 30, 240), (290, 210, 320, 240), (0, 0, 320, 240)]
+)
+def test_a_tag_stays_whole_inside_the_image(box: tuple[int, int, int, int]) -> None:
+    overlay = render(sample_of(photo()), boxes_only((240, 320), (box, 2, 0.87)), NAMES)
+    assert contains(overlay, tag("elephant", "0.87", TEXT, class_color(2), 320))
+
+
+def test_tags_of_objects_at_one_place_do_not_hide_each_other() -> None:
+    box = (100, 100, 220, 200)
+    objects = [(box, i % 3, 0.99 - 0.01 * i) for i in range(8)]
+    overlay = render(sample_of(photo()), boxes_only((240, 320), *objects), NAMES)
+    for _, class_id, score in objects:
+        assert contains(overlay, tag(NAMES[class_id], f"{score:.2f}", TEXT, class_color(class_id), 320))
+
+
+def test_text_and_lines_grow_with_the_image() -> None:
+    heights = []
+    for scale in (1, 4, 16):
+        size = (150 * scale, 200 * scale)
+        box = (50 * scale, 50 * scale, 150 * scale, 100 * scale)
+        overlay = render(sample_of(np.zeros((*size, 3), np.uint8)), boxes_only(size, (box, 0, 0.5)), NAMES)
+        column = (overlay[: 50 * scale - 5, 50 * scale + 1] == class_color(0)).all(axis=1)
+        heights.append(int(column.sum()))
+    assert 8 <= heights[0] < heights[1] < heights[2] < 100
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 40), (20, 12), (30, 2000)])
+@pytest.mark.parametrize("side_by_side", [False, True])
+def test_an_image_smaller_than_its_tag_is_drawn_all_the_same(size: tuple[int, int], side_by_side: bool) -> None:
+    height, width = size
+    sample = sample_of(photo(height, width), np.full(size, 1, np.uint8))
+    instances = instances_of(size, ((0, 0, width, height), 0, 0.5))
+    overlay = render(sample, instances, ("a name that is very long indeed",), side_by_side=side_by_side)
+    if side_by_side:
+        assert overlay.shape[0] > height
+        assert overlay.shape[1] > 2 * width
+    else:
+        assert overlay.shape == (height, width, 3)
+
+
+def test_a_long_name_is_shortened_and_keeps_its_score() -> None:
+    ground = (250, 200, 50)
+    short, full = (tag("a very long class name", "0.75", 14, ground, width) for width in (120, 1000))
+    assert short.shape[1] <= 120 < full.shape[1]
+    assert np.array_equal(short[:, -30:], full[:, -30:])
+
+
+@pytest.mark.parametrize(
+    "name", ["Größe", "Машина", "πλοίο", "سيارة", "汽车", "くるま", "🐢", "เต่า", "two\nlines\t", "\u200d"]
+)
+def test_a_name_in_any_script_is_drawn(name: str) -> None:
+    overlay = render(sample_of(photo()), instances_of((240, 320), ((60, 60, 200, 200), 0, 0.5)), (name,))
+    assert contains(overlay, tag(name, "0.50", TEXT, class_color(0), 320))
+
+
+def test_missing_glyphs_are_those_that_the_chosen_font_has_not() -> None:
+    for name in ("Größe", "Машина", "πλοίο", "سيارة", "汽车", "くるま", "🐢turtle", "กขค", "name"):
+        known = TTFont(font_for(name, 12).path, fontNumber=0).getBestCmap()
+        assert missing_glyphs([name]) == "".join(dict.fromkeys(char for char in name if ord(char) not in known))
+
+
+def test_names_that_cannot_be_written_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), Writers(1) as writers:
+        OverlaySink(tmp_path, ("car", "\U000f0000", "x\U000f0000"), writers)
+    assert [record.getMessage().count("\U000f0000") for record in caplog.records] == [1]
+    assert "predictor.font" in caplog.text
+
+
+def test_a_configured_font_is_used_and_a_bad_one_is_refused(tmp_path: Path) -> None:
+    default = Path(str(font_for("car", 12).path))
+    bold = default.with_name("DejaVuSans-Bold.ttf")
+    sample, instances = sample_of(photo()), instances_of((240, 320), ((60, 60, 200, 200), 0, 0.5))
+    assert not np.array_equal(render(sample, instances, NAMES, font=bold), render(sample, instances, NAMES))
+    (tmp_path / "no.ttf").write_text("not a font")
+    for path, reason in ((tmp_path / "none.ttf", "does not exist"), (tmp_path / "no.ttf", "is no font")):
+        with pytest.raises(UserError, match=f"predictor.font: .*{path.name} {reason}"), Writers(1) as writers:
+            OverlaySink(tmp_path, NAMES, writers, font=path)
+
+
+def test_the_target_stands_beside_the_prediction_in_the_same_colours() -> None:
+    target = np.zeros((240, 320), np.uint8)
+    target[100:200, 60:260] = 2
+    target[20:60, 60:260] = 255
+    image = np.zeros((240, 320, 3), np.uint8)
+    overlay = render(
+        sample_of(image, target), instances_of((240, 320), ((60, 100, 260, 200), 1, 0.9)), NAMES, side_by_side=True
+    )
+    top, left = overlay.shape[0] - 240, overlay.shape[1] - 320
+    prediction, beside = overlay[top:, :320], overlay[top:, left:]
+    assert np.array_equal(
+        prediction, render(sample_of(image), instances_of((240, 320), ((60, 100, 260, 200), 1, 0.9)), NAMES)
+    )
+    assert np.array_equal(prediction[150, 160], beside[150, 160])
+    assert len(np.unique(beside[25:55, 65:255].reshape(-1, 3), axis=0)) == 2, "void is striped in two greys"
+    assert not beside[220:, :].any()
+    assert overlay[:top, :320].max() > 200, "the prediction has a caption"
+    assert overlay[:top, left:].max() > 200, "the target has a caption"
+
+
+@pytest.mark.parametrize("format", ["jpg", "png"])
+def test_the_sink_writes_an_image_for_each_sample(tmp_path: Path, format: str) -> None:
+    sample = sample_of(cv2.GaussianBlur(photo(), (0, 0), 9), image_id="clip/000001")
+    instances = instances_of((240, 320), ((60, 60, 200, 200), 0, 0.5))
+    with Writers(1) as writers:
+        sink = OverlaySink(tmp_path, NAMES, writers, format=format, side_by_side=True)
+        sink.write(sample, instances)
+        lines = sink.finish(RunSummary(), Session())
+        written = np.asarray(Image.open(tmp_path / "clip" / f"000001.{format}"))
+    expected = render(sample, instances, NAMES)
+    difference = np.abs(written.astype(int) - expected)
+    assert difference.max() == 0 if format == "png" else difference.mean() < 2
+    assert lines == [f"overlays: 1 images in {tmp_path}", "overlays: 1 images have no target to show beside"]
+
+
+def test_an_image_too_long_for_its_format_is_named_and_the_others_are_written(tmp_path: Path) -> None:
+    report = RunSummary()
+    with Writers(1) as writers:
+        sink = OverlaySink(tmp_path, NAMES, writers)
+        for image_id, width in (("long", 66000), ("a", 40)):
+            sink.write(sample_of(photo(8, width), image_id=image_id), instances_of((8, width)))
+        lines = sink.finish(report, Session())
+    reason = "no overlay: an image of 66000 x 8 pixels cannot be a .jpg file; predictor.format=png can hold it"
+    assert lines == [f"failed: a.jpg: {reason}", f"overlays: 1 images in {tmp_path}"]
+    assert report.exit_code == 1 and [file.name for file in tmp_path.iterdir()] == ["a.jpg"]

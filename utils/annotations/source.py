@@ -1,0 +1,123 @@
+"""A folder of labelme annotations in place of the models: one file an image, no model loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from utils.classes import ClassIndex
+from utils.distributed import Session
+from utils.engine import Result
+from utils.errors import SampleError, UserError
+from utils.formats.labelme_reader import (
+    Shape,
+    check_drawable,
+    check_size,
+    labelme_instances,
+    read_labelme_json,
+    shapes_of,
+    size_of,
+)
+from utils.io.writers import safe_path
+from utils.prompts.table import RunImages
+from utils.structures import Instances, Sample
+
+
+class AnnotationFolder:
+    """The annotations `<folder>/<image_id>.json`, whose labels are classes of the run.
+
+    Args:
+        folder: where they are.
+        names: class names, indexed by class id.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.folder, self._index = folder, ClassIndex(names)
+
+    def read(self, image_id: str, size: tuple[int, int], tracked: bool = False) -> Instances:
+        """The objects of an image, drawn as labelme draws them.
+
+        Args:
+            size: (height, width) of the image in pixels.
+            tracked: it is a frame of a clip, and shapes of one group are one track through the clip.
+
+        Raises:
+            SampleError: there is no annotation, or it cannot be used.
+        """
+        path = safe_path(self.folder, image_id, ".json")
+        if not path.is_file():
+            raise SampleError(image_id, path, "the image has no annotation")
+        try:
+            instances = labelme_instances(path, self._index, tracked)
+            check_size(instances.size, size, path)
+        except UserError as error:
+            raise SampleError(image_id, path, str(error).removeprefix(f"{path}: ")) from error
+        return instances
+
+    def problems(self, images: RunImages, session: Session) -> list[str]:
+        """What is wrong with the annotations of a run, nothing drawn yet: labels, kinds of shapes, points, sizes.
+
+        An image without an annotation is no problem, but a folder without any is one.
+
+        Args:
+            images: those of the run.
+            session: the processes of the run, each of which looks at a part.
+        """
+        paths = [safe_path(self.folder, image_id, ".json") for image_id in images.ids]
+        there = [position for position, path in enumerate(paths) if path.is_file()]
+        if paths and not there:
+            return [f"no image of the run has an annotation here; the first one's would be {paths[0]}"]
+        share = session.shard(there)
+        with ThreadPoolExecutor() as pool:
+            results = pool.map(self._problems_of, [paths[position] for position in share], images.sizes(share))
+        found = session.gather(list(zip(share, results)))
+        return [problem for _, problems in sorted(found) for problem in problems]
+
+    def _problems_of(self, path: Path, size: tuple[int, int] | None) -> list[str]:
+        """What is wrong with a file; the size is None where the image itself cannot be read."""
+        try:
+            content = read_labelme_json(path)
+            shapes, found = shapes_of(content, path), size_of(content, path)
+            check_size(found, size or found, path)
+        except UserError as error:
+            return [str(error)]
+        checks = (self._problem_of(shape, f"{path}: shapes[{i}]") for i, shape in enumerate(shapes))
+        return [problem for problem in checks if problem]
+
+    def _problem_of(self, shape: Shape, place: str) -> str | None:
+        try:
+            check_drawable(shape, place)
+            self._index.class_id(shape.label, f"{place}.label")
+        except UserError as error:
+            return str(error)
+        return None
+
+
+class AnnotationCascade:
+    """Instances that a folder holds. All of them count, as they are: neither confidence nor cleaning applies."""
+
+    def __init__(self, folder: AnnotationFolder) -> None:
+        self._folder, self._readers = folder, ThreadPoolExecutor(thread_name_prefix="annotations")
+        self._untracked: list[str] = []
+
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
+        """The annotated instances of each image of a batch, in order; an image without any annotation has failed."""
+        return self._readers.map(self._outcome, samples)  # which begins at once, while sinks take the batch before
+
+    def summary_lines(self, session: Session) -> list[str]:
+        """Where everything came from, and how many frames of clips have no tracks."""
+        lines = [f"annotations: {self._folder.folder}, no model was loaded"]
+        if untracked := session.gather(self._untracked):
+            which = "frames with a shape in no group, none of whose objects is in a track"
+            lines.append(f"annotations: {which}: {len(untracked)}, such as {min(untracked)}")
+        return lines
+
+    def _outcome(self, sample: Sample) -> Result:
+        try:
+            found = self._folder.read(sample.image_id, sample.size, tracked=sample.frame is not None)
+        except SampleError as error:
+            return error
+        if sample.frame is not None and found.track_ids is None:
+            self._untracked.append(sample.image_id)
+        return sample, found

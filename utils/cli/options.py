@@ -1,0 +1,204 @@
+"""What a run is asked for, and which wishes contradict each other."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Literal, get_args
+
+from utils.classes import COCO_CLASSES, load_class_names
+from utils.config import Config
+from utils.errors import UserError
+from utils.prompts.table import BoxFormat, CategoryOffset, PromptOverrides
+
+Output = Literal["evaluate", "visual", "annotate"]
+
+Boxes = Literal["detector", "file", "target"]
+
+NEEDS: dict[str, tuple[str, tuple[Output, ...]]] = {
+    "overwrite": ("annotations, which this run does not write; --also annotate makes it", ("annotate",)),
+    "dry_run": ("annotations, which this run does not write; --also annotate makes it", ("annotate",)),
+    "diff": (
+        "annotations or metrics, and this run makes neither; --also annotate or evaluate makes it",
+        ("annotate", "evaluate"),
+    ),
+    "attribute": ("evaluation, which this run does not do; --also evaluate makes it", ("evaluate",)),
+}
+"""Options that matter for some outputs only: what they are about, and which outputs."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for.
+
+    Attributes:
+        config: all settings; `-b`, `-conf`, `--precision` and `--set` are already in it.
+        outputs: what the run makes: the script's own output first, then those of `--also`, each once.
+        source: photos and folders of photos that take the place of the dataset; empty for the dataset.
+        prompt: the file or folder whose boxes take the place of the detector's, or None.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` (a certain GPU) or `mps`.
+        trust_weights: whether checkpoints may run code while they are loaded.
+        prompt_given: what is said of the prompt file.
+        overwrite: whether annotations that a person edited are replaced.
+        dry_run: whether the run only says what annotating would write.
+        diff: a folder of labelme annotations to compare with, or None.
+        boxes: whose boxes prompt SAM2; `file` exactly where there is a prompt file.
+        attribute: whether evaluation says what of the missing mean IoU is whose.
+        annotations: a folder of labelme annotations that take the place of both models, or None.
+        video: whether objects are followed through clips; otherwise each frame is an image by itself.
+    """
+
+    config: Config
+    outputs: tuple[Output, ...]
+    source: tuple[Path, ...]
+    prompt: Path | None
+    device: str
+    trust_weights: bool
+    prompt_given: PromptOverrides = field(default_factory=PromptOverrides)
+    overwrite: bool = False
+    dry_run: bool = False
+    diff: Path | None = None
+    boxes: Boxes = "detector"
+    attribute: bool = False
+    annotations: Path | None = None
+    video: bool = False
+
+    @property
+    def runs_detector(self) -> bool:
+        """Whether boxes come from the detector."""
+        return self.boxes == "detector" and self.prompt is None and self.annotations is None
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether the run looks at the true masks."""
+        compares = "visual" in self.outputs and self.config.predictor.side_by_side
+        return compares or self.needs_truth
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether the run looks at the true instances."""
+        return "evaluate" in self.outputs or self.boxes == "target" or self.attribute
+
+    @property
+    def annotation_folders(self) -> dict[str, Path]:
+        """The folders whose labels must be classes of the run, by the option that names them."""
+        folders = {"-a/--annotations": self.annotations, "--diff": self.diff if "evaluate" in self.outputs else None}
+        return {option: folder for option, folder in folders.items() if folder is not None}
+
+
+def add_box_options(parser: ArgumentParser) -> None:
+    """Adds what chooses the boxes, and what takes the place of the models."""
+    add = parser.add_argument
+    add("--boxes", choices=get_args(Boxes), help="boxes for SAM2: detector, file (-p) or target (the true objects')")
+    add("--attribute", action="store_true", help="evaluating, say how much of the missing mIoU is whose")
+    add(
+        "-a",
+        "--annotations",
+        type=Path,
+        metavar="DIR",
+        help="take the objects from a folder of labelme files, not from the models",
+    )
+
+
+def boxes_of(given: Namespace) -> Boxes:
+    """Whose boxes are taken: those of the prompt file where there is one, else the detector's.
+
+    Raises:
+        UserError: `--boxes` says otherwise.
+    """
+    if given.boxes == "file" and given.prompt is None:
+        raise UserError("--boxes file: there is no prompt file; -p/--prompt names it")
+    if given.boxes in ("detector", "target") and given.prompt is not None:
+        raise UserError(f"--boxes {given.boxes}: -p/--prompt gives boxes, too; leave one of the two out")
+    return given.boxes or ("file" if given.prompt else "detector")
+
+
+def check(options: Options, given: Namespace) -> None:
+    """Raises UserError where wishes contradict each other or lack something."""
+    for name, (subject, outputs) in NEEDS.items():
+        if getattr(given, name) and not set(outputs) & set(options.outputs):
+            raise UserError(f"--{name.replace('_', '-')}: is about {subject}")
+    if "annotate" not in options.outputs and any(override.option == "--format" for override in given.overrides):
+        raise UserError(f"--format: is about {NEEDS['overwrite'][0]}")
+    finders = (_contradictions, _contradictions_of_annotations, _contradictions_of_clips)
+    for problem in chain.from_iterable(find(options, given) for find in finders):
+        raise UserError(problem)
+
+
+def _contradictions(options: Options, _: Namespace) -> Iterator[str]:
+    if options.boxes == "target" and options.source:
+        yield "--boxes target: photos of -s/--source have no target"
+    if options.boxes == "target" and options.attribute:
+        yield "--attribute: with --boxes target there is no detector to blame; leave one of the two out"
+    for option, folder in options.annotation_folders.items():
+        if options.config.dataset.classes is None:
+            yield f"{option} {folder}: its labels need dataset.classes, since no detector is asked for its names"
+    makes_both = {"evaluate", "annotate"} <= {*options.outputs}
+    if options.diff and makes_both and _same(options.diff, options.config.auto_mask.save_dir):
+        yield f"--diff {options.diff}: this run writes there what evaluating would compare with; name a copy"
+
+
+def _contradictions_of_annotations(options: Options, given: Namespace) -> Iterator[str]:
+    if options.annotations is None:
+        return
+    used = {"-p/--prompt": given.prompt, "--boxes": given.boxes, "--attribute": given.attribute}
+    for option, value in used.items():
+        if value:
+            yield f"-a/--annotations: takes the place of both models, so there are no boxes for {option}"
+    for override in given.overrides:
+        if override.key == "dataset.conf" or override.key.startswith("cleanup."):
+            yield f"-a/--annotations: its objects count as they stand; {override.option} would change nothing"
+    if options.diff and _same(options.diff, options.annotations):
+        yield f"--diff {options.diff}: is the folder of -a/--annotations; name the one before it was corrected"
+
+
+def _contradictions_of_clips(options: Options, given: Namespace) -> Iterator[str]:
+    if options.video and options.attribute:
+        yield "--attribute: tells apart whose fault an image is, not a clip; leave --video out"
+    if options.video and options.config.segmenter.compile == "on":
+        yield "--compile on (segmenter.compile): with --video SAM2 is never compiled; choose auto or off"
+    if not options.video and any(override.option == "--keyframe_interval" for override in given.overrides):
+        yield "--keyframe-interval: is about clips; --video makes them of the frames"
+    if not options.video and "visual" in options.outputs and options.config.predictor.format == "mp4":
+        yield "predictor.format: mp4 is for clips; --video makes them of the frames"
+
+
+def _same(first: Path, second: Path) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
+
+
+def add_prompt_options(parser: ArgumentParser) -> None:
+    """Adds `-p` and what settles the meaning of its file."""
+    add = parser.add_argument
+    add(
+        "-p",
+        "--prompt",
+        type=Path,
+        metavar="PATH",
+        help="take the boxes from a prompt file, or a folder of YOLO labels or labelme files, not from the detector",
+    )
+    add("--bbox_format", choices=get_args(BoxFormat), help="what its boxes mean: two corners, or a corner and the size")
+    offsets = get_args(CategoryOffset)
+    add("--category_offset", choices=offsets, help="its first category id, or coco91: COCO's own ids, with gaps")
+    names = "a file with one name a line, or coco: what its category ids index, in place of the dataset's classes"
+    add("--prompt_names", metavar="FILE", help=names)
+
+
+def given_of(options: Namespace) -> PromptOverrides:
+    """What the options say of the prompt file.
+
+    Raises:
+        UserError: there is no prompt file, or its class names cannot be read.
+    """
+    given = {"--bbox-format": options.bbox_format, "--category-offset": options.category_offset}
+    for option, value in (given | {"--prompt-names": options.prompt_names}).items():
+        if value is not None and options.prompt is None:
+            raise UserError(f"{option}: there is no prompt file; -p/--prompt names it")
+    names = options.prompt_names
+    if names is not None:
+        names = COCO_CLASSES if names == "coco" else load_class_names(Path(names).absolute())
+    return PromptOverrides(options.bbox_format, options.category_offset, names)

@@ -1,0 +1,298 @@
+"""Charts of matplotlib as SVG that lives in a page: its colours and fonts, names of its own, no fixed size."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from utils.evaluation.report.curves import Curve
+from utils.metrics.scores import Evaluation
+from utils.metrics.summary import label_measures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+INK, QUIET, LINE, ACCENT, SECOND = "#010101", "#010102", "#010103", "#010104", "#010105"
+"""Colours to draw with, each of which stands for one that the page decides on, light or dark."""
+
+PAGE_COLORS = {
+    INK: "currentColor",
+    QUIET: "var(--quiet)",
+    LINE: "var(--line)",
+    ACCENT: "var(--accent)",
+    SECOND: "var(--second)",
+}
+
+TEXT = 12
+"""Size of text in pixels."""
+
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text
+    "font.size": TEXT,
+    "axes.linewidth": 0,
+    "axes.edgecolor": LINE,
+    "axes.grid": True,
+    "axes.grid.axis": "both",
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 1,
+    "text.color": INK,
+    "axes.labelcolor": QUIET,
+    "xtick.labelcolor": QUIET,
+    "ytick.labelcolor": QUIET,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "figure.constrained_layout.use": True,
+}
+
+
+@contextmanager
+def page_style(changes: dict[Any, Any] | None = None) -> Iterator[None]:
+    """Charts made inside look as the page does, whatever a user or another library has set."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**SETTINGS, **(changes or {})})
+        yield
+
+
+def new_chart(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of so many pixels, as it is drawn on a wide screen, and its axes; inside `page_style`."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    FigureCanvasSVG(figure)
+    return figure, figure.add_subplot()
+
+
+def plain(texts: Sequence[Text]) -> None:
+    """Takes dollar signs in names for what they are, not for formulas."""
+    for text in texts:
+        text.set_parse_math(False)
+
+
+def inline_svg(figure: Figure, name: str, says: str) -> Markup:
+    """The figure as an element of a page; the same figure gives the same text.
+
+    Args:
+        name: that no other chart of the page has; its ids begin with it.
+        says: what the chart shows, for those who cannot see it.
+    """
+    import matplotlib
+
+    contents = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts write the text
+        figure.savefig(contents, format="svg", transparent=True, metadata={"Date": None})
+    drawn = contents.getvalue()
+    drawn = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawn, flags=re.DOTALL)
+    head, body = drawn[drawn.index("<svg") :].split(">", 1)
+    view = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
+    assert view is not None, head
+    width, height = (round(float(side)) for side in view.groups())
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    body = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", body)  # the fonts are the page's
+    body = re.sub(r" font-family: [^;\"]*;?", "", body)
+    for stand_in, color in PAGE_COLORS.items():
+        body = body.replace(stand_in, color)
+    start = f'<svg viewBox="0 0 {width} {height}" style="width:{width}px" role="img" aria-label="{escape(says)}">'
+    return Markup(start + body.strip())
+
+
+WIDTH = 380
+"""Of a chart in pixels; three stand side by side on a wide screen, one fills a phone."""
+
+LONGEST_NAME = 20
+"""Characters of a name that a chart shows."""
+
+MOST_NUMBERED = 16
+"""Labels up to which the cells of the confusion matrix hold numbers."""
+
+HEAT = (0.16, 0.44, 0.83)
+"""Red, green and blue of a full cell, seen through by light and dark grounds alike."""
+
+DEEPEST = 0.75
+"""Opacity of a full cell."""
+
+PERCENTS = (0, 25, 50, 75, 100)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart with what it is called and how to read it.
+
+    Attributes:
+        name: for links, ids and file names; no other chart has it.
+        title, note: for the reader.
+        svg: the drawing.
+        width: of the drawing in pixels.
+    """
+
+    name: str
+    title: str
+    note: str
+    svg: Markup
+    width: int = WIDTH
+
+
+def class_bars(evaluation: Evaluation) -> Chart:
+    """The IoU of each label that occurs with its 95 % interval, the best on top."""
+    ious, (low, high) = 100 * label_measures(evaluation)["iou"], 100 * evaluation.intervals.class_iou
+    labels = sorted(np.flatnonzero(~np.isnan(ious)).tolist(), key=lambda label: (ious[label], -label))
+    with page_style({"axes.grid.axis": "x"}):
+        figure, axes = new_chart(WIDTH, 46 + 24 * len(labels))
+        places = np.arange(len(labels))
+        axes.barh(places, ious[labels], 0.62, color=ACCENT, alpha=0.6)
+        axes.hlines(places, low[labels], high[labels], color=INK, linewidth=1.5)
+        for place, label in enumerate(labels):
+            _write_beside(axes, place, f"{ious[label]:.1f}")
+        axes.set_yticks(places, [shortened(evaluation.names[label]) for label in labels], color=INK)
+        plain(axes.get_yticklabels())
+        axes.set_ylim(-0.6, len(labels) - 0.4)
+        _percents(axes.xaxis)
+        axes.set_xlim(0, 100)
+        worst = f", from {evaluation.names[labels[-1]]} down to {evaluation.names[labels[0]]}" if labels else ""
+        svg = inline_svg(figure, "bars", f"Bars: IoU of {len(labels)} classes in percent{worst}")
+    note = "In percent. The thin line is the 95 % interval: drawing other images alike would move the IoU within it."
+    return Chart("bars", "IoU of each class", note, svg)
+
+
+def size_chart(curve: Curve) -> Chart:
+    """IoU of true objects against their size."""
+    from matplotlib.ticker import NullLocator
+
+    with page_style():
+        figure, axes = new_chart(WIDTH, 270)
+        _draw(axes, curve, ACCENT, "o")
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(curve.centres.min() / 1.3, curve.centres.max() * 1.3)
+        ticks = _powers_of_two(*axes.get_xlim())
+        axes.set_xticks(ticks, [f"{each:g}" for each in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("side in pixels of a square of the object's area")
+        _upright_percents(axes)
+        svg = inline_svg(figure, "size", f"Curve: mean IoU by object size; {_spoken(curve)}")
+    note = "Dots are means, lines span the middle half. A missed object has an IoU of 0."
+    return Chart("size", "IoU and object size", note, svg)
+
+
+def score_chart(curves: Mapping[str, Curve]) -> Chart:
+    """IoU of found objects against their scores; one curve for each kind of score."""
+    with page_style():
+        figure, axes = new_chart(WIDTH, 290)
+        axes.plot((0, 1), (0, 100), color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
+        for (name, curve), color, marker in zip(curves.items(), (ACCENT, SECOND), "os"):
+            _draw(axes, curve, color, marker, name)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlabel("score")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0, frameon=False, labelcolor=INK)
+        _upright_percents(axes)
+        spoken = "; ".join(f"{name}: {_spoken(curve)}" for name, curve in curves.items())
+        svg = inline_svg(figure, "score", f"Curves: mean IoU by score; {spoken}")
+    note = "On the dashed line a score says what the IoU will be; below it, the model is too sure of itself."
+    return Chart("score", "IoU and score", note, svg)
+
+
+def heat_map(evaluation: Evaluation) -> Chart:
+    """What became of each label's true pixels: the confusion matrix, each row in percent of the row."""
+    shares = row_shares(evaluation.matrix)
+    count = len(shares)
+    cell = 44 if count <= MOST_NUMBERED else max(7, min(24, 1000 // count))
+    width = 150 + cell * count
+    changes = {"axes.grid": False, "axes.linewidth": 1, "font.size": TEXT if cell >= 14 else cell * 0.8}
+    with page_style(changes):
+        figure, axes = new_chart(width, width - 20)
+        _draw_matrix(axes, shares, [shortened(name) for name in evaluation.names])
+        if count <= MOST_NUMBERED:
+            _number_cells(axes, shares)
+        spoken = f"Heat map: {count} target labels by {count} predicted ones; the largest confusions stand in a table"
+        svg = inline_svg(figure, "confusion", spoken)
+    note = "Each row shows where the true pixels of a label went, in percent. On the diagonal they are right."
+    return Chart("confusion", "Confusion matrix", note, svg, width)
+
+
+def row_shares(matrix: np.ndarray) -> np.ndarray:
+    """(L, L) float64: each row of a (L, L) count matrix as shares of its sum; NaN where that is 0."""
+    whole = matrix.sum(axis=1, keepdims=True)
+    return np.divide(matrix, whole, out=np.full(matrix.shape, np.nan), where=whole > 0)
+
+
+def shortened(name: str) -> str:
+    """A name on one line, cut where it is too long for a chart."""
+    name = " ".join(name.split())
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _draw_matrix(axes: Axes, shares: np.ndarray, names: Sequence[str]) -> None:
+    """Coloured cells; the square root makes small shares visible."""
+    pixels = np.empty((*shares.shape, 4))
+    pixels[..., :3], pixels[..., 3] = HEAT, DEEPEST * np.sqrt(np.nan_to_num(shares))
+    axes.imshow(pixels, interpolation="none", aspect="equal")
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xticks(range(len(names)), names, rotation=90, color=INK)
+    axes.set_yticks(range(len(names)), names, color=INK)
+    plain([*axes.get_xticklabels(), *axes.get_yticklabels()])
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("target")
+
+
+def _number_cells(axes: Axes, shares: np.ndarray) -> None:
+    """Percents where they are not 0.0, and lines between the cells."""
+    for row, column in np.argwhere(shares >= 0.0005).tolist():
+        share = shares[row, column]
+        text = f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}"
+        axes.text(column, row, text, ha="center", va="center")
+    for edge in (np.arange(len(shares) + 1) - 0.5).tolist():
+        axes.axhline(edge, color=LINE, linewidth=1)
+        axes.axvline(edge, color=LINE, linewidth=1)
+
+
+def _write_beside(axes: Axes, place: float, text: str) -> None:
+    """Flush right in a column of its own, right of the chart."""
+    right = (1, place), axes.get_yaxis_transform()
+    axes.annotate(text, right[0], (36, 0), right[1], "offset points", ha="right", va="center")
+
+
+def _draw(axes: Axes, curve: Curve, color: str, marker: str, name: str | None = None) -> None:
+    low, high = 100 * curve.quarters
+    axes.vlines(curve.centres, low, high, color=color, linewidth=2, alpha=0.5)
+    axes.plot(curve.centres, 100 * curve.means, color=color, linewidth=1.5, marker=marker, markersize=6, label=name)
+
+
+def _powers_of_two(low: float, high: float) -> list[float]:
+    """Those between two sizes, and, where they are few, what lies half way between them."""
+    powers = [2.0**i for i in range(20)]
+    few = len([each for each in powers if low <= each <= high]) < 3
+    ticks = sorted([*powers, *(1.5 * each for each in powers[1:])]) if few else powers
+    return [each for each in ticks if low <= each <= high]
+
+
+def _upright_percents(axes: Axes) -> None:
+    _percents(axes.yaxis)
+    axes.set_ylim(-3, 103)
+    axes.set_ylabel("IoU in percent")
+
+
+def _percents(axis: Axis) -> None:
+    axis.set_ticks(PERCENTS, [str(each) for each in PERCENTS])
+
+
+def _spoken(curve: Curve) -> str:
+    """The curve in words."""
+    return ", ".join(f"{name}: {100 * mean:.0f} %" for name, mean in zip(curve.names, curve.means)) or "no objects"

@@ -1,0 +1,315 @@
+"""COCO instances: written and read, videos and tracks too."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import numpy as np
+
+from utils.classes import ClassIndex, label_of
+from utils.formats.base import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
+from utils.formats.polygons import filled_box, iou, polygons_on_pixel_edges, rasterize_coco
+from utils.io.encoding import encode_json
+from utils.json_reading import Location, coerce, describe, get, read_json
+from utils.masks import Mask
+from utils.structures import Instances, Sample
+
+T = TypeVar("T")
+
+
+def _entry_id(row: Any, key: str, location: Location) -> int | str:
+    """Return the id that an entry has under a key: an integer or, as some write it, a string.
+
+    Raises:
+        UserError: the entry is no object, or has no such id.
+    """
+    named = isinstance(row, dict) and isinstance(row.get(key), str)
+    found: int | str = get(row, key, str if named else int, location)
+    return found
+
+
+def entries_by_id(content: Any, key: str, place: Location, read: Callable[[Any, Location], T]) -> dict[int | str, T]:
+    """A table of a COCO JSON by the `id` of its entries.
+
+    Args:
+        content: what the file says.
+        key: the table, `images` or `categories`.
+        place: the file.
+        read: makes of an entry, which stands at the place, what is wanted of it.
+
+    Raises:
+        UserError: the table is no list of objects with an id, or an id is given twice.
+    """
+    entries: dict[int | str, T] = {}
+    for i, row in enumerate(get(content, key, list, place)):
+        at = Location(f"{place.name}: {key}[{i}]")
+        entry_id = _entry_id(row, "id", at)
+        if entry_id in entries:
+            raise at.child("id").error(f"{entry_id} is given twice")
+        entries[entry_id] = read(row, at)
+    return entries
+
+
+def frame_record(sample: Sample) -> dict[str, Any]:
+    """What `Videos` must know of a frame, in JSON's types; empty for an image by itself."""
+    frame = sample.frame
+    return {} if frame is None else {"frame": {"clip": frame.clip, "index": frame.index}}
+
+
+class Videos:
+    """Gives clips and tracks their ids in the file, which count from 1 in the order in which they appear.
+
+    The id of a track counts from 1 in its clip until then; here each has one of its own.
+    """
+
+    def __init__(self) -> None:
+        self._videos: dict[str, int] = {}
+        self._tracks: dict[tuple[int, int], dict[str, int]] = {}
+
+    def of_image(self, record: Mapping[str, Any]) -> dict[str, int]:
+        """What the image of a record has beyond COCO; nothing where it is in no clip."""
+        if "frame" not in record:
+            return {}
+        video_id = self._videos.setdefault(record["frame"]["clip"], len(self._videos) + 1)
+        return {"video_id": video_id, "frame_index": record["frame"]["index"]}
+
+    def of_annotation(self, image: Mapping[str, int], annotation: Mapping[str, Any]) -> dict[str, int]:
+        """The ids that an annotation of a clip has; the class of a track is that of its last annotation.
+
+        Args:
+            image: what its image has.
+            annotation: in COCO's form, with the `track_id` that it has in its clip, if it has one.
+        """
+        if not image:
+            return {}
+        video_id = {"video_id": image["video_id"]}
+        if "track_id" not in annotation:
+            return video_id
+        known = self._tracks.setdefault((image["video_id"], annotation["track_id"]), {"id": len(self._tracks) + 1})
+        known |= {"category_id": annotation["category_id"], **video_id}
+        return {"track_id": known["id"], **video_id}
+
+    def lists(self) -> dict[str, list[dict[str, Any]]]:
+        """The lists of videos and tracks; none without clips."""
+        if not self._videos:
+            return {}
+        videos = [{"id": video_id, "name": clip} for clip, video_id in self._videos.items()]
+        return {"videos": videos, "tracks": list(self._tracks.values())}
+
+
+FILE_NAME = "instances.json"
+
+
+class CocoExporter:
+    """One file of all images: ids count from 1 in the order of the run, a category's id is its class id + 1.
+
+    Of clips it has the videos and tracks, too, in TAO's form.
+    """
+
+    def __init__(self, settings: ExportSettings) -> None:
+        self.settings = settings
+
+    def export(self, sample: Sample, instances: Instances) -> Exported:
+        """No file; the record is the image's entry and its annotations, without ids."""
+        kept, ious, annotations = not_empty(instances), [], []
+        for i in kept:
+            mask = instances.masks[i]
+            if self.settings.segmentation == "rle":
+                segmentation: Any = _rle(mask, instances.size)
+            else:
+                rings = polygons_on_pixel_edges(mask.crop, self.settings.tolerance)
+                segmentation = [(ring + mask.offset).ravel().tolist() for ring in rings]
+                ious.append(iou(rasterize_coco(rings, mask.crop.shape), mask.crop))
+            annotations.append(_annotation(instances, i, segmentation))
+        height, width = sample.size
+        # The name below JPEGImages or the source folder, which is what tools take as the folder of images.
+        name = sample.image_id + self.settings.photo(sample).suffix
+        image = {"file_name": name, "height": height, "width": width}
+        return Exported(
+            {},
+            record={"image": image, "annotations": annotations, **frame_record(sample)},
+            shapes=len(kept),
+            losses=counted({EMPTY: len(instances) - len(kept)}),
+            measures={POLYGON_IOU: ious} if ious else {},
+        )
+
+    def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
+        """`instances.json`; of the records only the images' entries are kept in memory beside the file itself."""
+        file, images, videos, count = io.BytesIO(), list[bytes](), Videos(), 0
+        categories = [
+            {"id": label_of(class_id), "name": name, "supercategory": ""}
+            for class_id, name in enumerate(self.settings.names)
+        ]
+        file.write(b'{"info": {}, "licenses": [], "categories": ' + encode_json(categories) + b', "annotations": [')
+        for image_id, (_, record) in enumerate(records, 1):
+            place = videos.of_image(record)
+            images.append(encode_json({"id": image_id, **record["image"], **place}))
+            for annotation in record["annotations"]:
+                file.write(b",\n" if count else b"\n")
+                count += 1
+                ids = {"id": count, "image_id": image_id}
+                file.write(encode_json({**ids, **annotation, **videos.of_annotation(place, annotation)}))
+        file.write(b'], "images": [\n' + b",\n".join(images) + b"]")
+        for name, entries in videos.lists().items():
+            file.write(b', "' + name.encode() + b'": [\n' + b",\n".join(map(encode_json, entries)) + b"]")
+        file.write(b"}\n")
+        return {FILE_NAME: file.getvalue()}
+
+
+def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, Any]:
+    """What COCO knows of instance `i`, with a box tight around the mask, and what our masks have beyond that."""
+    mask, tracks = instances.masks[i], instances.track_ids
+    height, width = mask.crop.shape
+    beyond = {
+        "score": number(instances.detections.scores[i]),
+        "mask_score": number(instances.mask_scores[i]),
+        "track_id": None if tracks is None else int(tracks[i]),
+    }
+    return {
+        "category_id": label_of(int(instances.detections.class_ids[i])),
+        "bbox": [mask.left, mask.top, width, height],
+        "area": mask.area,
+        "iscrowd": 0,
+        "segmentation": segmentation,
+        **{key: value for key, value in beyond.items() if value is not None},
+    }
+
+
+def _rle(mask: Mask, size: tuple[int, int]) -> dict[str, Any]:
+    """The mask as compressed run lengths."""
+    from pycocotools import mask as coco
+
+    encoded = coco.encode(np.asfortranarray(mask.to_full(size).view(np.uint8)))
+    return {"size": list(size), "counts": encoded["counts"].decode("ascii")}
+
+
+@dataclass(frozen=True, slots=True)
+class CocoAnnotation:
+    """One object as its file has it.
+
+    Attributes:
+        place: what messages call it.
+        category: the class by its name.
+        bbox: left, top, width and height in pixels, or None.
+        segmentation: polygons or run lengths, unchecked.
+        score, mask_score: as this project's exporter writes them, or None.
+    """
+
+    place: Location
+    category: str
+    bbox: tuple[float, ...] | None
+    segmentation: Any
+    score: float | None
+    mask_score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CocoImage:
+    """An image with its annotations, in the order of the file.
+
+    Attributes:
+        image_id: `file_name` without its suffix.
+        size: (height, width) in pixels.
+    """
+
+    image_id: str
+    size: tuple[int, int]
+    annotations: list[CocoAnnotation] = field(default_factory=list)
+
+
+def read_coco(source: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
+    """The annotations of a COCO file, or of `instances.json` in a folder: every image once, in the order of the file.
+
+    Args:
+        names: class names, indexed by class id.
+
+    Raises:
+        UserError: the file cannot be read or is no COCO file, a segmentation is malformed, or a category names no
+            class.
+    """
+    index = ClassIndex(names)
+    for image in parse_coco(source / FILE_NAME if source.is_dir() else source):
+        yield image.image_id, coco_instances(image, index)
+
+
+def parse_coco(path: Path) -> list[CocoImage]:
+    """The images of a COCO file with their annotations; categories may be any.
+
+    Raises:
+        UserError: the file cannot be read or is no COCO file, an id is given twice, or an annotation belongs to no
+            image or to no category.
+    """
+    content, place = read_json(path), Location(str(path))
+    images = entries_by_id(content, "images", place, _read_image)
+    categories = entries_by_id(content, "categories", place, lambda row, at: get(row, "name", str, at))
+    for i, row in enumerate(get(content, "annotations", list, place)):
+        at = Location(f"{path}: annotations[{i}]")
+        image = _known(images, row, "image_id", at)
+        image.annotations.append(_read_annotation(row, _known(categories, row, "category_id", at), at))
+    return list(images.values())
+
+
+def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
+    """The instances of an image; annotations without a score have the score 1.
+
+    Raises:
+        UserError: a segmentation is malformed, or a category names no class.
+    """
+    rows = image.annotations
+    return Instances.from_masks(
+        image.size,
+        [index.class_id(row.category, row.place.child("category_id").name) for row in rows],
+        [_read_mask(row, image.size) for row in rows],
+        [1.0 if row.score is None else row.score for row in rows],
+        [np.nan if row.mask_score is None else row.mask_score for row in rows],
+    )
+
+
+def _known(entries: dict[int | str, T], row: Any, key: str, place: Location) -> T:
+    """The entry whose id the row has under a key."""
+    entry_id = _entry_id(row, key, place)
+    if entry_id not in entries:
+        raise place.child(key).error(f"nothing has the id {entry_id}")
+    return entries[entry_id]
+
+
+def _read_image(row: Any, place: Location) -> CocoImage:
+    name = PurePosixPath(get(row, "file_name", str, place).replace("\\", "/"))
+    if not name.name:
+        raise place.child("file_name").error("is empty")
+    return CocoImage(str(name.with_suffix("")), (get(row, "height", int, place), get(row, "width", int, place)))
+
+
+def _read_annotation(row: Any, category: str, place: Location) -> CocoAnnotation:
+    bbox, at = get(row, "bbox", list, place, optional=True), place.child("bbox")
+    if bbox is not None:
+        bbox = tuple(coerce(float, number, at.at(i)) for i, number in enumerate(bbox))
+        if len(bbox) != 4:
+            raise at.error(f"expected four numbers, found {describe([*bbox])}")
+    score, mask_score = (get(row, key, float, place, optional=True) for key in ("score", "mask_score"))
+    return CocoAnnotation(place, category, bbox, row.get("segmentation"), score, mask_score)
+
+
+def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
+    """The mask of an annotation: polygons, run lengths as numbers or compressed text, or, without either, its box."""
+    from pycocotools import mask as coco
+
+    encoded = row.segmentation
+    if not encoded and row.bbox is not None:
+        corner, sides = np.reshape(row.bbox, (2, 2))
+        return Mask.from_array(filled_box(np.stack([corner, corner + sides]), size))
+    if isinstance(encoded, dict) and encoded.get("size") != list(size):
+        reason = f"the image is {size[0]} high and {size[1]} wide, this is not"
+        raise row.place.child("segmentation.size").error(reason)
+    try:
+        if isinstance(encoded, list):
+            encoded = coco.merge(coco.frPyObjects([polygon for polygon in encoded if len(polygon) >= 6], *size))
+        elif isinstance(encoded["counts"], list):
+            encoded = coco.frPyObjects(encoded, *size)
+        return Mask.from_array(coco.decode(encoded))
+    except Exception as error:  # its parsers raise almost anything
+        raise row.place.child("segmentation").error(f"neither polygons nor run lengths: {error}") from error

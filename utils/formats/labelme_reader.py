@@ -1,0 +1,254 @@
+"""Labelme files: read and checked, and their shapes as instances."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from utils.classes import ClassIndex
+from utils.errors import UserError
+from utils.formats.polygons import POINTS, rasterize_labelme_shape
+from utils.io.image_files import image_size, reasons, size_problem
+from utils.json_reading import Location, describe, get, read_json
+from utils.masks import Mask
+from utils.structures import Instances
+
+FLAT_KINDS = ("point", "points", "line", "linestrip")
+"""Shape types that enclose nothing."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One shape.
+
+    Attributes:
+        label: the class name as it was written.
+        kind: labelme's `shape_type`, such as `rectangle`, `polygon` or `mask`.
+        points: (K, 2) float64 x y in pixels, K >= 1. Those of a mask are the two inclusive corners of its crop.
+        group_id: shapes of one label and group id are parts of one object; None: an object of its own.
+        mask: the base64 PNG of a mask's crop, or None.
+        scores: `score` and `mask_score` within [0, 1], where the shape has them.
+    """
+
+    label: str
+    kind: str
+    points: np.ndarray
+    group_id: int | None
+    mask: str | None
+    scores: Mapping[str, float]
+
+    def box(self) -> np.ndarray | None:
+        """The tight box, (4,) float64 x1 y1 x2 y2 in pixels, or None for a shape that encloses nothing."""
+        if self.kind in FLAT_KINDS:
+            return None
+        low, high = self.points.min(axis=0), self.points.max(axis=0)
+        if self.kind == "circle":  # its centre and a point of its rim
+            radius = np.hypot(*(high - low))
+            low, high = self.points[0] - radius, self.points[0] + radius
+        return np.concatenate([low, high + (self.kind == "mask")])
+
+
+def read_shapes(path: Path) -> list[Shape]:
+    """The shapes of a labelme file, in its order.
+
+    Raises:
+        UserError: the file cannot be read or is none of labelme's.
+    """
+    return shapes_of(read_labelme_json(path), path)
+
+
+def read_labelme_json(path: Path) -> dict[str, Any]:
+    """What a labelme file says; it has a list of shapes.
+
+    Raises:
+        UserError: the file cannot be read or is none of labelme's.
+    """
+    content = read_json(path, json.loads)  # labelme, too, writes and reads NaN
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        raise UserError(f"{path}: not a labelme file: it has no list of shapes")
+    return content
+
+
+def shapes_of(content: Mapping[str, Any], path: Path) -> list[Shape]:
+    """The shapes of a labelme file that is already read.
+
+    Raises:
+        UserError: a shape is malformed.
+    """
+    return [_shape(entry, f"{path}: shapes[{i}]") for i, entry in enumerate(content["shapes"])]
+
+
+def _shape(entry: Any, place: str) -> Shape:
+    if not isinstance(entry, dict):
+        raise UserError(f"{place}: expected an object, found {describe(entry)}")
+    label, group_id, mask = entry.get("label"), entry.get("group_id"), entry.get("mask")
+    kind = entry.get("shape_type", "polygon")  # files of labelme's first years have polygons only
+    if not isinstance(label, str):
+        raise UserError(f"{place}.label: expected a string, found {describe(label)}")
+    if not isinstance(kind, str):
+        raise UserError(f"{place}.shape_type: expected a string, found {describe(kind)}")
+    if group_id is not None and type(group_id) is not int:
+        raise UserError(f"{place}.group_id: expected an integer, found {describe(group_id)}")
+    if mask is not None and not isinstance(mask, str):
+        raise UserError(f"{place}.mask: expected a string, found {describe(mask)}")
+    scores = {key: score for key in ("score", "mask_score") if (score := _score(entry.get(key))) is not None}
+    return Shape(label, kind, _points(entry.get("points"), f"{place}.points"), group_id, mask, scores)
+
+
+def _points(value: Any, place: str) -> np.ndarray:
+    try:
+        points = np.array(value)
+    except ValueError:  # rows of unequal lengths
+        points = np.empty(0)
+    if points.ndim != 2 or points.shape[1] != 2 or points.dtype.kind not in "if" or not np.isfinite(points).all():
+        raise UserError(f"{place}: expected a list of points [x, y], found {describe(value)}")
+    return points.astype(np.float64)
+
+
+def _score(value: Any) -> float | None:
+    """A score within [0, 1]; other tools may mean something else by the key."""
+    return float(value) if type(value) in (int, float) and 0 <= value <= 1 else None
+
+
+OTHER_FORMATS = ("labelme-polygon/", "coco/instances.json")
+"""How paths of other formats' JSON begin, which lies below labelme's own folder."""
+
+
+def read_labelme(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
+    """The annotations in a folder and below it, by their path without `.json`, in the order of the paths.
+
+    What is hidden is left out, and the files of this project's other formats.
+
+    Args:
+        names: class names, indexed by class id.
+
+    Raises:
+        UserError: a file cannot be read or is none of labelme's, a shape is malformed or of a kind that is not read, or
+            a label names no class.
+    """
+    index = ClassIndex(names)
+    for path in sorted(folder.rglob("*.json")):
+        relative = path.relative_to(folder).as_posix()
+        if not relative.startswith(OTHER_FORMATS) and not re.search(r"(^|/)\.", relative):
+            yield relative.removesuffix(".json"), labelme_instances(path, index)
+
+
+def labelme_instances(path: Path, index: ClassIndex, tracked: bool = False) -> Instances:
+    """The instances of a file, in the order of their first shapes; shapes of one label and group are one instance.
+
+    A shape without a score has the score 1.
+
+    Args:
+        tracked: groups are tracks through a clip; a file with a shape that is in none has no tracks.
+
+    Raises:
+        UserError: the file cannot be read or is none of labelme's, a shape is malformed or of a kind that is not read,
+            a label names no class, or the image's size is not known.
+    """
+    content = read_labelme_json(path)
+    size, shapes = size_of(content, path), shapes_of(content, path)
+    objects: dict[object, list[int]] = {}
+    for i, shape in enumerate(shapes):
+        objects.setdefault(i if shape.group_id is None else (shape.label, shape.group_id), []).append(i)
+    firsts = {i: shapes[i] for i, *_ in objects.values()}
+    drawings = [[drawn(shapes[i], size, f"{path}: shapes[{i}]") for i in group] for group in objects.values()]
+    return Instances.from_masks(
+        size,
+        [index.class_id(shape.label, f"{path}: shapes[{i}].label") for i, shape in firsts.items()],
+        [Mask.from_array(np.any(parts, axis=0)) for parts in drawings],
+        [shape.scores.get("score", 1.0) for shape in firsts.values()],
+        [shape.scores.get("mask_score", np.nan) for shape in firsts.values()],
+        _tracks([*firsts.values()], path) if tracked else None,
+    )
+
+
+def _tracks(shapes: Sequence[Shape], path: Path) -> list[int] | None:
+    """The group of each shape; None where one is in none."""
+    groups = [shape.group_id for shape in shapes if shape.group_id is not None]
+    for group in groups:
+        if not -(2**63) <= group < 2**63:
+            raise UserError(f"{path}: the group_id {group} cannot be a track: it has more than 64 bits")
+    return groups if len(groups) == len(shapes) else None
+
+
+def check_size(found: tuple[int, int], size: tuple[int, int], path: Path) -> None:
+    """Raises UserError where an annotation's (height, width) is not that of its image."""
+    if problem := size_problem(found, size):
+        raise UserError(f"{path}: {problem}")
+
+
+def drawn(shape: Shape, size: tuple[int, int], place: str) -> np.ndarray:
+    """(H, W) bool: the shape as labelme's own converters draw it.
+
+    Args:
+        place: what messages call the shape.
+
+    Raises:
+        UserError: the shape is of a kind that labelme does not draw, or does not fit its points or the image.
+    """
+    check_drawable(shape, place)
+    if shape.mask is not None and shape.kind == "mask":
+        return _pasted(shape.points.astype(int), _crop(shape.mask, place), size, place)
+    return rasterize_labelme_shape(shape.kind, shape.points, size)
+
+
+def check_drawable(shape: Shape, place: str) -> None:
+    """Raises UserError where a shape is of a kind that labelme does not draw, or lacks points or its mask."""
+    if shape.kind not in POINTS:
+        raise UserError(f'{place}.shape_type: "{shape.kind}" is not read, only {", ".join(POINTS)}')
+    count, (least, most) = len(shape.points), POINTS[shape.kind]
+    lacks_mask = shape.kind == "mask" and shape.mask is None
+    if lacks_mask or not least <= count <= most:
+        raise UserError(f"{place}: not a {shape.kind}: it has {count} points{' and no mask' if lacks_mask else ''}")
+
+
+def _pasted(corners: np.ndarray, crop: np.ndarray, size: tuple[int, int], place: str) -> np.ndarray:
+    """(H, W) bool: the crop between its (2, 2) inclusive corners."""
+    picture = np.zeros(size, bool)
+    (left, top), (right, bottom) = corners.tolist()
+    window = picture[max(top, 0) : bottom + 1, max(left, 0) : right + 1]
+    if crop.shape != window.shape or min(left, top) < 0:
+        raise UserError(
+            f"{place}.mask: {crop.shape[1]} x {crop.shape[0]} pixels do not fit between {[left, top]} and "
+            f"{[right, bottom]}, both included, in an image of {size[1]} x {size[0]}"
+        )
+    window[:] = crop
+    return picture
+
+
+def _crop(encoded: str, place: str) -> np.ndarray:
+    """(h, w) bool of a base64 PNG."""
+    try:
+        with reasons(), Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+            crop = np.array(picture).astype(bool)
+            if crop.ndim != 2:
+                raise ValueError(f"its mode is {picture.mode}")
+            return crop
+    except ValueError as error:
+        raise UserError(f"{place}.mask: no mask as a base64 PNG: {error}") from error
+
+
+def size_of(content: dict[str, Any], path: Path) -> tuple[int, int]:
+    """(height, width) in pixels as a labelme file says, or else of its image.
+
+    Raises:
+        UserError: it says nothing, and the image cannot be read.
+    """
+    place = Location(str(path))
+    height, width = (get(content, key, int, place, optional=True) for key in ("imageHeight", "imageWidth"))
+    if height and width:
+        return height, width
+    image = path.parent / get(content, "imagePath", str, place).replace("\\", "/")
+    try:
+        return image_size(image)
+    except ValueError as error:
+        raise place.error(f"imageHeight and imageWidth are missing, and {image}: {error}") from error

@@ -1,0 +1,183 @@
+"""labelme JSON: https://github.com/wkentaro/labelme; with mask shapes, which 5.4 and later know."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+
+from utils.formats.base import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
+from utils.formats.polygons import iou, polygons_on_pixel_centers, rasterize_labelme
+from utils.formats.review_flags import review_flags
+from utils.io.encoding import encode_image, encode_json
+from utils.masks import Mask
+from utils.structures import Instances, Sample
+
+# labelme reads this key and ignores it; the form has been the same since masks came.
+VERSION = "5.5.0"
+
+# What labelme opens by itself; of palette images only PNG survives its conversion.
+SHOWN_MODES = {"1", "L", "LA", "RGB", "RGBA"}
+
+JPEG_SIDE = 65500
+"""Pixels that a side of a JPEG has at most."""
+
+
+class LabelmeExporter:
+    """Mask shapes, which hold everything."""
+
+    def __init__(self, settings: ExportSettings) -> None:
+        self.settings = settings
+
+    def export(self, sample: Sample, instances: Instances) -> Exported:
+        """`<image_id>.json`; empty masks have no shape."""
+        flags = review_flags(instances, self.settings.review_below)
+        shapes = [self._shape(instances, i, flags[i]) for i in not_empty(instances)]
+        empty = len(instances) - len(shapes)
+        files = {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings)}
+        return Exported(files, shapes=len(shapes), losses=counted({EMPTY: empty}))
+
+    def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
+        """Nothing: every image has all in its own file."""
+        return {}
+
+    def _shape(self, instances: Instances, i: int, flags: Mapping[str, bool]) -> dict[str, Any]:
+        """The mask shape of instance `i`; its corners are inclusive."""
+        mask, tracks = instances.masks[i], instances.track_ids
+        height, width = mask.crop.shape
+        corners = [[mask.left, mask.top], [mask.left + width - 1, mask.top + height - 1]]
+        group = None if tracks is None else int(tracks[i])
+        return labelme_shape(instances, i, self.settings.names, "mask", corners, group, flags, mask=_png(mask))
+
+
+def labelme_file(sample: Sample, shapes: Sequence[Mapping[str, Any]], settings: ExportSettings) -> bytes:
+    """The labelme file of one image.
+
+    Args:
+        shapes: as `labelme_shape` makes them.
+        settings: tell the format's folder, below which the file will lie; the image is named relative to that place.
+    """
+    height, width = sample.size
+    photo = settings.photo(sample)
+    annotation: dict[str, Any] = {
+        "version": VERSION,
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": relative_path(photo, (settings.folder / sample.image_id).parent),
+        "imageData": None if photo != sample.path or _labelme_opens(photo) else _embedded(sample.image),
+        "imageHeight": height,
+        "imageWidth": width,
+    }
+    return encode_json(annotation, indent=2)
+
+
+def labelme_shape(
+    instances: Instances,
+    i: int,
+    names: Sequence[str],
+    kind: str,
+    points: list[list[int]],
+    group_id: int | None,
+    flags: Mapping[str, bool],
+    **own: Any,
+) -> dict[str, Any]:
+    """A shape of instance `i`.
+
+    Args:
+        names: class names, indexed by class id.
+        kind: labelme's `shape_type`.
+        points: [x, y] in pixels.
+        group_id: the same for shapes that make up one object.
+        flags: what a person can tick.
+        own: keys that only shapes of this kind have.
+    """
+    return {
+        "label": names[instances.detections.class_ids[i]],
+        "points": points,
+        "group_id": group_id,
+        "description": "",
+        "shape_type": kind,
+        "flags": flags,
+        **own,
+        "score": number(instances.detections.scores[i]),
+        "mask_score": number(instances.mask_scores[i]),
+    }
+
+
+def relative_path(image: Path, folder: Path) -> str:
+    """The image's path seen from the folder, with forward slashes; absolute if Windows has it on another drive.
+
+    Links among the folders are followed, since `..` leaves the real folder; the image keeps its own name.
+    """
+    image = Path(os.path.realpath(image.parent), image.name)
+    try:
+        return Path(os.path.relpath(image, os.path.realpath(folder))).as_posix()
+    except ValueError:
+        return image.as_posix()
+
+
+def _png(mask: Mask) -> str:
+    """The crop as a base64 PNG with one bit a pixel, which takes less time and less room than eight."""
+    settings = (cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 1)
+    return base64.b64encode(encode_image(mask.crop.view(np.uint8), ".png", *settings)).decode()
+
+
+def _labelme_opens(path: Path) -> bool:
+    """Whether labelme can show the image file; it refuses CMYK and 16-bit grey, for example."""
+    try:
+        with PIL.Image.open(path) as file:
+            return file.mode in SHOWN_MODES or (file.mode == "P" and file.format == "PNG")
+    except OSError:
+        return False
+    except PIL.Image.DecompressionBombError:  # a size that labelme does not mind
+        return True
+
+
+def _embedded(image: np.ndarray) -> str:
+    """The (H, W, 3) uint8 RGB image as a base64 JPEG, or as a PNG where a side is too long for one."""
+    suffix = ".jpg" if max(image.shape) <= JPEG_SIDE else ".png"
+    return base64.b64encode(encode_image(image, suffix)).decode()
+
+
+class LabelmePolygonExporter:
+    """A polygon for each part of a mask, holes cut out; the parts of one mask have a `group_id` of their own."""
+
+    def __init__(self, settings: ExportSettings) -> None:
+        self.settings = settings
+
+    def export(self, sample: Sample, instances: Instances) -> Exported:
+        """`<image_id>.json`; how near the polygons come is measured on them as labelme draws them."""
+        shapes: list[dict[str, Any]] = []
+        kept, ious = not_empty(instances), []
+        flags = review_flags(instances, self.settings.review_below)
+        for i in kept:
+            crop = instances.masks[i].crop
+            parts = polygons_on_pixel_centers(crop, self.settings.tolerance)
+            shapes += self._shapes(instances, i, parts, flags[i])
+            ious.append(iou(rasterize_labelme(parts, crop.shape), crop))
+        return Exported(
+            {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings)},
+            shapes=len(shapes),
+            losses=counted({EMPTY: len(instances) - len(kept)}),
+            measures={POLYGON_IOU: ious} if ious else {},
+        )
+
+    def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
+        """Nothing: every image has all in its own file."""
+        return {}
+
+    def _shapes(
+        self, instances: Instances, i: int, parts: list[np.ndarray], flags: Mapping[str, bool]
+    ) -> list[dict[str, Any]]:
+        """The polygons of instance `i`; they need a group where there are several, or where it has a track."""
+        mask, tracks = instances.masks[i], instances.track_ids
+        group = int(tracks[i]) if tracks is not None else i if len(parts) > 1 else None
+        polygons = [(part + mask.offset).tolist() for part in parts]
+        names = self.settings.names
+        return [labelme_shape(instances, i, names, "polygon", points, group, flags) for points in polygons]

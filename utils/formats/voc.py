@@ -1,0 +1,151 @@
+"""Pascal-VOC trees: their lists and maps, written and read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from utils.classes import BACKGROUND, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names
+from utils.errors import SampleError, UserError
+from utils.formats.base import EMPTY, Exported, ExportSettings, counted, not_empty
+from utils.io.image_files import read_index_map, read_object_map
+from utils.label_maps import instances_of
+from utils.structures import Instances, Sample
+
+CLASS_NAMES = "class_names.txt"
+"""One class a line, in the order of the class ids; not VOC's own."""
+
+
+def split_lists(split: str) -> tuple[str, str]:
+    """The list of a split's images and that of its clips, which are folders of frames."""
+    return f"ImageSets/Segmentation/{split}.txt", f"ImageSets/Segmentation/{split}_videos.txt"
+
+
+def map_files(image_id: str) -> tuple[str, str]:
+    """The label map of an image and the map of its object numbers."""
+    return f"SegmentationClass/{image_id}.png", f"SegmentationObject/{image_id}.png"
+
+
+MOST = 65535
+"""The highest number that an object map can hold."""
+
+DEEP = "object maps in 16 bits without a palette, for more than 254 objects"
+
+HIDDEN = "objects wholly under others, which index maps cannot hold"
+
+OVERLAPS = "pixels of objects under others, which index maps cannot hold"
+
+
+class VocExporter:
+    """Index maps: a pixel belongs to one object only, the one that wins it everywhere else in a run, too.
+
+    The i-th detection has the object number i, in a clip that of its track, through all frames; those from the 255th on
+    have one more: 255 is void.
+    """
+
+    def __init__(self, settings: ExportSettings) -> None:
+        self.settings = settings
+
+    def export(self, sample: Sample, instances: Instances) -> Exported:
+        """`SegmentationClass/<image_id>.png` and `SegmentationObject/<image_id>.png`, of the image as it is upright.
+
+        Raises:
+            SampleError: it has a track of a number that 16 bits cannot hold, or 0, which is the background.
+        """
+        tracks = instances.track_ids
+        if tracks is not None and len(odd := tracks[(tracks < 1) | (tracks >= MOST)]):
+            raise SampleError(sample.image_id, sample.path, f"no object map holds the track {odd[0]}")
+        numbers = object_numbers(len(instances)) if tracks is None else numbers_from(tracks)
+        objects = instances.rasterize(numbers)
+        kept, visible = not_empty(instances), np.intersect1d(objects, numbers)
+        overlaps = sum(mask.area for mask in instances.masks) - int(np.count_nonzero(objects))
+        losses = {
+            EMPTY: len(instances) - len(kept),
+            HIDDEN: len(kept) - len(visible),
+            OVERLAPS: overlaps,
+            DEEP: int(numbers.dtype != np.uint8),
+        }
+        files = dict(zip(map_files(sample.image_id), (_png(instances.to_semantic()), _png(objects))))
+        record = {} if sample.frame is None else {"clip": sample.frame.clip}
+        return Exported(files, record=record, shapes=len(visible), losses=counted(losses))
+
+    def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
+        """The split list, the list of its clips if it has any, and the class names."""
+        clip_of = {image_id: record.get("clip") for image_id, record in records}
+        clips = list(dict.fromkeys(clip for clip in clip_of.values() if clip))
+        split = PurePath(self.settings.split).name  # one read from elsewhere, such as ../Main/val, is written here
+        images_file, clips_file = split_lists(split)
+        files = {images_file: _lines([*clip_of]), CLASS_NAMES: _lines(self.settings.names)}
+        return files | ({clips_file: _lines(clips)} if clips else {})
+
+
+def _lines(entries: Sequence[str]) -> bytes:
+    """A text file with an entry a line; the bytes of a file name that is not valid UTF-8 are kept."""
+    return "".join(f"{entry}\n" for entry in entries).encode("utf-8", "surrogateescape")
+
+
+def object_numbers(count: int) -> np.ndarray:
+    """(count,) numbers of objects from 1, without 255; uint8, or uint16 where that cannot hold them."""
+    return numbers_from(np.arange(1, count + 1))
+
+
+def numbers_from(places: np.ndarray) -> np.ndarray:
+    """(N,) object numbers of (N,) integers from 1: the same, without 255; uint8, or uint16 where that holds no such."""
+    numbers = places + (places >= VOID)
+    return numbers.astype(np.uint8 if numbers.max(initial=0) < VOID else np.uint16)
+
+
+def _png(indices: np.ndarray) -> bytes:
+    """The index map as a PNG with VOC's palette; with 16 bits, which cannot have a palette, as grey."""
+    picture = Image.fromarray(indices)
+    if indices.dtype == np.uint8:
+        picture.putpalette(VOC_PALETTE)
+    contents = io.BytesIO()
+    picture.save(contents, "PNG")
+    return contents.getvalue()
+
+
+def read_voc(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
+    """The annotations of a VOC tree, by their path below SegmentationClass and in the order of the paths.
+
+    Images are not needed. Labels are those of `class_names.txt`, or of `names` where there is none. Objects are those
+    of SegmentationObject, else connected parts of a class; void pixels belong to none.
+
+    Args:
+        names: class names, indexed by class id.
+
+    Raises:
+        UserError: a file cannot be read, two maps differ in size, or a label names no class.
+    """
+    labels = _labels(folder / CLASS_NAMES, names)
+    for path in sorted((folder / "SegmentationClass").rglob("*.png")):
+        relative = path.relative_to(folder / "SegmentationClass")
+        yield relative.with_suffix("").as_posix(), _instances(path, folder / "SegmentationObject" / relative, labels)
+
+
+def _labels(path: Path, names: Sequence[str]) -> np.ndarray:
+    """(256,) int64: the label that each value of a map means; -1 for those that mean nothing."""
+    index, own = ClassIndex(names), load_class_names(path) if path.is_file() else names
+    labels = np.full(256, -1)
+    labels[[BACKGROUND, VOID]] = BACKGROUND, VOID
+    for i, name in enumerate(own):
+        labels[label_of(i)] = label_of(index.class_id(name, f"{path}, line {i + 1}"))
+    return labels
+
+
+def _instances(path: Path, objects: Path, labels: np.ndarray) -> Instances:
+    try:
+        found = labels[values := read_index_map(path)]
+        if found.min(initial=0) < 0:
+            raise ValueError(f"the value {values[found < 0][0]} is the label of no class")
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    try:
+        return instances_of(found.astype(np.uint8), read_object_map(objects) if objects.is_file() else None)
+    except ValueError as error:
+        raise UserError(f"{objects}: {error}") from error

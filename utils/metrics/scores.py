@@ -1,0 +1,278 @@
+"""What an evaluation found, in one piece; tables, files and the report are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from utils.classes import VOID
+from utils.errors import SampleError
+from utils.label_maps import instances_of
+from utils.masks import Mask
+from utils.metrics.boundary import boundary_counts
+from utils.metrics.clips import AllClips, clip_scores
+from utils.metrics.davis import FrameScore, score_frame
+from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou, nanmean, pixel_accuracy
+from utils.structures import Instances, Sample
+
+
+@dataclass(frozen=True)
+class ObjectScores:
+    """The objects of one image, N found and M true ones, and how well they overlap; void pixels belong to none.
+
+    Attributes:
+        has_instance_ids: whether the dataset has a map of objects (SegmentationObject); if not, each connected part of
+            a class stands for one.
+        class_ids: (N,) int64 of the found ones, in the order of the run's instances.
+        areas: (N,) int64 pixels of their masks.
+        on_void: (N,) int64 pixels of their masks that are void in the target, and not counted in `areas`.
+        scores: (N,) float32 of the detector.
+        mask_scores: (N,) float32 of SAM2; NaN where a person drew the shape.
+        true_class_ids: (M,) int64 of the true ones.
+        true_areas: (M,) int64 pixels of their masks.
+        ious: (N, M) float64 intersection over union of masks; 0 between different classes.
+    """
+
+    has_instance_ids: bool
+    class_ids: np.ndarray
+    areas: np.ndarray
+    on_void: np.ndarray
+    scores: np.ndarray
+    mask_scores: np.ndarray
+    true_class_ids: np.ndarray
+    true_areas: np.ndarray
+    ious: np.ndarray
+
+    @property
+    def best_ious(self) -> np.ndarray:
+        """(N,) float64: each found object's IoU with the true one of its class that it fits best; 0 without one."""
+        return self.ious.max(axis=1, initial=0)
+
+    @property
+    def true_best_ious(self) -> np.ndarray:
+        """(M,) float64: each true object's IoU with the found one of its class that fits it best; 0 if missed."""
+        return self.ious.max(axis=0, initial=0)
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """What one image adds to the evaluation.
+
+    Attributes:
+        image_id: of the sample.
+        path: the image file.
+        size: (height, width) in pixels.
+        labels: (K,) int64, ascending: those in prediction or target; void pixels are not counted.
+        counts: (K,) int64 pixels of these labels.
+        boundary: (K,) int64 pixels of these labels near their edges, for the boundary IoU.
+        objects: found and true objects.
+        frame: what it adds to the measures of its clip, or None where it is in none.
+    """
+
+    image_id: str
+    path: Path
+    size: tuple[int, int]
+    labels: np.ndarray
+    counts: LabelCounts
+    boundary: LabelCounts
+    objects: ObjectScores
+    frame: FrameScore | None = None
+
+    @property
+    def class_iou(self) -> np.ndarray:
+        """(K,) float64 in the order of `labels`; none is NaN."""
+        return class_iou(self.counts)
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean IoU of `labels`; NaN if every pixel is void."""
+        return float(mean_iou(self.counts))
+
+    @property
+    def mean_boundary_iou(self) -> float:
+        """Mean boundary IoU of `labels`; NaN if every pixel is void."""
+        return float(mean_iou(self.boundary))
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of the pixels whose label is right; NaN if every pixel is void."""
+        return float(pixel_accuracy(self.counts))
+
+    @property
+    def pixels(self) -> int:
+        """Pixels that are not void."""
+        return int(self.counts.target.sum())
+
+    @property
+    def wrong_pixels(self) -> int:
+        """Pixels, void ones left out, whose label is wrong."""
+        return self.pixels - int(self.counts.tp.sum())
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """95 % intervals, (lower, upper), of a percentile bootstrap over images; NaN for fewer than two images.
+
+    Attributes:
+        pixel_accuracy: (2,) float64.
+        mean_iou: (2,) float64, of the mean over labels whose union is not empty.
+        class_iou: (2, L) float64; NaN for a label in neither prediction nor target.
+        resamples: how many there were.
+        seed: of the random choice.
+    """
+
+    pixel_accuracy: np.ndarray
+    mean_iou: np.ndarray
+    class_iou: np.ndarray
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """COCO's average precision of masks, ranked by the detector's scores; NaN where there is no true object.
+
+    Attributes:
+        mean: over the IoU thresholds 0.5, 0.55, ... 0.95 and the classes that have true objects: AP.
+        at_50, at_75: at one IoU threshold: AP50, AP75.
+        classes: (C,) float64 AP of each class.
+        images: images whose true objects are told apart, which are the ones that count.
+        found: found objects in them that count.
+        true: true objects in them.
+        on_void: found objects in them left out because they lie mostly on void.
+    """
+
+    mean: float
+    at_50: float
+    at_75: float
+    classes: np.ndarray
+    images: int
+    found: int
+    true: int
+    on_void: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that an evaluation found.
+
+    Attributes:
+        names: of the labels, the background first; L = classes + 1.
+        matrix: (L, L) int64 confusion matrix of all images, rows are the target.
+        images: in the order of their ids, whichever process did them.
+        failures: the images that could not be used.
+        intervals: how far the main measures can be trusted.
+        average_precision: None where the dataset tells no objects apart.
+    """
+
+    names: tuple[str, ...]
+    matrix: np.ndarray
+    images: tuple[ImageScore, ...]
+    failures: tuple[SampleError, ...]
+    intervals: Intervals
+    average_precision: AveragePrecision | None
+
+    @cached_property
+    def counts(self) -> LabelCounts:
+        """(L,) int64 pixels of each label in all images."""
+        return LabelCounts.from_matrix(self.matrix)
+
+    @cached_property
+    def boundary(self) -> LabelCounts:
+        """(L,) int64 pixels of each label near its edges in all images."""
+        dense = np.zeros((3, len(self.names)), np.int64)
+        for image in self.images:
+            dense[:, image.labels] += image.boundary.stacked
+        return LabelCounts(*dense)
+
+    @cached_property
+    def label_images(self) -> np.ndarray:
+        """(L,) int64 images that have a label in their prediction or target."""
+        labels = np.concatenate([np.zeros(0, np.int64), *(image.labels for image in self.images)])
+        return np.bincount(labels, minlength=len(self.names))
+
+    @cached_property
+    def clips(self) -> AllClips | None:
+        """The clips that the images are frames of; None where they are in none."""
+        clips = clip_scores(image.frame for image in self.images if image.frame is not None)
+        return AllClips(clips) if clips else None
+
+    @property
+    def mean_iou_over_images(self) -> float:
+        """Mean of the images' mean IoUs, as torchmetrics' functional mean_iou; all-void images left out."""
+        return float(nanmean(np.array([image.mean_iou for image in self.images])))
+
+    @property
+    def mean_iou_over_images_and_labels(self) -> float:
+        """Mean IoU of all pairs of an image and a label in its prediction or target, as torchmetrics' MeanIoU 1.9."""
+        return float(nanmean(np.concatenate([[], *(image.class_iou for image in self.images)])))
+
+    def worst_first(self) -> Sequence[ImageScore]:
+        """The images, those of the lowest mean IoU first; images that are all void last."""
+        return sorted(self.images, key=lambda image: np.nan_to_num(image.mean_iou, nan=np.inf))
+
+
+def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[ImageScore, np.ndarray]:
+    """What an image adds to the evaluation, and its (num_labels, num_labels) int64 confusion matrix.
+
+    Args:
+        sample: with its target.
+        instances: what was found in it.
+    """
+    assert sample.gt_mask is not None, sample.image_id
+    prediction = instances.to_semantic()
+    matrix = confusion_matrix(prediction, sample.gt_mask, num_labels)
+    counts = LabelCounts.from_matrix(matrix)
+    labels = np.flatnonzero(counts.union)
+    boundary = boundary_counts(prediction, sample.gt_mask, num_labels)
+    score = ImageScore(
+        sample.image_id,
+        sample.path,
+        sample.size,
+        labels,
+        LabelCounts(*counts.stacked[:, labels]),
+        LabelCounts(*boundary.stacked[:, labels]),
+        score_objects(sample, instances),
+        None if sample.frame is None else score_frame(sample, _truth(sample), instances),
+    )
+    return score, matrix
+
+
+def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
+    """How well the objects found in an image, which must have a target, fit the true ones."""
+    assert sample.gt_mask is not None, sample.image_id
+    truth = _truth(sample)
+    counted = sample.gt_mask != VOID
+    found, ours, theirs = instances.detections, instances.detections.class_ids, truth.detections.class_ids
+    # The crops may not be tight any more, which areas and overlaps do not need.
+    masks = [Mask(mask.left, mask.top, mask.crop & counted[mask.slices]) for mask in instances.masks]
+    ious = np.zeros((len(masks), len(truth)))
+    for i, j in np.argwhere(ours[:, None] == theirs):
+        ious[i, j] = masks[i].iou(truth.masks[j])
+    areas = _areas(masks)
+    return ObjectScores(
+        has_instance_ids=sample.gt_instances is not None and sample.has_instance_ids,
+        class_ids=ours,
+        areas=areas,
+        on_void=_areas(instances.masks) - areas,
+        scores=found.scores,
+        mask_scores=instances.mask_scores,
+        true_class_ids=theirs,
+        true_areas=_areas(truth.masks),
+        ious=ious,
+    )
+
+
+def _truth(sample: Sample) -> Instances:
+    """The true objects of an image that has a target."""
+    assert sample.gt_mask is not None, sample.image_id
+    return instances_of(sample.gt_mask, None) if sample.gt_instances is None else sample.gt_instances
+
+
+def _areas(masks: Sequence[Mask]) -> np.ndarray:
+    """(N,) int64 foreground pixels."""
+    return np.array([mask.area for mask in masks], np.int64)

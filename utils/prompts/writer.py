@@ -1,0 +1,96 @@
+"""Writes a prompt file in the seed's form, row by row, while a run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from utils.distributed import Session
+from utils.engine import RunSummary
+from utils.io.writers import WriterError, temporary_of
+from utils.structures import Detections, Instances, Sample
+
+
+class PromptSink:
+    """Writes the boxes of every image to a file, whole or not at all; `with PromptSink(path) as sink: ...`.
+
+    Rows go to a temporary file beside it, which is moved into place when all images went through, and else removed.
+
+    Args:
+        path: the file; its folder is made.
+
+    Raises:
+        WriterError: no space, no permission, a file where a folder must be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.images, self.boxes = path, 0, 0
+        self._temporary = temporary_of(path)
+        with self._failing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._temporary.open("w", encoding="ascii", newline="\n")
+
+    def write(self, sample: Sample, instances: Instances) -> None:
+        """Writes an image's boxes.
+
+        Raises:
+            WriterError: they cannot be written.
+        """
+        rows = rows_of(sample.image_id, instances.detections)
+        with self._failing():
+            for row in rows:
+                self._file.write((",\n" if self.boxes else "[\n") + row)
+                self.boxes += 1
+        self.images += 1
+
+    def finish(self, summary: RunSummary, session: Session) -> list[str]:
+        """Completes the file and moves it into place; says what it holds.
+
+        Raises:
+            WriterError: it cannot be written.
+        """
+        with self._failing():
+            self._file.write("\n]\n" if self.boxes else "[]\n")
+            self._file.close()
+            os.replace(self._temporary, self.path)
+        return [f"prompts: {self.boxes} boxes of {self.images} images in {self.path}"]
+
+    def __enter__(self) -> PromptSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):  # after finish there is none
+            self._temporary.unlink()
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise WriterError(self.path, error) from error
+
+
+def rows_of(image_id: str, detections: Detections) -> list[str]:
+    """An image's rows as JSON objects in ASCII; reading them gives the same float32 numbers."""
+    name = json.dumps(image_id)
+    return [
+        f'{{"image_id": {name}, "category_id": {class_id}, "bbox": [{", ".join(map(shortest, box))}], '
+        f'"score": {shortest(score)}}}'
+        for box, score, class_id in zip(detections.boxes, detections.scores, detections.class_ids)
+    ]
+
+
+def shortest(number: np.float32) -> str:
+    """The shortest decimal that is read as this number, by way of float64, as JSON parsers do it."""
+    text = str(number)
+    return text if np.float32(float(text)) == number else repr(float(number))

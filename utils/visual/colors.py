@@ -1,0 +1,84 @@
+"""One colour for each class or track: bright, saturated and far apart, so that it reads on any photograph."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from utils.classes import MAX_CLASSES
+
+Color = tuple[int, int, int]
+"""Red, green, blue, 0 to 255."""
+
+DARK: Color = (16, 16, 16)
+
+GREY: Color = (128, 128, 128)
+
+WHITE: Color = (255, 255, 255)
+
+TRACK_COLORS = 20
+"""Tracks share so many colours, those of the first classes, which are furthest apart."""
+
+# Oklab (Björn Ottosson): distances in it are about those that people see.
+_OKLAB_TO_LMS = np.array(
+    [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
+)
+
+_LMS_TO_RGB = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)
+
+
+def class_color(class_id: int) -> Color:
+    """The colour of a class, the same in every image and every run; they repeat after MAX_CLASSES."""
+    red, green, blue = _class_colors()[class_id % MAX_CLASSES]
+    return int(red), int(green), int(blue)
+
+
+def track_color(track_id: int) -> Color:
+    """The colour of a track, the same in every frame; ids differ in theirs unless they are TRACK_COLORS apart."""
+    return class_color((track_id - 1) % TRACK_COLORS)
+
+
+def text_color(background: Color) -> Color:
+    """Dark or white, whichever contrasts more with the background (relative luminance as WCAG 2 defines it)."""
+    luminance = float(_linear(np.array(background) / 255) @ (0.2126, 0.7152, 0.0722))
+    return DARK if luminance > 0.179 else WHITE
+
+
+@lru_cache(maxsize=1)
+def _class_colors() -> np.ndarray:
+    """(MAX_CLASSES, 3) uint8 RGB; each one is as far as can be from all before it, so the first few differ most.
+
+    Hue tells classes apart better than lightness does on a photograph, and vivid colours better than pale ones.
+    """
+    oklab, rgb = _candidates()
+    places, vividness = oklab * (0.6, 1, 1), np.sqrt(np.hypot(oklab[:, 1], oklab[:, 2]))
+    chosen = [int(np.abs(rgb - (1.0, 0.3, 0.3)).sum(axis=1).argmin())]
+    distance = np.full(len(places), np.inf)
+    while len(chosen) < MAX_CLASSES:
+        distance = np.minimum(distance, np.linalg.norm(places - places[chosen[-1]], axis=1))
+        chosen.append(int((distance * vividness).argmax()))
+    return np.round(rgb[chosen] * 255).astype(np.uint8)
+
+
+def _candidates() -> tuple[np.ndarray, np.ndarray]:
+    """(K, 3) Oklab and (K, 3) RGB in [0, 1] of the colours to choose from: neither dark nor pale nor grey."""
+    lightness, chroma, hue = np.meshgrid(
+        np.linspace(0.64, 0.86, 8), np.linspace(0.15, 0.3, 12), np.linspace(0, 2 * np.pi, 120, endpoint=False)
+    )
+    oklab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1).reshape(-1, 3)
+    linear = (oklab @ _OKLAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T
+    shown = ((linear >= 0) & (linear <= 1)).all(axis=1)
+    oklab, linear = oklab[shown], linear[shown]
+    return oklab, np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def _linear(srgb: np.ndarray) -> np.ndarray:
+    """Linear light of sRGB values in [0, 1]."""
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
