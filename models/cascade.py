@@ -16,11 +16,11 @@ from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
 from utils.config import ArchConfig, DatasetConfig
+from utils.config.official import OFFICIAL_SAM
 from utils.device import choose_device, choose_precision
 from utils.distributed import Session
 from utils.engine import Cascade, RunImages, print_lines, warn
 from utils.errors import UserError
-from utils.official import OFFICIAL_SAM
 from utils.prompts.prompts import Prompts, load_prompts
 from utils.structures import Detections, Instances, Sample
 

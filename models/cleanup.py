@@ -9,11 +9,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from utils.config import CleanupConfig
 from utils.distributed import Session
 from utils.engine import Cascade, Result
 from utils.errors import SampleError
 from utils.masks import Mask
-from utils.model_sections import CleanupConfig
 from utils.structures import Instances, Sample
 
 Changes = Counter[str]

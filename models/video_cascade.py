@@ -15,10 +15,10 @@ from models.sam2_forward import Backbone
 from models.sam2_video import Propagator, Tracked
 from models.segmenter import Segmenter
 from models.tracker import TrackManager, keyframes
+from utils.config import VideoConfig
 from utils.distributed import Session
 from utils.errors import RunError
 from utils.masks import Mask
-from utils.model_sections import VideoConfig
 from utils.prompts.prompts import Prompts
 from utils.structures import Detections, Frame, Instances, Sample
 

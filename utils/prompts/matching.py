@@ -13,8 +13,8 @@ from utils.classes import COCO_CLASSES, COCO_IDS, canonical, match_classes
 from utils.engine import RunImages
 from utils.errors import UserError
 from utils.io.image_files import size_problem
+from utils.json_reading import describe
 from utils.prompts.table import CategoryOffset, PromptOverrides, Rows, Size
-from utils.strict_json import found
 
 NONE, SEVERAL = -1, -2
 """In place of an image's position: no image of the run, or more than one that it may be."""
@@ -66,7 +66,7 @@ def join(rows: Rows, ids: Sequence[str]) -> ImageMatch:
     if len(rows) and (of_row == NONE).all():
         raise UserError(
             f"{rows.path}: none of its {len(rows)} rows is for an image of the run: the first image here is "
-            f'{found(rows.keys[rows.key_of_row[0]])}, that of the run is "{min(ids, default="")}"'
+            f'{describe(rows.keys[rows.key_of_row[0]])}, that of the run is "{min(ids, default="")}"'
         )
     return ImageMatch(np.where(of_key == SEVERAL, NONE, of_key), by_number)
 
@@ -137,7 +137,7 @@ def _ambiguous(rows: Rows, of_row: np.ndarray, ids: Sequence[str]) -> UserError:
     meant = [i for i in ids if _number(_stem(i)) == _number(_stem(str(key)))]
     what = f"may be for {meant[0]} or {meant[1]}" if len(meant) > 1 else "cannot be told from another one"
     return UserError(
-        f"{rows.place_of(row)}: its image, {found(key)}, {what} ({(of_row == SEVERAL).sum()} of {len(rows)} rows "
+        f"{rows.place_of(row)}: its image, {describe(key)}, {what} ({(of_row == SEVERAL).sum()} of {len(rows)} rows "
         "like this): without folders such names collide; python -m yolo.predict writes a file that keeps the ids"
     )
 

@@ -17,9 +17,9 @@ from utils.errors import UserError
 from utils.formats.coco import entries_by_id
 from utils.formats.labelme_reader import FLAT_KINDS, Shape, read_labelme_json, shapes_of
 from utils.formats.yolo import read_labels
+from utils.json_reading import Location, describe, get, read_json
 from utils.prompts.matching import stated_size
 from utils.prompts.table import COCO_INSTANCES, LABELME, SEED, ULTRALYTICS, YOLO_LABELS, Columns, Rows, Size
-from utils.strict_json import Place, found, member, read_json
 
 KEYS = ("image_id", "category_id", "bbox")
 
@@ -46,7 +46,7 @@ def read_json_rows(path: Path) -> Rows:
         return parsed.of_instances(content)
     if isinstance(content, dict) and "shapes" in content:
         raise UserError(f"{path}: a labelme file; -p takes the folder of such files")
-    raise UserError(f"{path}: expected a list of rows or COCO instances, found {found(content)}")
+    raise UserError(f"{path}: expected a list of rows or COCO instances, found {describe(content)}")
 
 
 class _Parsed:
@@ -57,7 +57,7 @@ class _Parsed:
 
     def __init__(self, path: Path) -> None:
         self.path, self.columns = path, Columns()
-        self.place = Place(str(path), path.parent)
+        self.place = Location(str(path))
         self.count = self.named = self.crowds = 0
 
     def take(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class _Parsed:
         """The rows of COCO instances; an annotation without a score is sure."""
         annotations = content["annotations"]
         if not isinstance(annotations, list):
-            raise UserError(f"{self.path}: annotations: expected a list, found {found(annotations)}")
+            raise UserError(f"{self.path}: annotations: expected a list, found {describe(annotations)}")
         self._refuse_others(annotations, "annotations")
         images = entries_by_id(content, "images", self.place, _image)
         rows = self.columns.rows(self.path, COCO_INSTANCES, ": annotations[{number}]")
@@ -112,7 +112,7 @@ class _Parsed:
 
     def _categories(self, content: dict[str, Any], rows: Rows) -> tuple[np.ndarray, tuple[str, ...]]:
         """For each row the position of its category, (R,) int64, and the names of all categories."""
-        categories = entries_by_id(content, "categories", self.place, lambda row, at: member(row, "name", str, at))
+        categories = entries_by_id(content, "categories", self.place, lambda row, at: get(row, "name", str, at))
         position_of = {category_id: i for i, category_id in enumerate(categories)}
         used, inverse = np.unique(rows.category_ids, return_inverse=True)
         positions = np.array([position_of.get(category_id, -1) for category_id in used.tolist()], np.int64)[inverse]
@@ -134,9 +134,9 @@ class _Parsed:
         return {"that are crowds, not objects": self.crowds} if self.crowds else {}
 
 
-def _image(row: dict[str, Any], at: Place) -> tuple[str, Size | None]:
+def _image(row: dict[str, Any], at: Location) -> tuple[str, Size | None]:
     """The file's name and size of one of COCO's images."""
-    return member(row, "file_name", str, at), stated_size(row, "height", "width")
+    return get(row, "file_name", str, at), stated_size(row, "height", "width")
 
 
 def _path_id(file_name: str) -> str:
@@ -148,21 +148,21 @@ def _path_id(file_name: str) -> str:
 def _problem(row: Any) -> str | None:
     """What is wrong with a row and where in it, or None."""
     if not isinstance(row, dict):
-        return f": expected an object, found {found(row)}"
+        return f": expected an object, found {describe(row)}"
     for key in KEYS:
         if key not in row:
             return f".{key}: is missing"
     image_id, category_id, box, score = row["image_id"], row["category_id"], row["bbox"], row.get("score", 1)
     if type(image_id) not in (str, int):
-        return f".image_id: expected a string or an integer, found {found(image_id)}"
+        return f".image_id: expected a string or an integer, found {describe(image_id)}"
     if type(category_id) is not int or abs(category_id) >= LARGEST:
-        return f".category_id: expected an integer, found {found(category_id)}"
+        return f".category_id: expected an integer, found {describe(category_id)}"
     if type(box) is not list or len(box) != 4 or not all(map(_is_number, box)):
-        return f".bbox: expected four numbers, found {found(box)}"
+        return f".bbox: expected four numbers, found {describe(box)}"
     if not _is_number(score) or not 0 <= score <= 1:
-        return f".score: expected a number from 0 to 1, found {found(score)}"
+        return f".score: expected a number from 0 to 1, found {describe(score)}"
     if "file_name" in row and (type(row["file_name"]) is not str or not row["file_name"]):
-        return f".file_name: expected a string, found {found(row['file_name'])}"
+        return f".file_name: expected a string, found {describe(row['file_name'])}"
     return None
 
 
