@@ -22,10 +22,11 @@ from utils.config import ArchConfig, Config, DatasetConfig, load_config
 from utils.config.official import OFFICIAL_SAM
 from utils.device import choose_device, choose_precision
 from utils.distributed import Session
-from utils.engine import Cascade, RunImages, print_lines, warn
+from utils.engine import Cascade, RunImages
 from utils.errors import SampleError, UserError
 from utils.prompts.prompts import Prompts, load_prompts
 from utils.structures import Detections, Instances, Sample
+from utils.terminal import say, warn
 
 if TYPE_CHECKING:
     import torch
@@ -190,9 +191,8 @@ class RunModels:
             advice = "missing, and a dry run downloads nothing; with dataset.classes it needs none"
             raise UserError(f"{config.arch.yolo_weights}: {advice}")
         prompts = load_prompts(path, self.class_names, self._images, options.prompt_given, config.detector.classes)
-        if self._session.is_main:
-            print_lines(prompts.finding)
-            warn(prompts.warnings)
+        say(prompts.finding)
+        warn(prompts.warnings)
         return prompts
 
 
@@ -282,7 +282,7 @@ def build_segmenter(options: Options, device: torch.device, num_images: int = 1)
             if settings.compile == "on":
                 raise
             line = f"{error}; going on without"
-        print_lines([line])
+        say([line])
     return segmenter
 
 
