@@ -207,7 +207,7 @@ def test_problems_of_every_kind_stand_in_one_message(split: Split, tmp_path: Pat
         "i1.png: No such file",
         "i2.png: the mask has 3x4",
         "i3.png: value 9",
-        "i3.png: 5x5 pixels, the label map has 4x3",
+        "i3.png: the object map has 5x5 pixels, the label map 4x3",
         "gone.*",
         "annotations (1):",
     ):

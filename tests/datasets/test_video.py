@@ -73,7 +73,7 @@ def test_two_processes_share_clips(sources: Path, monkeypatch: pytest.MonkeyPatc
     dealt = []
     for rank in range(2):
         share = batches_of([sources])
-        share.units = Session(rank, 2).share(share.units)
+        share.units = Session(rank, 2).shard(share.units)
         monkeypatch.setattr(av, "open", lambda path, **how: opened.append(path) or real(path, **how))
         dealt.append([[shown(entry) for entry in batch] for batch in share])
         monkeypatch.undo()
