@@ -14,7 +14,7 @@ from utils.engine import RunSummary
 from utils.evaluation.console import summary_lines
 from utils.evaluation.files import EVERY, METRICS, REPORT, evaluation_files
 from utils.evaluation.report.pictures import WorstImages
-from utils.io.writers import Writers, atomic_write, remove
+from utils.io.writers import Writers, atomic_write, remove_files
 from utils.metrics.bootstrap import bootstrap
 from utils.metrics.scores import Evaluation, ImageScore, score_image
 from utils.metrics.segmentation import LabelCounts, mean_iou, pixel_accuracy
@@ -93,7 +93,7 @@ class Evaluator:
             sections = [*clip_sections(evaluation.clips), *self._sections()]
             files[REPORT] = render(self._album.title, evaluation, pictures, sections)
             lines.insert(0, f"report: {self._save_dir / REPORT}")
-        remove(self._save_dir, EVERY.difference(files, self._beside))
+        remove_files(self._save_dir, EVERY.difference(files, self._beside))
         for name, content in files.items():
             atomic_write(self._save_dir / name, content)
         return lines

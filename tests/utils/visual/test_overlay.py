@@ -17,7 +17,7 @@ from utils.io.writers import Writers
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
 from utils.visual.colors import class_color, text_color
-from utils.visual.drawing import font_for, missing_glyphs, tag
+from utils.visual.drawing import draw_tag, font_for, missing_glyphs
 from utils.visual.overlay import OverlaySink, render
 
 NAMES = ("car", "airplane", "elephant")
@@ -133,7 +133,7 @@ def test_a_box_can_be_told_from_a_black_and_a_white_ground(size: tuple[int, int]
 )
 def test_a_tag_stays_whole_inside_the_image(box: tuple[int, int, int, int]) -> None:
     overlay = render(sample_of(photo()), boxes_only((240, 320), (box, 2, 0.87)), NAMES)
-    assert contains(overlay, tag("elephant", "0.87", TEXT, class_color(2), 320))
+    assert contains(overlay, draw_tag("elephant", "0.87", TEXT, class_color(2), 320))
 
 
 def test_tags_of_objects_at_one_place_do_not_hide_each_other() -> None:
@@ -141,7 +141,7 @@ def test_tags_of_objects_at_one_place_do_not_hide_each_other() -> None:
     objects = [(box, i % 3, 0.99 - 0.01 * i) for i in range(8)]
     overlay = render(sample_of(photo()), boxes_only((240, 320), *objects), NAMES)
     for _, class_id, score in objects:
-        assert contains(overlay, tag(NAMES[class_id], f"{score:.2f}", TEXT, class_color(class_id), 320))
+        assert contains(overlay, draw_tag(NAMES[class_id], f"{score:.2f}", TEXT, class_color(class_id), 320))
 
 
 def test_text_and_lines_grow_with_the_image() -> None:
@@ -171,7 +171,7 @@ def test_an_image_smaller_than_its_tag_is_drawn_all_the_same(size: tuple[int, in
 
 def test_a_long_name_is_shortened_and_keeps_its_score() -> None:
     ground = (250, 200, 50)
-    short, full = (tag("a very long class name", "0.75", 14, ground, width) for width in (120, 1000))
+    short, full = (draw_tag("a very long class name", "0.75", 14, ground, width) for width in (120, 1000))
     assert short.shape[1] <= 120 < full.shape[1]
     assert np.array_equal(short[:, -30:], full[:, -30:])
 
@@ -181,7 +181,7 @@ def test_a_long_name_is_shortened_and_keeps_its_score() -> None:
 )
 def test_a_name_in_any_script_is_drawn(name: str) -> None:
     overlay = render(sample_of(photo()), instances_of((240, 320), ((60, 60, 200, 200), 0, 0.5)), (name,))
-    assert contains(overlay, tag(name, "0.50", TEXT, class_color(0), 320))
+    assert contains(overlay, draw_tag(name, "0.50", TEXT, class_color(0), 320))
 
 
 def test_missing_glyphs_are_those_that_the_chosen_font_has_not() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.clips import instances, sample
 from tests.helpers.images import contains
 from utils.visual.colors import TRACK_COLORS, class_color, track_color
-from utils.visual.drawing import Style, tag
+from utils.visual.drawing import Style, draw_tag
 from utils.visual.overlay import TAGS_OF_CLIPS, render
 
 NAMES = ("dog", "cat")
@@ -40,9 +40,9 @@ def test_a_track_keeps_its_colour_whatever_its_class_and_place_in_the_list() -> 
 def test_the_tag_says_class_track_and_score() -> None:
     style = Style.for_image((400, 600), TAGS_OF_CLIPS, None)
     overlay = render(sample("a", 0, 1, size=(400, 600)), instances(0, [3], [0], (400, 600)), NAMES)
-    expected = tag("dog", "3 0.50", style.text, track_color(3), 600)
+    expected = draw_tag("dog", "3 0.50", style.text, track_color(3), 600)
     assert contains(overlay, expected)
-    assert not np.array_equal(expected, tag("dog", "0.50", style.text, track_color(3), 600))
+    assert not np.array_equal(expected, draw_tag("dog", "0.50", style.text, track_color(3), 600))
 
 
 def test_text_keeps_its_size_from_frame_to_frame() -> None:
@@ -50,7 +50,7 @@ def test_text_keeps_its_size_from_frame_to_frame() -> None:
     frames = [render(sample("a", 0, 1, size=(1500, 1500)), found, NAMES) for found in (few, many)]
     style = Style.for_image((1500, 1500), TAGS_OF_CLIPS, None)
     for frame in frames:
-        expected = tag("dog", "1 0.50", style.text, track_color(1), 1500)
+        expected = draw_tag("dog", "1 0.50", style.text, track_color(1), 1500)
         assert contains(frame[:200, :400], expected)
 
 
@@ -58,4 +58,4 @@ def test_text_keeps_its_size_from_frame_to_frame() -> None:
 def test_without_tracks_colours_are_those_of_classes(class_id: int) -> None:
     found = replace(instances(0, [5], [class_id]), track_ids=None)
     overlay = render(sample("a", 0, 1), found, NAMES)
-    assert contains(overlay, tag(NAMES[class_id], "0.50", 11, class_color(class_id), 256))
+    assert contains(overlay, draw_tag(NAMES[class_id], "0.50", 11, class_color(class_id), 256))
