@@ -41,11 +41,7 @@ class Clips:
     """
 
     def __init__(self, frames: Dataset, clips: Mapping[str, range]) -> None:
-        """Group frames.
-
-        Args:
-            clips: the positions of each clip's frames, by its name, in order and without gaps.
-        """
+        """Group frames; `clips` are the positions of each clip's frames by its name, in order and without gaps."""
         self.ids, self.paths = frames.ids, frames.paths
         self.units = list(clips.values())
         self._frames, self._names = frames, list(clips)
@@ -135,11 +131,7 @@ class ClipFolder:
         return len(self.ids)
 
     def load(self, index: int) -> Sample:
-        """Read one sample; those of a video file should be read in order, and only by one thread.
-
-        Raises:
-            SampleError: the frame cannot be read.
-        """
+        """Read one sample, those of a video file in order and by one thread; SampleError if it cannot be read."""
         image_id, path = self.ids[index], self.paths[index]
         with sample_errors(image_id, path):
             video = self._videos.get(path)

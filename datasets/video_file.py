@@ -59,11 +59,7 @@ class VideoFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Scan the packets without decoding them.
-
-        Raises:
-            ValueError: the file cannot be opened or holds no frame.
-        """
+        """Scan the packets without decoding them; ValueError if the file cannot be opened or holds no frame."""
         self.path = path
         with _opened(path) as (container, stream):
             packets = [packet.pts for packet in _packets(container, stream) if _is_shown(packet)]
@@ -81,12 +77,9 @@ class VideoFile:
         self._next, self._surplus = self.count, 0
 
     def frame(self, index: int) -> npt.NDArray[np.uint8]:
-        """Decode a frame to (H, W, 3) RGB, upright.
+        """Decode a frame to (H, W, 3) RGB, upright; ValueError if it is damaged or missing.
 
         Decoding only goes forward: frames since the last call are skipped, and an earlier frame restarts it.
-
-        Raises:
-            ValueError: the frame is damaged or missing.
         """
         if index < self._next:
             self._decoding, self._surplus = self._decode(), 0
@@ -206,10 +199,7 @@ def _upright_rgb(frame: VideoFrame) -> np.ndarray:
 def is_cut_off(path: Path) -> bool:
     """Tell whether the end of an mp4, Matroska or WebM file is missing, by its headers; False if that is unknown.
 
-    Demuxers do not report it.
-
-    Raises:
-        OSError: the file cannot be read.
+    Demuxers do not report it. OSError if the file cannot be read.
     """
     with path.open("rb") as file:
         length = file.seek(0, 2)

@@ -35,11 +35,7 @@ class SplitLists:
     """
 
     def __init__(self, root: Path, split: str, tree: ImageTree) -> None:
-        """Read the lists.
-
-        Raises:
-            UserError: a list is missing or is not text.
-        """
+        """Read the lists; UserError if one is missing or is not text."""
         self._tree, self.problems = tree, list[str]()
         self._image_list, self._clip_list = (root / path for path in split_lists(split))
         if not self._image_list.is_file():
@@ -50,11 +46,7 @@ class SplitLists:
         self._folders = self._entries(self._clip_list) if self._clip_list.is_file() else {}  # by list and line
 
     def images(self) -> list[str]:
-        """Return the ids of all images and frames, each once, in order.
-
-        Raises:
-            UserError: the lists are empty.
-        """
+        """Return the ids of all images and frames, each once, in order; UserError if the lists are empty."""
         ids = [*self._ids]
         for place, folder in self._folders.items():
             frames = self._tree.ids_in(folder)
@@ -68,10 +60,8 @@ class SplitLists:
     def clips(self) -> tuple[dict[str, list[str]], int]:
         """Return the ids of the frames of each clip, in natural order, and how many listed images are in no clip.
 
-        A frame that is listed, but missing, counts; so does one placeholder of a folder without frames.
-
-        Raises:
-            UserError: the lists name no clip.
+        A missing frame that is listed counts, as does a placeholder for a folder without frames. UserError if no list
+        names a clip.
         """
         if not self._folders and not self.problems:
             raise UserError(f"{self._clip_list}: names no clip, and --video takes nothing else")
@@ -165,11 +155,7 @@ class VocDataset:
         return len(self.ids)
 
     def load(self, index: int) -> Sample:
-        """Read one sample.
-
-        Raises:
-            SampleError: the image is missing or cannot be read, or its mask is needed and cannot be used.
-        """
+        """Read one sample; SampleError if the image, or the mask if needed, is missing or cannot be used."""
         image_id, path = self.ids[index], self.paths[index]
         with sample_errors(image_id, path):
             image = read_image(path)
@@ -202,10 +188,9 @@ class VocDataset:
         return self.root / map_files(self.ids[index])[1]
 
     def target(self, index: int) -> npt.NDArray[np.uint8]:
-        """Read the label map, (H, W): 0 background, class id + 1, 255 void; values are not checked.
+        """Read the label map, (H, W): 0 background, class id + 1, 255 void; ValueError if it cannot be read.
 
-        Raises:
-            ValueError: it cannot be read.
+        Its values are not checked.
         """
         return np.asarray(cv2.LUT(read_index_map(self.mask_path(index)), self._labels), np.uint8)
 

@@ -67,11 +67,7 @@ def load_sam2(
     trust: bool = False,
     video: bool = False,
 ) -> SAM2Base:
-    """Build a model, see `build_sam2`, and load the weights of a checkpoint, whose tensors must all fit.
-
-    Raises:
-        UserError: the config or the checkpoint cannot be used, or they do not fit each other.
-    """
+    """Build a model, see `build_sam2`, and load a checkpoint; UserError if they do not fit each other."""
     model = build_sam2(sam_config, image_size, video=video)
     state = load_sam_state(weights, trust=trust)
     if mismatch := describe_mismatch(state, model.state_dict()):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from models.sam2_forward import Features, decode, encode
 
@@ -34,7 +35,7 @@ class Sam2Forward:
     def __init__(self, model: SAM2Base, max_batch: int = MAX_BATCH) -> None:
         self.max_batch, self._model = min(max_batch, MAX_BATCH), model
 
-    def encode(self, pixels: torch.Tensor) -> Features:
+    def encode(self, pixels: Tensor) -> Features:
         """Encode (B, 3, S, S) preprocessed images; the result may be padded, the first B rows are valid."""
         return encode(self._model, pixels)
 
@@ -42,9 +43,7 @@ class Sam2Forward:
         """Return how many boxes, at least 1, to decode next if memory and remaining boxes allow `next_chunk`."""
         return next_chunk
 
-    def decode(
-        self, features: Features, image_index: torch.Tensor, boxes: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def decode(self, features: Features, image_index: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Compute logits and scores of boxes; see `models.sam2_forward.decode`."""
         return decode(self._model, features, image_index, boxes)
 
@@ -64,7 +63,7 @@ class CompiledForward(Sam2Forward):
         self._encode = torch.compile(self._levels, dynamic=False, fullgraph=True, backend=backend)
         self._decode = torch.compile(self._masks, dynamic=False, fullgraph=True, backend=backend)
 
-    def encode(self, pixels: torch.Tensor) -> Features:
+    def encode(self, pixels: Tensor) -> Features:
         """See Sam2Forward."""
         embedding, *high_res = self._encode(_padded(pixels, self.max_batch))
         return Features(embedding, high_res)
@@ -73,9 +72,7 @@ class CompiledForward(Sam2Forward):
         """Return the largest bucket that fits; if none does, `next_chunk`, which is padded to the smallest one."""
         return next((bucket for bucket in BUCKETS if bucket <= next_chunk), next_chunk)
 
-    def decode(
-        self, features: Features, image_index: torch.Tensor, boxes: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def decode(self, features: Features, image_index: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """See Sam2Forward."""
         count, bucket = len(boxes), max(len(boxes), BUCKETS[-1])
         levels = (features.embedding, *features.high_res)
@@ -99,17 +96,15 @@ class CompiledForward(Sam2Forward):
         """Return the number of graphs compiled since `warm_up`; it should be 0."""
         return _graphs() - self._graphs
 
-    def _levels(self, pixels: torch.Tensor) -> Sequence[torch.Tensor]:
+    def _levels(self, pixels: Tensor) -> Sequence[Tensor]:
         features = encode(self._model, pixels)
         return features.embedding, *features.high_res
 
-    def _masks(
-        self, levels: Sequence[torch.Tensor], image_index: torch.Tensor, boxes: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _masks(self, levels: Sequence[Tensor], image_index: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         return decode(self._model, Features(levels[0], list(levels[1:])), image_index, boxes)
 
 
-def _padded(tensor: torch.Tensor, rows: int) -> torch.Tensor:
+def _padded(tensor: Tensor, rows: int) -> Tensor:
     """Repeat the last row of a tensor until it has so many rows."""
     missing = rows - len(tensor)
     return torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])]) if missing else tensor

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 if TYPE_CHECKING:
     from sam2.modeling.sam.mask_decoder import MaskDecoder
     from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
     from sam2.modeling.sam2_base import SAM2Base
 
-Backbone: TypeAlias = "dict[str, list[torch.Tensor]]"
+Backbone: TypeAlias = "dict[str, list[Tensor]]"
 """Output of SAM2's encoder: `backbone_fpn`, features from fine to coarse, and `vision_pos_enc`, their positions."""
 
 CORNER_LABEL = 2  # the prompt encoder's label of a box's upper left corner; that of the lower right one follows
@@ -35,8 +36,8 @@ class Features:
         high_res: (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8); empty if the model does not use them.
     """
 
-    embedding: torch.Tensor
-    high_res: list[torch.Tensor]
+    embedding: Tensor
+    high_res: list[Tensor]
 
     @property
     def box_bytes(self) -> int:
@@ -58,7 +59,7 @@ def cache_pos_embed(model: SAM2Base) -> None:
     trunk._get_pos_embed = lambda size: cached
 
 
-def encode(model: SAM2Base, pixels: torch.Tensor) -> Features:
+def encode(model: SAM2Base, pixels: Tensor) -> Features:
     """Encode (B, 3, S, S) preprocessed images."""
     return features_of(model, model.forward_image(pixels))
 
@@ -72,9 +73,7 @@ def features_of(model: SAM2Base, backbone: Backbone) -> Features:
     return Features(embedding, list(levels[:-1]))
 
 
-def decode(
-    model: SAM2Base, features: Features, image_index: torch.Tensor, boxes: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def decode(model: SAM2Base, features: Features, image_index: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Decode the masks of N boxes.
 
     Args:
@@ -104,9 +103,7 @@ def decode(
     return logits, decoder.iou_prediction_head(tokens[:, 0])
 
 
-def select_single_mask(
-    model: SAM2Base, logits: torch.Tensor, scores: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def select_single_mask(model: SAM2Base, logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     """Select from `decode`'s output like `multimask_output=False`: logits (N, S/4, S/4) and scores (N,)."""
     decoder = model.sam_mask_decoder
     if decoder.dynamic_multimask_via_stability:
@@ -116,11 +113,11 @@ def select_single_mask(
 
 def two_way_transformer(
     transformer: TwoWayTransformer,
-    image: torch.Tensor,
-    position: torch.Tensor,
-    image_index: torch.Tensor,
-    tokens: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    image: Tensor,
+    position: Tensor,
+    image_index: Tensor,
+    tokens: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Run the two-way transformer between the T tokens of N boxes and the P places of the images they are in.
 
     Args:
@@ -148,13 +145,13 @@ def two_way_transformer(
     return transformer.norm_final_attn(queries + final), image
 
 
-def attention(attention: Attention, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def attention(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Run an attention layer of sam2 on projected (N, T, c) queries and (N, P, c) keys and values: (N, T, C)."""
     split = [each.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for each in (queries, keys, values)]
     return attention.out_proj(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
 
 
-def _upscaled(decoder: MaskDecoder, image: torch.Tensor, features: Features, image_index: torch.Tensor) -> torch.Tensor:
+def _upscaled(decoder: MaskDecoder, image: Tensor, features: Features, image_index: Tensor) -> Tensor:
     """Upscale (N, C, S/16, S/16) to (N, C/8, S/4, S/4), adding the finer features of each box's image on the way."""
     if not decoder.use_high_res_features:
         return decoder.output_upscaling(image)

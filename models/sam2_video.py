@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from sam2 import sam2_video_predictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
+from torch import Tensor
 
 from models.sam2_forward import Backbone, autocast
 from models.segmenter import preprocess
@@ -46,9 +47,9 @@ class VideoModel(SAM2VideoPredictor):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.mask_scores: list[torch.Tensor] = []
+        self.mask_scores: list[Tensor] = []
 
-    def _forward_sam_heads(self, *args: Any, **settings: Any) -> tuple[torch.Tensor, ...]:
+    def _forward_sam_heads(self, *args: Any, **settings: Any) -> tuple[Tensor, ...]:
         found = super()._forward_sam_heads(*args, **settings)
         if torch.is_inference_mode_enabled():  # in training they would pile up with their graphs
             self.mask_scores.append(found[2].amax(dim=-1))  # of several masks, SAM2 takes the best
@@ -56,14 +57,14 @@ class VideoModel(SAM2VideoPredictor):
 
     def _consolidate_temp_output_across_obj(
         self, inference_state: dict[str, Any], frame_idx: int, **_: Any
-    ) -> dict[str, torch.Tensor]:
+    ) -> dict[str, Tensor]:
         """Return the mask of the last object; the original scales those of all objects to the video at each prompt."""
         last = inference_state["temp_output_dict_per_obj"][len(inference_state["obj_ids"]) - 1]
         return {"pred_masks_video_res": last["cond_frame_outputs"][frame_idx]["pred_masks"]}
 
     def _get_orig_video_res_output(
-        self, inference_state: dict[str, Any], any_res_masks: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, inference_state: dict[str, Any], any_res_masks: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return the masks unscaled; the original scales those of all objects to the video at once, as floats."""
         return any_res_masks, any_res_masks
 
@@ -83,15 +84,11 @@ class Propagator:
         lookback = model.num_maskmem * model.memory_temporal_stride_for_eval
         self._window = max(lookback, model.max_obj_ptrs_in_encoder)
         self._state: dict[str, Any] = {}
-        self._found: dict[int, tuple[torch.Tensor, float]] = {}  # logits (1, h, w), score; of the frame
+        self._found: dict[int, tuple[Tensor, float]] = {}  # logits (1, h, w), score; of the frame
 
     @torch.inference_mode()
     def encode(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Backbone]:
-        """Encode frames as one batch; return the features of each.
-
-        Args:
-            images: (H, W, 3) RGB each, MAX_BATCH at most.
-        """
+        """Encode (H, W, 3) RGB frames, MAX_BATCH at most, as one batch; return the features of each."""
         with autocast(self.model.device, self.precision):
             whole = self.model.forward_image(preprocess(images, self.model.image_size, self.model.device))
         levels = {key: whole[key] for key in ("backbone_fpn", "vision_pos_enc")}
@@ -110,23 +107,17 @@ class Propagator:
             "video_width": size[1],
             "device": device,
             "storage_device": device,
-            "cached_features": {},
-            "constants": {},
-            "obj_id_to_idx": {},
-            "obj_idx_to_id": {},
             "obj_ids": [],
-            "point_inputs_per_obj": {},
-            "mask_inputs_per_obj": {},
-            "output_dict_per_obj": {},
-            "temp_output_dict_per_obj": {},
-            "frames_tracked_per_obj": {},
         }
+        per_object = ("point_inputs", "mask_inputs", "output_dict", "temp_output_dict", "frames_tracked")
+        tables = ["cached_features", "constants", "obj_id_to_idx", "obj_idx_to_id"]
+        self._state |= {name: {} for name in (*tables, *(f"{name}_per_obj" for name in per_object))}
 
     def step(self, index: int, backbone: Backbone) -> dict[int, Tracked]:
         """Propagate all tracks to a later frame; return them by id.
 
         Args:
-            index: the frame's position in the clip; frames that cannot be used may be skipped.
+            index: position of the frame in the clip; frames that cannot be used may be skipped.
             backbone: from `encode`.
 
         Raises:
@@ -190,7 +181,7 @@ class Propagator:
                 if self.precision == torch.float16:  # SAM2 stores bfloat16, which does not mix with float16
                     output["maskmem_features"] = output["maskmem_features"].half()
 
-    def _store(self, track_ids: Sequence[int], logits: torch.Tensor) -> None:
+    def _store(self, track_ids: Sequence[int], logits: Tensor) -> None:
         """Store (N, 1, h, w) float32 logits of the frame, with the N scores that the model kept."""
         scores = torch.cat(self.model.mask_scores).float().cpu().numpy()
         if not np.isfinite(scores).all():
@@ -209,7 +200,7 @@ class Propagator:
         return {track_id: (mask, self._found[track_id][1]) for track_id, mask in zip(track_ids, masks)}
 
 
-def _argmax_owner(parts: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+def _argmax_owner(parts: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     """Find the mask with the highest logit at each pixel, (H, W) int64; the first of equals.
 
     Args:
@@ -226,7 +217,7 @@ def _argmax_owner(parts: Sequence[torch.Tensor], size: tuple[int, int]) -> torch
     return owners
 
 
-def _masks(logits: torch.Tensor, size: tuple[int, int], owners: torch.Tensor | None, start: int) -> list[Mask]:
+def _masks(logits: Tensor, size: tuple[int, int], owners: Tensor | None, start: int) -> list[Mask]:
     """Convert (N, 1, h, w) float32 logits on any device to masks of a (height, width) on the host.
 
     Args:
@@ -241,6 +232,6 @@ def _masks(logits: torch.Tensor, size: tuple[int, int], owners: torch.Tensor | N
     return arrived()
 
 
-def _scaled(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def _scaled(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Scale (N, 1, h, w) logits to (N, H, W), as the official predictor does."""
     return F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0]

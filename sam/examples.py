@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -131,6 +132,17 @@ class Examples(torch.utils.data.Dataset[Batch]):
         """Make the random generator of one example."""
         return np.random.default_rng([self.augment.seed, self.epoch, index])
 
+    def batch(self, pixels: torch.Tensor, boxes: list[Any], masks: list[Any], weights: Any) -> Batch:
+        """Make a batch of one example from (1, [T,] 3, S, S) pixels and, nested as in `Batch`, its other values."""
+        masks_shape = (-1, *np.shape(weights))
+        return Batch(
+            pixels,
+            torch.zeros(len(masks), dtype=torch.long),
+            torch.from_numpy(np.array(boxes, np.float32).reshape(*masks_shape[:-2], 4)),
+            torch.from_numpy(np.array(masks, np.float32).reshape(masks_shape)),
+            torch.from_numpy(np.array(weights)).expand(len(masks), *masks_shape[1:]),
+        )
+
 
 class ImageExamples(Examples):
     """Random views of single images."""
@@ -154,14 +166,8 @@ class ImageExamples(Examples):
             if len(masks) < self.augment.max_boxes and is_large_enough(mask, self.side):
                 masks.append(soft_mask(mask, cells))
                 boxes.append(prompt_box(mask, self.side, self.augment.jitter, rng))
-        weights = torch.from_numpy(soft_mask(view(gt_mask) != VOID, cells))
-        return Batch(
-            preprocess([color_jitter(view(sample.image), rng)], self.side, torch.device("cpu")),
-            torch.zeros(len(masks), dtype=torch.long),
-            torch.from_numpy(np.array(boxes, np.float32).reshape(-1, 4)),
-            torch.from_numpy(np.array(masks, np.float32).reshape(-1, cells, cells)),
-            weights.expand(len(masks), *weights.shape),
-        )
+        pixels = preprocess([color_jitter(view(sample.image), rng)], self.side, torch.device("cpu"))
+        return self.batch(pixels, boxes, masks, soft_mask(view(gt_mask) != VOID, cells))
 
 
 class ClipExamples(Examples):
@@ -201,14 +207,8 @@ class ClipExamples(Examples):
             [prompt_box(mask, self.side, jitter, rng) if is_large_enough(mask, self.side) else hidden for mask in track]
             for track in tracks
         ]
-        weights = torch.from_numpy(np.array([soft_mask(view(gt_mask) != VOID, cells) for gt_mask in gt_masks]))
-        return Batch(
-            preprocess(images, self.side, torch.device("cpu"))[None],
-            torch.zeros(len(tracks), dtype=torch.long),
-            torch.from_numpy(np.array(boxes, np.float32).reshape(-1, self.frames, 4)),
-            torch.from_numpy(np.array(masks, np.float32).reshape(-1, self.frames, cells, cells)),
-            weights.expand(len(tracks), *weights.shape),
-        )
+        weights = [soft_mask(view(gt_mask) != VOID, cells) for gt_mask in gt_masks]
+        return self.batch(preprocess(images, self.side, torch.device("cpu"))[None], boxes, masks, weights)
 
 
 def ground_truth(sample: Sample) -> tuple[Instances, npt.NDArray[np.uint8]]:

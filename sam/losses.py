@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from models.sam2_forward import CORNER_LABEL, Backbone
 from sam.examples import Batch
@@ -28,7 +29,7 @@ NUM_FRAMES = 16
 """Length of a clip that the model is given; its temporal encodings are the same from this length on."""
 
 
-def pixel_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, kind: MaskLoss) -> torch.Tensor:
+def pixel_loss(logits: Tensor, targets: Tensor, weights: Tensor, kind: MaskLoss) -> Tensor:
     """Compute the mean pixel loss of each mask, (...,).
 
     `focal` weighs each pixel by its error squared (https://arxiv.org/abs/1708.02002), extended to soft targets as in
@@ -46,7 +47,7 @@ def pixel_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tenso
     return (loss * weights).sum((-2, -1)) / weights.sum((-2, -1)).clamp(min=1)
 
 
-def dice_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def dice_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Compute 1 - soft Dice of each mask, (...,) in [0, 1], smoothed by 1 so that an empty pair has no loss."""
     probabilities = logits.sigmoid() * weights
     targets = targets * weights
@@ -54,7 +55,7 @@ def dice_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
     return 1 - (overlap + 1) / (probabilities.sum((-2, -1)) + targets.sum((-2, -1)) + 1)
 
 
-def mask_iou(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def mask_iou(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Compute the IoU of each mask cut at logit 0 with its target cut at 0.5, (...,); 1 where both are empty."""
     predicted, actual = (logits > 0) & (weights > 0), (targets > 0.5) & (weights > 0)
     intersection = (predicted & actual).sum((-2, -1))
@@ -63,8 +64,8 @@ def mask_iou(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor)
 
 
 def mask_losses(
-    logits: torch.Tensor, scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, kind: MaskLoss
-) -> tuple[torch.Tensor, torch.Tensor]:
+    logits: Tensor, scores: Tensor, targets: Tensor, weights: Tensor, kind: MaskLoss
+) -> tuple[Tensor, Tensor]:
     """Compute the loss of each of M masks of N objects, (N, M), and the mean error of their scores, (N,).
 
     Args:
@@ -77,9 +78,7 @@ def mask_losses(
     return per_mask, (scores - mask_iou(logits.detach(), targets, weights)).abs().mean(1)
 
 
-def prompted_mask_loss(
-    logits: torch.Tensor, scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, kind: MaskLoss
-) -> torch.Tensor:
+def prompted_mask_loss(logits: Tensor, scores: Tensor, targets: Tensor, weights: Tensor, kind: MaskLoss) -> Tensor:
     """Compute the mean loss of N objects prompted by boxes, a scalar.
 
     Args:
@@ -93,7 +92,7 @@ def prompted_mask_loss(
     return (single + best_of_three + score_loss).mean()
 
 
-def tracking_loss(model: SAM2Base, batch: Batch, encoded: Backbone, kind: MaskLoss) -> torch.Tensor:
+def tracking_loss(model: SAM2Base, batch: Batch, encoded: Backbone, kind: MaskLoss) -> Tensor:
     """Compute the mean loss of the objects of clips in the frames that are not prompted, a scalar.
 
     Where an object is visible, the best of its masks learns it and all learn to predict their own IoU; the model learns
@@ -114,7 +113,7 @@ def tracking_loss(model: SAM2Base, batch: Batch, encoded: Backbone, kind: MaskLo
     return torch.stack(losses).sum() / batch.pixels.shape[1]
 
 
-def track(model: SAM2Base, batch: Batch, encoded: Backbone) -> Iterator[tuple[torch.Tensor, ...]]:
+def track(model: SAM2Base, batch: Batch, encoded: Backbone) -> Iterator[tuple[Tensor, ...]]:
     """Follow the objects of clips from the boxes in their first frames, as the official predictor does.
 
     Gradients flow back through the memory, which is all that later frames know of the objects.

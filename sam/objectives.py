@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from datasets.voc import VocDataset
 from models import sam2_forward
@@ -25,6 +26,8 @@ from utils.errors import SampleError
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
+
+T = TypeVar("T")
 
 DECODER = ("sam_mask_decoder.",)
 IMAGE = (*DECODER, "image_encoder.", "sam_prompt_encoder.", "no_mem_embed")
@@ -63,7 +66,7 @@ class ImageObjective:
         self._model, self._settings, self._val = model, settings, val
         self._segmenter = Segmenter(model, torch.float32, chunk_bytes)
 
-    def loss(self, batch: Batch) -> torch.Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         """Compute the loss of the masks of the prompted objects."""
         batch = batch.to(self._model.device)
         with autocast(self._model.device):
@@ -76,21 +79,17 @@ class ImageObjective:
 
         Only the first `val_images` images count.
         """
-        ious: list[float] = []
-        failures: list[SampleError] = []
-        for index in session.shard(range(min(self._settings.val_images, len(self._val)))):
-            try:
-                sample = self._val.load(index)
-            except SampleError as error:
-                failures.append(error)
-                continue
-            objects, gt_mask = ground_truth(sample)
-            valid = gt_mask != VOID
-            (found,) = self._segmenter([sample.image], [objects.detections])
-            for ours, gt in zip(found.masks, objects.masks):
-                predicted, actual = ours.to_full(found.size) & valid, gt.to_full(found.size)
-                ious.append((predicted & actual).sum() / (predicted | actual).sum())
-        return ValScore.from_ious(session.gather(ious), failures)
+        return validate(session, range(min(self._settings.val_images, len(self._val))), self._image_ious)
+
+    def _image_ious(self, index: int) -> Iterator[float]:
+        """Yield the IoU of each object of an image."""
+        sample = self._val.load(index)
+        objects, gt_mask = ground_truth(sample)
+        valid = gt_mask != VOID
+        (found,) = self._segmenter([sample.image], [objects.detections])
+        for ours, gt in zip(found.masks, objects.masks):
+            predicted, actual = ours.to_full(found.size) & valid, gt.to_full(found.size)
+            yield (predicted & actual).sum() / (predicted | actual).sum()
 
 
 class ClipObjective:
@@ -113,7 +112,7 @@ class ClipObjective:
         self._images_learn = bool(known)
         self._propagator = Propagator(model, torch.float32)
 
-    def loss(self, batch: Batch) -> torch.Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         """Compute the loss of the tracked masks and, if not only the memory is trained, of masks of each frame's boxes.
 
         The latter keeps the other parts from forgetting box prompts, and shows them objects that occlude each other.
@@ -139,14 +138,7 @@ class ClipObjective:
         clips = list(self._val.clips.values())
         frames = np.cumsum([len(clip) for clip in clips])
         enough = 1 + int(np.searchsorted(frames, self._settings.val_images))
-        ious: list[float] = []
-        failures: list[SampleError] = []
-        for clip in session.shard(clips[:enough]):
-            try:
-                ious += self._clip_ious(clip)
-            except SampleError as error:
-                failures.append(error)
-        return ValScore.from_ious(session.gather(ious), failures)
+        return validate(session, clips[:enough], self._clip_ious)
 
     def _clip_ious(self, clip: range) -> Iterator[float]:
         """Yield the IoU of each object of the first frame in each later frame; 1 where both masks are empty."""
@@ -167,6 +159,19 @@ class ClipObjective:
                 predicted, actual = tracked[track_id][0].to_full(sample.size) & valid, mask_of(objects, track_id)
                 union = np.count_nonzero(predicted | actual)
                 yield np.count_nonzero(predicted & actual) / union if union else 1.0
+
+
+def validate(session: Session, units: Sequence[T], ious_of: Callable[[T], Iterator[float]]) -> ValScore:
+    """Compute the mean IoU of the objects of all units; 0 if there are none. The processes share the units."""
+    ious: list[float] = []
+    failures: list[SampleError] = []
+    for unit in session.shard(units):
+        try:
+            ious += ious_of(unit)
+        except SampleError as error:
+            failures.append(error)
+    ious = session.gather(ious)
+    return ValScore(float(np.mean(ious)) if ious else 0.0, failures)
 
 
 def parameters_of(model: SAM2Base, prefixes: Sequence[str]) -> list[torch.nn.Parameter]:

@@ -43,11 +43,6 @@ class ValScore:
     score: float
     failures: list[SampleError]
 
-    @classmethod
-    def from_ious(cls, ious: list[float], failures: list[SampleError]) -> ValScore:
-        """Average the IoUs of all processes' objects; 0 if there are none."""
-        return cls(float(np.mean(ious)) if ious else 0.0, failures)
-
 
 @dataclass(frozen=True)
 class BestScore:
@@ -187,10 +182,7 @@ class Trainer:
         atomic_write(self.state_file, serialized(state))
 
     def resume(self) -> bool:
-        """Load the state of an interrupted run of the same training.
-
-        Returns:
-            whether there was one.
+        """Load the state of an interrupted run, if there is one; return whether there was.
 
         Raises:
             UserError: the state belongs to another training, or cannot be read.

@@ -87,10 +87,7 @@ def starting_model(config: Config, *, trust: bool = False) -> DetectionModel | N
 
 
 def training_arguments(config: Config, folder: Path, device: torch.device) -> dict[str, Any]:
-    """Build the arguments of ultralytics' trainer.
-
-    Args:
-        folder: of training data and results.
+    """Build the arguments of ultralytics' trainer, which works in `folder`.
 
     Raises:
         UserError: ultralytics refuses an extra argument, or it is set by another config key.

@@ -65,11 +65,7 @@ def predict_parser() -> Parser:
 
 
 def destination(options: Options, output: Path | None, *, overwrite: bool) -> Path:
-    """Return the path of the prompt file: `output`, else next to the detector's weights.
-
-    Raises:
-        UserError: no weights are set, or a file is there that may not be replaced.
-    """
+    """Return the path of the prompt file, `output` or next to the weights; UserError if it cannot be written."""
     weights = options.config.arch.yolo_weights
     if weights is None:
         raise UserError("arch.yolo_weights: not set; name the detector's checkpoint")

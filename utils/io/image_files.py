@@ -67,11 +67,7 @@ def stored_size(path: Path) -> tuple[int, int]:
 
 
 def read_index_map(path: Path) -> npt.NDArray[np.uint8]:
-    """Read a mask's (H, W) palette indices (mode P) or grey values (mode L).
-
-    Raises:
-        ValueError: the file cannot be read or is no index map.
-    """
+    """Read a mask's (H, W) palette indices (mode P) or grey values (mode L); ValueError if it is no index map."""
     with _open_map(path, INDEX_MODES) as image:
         return np.array(image)
 
@@ -83,11 +79,7 @@ def index_map_size(path: Path) -> tuple[int, int]:
 
 
 def read_object_map(path: Path) -> npt.NDArray[np.uint8 | np.uint16]:
-    """Read a mask's (H, W) object numbers like `read_index_map`; from 16-bit grey, too, then as uint16.
-
-    Raises:
-        ValueError: the file cannot be read or is no index map.
-    """
+    """Read a mask's (H, W) object numbers like `read_index_map`; from 16-bit grey, too, then as uint16."""
     with _open_map(path, (*INDEX_MODES, *DEEP_MODES)) as image:
         return np.array(image).astype(np.uint16 if image.mode in DEEP_MODES else np.uint8)
 

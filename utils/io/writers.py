@@ -24,11 +24,7 @@ class WriterError(RunError):
 
 
 def safe_path(root: Path, image_id: str, suffix: str) -> Path:
-    """Return the path of an image's output file, `<root>/<image_id><suffix>`.
-
-    Raises:
-        UserError: the id is empty, absolute, or leads out of the folder.
-    """
+    """Return the path `<root>/<image_id><suffix>`; UserError if the id is empty or leads out of the folder."""
     relative = PurePath(image_id)
     if not relative.name or relative.anchor or ".." in relative.parts:
         raise UserError(f"image_id {image_id!r}: its output would lie outside {root}")
@@ -62,11 +58,7 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 
 def atomic_link(path: Path, target: Path) -> None:
-    """Create a relative link at `path` to the file `target`, or a copy where links are not possible.
-
-    Raises:
-        WriterError: neither is possible.
-    """
+    """Create a relative link to the file `target`, or a copy where links fail; WriterError if both do."""
     temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +105,7 @@ class Writers:
         """Call `write` in a thread; block while too many files wait.
 
         Args:
-            path: the file to name if `write` fails.
+            path: named if `write` fails.
 
         Raises:
             WriterError: an earlier file could not be written.
@@ -127,22 +119,14 @@ class Writers:
         self._ends.callback(clear)
 
     def flush(self) -> None:
-        """Wait until every file submitted so far is written.
-
-        Raises:
-            WriterError: one could not be written.
-        """
+        """Wait until every file submitted so far is written; WriterError if one could not be written."""
         for _ in range(self._capacity):
             self._slots.acquire()
         self._slots.release(self._capacity)
         self._raise_failure()
 
     def close(self) -> None:
-        """`flush`, and end the threads.
-
-        Raises:
-            WriterError: a file could not be written.
-        """
+        """Wait for all files and end the threads; WriterError if one could not be written."""
         self._pool.shutdown()
         self._raise_failure()
 

@@ -164,11 +164,7 @@ SYSTEM_FONTS = (
 
 
 def check_font(path: Path) -> None:
-    """Check a configured font.
-
-    Raises:
-        UserError: the file is missing or no font.
-    """
+    """Check a configured font; UserError if the file is missing or no font."""
     if not path.is_file():
         raise UserError(f"predictor.font: {path} does not exist")
     if _load(str(path), 12) is None:

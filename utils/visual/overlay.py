@@ -78,7 +78,7 @@ class OverlaySink:
         self._count(sample)
 
     def finish(self, summary: RunSummary, session: Session) -> list[str]:
-        """Wait for the writers, and return lines about failures, the number of overlays, and missing ground truth.
+        """Wait for the writers; return lines about failures, the number of overlays, and missing ground truth.
 
         Raises:
             WriterError: a file could not be written.

@@ -67,14 +67,10 @@ class OrderedVideoWriter:
         return len(self._ready)
 
     def add(self, ticket: int, index: int, image: npt.NDArray[np.uint8]) -> None:
-        """Encode a frame after those of all earlier tickets.
+        """Encode a (H, W, 3) RGB frame after those of all earlier tickets; OSError if it cannot be written.
 
         Args:
-            index: its number in the clip, which is its time.
-            image: (H, W, 3) RGB.
-
-        Raises:
-            OSError: no space, no permission.
+            index: position of the frame in the clip, which is its time.
         """
         self._run_in_order(ticket, partial(self._encode, index, image))
 
@@ -210,12 +206,7 @@ class VideoOverlaySink(OverlaySink):
             raise UserError("predictor.format: mp4 needs an H.264 encoder, which PyAV here has not; jpg and png do not")
 
     def write(self, sample: Sample, instances: Instances) -> None:
-        """Hand the frame to the writers; the frames of a clip come one after another.
-
-        Raises:
-            UserError: the clip's name leads out of the folder.
-            WriterError: an earlier file could not be written.
-        """
+        """Hand the frame to the writers, see OverlaySink; the frames of a clip come one after another."""
         assert sample.frame is not None, "the command line refuses videos of single images"
         path = overlay_path(self.save_dir, sample.image_id, self.format)
         if self._video.path != path:
@@ -231,11 +222,7 @@ class VideoOverlaySink(OverlaySink):
         self._count(sample)
 
     def finish(self, summary: RunSummary, session: Session) -> list[str]:
-        """Complete the last video, and return the lines of OverlaySink and the number of videos.
-
-        Raises:
-            WriterError: a file could not be written.
-        """
+        """Complete the last video; return the lines of OverlaySink and the number of videos."""
         self._complete()
         lines = super().finish(summary, session)
         return [*lines, f"overlays: {session.sum(np.array([self.videos])).item()} videos, one per clip"]
