@@ -104,7 +104,7 @@ def test_read_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert most <= size * (PREFETCH + 2)
 
 
-def test_frames_that_are_not_read_are_counted(tmp_path: Path) -> None:
+def test_frames_of_unsupported_formats_are_noted(tmp_path: Path) -> None:
     write_frames(tmp_path / "c", [1, 2])
     (tmp_path / "c" / "IMG_3.HEIC").write_bytes(b"a photograph")
     assert ClipFolder([tmp_path]).unread == [tmp_path / "c" / "IMG_3.HEIC"]
@@ -142,7 +142,7 @@ def test_a_video_that_is_found_under_two_names_is_two_clips(tmp_path: Path) -> N
     assert found == [(Frame(clip, i, 3), i) for clip in ("trip/day/a", "day/a") for i in range(3)]
 
 
-def test_broken_clips_are_named_and_the_others_go_on(tmp_path: Path) -> None:
+def test_broken_clips_are_reported_and_the_others_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.v2").mkdir()
     write_frames(tmp_path / "b", range(4))
     (tmp_path / "b" / "1.png").write_bytes(b"nothing")

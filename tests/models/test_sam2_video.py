@@ -216,7 +216,7 @@ def test_the_state_stays_as_large_as_it_is_after_some_frames() -> None:
     assert len(propagator.model.mask_scores) == 1  # those of the last frame
 
 
-def test_single_images_have_the_very_same_masks_with_a_model_that_also_follows() -> None:
+def test_a_video_model_gives_single_images_the_same_masks() -> None:
     plain, video = (build_sam2(DEMO_CONFIG, 128, video=video) for video in (False, True))
     video.load_state_dict(plain.state_dict())
     for model in (plain, video):

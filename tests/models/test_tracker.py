@@ -38,7 +38,7 @@ def best_total(overlaps: np.ndarray, same: np.ndarray, least: float) -> float:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (5, 3), (4, 4), (0, 3), (3, 0)])
-def test_pairs_overlap_most_in_total(shape: tuple[int, int]) -> None:
+def test_matches_maximize_the_total_overlap(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(sum(shape))
     for _ in range(20):
         overlaps = rng.uniform(0, 1, shape) * (rng.uniform(0, 1, shape) < 0.7)
@@ -60,7 +60,7 @@ def test_two_detections_of_one_object_stay_with_the_tracks_of_their_classes() ->
     assert list(zip(first, second)) == [(0, 1), (1, 0)]
 
 
-def test_what_overlaps_nowhere_is_no_pair_even_where_no_overlap_is_asked_for() -> None:
+def test_masks_without_overlap_are_not_matched_even_if_min_iou_is_zero() -> None:
     first, _ = match_tracks(np.zeros((2, 2)), np.array([0, 1]), np.array([0, 1]), 0)
     assert len(first) == 0
 
@@ -74,7 +74,7 @@ def test_mask_iou_equals_that_of_full_masks() -> None:
     assert mask_iou([], masks).shape == (0, 6)
 
 
-def test_a_class_is_the_vote_of_all_scores_and_ties_go_to_the_lower() -> None:
+def test_a_track_has_the_class_with_the_largest_sum_of_scores_and_the_lower_of_a_tie() -> None:
     track = Track()
     for score, class_id, so_far in [(0.5, 4, 4), (0.5, 2, 2), (0.25, 4, 4), (0.25, 3, 4), (0.25, 2, 2)]:
         track.confirm(score, class_id)
@@ -109,7 +109,7 @@ def test_a_second_box_on_an_object_starts_no_track_unless_it_is_of_another_class
     assert tracks.update({1: square(0), 2: square(0)}, found((square(30), 1, 0.5))).started == {3: 0}
 
 
-def test_a_track_ends_when_it_was_missed_often_enough_in_a_row_and_its_id_never_comes_back() -> None:
+def test_a_track_ends_after_enough_misses_in_a_row_and_its_id_is_not_used_again() -> None:
     tracks = TrackManager(VideoConfig(patience=2))
     seen, nothing = found((square(0), 0, 0.9)), found()
     ended = []
@@ -140,7 +140,7 @@ def test_a_hidden_track_matches_nothing_and_an_empty_mask_starts_nothing() -> No
         ([4, 5], 1, 0, []),
     ],
 )
-def test_keyframes_keep_their_places_though_frames_cannot_be_used(
+def test_unusable_frames_do_not_shift_later_keyframes(
     indices: list[int], last: int | None, interval: int, expected: list[int]
 ) -> None:
     assert select_keyframes(indices, last, interval) == expected

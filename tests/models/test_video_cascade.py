@@ -147,7 +147,7 @@ def test_boxes_of_prompts_are_the_detectors_and_ids_survive_corrections() -> Non
     ]
 
 
-def test_objects_that_nobody_finds_any_more_end_and_hidden_ones_are_not_shown() -> None:
+def test_tracks_without_detections_end_and_hidden_ones_are_not_shown() -> None:
     boxes = Boxes([(HERE, 1, 0.5), (THERE, 0, 0.5)], *[[(THERE, 0, 0.5)]] * 4)
     cascade = cascade_of(boxes, EVERY, hidden=[4])
     assert [set(frame) for frame in shown(cascade(samples("a", 5)))] == [{1, 2}, {1, 2}, {2}, {2}, {3}]
@@ -165,7 +165,7 @@ def test_boxes_with_an_empty_mask_start_nothing_and_are_counted() -> None:
     assert cascade.summary_lines(Session())[3] == line
 
 
-def test_a_track_that_its_own_box_does_not_show_ends_at_once() -> None:
+def test_a_track_whose_prompt_gives_an_empty_mask_ends_at_once() -> None:
     boxes = Boxes([(HERE, 1, 0.5)], [(BESIDE, 1, 0.5), (THERE, 0, 0.5)], [(BESIDE, 1, 0.5), (THERE, 0, 0.5)])
     cascade = cascade_of(boxes, EVERY, blind=1)
     assert [set(frame) for frame in shown(cascade(samples("a", 3)))] == [{1}, set(), {3, 4}]
@@ -176,7 +176,7 @@ def test_a_track_that_its_own_box_does_not_show_ends_at_once() -> None:
     ]
 
 
-def test_who_gives_boxes_for_first_frames_only_is_told_why_tracks_end() -> None:
+def test_a_line_explains_why_tracks_end_if_only_first_frames_have_boxes() -> None:
     cascade = cascade_of(Boxes([(HERE, 1, 0.5)], [], []), EVERY)
     assert [set(frame) for frame in shown(cascade(samples("a", 3)))] == [{1}, {1}, set()]
     assert cascade.summary_lines(Session())[-1] == (
@@ -184,7 +184,7 @@ def test_who_gives_boxes_for_first_frames_only_is_told_why_tracks_end() -> None:
     )
 
 
-def test_every_clip_begins_anew() -> None:
+def test_no_track_survives_its_clip() -> None:
     boxes = Boxes([(HERE, 1, 0.5)], [], [], [])
     cascade = cascade_of(boxes, VideoConfig(keyframe_interval=3))
     frames = [*samples("a", 4), *samples("b", 2)]
@@ -193,7 +193,7 @@ def test_every_clip_begins_anew() -> None:
     assert boxes.asked == [[0, 3], [0]]
 
 
-def test_only_keyframes_are_looked_at_and_failed_ones_are_made_up_for() -> None:
+def test_boxes_are_detected_on_keyframes_or_the_next_usable_frame() -> None:
     boxes = Boxes([(HERE, 1, 0.5)])
     cascade = cascade_of(boxes, VideoConfig(keyframe_interval=4))
     clip = samples("a", 16)
@@ -212,7 +212,7 @@ def test_a_batch_waits_for_the_one_before() -> None:
     assert [set(frame) for frame in shown(first)] == [{1}, {1}]
 
 
-def test_too_little_memory_is_said_in_one_message() -> None:
+def test_too_little_memory_gives_one_message() -> None:
     with pytest.raises(RunError, match=r"memory to follow the objects of a:.*batch_size"):
         list(cascade_of(Boxes([]), EVERY, room=1)(samples("a", 2)))
 

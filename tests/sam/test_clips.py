@@ -54,7 +54,7 @@ def clips(config_file: Path) -> VocDataset:
     return VocDataset(config_file.parent / "tree", "train", with_targets=True, with_truth=True, by_clips=True)
 
 
-def test_only_the_memory_learns_so_images_stay_what_they_are(config_file: Path) -> None:
+def test_only_the_memory_is_trained_so_image_masks_stay_the_same(config_file: Path) -> None:
     assert main(["-c", str(config_file), "--video"]) == 0
     torch.manual_seed(0)
     before = build_sam2(str(DEMO_CONFIG), SIDE).state_dict()
@@ -64,7 +64,7 @@ def test_only_the_memory_learns_so_images_stay_what_they_are(config_file: Path) 
     assert all(name.startswith(MEMORY) for name in changed)
 
 
-def test_memory_is_no_part_of_learning_from_images(config_file: Path) -> None:
+def test_training_the_memory_on_images_is_refused(config_file: Path) -> None:
     with pytest.raises(UserError, match=r"--train.*--video trains it"):
         main(["-c", str(config_file), "--train", "memory", "--overwrite"])
 
@@ -81,7 +81,9 @@ def test_steps_on_one_clip_lower_its_loss(config_file: Path, clips: VocDataset) 
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_a_decoder_that_learns_to_follow_keeps_learning_from_boxes(config_file: Path, clips: VocDataset) -> None:
+def test_a_decoder_trained_on_clips_is_also_trained_on_the_box_of_each_frame(
+    config_file: Path, clips: VocDataset
+) -> None:
     wanted = ["finetune.sam.video=true", "finetune.sam.train=decoder"]
     model = build_sam2(str(DEMO_CONFIG), SIDE, video=True)
     objective = ClipObjective(model, load_config(config_file, wanted).finetune.sam, clips, clips)
@@ -101,7 +103,7 @@ def test_a_decoder_that_learns_to_follow_keeps_learning_from_boxes(config_file: 
 
 
 @torch.inference_mode()
-def test_what_learns_is_what_the_official_predictor_does(clips: VocDataset) -> None:
+def test_tracking_in_training_equals_the_official_predictor(clips: VocDataset) -> None:
     examples = ClipExamples(clips, 352, AugmentConfig(jitter=0.0), 4)
     batch = collate([examples[0], examples[1]])
     model = load_sam2(str(DEMO_CONFIG), DEMO_WEIGHTS, torch.device("cpu"), 352, video=True)
@@ -121,7 +123,7 @@ def test_what_learns_is_what_the_official_predictor_does(clips: VocDataset) -> N
                 assert (full.numpy() == official[n][0].to_full((352, 352))).mean() > 0.998
 
 
-def test_stretches_run_both_ways_and_stay_in_their_clip() -> None:
+def test_sampled_frames_run_both_ways_and_stay_in_their_clip() -> None:
     rng = np.random.default_rng(0)
     drawn = {tuple(sample_frames(8, 3, rng)) for _ in range(500)}
     assert {(0, 1, 2), (7, 6, 5), (0, 2, 4), (7, 5, 3)} <= drawn
@@ -149,7 +151,7 @@ def test_a_row_of_the_batch_is_one_object_through_its_frames(clips: VocDataset) 
         )
 
 
-def test_clips_without_object_numbers_cannot_be_learnt_from(config_file: Path, tmp_path: Path) -> None:
+def test_clips_without_object_ids_are_refused(config_file: Path, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     shutil.copytree(config_file.parent / "tree", tree)
     (tree / "SegmentationObject" / "train_clip_000" / "000002.png").unlink()
@@ -157,7 +159,7 @@ def test_clips_without_object_numbers_cannot_be_learnt_from(config_file: Path, t
         main(["-c", str(config_file), "--video", "--overwrite", "--set", f"dataset.data_dir={tree}"])
 
 
-def test_frames_of_several_sizes_cannot_be_learnt_from(config_file: Path, tmp_path: Path) -> None:
+def test_clips_with_frames_of_several_sizes_are_refused(config_file: Path, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     shutil.copytree(config_file.parent / "tree", tree)
     for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png"), ("SegmentationObject", "png")):

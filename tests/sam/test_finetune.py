@@ -65,7 +65,7 @@ def test_the_weights_have_the_official_form_and_load_strictly(result: Path) -> N
     load_sam2(str(DEMO_CONFIG), result, CPU)
 
 
-def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     config_file: Path, result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(config_file)
@@ -89,7 +89,7 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
 
 
 @pytest.mark.parametrize("scores", [(0.5, 0.4), (0.4, 0.5)])
-def test_the_last_weights_are_kept_where_others_score_better(
+def test_the_last_weights_are_written_too_if_earlier_ones_score_better(
     scores: tuple[float, float], config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coming, output, last = (ValScore(score, []) for score in scores), tmp_path / "out.pt", tmp_path / "out.last.pt"
@@ -131,9 +131,7 @@ def image_trainer(config: Config, state_file: Path) -> Trainer:
 @pytest.mark.parametrize(
     "setting", ["finetune.sam.steps=5", "finetune.init=other.pt", "finetune.train_split=val", "dataset.data_dir=other"]
 )
-def test_another_training_does_not_go_on_with_an_unfinished_one(
-    setting: str, config_file: Path, tmp_path: Path
-) -> None:
+def test_the_state_of_another_training_is_not_resumed(setting: str, config_file: Path, tmp_path: Path) -> None:
     trainer = image_trainer(load_config(config_file), tmp_path / "state.pt")
     trainer.save_state()
     assert trainer.resume()
@@ -163,7 +161,7 @@ def test_an_existing_output_is_kept(config_file: Path, result: Path) -> None:
     "output, reason",
     [("b.pt", r"b\.last\.pt: is there already"), ("file/a.pt", "no file can be made"), ("folder", "is a")],
 )
-def test_where_weights_cannot_go_no_training_begins(
+def test_training_does_not_begin_if_its_weights_cannot_be_written(
     output: str, reason: str, config_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -176,7 +174,7 @@ def test_where_weights_cannot_go_no_training_begins(
 @pytest.mark.parametrize(
     "told", [["arch.sam_weights=sam2.1_hiera_tiny.pt"], ["arch.sam_config=null", "finetune.init=sam2.1_hiera_tiny.pt"]]
 )
-def test_how_to_use_the_result_names_the_architecture_that_official_weights_told(
+def test_the_usage_line_names_the_architecture_that_official_weights_implied(
     told: list[str], config_file: Path
 ) -> None:
     def options(*told: str) -> list[str]:
@@ -195,7 +193,7 @@ def test_how_to_use_the_result_names_the_architecture_that_official_weights_told
     )
 
 
-def test_who_trains_at_another_side_is_told_how_the_scripts_will_run_the_model(config_file: Path) -> None:
+def test_a_note_tells_if_the_scripts_run_the_model_at_another_image_size(config_file: Path) -> None:
     assert size_note(load_config(config_file)) == (
         f"note: trained at 64 px; {DEMO_CONFIG} runs it at 704 px, its model.image_size"
     )
@@ -280,7 +278,7 @@ def test_views_show_each_object_inside_its_box(config_file: Path) -> None:
         assert mask.sum() > 0.1 * (box[2] - box[0]) * (box[3] - box[1])
 
 
-def test_jitter_keeps_boxes_inside_their_image_and_real() -> None:
+def test_jittered_boxes_stay_inside_the_image_and_are_not_empty() -> None:
     rng = np.random.default_rng(0)
     box = np.array([0, 10, 30, 12], np.float32)
     moved = np.array([jitter_box(box, 0.5, (40, 50), rng) for _ in range(200)])

@@ -63,7 +63,7 @@ def test_the_sample_is_not_drawn_on() -> None:
     assert np.array_equal(image, before)
 
 
-def test_a_mask_is_tinted_with_its_class_colour_and_the_rest_of_the_photo_stays() -> None:
+def test_a_mask_is_tinted_with_its_class_color_and_the_rest_of_the_photo_stays() -> None:
     image = photo()
     overlay = render(sample_of(image), instances_of((240, 320), ((60, 80, 260, 200), 1, 0.9)), NAMES)
     inside, expected = (
@@ -76,7 +76,7 @@ def test_a_mask_is_tinted_with_its_class_colour_and_the_rest_of_the_photo_stays(
     assert np.array_equal(overlay[untouched], image[untouched])
 
 
-def test_a_class_has_one_colour_in_every_image() -> None:
+def test_a_class_has_the_same_color_in_every_image() -> None:
     black = np.zeros((240, 320, 3), np.uint8)
     first = render(sample_of(black), instances_of((240, 320), ((20, 40, 200, 200), 2, 0.9)), NAMES)
     second = render(
@@ -98,7 +98,7 @@ def test_an_overlapped_pixel_shows_the_class_that_the_label_map_gives_it() -> No
         assert np.abs(overlay[y, x] - expected).max() <= 1
 
 
-def test_colours_are_vivid_and_their_text_is_legible() -> None:
+def test_colors_are_vivid_and_their_text_is_legible() -> None:
     """Lightness by cv2's CIE L*a*b*; contrast as WCAG 2 defines it, where 4.5 is demanded of text."""
     colors = np.array([class_color(i) for i in range(254)], np.uint8)
     assert len(np.unique(colors, axis=0)) == 254
@@ -117,7 +117,7 @@ def test_colours_are_vivid_and_their_text_is_legible() -> None:
 
 @pytest.mark.parametrize("size", [(150, 200), (480, 640), (3000, 4000)])
 @pytest.mark.parametrize("ground", [0, 255])
-def test_a_box_can_be_told_from_a_black_and_a_white_ground(size: tuple[int, int], ground: int) -> None:
+def test_a_box_is_visible_on_black_and_on_white(size: tuple[int, int], ground: int) -> None:
     height, width = size
     box = (width // 4, height // 4, 3 * width // 4, 3 * height // 4)
     overlay = render(sample_of(np.full((*size, 3), ground, np.uint8)), boxes_only(size, (box, 0, 0.9)), NAMES)
@@ -157,7 +157,7 @@ def test_text_and_lines_grow_with_the_image() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 40), (20, 12), (30, 2000)])
 @pytest.mark.parametrize("side_by_side", [False, True])
-def test_an_image_smaller_than_its_tag_is_drawn_all_the_same(size: tuple[int, int], side_by_side: bool) -> None:
+def test_an_image_smaller_than_its_tag_can_be_drawn(size: tuple[int, int], side_by_side: bool) -> None:
     height, width = size
     sample = sample_of(photo(height, width), np.full(size, 1, np.uint8))
     instances = instances_of(size, ((0, 0, width, height), 0, 0.5))
@@ -190,7 +190,7 @@ def test_missing_glyphs_are_those_that_the_chosen_font_has_not() -> None:
         assert missing_glyphs([name]) == "".join(dict.fromkeys(char for char in name if ord(char) not in known))
 
 
-def test_names_that_cannot_be_written_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_names_without_glyphs_cause_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), Writers(1) as writers:
         OverlaySink(tmp_path, ("car", "\U000f0000", "x\U000f0000"), writers)
     assert [record.getMessage().count("\U000f0000") for record in caplog.records] == [1]
@@ -208,7 +208,7 @@ def test_a_configured_font_is_used_and_a_bad_one_is_refused(tmp_path: Path) -> N
             OverlaySink(tmp_path, NAMES, writers, font=path)
 
 
-def test_the_target_stands_beside_the_prediction_in_the_same_colours() -> None:
+def test_target_and_prediction_are_side_by_side_in_the_same_colors() -> None:
     target = np.zeros((240, 320), np.uint8)
     target[100:200, 60:260] = 2
     target[20:60, 60:260] = 255

@@ -1,4 +1,4 @@
-"""Tracks in overlays: their numbers, and colours that stay and differ."""
+"""Track ids in overlays, and their colors."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def lab(color: tuple[int, int, int]) -> np.ndarray:
     return cv2.cvtColor(np.array([[color]], np.float32) / 255, cv2.COLOR_RGB2LAB)[0, 0]
 
 
-def test_ids_that_are_near_have_colours_that_are_not() -> None:
+def test_neighboring_track_ids_have_distant_colors() -> None:
     colors = [lab(track_color(track_id)) for track_id in range(1, 2 * TRACK_COLORS)]
     assert min(np.linalg.norm(a - b) for a, b in pairwise(colors)) > 25
     assert len({track_color(track_id) for track_id in range(101, 101 + TRACK_COLORS)}) == TRACK_COLORS
 
 
-def test_a_track_keeps_its_colour_whatever_its_class_and_place_in_the_list() -> None:
+def test_the_color_of_a_track_does_not_depend_on_class_or_position() -> None:
     first = render(sample("a", 0, 2), instances(0, [7, 8], [0, 0]), NAMES)
     second = render(sample("a", 0, 2), instances(0, [9, 7, 8], [0, 1, 0])[np.array([1, 2])], NAMES)
     assert np.array_equal(first[40, 24], second[84, 24])
@@ -55,7 +55,7 @@ def test_text_keeps_its_size_from_frame_to_frame() -> None:
 
 
 @pytest.mark.parametrize("class_id", [0, 1])
-def test_without_tracks_colours_are_those_of_classes(class_id: int) -> None:
+def test_instances_without_tracks_have_the_colors_of_their_classes(class_id: int) -> None:
     found = replace(instances(0, [5], [class_id]), track_ids=None)
     overlay = render(sample("a", 0, 1), found, NAMES)
     assert contains(overlay, draw_tag(NAMES[class_id], "0.50", 11, class_color(class_id), 256))

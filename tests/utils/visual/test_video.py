@@ -75,7 +75,7 @@ def test_a_frame_that_failed_is_missing_and_the_others_keep_their_time(tmp_path:
 
 
 @pytest.mark.parametrize("size", [(97, 129), (96, 129), (2, 2), (31, 17)])
-def test_an_odd_size_grows_by_the_edge(size: tuple[int, int], tmp_path: Path) -> None:
+def test_an_odd_size_is_padded_with_the_edge(size: tuple[int, int], tmp_path: Path) -> None:
     pairs = [(sample("a", i, 2, size=size), Instances.from_masks(size, [], [])) for i in range(2)]
     write_overlays(tmp_path, pairs)
     for (_, picture), (one, _) in zip(frames(tmp_path / "a.mp4"), pairs, strict=True):
@@ -98,7 +98,7 @@ def test_a_video_file_gives_its_frame_rate(tmp_path: Path) -> None:
     assert frame_rate(tmp_path / "out/source.mp4") == 5
 
 
-def test_threads_may_finish_in_any_order_and_the_bytes_are_the_same(tmp_path: Path) -> None:
+def test_the_video_does_not_depend_on_the_order_in_which_threads_finish(tmp_path: Path) -> None:
     pictures = [np.full((32, 32, 3), 10 * i, np.uint8) for i in range(20)]
     for name, order in (("in order", range(20)), ("backwards", reversed(range(20)))):
         video = OrderedVideoWriter(tmp_path / name, Fraction(25))
@@ -179,7 +179,7 @@ def test_few_frames_wait_for_a_slow_one_however_long_the_clip(tmp_path: Path, mo
     assert len(list(frames(tmp_path / "a.mp4"))) == 120
 
 
-def test_the_target_stands_beside_in_every_frame(tmp_path: Path) -> None:
+def test_every_frame_of_a_video_shows_the_target_beside(tmp_path: Path) -> None:
     pairs = [
         (replace(one, gt_mask=np.full((192, 256), i % 3, np.uint8)), found)
         for i, (one, found) in enumerate(clip("a", 6))
