@@ -197,7 +197,7 @@ class ImageFolder:
                 paths = found.setdefault(image_id, [])
                 if path not in paths:
                     paths.append(path)
-        refuse("An image's id is its path below the folder, without suffix, and must be its own:", duplicate_ids(found))
+        refuse("An image's id is its path below the folder, without suffix, and must be unique:", duplicate_ids(found))
         self.ids, self.paths = list(found), [paths[0] for paths in found.values()]
         self.left_out = excluded.counts(is_image_name)
 

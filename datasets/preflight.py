@@ -24,7 +24,7 @@ LISTS = "split lists and file names"
 UNUSABLE = "masks that are missing or no index maps"
 SIZE_MISMATCH = "masks of another size than their images"
 VALUES = "masks with values outside the classes"
-MISSING_IMAGES = "images that are missing, which alone would stop no run"
+MISSING_IMAGES = "missing images, which alone would not stop the run"
 
 
 def check_split(

@@ -153,7 +153,7 @@ def _find_clips(sources: Sequence[Path], excluded: ExcludedFolders) -> ClipFiles
         places[name].append(place)
         for image_id, paths in frames.items():
             files[image_id] += paths
-    heading = "The name of a clip or frame is its path below the folder, without suffix, and must be its own:"
+    heading = "The name of a clip or frame is its path below the folder, without suffix, and must be unique:"
     refuse(heading, duplicate_ids(places) + duplicate_ids(files))
     return found
 

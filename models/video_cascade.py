@@ -21,12 +21,14 @@ from utils.model_sections import VideoConfig
 from utils.prompts.prompts import Prompts
 from utils.structures import Detections, Frame, Instances, Sample
 
-ADVICE = "where only first frames have boxes, --keyframe-interval 0 ends none"
+UNCONFIRMED = (
+    "video: no track had a second box; if only first frames have boxes, --keyframe-interval 0 keeps all tracks"
+)
 
 LEFT_OUT = {
     "unused": "boxes of the prompt file on frames that are no keyframes, left out",
-    "empty": "boxes in which SAM2 sees no object, which start no track",
-    "duplicates": "further boxes of objects that have a track, which start none",
+    "empty": "boxes in which SAM2 sees no object, left out",
+    "duplicates": "further boxes of objects that have a track already, left out",
 }
 """Counter of ignored boxes -> its description in the summary."""
 
@@ -82,7 +84,7 @@ class VideoCascade:
             *(f"video: {text}: {counts[name]}" for name, text in LEFT_OUT.items() if counts[name]),
             f"video: {counts['started']} tracks found, {counts['corrected']} times corrected, "
             f"{counts['ended']} ended before their clips did",
-            *([f"video: no track had a second box; {ADVICE}"] if unconfirmed else []),
+            *([UNCONFIRMED] if unconfirmed else []),
         ]
 
     def _follow(self, samples: Sequence[Sample], number: int) -> Iterator[tuple[Sample, Instances]]:

@@ -69,7 +69,7 @@ def finetune(
         objective = ImageObjective(model, settings, train, val, config.segmenter.chunk_mb * 2**20)
     trainer = Trainer(model, settings, objective, resume_key(config), state_path(output), session)
     if trainer.resume() and session.is_main:
-        print(f"going on at step {trainer.step} of {settings.steps}")
+        print(f"resuming at step {trainer.step} of {settings.steps}")
     session.barrier()  # all processes must have read the state before it is overwritten
     best = trainer.train(config.dataloader.num_workers, lambda: write_weights(model, output))
     if session.is_main:
@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         steps, split = config.finetune.sam.steps, config.finetune.val_split
         print(f"{output}: mean IoU {best.score:.4f} on the split {split}, after {best.step} of {steps} steps")
         if best.step < steps:
-            print(f"{last_path(output)}: after all of them")
+            print(f"{last_path(output)}: the weights after all {steps} steps")
         if text := size_note(config):
             print(text)
         print("use it: ", shlex.join(["python", "yolo_sam.py", *usage(args, config, output)]))

@@ -75,7 +75,7 @@ def test_files_and_folders_in_the_order_given(tmp_path: Path) -> None:
 def test_colliding_ids_are_refused_together(tmp_path: Path) -> None:
     paint(*(tmp_path / f"{name}.{suffix}" for name in "abcdefghijkl" for suffix in ("jpg", "png")))
     with pytest.raises(
-        UserError, match=r"must be its own(.|\n)*a: .*several files: .*a\.jpg, .*a\.png(.|\n)*and 2 more"
+        UserError, match=r"must be unique(.|\n)*a: .*several files: .*a\.jpg, .*a\.png(.|\n)*and 2 more"
     ):
         ImageFolder([tmp_path])
 

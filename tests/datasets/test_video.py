@@ -183,7 +183,7 @@ def test_frames_of_another_size_than_the_first_usable_one(tmp_path: Path) -> Non
 def test_one_name_for_two_clips_is_refused(tmp_path: Path) -> None:
     write_frames(tmp_path / "walk", [0])
     write_video(tmp_path / "walk.mp4", [painted(0)])
-    with pytest.raises(UserError, match=r"must be its own:\n  walk: one id, several files: .*walk\.mp4, .*walk$"):
+    with pytest.raises(UserError, match=r"must be unique:\n  walk: one id, several files: .*walk\.mp4, .*walk$"):
         ClipFolder([tmp_path])
     write_frames(tmp_path / "walk", [0], "{}.bmp")
     with pytest.raises(UserError, match=r"walk/0: one id, several files: .*0\.bmp, .*0\.png"):

@@ -161,8 +161,14 @@ def test_tracks_without_detections_end_and_hidden_ones_are_not_shown() -> None:
 def test_boxes_with_an_empty_mask_start_nothing_and_are_counted() -> None:
     cascade = cascade_of(Boxes([((2.2, 2.2, 2.8, 2.8), 0, 0.9), (HERE, 1, 0.5)]), VideoConfig(keyframe_interval=0))
     assert [set(frame) for frame in shown(cascade(samples("a", 2)))] == [{1}, {1}]
-    line = "video: boxes in which SAM2 sees no object, which start no track: 1"
+    line = "video: boxes in which SAM2 sees no object, left out: 1"
     assert cascade.summary_lines(Session())[3] == line
+
+
+def test_a_second_box_of_an_object_with_a_track_is_counted() -> None:
+    cascade = cascade_of(Boxes([(HERE, 1, 0.5)], [(HERE, 1, 0.9), (HERE, 1, 0.4)]), EVERY)
+    assert [set(frame) for frame in shown(cascade(samples("a", 2)))] == [{1}, {1}]
+    assert "video: further boxes of objects that have a track already, left out: 1" in cascade.summary_lines(Session())
 
 
 def test_a_track_whose_prompt_gives_an_empty_mask_ends_at_once() -> None:
@@ -171,7 +177,7 @@ def test_a_track_whose_prompt_gives_an_empty_mask_ends_at_once() -> None:
     assert [set(frame) for frame in shown(cascade(samples("a", 3)))] == [{1}, set(), {3, 4}]
     assert cascade.propagator.ended == [1, 2]
     assert cascade.summary_lines(Session())[3:] == [
-        "video: boxes in which SAM2 sees no object, which start no track: 1",
+        "video: boxes in which SAM2 sees no object, left out: 1",
         "video: 3 tracks found, 1 times corrected, 1 ended before their clips did",
     ]
 
@@ -180,7 +186,7 @@ def test_a_line_explains_why_tracks_end_if_only_first_frames_have_boxes() -> Non
     cascade = cascade_of(Boxes([(HERE, 1, 0.5)], [], []), EVERY)
     assert [set(frame) for frame in shown(cascade(samples("a", 3)))] == [{1}, {1}, set()]
     assert cascade.summary_lines(Session())[-1] == (
-        "video: no track had a second box; where only first frames have boxes, --keyframe-interval 0 ends none"
+        "video: no track had a second box; if only first frames have boxes, --keyframe-interval 0 keeps all tracks"
     )
 
 

@@ -203,7 +203,7 @@ class VideoOverlaySink(OverlaySink):
         self.videos, self._rate = 0, Fraction(fps).limit_denominator(1001)
         self._video = OrderedVideoWriter(save_dir, Fraction(1))  # of no clip: it gets no frame and writes no file
         if not has_encoder():
-            raise UserError("predictor.format: mp4 needs an H.264 encoder, which PyAV here has not; jpg and png do not")
+            raise UserError("predictor.format: mp4 needs an H.264 encoder, which PyAV lacks here; use jpg or png")
 
     def write(self, sample: Sample, instances: Instances) -> None:
         """Hand the frame to the writers, see OverlaySink; the frames of a clip come one after another."""
