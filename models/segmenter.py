@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from models.sam2_compile import CompiledForward, EagerForward, Sam2Forward
+from models.sam2_compile import CompiledForward, Sam2Forward
 from models.sam2_forward import Backbone, Features, autocast, features_of, select_single_mask
 from models.transfer import AsyncMasks, BoxMasks, to_device
 from utils.errors import RunError, UserError, first_line
@@ -58,7 +58,7 @@ class Segmenter:
 
     def __init__(self, model: SAM2Base, precision: torch.dtype, chunk_bytes: int) -> None:
         self.model, self.precision, self.chunk_bytes = model, precision, chunk_bytes
-        self._passes: Sam2Forward = EagerForward(model)
+        self._passes = Sam2Forward(model)
 
     @property
     def device(self) -> torch.device:
@@ -109,7 +109,7 @@ class Segmenter:
             RunError: nothing is left to be saved.
         """
         if isinstance(self._passes, CompiledForward):
-            self._passes = EagerForward(self.model)  # those that are compiled always take whole batches
+            self._passes = Sam2Forward(self.model)  # those that are compiled always take whole batches
         elif self.chunk_bytes > MIN_CHUNK_BYTES:
             self.chunk_bytes //= 2
         else:

@@ -16,7 +16,7 @@ from utils.classes import ClassIndex, match_classes
 from utils.errors import SampleError, UserError
 from utils.formats.base import Exported
 from utils.formats.labelme_reader import check_size, labelme_instances, read_shapes
-from utils.io.encoding import table
+from utils.io.encoding import encode_table
 from utils.io.writers import safe_path
 from utils.masks import Mask
 from utils.structures import Instances, Sample
@@ -106,7 +106,7 @@ class DiffExporter:
             f"{len(rows)} images compared with {self._references.folder}: objects {sums}, in {differing} images",
             *([f"{without} images have no annotation there to compare with"] if without else []),
         ]
-        return {"diff.csv": table(COLUMNS, rows)}
+        return {"diff.csv": encode_table(COLUMNS, rows)}
 
     def summary(self) -> list[str]:
         """How much differs."""

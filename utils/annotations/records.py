@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from utils.annotations.fingerprint import Sign, file_hash, hash_of, image_mark
 from utils.formats.base import Exported, Exporter
-from utils.io.writers import atomic_link, atomic_write, remove, safe_path
+from utils.io.writers import atomic_link, atomic_write, remove_files, safe_path
 
 RECORDS = ".records"
 """The folder of records in the folder of a format."""
@@ -147,7 +147,7 @@ class RecordedFiles:
         before = Record.read(path) or Record("")
         if not overwrite and self._taken(exported, before):
             return False
-        remove(self.folder, (*before.files, *before.links))
+        remove_files(self.folder, (*before.files, *before.links))
         hashes = {name: hash_of(content) for name, content in exported.files.items()}
         links, mark = sorted(exported.links), image_mark(image) if exported.links else ""
         Record(self._sign(image_id, image), hashes, links, mark, exported.record).save(path)
@@ -221,7 +221,7 @@ class SharedFiles:
         hashes = {name: hash_of(content) for name, content in files.items()}
         missing = [name for name in files if file_hash(folder / name) != hashes[name]]
         kept = {name: known for name, known in before.files.items() if (folder / name).exists()}
-        remove(folder, missing)
+        remove_files(folder, missing)
         if (settings, {**kept, **hashes}) != (before.settings, before.files):
             Record(settings, {**kept, **hashes}).save(self._path)
         for name in missing:

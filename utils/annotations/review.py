@@ -7,7 +7,7 @@ from typing import Any
 
 from utils.formats.base import Exported
 from utils.formats.review_flags import DIGITS, SIGNS, needs_review, signs
-from utils.io.encoding import table
+from utils.io.encoding import encode_table
 from utils.structures import Instances, Sample
 
 
@@ -47,7 +47,7 @@ class ReviewExporter:
         self._summary = [f"{len(rows)} images, the most doubtful first{count}"]
         track = ["track"] if any("track" in row for row in rows) else []
         columns = ("image_id", "doubt", "objects", "needs_review", "doubtful", *track, *SIGNS)
-        return {"review.csv": table(columns, rows)}
+        return {"review.csv": encode_table(columns, rows)}
 
     def summary(self) -> list[str]:
         """How many images the table holds."""

@@ -232,8 +232,8 @@ def options_of(given: argparse.Namespace, outputs: tuple[Output, ...] = ()) -> O
     return Options(config, outputs, source, None, given.device, given.trust_weights)
 
 
-def repeated(given: argparse.Namespace, *left_out: str) -> list[str]:
-    """The options that give another command the same config, but for `finetune` and the keys to be left out."""
+def overrides_as_args(given: argparse.Namespace, *left_out: str) -> list[str]:
+    """List the options that give another command the same config, without `finetune` and the keys to be left out."""
     last = {override.key: override for override in given.overrides}
     kept = [last[key] for key in last if key not in left_out and not key.startswith("finetune.")]
     return ["-c", str(given.config), *(f"--set={override.assignment}" for override in kept)]

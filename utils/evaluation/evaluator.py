@@ -15,7 +15,7 @@ from utils.evaluation.files import ATTRIBUTION, EVERY, METRICS, REPORT, evaluati
 from utils.evaluation.report.pictures import WorstImages
 from utils.evaluation.report.tables import attribution_section, clip_sections
 from utils.io.encoding import encode_json
-from utils.io.writers import Writers, atomic_write, remove
+from utils.io.writers import Writers, atomic_write, remove_files
 from utils.metrics.attribution import Attribution, table
 from utils.metrics.bootstrap import bootstrap
 from utils.metrics.scores import Evaluation, ImageScore, score_image
@@ -103,7 +103,7 @@ class Evaluator:
 
             files[REPORT] = render(self._album.title, evaluation, pictures, sections)
             lines.insert(0, f"report: {self._save_dir / REPORT}")
-        remove(self._save_dir, EVERY.difference(files, self._beside))
+        remove_files(self._save_dir, EVERY.difference(files, self._beside))
         for name, content in files.items():
             atomic_write(self._save_dir / name, content)
         return lines

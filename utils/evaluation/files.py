@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from utils.classes import label_of
-from utils.io.encoding import csv_file, encode_json, table
+from utils.io.encoding import encode_csv, encode_json, encode_table
 from utils.metrics.clips import ClipObject, ClipScore
 from utils.metrics.scores import Evaluation, ImageScore
 from utils.metrics.summary import label_measures, mean_ious, rounded, split_measures
@@ -41,7 +41,7 @@ def clip_files(evaluation: Evaluation) -> dict[str, bytes]:
         return {}
     entries = ({"clip": clip.name, **_object(each, names)} for clip in clips.worst_first() for each in clip.objects)
     rows = ({name: _cell(value) for name, value in entry.items()} for entry in entries)
-    return {PER_CLIP: table(COLUMNS, rows)}
+    return {PER_CLIP: encode_table(COLUMNS, rows)}
 
 
 def clip_metrics(evaluation: Evaluation) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def evaluation_files(evaluation: Evaluation) -> dict[str, bytes]:
     """File name -> content."""
     return {
         METRICS: encode_json(_known(metrics(evaluation)), indent=2) + b"\n",
-        PER_IMAGE: table(IMAGE_COLUMNS, (_row(image, evaluation) for image in evaluation.worst_first())),
+        PER_IMAGE: encode_table(IMAGE_COLUMNS, (_row(image, evaluation) for image in evaluation.worst_first())),
         CONFUSION_MATRIX: confusion_table(evaluation),
         **clip_files(evaluation),
     }
@@ -130,7 +130,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
 def confusion_table(evaluation: Evaluation) -> bytes:
     """The confusion matrix in pixels as CSV, with the names of the labels; rows are the target."""
     rows = ([name, *row] for name, row in zip(evaluation.names, evaluation.matrix.tolist()))
-    return csv_file([[TARGET_BY_PREDICTION, *evaluation.names], *rows])
+    return encode_csv([[TARGET_BY_PREDICTION, *evaluation.names], *rows])
 
 
 def _label(evaluation: Evaluation, measures: Mapping[str, np.ndarray], label: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from PIL import Image
 from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.formats.polygons import POINTS, rasterize_labelme_shape
-from utils.io.image_files import image_size, reasons, size_problem
+from utils.io.image_files import image_errors, image_size, size_problem
 from utils.json_reading import Location, describe, get, read_json
 from utils.masks import Mask
 from utils.structures import Instances
@@ -228,7 +228,7 @@ def _pasted(corners: np.ndarray, crop: np.ndarray, size: tuple[int, int], place:
 def _crop(encoded: str, place: str) -> np.ndarray:
     """(h, w) bool of a base64 PNG."""
     try:
-        with reasons(), Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+        with image_errors(), Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
             crop = np.array(picture).astype(bool)
             if crop.ndim != 2:
                 raise ValueError(f"its mode is {picture.mode}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from utils.distributed import Session
 from utils.engine import RunSummary
-from utils.io.writers import WriterError, temporary_of
+from utils.io.writers import WriterError, temporary_path
 from utils.structures import Detections, Instances, Sample
 
 
@@ -31,7 +31,7 @@ class PromptSink:
 
     def __init__(self, path: Path) -> None:
         self.path, self.images, self.boxes = path, 0, 0
-        self._temporary = temporary_of(path)
+        self._temporary = temporary_path(path)
         with self._failing():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._temporary.open("w", encoding="ascii", newline="\n")
