@@ -94,10 +94,10 @@ def test_the_same_images_in_another_order_give_the_same_bytes(tmp_path: Path) ->
 def test_no_name_breaks_the_page(tmp_path: Path) -> None:
     failure = SampleError("<i>broken", Path("x.jpg"), 'cut "off" & lost')
     plain = outline(
-        write_report(tmp_path / "plain", images(6, names=HOSTILE), tuple("abcd"), report=RunSummary(6, [failure]))
+        write_report(tmp_path / "plain", images(6, names=HOSTILE), tuple("abcd"), summary=RunSummary(6, [failure]))
     )
     hostile = write_report(
-        tmp_path, images(6, names=HOSTILE), HOSTILE, report=RunSummary(6, [failure]), title=HOSTILE[1]
+        tmp_path, images(6, names=HOSTILE), HOSTILE, summary=RunSummary(6, [failure]), title=HOSTILE[1]
     )
     page = outline(hostile)
     assert page.tags == plain.tags
@@ -116,7 +116,7 @@ def test_images_in_which_nothing_is_and_nothing_was_found(tmp_path: Path, shown:
     def blank(index: int, value: int) -> tuple:
         sample, instances = next(images(1))
         object.__setattr__(sample, "image_id", str(index))
-        object.__setattr__(sample, "target", np.full(sample.size, value, np.uint8))
+        object.__setattr__(sample, "gt_mask", np.full(sample.size, value, np.uint8))
         return sample, type(instances).from_masks(sample.size, [], [])
 
     page = outline(write_report(tmp_path, [blank(0, 0), blank(1, 255)], shown=shown))
