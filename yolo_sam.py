@@ -22,6 +22,7 @@ from utils.cli.parsers import guarded, parse
 from utils.distributed import open_session
 from utils.engine import run
 from utils.io.writers import Writers
+from utils.metrics.attribution import Attribution
 from utils.sinks import build_sinks
 
 
@@ -38,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = class_names(options)
         batches.check_targets(len(names))
         batches.units = session.shard(batches.units)
-        cascade = build_cascade(options, names, batches, prompts, session)
-        return run(cascade, batches, build_sinks(options, names, writers, plan), session).exit_code
+        attribution = Attribution(len(names)) if options.attribute else None
+        cascade = build_cascade(options, names, batches, prompts, session, attribution)
+        return run(cascade, batches, build_sinks(options, names, writers, plan, attribution), session).exit_code
 
 
 if __name__ == "__main__":

@@ -75,7 +75,12 @@ class ImageCascade:
 
 
 def build_cascade(
-    options: Options, names: Sequence[str], images: RunImages, prompts: Prompts | None, session: Session
+    options: Options,
+    names: Sequence[str],
+    images: RunImages,
+    prompts: Prompts | None,
+    session: Session,
+    attribution: Attribution | None = None,
 ) -> Cascade:
     """The cascade that the options ask for.
 
@@ -84,6 +89,7 @@ def build_cascade(
         images: those of the run.
         prompts: the boxes that take the place of the detector's, or None.
         session: the processes of the run, each of which has a cascade of its own.
+        attribution: counts what became of found and true boxes, or None.
 
     Raises:
         UserError: weights, a SAM2 config, the device or the precision cannot be used.
@@ -105,9 +111,7 @@ def build_cascade(
         propagator = Propagator(segmenter.model, segmenter.precision, non_overlap=settings.non_overlap_masks)
         found = VideoCascade(detector, segmenter, propagator, settings, prompts)
     cascade = with_cleanup(found, options.config.cleanup)
-    if not options.attribute:
-        return cascade
-    return AttributingCascade(cascade, Attribution(len(names)), options.config.evaluator.save_dir)
+    return cascade if attribution is None else AttributingCascade(cascade, attribution)
 
 
 def build_segmenter(options: Options, device: torch.device, num_images: int, session: Session) -> Segmenter:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.annotations.plan import AnnotationPlan
@@ -12,33 +10,40 @@ from utils.annotations.source import AnnotationFolder
 from utils.cli.options import Options
 from utils.config import Config, PredictorConfig
 from utils.engine import Sink
-from utils.evaluation.files import ATTRIBUTION, GAIN
 from utils.io.writers import Writers
-from utils.strict_json import read_json
+from utils.metrics.attribution import Attribution
 
 if TYPE_CHECKING:
     from utils.evaluation.report.pictures import WorstImages
-    from utils.evaluation.report.tables import Section
 
 
-def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: AnnotationPlan) -> list[Sink]:
-    """The sinks of `options.outputs`; evaluation comes last, so its metric lines are the last that a run prints."""
+def build_sinks(
+    options: Options,
+    names: Sequence[str],
+    writers: Writers,
+    plan: AnnotationPlan,
+    attribution: Attribution | None = None,
+) -> list[Sink]:
+    """Build the sinks of `options.outputs`; evaluation comes last, so its metric lines are the last that a run prints.
+
+    Args:
+        names: class names, indexed by class id.
+        writers: whose threads encode, score and write.
+        plan: the annotations to write.
+        attribution: what the cascade adds images to and the evaluation reports, or None.
+    """
     config, sinks = options.config, list[Sink]()
     if "visual" in options.outputs:
         sinks.append(_overlays(config.predictor, names, writers))
     sinks += plan.sinks(names, writers)
     if "evaluate" in options.outputs:
-        if options.diff is not None:
-            from utils.evaluation.comparison import ComparisonSink
-
-            sinks.append(ComparisonSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
+        from utils.evaluation.comparison import Comparison
         from utils.evaluation.evaluator import Evaluator
 
-        folder, album = config.evaluator.save_dir, album_of(config)
-        sections = partial(_sections, folder, attribute=options.attribute)
-        beside = {ATTRIBUTION: options.attribute, GAIN: options.diff is not None}
-        made = [name for name, wanted in beside.items() if wanted]
-        sinks.append(Evaluator(names, folder, writers, album, sections, made))
+        before = None if options.diff is None else AnnotationFolder(options.diff, names)
+        comparison = None if before is None else Comparison(names, before)
+        folder = config.evaluator.save_dir
+        sinks.append(Evaluator(names, folder, writers, album_of(config), attribution, comparison))
     return sinks
 
 
@@ -54,13 +59,6 @@ def _overlays(look: PredictorConfig, names: Sequence[str], writers: Writers) -> 
     return OverlaySink(
         look.save_dir, names, writers, format=look.format, side_by_side=look.side_by_side, font=look.font
     )
-
-
-def _sections(folder: Path, *, attribute: bool) -> list[Section]:
-    """What the report has beyond the evaluation: who lost it, from the file that the cascade has written by then."""
-    from utils.evaluation.report.tables import attribution_section
-
-    return [attribution_section(read_json(folder / ATTRIBUTION))] if attribute else []
 
 
 def album_of(config: Config) -> WorstImages | None:
