@@ -41,9 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         batches.units = session.shard(batches.units)
         attribution = Attribution(len(names)) if options.attribute else None
         cascade = build_cascade(options, names, batches, prompts, session, attribution)
-        return run(
-            plan.sparing(cascade), batches, build_sinks(options, names, writers, plan, attribution), session
-        ).exit_code
+        sinks = build_sinks(options, names, writers, plan, attribution)
+        return run(plan.sparing(cascade), batches, sinks, session).exit_code
 
 
 if __name__ == "__main__":

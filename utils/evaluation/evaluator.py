@@ -94,9 +94,8 @@ class Evaluator:
             files[ATTRIBUTION] = encode_json(attribution, indent=2)
             lines += attribution_lines(attribution)
         if comparison is not None:
-            content, comparison_lines = comparison
-            files[COMPARISON] = encode_json(content, indent=2)
-            lines += comparison_lines
+            files[COMPARISON] = encode_json(comparison[0], indent=2)
+            lines += comparison[1]
         if self._worst_images is not None and panels is not None:
             from utils.evaluation.report.page import render
 
