@@ -10,17 +10,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from utils.metrics import summary
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipScore
 from utils.metrics.scores import AveragePrecision, Evaluation
-from utils.metrics.summary import (
-    LABEL_MEASURES,
-    MEAN_IOUS,
-    SPLIT_MEASURES,
-    label_means,
-    label_measures,
-    mean_ious,
-    split_measures,
-)
 
 MAX_CELL_WIDTH = 15
 """Columns of the terminal that a cell may take; longer ones are cut."""
@@ -42,18 +34,18 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
 def label_table(evaluation: Evaluation) -> list[str]:
     """Return the table of the labels that occur with their means, and how many more do not occur."""
     present = np.flatnonzero(evaluation.counts.union)
-    values, means = label_measures(evaluation), label_means(evaluation)
-    heads = ["", "Class", *(measure.heading for measure in LABEL_MEASURES.values())]
+    values, means = summary.label_measures(evaluation), summary.label_means(evaluation)
+    heads = ["", "Class", *(measure.heading for measure in summary.LABEL_MEASURES.values())]
     columns = [
         [*map(str, present), ""],
         [*(evaluation.names[label] for label in present), "mean"],
-        *([*map(percent, values[name][present]), percent(means[name])] for name in LABEL_MEASURES),
+        *([*map(percent, values[name][present]), percent(means[name])] for name in summary.LABEL_MEASURES),
     ]
     # The interval is that of the first measure, the IoU.
     heads.insert(3, "95 % interval")
     intervals = evaluation.intervals
     columns.insert(3, [*map(interval, intervals.class_iou[:, present].T), interval(intervals.mean_iou)])
-    legends = ", ".join(measure.legend for measure in LABEL_MEASURES.values() if measure.legend)
+    legends = ", ".join(measure.legend for measure in summary.LABEL_MEASURES.values() if measure.legend)
     absent = len(evaluation.names) - len(present)
     return [
         *framed(heads, [*zip(*columns)], left=[1], separate_last=True),
@@ -64,15 +56,15 @@ def label_table(evaluation: Evaluation) -> list[str]:
 
 def split_lines(evaluation: Evaluation) -> list[str]:
     """Return the measures of the whole split."""
-    values, singles = split_measures(evaluation), []
-    for name, measure in SPLIT_MEASURES.items():
+    values, means, singles = summary.split_measures(evaluation), summary.mean_ious(evaluation), []
+    for name, measure in summary.SPLIT_MEASURES.items():
         limits = f" ({interval(getattr(evaluation.intervals, measure.interval))})" if measure.interval else ""
         singles.append(f"{measure.text} {percent(values[name])}{limits}")
     return [
         *textwrap.wrap(", ".join(singles), 80),
         *_average_precision_lines(evaluation.average_precision, len(evaluation.images)),
         "Mean IoU, by what it averages:",
-        *(f"{percent(value):>8}  {MEAN_IOUS[name].text}" for name, value in mean_ious(evaluation).items()),
+        *(f"{percent(means[name]):>8}  {measure.text}" for name, measure in summary.MEAN_IOUS.items()),
     ]
 
 
@@ -116,10 +108,10 @@ def metric_lines(evaluation: Evaluation) -> list[str]:
     """Return the three lines that every evaluation ends with, as shares of 1."""
     images, failed = len(evaluation.images), len(evaluation.failures)
     over = f" over {images} of {images + failed} images" if failed else ""
-    ious = enumerate(label_measures(evaluation)["iou"])
+    ious = enumerate(summary.label_measures(evaluation)["iou"])
     return [
-        f"Pixel_Accuracy: {split_measures(evaluation)['pixel_accuracy']:.4f}{over}",
-        f"Mean_IOU: {mean_ious(evaluation)['non_empty_union']:.4f}{over}",
+        f"Pixel_Accuracy: {summary.split_measures(evaluation)['pixel_accuracy']:.4f}{over}",
+        f"Mean_IOU: {summary.mean_ious(evaluation)['non_empty_union']:.4f}{over}",
         "Class_IOU: " + " ".join(f"{label}:{iou:.4f}" for label, iou in ious),
     ]
 

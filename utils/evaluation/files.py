@@ -10,22 +10,12 @@ from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipObject
 from utils.metrics.scores import Evaluation, ImageScore
 from utils.metrics.summary import IMAGE_MEASURES, label_measures, mean_ious, nan_to_none, split_measures
 
-METRICS = "metrics.json"
+METRICS, REPORT = "metrics.json", "report.html"
+PER_IMAGE, PER_CLIP, CONFUSION_MATRIX = "per_image.csv", "per_clip.csv", "confusion_matrix.csv"
+ATTRIBUTION, COMPARISON = "attribution.json", "comparison.json"
 
-PER_IMAGE = "per_image.csv"
-
-CONFUSION_MATRIX = "confusion_matrix.csv"
-
-PER_CLIP = "per_clip.csv"
-
-REPORT = "report.html"
-
-ATTRIBUTION = "attribution.json"
-
-COMPARISON = "comparison.json"
-
-ALL_FILES = frozenset({METRICS, PER_IMAGE, CONFUSION_MATRIX, PER_CLIP, REPORT, ATTRIBUTION, COMPARISON, "gain.json"})
-"""All of them; which ones a run writes depends on its options. Earlier versions called the comparison gain.json."""
+ALL_FILES = {METRICS, REPORT, PER_IMAGE, PER_CLIP, CONFUSION_MATRIX, ATTRIBUTION, COMPARISON, "gain.json"}
+"""What a run may write, by its options; earlier versions called the comparison gain.json."""
 
 TARGET_BY_PREDICTION = "target \\ predicted"
 """Heading of the column of target labels in `confusion_matrix.csv`."""

@@ -17,7 +17,7 @@ from utils.masks import Mask
 from utils.metrics.boundary import boundary_counts
 from utils.metrics.clips import AllClips, clip_scores
 from utils.metrics.davis import FrameScore, score_frame
-from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou, nanmean, pixel_accuracy
+from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou, pixel_accuracy
 from utils.structures import Instances, Sample
 
 
@@ -201,16 +201,6 @@ class Evaluation:
         """The clips that the images are frames of; None where they are in none."""
         clips = clip_scores(image.frame for image in self.images if image.frame is not None)
         return AllClips(clips) if clips else None
-
-    @property
-    def mean_iou_over_images(self) -> float:
-        """Mean of the images' mean IoUs, as torchmetrics' functional mean_iou; all-void images left out."""
-        return float(nanmean(np.array([image.mean_iou for image in self.images])))
-
-    @property
-    def mean_iou_over_images_and_labels(self) -> float:
-        """Mean IoU over all pairs of an image and a label in its prediction or target, as torchmetrics' MeanIoU 1.9."""
-        return float(nanmean(np.concatenate([[], *(image.class_iou for image in self.images)])))
 
     def worst_first(self) -> Sequence[ImageScore]:
         """Sort the images by mean IoU, the lowest first; images that are all void come last."""

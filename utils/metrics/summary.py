@@ -15,20 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from utils.metrics import segmentation as seg
 from utils.metrics.scores import Evaluation, ImageScore
-from utils.metrics.segmentation import (
-    LabelCounts,
-    class_accuracy,
-    class_dice,
-    class_iou,
-    class_precision,
-    frequency_weighted_iou,
-    mean_iou,
-    mean_iou_of_target_labels,
-    mean_iou_without_background,
-    nanmean,
-    pixel_accuracy,
-)
+from utils.metrics.segmentation import LabelCounts, nanmean
 
 
 @dataclass(frozen=True)
@@ -55,20 +44,20 @@ class LabelMeasure:
 
 
 LABEL_MEASURES: dict[str, LabelMeasure] = {
-    "iou": LabelMeasure("IoU", "IoU", class_iou, "right pixels over those of the class in prediction or target"),
+    "iou": LabelMeasure("IoU", "IoU", seg.class_iou, "right pixels over those of the class in prediction or target"),
     "accuracy": LabelMeasure(
-        "Acc", "Accuracy", class_accuracy, "share of the true pixels that were found", legend="Acc is recall"
+        "Acc", "Accuracy", seg.class_accuracy, "share of the true pixels that were found", "Acc is recall"
     ),
     "precision": LabelMeasure(
-        "Prec", "Precision", class_precision, "share of the predicted pixels that are right", legend="Prec precision"
+        "Prec", "Precision", seg.class_precision, "share of the predicted pixels that are right", "Prec precision"
     ),
-    "dice": LabelMeasure("Dice", "Dice", class_dice, "twice the right pixels over predicted and true ones"),
+    "dice": LabelMeasure("Dice", "Dice", seg.class_dice, "twice the right pixels over predicted and true ones"),
     "boundary_iou": LabelMeasure(
         "bIoU",
         "Boundary IoU",
-        class_iou,
+        seg.class_iou,
         "IoU of the pixels near edges",
-        legend="bIoU the IoU of the pixels near edges",
+        "bIoU the IoU of the pixels near edges",
         near_edges=True,
         figure="Mean boundary IoU",
     ),
@@ -89,7 +78,7 @@ class SplitMeasure:
     """
 
     text: str
-    compute: Callable[[Evaluation], float]
+    compute: Callable[[Evaluation], float | npt.NDArray[np.float64]]
     title: str = ""
     note: str = ""
     interval: str = ""
@@ -97,13 +86,10 @@ class SplitMeasure:
 
 SPLIT_MEASURES: dict[str, SplitMeasure] = {
     "pixel_accuracy": SplitMeasure(
-        "Pixel accuracy",
-        lambda evaluation: float(pixel_accuracy(evaluation.counts)),
-        title="Pixel accuracy",
-        interval="pixel_accuracy",
+        "Pixel accuracy", lambda split: seg.pixel_accuracy(split.counts), "Pixel accuracy", interval="pixel_accuracy"
     ),
     "frequency_weighted_iou": SplitMeasure(
-        "frequency-weighted IoU", lambda evaluation: float(frequency_weighted_iou(evaluation.counts))
+        "frequency-weighted IoU", lambda split: seg.frequency_weighted_iou(split.counts)
     ),
 }
 """Key in `metrics.json` below `split` -> measure."""
@@ -111,37 +97,39 @@ SPLIT_MEASURES: dict[str, SplitMeasure] = {
 MEAN_IOUS: dict[str, SplitMeasure] = {
     "non_empty_union": SplitMeasure(
         "labels in prediction or target (mmsegmentation; Mean_IOU below)",
-        lambda evaluation: float(mean_iou(evaluation.counts)),
+        lambda split: seg.mean_iou(split.counts),
         "Labels in prediction or target",
         "as mmsegmentation; this one is Mean_IOU",
-        interval="mean_iou",
     ),
     "present_in_target": SplitMeasure(
         "labels in the target (Ultralytics)",
-        lambda evaluation: float(mean_iou_of_target_labels(evaluation.counts)),
+        lambda split: seg.mean_iou_of_target_labels(split.counts),
         "Labels in the target",
         "as Ultralytics",
     ),
     "without_background": SplitMeasure(
         "labels in prediction or target, without the background",
-        lambda evaluation: float(mean_iou_without_background(evaluation.counts)),
+        lambda split: seg.mean_iou_without_background(split.counts),
         "Without the background",
         "labels in prediction or target",
     ),
     "mean_over_images": SplitMeasure(
         "mean over images of each image's mean (torchmetrics' mean_iou)",
-        attrgetter("mean_iou_over_images"),
+        lambda split: nanmean(np.array([image.mean_iou for image in split.images])),
         "Mean over images",
         "of each image's mean over its labels",
     ),
     "mean_over_images_and_labels": SplitMeasure(
         "mean over all pairs of an image and a label (torchmetrics' MeanIoU)",
-        attrgetter("mean_iou_over_images_and_labels"),
+        lambda split: nanmean(np.concatenate([[], *(image.class_iou for image in split.images)])),
         "Mean over images and labels",
         "of all pairs of an image and a label in it",
     ),
 }
-"""Key in `metrics.json` below `mean_iou` -> mean IoU under one convention; the first is the contract's Mean_IOU."""
+"""Key in `metrics.json` below `mean_iou` -> mean IoU under one convention; the first is the contract's Mean_IOU.
+
+Images that are all void have no mean. The last two are torchmetrics' functional mean_iou and its MeanIoU (1.9).
+"""
 
 IMAGE_MEASURES: dict[str, Callable[[ImageScore], float]] = {
     "mean_iou": attrgetter("mean_iou"),
@@ -166,7 +154,7 @@ def label_means(evaluation: Evaluation) -> dict[str, float]:
 
 def mean_ious(evaluation: Evaluation) -> dict[str, float]:
     """Compute the mean IoU under each convention; the first is the contract's Mean_IOU."""
-    return {name: measure.compute(evaluation) for name, measure in MEAN_IOUS.items()}
+    return {name: float(measure.compute(evaluation)) for name, measure in MEAN_IOUS.items()}
 
 
 def split_measures(evaluation: Evaluation) -> dict[str, float]:
@@ -174,7 +162,7 @@ def split_measures(evaluation: Evaluation) -> dict[str, float]:
 
     The mean IoU is not among them: `mean_ious` has it under each of its conventions.
     """
-    single = {name: measure.compute(evaluation) for name, measure in SPLIT_MEASURES.items()}
+    single = {name: float(measure.compute(evaluation)) for name, measure in SPLIT_MEASURES.items()}
     return single | {f"mean_{name}": mean for name, mean in label_means(evaluation).items() if name != "iou"}
 
 

@@ -110,10 +110,8 @@ def inline_svg(figure: Figure, name: str, description: str) -> Markup:
     body = re.sub(r" font-family: [^;\"]*;?", "", body)
     for stand_in, color in PAGE_COLORS.items():
         body = body.replace(stand_in, color)
-    start = (
-        f'<svg viewBox="0 0 {width} {height}" style="width:{width}px" role="img" aria-label="{escape(description)}">'
-    )
-    return Markup(start + body.strip())
+    size, label = f'viewBox="0 0 {width} {height}" style="width:{width}px"', escape(description)
+    return Markup(f'<svg {size} role="img" aria-label="{label}">{body.strip()}')
 
 
 WIDTH = 380
@@ -163,9 +161,8 @@ def class_bars(evaluation: Evaluation) -> Chart:
         axes.hlines(places, low[labels], high[labels], color=INK, linewidth=1.5)
         for place, label in enumerate(labels):
             # Flush right in a column of their own, to the right of the chart.
-            right = (1, place), axes.get_yaxis_transform()
-            text = f"{ious[label]:.1f}"
-            axes.annotate(text, right[0], (36, 0), right[1], "offset points", ha="right", va="center")
+            text, right = f"{ious[label]:.1f}", axes.get_yaxis_transform()
+            axes.annotate(text, (1, place), (36, 0), right, "offset points", ha="right", va="center")
         axes.set_yticks(places, [shortened(evaluation.names[label]) for label in labels], color=INK)
         plain(axes.get_yticklabels())
         axes.set_ylim(-0.6, len(labels) - 0.4)

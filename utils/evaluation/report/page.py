@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,27 +32,6 @@ PANELS = ("Image", "Target", "Prediction", "Errors")
 
 SHAPES = 0.5, 2.5
 """The least and the greatest width of a picture over its height; others get margins."""
-
-
-@dataclass(frozen=True)
-class ImageCard:
-    """An image as the page shows it.
-
-    Attributes:
-        score: its part of the evaluation.
-        photo: a URL of its content.
-        layers: a caption and the URL of what lies over the photograph, "" for nothing.
-        shape: width over height of the pictures.
-        labels: name, color and IoU in percent of each label, the worst first; without the background.
-        ious: IoU by label, as JSON.
-    """
-
-    score: ImageScore
-    photo: str
-    layers: tuple[tuple[str, str], ...]
-    shape: float
-    labels: tuple[tuple[str, str, str], ...]
-    ious: str
 
 
 def render(
@@ -120,19 +98,20 @@ def _charts(evaluation: Evaluation) -> Iterator[tuple[Chart, Table | None]]:
         yield score_chart(by_score), curve_table("IoU and score", "Score", by_score)
 
 
-def _card(panels: ImagePanels, score: ImageScore, names: Sequence[str]) -> ImageCard:
+def _card(panels: ImagePanels, score: ImageScore, names: Sequence[str]) -> dict[str, Any]:
+    """Return what the page shows of an image; its labels, without the background, are sorted by IoU."""
     height, width = panels.size
     layers = (b"", panels.target, panels.prediction, panels.errors)
     ious = {label: iou for label, iou in zip(score.labels.tolist(), score.class_iou.tolist()) if label != BACKGROUND}
     worst_first = sorted(ious, key=lambda label: (ious[label], label))
-    return ImageCard(
-        score,
-        _data_url(panels.photo, "jpeg"),
-        tuple((caption, _data_url(layer, "png")) for caption, layer in zip(PANELS, layers)),
-        round(min(max(width / height, SHAPES[0]), SHAPES[1]), 4),
-        tuple((names[label], label_color(label), percent(ious[label])) for label in worst_first),
-        json.dumps({str(label): round(iou, 4) for label, iou in ious.items()}, separators=(",", ":")),
-    )
+    return {
+        "score": score,
+        "photo": _data_url(panels.photo, "jpeg"),
+        "layers": [(caption, _data_url(layer, "png")) for caption, layer in zip(PANELS, layers)],
+        "shape": round(min(max(width / height, SHAPES[0]), SHAPES[1]), 4),
+        "labels": [(names[label], label_color(label), percent(ious[label])) for label in worst_first],
+        "ious": json.dumps({str(label): round(iou, 4) for label, iou in ious.items()}, separators=(",", ":")),
+    }
 
 
 def _choices(shown: Sequence[ImageScore], names: Sequence[str]) -> list[tuple[int, str, int]]:

@@ -99,7 +99,10 @@ def draw_panels(
     scale = min(1, side / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     photo = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-    true, found = (cv2.resize(each, size[::-1], interpolation=cv2.INTER_NEAREST) for each in (target, prediction))
+    true, found = (
+        np.asarray(cv2.resize(each, size[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+        for each in (target, prediction)
+    )
     maps = (true, _LABEL_PALETTE), (found, _LABEL_PALETTE), (error_map(true, found), _ERROR_PALETTE)
     layers = [_layer(values, palette) for values, palette in maps]
     left = limit - sum(map(len, layers))

@@ -12,17 +12,9 @@ import numpy.typing as npt
 from utils.classes import BACKGROUND, class_id_of
 from utils.evaluation.report.charts import row_shares
 from utils.evaluation.report.curves import Curve
+from utils.metrics import summary
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipScore
 from utils.metrics.scores import Evaluation
-from utils.metrics.summary import (
-    LABEL_MEASURES,
-    MEAN_IOUS,
-    SPLIT_MEASURES,
-    label_means,
-    label_measures,
-    mean_ious,
-    split_measures,
-)
 from utils.visual.colors import class_color
 
 MAX_CONFUSIONS = 12
@@ -77,13 +69,13 @@ class Section:
 
 def figures(evaluation: Evaluation) -> Iterator[Row]:
     """Yield the main numbers of the page, in percent."""
-    values, means, intervals = split_measures(evaluation), label_means(evaluation), evaluation.intervals
-    yield Row("Mean IoU", (percent(mean_ious(evaluation)["non_empty_union"]),), f"95 %: {interval(intervals.mean_iou)}")
-    for name, single in SPLIT_MEASURES.items():
+    values, means, intervals = summary.split_measures(evaluation), summary.label_means(evaluation), evaluation.intervals
+    yield Row("Mean IoU", (percent(means["iou"]),), f"95 %: {interval(intervals.mean_iou)}")
+    for name, single in summary.SPLIT_MEASURES.items():
         if single.title:
             note = f"95 %: {interval(getattr(intervals, single.interval))}" if single.interval else single.note
             yield Row(single.title, (percent(values[name]),), note)
-    for name, measure in LABEL_MEASURES.items():
+    for name, measure in summary.LABEL_MEASURES.items():
         if measure.figure:
             yield Row(measure.figure, (percent(means[name]),), measure.definition)
     if (found := evaluation.average_precision) is not None:
@@ -92,7 +84,7 @@ def figures(evaluation: Evaluation) -> Iterator[Row]:
 
 def label_table(evaluation: Evaluation) -> Table:
     """Return the measures of each label that occurs, in percent."""
-    values, means, intervals = label_measures(evaluation), label_means(evaluation), evaluation.intervals
+    values, means, intervals = summary.label_measures(evaluation), summary.label_means(evaluation), evaluation.intervals
     found = evaluation.average_precision
 
     def row(name: str, measures: list[float], limits: npt.NDArray[np.float64], ap: str, images: int) -> Row:
@@ -102,13 +94,13 @@ def label_table(evaluation: Evaluation) -> Table:
 
     rows = []
     for label in np.flatnonzero(evaluation.counts.union).tolist():
-        measures, limits = [values[name][label] for name in LABEL_MEASURES], intervals.class_iou[:, label]
+        measures, limits = [values[name][label] for name in summary.LABEL_MEASURES], intervals.class_iou[:, label]
         ap = "" if found is None or label == BACKGROUND else percent(found.classes[class_id_of(label)])
         plain = row(evaluation.names[label], measures, limits, ap, evaluation.label_images[label])
         rows.append(Row(plain.name, plain.cells, color=label_color(label)))
     ap = "" if found is None else percent(found.mean)
     foot = row("Mean", [*means.values()], intervals.mean_iou, ap, len(evaluation.images))
-    heads = ["Class", *(measure.title for measure in LABEL_MEASURES.values())]
+    heads = ["Class", *(measure.title for measure in summary.LABEL_MEASURES.values())]
     heads.insert(2, "95 % interval")
     heads += ["Images"] if found is None else ["AP", "Images"]
     return Table("Measures of each class in percent", tuple(heads), tuple(rows), foot)
@@ -116,8 +108,8 @@ def label_table(evaluation: Evaluation) -> Table:
 
 def mean_table(evaluation: Evaluation) -> Table:
     """Return the mean IoU under each convention."""
-    means = mean_ious(evaluation)
-    rows = (Row(measure.title, (percent(means[name]),), measure.note) for name, measure in MEAN_IOUS.items())
+    means = summary.mean_ious(evaluation)
+    rows = (Row(measure.title, (percent(means[name]),), measure.note) for name, measure in summary.MEAN_IOUS.items())
     return Table("Mean IoU in percent", ("Averaged over", "Mean IoU"), tuple(rows))
 
 
