@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
+from utils.boxes import covered_pixels
 from utils.distributed import Session
 from utils.engine import SureCascade
 from utils.masks import Mask
@@ -71,10 +72,8 @@ def clip(crop: np.ndarray, box: np.ndarray) -> bool:
         crop: (h, w) bool.
         box: (4,) x1 y1 x2 y2 in pixels of the crop.
     """
-    left, top = np.maximum(np.floor(box[:2]), 0).astype(int)
-    right, bottom = np.maximum(np.ceil(box[2:]), 0).astype(int)
     outside = np.ones(crop.shape, bool)
-    outside[top:bottom, left:right] = False
+    outside[covered_pixels(box, crop.shape)] = False
     outside &= crop
     crop[outside] = False
     return bool(outside.any())

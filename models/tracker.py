@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from utils.masks import Mask, mask_iou
+from utils.matching import match_best_total
 from utils.model_sections import VideoConfig
 from utils.structures import Instances
 
@@ -129,13 +130,8 @@ def pairs(
     Returns:
         the positions of the paired tracks and detections, (P,) int64 each, those of the tracks ascending.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    possible = (overlaps >= least) & (overlaps > 0)
-    gain = np.where(possible, overlaps + SAME_CLASS_BONUS * (track_classes[:, None] == class_ids), 0)
-    tracks, places = linear_sum_assignment(gain, maximize=True)
-    chosen = possible[tracks, places]
-    return tracks[chosen], places[chosen]
+    same_class = track_classes[:, None] == class_ids
+    return match_best_total(overlaps + SAME_CLASS_BONUS * same_class, (overlaps >= least) & (overlaps > 0))
 
 
 def keyframes(indices: Sequence[int], last: int | None, interval: int) -> list[int]:

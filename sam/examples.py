@@ -11,9 +11,9 @@ import torch
 
 from datasets.voc import VocDataset
 from models.segmenter import preprocess
+from utils.boxes import box_limits, box_of_mask, clip_boxes
 from utils.classes import VOID
 from utils.errors import SampleError
-from utils.masks import Mask
 from utils.structures import Instances
 
 View = Callable[[np.ndarray], np.ndarray]  # cuts the same part out of an image and its masks
@@ -133,9 +133,8 @@ def well_seen(mask: np.ndarray, side: int) -> bool:
 
 def prompt_box(mask: np.ndarray, side: int, jitter: float, rng: np.random.Generator) -> np.ndarray:
     """(4,) float32: the jittered box of an object's mask in a view, in pixels of the model's input of `side`."""
-    height, width = mask.shape
-    scale = np.array([side / width, side / height] * 2, np.float32)
-    return jittered(tight_box(mask), jitter, mask.shape, rng) * scale
+    scale = (side / box_limits(mask.shape)).astype(np.float32)
+    return jittered(box_of_mask(mask).astype(np.float32), jitter, mask.shape, rng) * scale
 
 
 def jittered(box: np.ndarray, jitter: float, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -147,8 +146,7 @@ def jittered(box: np.ndarray, jitter: float, size: tuple[int, int], rng: np.rand
         size: (height, width) of the image.
     """
     sides = np.tile(box[2:] - box[:2], 2)
-    limits = np.array([size[1], size[0]] * 2, np.float32)
-    moved = np.clip(box + rng.normal(0, jitter, 4) * sides, 0, limits)
+    moved = clip_boxes(box + rng.normal(0, jitter, 4) * sides, size)
     keep = (moved[2:] - moved[:2] >= 1).all()
     return (moved if keep else box).astype(np.float32)
 
@@ -181,10 +179,3 @@ def relit(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def coverage(mask: np.ndarray, cells: int) -> np.ndarray:
     """(cells, cells) float32: the share of each cell that a bool mask covers."""
     return cv2.resize(mask.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
-
-
-def tight_box(mask: np.ndarray) -> np.ndarray:
-    """(4,) float32 xyxy of a (H, W) bool mask that is not empty."""
-    tight = Mask.from_array(mask)
-    height, width = tight.crop.shape
-    return np.array([tight.left, tight.top, tight.left + width, tight.top + height], np.float32)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+
+from utils.boxes import box_of_mask
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,12 @@ class Mask:
         return both / (self.area + other.area - both) if both else 0.0
 
     @property
+    def box(self) -> npt.NDArray[np.int64]:
+        """(4,) int64: the tight box, x1 y1 x2 y2 in pixels of the image; of no area for an empty mask."""
+        height, width = self.crop.shape
+        return np.array([self.left, self.top, self.left + width, self.top + height])
+
+    @property
     def offset(self) -> np.ndarray:
         """(2,) int64: left and top, which take x and y from pixels of the crop to those of the image."""
         return np.array([self.left, self.top])
@@ -58,11 +67,8 @@ class Mask:
     @classmethod
     def from_array(cls, full: np.ndarray) -> Mask:
         """The mask of a full-size (H, W) array, nonzero is foreground."""
-        rows, columns = np.flatnonzero(full.any(axis=1)), np.flatnonzero(full.any(axis=0))
-        if not len(rows):
-            return cls(0, 0, np.zeros((0, 0), bool))
-        top, left = int(rows[0]), int(columns[0])
-        return cls(left, top, full[top : rows[-1] + 1, left : columns[-1] + 1].astype(bool))
+        left, top, right, bottom = box_of_mask(full).tolist()
+        return cls(left, top, full[top:bottom, left:right].astype(bool))
 
     def to_full(self, size: tuple[int, int]) -> np.ndarray:
         """The mask as a (H, W) bool array."""

@@ -148,8 +148,8 @@ class Instances:
         track_ids: Sequence[int] | None = None,
     ) -> Instances:
         """Instances known by their masks: boxes are tight, scores 1 and mask scores NaN unless they are given."""
-        boxes = [(mask.left, mask.top, mask.left + mask.crop.shape[1], mask.top + mask.crop.shape[0]) for mask in masks]
         n = len(masks)
+        boxes = [mask.box for mask in masks]
         detections = Detections.from_arrays(boxes, np.ones(n) if scores is None else scores, class_ids)
         given = np.full(n, np.nan) if mask_scores is None else mask_scores
         tracks = None if track_ids is None else np.asarray(track_ids, np.int64).reshape(n)

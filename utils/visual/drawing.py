@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from utils.boxes import box_intersection, xywh_to_xyxy
 from utils.errors import UserError
 from utils.masks import Mask
 from utils.visual.colors import GREY, WHITE, Color, text_color
@@ -226,8 +227,8 @@ def _draw_tags(canvas: np.ndarray, marks: Sequence[Mark], style: Style) -> None:
         picture = tag(mark.name, mark.detail, style.text, mark.color, width, style.font)[:height, :width]
         h, w = picture.shape[:2]
         places = _tag_places(mark.box, (h + 1, w + 1), (height, width))
-        overlap = np.minimum(places[:, None, 2:], taken[:, 2:]) - np.maximum(places[:, None, :2], taken[:, :2])
-        taken = np.vstack([taken, places[overlap.clip(0).prod(axis=2).sum(axis=1).argmin()]])
+        covered = box_intersection(places, taken).sum(axis=1)
+        taken = np.vstack([taken, places[covered.argmin()]])
         pictures.append(picture)
     for picture, (x, y, _, _) in zip(reversed(pictures), taken[::-1].tolist()):
         canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
@@ -243,4 +244,4 @@ def _tag_places(box: tuple[int, int, int, int], tag_size: tuple[int, int], size:
     tops = (y1 - h, y1, y2, y2 - h, y1 - 2 * h, y1 + h, y1 - 3 * h, y1 + 2 * h)
     corners = np.array([(left, top) for top in tops for left in (x1, x2 - w)])
     corners = corners.clip(0, (max(width - w, 0), max(height - h, 0)))
-    return np.hstack([corners, corners + np.array((w, h))])
+    return xywh_to_xyxy(np.hstack([corners, np.tile((w, h), (len(corners), 1))]))
