@@ -33,7 +33,7 @@ def read_prompts(options: Options, images: RunImages, session: Session) -> Promp
         if not weights.is_file():
             raise UserError(f"{weights}: missing, and a dry run downloads nothing; with dataset.classes it needs none")
     prompts = load_prompts(
-        options.prompt, class_names(options), images, options.prompt_given, options.config.detector.classes
+        options.prompt, class_names(options), images, options.prompt_overrides, options.config.detector.classes
     )
     if session.is_main:
         print_lines(prompts.finding)

@@ -61,9 +61,8 @@ def sanitize(boxes: npt.NDArray[np.float32], size: Size) -> tuple[npt.NDArray[np
         the clipped boxes (N, 4), a (N,) bool array of those to keep, and how many of the kept ones were clipped.
     """
     clipped = clip_boxes(boxes, size)
-    larger: npt.NDArray[np.bool_] = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
-    keep = np.isfinite(boxes).all(axis=1) & larger
-    changed = keep & (clipped != boxes).any(axis=1)
+    keep = np.all(np.isfinite(boxes), axis=1) & np.all(clipped[:, 2:] > clipped[:, :2], axis=1)
+    changed = keep & np.any(clipped != boxes, axis=1)
     return clipped, keep, int(changed.sum())
 
 

@@ -1,4 +1,4 @@
-"""Writes a prompt file in the seed's form, row by row, while a run goes on."""
+"""Write a native prompt file, row by row, while a run goes on."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_older_forms_give_the_same_or_are_refused(folder: str, first: int, decid
     if decided:  # a first or a last class occurs, which rules the other reading out
         assert_same(load(folder, path), ours)
     else:
-        with pytest.raises(UserError, match=r"more than one reading fits.*; what settles it: --category-offset$"):
+        with pytest.raises(UserError, match=r"more than one interpretation fits.*; give --category-offset$"):
             load(folder, path)
     assert_same(load(folder, path, PromptOverrides(category_offset="1" if first else "0")), ours)
 
