@@ -4,46 +4,55 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from utils.boxes import covered_pixels
+from utils.config import CleanupConfig
 from utils.distributed import Session
-from utils.engine import SureCascade
+from utils.engine import Cascade, Result
+from utils.errors import SampleError
 from utils.masks import Mask
-from utils.model_sections import CleanupConfig
 from utils.structures import Instances, Sample
 
 Changes = Counter[str]
 """What was done, counted by a phrase."""
 
 
-def with_cleanup(cascade: SureCascade, settings: CleanupConfig) -> SureCascade:
-    """The cascade, with its masks cleaned where the settings ask for anything."""
+def with_cleanup(cascade: Cascade, settings: CleanupConfig) -> Cascade:
+    """Wrap a cascade so that its masks are cleaned, where the settings ask for anything."""
     return cascade if settings == CleanupConfig() else CleanedCascade(cascade, settings)
 
 
 class CleanedCascade:
     """The instances of another cascade with their masks cleaned."""
 
-    def __init__(self, cascade: SureCascade, settings: CleanupConfig) -> None:
+    def __init__(self, cascade: Cascade, settings: CleanupConfig) -> None:
         self._cascade, self._settings, self._changes = cascade, settings, Changes()
 
-    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
-        """The instances of each image of a batch, in order."""
-        # The other cascade is called here and now, so that a GPU can begin.
-        return ((sample, self._cleaned(instances)) for sample, instances in self._cascade(samples))
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
+        """Return the instances of each image of a batch, in order."""
+        return map(self._cleaned, self._cascade(samples))  # which is called at once, so that a GPU can begin
 
-    def _cleaned(self, instances: Instances) -> Instances:
+    def summary_lines(self, session: Session) -> list[str]:
+        """Return what the cascade has to say, and how much was cleaned."""
+        changes = sorted(session.sum_counts(self._changes).items())
+        return [*self._cascade.summary_lines(session), *(f"cleanup: {change}: {count}" for change, count in changes)]
+
+    def _cleaned(self, result: Result) -> Result:
+        if isinstance(result, SampleError):
+            return result
+        sample, instances = result
+        if sample.gt_box_instances is not None:
+            sample = replace(sample, gt_box_instances=self._clean(sample.gt_box_instances))
+        return sample, self._clean(instances)
+
+    def _clean(self, instances: Instances) -> Instances:
         cleaned, changes = clean(instances, self._settings)
         self._changes += changes
         return cleaned
-
-    def summary_lines(self, session: Session) -> list[str]:
-        """What the cascade has to say, and how much was cleaned."""
-        changes = sorted(session.sum_counts(self._changes).items())
-        return [*self._cascade.summary_lines(session), *(f"cleanup: {change}: {count}" for change, count in changes)]
 
 
 def clean(instances: Instances, settings: CleanupConfig) -> tuple[Instances, Changes]:

@@ -19,7 +19,7 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 from models.sam2_forward import Backbone, autocast
 from models.segmenter import preprocess
-from models.transfer import HostSync, sent
+from models.transfer import HostSync, masks_to_host_async
 from utils.errors import RunError
 from utils.masks import Mask
 
@@ -231,7 +231,7 @@ def _masks(logits: torch.Tensor, size: tuple[int, int], owners: torch.Tensor | N
     full = _scaled(logits, size) > 0
     if owners is not None:
         full &= owners == torch.arange(start, start + len(full), device=full.device)[:, None, None]
-    arrived = sent(full)
+    arrived = masks_to_host_async(full)
     HostSync(full.device).wait()
     return arrived()
 

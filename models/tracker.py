@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from utils.config import VideoConfig
 from utils.masks import Mask, mask_iou
 from utils.matching import match_best_total
-from utils.model_sections import VideoConfig
 from utils.structures import Instances
 
 SAME_CLASS_BONUS = 0.1

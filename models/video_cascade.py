@@ -7,17 +7,18 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from models.box_sources import Detector
+from models.box_sources import BoxSource
+from models.cascade import label_masks
 from models.oom_retry import out_of_memory
 from models.sam2_compile import MAX_BATCH
 from models.sam2_forward import Backbone
 from models.sam2_video import Propagator, Tracked
 from models.segmenter import Segmenter
 from models.tracker import TrackManager, keyframes
+from utils.config import VideoConfig
 from utils.distributed import Session
 from utils.errors import RunError
 from utils.masks import Mask
-from utils.model_sections import VideoConfig
 from utils.prompts.prompts import Prompts
 from utils.structures import Detections, Frame, Instances, Sample
 
@@ -48,7 +49,7 @@ class VideoCascade:
 
     def __init__(
         self,
-        detector: Detector,
+        detector: BoxSource,
         segmenter: Segmenter,
         propagator: Propagator,
         settings: VideoConfig,
@@ -132,7 +133,8 @@ class VideoCascade:
         self, size: tuple[int, int], masks: dict[int, Mask], backbone: Backbone, detections: Detections
     ) -> dict[int, np.ndarray]:
         """What a keyframe's detections change: tracks that end are ended, those to be prompted returned with a box."""
-        (found,) = self.segmenter.collect(self.segmenter.launch_encoded(backbone, size, detections))
+        (answered,) = self.segmenter.collect(self.segmenter.launch_encoded(backbone, size, detections.boxes))
+        found = label_masks(size, detections, answered)
         turn = self._tracks.keyframe(masks, found)
         for track_id in turn.ended:
             self.propagator.end(track_id)

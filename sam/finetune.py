@@ -30,11 +30,11 @@ from sam.trainer import BestScore, Trainer, write_weights
 from utils.cli.outputs import check_new_file
 from utils.cli.parsers import ConfigOverrideAction, configured, finetune_parser, guarded, repeated
 from utils.config import ArchConfig, Config, Override
+from utils.config.official import REPOSITORY
 from utils.device import choose_device
 from utils.distributed import Session, open_session
 from utils.engine import print_lines
 from utils.errors import SampleError, UserError
-from utils.official import REPOSITORY
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

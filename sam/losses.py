@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from utils.finetune_sections import MaskLoss
+from utils.config import MaskLoss
 
 FOCAL_GAMMA = 2.0
 FOCAL_ALPHA = 0.25

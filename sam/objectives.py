@@ -89,9 +89,9 @@ class ImageObjective:
             objects, target = sample.gt_instances, sample.gt_mask
             assert objects is not None and target is not None
             counted = target != VOID
-            (found,) = self._segmenter([sample.image], [objects.detections])
+            (found,) = self._segmenter([sample.image], [objects.detections.boxes])
             for ours, true in zip(found.masks, objects.masks):
-                predicted, actual = ours.to_full(found.size) & counted, true.to_full(found.size)
+                predicted, actual = ours.to_full(sample.size) & counted, true.to_full(sample.size)
                 ious.append((predicted & actual).sum() / (predicted | actual).sum())
         return ValScore.from_ious(session.gather(ious), failures)
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from models.sam2_forward import CORNER_LABEL, Backbone
 from sam.clips import ClipBatch
 from sam.losses import mask_losses
-from utils.finetune_sections import MaskLoss
+from utils.config import MaskLoss
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

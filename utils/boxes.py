@@ -8,13 +8,16 @@ dtype of float boxes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-Size = tuple[int, int]
+Size: TypeAlias = tuple[int, int]
 """(height, width) of an image in pixels."""
+
+ScoredBoxes: TypeAlias = "tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]"
+"""The N boxes of one image as a model gives them: (N, 4) x1 y1 x2 y2, (N,) scores in [0, 1], (N,) class ids."""
 
 
 def xywh_to_xyxy(boxes: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -31,6 +34,11 @@ def cxcywh_to_xyxy(boxes: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Convert (..., 4) boxes from centre, width and height (YOLO) to two corners."""
     centers, halves = boxes[..., :2], boxes[..., 2:] / 2
     return np.concatenate([centers - halves, centers + halves], axis=-1)
+
+
+def xyxy_to_cxcywh(boxes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Convert (..., 4) boxes from two corners to centre, width and height."""
+    return np.concatenate([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], axis=-1)
 
 
 def box_limits(sizes: npt.ArrayLike) -> npt.NDArray[Any]:

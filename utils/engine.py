@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
-from typing import Protocol, TypeAlias, runtime_checkable
+from pathlib import Path
+from typing import Protocol, TextIO, TypeAlias, runtime_checkable
 
 from utils.distributed import Session
 from utils.errors import SampleError
@@ -67,32 +68,53 @@ class Cascade(Protocol):
         """Lines to print when all images of all processes went through."""
 
 
-class SureCascade(Protocol):
-    """A cascade that has an answer for every image, be it no instance."""
+class Batches(Protocol):
+    """Batches of a known number of images.
 
-    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
-        """The instances of each image of a batch, in order."""
-
-    def summary_lines(self, session: Session) -> list[str]:
-        """As a cascade's."""
-
-
-class SizedBatches(Protocol):
-    """Batches of a known number of images."""
+    Attributes:
+        ids: the images of the whole run, those of other processes included.
+        num_images: images in all batches of this process together.
+    """
 
     @property
-    def ids(self) -> Sequence[str]:
-        """The images of the whole run, those of other processes included."""
+    def ids(self) -> Sequence[str]: ...
 
     @property
-    def num_images(self) -> int:
-        """Images in all batches of this process together."""
+    def num_images(self) -> int: ...
 
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
-        """The batches; an image that cannot be used stands as its error."""
+        """Yield the batches; an image that cannot be used stands as its error."""
 
 
-def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session: Session) -> RunSummary:
+class RunImages(Protocol):
+    """The images of a run, in the order of their dataset.
+
+    Attributes:
+        ids: their image ids.
+        paths: their files; frames of a video share its file.
+        units: the positions of what is done whole or not at all: the images of a batch or, with `--video`, of a clip.
+    """
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+
+    @property
+    def paths(self) -> Sequence[Path]: ...
+
+    @property
+    def units(self) -> Sequence[range]: ...
+
+    def sizes(self, positions: Sequence[int]) -> Sequence[tuple[int, int] | None]:
+        """Return (height, width) of the images at these positions, from their headers; None for unreadable ones."""
+
+    def check_gt_masks(self, num_classes: int) -> None:
+        """Raise UserError if masks have values outside the classes, unless that is checked already."""
+
+    def batches(self, units: Sequence[range]) -> Batches:
+        """Return the batches of some of the units, read ahead by threads."""
+
+
+def run_loop(cascade: Cascade, batches: Batches, sinks: Sequence[Sink], session: Session) -> RunSummary:
     """Sends every image through the cascade into the sinks, then prints what they have to say.
 
     An image that cannot be used is named at the end and does not stop the run; nothing else is caught. With several
@@ -170,8 +192,14 @@ def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[s
     return lines
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    """Prints each line; characters that the terminal's encoding lacks are spelled out."""
-    encoding = sys.stdout.encoding or "utf-8"
+def print_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
+    """Print each line to a stream, by default standard output; characters that its encoding lacks are spelled out."""
+    stream = stream or sys.stdout
+    encoding = stream.encoding or "utf-8"
     for line in lines:
-        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Print warnings to standard error."""
+    print_lines((f"warning: {line}" for line in lines), sys.stderr)

@@ -1,66 +1,56 @@
-"""The sinks of a run: one for each output that was asked for."""
+"""The sinks of an output: what takes the instances of each image of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.annotations.plan import AnnotationPlan
 from utils.annotations.source import AnnotationFolder
 from utils.cli.options import Options
 from utils.config import Config, PredictorConfig
 from utils.engine import Sink
-from utils.evaluation.files import ATTRIBUTION, GAIN
+from utils.evaluation.files import GAIN
 from utils.io.writers import Writers
-from utils.strict_json import read_json
+from utils.metrics.attribution import Attribution
 
 if TYPE_CHECKING:
     from utils.evaluation.report.pictures import WorstImages
-    from utils.evaluation.report.tables import Section
 
 
-def build_sinks(options: Options, names: Sequence[str], writers: Writers, plan: AnnotationPlan) -> list[Sink]:
-    """The sinks of `options.outputs`; evaluation comes last, so its metric lines are the last that a run prints."""
+def evaluation_sinks(options: Options, names: Sequence[str], writers: Writers) -> list[Sink]:
+    """Return what scores each image: the evaluator, before it the comparison with `--diff`.
+
+    Args:
+        names: class names, by class id.
+    """
+    from utils.evaluation.evaluator import Evaluator
+
     config, sinks = options.config, list[Sink]()
-    if "visual" in options.outputs:
-        sinks.append(_overlays(config.predictor, names, writers))
-    sinks += plan.sinks(names, writers)
-    if "evaluate" in options.outputs:
-        if options.diff is not None:
-            from utils.evaluation.comparison import ComparisonSink
+    if options.diff is not None:
+        from utils.evaluation.comparison import ComparisonSink
 
-            sinks.append(ComparisonSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
-        from utils.evaluation.evaluator import Evaluator
-
-        folder, album = config.evaluator.save_dir, album_of(config)
-        sections = partial(_sections, folder, attribute=options.attribute)
-        beside = {ATTRIBUTION: options.attribute, GAIN: options.diff is not None}
-        made = [name for name, wanted in beside.items() if wanted]
-        sinks.append(Evaluator(names, folder, writers, album, sections, made))
-    return sinks
+        sinks.append(ComparisonSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
+    folder, album = config.evaluator.save_dir, album_of(config)
+    attribution = Attribution(len(names)) if options.attribute else None
+    made = [GAIN] if options.diff is not None else []
+    return [*sinks, Evaluator(names, folder, writers, album, attribution, made)]
 
 
-def _overlays(look: PredictorConfig, names: Sequence[str], writers: Writers) -> Sink:
-    """What renders overlays: a picture an image, or a film a clip."""
+def overlay_sinks(config: PredictorConfig, names: Sequence[str], writers: Writers) -> list[Sink]:
+    """Return what renders overlays: a picture an image, or with `mp4` a video a clip.
+
+    Args:
+        names: class names, by class id.
+    """
     from utils.visual.overlay import OverlaySink
     from utils.visual.video import VideoOverlaySink
 
-    if look.format == "mp4":
-        return VideoOverlaySink(
-            look.save_dir, names, writers, fps=look.fps, side_by_side=look.side_by_side, font=look.font
-        )
-    return OverlaySink(
-        look.save_dir, names, writers, format=look.format, side_by_side=look.side_by_side, font=look.font
-    )
-
-
-def _sections(folder: Path, *, attribute: bool) -> list[Section]:
-    """What the report has beyond the evaluation: who lost it, from the file that the cascade has written by then."""
-    from utils.evaluation.report.tables import attribution_section
-
-    return [attribution_section(read_json(folder / ATTRIBUTION))] if attribute else []
+    beside, font = config.side_by_side, config.font
+    if config.format == "mp4":
+        return [
+            VideoOverlaySink(config.save_dir, names, writers, fps=config.fps, side_by_side=beside, font=font),
+        ]
+    return [OverlaySink(config.save_dir, names, writers, format=config.format, side_by_side=beside, font=font)]
 
 
 def album_of(config: Config) -> WorstImages | None:

@@ -41,6 +41,8 @@ class Sample:
         has_instance_ids: whether the dataset has a map of objects (SegmentationObject); if not, each connected part of
             a class stands for one.
         frame: its place in a clip, or None where it is an image by itself.
+        gt_box_instances: SAM2's masks for the boxes of `gt_instances`, for error attribution; None where nobody asked
+            for them.
     """
 
     image_id: str
@@ -50,6 +52,7 @@ class Sample:
     gt_instances: Instances | None = None
     has_instance_ids: bool = False
     frame: Frame | None = None
+    gt_box_instances: Instances | None = None
 
     @property
     def size(self) -> tuple[int, int]:

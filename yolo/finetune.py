@@ -23,12 +23,12 @@ from models.weights import is_detector, load_yolo
 from utils.cli.outputs import check_new_file
 from utils.cli.parsers import configured, finetune_parser, guarded, repeated
 from utils.config import Config
+from utils.config.official import REPOSITORY
 from utils.device import choose_device, choose_precision
 from utils.distributed import Session
 from utils.engine import print_lines
 from utils.errors import SampleError, UserError
 from utils.io.writers import atomic_write
-from utils.official import REPOSITORY
 from yolo.training_data import write_training_data
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from models.tracker import SAME_CLASS_BONUS, KeyframeUpdate, Track, TrackManager, keyframes, pairs
+from utils.config import VideoConfig
 from utils.masks import Mask, mask_iou
-from utils.model_sections import VideoConfig
 from utils.structures import Instances
 
 SIZE = (20, 60)

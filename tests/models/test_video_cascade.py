@@ -14,11 +14,11 @@ from models.sam2_video import Propagator
 from models.segmenter import Segmenter
 from models.video_cascade import VideoCascade
 from tests.helpers.track import BOXES, moving, random_model
+from utils.config import CleanupConfig, VideoConfig
 from utils.distributed import Session
 from utils.engine import _ahead
 from utils.errors import RunError, SampleError
 from utils.masks import Mask
-from utils.model_sections import CleanupConfig, VideoConfig
 from utils.structures import Detections, Frame, Instances, Sample
 
 EVERY = VideoConfig(keyframe_interval=1, patience=2)

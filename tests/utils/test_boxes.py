@@ -22,6 +22,7 @@ from utils.boxes import (
     normalize,
     sanitize,
     xywh_to_xyxy,
+    xyxy_to_cxcywh,
     xyxy_to_xywh,
 )
 
@@ -40,6 +41,7 @@ def test_conversions_are_those_of_torchvision() -> None:
         (xywh_to_xyxy, "xywh", "xyxy"),
         (xyxy_to_xywh, "xyxy", "xywh"),
         (cxcywh_to_xyxy, "cxcywh", "xyxy"),
+        (xyxy_to_cxcywh, "xyxy", "cxcywh"),
     ):
         expected = ops.box_convert(torch.from_numpy(boxes), source, target).numpy()
         np.testing.assert_allclose(convert(boxes), expected)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from utils.annotations.diff import DiffExporter, References
 from utils.annotations.fingerprint import Origin, fingerprint, origin_of
@@ -18,7 +17,7 @@ from utils.annotations.sink import AnnotationSink, FrameSink, TableSink
 from utils.annotations.stamps import StampedFiles
 from utils.cli.options import Options
 from utils.distributed import Session
-from utils.engine import Cascade, Result, Sink, print_lines
+from utils.engine import Cascade, Result, RunImages, Sink, print_lines
 from utils.errors import UserError, refuse
 from utils.formats.base import FRAME_SUFFIX, Exporter, ExportSettings, Format, format_folder
 from utils.formats.frames import QUALITY, FrameExporter
@@ -48,24 +47,6 @@ OWN: Mapping[Format, Sequence[str]] = {
 """Format -> which keys of `auto_mask` change its files."""
 
 
-class Images(Protocol):
-    """The images of a run.
-
-    Attributes:
-        units: the positions of the images that make up each batch or, with `--video`, each clip.
-    """
-
-    units: Sequence[range]
-
-    @property
-    def ids(self) -> list[str]:
-        """The image ids of the whole dataset."""
-
-    @property
-    def paths(self) -> list[Path]:
-        """Their files; frames of a video share its file."""
-
-
 @dataclass(frozen=True)
 class Task:
     """One format or table.
@@ -85,7 +66,7 @@ class Task:
     sink: type[AnnotationSink] = AnnotationSink
 
 
-def build_tasks(options: Options, images: Images, prompts: Prompts | None = None) -> list[Task]:
+def build_tasks(options: Options, images: RunImages, prompts: Prompts | None = None) -> list[Task]:
     """The tasks of a run, formats first; none when it writes no annotations.
 
     Args:
@@ -198,24 +179,25 @@ class AnnotationPlan:
         session: the processes of the run, each of which has the same plan: none writes before all have looked.
 
     Attributes:
-        finished: whether nothing is left to do, or nothing is to be done.
+        units: those of the run that are to be worked on.
+        nothing_to_do: whether nothing is left to do, or nothing is to be done.
 
     Raises:
         UserError: as `build_tasks`.
     """
 
-    def __init__(self, options: Options, images: Images, prompts: Prompts | None, session: Session) -> None:
+    def __init__(self, options: Options, images: RunImages, prompts: Prompts | None, session: Session) -> None:
         self._tasks = build_tasks(options, images, prompts)
         self._ids, self._overwrite, self._dry = images.ids, options.overwrite, options.dry_run
         self._states = [_states(task, images, session) for task in self._tasks]
         only = options.outputs == ("annotate",)
         self._needed = {image_id for i, image_id in enumerate(self._ids) if not only or self._unfinished(i)}
-        images.units = [unit for unit in images.units if any(self._ids[i] in self._needed for i in unit)]
+        self.units = [unit for unit in images.units if any(self._ids[i] in self._needed for i in unit)]
         if options.video:  # what lies before a frame decides its tracks
-            self._needed = {self._ids[i] for unit in images.units for i in unit}
+            self._needed = {self._ids[i] for unit in self.units for i in unit}
         shared = [task.shared for task in self._tasks if task.shared]
-        done = only and not images.units and all(each.fresh(self._ids) for each in shared)
-        self.finished = self._dry or session.gather([done])[0]
+        done = only and not self.units and all(each.fresh(self._ids) for each in shared)
+        self.nothing_to_do = self._dry or session.gather([done])[0]
 
     def lines(self) -> list[str]:
         """For each format with something there, what becomes of how many images; in a dry run for all."""
@@ -234,7 +216,7 @@ class AnnotationPlan:
         """
         return [self._sink(task, states, names, writers) for task, states in zip(self._tasks, self._states)]
 
-    def sparing(self, cascade: Cascade) -> Cascade:
+    def skip_finished(self, cascade: Cascade) -> Cascade:
         """The cascade, spared the batches of which only images that cannot be read are unfinished."""
         return _Sparing(cascade, self._needed)
 
@@ -280,7 +262,7 @@ class _Sparing:
         return self._cascade.summary_lines(session)
 
 
-def plan_annotations(options: Options, images: Images, prompts: Prompts | None, session: Session) -> AnnotationPlan:
+def plan_annotations(options: Options, images: RunImages, prompts: Prompts | None, session: Session) -> AnnotationPlan:
     """The plan of a run, printed by its first process; see AnnotationPlan."""
     plan = AnnotationPlan(options, images, prompts, session)
     if session.is_main:
@@ -288,7 +270,7 @@ def plan_annotations(options: Options, images: Images, prompts: Prompts | None, 
     return plan
 
 
-def _states(task: Task, images: Images, session: Session) -> list[State]:
+def _states(task: Task, images: RunImages, session: Session) -> list[State]:
     """How the files of each image stand; each process looks at a part of them."""
     every = range(len(images.ids))
     share = session.shard(every)

@@ -13,9 +13,9 @@ from typing import Any, NoReturn, get_args
 from utils.cli.options import Options, Output, add_box_options, add_prompt_options, boxes_of, check, overrides_of
 from utils.cli.outputs import check_writable
 from utils.config import Config, Override, load_config
+from utils.config.official import REPOSITORY
 from utils.errors import RunError, UserError
 from utils.formats.base import Format
-from utils.official import REPOSITORY
 
 _EPILOG = """\
 Any config key can be overridden:  --set detector.imgsz=1280 --set 'dataset.classes=["cat", "dog"]'
@@ -68,7 +68,7 @@ class ConfigOverrideAction(argparse.Action):
             return Override.parse(values)
         option = "/".join(self.option_strings)
         several = isinstance(values, list)  # with nargs
-        return Override(self.key, values, option) if several else Override.of(self.key, values, option)
+        return Override(self.key, values, option) if several else Override.from_text(self.key, values, option)
 
 
 def command_parser(description: str | None) -> Parser:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from utils.distributed import Session
 from utils.engine import RunSummary
 from utils.evaluation.console import summary_lines
-from utils.evaluation.files import EVERY, METRICS, REPORT, evaluation_files
+from utils.evaluation.files import ATTRIBUTION, EVERY, METRICS, REPORT, evaluation_files
 from utils.evaluation.report.pictures import WorstImages
+from utils.evaluation.report.tables import attribution_section, clip_sections
+from utils.io.encoding import encode_json
 from utils.io.writers import Writers, atomic_write, remove
+from utils.metrics.attribution import Attribution, table
 from utils.metrics.bootstrap import bootstrap
 from utils.metrics.scores import Evaluation, ImageScore, score_image
 from utils.metrics.segmentation import LabelCounts, mean_iou, pixel_accuracy
 from utils.structures import Instances, Sample
-
-if TYPE_CHECKING:
-    from utils.evaluation.report.tables import Section
 
 
 class Evaluator:
@@ -32,7 +31,8 @@ class Evaluator:
         save_dir: where `metrics.json`, the tables and the report go.
         writers: whose threads score.
         album: collects the pictures of the report; None: there is no report.
-        sections: what others add to the report; called when all images of all processes went through.
+        attribution: splits the missing mean IoU between detector and SAM2, or None; samples then carry what SAM2 makes
+            of the true boxes.
         beside: the files that others of this run write there.
 
     Attributes:
@@ -45,12 +45,12 @@ class Evaluator:
         save_dir: Path,
         writers: Writers,
         album: WorstImages | None = None,
-        sections: Callable[[], Sequence[Section]] = tuple,
+        attribution: Attribution | None = None,
         beside: Collection[str] = (),
     ) -> None:
         self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
         self._names, self._save_dir, self._writers = ("background", *names), save_dir, writers
-        self._album, self._sections, self._beside = album, sections, beside
+        self._album, self._attribution, self._beside = album, attribution, beside
         self._images: list[ImageScore] = []
         self._lock = Lock()
 
@@ -67,6 +67,9 @@ class Evaluator:
         with self._lock:
             self._images.append(score)
             self.matrix += matrix
+        if self._attribution is not None:
+            assert sample.gt_mask is not None and sample.gt_box_instances is not None, sample.image_id
+            self._attribution.add(sample.gt_mask, instances, sample.gt_box_instances)
         if self._album is not None:
             self._album.add(score, sample, instances)
 
@@ -83,14 +86,21 @@ class Evaluator:
         """
         evaluation = self.result(summary, session)
         pictures = self._album.collect(session) if self._album is not None else []
+        attributed = None if self._attribution is None else self._attribution.result(session)
         if evaluation is None:
             return []
-        files, lines = evaluation_files(evaluation), summary_lines(evaluation)
+        files, lines, sections = (
+            evaluation_files(evaluation),
+            summary_lines(evaluation),
+            [*clip_sections(evaluation.clips)],
+        )
+        if attributed is not None:
+            files[ATTRIBUTION] = encode_json(attributed, indent=2)
+            lines = [*table(attributed), *lines]
+            sections.append(attribution_section(attributed))
         if self._album is not None:
             from utils.evaluation.report.page import render
-            from utils.evaluation.report.tables import clip_sections
 
-            sections = [*clip_sections(evaluation.clips), *self._sections()]
             files[REPORT] = render(self._album.title, evaluation, pictures, sections)
             lines.insert(0, f"report: {self._save_dir / REPORT}")
         remove(self._save_dir, EVERY.difference(files, self._beside))

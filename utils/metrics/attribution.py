@@ -17,6 +17,7 @@ false and a missed one; whatever separates the masks of the true boxes from the 
 from __future__ import annotations
 
 from collections import Counter
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class Attribution:
     def __init__(self, num_classes: int) -> None:
         self.matrices = np.zeros((len(LINKS), num_classes + 1, num_classes + 1), np.int64)
         self.boxes = Counter[str]()
+        self._lock = Lock()
 
     def add(self, target: np.ndarray, found: Instances, true: Instances) -> None:
         """Counts an image.
@@ -70,10 +72,11 @@ class Attribution:
         matched, seen = match(found.detections, true.detections)
         chain = (found, found[np.sort(matched)], true[np.sort(seen)], true)
         maps = [*(instances.to_semantic() for instances in chain), np.where(target == VOID, BACKGROUND, target)]
-        for matrix, prediction in zip(self.matrices, maps):
-            matrix += confusion_matrix(prediction, target, len(matrix))
+        matrices = np.stack([confusion_matrix(prediction, target, self.matrices.shape[1]) for prediction in maps])
         counts = {"found": len(found), "true": len(true), "matched": len(matched)}
-        self.boxes.update(counts, false=len(found) - len(matched), missed=len(true) - len(matched))
+        with self._lock:
+            self.matrices += matrices
+            self.boxes.update(counts, false=len(found) - len(matched), missed=len(true) - len(matched))
 
     def result(self, session: Session) -> dict[str, Any]:
         """What all processes counted, as `attribution.json` holds it; None where no pixel was."""

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.boxes import box_limits, xywh_to_xyxy
+from utils.engine import RunImages
 from utils.errors import UserError
 from utils.formats.yolo import HIGHEST, LOWEST
 from utils.prompts.matching import MAX_BAD_SHARE, NO_MATCH, Categories, ImageMatch
-from utils.prompts.table import BoxFormat, CategoryOffset, Interpretation, PromptOverrides, PromptTable, RunImages
+from utils.prompts.table import BoxFormat, CategoryOffset, Interpretation, PromptOverrides, PromptTable
 
 MARGIN = 0.1
 """A box is far outside its image where it sticks out by more than this share of the image's side."""

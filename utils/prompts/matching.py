@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.classes import COCO_CLASSES, COCO_IDS, canonical, match_classes
+from utils.engine import RunImages
 from utils.errors import UserError
 from utils.io.image_files import size_problem
-from utils.prompts.table import CategoryOffset, PromptOverrides, PromptTable, RunImages
-from utils.strict_json import found
+from utils.json_reading import describe
+from utils.prompts.table import CategoryOffset, PromptOverrides, PromptTable
 
 NO_MATCH, AMBIGUOUS = -1, -2
 """In place of an image's position: no image of the run, or more than one that it may be."""
@@ -71,7 +72,7 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
     if len(table) and (of_row == NO_MATCH).all():
         raise UserError(
             f"{table.path}: none of its {len(table)} rows is for an image of the run: the first image here is "
-            f'{found(table.key(0))}, that of the run is "{min(ids, default="")}"'
+            f'{describe(table.key(0))}, that of the run is "{min(ids, default="")}"'
         )
     return ImageMatch(np.where(of_key == AMBIGUOUS, NO_MATCH, of_key), of_row, by_number)
 
@@ -136,7 +137,7 @@ def _ambiguous(table: PromptTable, rows: npt.NDArray[np.bool_], ids: Sequence[st
     meant = [image_id for image_id in ids if _number(_file_name(image_id)) == _number(_file_name(str(key)))]
     what = f"may be for {meant[0]} or {meant[1]}" if len(meant) > 1 else "cannot be told from another one"
     return UserError(
-        f"{table.location(row)}: its image, {found(key)}, {what} ({rows.sum()} of {len(table)} rows "
+        f"{table.location(row)}: its image, {describe(key)}, {what} ({rows.sum()} of {len(table)} rows "
         "like this): without folders such names collide; python -m yolo.predict writes a file that keeps the ids"
     )
 

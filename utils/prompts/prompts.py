@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from utils.boxes import denormalize
 from utils.classes import match_classes
+from utils.engine import RunImages
 from utils.errors import UserError
 from utils.prompts.interpretation import FormatChecker, choose_interpretation, to_corners
 from utils.prompts.matching import NO_MATCH, NOT_IN_RUN, Categories, ImageMatch, check_sizes, match_images
 from utils.prompts.readers import read_prompt_table
 from utils.prompts.source import PromptSource
-from utils.prompts.table import Interpretation, PromptOverrides, PromptTable, RunImages
+from utils.prompts.table import Interpretation, PromptOverrides, PromptTable
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from utils.errors import UserError
 from utils.formats.coco import entries_by_id
 from utils.formats.labelme_reader import FLAT_KINDS, Shape, read_labelme_json, shapes_of
 from utils.formats.yolo import read_labels
+from utils.json_reading import Location, describe, get
 from utils.prompts.source import NO_SCORE, PromptSource
 from utils.prompts.table import Interpretation, PromptFormat, PromptTable, Size, TableBuilder
-from utils.strict_json import Place, found, member
 
 CLASSES_FILE = "classes.txt"
 """Where labelImg keeps the class names, among the labels."""
@@ -51,16 +51,16 @@ def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
     Raises:
         UserError: an annotation is no sound row, or its image or category is missing.
     """
-    path, content, place = source.path, source.json.content, Place(str(source.path), source.path.parent)
+    path, content, place = source.path, source.json.content, Location(str(source.path))
     annotations = content["annotations"]
     if not isinstance(annotations, list):
-        raise UserError(f"{path}: annotations: expected a list, found {found(annotations)}")
+        raise UserError(f"{path}: annotations: expected a list, found {describe(annotations)}")
     table = source.json.build(format, annotations, "annotations")
     images = entries_by_id(content, "images", place, _name_and_size)
     for image_id in table.image_keys:
         if image_id not in images:
             raise UserError(f"{path}: annotations: image_id {image_id} is none of the images")
-    names = entries_by_id(content, "categories", place, lambda row, at: member(row, "name", str, at))
+    names = entries_by_id(content, "categories", place, lambda row, at: get(row, "name", str, at))
     position_of = {category_id: i for i, category_id in enumerate(names)}
     used, inverse = np.unique(table.category_ids, return_inverse=True)
     positions = np.array([position_of.get(category_id, -1) for category_id in used.tolist()], np.int64)[inverse]
@@ -78,8 +78,8 @@ def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
     )
 
 
-def _name_and_size(row: dict[str, Any], at: Place) -> tuple[str, Size | None]:
-    return member(row, "file_name", str, at), _stated_size(row, "height", "width")
+def _name_and_size(row: dict[str, Any], at: Location) -> tuple[str, Size | None]:
+    return get(row, "file_name", str, at), _stated_size(row, "height", "width")
 
 
 def _stated_size(entry: dict[str, Any], height: str, width: str) -> Size | None:
@@ -229,4 +229,4 @@ def read_prompt_table(source: PromptSource) -> PromptTable:
         raise source.json.error
     if isinstance(source.json.content, dict) and "shapes" in source.json.content:
         raise UserError(f"{path}: a labelme file; -p takes the folder of such files")
-    raise UserError(f"{path}: expected a list of rows or COCO instances, found {found(source.json.content)}")
+    raise UserError(f"{path}: expected a list of rows or COCO instances, found {describe(source.json.content)}")

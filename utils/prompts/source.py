@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from utils.errors import UserError
+from utils.json_reading import describe, read_json
 from utils.prompts.table import PromptFormat, PromptOverrides, PromptTable, TableBuilder
-from utils.strict_json import found, read_json
 
 KEYS = ("image_id", "category_id", "bbox")
 
@@ -119,21 +119,21 @@ class JsonRows:
 def _problem(row: Any) -> str | None:
     """Say what is wrong with a row and where in it, or return None."""
     if not isinstance(row, dict):
-        return f": expected an object, found {found(row)}"
+        return f": expected an object, found {describe(row)}"
     for key in KEYS:
         if key not in row:
             return f".{key}: is missing"
     image_id, category_id, box, score = row["image_id"], row["category_id"], row["bbox"], row.get("score", 1)
     if type(image_id) not in (str, int):
-        return f".image_id: expected a string or an integer, found {found(image_id)}"
+        return f".image_id: expected a string or an integer, found {describe(image_id)}"
     if type(category_id) is not int or abs(category_id) >= INTEGER_LIMIT:
-        return f".category_id: expected an integer, found {found(category_id)}"
+        return f".category_id: expected an integer, found {describe(category_id)}"
     if type(box) is not list or len(box) != 4 or not all(map(_is_number, box)):
-        return f".bbox: expected four numbers, found {found(box)}"
+        return f".bbox: expected four numbers, found {describe(box)}"
     if not _is_number(score) or not 0 <= score <= 1:
-        return f".score: expected a number from 0 to 1, found {found(score)}"
+        return f".score: expected a number from 0 to 1, found {describe(score)}"
     if "file_name" in row and (type(row["file_name"]) is not str or not row["file_name"]):
-        return f".file_name: expected a string, found {found(row['file_name'])}"
+        return f".file_name: expected a string, found {describe(row['file_name'])}"
     return None
 
 

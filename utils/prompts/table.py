@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -181,14 +181,3 @@ class TableBuilder:
         }
         named = {"class_names": tuple(self._classes)} if format.names_classes else {}
         return PromptTable(path=path, format=format, place=place, **{**columns, **named, **more})
-
-
-class RunImages(Protocol):
-    """The images of a run."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Their ids, each once."""
-
-    def sizes(self, positions: Sequence[int]) -> list[tuple[int, int] | None]:
-        """Return (height, width) in pixels of the upright images at these positions; None for an unreadable one."""

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+import pickle
+from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from utils.config import Override, load_config
+from utils.config.official import REPOSITORY
 from utils.errors import UserError
-from utils.official import REPOSITORY
 
-SEED = Path(__file__).parents[1] / "fixtures" / "seed_config.json"
+SEED = Path(__file__).parents[2] / "fixtures" / "seed_config.json"
 
 
 def config_file(folder: Path, content: object) -> Path:
@@ -188,7 +190,6 @@ def test_unreadable_files(tmp_path: Path) -> None:
     "key, value, complaint",
     [
         ("name", [5], "expected a string, found a list ([5])"),
-        ("arch.yolo", "yolov5", 'must be yolov8, not "yolov5"'),
         ("arch.yolo_weights", [], "expected a path, found a list ([])"),
         ("arch.sam_weights", "", "the path is empty"),
         ("dataset.conf", "0.3", 'expected a number, found a string ("0.3")'),
@@ -253,3 +254,55 @@ def test_shipped_configs_load_and_keep_outputs_together(name: str) -> None:
         assert save_dir.resolve().is_relative_to(REPOSITORY / "outputs")
     if name == "configs/voc2012.json":
         assert len(config.dataset.classes or ()) == 20
+
+
+def test_schema_key_is_for_editors(tmp_path: Path) -> None:
+    file = config_file(tmp_path, {"$schema": "configs/schema.json", "name": "mine"})
+    assert load_config(file) == load_config(config_file(tmp_path, {"name": "mine"}))
+    assert "known are name" in refusal(config_file(tmp_path, {"dataset": {}}), "$schema=x")
+
+
+def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    content = {
+        "dataset": {"conf": 2, "splt": "val"},
+        "auto_mask": {"formats": ["labelmee", 5]},
+        "finetune": {"init": 5},
+    }
+    lines = refusal(config_file(tmp_path, content), "dataloader.batch_size=0").splitlines()
+    assert lines == [
+        "config.json: dataset.conf: must be between 0 and 1, not 2.0",
+        "config.json: dataset.splt: unknown key; did you mean dataset.split?",
+        "--set dataloader.batch_size: must be at least 1, not 0",
+        "config.json: auto_mask.formats[0]: must be labelme or labelme-polygon or coco or yolo or voc, "
+        'not "labelmee"; did you mean labelme?',
+        "config.json: finetune.init: expected a path, found an integer (5)",
+    ]
+
+
+@pytest.mark.parametrize(
+    "assignment, complaint",
+    [
+        ("dataset.classes=[5]", "dataset.classes[0]: expected a string, found an integer (5)"),
+        ('dataset.classes=["a", ""]', "dataset.classes[1]: a class name is blank"),
+        ("dataset.split=", "dataset.split: the name is empty"),
+        ("dataset.conf=" + "9" * 400, "dataset.conf: the number is too large"),
+        ('dataset.label_map={"7": "a"}', 'dataset.label_map[7]: expected an integer, found a string ("a")'),
+        ('dataset.label_map={"7.0": 1}', 'dataset.label_map: expected integers as keys, found "7.0"'),
+        ("finetune.sam.train=memory", 'finetune.sam.train: "memory" is about video; --video trains it'),
+        ("finetune.sam.view_share=[0.5]", "finetune.sam.view_share: must be two rising numbers above 0"),
+        ('finetune.sam.view_share=["a"]', 'finetune.sam.view_share[0]: expected a number, found a string ("a")'),
+        ("predictor.save_dir=null", "predictor.save_dir: expected a path, found nothing (null)"),
+        ("finetune.init=", "finetune.init: the path is empty"),
+    ],
+)
+def test_values_that_only_some_keys_refuse(tmp_path: Path, assignment: str, complaint: str) -> None:
+    assert refusal(config_file(tmp_path, {}), assignment).startswith(f"--set {complaint}")
+
+
+def test_a_config_behaves_as_a_dataclass(tmp_path: Path) -> None:
+    config = load_config(config_file(tmp_path, {"video": {"match_iou": 1}, "cleanup": {"smallest_part": 3}}))
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert replace(config, name="other").video == config.video
+    assert json.dumps(asdict(config.video)).startswith('{"keyframe_interval": 5, "match_iou": 1.0, ')
+    with pytest.raises(FrozenInstanceError):
+        config.name = "other"  # type: ignore[misc]
