@@ -33,8 +33,8 @@ from utils.config import ArchConfig, Config, Override
 from utils.config.official import REPOSITORY
 from utils.device import choose_device
 from utils.distributed import Session, open_session
-from utils.engine import print_lines
 from utils.errors import SampleError, UserError
+from utils.terminal import say
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = choose_device(given.device, session)
         best, failures = finetune(config, output, device, session, trust=given.trust_weights)
     if session.is_main:
-        print_lines(f"failed: {failure}" for failure in failures)
+        say(f"failed: {failure}" for failure in failures)
         steps, split = config.finetune.sam.steps, config.finetune.val_split
         print(f"{output}: mean IoU {best.score:.4f} on the split {split}, after {best.step} of {steps} steps")
         if best.step < steps:

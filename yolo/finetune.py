@@ -26,9 +26,9 @@ from utils.config import Config
 from utils.config.official import REPOSITORY
 from utils.device import choose_device, choose_precision
 from utils.distributed import Session
-from utils.engine import print_lines
 from utils.errors import SampleError, UserError
 from utils.io.writers import atomic_write
+from utils.terminal import say
 from yolo.training_data import write_training_data
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_new_file(output, "finetune.output", overwrite=given.overwrite)
     quiet_ultralytics()
     metrics, failures = finetune(config, output, choose_device(given.device, Session()), trust=given.trust_weights)
-    print_lines(f"failed: {failure}" for failure in failures)
+    say(f"failed: {failure}" for failure in failures)
     print(f"{output}: mAP50-95 {metrics['metrics/mAP50-95(B)']:.4f} on the split {config.finetune.val_split}")
     usage = ["python", "yolo_sam.py", *repeated(given, "arch.yolo_weights"), f"--set=arch.yolo_weights={output}"]
     print("use it: ", shlex.join(usage))

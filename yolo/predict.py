@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = destination(options, given.output, overwrite=given.overwrite)
     session = Session()
     images = open_images(options, session)
-    detector = load_detector(options, choose_device(options.device, session))
+    detector = load_detector(options.config, choose_device(options.device, session), trust=options.trust_weights)
     names = run_class_names(options.config.dataset, lambda: detector.names)
     with PromptSink(path) as sink:
         summary = run_loop(BoxCascade(DetectorBoxes(detector, names)), images.batches(), [sink], session)

@@ -17,7 +17,7 @@ from utils.annotations.sink import AnnotationSink, FrameSink, TableSink
 from utils.annotations.stamps import StampedFiles
 from utils.cli.options import Options
 from utils.distributed import Session
-from utils.engine import Cascade, Result, RunImages, Sink, print_lines
+from utils.engine import Cascade, Result, RunImages, Sink
 from utils.errors import UserError, refuse
 from utils.formats.base import FRAME_SUFFIX, Exporter, ExportSettings, Format, format_folder
 from utils.formats.frames import QUALITY, FrameExporter
@@ -28,6 +28,7 @@ from utils.io.image_files import is_video_name
 from utils.io.writers import Writers
 from utils.prompts.prompts import Prompts
 from utils.structures import Sample
+from utils.terminal import say
 from utils.visual.overlay import overlay_path
 
 PLACES: Mapping[Format, Callable[[str], Sequence[str]]] = {
@@ -265,8 +266,7 @@ class _Sparing:
 def plan_annotations(options: Options, images: RunImages, prompts: Prompts | None, session: Session) -> AnnotationPlan:
     """The plan of a run, printed by its first process; see AnnotationPlan."""
     plan = AnnotationPlan(options, images, prompts, session)
-    if session.is_main:
-        print_lines(plan.lines())
+    say(plan.lines())
     return plan
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
@@ -25,6 +24,7 @@ from utils.config.official import OFFICIAL_SAM
 from utils.config.schema import SECTION, Located, absolute
 from utils.errors import UserError
 from utils.json_reading import Location, describe, parse_json, read_json
+from utils.terminal import warn
 
 OBSOLETE = {"n_gpu": "--device chooses the device"}
 """Keys of older config files that mean nothing any more -> what took their place."""
@@ -146,7 +146,7 @@ def load_config(path: Path, overrides: Sequence[str | Override] = ()) -> Config:
         content.pop("$schema", None)  # for editors
         for key in content.keys() & OBSOLETE.keys():
             del content[key]
-            print(f"warning: {path}: {key} is obsolete and ignored; {OBSOLETE[key]}", file=sys.stderr)
+            warn([f"{path}: {key} is obsolete and ignored; {OBSOLETE[key]}"])
         _apply(content, by_key, locate)
         _locate_values(content, locate)
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets.loading import Batches
+from datasets.loading import Images
 from datasets.voc import VocDataset
 from utils.errors import UserError
 from utils.prompts.prompts import Prompts, load_prompts
@@ -23,7 +23,7 @@ def load(folder: str, file: str | Path, given: PromptOverrides | None = None) ->
     """A prompt file for the whole split of a folder."""
     tree = SHARED / folder
     names = tuple((tree / "class_names.txt").read_text().splitlines())
-    return load_prompts(tree / file, names, Batches(VocDataset(tree, "val"), 4, 2), given or PromptOverrides())
+    return load_prompts(tree / file, names, Images(VocDataset(tree, "val"), 4, 2), given or PromptOverrides())
 
 
 def older(folder: str, first: int, path: Path) -> Path:
