@@ -8,9 +8,8 @@ taken only where the expected one is contradicted and exactly one other fits, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -38,14 +37,8 @@ another interpretation would move all classes, and boxes where no other interpre
 BOX_OPTIONS, ID_OPTIONS = ("--bbox-format",), ("--category-offset", "--prompt-names")
 
 
-@dataclass(frozen=True)
-class Conflict:
-    """A reason why a file may not mean what its format means.
-
-    Attributes:
-        options: those that decide it.
-        reason: for messages.
-    """
+class Conflict(NamedTuple):
+    """A reason, for messages, why a file may not mean what its format means, and the options that decide it."""
 
     options: tuple[str, ...]
     reason: str
@@ -78,11 +71,9 @@ class FormatChecker:
 
     def expected(self) -> Interpretation:
         """Return what the command line says and, where it says nothing, what the format means."""
-        default = self._table.format.interpretation
-        return Interpretation(
-            self._overrides.bbox_format or default.bbox_format,
-            self._overrides.category_offset or default.category_offset,
-        )
+        default, given = self._table.format.interpretation, self._overrides
+        offset = given.category_offset or default.category_offset
+        return Interpretation(given.bbox_format or default.bbox_format, offset)
 
     def possible(self) -> list[Interpretation]:
         """Return all interpretations that neither the format nor the command line rules out."""

@@ -62,8 +62,7 @@ def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
             raise UserError(f"{path}: annotations: image_id {image_id} is none of the images")
     names = entries_by_id(content, "categories", place, lambda row, at: get(row, "name", str, at))
     position_of = {category_id: i for i, category_id in enumerate(names)}
-    used, inverse = np.unique(table.category_ids, return_inverse=True)
-    positions = np.array([position_of.get(category_id, -1) for category_id in used.tolist()], np.int64)[inverse]
+    positions = np.array([position_of.get(category_id, -1) for category_id in table.category_ids.tolist()], np.int64)
     if (positions < 0).any():
         row = int(np.argmax(positions < 0))
         raise UserError(f"{table.location(row)}.category_id: {table.category_ids[row]} is none of the categories")

@@ -46,7 +46,7 @@ class PromptSource:
     @cached_property
     def json(self) -> JsonRows:
         """Parse a file as JSON, once for all formats; what is no JSON has the content None and an error."""
-        return JsonRows.parse(self.path)
+        return JsonRows(self.path)
 
 
 class JsonRows:
@@ -70,19 +70,13 @@ class JsonRows:
         self.content: Any = None
         self.error: UserError | None = None
         self.with_file_name = self._count = self._crowds = 0
-
-    @classmethod
-    def parse(cls, path: Path) -> JsonRows:
-        """Read a file; none that is called `.txt`, which is YOLO's."""
-        parsed = cls(path)
         try:
             if path.suffix == ".txt" and path.is_file():
                 raise UserError(f"{path}: a text file; -p takes the folder of YOLO labels")
             # Not strict: Python's json writes NaN, which is counted later, not refused.
-            parsed.content = read_json(path, partial(json.loads, object_hook=parsed._take))
+            self.content = read_json(path, partial(json.loads, object_hook=self._take))
         except UserError as error:
-            parsed.error = error
-        return parsed
+            self.error = error
 
     def _take(self, row: dict[str, Any]) -> dict[str, Any]:
         """Replace an object by TAKEN if it is a sound row; another one stays what it is. For json's object_hook."""
