@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.boxes import box_limits, xywh_to_xyxy
+from utils.classes import COCO_CLASSES, canonical
 from utils.engine import RunImages
 from utils.errors import UserError
 from utils.formats.yolo import HIGHEST, LOWEST
@@ -91,10 +92,9 @@ class FormatChecker:
         bad = self.bad_boxes(interpretation)
         return bad.sum() <= MAX_BAD_SHARE * len(bad) and not self._misfits(interpretation).any()
 
-    def same(self, one: Interpretation, other: Interpretation) -> bool:
-        """Tell whether two interpretations give every row the same box and class."""
-        first, second = (self._categories.class_ids(each.category_offset) for each in (one, other))
-        return one.bbox_format == other.bbox_format and np.array_equal(first, second)
+    def outcome(self, interpretation: Interpretation) -> tuple[str, bytes]:
+        """Return what is the same for interpretations that give every row the same box and class."""
+        return interpretation.bbox_format, self._categories.class_ids(interpretation.category_offset).tobytes()
 
     def conflicts(self) -> list[Conflict]:
         """List what contradicts the expected interpretation."""
@@ -152,9 +152,11 @@ class FormatChecker:
         return self._categories.misfits(interpretation.category_offset)
 
     def _coco_offsets(self) -> tuple[CategoryOffset, ...]:
-        """Return the offsets that the format has for COCO's classes; none for others, or if the command line says."""
-        offsets = self._table.format.coco_offsets if self._overrides.category_offset is None else ()
-        return offsets if offsets and self._categories.are_cocos() else ()
+        """Return the offsets that the format has for COCO's classes; none for others, or where the command line says one."""
+        offsets = self._table.format.coco_offsets
+        if self._overrides.category_offset or not offsets:
+            return ()
+        return offsets if [*map(canonical, self._categories.listed("0"))] == [*COCO_CLASSES] else ()
 
 
 def choose_interpretation(table: PromptTable, checker: FormatChecker) -> tuple[Interpretation, list[str]]:
@@ -171,11 +173,11 @@ def choose_interpretation(table: PromptTable, checker: FormatChecker) -> tuple[I
     expected, conflicts = checker.expected(), checker.conflicts() if len(table) else []
     if not conflicts:
         return expected, []
-    fitting = list[Interpretation]()
+    # Two that give the same boxes and classes leave nothing to decide; the first one of them is as good.
+    by_outcome: dict[tuple[str, bytes], Interpretation] = {}
     for interpretation in filter(checker.fits, checker.possible()):
-        # Two that give the same boxes and classes, such as offsets 0 and coco91 of low ids, leave nothing to decide.
-        if not any(checker.same(interpretation, other) for other in fitting):
-            fitting.append(interpretation)
+        by_outcome.setdefault(checker.outcome(interpretation), interpretation)
+    fitting = [*by_outcome.values()]
     why = "; ".join(conflict.reason for conflict in conflicts)
     but = f"read as {table.format.title}, {table.format.meaning(expected)}; but {why}"
     if len(fitting) == 1:

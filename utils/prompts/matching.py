@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from utils.classes import COCO_CLASSES, COCO_IDS, canonical, match_classes
+from utils.classes import COCO_CLASSES, COCO_IDS, match_classes
 from utils.engine import RunImages
 from utils.errors import UserError
 from utils.io.image_files import size_problem
@@ -181,10 +181,6 @@ class Categories:
     def listed(self, offset: CategoryOffset) -> tuple[str, ...]:
         """Return the names that category ids index: the file's own, else those given, else COCO's or the run's."""
         return self._own or (COCO_CLASSES if offset == "coco91" else self._names)
-
-    def are_cocos(self) -> bool:
-        """Tell whether the names are COCO's 80 in their order, which Ultralytics numbers in two ways."""
-        return [*map(canonical, self.listed("0"))] == [*COCO_CLASSES]
 
     def class_ids(self, offset: CategoryOffset) -> npt.NDArray[np.int64]:
         """Return the (R,) class ids of the run, UNKNOWN_ID or NOT_IN_RUN."""

@@ -109,7 +109,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read(tmp_path / "nothing.json")
 
 
-def test_a_single_label_file_is_told_from_its_folder(tmp_path: Path) -> None:
+def test_a_single_label_file_is_refused_with_a_hint_to_its_folder(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("0 .5 .5 .1 .1")
     with pytest.raises(UserError, match=r"a\.txt: a text file; -p takes the folder of YOLO labels"):
         read(tmp_path / "a.txt")

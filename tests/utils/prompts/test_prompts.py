@@ -1,4 +1,4 @@
-"""The same boxes out of every form and era, or a refusal that names the option to give."""
+"""The same boxes out of every format and era, or a refusal that names the option to give."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_what_ultralytics_numbers_in_two_ways_is_refused(write: Write, images_of
     assert_truth(load_prompts(path, COCO_CLASSES, images_of(NUMBERED), given), rows, NUMBERED)
 
 
-def test_a_form_that_stays_open_is_refused_and_settled_by_the_option(write: Write, images_of: Any) -> None:
+def test_what_cannot_be_decided_is_refused_until_the_option_is_given(write: Write, images_of: Any) -> None:
     rows = [row | {"category_id": 1 + i % 3} for i, row in enumerate(truth(NUMBERED))]
     path, images = write(ultralytics(rows, "0", file_name=False)), images_of(NUMBERED)
     with pytest.raises(
@@ -125,7 +125,7 @@ def test_own_files_of_mixed_meaning(write: Write, images_of: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "change, settled_by",
+    "change, message",
     [
         ({"bbox": [5000, 5000, 6000, 6000]}, r"\[0\]\.bbox is inverted or far outside.*72 of 72.*give --bbox-format$"),
         (
@@ -134,8 +134,8 @@ def test_own_files_of_mixed_meaning(write: Write, images_of: Any) -> None:
         ),
     ],
 )
-def test_what_fits_no_interpretation_is_refused(change: Row, settled_by: str, write: Write, images_of: Any) -> None:
-    with pytest.raises(UserError, match=settled_by):
+def test_what_fits_no_interpretation_is_refused(change: Row, message: str, write: Write, images_of: Any) -> None:
+    with pytest.raises(UserError, match=message):
         load_prompts(write([row | change for row in truth(NUMBERED)]), NAMES, images_of(NUMBERED), PromptOverrides())
 
 
