@@ -152,7 +152,7 @@ class FormatChecker:
         return self._categories.misfits(interpretation.category_offset)
 
     def _coco_offsets(self) -> tuple[CategoryOffset, ...]:
-        """Return the offsets that the format has for COCO's classes; none for others, or where the command line says one."""
+        """Return the format's offsets for COCO's classes; none for others, or where the command line gives one."""
         offsets = self._table.format.coco_offsets
         if self._overrides.category_offset or not offsets:
             return ()
