@@ -190,7 +190,7 @@ class RunModels:
         if options.dry_run and config.dataset.classes is None and not yolo_weights(config.arch).is_file():
             advice = "missing, and a dry run downloads nothing; with dataset.classes it needs none"
             raise UserError(f"{config.arch.yolo_weights}: {advice}")
-        prompts = load_prompts(path, self.class_names, self._images, options.prompt_given, config.detector.classes)
+        prompts = load_prompts(path, self.class_names, self._images, options.prompt_overrides, config.detector.classes)
         say(prompts.finding)
         warn(prompts.warnings)
         return prompts

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from utils.boxes import covered_pixels
 from utils.config import CleanupConfig
 from utils.distributed import Session
 from utils.engine import Cascade, Result
@@ -83,10 +84,8 @@ def clip(crop: npt.NDArray[np.bool_], box: npt.NDArray[np.float32]) -> bool:
     Returns:
         whether there were any.
     """
-    left, top = np.maximum(np.floor(box[:2]), 0).astype(int)
-    right, bottom = np.maximum(np.ceil(box[2:]), 0).astype(int)
     outside = np.ones(crop.shape, bool)
-    outside[top:bottom, left:right] = False
+    outside[covered_pixels(box, crop.shape)] = False
     outside &= crop
     crop[outside] = False
     return bool(outside.any())

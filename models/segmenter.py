@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from models.sam2_compile import CompiledForward, Sam2Forward
 from models.sam2_forward import Backbone, Features, autocast, features_of, select_single_mask
 from models.transfer import AsyncMasks, BoxMasks, to_device
+from utils.boxes import normalize
 from utils.errors import RunError, UserError, first_line
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class Segmenter:
 
     def _to_model_pixels(self, boxes: np.ndarray, box_sizes: np.ndarray) -> torch.Tensor:
         """Scale boxes from pixels of their images to the model's square input: (N, 4) float32 on the device."""
-        scaled = boxes / box_sizes[:, [1, 0, 1, 0]].astype(np.float32) * np.float32(self.model.image_size)
+        scaled = normalize(boxes, box_sizes) * np.float32(self.model.image_size)
         return to_device(scaled, self.device)
 
     def _chunks(self, box_sizes: np.ndarray, features: Features) -> Iterator[slice]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from utils.config import VideoConfig
 from utils.masks import Mask, mask_iou
+from utils.matching import match_best_total
 from utils.structures import Instances
 
 SAME_CLASS_BONUS = 0.1
@@ -133,13 +134,8 @@ def match_tracks(
     Returns:
         positions of the matched tracks, ascending, and of their detections, (P,) each.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    possible = (overlaps >= min_iou) & (overlaps > 0)
-    gain = np.where(possible, overlaps + SAME_CLASS_BONUS * (track_classes[:, None] == class_ids), 0)
-    tracks, places = linear_sum_assignment(gain, maximize=True)
-    chosen = possible[tracks, places]
-    return tracks[chosen], places[chosen]
+    same_class = track_classes[:, None] == class_ids
+    return match_best_total(overlaps + SAME_CLASS_BONUS * same_class, (overlaps >= min_iou) & (overlaps > 0))
 
 
 def select_keyframes(indices: Sequence[int], last: int | None, interval: int) -> list[int]:

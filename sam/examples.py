@@ -13,10 +13,10 @@ import torch
 
 from datasets.voc import VocDataset
 from models.segmenter import preprocess
+from utils.boxes import box_limits, box_of_mask, clip_boxes
 from utils.classes import VOID
 from utils.config import SamFinetune
 from utils.errors import SampleError
-from utils.masks import Mask
 from utils.structures import Instances, Sample
 
 View = Callable[[np.ndarray], np.ndarray]
@@ -283,10 +283,9 @@ def prompt_box(
     mask: npt.NDArray[np.bool_], side: int, jitter: float, rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
     """Compute the jittered box (4,) xyxy of an object's mask in a view, in pixels of the model's input of `side`."""
-    tight = Mask.from_array(mask)
-    (height, width), (h, w) = mask.shape, tight.crop.shape
-    box = np.array([tight.left, tight.top, tight.left + w, tight.top + h], np.float32)
-    return jitter_box(box, jitter, (height, width), rng) * np.array([side / width, side / height] * 2, np.float32)
+    height, width = mask.shape
+    scale = (side / box_limits((height, width))).astype(np.float32)
+    return jitter_box(box_of_mask(mask).astype(np.float32), jitter, (height, width), rng) * scale
 
 
 def jitter_box(
@@ -303,7 +302,6 @@ def jitter_box(
         the shifted box, or the given one if the shifted one is narrower than a pixel.
     """
     sides = np.tile(box[2:] - box[:2], 2)
-    limits = np.array([size[1], size[0]] * 2, np.float32)
-    moved = np.clip(box + rng.normal(0, jitter, 4) * sides, 0, limits)
+    moved = clip_boxes(box + rng.normal(0, jitter, 4) * sides, size)
     keep = (moved[2:] - moved[:2] >= 1).all()
     return (moved if keep else box).astype(np.float32)

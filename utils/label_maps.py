@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from utils.boxes import xywh_to_xyxy
 from utils.classes import BACKGROUND, VOID, class_id_of
 from utils.masks import Mask
 from utils.structures import Instances
@@ -82,6 +83,6 @@ def _connected(labels: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int, Mask]]
         whole = Mask.from_array(labels == label)
         count, parts, stats, _ = cv2.connectedComponentsWithStats(whole.crop.view(np.uint8))
         for part in range(1, count):
-            left, top, width, height = stats[part, : cv2.CC_STAT_AREA].tolist()
-            crop = parts[top : top + height, left : left + width] == part
+            left, top, right, bottom = xywh_to_xyxy(stats[part, : cv2.CC_STAT_AREA]).tolist()
+            crop = parts[top:bottom, left:right] == part
             yield part, label, Mask(whole.left + left, whole.top + top, crop)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.voc import VocDataset
+from utils.boxes import normalize, xyxy_to_cxcywh
 from utils.errors import SampleError
 from utils.formats.yolo import ultralytics_reads_same_pixels
 from utils.io.encoding import encode_image
@@ -42,10 +43,8 @@ def write_training_data(splits: Mapping[str, VocDataset], names: Sequence[str], 
 
 def box_lines(instances: Instances) -> str:
     """Format boxes for ultralytics: a line `class_id center_x center_y width height` each, as shares of the image."""
-    height, width = instances.size
-    boxes = instances.detections.boxes / np.array([width, height, width, height])
-    centers, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    rows = zip(instances.detections.class_ids.tolist(), np.hstack([centers, sides]).tolist())
+    boxes = xyxy_to_cxcywh(normalize(instances.detections.boxes.astype(np.float64), instances.size))
+    rows = zip(instances.detections.class_ids.tolist(), boxes.tolist())
     return "".join(f"{class_id} {' '.join(f'{value:.8f}' for value in box)}\n" for class_id, box in rows)
 
 

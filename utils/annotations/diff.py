@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from utils.annotations.fingerprint import hash_of
 from utils.annotations.stamps import untouched
 from utils.classes import ClassIndex, match_classes
@@ -18,7 +20,8 @@ from utils.formats.base import Exported
 from utils.formats.labelme_reader import check_size, labelme_instances, read_shapes
 from utils.io.encoding import encode_table
 from utils.io.writers import safe_path
-from utils.masks import Mask
+from utils.masks import Mask, mask_iou
+from utils.matching import match_best_first
 from utils.structures import Instances, Sample
 
 PAIRED = 0.1
@@ -141,16 +144,9 @@ def compare(found: Sequence[Labelled], annotated: Sequence[Labelled], low: float
 
 def pair(found: Sequence[Labelled], annotated: Sequence[Labelled]) -> list[tuple[int, int, float]]:
     """Positions in both lists, and IoU, of objects of one label that belong together; each is in one pair at most."""
-    overlaps = [
-        (mask.iou(other), i, j)
-        for i, (label, mask) in enumerate(found)
-        for j, (name, other) in enumerate(annotated)
-        if label == name
-    ]
-    pairs: dict[int, tuple[int, float]] = {}
-    taken: set[int] = set()
-    for iou, i, j in sorted(overlaps, key=lambda overlap: (-overlap[0], *overlap[1:])):
-        if iou >= PAIRED and i not in pairs and j not in taken:
-            pairs[i] = j, iou
-            taken.add(j)
-    return [(i, j, iou) for i, (j, iou) in sorted(pairs.items())]
+    labels, masks = zip(*found) if found else ((), ())
+    names, others = zip(*annotated) if annotated else ((), ())
+    overlaps = mask_iou(masks, others)
+    same_label = np.array([[label == name for name in names] for label in labels], bool).reshape(overlaps.shape)
+    rows, columns = match_best_first(overlaps, same_label & (overlaps >= PAIRED))
+    return [(i, j, float(overlaps[i, j])) for i, j in zip(rows.tolist(), columns.tolist())]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from utils.cli.options import Options, Output, add_box_options, add_prompt_options, boxes_of, check, given_of
+from utils.cli.options import Options, Output, add_box_options, add_prompt_options, boxes_of, check, overrides_of
 from utils.cli.outputs import check_writable
 from utils.config import Config, Override, load_config
 from utils.config.official import REPOSITORY
@@ -200,7 +200,7 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
     options = replace(
         options,
         prompt=given.prompt and given.prompt.absolute(),
-        prompt_given=given_of(given),
+        prompt_overrides=overrides_of(given),
         overwrite=given.overwrite,
         dry_run=given.dry_run,
         diff=given.diff and given.diff.absolute(),

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from utils.boxes import xywh_to_xyxy, xyxy_to_xywh
 from utils.classes import ClassIndex, label_of
 from utils.formats.base import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
 from utils.formats.polygons import filled_box, iou, polygons_on_pixel_edges, rasterize_coco
@@ -163,7 +164,6 @@ class CocoExporter:
 def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, Any]:
     """What COCO knows of instance `i`, with a box tight around the mask, and what our masks have beyond that."""
     mask, tracks = instances.masks[i], instances.track_ids
-    height, width = mask.crop.shape
     beyond = {
         "score": number(instances.detections.scores[i]),
         "mask_score": number(instances.mask_scores[i]),
@@ -171,7 +171,7 @@ def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, An
     }
     return {
         "category_id": label_of(int(instances.detections.class_ids[i])),
-        "bbox": [mask.left, mask.top, width, height],
+        "bbox": xyxy_to_xywh(mask.box).tolist(),
         "area": mask.area,
         "iscrowd": 0,
         "segmentation": segmentation,
@@ -300,8 +300,7 @@ def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
 
     encoded = row.segmentation
     if not encoded and row.bbox is not None:
-        corner, sides = np.reshape(row.bbox, (2, 2))
-        return Mask.from_array(filled_box(np.stack([corner, corner + sides]), size))
+        return Mask.from_array(filled_box(xywh_to_xyxy(np.array(row.bbox)), size))
     if isinstance(encoded, dict) and encoded.get("size") != list(size):
         reason = f"the image is {size[0]} high and {size[1]} wide, this is not"
         raise row.place.child("segmentation.size").error(reason)

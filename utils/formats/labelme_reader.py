@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from utils.boxes import box_of_points
 from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.formats.polygons import POINTS, rasterize_labelme_shape
@@ -50,11 +51,12 @@ class Shape:
         """The tight box, (4,) float64 x1 y1 x2 y2 in pixels, or None for a shape that encloses nothing."""
         if self.kind in FLAT_KINDS:
             return None
-        low, high = self.points.min(axis=0), self.points.max(axis=0)
         if self.kind == "circle":  # its centre and a point of its rim
-            radius = np.hypot(*(high - low))
-            low, high = self.points[0] - radius, self.points[0] + radius
-        return np.concatenate([low, high + (self.kind == "mask")])
+            radius = np.hypot(*np.ptp(self.points, axis=0))
+            return np.concatenate([self.points[0] - radius, self.points[0] + radius])
+        box = box_of_points(self.points)
+        box[2:] += self.kind == "mask"  # the corners of a mask are its outermost pixels
+        return box
 
 
 def read_shapes(path: Path) -> list[Shape]:

@@ -10,6 +10,8 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
+from utils.boxes import covered_pixels
+
 CLOSE = 1 / 8
 """How far a polygon may leave the outline at most, as a share of area / perimeter, which is half the width of a strip.
 
@@ -90,15 +92,10 @@ def rasterize_coco(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.nda
     return coco.decode(coco.merge(coco.frPyObjects([ring.ravel().tolist() for ring in rings], *size))).astype(bool)
 
 
-def filled_box(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: the pixels that a box covers, wholly or in part.
-
-    Args:
-        corners: (2, 2) x and y of the upper left and the lower right corner; pixel 0 reaches from 0 to 1.
-    """
-    (left, top), (right, bottom) = np.clip([np.floor(corners[0]), np.ceil(corners[1])], 0, size[::-1]).astype(int)
+def filled_box(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Draw the pixels that a (4,) x1 y1 x2 y2 box covers, wholly or in part, as (H, W) bool."""
     picture = np.zeros(size, bool)
-    picture[top:bottom, left:right] = True
+    picture[covered_pixels(box, size)] = True
     return picture
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from utils.masks import Mask
+from utils.boxes import box_iou
 from utils.structures import Instances
 
 SIGNS = ("score", "mask_score", "box_iou", "uncontested")
@@ -19,7 +19,8 @@ def signs(instances: Instances) -> np.ndarray:
     A shape that a person drew has no mask score, which counts as 1. An empty mask has no overlap with its box.
     """
     mask_scores = np.nan_to_num(instances.mask_scores, nan=1.0)
-    overlaps = [_box_iou(box, mask) for box, mask in zip(instances.detections.boxes, instances.masks)]
+    boxes = zip(instances.detections.boxes, instances.masks)
+    overlaps = [float(box_iou(box[None], mask.box[None])[0, 0]) for box, mask in boxes]
     columns = np.stack([instances.detections.scores, mask_scores, overlaps, _uncontested(instances)], axis=1)
     return np.clip(columns.astype(np.float64), 0, 1)
 
@@ -34,15 +35,6 @@ def review_flags(instances: Instances, below: float | None) -> list[dict[str, bo
 def needs_review(instances: Instances, below: float) -> np.ndarray:
     """(N,) bool: the instances with a sign below the limit."""
     return np.any(signs(instances) < below, axis=1)
-
-
-def _box_iou(box: np.ndarray, mask: Mask) -> float:
-    """IoU of a (4,) xyxy box with the box around a mask."""
-    height, width = mask.crop.shape
-    around = np.array([mask.left, mask.top, mask.left + width, mask.top + height], np.float64)
-    sides = np.minimum(box[2:], around[2:]) - np.maximum(box[:2], around[:2])
-    both = float(np.prod(np.maximum(sides, 0)))
-    return both / (float(np.prod((box[2:] - box[:2]).astype(np.float64))) + width * height - both)
 
 
 def _uncontested(instances: Instances) -> np.ndarray:

@@ -26,6 +26,7 @@ import numpy as np
 from utils.boxes import box_iou
 from utils.classes import BACKGROUND, VOID
 from utils.distributed import Session
+from utils.matching import match_best_total
 from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou
 from utils.metrics.summary import nan_to_none
 from utils.structures import Detections, Instances, Sample
@@ -46,13 +47,8 @@ def match(found: Detections, true: Detections) -> tuple[np.ndarray, np.ndarray]:
         the positions of the paired boxes in both lists, (P,) int64 each, those of the first ascending. Each pair has an
         IoU of MATCH at least.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    ious = box_iou(found.boxes, true.boxes)
-    ious[(ious < MATCH) | (found.class_ids[:, None] != true.class_ids[None])] = 0
-    rows, columns = linear_sum_assignment(ious, maximize=True)
-    paired = ious[rows, columns] > 0
-    return rows[paired], columns[paired]
+    ious, same_class = box_iou(found.boxes, true.boxes), found.class_ids[:, None] == true.class_ids
+    return match_best_total(ious, same_class & (ious >= MATCH))
 
 
 class Attribution:

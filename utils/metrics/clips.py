@@ -10,6 +10,7 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
+from utils.matching import match_best_total
 from utils.metrics.davis import FrameScore, PairScores
 from utils.metrics.segmentation import nanmean
 
@@ -144,17 +145,13 @@ def matches(ious: np.ndarray, before: Sequence[int | None]) -> list[tuple[int, i
         ious: (M, N) float64.
         before: the position of the track that each object was matched to the last time, or None.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    valid = np.where(ious >= MATCH, ious, 0)
-    kept: dict[int, int] = {}
+    free, kept = ious >= MATCH, dict[int, int]()
     for row, column in enumerate(before):
-        if column is not None and valid[row, column]:
+        if column is not None and free[row, column]:
             kept[row] = column
-            valid[row] = valid[:, column] = 0
-    rows, columns = linear_sum_assignment(valid, maximize=True)
-    made = zip(rows.tolist(), columns.tolist())
-    return [*kept.items(), *((row, column) for row, column in made if valid[row, column])]
+            free[row] = free[:, column] = False
+    rows, columns = match_best_total(ious, free)
+    return [*kept.items(), *zip(rows.tolist(), columns.tolist())]
 
 
 ALL_FRAMES = -1
@@ -239,10 +236,8 @@ class Pairs:
 
     def best(self) -> list[int]:
         """The column of each object's track; objects that are more than the tracks have one that never shows."""
-        from scipy.optimize import linear_sum_assignment
-
         columns = max(len(self.objects), len(self.tracks))
-        return linear_sum_assignment((self.j + self.f)[:, :columns], maximize=True)[1].tolist()
+        return match_best_total((self.j + self.f)[:, :columns])[1].tolist()
 
     def same_id(self) -> list[int]:
         """The column of the track with each object's number, or of one that never shows."""

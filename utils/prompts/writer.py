@@ -1,4 +1,4 @@
-"""Writes a prompt file in the seed's form, row by row, while a run goes on."""
+"""Write a native prompt file, row by row, while a run goes on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utils.structures import Detections, Instances, Sample
 
 
 class PromptSink:
-    """Writes the boxes of every image to a file, whole or not at all; `with PromptSink(path) as sink: ...`.
+    """Write the boxes of every image to a file, whole or not at all; `with PromptSink(path) as sink: ...`.
 
     Rows go to a temporary file beside it, which is moved into place when all images went through, and else removed.
 
@@ -37,11 +37,7 @@ class PromptSink:
             self._file = self._temporary.open("w", encoding="ascii", newline="\n")
 
     def write(self, sample: Sample, instances: Instances) -> None:
-        """Writes an image's boxes.
-
-        Raises:
-            WriterError: they cannot be written.
-        """
+        """Write an image's boxes; WriterError if that fails."""
         rows = rows_of(sample.image_id, instances.detections)
         with self._failing():
             for row in rows:
@@ -50,11 +46,7 @@ class PromptSink:
         self.images += 1
 
     def finish(self, summary: RunSummary, session: Session) -> list[str]:
-        """Completes the file and moves it into place; says what it holds.
-
-        Raises:
-            WriterError: it cannot be written.
-        """
+        """Complete the file, move it into place and say what it holds; WriterError if that fails."""
         with self._failing():
             self._file.write("\n]\n" if self.boxes else "[]\n")
             self._file.close()
@@ -81,7 +73,7 @@ class PromptSink:
 
 
 def rows_of(image_id: str, detections: Detections) -> list[str]:
-    """An image's rows as JSON objects in ASCII; reading them gives the same float32 numbers."""
+    """Return an image's rows as JSON objects in ASCII; reading them gives the same float32 numbers."""
     name = json.dumps(image_id)
     return [
         f'{{"image_id": {name}, "category_id": {class_id}, "bbox": [{", ".join(map(shortest, box))}], '
@@ -91,6 +83,6 @@ def rows_of(image_id: str, detections: Detections) -> list[str]:
 
 
 def shortest(number: np.float32) -> str:
-    """The shortest decimal that is read as this number, by way of float64, as JSON parsers do it."""
+    """Return the shortest decimal that is read as this number, by way of float64, as JSON parsers do it."""
     text = str(number)
     return text if np.float32(float(text)) == number else repr(float(number))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from utils.boxes import box_intersection, xywh_to_xyxy
 from utils.errors import UserError
 from utils.masks import Mask
 from utils.visual.colors import GREY, WHITE, Color, text_color
@@ -134,8 +135,8 @@ def _draw_tags(canvas: np.ndarray, marks: Sequence[Mark], style: Style) -> None:
         tag = draw_tag(mark.name, mark.detail, style.text, mark.color, width, style.font)[:height, :width]
         h, w = tag.shape[:2]
         places = _tag_places(mark.box, (h + 1, w + 1), (height, width))
-        overlap = np.minimum(places[:, None, 2:], taken[:, 2:]) - np.maximum(places[:, None, :2], taken[:, :2])
-        taken = np.vstack([taken, places[overlap.clip(0).prod(axis=2).sum(axis=1).argmin()]])
+        covered = box_intersection(places, taken).sum(axis=1)
+        taken = np.vstack([taken, places[covered.argmin()]])
         tags.append(tag)
     for tag, (x, y, _, _) in zip(reversed(tags), taken[::-1].tolist()):
         canvas[y : y + tag.shape[0], x : x + tag.shape[1]] = tag
@@ -151,7 +152,7 @@ def _tag_places(box: tuple[int, int, int, int], tag_size: tuple[int, int], size:
     tops = (y1 - h, y1, y2, y2 - h, y1 - 2 * h, y1 + h, y1 - 3 * h, y1 + 2 * h)
     corners = np.array([(left, top) for top in tops for left in (x1, x2 - w)])
     corners = corners.clip(0, (max(width - w, 0), max(height - h, 0)))
-    return np.hstack([corners, corners + np.array((w, h))])
+    return xywh_to_xyxy(np.hstack([corners, np.tile((w, h), (len(corners), 1))]))
 
 
 # Fonts of Linux, macOS and Windows for scripts that the default font lacks; Pillow finds them by file name.

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from utils.boxes import xywh_to_xyxy
 from utils.classes import VOID, label_of
 from utils.distributed import Session
 from utils.engine import RunSummary, failure_lines
@@ -154,9 +155,9 @@ def _gt_marks(gt_mask: np.ndarray, names: Sequence[str]) -> list[Mark]:
         if counts[label_of(class_id)]:
             mask = Mask.from_array(gt_mask == label_of(class_id))
             parts = cv2.connectedComponentsWithStats(mask.crop.view(np.uint8))[2][1:]
-            x, y, width, height = parts[parts[:, cv2.CC_STAT_AREA].argmax(), :4].tolist()
-            x, y = x + mask.left, y + mask.top
-            marks.append(Mark(mask, class_color(class_id), name, "", (x, y, x + width, y + height), boxed=False))
+            largest = parts[parts[:, cv2.CC_STAT_AREA].argmax(), : cv2.CC_STAT_AREA]
+            x1, y1, x2, y2 = (xywh_to_xyxy(largest) + np.tile(mask.offset, 2)).tolist()
+            marks.append(Mark(mask, class_color(class_id), name, "", (x1, y1, x2, y2), boxed=False))
     return marks
 
 
