@@ -33,11 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare_weights(options, session)
         prompts = read_prompts(options, batches, session)
         plan = plan_annotations(options, batches, prompts, session)
-        if plan.finished:
+        if plan.nothing_to_do:
             return 0
         names = class_names(options)
         batches.check_targets(len(names))
-        batches.units = session.shard(batches.units)
+        batches.units = session.shard(plan.units)
         cascade = build_cascade(options, names, batches, prompts, session)
         return run(cascade, batches, build_sinks(options, names, writers, plan), session).exit_code
 

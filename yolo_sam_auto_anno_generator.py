@@ -33,13 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare_weights(options, session)
         prompts = read_prompts(options, batches, session)
         plan = plan_annotations(options, batches, prompts, session)
-        if plan.finished:
+        if plan.nothing_to_do:
             return 0
         names = class_names(options)
         batches.check_targets(len(names))
-        batches.units = session.shard(batches.units)
+        batches.units = session.shard(plan.units)
         cascade = build_cascade(options, names, batches, prompts, session)
-        return run(plan.sparing(cascade), batches, build_sinks(options, names, writers, plan), session).exit_code
+        return run(plan.skip_finished(cascade), batches, build_sinks(options, names, writers, plan), session).exit_code
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from utils.formats.base import Format, Segmentation
+from utils.formats.base import Segmentation
+from utils.formats.registry import FORMATS
 from utils.official import OFFICIAL_SAM
+from utils.strict_json import Place, convert
 from utils.values import ClassNames, FileOrName, Weights, require, within
 
 
@@ -138,6 +140,13 @@ class PredictorConfig:
         within(self, "fps", 1, 1000)
 
 
+def _format_name(value: Any, place: Place) -> str:
+    name = str(convert(str, value, place))
+    if name not in FORMATS:
+        raise place.error(f'must be {" or ".join(FORMATS)}, not "{name}"')
+    return name
+
+
 @dataclass(frozen=True)
 class AutoMaskConfig:
     """Annotations.
@@ -155,7 +164,7 @@ class AutoMaskConfig:
     """
 
     save_dir: Path = Path("outputs/annotations")
-    formats: tuple[Format, ...] = ("labelme",)
+    formats: tuple[Annotated[str, _format_name], ...] = ("labelme",)
     polygon_tolerance: float = 1.0
     coco_segmentation: Segmentation = "rle"
     review_below: float | None = None
