@@ -6,6 +6,7 @@ missing (annotated only); a pair that overlaps little is listed, too.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,6 @@ class References:
         """Return the annotation file of an image, there or not."""
         return safe_path(self.folder, image_id, ".json")
 
-    def check(self, image_ids: Sequence[str]) -> None:
-        """Raise UserError if no image of the run has an annotation."""
-        if not any(self.path(image_id).is_file() for image_id in image_ids):
-            reason = "no annotation of an image of the run; the first one's would be"
-            raise UserError(f"--diff {self.folder}: {reason} {self.path(image_ids[0])}")
-
     def content_hash(self, image_id: str) -> str | None:
         """Hash an image's file; None if there is none to compare with."""
         try:
@@ -61,6 +56,22 @@ class References:
         except OSError:
             return None
         return None if self._own and parse_if_unmodified(content) else hash_of(content)
+
+
+def find_references(folder: Path, save_dir: Path, image_ids: Sequence[str], overwrite: bool) -> References:
+    """Find the annotations to compare with.
+
+    Raises:
+        UserError: there are none, or the run would replace them.
+    """
+    own = os.path.realpath(folder) == os.path.realpath(save_dir)
+    if own and overwrite:
+        raise UserError(f"--diff {folder}: --overwrite would replace the annotations there that it compares with")
+    references = References(folder, own)
+    if not any(references.path(image_id).is_file() for image_id in image_ids):
+        first = references.path(image_ids[0])
+        raise UserError(f"--diff {folder}: no annotation of an image of the run; the first one's would be {first}")
+    return references
 
 
 class DiffExporter(Exporter):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from utils.annotations.diff import DiffExporter, References
+from utils.annotations.diff import DiffExporter, find_references
 from utils.annotations.fingerprint import RunFingerprint, json_hash
 from utils.annotations.manifest import FileStatus, LabelmeManifest, Manifest
 from utils.annotations.review import ReviewExporter
@@ -46,6 +47,18 @@ class Images(Protocol):
         """Their files; frames of a video share its file."""
 
 
+class Output(NamedTuple):
+    """One output of a run.
+
+    Attributes:
+        manifest: knows what of it is on disk.
+        exporter: makes its exporter, given the class names.
+    """
+
+    manifest: Manifest
+    exporter: Callable[[Sequence[str]], Exporter]
+
+
 class AnnotationPlan:
     """Decide what there is to do; without `annotate` among the outputs that is every image.
 
@@ -67,20 +80,19 @@ class AnnotationPlan:
 
     def __init__(self, options: Options, images: Images, prompts: Prompts | None, session: Session) -> None:
         self._options, self._ids = options, images.ids
-        self._references = _references(options)
-        self._manifests = self._build_manifests(images, prompts) if "annotate" in options.outputs else []
-        self._statuses = [_statuses(manifest, images, session) for manifest in self._manifests]
+        self._outputs = _outputs(options, images, prompts) if "annotate" in options.outputs else []
+        self._statuses = [_statuses(output.manifest, images, session) for output in self._outputs]
         only = options.outputs == ("annotate",)
         self._needed = {image_id for i, image_id in enumerate(self._ids) if not only or self._is_unfinished(i)}
         self.units = [unit for unit in images.units if any(self._ids[i] in self._needed for i in unit)]
         if options.video:  # what lies before a frame decides its tracks
             self._needed = {self._ids[i] for unit in self.units for i in unit}
-        done = only and not self.units and all(manifest.is_assembled(self._ids) for manifest in self._manifests)
+        done = only and not self.units and all(output.manifest.is_assembled(self._ids) for output in self._outputs)
         self.nothing_to_do = options.dry_run or session.gather([done])[0]
 
     def lines(self) -> list[str]:
         """Say for each format with something there what becomes of how many images; in a dry run for all outputs."""
-        counted = [(manifest, Counter(statuses)) for manifest, statuses in zip(self._manifests, self._statuses)]
+        counted = [(output.manifest, Counter(statuses)) for output, statuses in zip(self._outputs, self._statuses)]
         return [
             f"{manifest.name}: {self._status_text(counts)}; {manifest.folder}"
             for manifest, counts in counted
@@ -94,102 +106,19 @@ class AnnotationPlan:
             names: class names, indexed by class id.
         """
         sinks: list[Sink] = []
-        for manifest, statuses in zip(self._manifests, self._statuses):
+        for output, statuses in zip(self._outputs, self._statuses):
             edited = [image_id for image_id, status in zip(self._ids, statuses) if status is FileStatus.EDITED]
-            exporter = self._exporter(manifest, names)
-            sinks.append(AnnotationSink(exporter, manifest, writers, self._ids, edited))
+            sinks.append(AnnotationSink(output.exporter(names), output.manifest, writers, self._ids, edited))
         return sinks
 
     def skip_finished(self, cascade: Cascade) -> Cascade:
         """Wrap a cascade: it skips batches of which only images that cannot be read are unfinished."""
         return _SkipFinished(cascade, self._needed)
 
-    def _build_manifests(self, images: Images, prompts: Prompts | None) -> list[Manifest]:
-        """Make the manifests of all outputs: frames of videos, formats, tables."""
-        auto_mask = self._options.config.auto_mask
-        clips = [[(images.ids[i], images.paths[i]) for i in unit] for unit in images.units]
-        fingerprint = RunFingerprint(self._options, prompts, clips if self._options.video else [])
-        formats = list(dict.fromkeys(auto_mask.formats))
-        manifests = [self._format(name, fingerprint) for name in formats]
-        if filmed := {image_id for image_id, path in zip(images.ids, images.paths) if is_video_name(path.name)}:
-            _check_apart_from_sources(self._options)
-            _check_overlays(self._options, images.ids, filmed, formats)
-            if not all(FORMATS[name].photo for name in formats):
-                manifests.insert(0, self._frames(filmed, fingerprint))
-        manifests.append(self._table("review", {"below": auto_mask.review_below}, fingerprint))
-        if self._references:
-            self._references.check(images.ids)
-            manifests.append(self._table("diff", {"low": auto_mask.low_overlap}, fingerprint))
-        return manifests
-
-    def _format(self, name: str, fingerprint: RunFingerprint) -> Manifest:
-        options, form = self._options, FORMATS[name]
-        auto_mask, split = options.config.auto_mask, options.config.dataset.split
-        folder = format_folder(auto_mask.save_dir, name)
-        if options.annotations and os.path.realpath(folder) == os.path.realpath(options.annotations):
-            raise UserError(f"-a/--annotations {folder}: {name} files would be written there; set auto_mask.save_dir")
-        settings = fingerprint.settings(name, {key: getattr(auto_mask, key) for key in form.settings})
-        sign = fingerprint.signer(settings)
-        if form.is_labelme:
-            return LabelmeManifest(name, folder, sign, auto_mask.save_dir, overwrite=options.overwrite)
-        return Manifest(
-            name,
-            folder,
-            sign,
-            files=form.files,
-            photo=form.photo,
-            shared=json_hash([settings, split]),
-            overwrite=options.overwrite,
-        )
-
-    def _frames(self, filmed: Collection[str], fingerprint: RunFingerprint) -> Manifest:
-        """Make the manifest of the frames of video files; they depend on nothing but the videos."""
-
-        def sign(image_id: str, image: Path) -> str:
-            return json_hash(["frames", JPEG_QUALITY, fingerprint.signature(image)])
-
-        def files(image_id: str) -> Sequence[str]:
-            return [f"{image_id}{FRAME_SUFFIX}"] if image_id in filmed else []
-
-        return Manifest(
-            "frames",
-            self._options.config.auto_mask.save_dir,
-            sign,
-            files=files,
-            photo=lambda image_id: image_id,
-            records=".frames",
-            overwrite=self._options.overwrite,
-        )
-
-    def _table(self, name: str, own: dict[str, float | None], fingerprint: RunFingerprint) -> Manifest:
-        """Make the manifest of a table, whose rows are kept in records."""
-        settings = fingerprint.settings(name, own)
-        mark = [self._references.content_hash] if self._references and name == "diff" else []
-        return Manifest(
-            name,
-            self._options.config.auto_mask.save_dir,
-            fingerprint.signer(settings, *mark),
-            records=f".{name}",
-            shared=settings,
-            overwrite=self._options.overwrite,
-        )
-
-    def _exporter(self, manifest: Manifest, names: Sequence[str]) -> Exporter:
-        auto_mask, split = self._options.config.auto_mask, self._options.config.dataset.split
-        if manifest.name == "frames":
-            return FrameExporter()
-        if manifest.name == "review":
-            return ReviewExporter(names, auto_mask.review_below)
-        if manifest.name == "diff" and self._references:
-            return DiffExporter(names, self._references, auto_mask.low_overlap)
-        form = auto_mask.polygon_tolerance, auto_mask.coco_segmentation, auto_mask.review_below
-        settings = ExportSettings(manifest.folder, names, split, *form, frames=auto_mask.save_dir)
-        return FORMATS[manifest.name].exporter(settings)
-
     def _is_unfinished(self, index: int) -> bool:
         """Return whether files of an image are to be written in any output."""
-        outputs = zip(self._manifests, self._statuses)
-        return any(manifest.is_to_write(statuses[index]) for manifest, statuses in outputs)
+        outputs = zip(self._outputs, self._statuses)
+        return any(output.manifest.is_to_write(statuses[index]) for output, statuses in outputs)
 
     def _status_text(self, counts: Counter[FileStatus]) -> str:
         texts = {
@@ -233,14 +162,59 @@ def _statuses(manifest: Manifest, images: Images, session: Session) -> list[File
     return [statuses[i] for i in every]
 
 
-def _references(options: Options) -> References | None:
-    """Find the annotations to compare with; UserError if the run would replace them."""
-    if options.diff is None or "annotate" not in options.outputs:
-        return None
-    own = os.path.realpath(options.diff) == os.path.realpath(options.config.auto_mask.save_dir)
-    if own and options.overwrite:
-        raise UserError(f"--diff {options.diff}: --overwrite would replace the annotations there that it compares with")
-    return References(options.diff, own)
+def _outputs(options: Options, images: Images, prompts: Prompts | None) -> list[Output]:
+    """Make the outputs of a run: frames of videos, formats, tables."""
+    auto_mask, formats = options.config.auto_mask, list(dict.fromkeys(options.config.auto_mask.formats))
+    folder, below, low = auto_mask.save_dir, auto_mask.review_below, auto_mask.low_overlap
+    clips = [[(images.ids[i], images.paths[i]) for i in unit] for unit in images.units] if options.video else []
+    fingerprint = RunFingerprint(options, prompts, clips)
+    outputs = [_format(name, options, fingerprint) for name in formats]
+    if filmed := {image_id for image_id, path in zip(images.ids, images.paths) if is_video_name(path.name)}:
+        _check_apart_from_sources(options)
+        _check_overlays(options, images.ids, filmed, formats)
+        if not all(FORMATS[name].photo for name in formats):
+            outputs.insert(0, _frames(options, filmed, fingerprint))
+    table = partial(Manifest, folder=folder, overwrite=options.overwrite)
+    settings = fingerprint.settings("review", {"below": below})
+    manifest = table("review", sign=fingerprint.signer(settings), records=".review", shared=settings)
+    outputs.append(Output(manifest, lambda names: ReviewExporter(names, below)))
+    if options.diff is not None:
+        references = find_references(options.diff, folder, images.ids, options.overwrite)
+        settings = fingerprint.settings("diff", {"low": low})
+        sign = fingerprint.signer(settings, references.content_hash)
+        manifest = table("diff", sign=sign, records=".diff", shared=settings)
+        outputs.append(Output(manifest, lambda names: DiffExporter(names, references, low)))
+    return outputs
+
+
+def _frames(options: Options, filmed: Collection[str], fingerprint: RunFingerprint) -> Output:
+    """Make the output of frames of video files, which depend on nothing but the videos."""
+    manifest = Manifest(
+        "frames",
+        options.config.auto_mask.save_dir,
+        lambda image_id, image: json_hash(["frames", JPEG_QUALITY, fingerprint.signature(image)]),
+        files=lambda image_id: [f"{image_id}{FRAME_SUFFIX}"] if image_id in filmed else [],
+        photo=lambda image_id: image_id,
+        records=".frames",
+        overwrite=options.overwrite,
+    )
+    return Output(manifest, lambda names: FrameExporter())
+
+
+def _format(name: str, options: Options, fingerprint: RunFingerprint) -> Output:
+    auto_mask, split, form = options.config.auto_mask, options.config.dataset.split, FORMATS[name]
+    folder = format_folder(auto_mask.save_dir, name)
+    if options.annotations and os.path.realpath(folder) == os.path.realpath(options.annotations):
+        raise UserError(f"-a/--annotations {folder}: {name} files would be written there; set auto_mask.save_dir")
+    settings = fingerprint.settings(name, {key: getattr(auto_mask, key) for key in form.settings})
+    output = name, folder, fingerprint.signer(settings)
+    if form.is_labelme:
+        manifest: Manifest = LabelmeManifest(*output, auto_mask.save_dir, overwrite=options.overwrite)
+    else:
+        shared = json_hash([settings, split])
+        manifest = Manifest(*output, files=form.files, photo=form.photo, shared=shared, overwrite=options.overwrite)
+    details = auto_mask.polygon_tolerance, auto_mask.coco_segmentation, auto_mask.review_below, auto_mask.save_dir
+    return Output(manifest, lambda names: form.exporter(ExportSettings(folder, names, split, *details)))
 
 
 def _check_apart_from_sources(options: Options) -> None:
