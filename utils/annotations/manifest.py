@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from utils.annotations.fingerprint import file_hash, file_signature, hash_of
 from utils.annotations.stamps import SETTINGS, add_stamp, parse_if_unmodified
+from utils.distributed import Session
 from utils.formats.base import RECORDS, Exported, Exporter, photo_path
 from utils.io.image_files import IMAGE_SUFFIXES
 from utils.io.writers import atomic_link, atomic_write, remove, safe_path
@@ -94,11 +96,15 @@ class Manifest:
         name: of the output: a format's, or of a table.
         folder: where its files lie.
         sign: hashes what decides the files of an image, given its id and its file.
+        exporter: makes what turns instances into files, given the class names.
         files: the paths of an image's files below the folder, given its id.
         photo: the path, without suffix, at which the folder has the photo itself, given the image's id, or None.
         records: name of the folder of records.
         shared: the hash of what decides the shared files besides the records; None: there are none.
         overwrite: replace files that a person edited or made, too.
+
+    Attributes:
+        statuses: status of each image's files as `scan` found it.
     """
 
     def __init__(
@@ -106,6 +112,7 @@ class Manifest:
         name: str,
         folder: Path,
         sign: Callable[[str, Path], str],
+        exporter: Callable[[Sequence[str]], Exporter],
         *,
         files: Callable[[str], Sequence[str]] = lambda image_id: [],
         photo: Callable[[str], str] | None = None,
@@ -113,7 +120,8 @@ class Manifest:
         shared: str | None = None,
         overwrite: bool = False,
     ) -> None:
-        self.name, self.folder, self.overwrite = name, folder, overwrite
+        self.name, self.folder, self.exporter, self.overwrite = name, folder, exporter, overwrite
+        self.statuses: dict[str, FileStatus] = {}
         self._sign, self._files, self._photo, self._shared = sign, files, photo, shared
         self._records, self._shared_record = folder / records, folder / f"{records}.json"
 
@@ -123,6 +131,14 @@ class Manifest:
             return record.status(self.folder, self._sign(image_id, image))
         made = any((self.folder / name).exists() for name in self._files(image_id))
         return FileStatus.EDITED if made else FileStatus.NEW
+
+    def scan(self, image_ids: Sequence[str], images: Sequence[Path], session: Session) -> None:
+        """Find the status of each image's files; each process looks at a part of them."""
+        shard = session.shard(range(len(image_ids)))
+        with ThreadPoolExecutor() as pool:
+            found = list(pool.map(lambda i: self.status(image_ids[i], images[i]), shard))
+        statuses = dict(session.gather(list(zip(shard, found))))
+        self.statuses = {image_id: statuses[i] for i, image_id in enumerate(image_ids)}
 
     def is_to_write(self, status: FileStatus) -> bool:
         """Return whether the run writes files of this status."""
@@ -236,14 +252,12 @@ class LabelmeManifest(Manifest):
     """Know labelme files, one an image: each records within itself what it was made from, so that it can be moved.
 
     Args:
-        name, folder, sign, overwrite: as `Manifest` takes them.
         frames: where the frames of video files lie as images.
+        output, more: as `Manifest` takes them.
     """
 
-    def __init__(
-        self, name: str, folder: Path, sign: Callable[[str, Path], str], frames: Path, *, overwrite: bool = False
-    ) -> None:
-        super().__init__(name, folder, sign, overwrite=overwrite)
+    def __init__(self, *output: Any, frames: Path, **more: Any) -> None:
+        super().__init__(*output, **more)
         self._frames = frames
 
     def status(self, image_id: str, image: Path) -> FileStatus:

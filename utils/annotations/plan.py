@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from utils.annotations.diff import DiffExporter, find_references
 from utils.annotations.fingerprint import RunFingerprint, json_hash
@@ -19,7 +18,7 @@ from utils.cli.options import Options
 from utils.distributed import Session
 from utils.engine import Cascade, Result, Sink, print_lines
 from utils.errors import UserError, refuse
-from utils.formats.base import FRAME_SUFFIX, Exporter, ExportSettings
+from utils.formats.base import FRAME_SUFFIX, ExportSettings
 from utils.formats.frames import JPEG_QUALITY, FrameExporter
 from utils.formats.registry import FORMATS, format_folder
 from utils.io.image_files import is_video_name
@@ -47,18 +46,6 @@ class Images(Protocol):
         """Their files; frames of a video share its file."""
 
 
-class Output(NamedTuple):
-    """One output of a run.
-
-    Attributes:
-        manifest: knows what of it is on disk.
-        exporter: makes its exporter, given the class names.
-    """
-
-    manifest: Manifest
-    exporter: Callable[[Sequence[str]], Exporter]
-
-
 class AnnotationPlan:
     """Decide what there is to do; without `annotate` among the outputs that is every image.
 
@@ -80,19 +67,20 @@ class AnnotationPlan:
 
     def __init__(self, options: Options, images: Images, prompts: Prompts | None, session: Session) -> None:
         self._options, self._ids = options, images.ids
-        self._outputs = _outputs(options, images, prompts) if "annotate" in options.outputs else []
-        self._statuses = [_statuses(output.manifest, images, session) for output in self._outputs]
+        self._manifests = _manifests(options, images, prompts) if "annotate" in options.outputs else []
+        for manifest in self._manifests:
+            manifest.scan(images.ids, images.paths, session)
         only = options.outputs == ("annotate",)
-        self._needed = {image_id for i, image_id in enumerate(self._ids) if not only or self._is_unfinished(i)}
+        self._needed = {image_id for image_id in self._ids if not only or self._is_unfinished(image_id)}
         self.units = [unit for unit in images.units if any(self._ids[i] in self._needed for i in unit)]
         if options.video:  # what lies before a frame decides its tracks
             self._needed = {self._ids[i] for unit in self.units for i in unit}
-        done = only and not self.units and all(output.manifest.is_assembled(self._ids) for output in self._outputs)
+        done = only and not self.units and all(each.is_assembled(self._ids) for each in self._manifests)
         self.nothing_to_do = options.dry_run or session.gather([done])[0]
 
     def lines(self) -> list[str]:
         """Say for each format with something there what becomes of how many images; in a dry run for all outputs."""
-        counted = [(output.manifest, Counter(statuses)) for output, statuses in zip(self._outputs, self._statuses)]
+        counted = [(manifest, Counter(manifest.statuses.values())) for manifest in self._manifests]
         return [
             f"{manifest.name}: {self._status_text(counts)}; {manifest.folder}"
             for manifest, counts in counted
@@ -105,20 +93,15 @@ class AnnotationPlan:
         Args:
             names: class names, indexed by class id.
         """
-        sinks: list[Sink] = []
-        for output, statuses in zip(self._outputs, self._statuses):
-            edited = [image_id for image_id, status in zip(self._ids, statuses) if status is FileStatus.EDITED]
-            sinks.append(AnnotationSink(output.exporter(names), output.manifest, writers, self._ids, edited))
-        return sinks
+        return [AnnotationSink(manifest, names, writers, self._ids) for manifest in self._manifests]
 
     def skip_finished(self, cascade: Cascade) -> Cascade:
         """Wrap a cascade: it skips batches of which only images that cannot be read are unfinished."""
         return _SkipFinished(cascade, self._needed)
 
-    def _is_unfinished(self, index: int) -> bool:
+    def _is_unfinished(self, image_id: str) -> bool:
         """Return whether files of an image are to be written in any output."""
-        outputs = zip(self._outputs, self._statuses)
-        return any(output.manifest.is_to_write(statuses[index]) for output, statuses in outputs)
+        return any(manifest.is_to_write(manifest.statuses[image_id]) for manifest in self._manifests)
 
     def _status_text(self, counts: Counter[FileStatus]) -> str:
         texts = {
@@ -152,69 +135,58 @@ def plan_annotations(options: Options, images: Images, prompts: Prompts | None, 
     return plan
 
 
-def _statuses(manifest: Manifest, images: Images, session: Session) -> list[FileStatus]:
-    """Find the status of each image's files; each process looks at a part of them."""
-    every = range(len(images.ids))
-    shard = session.shard(every)
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda i: manifest.status(images.ids[i], images.paths[i]), shard))
-    statuses = dict(session.gather(list(zip(shard, found))))
-    return [statuses[i] for i in every]
-
-
-def _outputs(options: Options, images: Images, prompts: Prompts | None) -> list[Output]:
-    """Make the outputs of a run: frames of videos, formats, tables."""
+def _manifests(options: Options, images: Images, prompts: Prompts | None) -> list[Manifest]:
+    """Make the manifests of all outputs of a run: frames of videos, formats, tables."""
     auto_mask, formats = options.config.auto_mask, list(dict.fromkeys(options.config.auto_mask.formats))
-    folder, below, low = auto_mask.save_dir, auto_mask.review_below, auto_mask.low_overlap
+    below, low = auto_mask.review_below, auto_mask.low_overlap
     clips = [[(images.ids[i], images.paths[i]) for i in unit] for unit in images.units] if options.video else []
     fingerprint = RunFingerprint(options, prompts, clips)
-    outputs = [_format(name, options, fingerprint) for name in formats]
+    manifests = [_format(name, options, fingerprint) for name in formats]
+    table = partial(Manifest, folder=auto_mask.save_dir, overwrite=options.overwrite)
     if filmed := {image_id for image_id, path in zip(images.ids, images.paths) if is_video_name(path.name)}:
         _check_apart_from_sources(options)
         _check_overlays(options, images.ids, filmed, formats)
-        if not all(FORMATS[name].photo for name in formats):
-            outputs.insert(0, _frames(options, filmed, fingerprint))
-    table = partial(Manifest, folder=folder, overwrite=options.overwrite)
+        if not all(FORMATS[name].photo for name in formats):  # frames depend on nothing but their video
+            frames = table(
+                "frames",
+                sign=lambda image_id, image: json_hash(["frames", JPEG_QUALITY, fingerprint.signature(image)]),
+                exporter=lambda names: FrameExporter(),
+                files=lambda image_id: [f"{image_id}{FRAME_SUFFIX}"] if image_id in filmed else [],
+                photo=lambda image_id: image_id,
+                records=".frames",
+            )
+            manifests.insert(0, frames)
     settings = fingerprint.settings("review", {"below": below})
-    manifest = table("review", sign=fingerprint.signer(settings), records=".review", shared=settings)
-    outputs.append(Output(manifest, lambda names: ReviewExporter(names, below)))
+    review = partial(table, "review", records=".review", shared=settings)
+    manifests.append(review(sign=fingerprint.signer(settings), exporter=lambda names: ReviewExporter(names, below)))
     if options.diff is not None:
-        references = find_references(options.diff, folder, images.ids, options.overwrite)
+        references = find_references(options.diff, auto_mask.save_dir, images.ids, options.overwrite)
         settings = fingerprint.settings("diff", {"low": low})
         sign = fingerprint.signer(settings, references.content_hash)
-        manifest = table("diff", sign=sign, records=".diff", shared=settings)
-        outputs.append(Output(manifest, lambda names: DiffExporter(names, references, low)))
-    return outputs
+        diff = partial(table, "diff", records=".diff", shared=settings)
+        manifests.append(diff(sign=sign, exporter=lambda names: DiffExporter(names, references, low)))
+    return manifests
 
 
-def _frames(options: Options, filmed: Collection[str], fingerprint: RunFingerprint) -> Output:
-    """Make the output of frames of video files, which depend on nothing but the videos."""
-    manifest = Manifest(
-        "frames",
-        options.config.auto_mask.save_dir,
-        lambda image_id, image: json_hash(["frames", JPEG_QUALITY, fingerprint.signature(image)]),
-        files=lambda image_id: [f"{image_id}{FRAME_SUFFIX}"] if image_id in filmed else [],
-        photo=lambda image_id: image_id,
-        records=".frames",
-        overwrite=options.overwrite,
-    )
-    return Output(manifest, lambda names: FrameExporter())
-
-
-def _format(name: str, options: Options, fingerprint: RunFingerprint) -> Output:
+def _format(name: str, options: Options, fingerprint: RunFingerprint) -> Manifest:
+    """Make the manifest of a format; UserError if its files would be written among the annotations that are read."""
     auto_mask, split, form = options.config.auto_mask, options.config.dataset.split, FORMATS[name]
     folder = format_folder(auto_mask.save_dir, name)
     if options.annotations and os.path.realpath(folder) == os.path.realpath(options.annotations):
         raise UserError(f"-a/--annotations {folder}: {name} files would be written there; set auto_mask.save_dir")
     settings = fingerprint.settings(name, {key: getattr(auto_mask, key) for key in form.settings})
-    output = name, folder, fingerprint.signer(settings)
-    if form.is_labelme:
-        manifest: Manifest = LabelmeManifest(*output, auto_mask.save_dir, overwrite=options.overwrite)
-    else:
-        shared = json_hash([settings, split])
-        manifest = Manifest(*output, files=form.files, photo=form.photo, shared=shared, overwrite=options.overwrite)
     details = auto_mask.polygon_tolerance, auto_mask.coco_segmentation, auto_mask.review_below, auto_mask.save_dir
-    return Output(manifest, lambda names: form.exporter(ExportSettings(folder, names, split, *details)))
+    make = partial(LabelmeManifest, frames=auto_mask.save_dir) if form.is_labelme else Manifest
+    return make(
+        name,
+        folder,
+        fingerprint.signer(settings),
+        lambda names: form.exporter(ExportSettings(folder, names, split, *details)),
+        files=form.files,
+        photo=form.photo,
+        shared=None if form.is_labelme else json_hash([settings, split]),
+        overwrite=options.overwrite,
+    )
 
 
 def _check_apart_from_sources(options: Options) -> None:

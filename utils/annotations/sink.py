@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from threading import Lock
 
 from utils.annotations.manifest import FileStatus, Manifest
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, failure_lines
 from utils.errors import SampleError
-from utils.formats.base import Exported, Exporter
+from utils.formats.base import Exported
 from utils.io.writers import Writers, safe_path
 from utils.structures import Instances, Sample
 
@@ -19,23 +19,27 @@ class AnnotationSink:
     """Write the files of one format, or one table.
 
     Args:
-        exporter: turns instances into files.
-        manifest: knows what is there already, and writes.
+        manifest: knows what is there already, makes the exporter, and writes.
+        names: class names, indexed by class id.
         writers: whose threads do all that.
         image_ids: the images of the run, in order, whether they go through or are left out as finished.
-        edited: images whose files a person edited, as far as that is known before the run.
     """
 
     def __init__(
         self,
-        exporter: Exporter,
         manifest: Manifest,
+        names: Sequence[str],
         writers: Writers,
         image_ids: Sequence[str],
-        edited: Iterable[str] = (),
     ) -> None:
-        self._exporter, self._manifest, self._writers, self._ids = exporter, manifest, writers, image_ids
-        self._edited = set() if manifest.overwrite else set(edited)
+        self._exporter, self._manifest, self._writers, self._ids = (
+            manifest.exporter(names),
+            manifest,
+            writers,
+            image_ids,
+        )
+        edited = {image_id for image_id, status in manifest.statuses.items() if status is FileStatus.EDITED}
+        self._edited = set() if manifest.overwrite else edited
         self._written: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
         self._measures: defaultdict[str, list[float]] = defaultdict(list)

@@ -105,7 +105,7 @@ class AnnotationCascade:
         self._untracked: list[str] = []
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
-        """Yield the annotated instances of each image of a batch, in order; an image without an annotation has failed."""
+        """Yield the annotated instances of each image of a batch, in order; an image without one has failed."""
         return self._readers.map(self._result, samples)  # which begins at once, while sinks take the batch before
 
     def summary_lines(self, session: Session) -> list[str]:

@@ -45,6 +45,7 @@ def manifest(folder: Path, settings: str = "1", shared: str = "1", overwrite: bo
         "words",
         folder,
         lambda image_id, image: settings,
+        lambda names: WordExporter(),  # type: ignore[arg-type, return-value]
         files=files,
         photo=lambda image_id: f"images/{image_id}",
         shared=shared,

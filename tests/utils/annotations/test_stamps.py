@@ -28,7 +28,13 @@ def sign(image_id: str, image: Path) -> str:
 
 
 def manifest(folder: Path, settings: Callable[[str, Path], str] = sign) -> LabelmeManifest:
-    return LabelmeManifest("labelme", folder, settings, folder)
+    return LabelmeManifest(
+        "labelme",
+        folder,
+        settings,
+        lambda names: FORMATS["labelme"].exporter(ExportSettings(folder, names)),
+        frames=folder,
+    )
 
 
 @pytest.fixture

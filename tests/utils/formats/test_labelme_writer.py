@@ -57,10 +57,15 @@ def blobs(size: tuple[int, int], seed: int = 0) -> list[np.ndarray]:
 
 
 def annotate(folder: Path, *pairs: tuple[Sample, Instances], names: tuple[str, ...] = NAMES) -> list[str]:
-    exporter = LabelmeExporter(ExportSettings(folder, names))
-    manifest = LabelmeManifest("labelme", folder, lambda *image: "settings", folder)
+    manifest = LabelmeManifest(
+        "labelme",
+        folder,
+        lambda *image: "settings",
+        lambda names: LabelmeExporter(ExportSettings(folder, names)),
+        frames=folder,
+    )
     with Writers(1) as writers:
-        sink = AnnotationSink(exporter, manifest, writers, [sample.image_id for sample, _ in pairs])
+        sink = AnnotationSink(manifest, names, writers, [sample.image_id for sample, _ in pairs])
         for sample, instances in pairs:
             sink.write(sample, instances)
         return sink.finish(RunSummary(), Session()).lines
