@@ -36,13 +36,26 @@ class RunSummary:
         return 1 if self.failures or self.unwritten else 0
 
 
+@dataclass(frozen=True)
+class SinkReport:
+    """Hold what a sink has to say at the end of a run.
+
+    Attributes:
+        lines: to print.
+        unwritten: the images that went through, but that the output could not take.
+    """
+
+    lines: list[str]
+    unwritten: Sequence[SampleError] = ()
+
+
 class Sink(Protocol):
     """What becomes of the instances: metrics, overlays, every annotation format. A process hands it its own share."""
 
     def write(self, sample: Sample, instances: Instances) -> None:
         """Takes one image's instances."""
 
-    def finish(self, summary: RunSummary, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
         """Completes the output when all images of all processes went through; returns lines to print."""
 
 
@@ -137,7 +150,9 @@ def run_loop(cascade: Cascade, batches: Batches, sinks: Sequence[Sink], session:
     summary = _of_all(summary, batches.ids, session)
     lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
     for sink in sinks:
-        lines += sink.finish(summary, session)
+        report = sink.finish(summary, session)
+        lines += report.lines
+        summary.unwritten += report.unwritten
     say(lines)
     session.barrier()  # torchrun ends all processes when the first one ends with exit code 1, whatever they are doing
     return summary

@@ -15,7 +15,7 @@ from utils.cli.outputs import check_writable
 from utils.config import Config, Override, load_config
 from utils.config.official import REPOSITORY
 from utils.errors import RunError, UserError
-from utils.formats.base import Format
+from utils.formats.registry import FORMATS
 
 _EPILOG = """\
 Any config key can be overridden:  --set detector.imgsz=1280 --set 'dataset.classes=["cat", "dog"]'
@@ -170,7 +170,7 @@ def _add_annotating(parser: Parser) -> None:
         action=ConfigOverrideAction,
         key="auto_mask.formats",
         metavar="FORMAT",
-        help=f"annotation formats: {', '.join(get_args(Format))}",
+        help=f"annotation formats: {', '.join(FORMATS)}",
     )
     add("--overwrite", action="store_true", help="replace annotations that a person edited, too")
     add("--dry_run", action="store_true", help="only say what annotating would write, redo, skip and keep")

@@ -10,10 +10,10 @@ section's `__post_init__` raises `ValueError("key: reason")`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 from pydantic.dataclasses import dataclass
@@ -21,7 +21,8 @@ from pydantic.dataclasses import dataclass
 from utils.classes import load_class_names, nearest
 from utils.config.official import OFFICIAL_SAM, home_of
 from utils.errors import UserError
-from utils.formats.base import Format, Segmentation
+from utils.formats.base import Segmentation
+from utils.formats.registry import FORMATS
 from utils.json_reading import Location
 
 SECTION = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True)
@@ -79,7 +80,7 @@ FileOrName = Annotated[StrictStr, Located(_file_or_name)]
 FileOrNameOrNone = Annotated[str | None, Field(strict=True), Located(_file_or_name)]
 
 
-def _one_of(names: Sequence[str]) -> BeforeValidator:
+def _one_of(names: Collection[str]) -> BeforeValidator:
     """Refuse a text that is none of the names, with the nearest one; what is no text is left for pydantic to refuse."""
 
     def check(name: Any) -> Any:
@@ -90,6 +91,9 @@ def _one_of(names: Sequence[str]) -> BeforeValidator:
         return name
 
     return BeforeValidator(check)
+
+
+FormatName = Annotated[StrictStr, _one_of(FORMATS), WithJsonSchema({"enum": [*FORMATS]})]
 
 
 def _label_map(value: Any) -> Any:
@@ -205,7 +209,7 @@ class AutoMaskConfig:
 
     save_dir: Path = Path("outputs/annotations")
     """Folder of the annotations."""
-    formats: Annotated[tuple[Annotated[Format, _one_of(get_args(Format))], ...], Field(min_length=1)] = ("labelme",)
+    formats: Annotated[tuple[FormatName, ...], Field(min_length=1)] = ("labelme",)
     """One or more formats. `labelme` files go to `save_dir`, those of other formats to a folder of their name in it."""
     polygon_tolerance: PositiveOrZero = 1.0
     """How far in pixels polygons may leave outlines of masks, small and thin parts less; 0 keeps every pixel."""

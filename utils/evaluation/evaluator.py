@@ -9,7 +9,7 @@ from threading import Lock
 import numpy as np
 
 from utils.distributed import Session
-from utils.engine import RunSummary
+from utils.engine import RunSummary, SinkReport
 from utils.evaluation.comparison import Comparison
 from utils.evaluation.console import summary_lines
 from utils.evaluation.files import ALL_FILES, ATTRIBUTION, COMPARISON, METRICS, REPORT, evaluation_files
@@ -81,7 +81,7 @@ class Evaluator:
             counts = LabelCounts.from_matrix(self.matrix)  # a view of the matrix in part
             return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
 
-    def finish(self, summary: RunSummary, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
         """Write the files and return the lines to print, the three metric lines last; both in the first process.
 
         Files of an earlier evaluation that this one does not make are removed: they would contradict its metrics.
@@ -92,7 +92,7 @@ class Evaluator:
         attribution = None if self._attribution is None else self._attribution.result(session)
         comparison = None if self._comparison is None else self._comparison.result(session)
         if evaluation is None:
-            return []
+            return SinkReport([])
         files, lines = evaluation_files(evaluation), list[str]()
         if attribution is not None:
             files[ATTRIBUTION] = encode_json(attribution, indent=2)
@@ -108,7 +108,7 @@ class Evaluator:
         remove_files(self._save_dir, ALL_FILES.difference(files))
         for name, content in files.items():
             atomic_write(self._save_dir / name, content)
-        return [*lines, *summary_lines(evaluation)]
+        return SinkReport([*lines, *summary_lines(evaluation)])
 
     def result(self, summary: RunSummary, session: Session) -> Evaluation | None:
         """Join the scores of the images of all processes; None in all but the first."""

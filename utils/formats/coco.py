@@ -1,4 +1,4 @@
-"""COCO instances: written and read, videos and tracks too."""
+"""Write and read COCO instances; of clips videos and tracks, too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ import numpy as np
 
 from utils.boxes import xywh_to_xyxy, xyxy_to_xywh
 from utils.classes import ClassIndex, label_of
-from utils.formats.base import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
+from utils.formats.base import (
+    MSG_EMPTY_MASKS,
+    MSG_POLYGON_IOU,
+    Exported,
+    Exporter,
+    ExportSettings,
+    json_score,
+    nonempty_indices,
+)
 from utils.formats.polygons import filled_box, iou, polygons_on_pixel_edges, rasterize_coco
 from utils.io.encoding import encode_json
 from utils.json_reading import Location, coerce, describe, get, read_json
@@ -40,7 +48,7 @@ def entries_by_id(content: Any, key: str, place: Location, read: Callable[[Any, 
         content: what the file says.
         key: the table, `images` or `categories`.
         place: the file.
-        read: makes of an entry, which stands at the place, what is wanted of it.
+        read: converts an entry, given its place.
 
     Raises:
         UserError: the table is no list of objects with an id, or an id is given twice.
@@ -56,13 +64,13 @@ def entries_by_id(content: Any, key: str, place: Location, read: Callable[[Any, 
 
 
 def frame_record(sample: Sample) -> dict[str, Any]:
-    """What `Videos` must know of a frame, in JSON's types; empty for an image by itself."""
+    """Return what `VideoIds` must know of a frame, in JSON's types; empty for an image by itself."""
     frame = sample.frame
     return {} if frame is None else {"frame": {"clip": frame.clip, "index": frame.index}}
 
 
-class Videos:
-    """Gives clips and tracks their ids in the file, which count from 1 in the order in which they appear.
+class VideoIds:
+    """Give clips and tracks their ids in the file, which count from 1 in the order in which they appear.
 
     The id of a track counts from 1 in its clip until then; here each has one of its own.
     """
@@ -71,19 +79,19 @@ class Videos:
         self._videos: dict[str, int] = {}
         self._tracks: dict[tuple[int, int], dict[str, int]] = {}
 
-    def of_image(self, record: Mapping[str, Any]) -> dict[str, int]:
-        """What the image of a record has beyond COCO; nothing where it is in no clip."""
+    def for_image(self, record: Mapping[str, Any]) -> dict[str, int]:
+        """Return the keys of an image of a clip beyond COCO's; none where it is in no clip."""
         if "frame" not in record:
             return {}
         video_id = self._videos.setdefault(record["frame"]["clip"], len(self._videos) + 1)
         return {"video_id": video_id, "frame_index": record["frame"]["index"]}
 
-    def of_annotation(self, image: Mapping[str, int], annotation: Mapping[str, Any]) -> dict[str, int]:
-        """The ids that an annotation of a clip has; the class of a track is that of its last annotation.
+    def for_annotation(self, image: Mapping[str, int], annotation: Mapping[str, Any]) -> dict[str, int]:
+        """Return the ids of an annotation of a clip; the class of a track is that of its last annotation.
 
         Args:
-            image: what its image has.
-            annotation: in COCO's form, with the `track_id` that it has in its clip, if it has one.
+            image: what `for_image` returned of its image.
+            annotation: in COCO's format, with the `track_id` that it has in its clip, if it has one.
         """
         if not image:
             return {}
@@ -95,7 +103,7 @@ class Videos:
         return {"track_id": known["id"], **video_id}
 
     def lists(self) -> dict[str, list[dict[str, Any]]]:
-        """The lists of videos and tracks; none without clips."""
+        """Return the lists of videos and tracks; none without clips."""
         if not self._videos:
             return {}
         videos = [{"id": video_id, "name": clip} for clip, video_id in self._videos.items()]
@@ -105,18 +113,18 @@ class Videos:
 FILE_NAME = "instances.json"
 
 
-class CocoExporter:
-    """One file of all images: ids count from 1 in the order of the run, a category's id is its class id + 1.
+class CocoExporter(Exporter):
+    """Write one file of all images: ids count from 1 in the order of the run, a category's id is its class id + 1.
 
-    Of clips it has the videos and tracks, too, in TAO's form.
+    Of clips it has the videos and tracks, too, as TAO has them.
     """
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
-        """No file; the record is the image's entry and its annotations, without ids."""
-        kept, ious, annotations = not_empty(instances), [], []
+        """Make no file, but a record: the image's entry and its annotations, without ids."""
+        kept, ious, annotations = nonempty_indices(instances), [], []
         for i in kept:
             mask = instances.masks[i]
             if self.settings.segmentation == "rle":
@@ -134,26 +142,27 @@ class CocoExporter:
             {},
             record={"image": image, "annotations": annotations, **frame_record(sample)},
             shapes=len(kept),
-            losses=counted({EMPTY: len(instances) - len(kept)}),
-            measures={POLYGON_IOU: ious} if ious else {},
+            losses={MSG_EMPTY_MASKS: len(instances) - len(kept)},
+            measures={MSG_POLYGON_IOU: ious} if ious else {},
         )
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """`instances.json`; of the records only the images' entries are kept in memory beside the file itself."""
-        file, images, videos, count = io.BytesIO(), list[bytes](), Videos(), 0
+        """Make `instances.json`; of the records only the images' entries are kept in memory beside the file itself."""
+        file, images, videos, count = io.BytesIO(), list[bytes](), VideoIds(), 0
         categories = [
             {"id": label_of(class_id), "name": name, "supercategory": ""}
             for class_id, name in enumerate(self.settings.names)
         ]
         file.write(b'{"info": {}, "licenses": [], "categories": ' + encode_json(categories) + b', "annotations": [')
         for image_id, (_, record) in enumerate(records, 1):
-            place = videos.of_image(record)
-            images.append(encode_json({"id": image_id, **record["image"], **place}))
+            clip = videos.for_image(record)
+            images.append(encode_json({"id": image_id, **record["image"], **clip}))
             for annotation in record["annotations"]:
                 file.write(b",\n" if count else b"\n")
                 count += 1
                 ids = {"id": count, "image_id": image_id}
-                file.write(encode_json({**ids, **annotation, **videos.of_annotation(place, annotation)}))
+                beyond = videos.for_annotation(clip, annotation)
+                file.write(encode_json({**ids, **annotation, **beyond}))
         file.write(b'], "images": [\n' + b",\n".join(images) + b"]")
         for name, entries in videos.lists().items():
             file.write(b', "' + name.encode() + b'": [\n' + b",\n".join(map(encode_json, entries)) + b"]")
@@ -162,11 +171,11 @@ class CocoExporter:
 
 
 def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, Any]:
-    """What COCO knows of instance `i`, with a box tight around the mask, and what our masks have beyond that."""
+    """Make the annotation of instance `i`, its box tight around the mask, with keys beyond COCO's where it has them."""
     mask, tracks = instances.masks[i], instances.track_ids
     beyond = {
-        "score": number(instances.detections.scores[i]),
-        "mask_score": number(instances.mask_scores[i]),
+        "score": json_score(instances.detections.scores[i]),
+        "mask_score": json_score(instances.mask_scores[i]),
         "track_id": None if tracks is None else int(tracks[i]),
     }
     return {
@@ -180,7 +189,7 @@ def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, An
 
 
 def _rle(mask: Mask, size: tuple[int, int]) -> dict[str, Any]:
-    """The mask as compressed run lengths."""
+    """Encode the mask as compressed run lengths."""
     from pycocotools import mask as coco
 
     encoded = coco.encode(np.asfortranarray(mask.to_full(size).view(np.uint8)))
@@ -189,7 +198,7 @@ def _rle(mask: Mask, size: tuple[int, int]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class CocoAnnotation:
-    """One object as its file has it.
+    """Hold one object as its file has it.
 
     Attributes:
         place: what messages call it.
@@ -209,7 +218,7 @@ class CocoAnnotation:
 
 @dataclass(frozen=True, slots=True)
 class CocoImage:
-    """An image with its annotations, in the order of the file.
+    """Hold an image with its annotations, in the order of the file.
 
     Attributes:
         image_id: `file_name` without its suffix.
@@ -222,7 +231,7 @@ class CocoImage:
 
 
 def read_coco(source: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
-    """The annotations of a COCO file, or of `instances.json` in a folder: every image once, in the order of the file.
+    """Read a COCO file, or `instances.json` in a folder: every image once, in the order of the file.
 
     Args:
         names: class names, indexed by class id.
@@ -237,7 +246,7 @@ def read_coco(source: Path, names: Sequence[str]) -> Iterator[tuple[str, Instanc
 
 
 def parse_coco(path: Path) -> list[CocoImage]:
-    """The images of a COCO file with their annotations; categories may be any.
+    """Read the images of a COCO file with their annotations; categories may be any.
 
     Raises:
         UserError: the file cannot be read or is no COCO file, an id is given twice, or an annotation belongs to no
@@ -254,7 +263,7 @@ def parse_coco(path: Path) -> list[CocoImage]:
 
 
 def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
-    """The instances of an image; annotations without a score have the score 1.
+    """Convert the annotations of an image to instances; those without a score have the score 1.
 
     Raises:
         UserError: a segmentation is malformed, or a category names no class.
@@ -295,7 +304,7 @@ def _read_annotation(row: Any, category: str, place: Location) -> CocoAnnotation
 
 
 def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
-    """The mask of an annotation: polygons, run lengths as numbers or compressed text, or, without either, its box."""
+    """Decode an annotation's mask: polygons, run lengths as numbers or compressed text, or, without either, its box."""
     from pycocotools import mask as coco
 
     encoded = row.segmentation

@@ -12,7 +12,7 @@ from types import TracebackType
 import numpy as np
 
 from utils.distributed import Session
-from utils.engine import RunSummary
+from utils.engine import RunSummary, SinkReport
 from utils.io.writers import WriterError, temporary_path
 from utils.structures import Detections, Instances, Sample
 
@@ -45,13 +45,13 @@ class PromptSink:
                 self.boxes += 1
         self.images += 1
 
-    def finish(self, summary: RunSummary, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
         """Complete the file, move it into place and say what it holds; WriterError if that fails."""
         with self._failing():
             self._file.write("\n]\n" if self.boxes else "[]\n")
             self._file.close()
             os.replace(self._temporary, self.path)
-        return [f"prompts: {self.boxes} boxes of {self.images} images in {self.path}"]
+        return SinkReport([f"prompts: {self.boxes} boxes of {self.images} images in {self.path}"])
 
     def __enter__(self) -> PromptSink:
         return self

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from utils.boxes import xywh_to_xyxy
 from utils.classes import VOID, label_of
 from utils.distributed import Session
-from utils.engine import RunSummary, failure_lines
+from utils.engine import RunSummary, SinkReport, failure_lines
 from utils.errors import SampleError
 from utils.io.encoding import EncodingError, encode_image
 from utils.io.writers import Writers, atomic_write, safe_path
@@ -78,7 +78,7 @@ class OverlaySink:
         self.writers.submit(path, lambda: self._save(path, sample, instances))
         self._count(sample)
 
-    def finish(self, summary: RunSummary, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
         """Wait for the writers; return lines about failures, the number of overlays, and missing ground truth.
 
         Raises:
@@ -86,13 +86,12 @@ class OverlaySink:
         """
         self.writers.flush()
         unwritten = sorted(session.gather(self._unwritten), key=lambda failure: failure.image_id)
-        summary.unwritten += unwritten
         files, without_target = session.sum(np.array([self.files, self.without_target])).tolist()
         lines = failure_lines(unwritten, [failure.image_id for failure in unwritten])
         lines.append(f"overlays: {files - len(unwritten)} images in {self.save_dir}")
         if without_target:
             lines.append(f"overlays: {without_target} images have no target to show beside")
-        return lines
+        return SinkReport(lines, unwritten)
 
     def render(self, sample: Sample, instances: Instances) -> npt.NDArray[np.uint8]:
         """Draw the overlay of one image; see the function `render`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.distributed import Session
-from utils.engine import RunSummary
+from utils.engine import RunSummary, SinkReport
 from utils.errors import UserError
 from utils.io.image_files import is_video_name
 from utils.io.writers import Writers, temporary_path
@@ -221,11 +222,12 @@ class VideoOverlaySink(OverlaySink):
         self.writers.submit(path, lambda: video.add(ticket, index, self.render(sample, instances)))
         self._count(sample)
 
-    def finish(self, summary: RunSummary, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
         """Complete the last video; return the lines of OverlaySink and the number of videos."""
         self._complete()
-        lines = super().finish(summary, session)
-        return [*lines, f"overlays: {session.sum(np.array([self.videos])).item()} videos, one per clip"]
+        report = super().finish(summary, session)
+        videos = session.sum(np.array([self.videos])).item()
+        return replace(report, lines=[*report.lines, f"overlays: {videos} videos, one per clip"])
 
     def _complete(self) -> None:
         """Complete the current video after its last frame."""

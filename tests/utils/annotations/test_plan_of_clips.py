@@ -109,9 +109,10 @@ class Annotating:
         images.__dict__.update(self.images.__dict__)
         with Writers(2) as writers:
             plan = AnnotationPlan(self.options, images, self.boxes, session)  # type: ignore[arg-type]
-            if plan.finished:
+            if plan.nothing_to_do:
                 return [], 0
-            report = run(plan.sparing(tracker), images, plan.sinks(NAMES, writers), session)
+            images.units = plan.units
+            report = run(plan.skip_finished(tracker), images, plan.sinks(NAMES, writers), session)
         clips = list(dict.fromkeys(image_id.split("/")[0] for image_id in tracker.seen))
         expected = sum(COUNTS[clip] for clip in clips) - len([i for i in self.images.bad if i.split("/")[0] in clips])
         assert len(tracker.seen) == expected, "clips are done whole"
@@ -209,13 +210,13 @@ def test_settings_of_video_count_with_video_only(done: Annotating) -> None:
 
 def test_the_mark_of_a_video_is_found_once(done: Annotating, monkeypatch: pytest.MonkeyPatch) -> None:
     marked: list[str] = []
-    real = utils.annotations.fingerprint.image_mark
+    real = utils.annotations.fingerprint.file_signature
 
     def counted(path: Path) -> str:
         marked.append(path.name)
         return real(path)
 
-    monkeypatch.setattr(utils.annotations.fingerprint, "image_mark", counted)
+    monkeypatch.setattr(utils.annotations.fingerprint, "file_signature", counted)
     assert done.run() == ([], 0)
     assert 1 <= marked.count("film.mp4") <= 16, "at most once a thread, not once a frame and format"
 
