@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
+from models.prompts import read_prompts
+from utils.sinks import build_sinks
 
 from benchmarks.gates import Evidence, Found
 from benchmarks.rows import SCOPES, emptied
@@ -15,7 +17,6 @@ from benchmarks.workload import Workload
 from datasets.loading import Batches, build_batches
 from models.cascade import build_cascade
 from models.detector import class_names
-from models.prompts import read_prompts
 from utils.annotations.plan import plan_annotations
 from utils.cli.options import Options, Output
 from utils.cli.parsers import parse
@@ -23,7 +24,6 @@ from utils.distributed import Session
 from utils.engine import RunSummary, Sink, run
 from utils.evaluation.evaluator import Evaluator
 from utils.io.writers import Writers
-from utils.sinks import build_sinks
 from utils.structures import Instances, Sample
 
 SCRIPTS: dict[str, Output] = {"metrics": "evaluate", "annotations": "annotate", "overlays": "visual"}

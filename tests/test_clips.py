@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from models.prompts import read_prompts
 
 from datasets.loading import build_batches
-from models.prompts import read_prompts
 from tests.helpers.clips import painted, write_frames, write_video
 from tests.helpers.project import BATCH, COUNT, Project
 from utils.cli.parsers import parse
