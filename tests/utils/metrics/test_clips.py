@@ -83,7 +83,7 @@ def test_the_demo_s_clip_is_measured_as_trackeval_does() -> None:
 
 
 @needs_photos
-def test_where_objects_are_not_told_apart_a_class_stands_for_one() -> None:
+def test_without_instance_ids_a_class_stands_for_one_object() -> None:
     """DAVIS-2016: TrackEval is told that class ids are the numbers of objects and tracks."""
     pairs = clip_of(SHARED / "davis", "cows", 3)
     clip = score(pairs)
@@ -112,7 +112,7 @@ def test_the_order_of_the_frames_changes_no_bit() -> None:
     assert score(pairs) == score(pairs[::-1])
 
 
-def test_frames_that_are_not_told_apart_are_left_out_where_others_are() -> None:
+def test_frames_without_instance_ids_are_left_out_where_others_have_them() -> None:
     pairs = random_clip(4)
     some = [(replace(sample, gt_instances=None) if i % 2 else sample, found) for i, (sample, found) in enumerate(pairs)]
     assert score(some) == replace(score(pairs[::2]), left_out=len(pairs) // 2)
@@ -128,7 +128,7 @@ def test_without_track_ids_nothing_joins_the_frames() -> None:
     assert {each.track for each in clip.objects} == {None}
 
 
-def test_a_track_that_never_meets_its_object_is_surplus() -> None:
+def test_a_track_that_never_overlaps_its_object_is_a_false_track() -> None:
     sample, _ = demo_clip()[0]
     missed = score([(sample, sample.gt_instances[:0])])
     assert missed.measures == {"J_and_F": 0, "J": 0, "F": 0}

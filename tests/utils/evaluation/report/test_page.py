@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -128,10 +129,9 @@ def test_images_in_which_nothing_is_and_nothing_was_found(tmp_path: Path, shown:
 
 def test_the_attribution_of_a_run_is_a_section_beside_its_file(tmp_path: Path) -> None:
     sample, instances = next(images(1))
-    attribution = Attribution(len(NAMES))
-    attribution.add(sample, instances, instances_of(sample.gt_mask, None))
+    sample = replace(sample, gt_box_instances=instances_of(sample.gt_mask, None))
     with Writers(1) as writers:
-        evaluator = Evaluator(NAMES, tmp_path, writers, WorstImages("a", 0), attribution)
+        evaluator = Evaluator(NAMES, tmp_path, writers, WorstImages("a", 0), Attribution(len(NAMES)))
         evaluator.write(sample, instances)
         lines = evaluator.finish(RunSummary(1), Session())
     page = outline(tmp_path / "report.html")

@@ -13,17 +13,17 @@ from utils.metrics.scores import score_image
 from utils.structures import Instances, Sample
 
 
-def collected(scored: Iterable[Scored], count: int, session: Session | None = None) -> list[ImagePanels]:
-    album = WorstImages("made up", count)
+def kept_of(scored: Iterable[Scored], count: int, session: Session | None = None) -> list[ImagePanels]:
+    worst_images = WorstImages("made up", count)
     with ThreadPoolExecutor(3) as pool:
-        for done in [pool.submit(add, album, *each) for each in scored]:
+        for done in [pool.submit(add, worst_images, *each) for each in scored]:
             done.result()
-    assert len(album._kept) <= count
-    return album.collect(session or Session())
+    assert len(worst_images._kept) <= count
+    return worst_images.collect(session or Session())
 
 
-def add(album: WorstImages, sample: Sample, instances: Instances) -> None:
-    album.add(score_image(sample, instances, len(NAMES) + 1)[0], sample, instances)
+def add(worst_images: WorstImages, sample: Sample, instances: Instances) -> None:
+    worst_images.add(score_image(sample, instances, len(NAMES) + 1)[0], sample, instances)
 
 
 def ranked(scored: Iterable[Scored]) -> list[str]:
@@ -39,9 +39,9 @@ def renamed(image_id: str, scored: Scored) -> Scored:
 
 def test_the_worst_images_are_kept_in_whatever_order_they_come() -> None:
     scored = list(images(40))
-    kept = collected(scored, 7)
+    kept = kept_of(scored, 7)
     assert [pictures.image_id for pictures in kept] == ranked(scored)[:7]
-    assert collected(reversed(scored), 7) == kept
+    assert kept_of(reversed(scored), 7) == kept
 
 
 def test_two_processes_keep_what_one_keeps() -> None:
@@ -52,21 +52,21 @@ def test_two_processes_keep_what_one_keeps() -> None:
             return [*part, *others]
 
     scored, others = list(images(30)), []
-    album = WorstImages("made up", 8)
+    worst_images = WorstImages("made up", 8)
     for each in scored[1::2]:
-        add(album, *each)
-    others += album._kept
-    assert collected(scored[::2], 8, Two(0, 2)) == collected(scored, 8)
+        add(worst_images, *each)
+    others += worst_images._kept
+    assert kept_of(scored[::2], 8, Two(0, 2)) == kept_of(scored, 8)
 
 
 def test_ties_go_by_id_and_an_image_that_is_all_void_is_last() -> None:
     scored = next(images(1))
     sample, instances = scored
     void = Sample("0 void", sample.path, sample.image, np.full_like(sample.gt_mask, VOID)), instances
-    kept = collected([renamed("c", scored), void, renamed("a", scored), renamed("b", scored)], 4)
+    kept = kept_of([renamed("c", scored), void, renamed("a", scored), renamed("b", scored)], 4)
     assert [pictures.image_id for pictures in kept] == ["a", "b", "c", "0 void"]
-    assert [pictures.image_id for pictures in collected([void, renamed("c", scored)], 1)] == ["c"]
+    assert [pictures.image_id for pictures in kept_of([void, renamed("c", scored)], 1)] == ["c"]
 
 
 def test_no_pictures_if_none_are_wanted() -> None:
-    assert collected(images(3), 0) == []
+    assert kept_of(images(3), 0) == []
