@@ -47,11 +47,15 @@ def sources(tmp_path: Path) -> Path:
 def test_batches_are_of_one_clip_and_frames_in_natural_order(sources: Path, num_workers: int) -> None:
     images = images_of([sources], 4, num_workers)
     batches = images.batches()
-    assert images.ids == batches.ids == [
-        *(f"clip9/00000{i}" for i in range(5)),
-        *(f"clip10/frame{i}" for i in range(8, 14)),
-        *(f"deep/er/00{i}" for i in range(3)),
-    ]
+    assert (
+        images.ids
+        == batches.ids
+        == [
+            *(f"clip9/00000{i}" for i in range(5)),
+            *(f"clip10/frame{i}" for i in range(8, 14)),
+            *(f"deep/er/00{i}" for i in range(3)),
+        ]
+    )
     assert [*images.units] == [range(5), range(5, 11), range(11, 14)]
     assert batches.num_images == 14
     found = list(batches)
