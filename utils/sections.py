@@ -17,7 +17,7 @@ class ArchConfig:
     """The two models.
 
     Attributes:
-        yolo: the detector's kind; only `yolov8`.
+        yolo: the detector's kind: a name of the table in `models/detector.py`.
         yolo_weights: the detector's weights; an official name (`yolov8x.pt`) is downloaded when it is missing.
         sam: the segmenter's kind; only `sam2`.
         sam_config: the segmenter's architecture: a yaml file, or a name inside the sam2 package; left out, official
@@ -26,7 +26,7 @@ class ArchConfig:
             missing.
     """
 
-    yolo: Literal["yolov8"] = "yolov8"
+    yolo: str = "yolov8"
     yolo_weights: Weights | None = None
     sam: Literal["sam2"] = "sam2"
     sam_config: FileOrName | None = None

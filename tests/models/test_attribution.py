@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from models.attribution import AttributingCascade
-from models.box_sources import GroundTruthDetector, JoinedDetector
+from models.cascade import ImageCascade
+from models.cleanup import with_cleanup
+from models.transfer import BoxMasks
 from utils.boxes import box_iou
+from utils.config import CleanupConfig
 from utils.distributed import Session
+from utils.engine import RunSummary
+from utils.evaluation.evaluator import Evaluator
+from utils.io.writers import Writers
 from utils.label_maps import instances_of
 from utils.masks import Mask
 from utils.metrics.attribution import MATCH, PARTS, Attribution, match, table
@@ -127,40 +133,58 @@ def test_pairs_are_those_of_the_largest_total_overlap(seed: int) -> None:
     assert (allowed[rows, columns] >= MATCH).all()
 
 
-class PromptOverrides:
-    """A detector of the same two boxes for each image."""
+class TwoBoxes:
+    """A source of the same two boxes for each image."""
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         return [FAULTS["false"].detections[:2] for _ in samples]
 
     def summary_lines(self, session: Session) -> list[str]:
-        return ["given: 2"]
+        return ["boxes: 2"]
 
 
 class Filled:
-    """A cascade whose masks fill their boxes; counts its calls."""
+    """A segmenter whose masks fill their boxes; notes how many images each of its calls has."""
+
+    device = torch.device("cpu")
 
     def __init__(self) -> None:
-        self.detector, self.calls = JoinedDetector(PromptOverrides(), GroundTruthDetector()), 0
+        self.calls: list[int] = []
 
-    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
-        self.calls += 1
-        for sample, found in zip(samples, self.detector(samples)):
-            yield sample, boxes(*found.boxes.astype(int).tolist(), class_ids=found.class_ids.tolist())
+    def launch(
+        self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], image_index: Sequence[int]
+    ) -> list[BoxMasks]:
+        self.calls.append(len(images))
+        return [BoxMasks([*masks_of(each)], np.ones(len(each), np.float32)) for each in boxes]
 
-    def summary_lines(self, session: Session) -> list[str]:
-        return self.detector.summary_lines(session)
+    def collect(self, pending: list[BoxMasks]) -> list[BoxMasks]:
+        return pending
+
+    def free_memory(self) -> None:
+        raise AssertionError("there is enough")
+
+    def summary_lines(self) -> list[str]:
+        return []
 
 
-def test_both_lists_of_boxes_go_through_once_and_sinks_see_the_first(tmp_path: Path) -> None:
+def masks_of(corners: np.ndarray) -> Sequence[Mask]:
+    return boxes(*corners.astype(int).tolist(), class_ids=[0] * len(corners)).masks
+
+
+@pytest.mark.parametrize("settings", [CleanupConfig(), CleanupConfig(smallest_part=2)])
+def test_both_lists_of_boxes_go_through_once_and_sinks_see_the_first(tmp_path: Path, settings: CleanupConfig) -> None:
     filled = Filled()
-    cascade = AttributingCascade(filled, Attribution(2), tmp_path)
+    cascade = with_cleanup(ImageCascade(TwoBoxes(), filled, gt_boxes=True), settings)
     sample = Sample("a", Path("a.jpg"), np.zeros((*SIZE, 3), np.uint8), TARGET, TRUE)
-    for _, instances in cascade([sample, sample]):
-        np.testing.assert_array_equal(instances.detections.boxes, [FIRST, SECOND])
-    lines = cascade.summary_lines(Session())
-    assert filled.calls == 1
-    assert lines[0] == "given: 2" and len(lines) == 7
+    with Writers(2) as writers:
+        evaluator = Evaluator(("car", "dog"), tmp_path, writers, attribution=Attribution(2))
+        for each, instances in cascade([sample, sample]):
+            np.testing.assert_array_equal(instances.detections.boxes, [FIRST, SECOND])
+            evaluator.write(each, instances)
+        lines = evaluator.finish(RunSummary(2), Session())
+    assert filled.calls == [2]
+    assert cascade.summary_lines(Session()) == ["boxes: 2"]
     written = json.loads((tmp_path / "attribution.json").read_text())
     assert written["boxes"] == {"found": 4, "true": 4, "matched": 4, "false": 0, "missed": 0}
     assert written["Mean_IOU"] == 1 and [link["Mean_IOU"] for link in written["chain"]] == [1] * 5
+    assert len([line for line in lines if line.startswith("attribution: ")]) == len(table(written)) == 6

@@ -13,7 +13,7 @@ from models.cascade import ImageCascade, label_masks
 from models.transfer import BoxMasks
 from utils.distributed import Session
 from utils.masks import Mask
-from utils.structures import Detections, Sample
+from utils.structures import Detections, Instances, Sample
 
 
 class Boxes:
@@ -28,8 +28,9 @@ class Boxes:
 
 
 def detections(count: int, offset: int = 0) -> Detections:
-    corners = offset + np.arange(count)[:, None] * [1, 1, 1, 1]
-    return Detections.from_arrays(corners + [0, 0, 1, 1], np.linspace(0.1, 0.9, count), np.arange(count) % 3)
+    places = np.arange(offset, offset + count)
+    boxes = np.stack([places, places, places + 1, places + 1], axis=1)
+    return Detections.from_arrays(boxes, np.linspace(0.1, 0.9, count), np.arange(count) % 3)
 
 
 class Masks:
@@ -118,7 +119,6 @@ def test_true_boxes_are_segmented_in_the_same_call_and_their_instances_travel_wi
     assert all(sample.gt_box_instances is None for sample, _ in ImageCascade(Boxes(), Masks("cpu"))(images))
 
 
-def true_instances(count: int) -> object:
-    return label_masks(
-        (200, 200), detections(count, 50), BoxMasks([covering(b) for b in detections(count, 50).boxes], np.ones(count))
-    )
+def true_instances(count: int) -> Instances:
+    found = detections(count, 50)
+    return label_masks((200, 200), found, BoxMasks([*map(covering, found.boxes)], np.ones(count, np.float32)))

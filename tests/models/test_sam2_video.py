@@ -29,7 +29,6 @@ from tests.helpers.track import (
     visible,
 )
 from utils.errors import RunError
-from utils.structures import Detections
 
 REPOSITORY = Path(__file__).parents[2]
 OFFICIAL_TINY = "configs/sam2.1/sam2.1_hiera_t.yaml"

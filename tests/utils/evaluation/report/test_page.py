@@ -18,8 +18,8 @@ from utils.distributed import Session
 from utils.engine import RunSummary
 from utils.errors import SampleError
 from utils.evaluation.evaluator import Evaluator
-from utils.evaluation.report.pictures import WorstImages
 from utils.evaluation.report.page import render
+from utils.evaluation.report.pictures import WorstImages
 from utils.evaluation.report.tables import Row, Section, Table
 from utils.io.writers import Writers
 from utils.label_maps import instances_of
