@@ -26,7 +26,7 @@ from benchmarks.settings import add_machine, device_name
 from datasets.voc import VocDataset
 from models.ultralytics_quiet import ENVIRONMENT
 from utils.config import Config, load_config
-from utils.official import REPOSITORY
+from utils.config.official import REPOSITORY
 
 SCRIPTS = ("yolo_sam.py", "yolo_sam_visual.py", "yolo_sam_auto_anno_generator.py")
 LOOP = "plain loop (row 1), fp32"

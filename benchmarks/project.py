@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
+from models.prompts import read_prompts
 
 from benchmarks.gates import Evidence, Found
 from benchmarks.rows import SCOPES, emptied
@@ -15,7 +16,6 @@ from benchmarks.workload import Workload
 from datasets.loading import Batches, build_batches
 from models.cascade import build_cascade
 from models.detector import class_names
-from models.prompts import read_prompts
 from utils.annotations.plan import plan_annotations
 from utils.cli.options import Options, Output
 from utils.cli.parsers import parse

@@ -20,7 +20,7 @@ from benchmarks.gates import Gate
 from benchmarks.measuring import Pass
 from benchmarks.rows import SCOPES
 from benchmarks.workers import ROWS
-from utils.official import REPOSITORY
+from utils.config.official import REPOSITORY
 
 MIB = 2**20
 

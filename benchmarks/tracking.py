@@ -30,8 +30,8 @@ from benchmarks.comparison import folder_of, say
 from benchmarks.report import heading, machine, markdown, write_json
 from datasets.voc import VocDataset
 from utils.classes import load_class_names
+from utils.config.official import REPOSITORY
 from utils.io.image_files import image_size
-from utils.official import REPOSITORY
 
 Row = dict[str, Any]
 """A row of a prompt file."""

@@ -17,7 +17,7 @@ from PIL import Image
 from benchmarks.plain import Boxes
 from benchmarks.random_weights import write_sam, write_yolo
 from datasets.scenes import class_names, paint_scene
-from utils.official import REPOSITORY
+from utils.config.official import REPOSITORY
 
 DISTINCT = 16
 """How many images are painted; further ones are links to the same files, with boxes of their own."""

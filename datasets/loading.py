@@ -19,11 +19,11 @@ from utils.classes import is_no_class, label_of, load_class_names, match_classes
 from utils.cli.options import Options
 from utils.cli.outputs import picture_folders
 from utils.distributed import Session
-from utils.engine import print_lines, warn
 from utils.errors import SampleError, UserError, refuse, refuse_all
 from utils.formats.voc import CLASS_NAMES, map_files
 from utils.io.image_files import image_size, is_video_name
 from utils.structures import Sample
+from utils.terminal import say, warn
 from utils.visual.overlay import overlay_path
 
 PREFETCH = 2
@@ -170,11 +170,10 @@ def open_images(options: Options, session: Session) -> Images:
         refuse_all("The annotations of the photos cannot be used:", problems)
     else:
         check(None if classes is None else len(classes), others=problems)
-    if session.is_main:
-        if isinstance(dataset, VocDataset):
-            _tell_of_split(dataset, classes)
-        else:
-            _tell_of_photos(dataset)
+    if isinstance(dataset, VocDataset):
+        _tell_of_split(dataset, classes)
+    else:
+        _tell_of_photos(dataset)
     return images
 
 
@@ -183,14 +182,14 @@ def _tell_of_split(dataset: VocDataset, classes: Sequence[str] | None) -> None:
     if dataset.with_targets and classes:
         warn(_class_list_warnings(dataset.root / CLASS_NAMES, classes))
     if dataset.left_out:
-        print_lines([f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}"])
+        say([f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}"])
 
 
 def _tell_of_photos(dataset: ImageFolder | ClipFolder) -> None:
     """Print what lies in the folders and is not read."""
     if dataset.left_out:
         folders = ", ".join(map(str, dataset.left_out))
-        print_lines([f"-s/--source: in folders of outputs, left out: {sum(dataset.left_out.values())} ({folders})"])
+        say([f"-s/--source: in folders of outputs, left out: {sum(dataset.left_out.values())} ({folders})"])
     if dataset.unread:
         kinds = Counter(path.suffix.lower() for path in dataset.unread).most_common()
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds)

@@ -8,6 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from models.box_sources import BoxSource, DetectorBoxes, GroundTruthBoxes, PromptFileBoxes
 from models.cleanup import with_cleanup
 from models.detector import Detector, find_detector
@@ -15,14 +18,15 @@ from models.weights import fetch_weights, yolo_weights
 from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
-from utils.config import ArchConfig, DatasetConfig
+from utils.config import ArchConfig, Config, DatasetConfig, load_config
+from utils.config.official import OFFICIAL_SAM
 from utils.device import choose_device, choose_precision
 from utils.distributed import Session
-from utils.engine import Cascade, RunImages, print_lines, warn
-from utils.errors import UserError
-from utils.official import OFFICIAL_SAM
+from utils.engine import Cascade, RunImages
+from utils.errors import SampleError, UserError
 from utils.prompts.prompts import Prompts, load_prompts
 from utils.structures import Detections, Instances, Sample
+from utils.terminal import say, warn
 
 if TYPE_CHECKING:
     import torch
@@ -138,7 +142,7 @@ class RunModels:
     @cached_property
     def detector(self) -> Detector:
         """The detector of `arch.yolo`; see `load_detector`."""
-        return load_detector(self._options, self._device)
+        return load_detector(self._options.config, self._device, trust=self._options.trust_weights)
 
     def build_cascade(self) -> Cascade:
         """Build what finds the instances of the run.
@@ -146,11 +150,11 @@ class RunModels:
         Raises:
             UserError: weights, a SAM2 config, the device or the precision cannot be used.
         """
-        options, session = self._options, self._session
+        options = self._options
         if options.annotations is not None:
             return AnnotationCascade(AnnotationFolder(options.annotations, self.class_names))
         boxes = self._box_source()
-        segmenter = build_segmenter(options, self._device, len(self._images.ids), session)
+        segmenter = build_segmenter(options, self._device, len(self._images.ids))
         if not options.video:
             return with_cleanup(ImageCascade(boxes, segmenter, gt_boxes=options.attribute), options.config.cleanup)
         from models.sam2_video import Propagator
@@ -186,21 +190,54 @@ class RunModels:
         if options.dry_run and config.dataset.classes is None and not yolo_weights(config.arch).is_file():
             advice = "missing, and a dry run downloads nothing; with dataset.classes it needs none"
             raise UserError(f"{config.arch.yolo_weights}: {advice}")
-        prompts = load_prompts(path, self.class_names, self._images, options.prompt_given, config.detector.classes)
-        if self._session.is_main:
-            print_lines(prompts.finding)
-            warn(prompts.warnings)
+        prompts = load_prompts(path, self.class_names, self._images, options.prompt_overrides, config.detector.classes)
+        say(prompts.finding)
+        warn(prompts.warnings)
         return prompts
 
 
-def load_detector(options: Options, device: torch.device) -> Detector:
+class Predictor:
+    """Find the instances of images from Python, with the models of a config file.
+
+    Args:
+        config: path of the config file.
+        overrides: `section.key=value` texts, as `--set` takes them.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+        trust_weights: whether checkpoints may run code while they are loaded.
+
+    Attributes:
+        class_names: by class id.
+
+    Raises:
+        UserError: the config, weights or the device cannot be used.
+    """
+
+    def __init__(self, config: str | Path, *overrides: str, device: str = "auto", trust_weights: bool = False) -> None:
+        options = Options(load_config(Path(config), overrides), (), (), None, device, trust_weights)
+        chosen = choose_device(device, Session())
+        detector = load_detector(options.config, chosen, trust=trust_weights)
+        self.class_names = run_class_names(options.config.dataset, lambda: detector.names)
+        segmenter = build_segmenter(options, chosen)
+        images = ImageCascade(DetectorBoxes(detector, self.class_names), segmenter)
+        self._cascade = with_cleanup(images, options.config.cleanup)
+
+    def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
+        """Return the instances of each (H, W, 3) RGB image, in detection order; an image may have none."""
+        samples = [Sample(str(i), Path(), image) for i, image in enumerate(images)]
+        results = self._cascade(samples)
+        return [result[1] for result in results if not isinstance(result, SampleError)]
+
+
+def load_detector(config: Config, device: torch.device, *, trust: bool) -> Detector:
     """Load the detector of `arch.yolo` onto a device.
+
+    Args:
+        trust: whether the checkpoint may run code while it is loaded.
 
     Raises:
         UserError: the table of detectors has no such name, or the weights cannot be used.
     """
-    arch = options.config.arch
-    return find_detector(arch.yolo)(yolo_weights(arch), device, options.config, trust=options.trust_weights)
+    return find_detector(config.arch.yolo)(yolo_weights(config.arch), device, config, trust=trust)
 
 
 def run_class_names(dataset: DatasetConfig, detector_names: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
@@ -219,7 +256,7 @@ def run_class_names(dataset: DatasetConfig, detector_names: Callable[[], tuple[s
     return names
 
 
-def build_segmenter(options: Options, device: torch.device, num_images: int, session: Session) -> Segmenter:
+def build_segmenter(options: Options, device: torch.device, num_images: int = 1) -> Segmenter:
     """Build the segmenter; compiled, if the options say so or, on a GPU, for a long run of single images.
 
     Args:
@@ -245,8 +282,7 @@ def build_segmenter(options: Options, device: torch.device, num_images: int, ses
             if settings.compile == "on":
                 raise
             line = f"{error}; going on without"
-        if session.is_main:
-            print_lines([line])
+        say([line])
     return segmenter
 
 

@@ -66,6 +66,6 @@ def find_detector(name: str) -> DetectorLoader:
     """
     if name not in DETECTORS:
         close = nearest(name, DETECTORS)
-        hint = f"did you mean {close}?" if close else f"there are {', '.join(DETECTORS)}"
-        raise UserError(f"arch.yolo: there is no detector {name}; {hint}")
+        advice = f"; did you mean {close}?" if close else ""
+        raise UserError(f'arch.yolo: must be {" or ".join(DETECTORS)}, not "{name}"{advice}')
     return DETECTORS[name]

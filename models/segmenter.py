@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from models.sam2_compile import CompiledForward, EagerForward, Sam2Forward
+from models.sam2_compile import CompiledForward, Sam2Forward
 from models.sam2_forward import Backbone, Features, autocast, features_of, select_single_mask
 from models.transfer import AsyncMasks, BoxMasks, to_device
+from utils.boxes import normalize
 from utils.errors import RunError, UserError, first_line
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Segmenter:
 
     def __init__(self, model: SAM2Base, precision: torch.dtype, chunk_bytes: int) -> None:
         self.model, self.precision, self.chunk_bytes = model, precision, chunk_bytes
-        self._passes: Sam2Forward = EagerForward(model)
+        self._passes = Sam2Forward(model)
 
     @property
     def device(self) -> torch.device:
@@ -109,7 +110,7 @@ class Segmenter:
             RunError: nothing is left to be saved.
         """
         if isinstance(self._passes, CompiledForward):
-            self._passes = EagerForward(self.model)  # those that are compiled always take whole batches
+            self._passes = Sam2Forward(self.model)  # those that are compiled always take whole batches
         elif self.chunk_bytes > MIN_CHUNK_BYTES:
             self.chunk_bytes //= 2
         else:
@@ -181,7 +182,7 @@ class Segmenter:
 
     def _to_model_pixels(self, boxes: np.ndarray, box_sizes: np.ndarray) -> torch.Tensor:
         """Scale boxes from pixels of their images to the model's square input: (N, 4) float32 on the device."""
-        scaled = boxes / box_sizes[:, [1, 0, 1, 0]].astype(np.float32) * np.float32(self.model.image_size)
+        scaled = normalize(boxes, box_sizes) * np.float32(self.model.image_size)
         return to_device(scaled, self.device)
 
     def _chunks(self, box_sizes: np.ndarray, features: Features) -> Iterator[slice]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Protocol, TextIO, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from utils.distributed import Session
 from utils.errors import SampleError
 from utils.io.image_files import is_video_name
 from utils.structures import Instances, Sample
+from utils.terminal import say
 
 
 @dataclass
@@ -36,13 +36,26 @@ class RunSummary:
         return 1 if self.failures or self.unwritten else 0
 
 
+@dataclass(frozen=True)
+class SinkReport:
+    """Hold what a sink has to say at the end of a run.
+
+    Attributes:
+        lines: to print.
+        unwritten: the images that went through, but that the output could not take.
+    """
+
+    lines: list[str]
+    unwritten: Sequence[SampleError] = ()
+
+
 class Sink(Protocol):
     """What becomes of the instances: metrics, overlays, every annotation format. A process hands it its own share."""
 
     def write(self, sample: Sample, instances: Instances) -> None:
         """Takes one image's instances."""
 
-    def finish(self, summary: RunSummary, session: Session) -> list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
         """Completes the output when all images of all processes went through; returns lines to print."""
 
 
@@ -137,9 +150,10 @@ def run_loop(cascade: Cascade, batches: Batches, sinks: Sequence[Sink], session:
     summary = _of_all(summary, batches.ids, session)
     lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
     for sink in sinks:
-        lines += sink.finish(summary, session)
-    if session.is_main:
-        print_lines(lines)
+        report = sink.finish(summary, session)
+        lines += report.lines
+        summary.unwritten += report.unwritten
+    say(lines)
     session.barrier()  # torchrun ends all processes when the first one ends with exit code 1, whatever they are doing
     return summary
 
@@ -190,16 +204,3 @@ def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[s
         named = f"{' to '.join(dict.fromkeys([frames[0], frames[-1]]))}: " if is_video_name(path.name) else ""
         lines.append(f"failed: {path}: {named}{reason}")
     return lines
-
-
-def print_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
-    """Print each line to a stream, by default standard output; characters that its encoding lacks are spelled out."""
-    stream = stream or sys.stdout
-    encoding = stream.encoding or "utf-8"
-    for line in lines:
-        print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
-
-
-def warn(lines: Iterable[str]) -> None:
-    """Print warnings to standard error."""
-    print_lines((f"warning: {line}" for line in lines), sys.stderr)

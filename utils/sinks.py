@@ -9,7 +9,6 @@ from utils.annotations.source import AnnotationFolder
 from utils.cli.options import Options
 from utils.config import Config, PredictorConfig
 from utils.engine import Sink
-from utils.evaluation.files import GAIN
 from utils.io.writers import Writers
 from utils.metrics.attribution import Attribution
 
@@ -18,22 +17,19 @@ if TYPE_CHECKING:
 
 
 def evaluation_sinks(options: Options, names: Sequence[str], writers: Writers) -> list[Sink]:
-    """Return what scores each image: the evaluator, before it the comparison with `--diff`.
+    """Return what scores each image against its ground truth; `utils/metrics/summary.py` has the table of metrics.
 
     Args:
         names: class names, by class id.
     """
+    from utils.evaluation.comparison import Comparison
     from utils.evaluation.evaluator import Evaluator
 
-    config, sinks = options.config, list[Sink]()
-    if options.diff is not None:
-        from utils.evaluation.comparison import ComparisonSink
-
-        sinks.append(ComparisonSink(names, AnnotationFolder(options.diff, names), config.evaluator.save_dir))
-    folder, album = config.evaluator.save_dir, album_of(config)
     attribution = Attribution(len(names)) if options.attribute else None
-    made = [GAIN] if options.diff is not None else []
-    return [*sinks, Evaluator(names, folder, writers, album, attribution, made)]
+    before = None if options.diff is None else AnnotationFolder(options.diff, names)
+    comparison = None if before is None else Comparison(names, before)
+    save_dir = options.config.evaluator.save_dir
+    return [Evaluator(names, save_dir, writers, worst_images_of(options.config), attribution, comparison)]
 
 
 def overlay_sinks(config: PredictorConfig, names: Sequence[str], writers: Writers) -> list[Sink]:
@@ -53,7 +49,7 @@ def overlay_sinks(config: PredictorConfig, names: Sequence[str], writers: Writer
     return [OverlaySink(config.save_dir, names, writers, format=config.format, side_by_side=beside, font=font)]
 
 
-def album_of(config: Config) -> WorstImages | None:
+def worst_images_of(config: Config) -> WorstImages | None:
     """Where the pictures of the report are collected, or None if there is to be none."""
     from utils.evaluation.report.pictures import WorstImages
 

@@ -113,7 +113,7 @@ def test_read_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert most <= size * (PREFETCH + 2)
 
 
-def test_frames_that_are_not_read_are_counted(tmp_path: Path) -> None:
+def test_frames_of_unsupported_formats_are_noted(tmp_path: Path) -> None:
     write_frames(tmp_path / "c", [1, 2])
     (tmp_path / "c" / "IMG_3.HEIC").write_bytes(b"a photograph")
     assert ClipFolder([tmp_path]).unread == [tmp_path / "c" / "IMG_3.HEIC"]
@@ -151,7 +151,7 @@ def test_a_video_that_is_found_under_two_names_is_two_clips(tmp_path: Path) -> N
     assert found == [(Frame(clip, i, 3), i) for clip in ("trip/day/a", "day/a") for i in range(3)]
 
 
-def test_broken_clips_are_named_and_the_others_go_on(tmp_path: Path) -> None:
+def test_broken_clips_are_reported_and_the_others_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.v2").mkdir()
     write_frames(tmp_path / "b", range(4))
     (tmp_path / "b" / "1.png").write_bytes(b"nothing")
@@ -192,7 +192,7 @@ def test_frames_of_another_size_than_the_first_usable_one(tmp_path: Path) -> Non
 def test_one_name_for_two_clips_is_refused(tmp_path: Path) -> None:
     write_frames(tmp_path / "walk", [0])
     write_video(tmp_path / "walk.mp4", [painted(0)])
-    with pytest.raises(UserError, match=r"must be its own:\n  walk: one id, several files: .*walk\.mp4, .*walk$"):
+    with pytest.raises(UserError, match=r"must be unique:\n  walk: one id, several files: .*walk\.mp4, .*walk$"):
         ClipFolder([tmp_path])
     write_frames(tmp_path / "walk", [0], "{}.bmp")
     with pytest.raises(UserError, match=r"walk/0: one id, several files: .*0\.bmp, .*0\.png"):

@@ -15,6 +15,8 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 import numpy as np
 
 import yolo_sam_auto_anno_generator as script
@@ -23,8 +25,6 @@ from utils.cli.parsers import guarded
 from utils.distributed import Session
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 SECONDS = 0.01
 """What an image takes, so that a signal finds the run in its midst."""

@@ -1,4 +1,4 @@
-"""Who lost it: parts that add up, faults that are blamed on whom they belong to, pairs as brute force finds them."""
+"""Error attribution: errors that add up, each blamed on its cause, and pairs of boxes as brute force finds them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from utils.evaluation.evaluator import Evaluator
 from utils.io.writers import Writers
 from utils.label_maps import instances_of
 from utils.masks import Mask
-from utils.metrics.attribution import MATCH, PARTS, Attribution, match, table
+from utils.metrics.attribution import ERRORS, MATCH, Attribution, attribution_lines, match
 from utils.structures import Detections, Instances, Sample
 
 SIZE = (20, 30)
@@ -58,7 +58,7 @@ def test_parts_add_up_to_what_is_missing() -> None:
             .repeat(5, 1)
         )
         found, true = chance(seed, seed % 6), chance(seed + 100, (seed + 3) % 5)
-        attribution.add(target, found, true)
+        attribution.add(sample_of(target), found, true)
         pairs.append((found.to_semantic(), target))
         perfect.append((true.to_semantic(), target))
     result = attribution.result(Session())
@@ -75,6 +75,10 @@ def test_parts_add_up_to_what_is_missing() -> None:
 TARGET = np.zeros(SIZE, np.uint8)
 TARGET[2:10, 2:12], TARGET[12:18, 15:25] = 1, 2
 TRUE = instances_of(TARGET, None)
+
+
+def sample_of(target: np.ndarray) -> Sample:
+    return Sample("a", Path("a.jpg"), np.zeros((*SIZE, 3), np.uint8), target, TRUE)
 
 
 def boxes(*corners: tuple[int, int, int, int], class_ids: Sequence[int]) -> Instances:
@@ -94,7 +98,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_single_fault_is_all_that_is_blamed(fault: str) -> None:
     attribution = Attribution(2)
-    attribution.add(TARGET, FAULTS[fault], TRUE)
+    attribution.add(sample_of(TARGET), FAULTS[fault], TRUE)
     result = attribution.result(Session())
     assert result["parts"].pop(fault) == result["detector"] == result["missing"] > 0
     assert set(result["parts"].values()) == {0}
@@ -103,22 +107,22 @@ def test_a_single_fault_is_all_that_is_blamed(fault: str) -> None:
 def test_what_the_masks_of_true_boxes_lack_is_sam2s() -> None:
     attribution = Attribution(2)
     thin = Instances(SIZE, TRUE.detections, [TRUE.masks[0], Mask(15, 12, np.ones((3, 10), bool))], TRUE.mask_scores)
-    attribution.add(TARGET, thin, thin)
+    attribution.add(sample_of(TARGET), thin, thin)
     result = attribution.result(Session())
-    assert result["parts"] == dict(zip(PARTS, (0, 0, 0, result["missing"])))
+    assert result["parts"] == dict(zip(ERRORS, (0, 0, 0, result["missing"])))
     assert result["missing"] > 0
-    assert table(result)[-1].split()[-3:] == [f"{result['missing']:.4f}", "2", "objects"]
+    assert attribution_lines(result)[-1].split()[-3:] == [f"{result['missing']:.4f}", "2", "objects"]
 
 
 def test_a_wrong_class_is_a_false_and_a_missed_box() -> None:
     attribution = Attribution(2)
-    attribution.add(TARGET, boxes(FIRST, SECOND, class_ids=[1, 1]), TRUE)
+    attribution.add(sample_of(TARGET), boxes(FIRST, SECOND, class_ids=[1, 1]), TRUE)
     assert attribution.boxes == {"found": 2, "true": 2, "matched": 1, "false": 1, "missed": 1}
 
 
 def test_nothing_counted_has_no_lines() -> None:
     result = Attribution(2).result(Session())
-    assert result["Mean_IOU"] is None and table(result) == []
+    assert result["Mean_IOU"] is None and attribution_lines(result) == []
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -172,19 +176,20 @@ def masks_of(corners: np.ndarray) -> Sequence[Mask]:
 
 
 @pytest.mark.parametrize("settings", [CleanupConfig(), CleanupConfig(smallest_part=2)])
-def test_both_lists_of_boxes_go_through_once_and_sinks_see_the_first(tmp_path: Path, settings: CleanupConfig) -> None:
+def test_found_and_true_boxes_are_segmented_together_and_sinks_see_the_found_ones(
+    tmp_path: Path, settings: CleanupConfig
+) -> None:
     filled = Filled()
     cascade = with_cleanup(ImageCascade(TwoBoxes(), filled, gt_boxes=True), settings)
-    sample = Sample("a", Path("a.jpg"), np.zeros((*SIZE, 3), np.uint8), TARGET, TRUE)
     with Writers(2) as writers:
         evaluator = Evaluator(("car", "dog"), tmp_path, writers, attribution=Attribution(2))
-        for each, instances in cascade([sample, sample]):
+        for each, instances in cascade([sample_of(TARGET)] * 2):
             np.testing.assert_array_equal(instances.detections.boxes, [FIRST, SECOND])
             evaluator.write(each, instances)
-        lines = evaluator.finish(RunSummary(2), Session())
+        lines = evaluator.finish(RunSummary(2), Session()).lines
     assert filled.calls == [2]
     assert cascade.summary_lines(Session()) == ["boxes: 2"]
     written = json.loads((tmp_path / "attribution.json").read_text())
     assert written["boxes"] == {"found": 4, "true": 4, "matched": 4, "false": 0, "missed": 0}
-    assert written["Mean_IOU"] == 1 and [link["Mean_IOU"] for link in written["chain"]] == [1] * 5
-    assert len([line for line in lines if line.startswith("attribution: ")]) == len(table(written)) == 6
+    assert written["Mean_IOU"] == 1 and [stage["Mean_IOU"] for stage in written["chain"]] == [1] * 5
+    assert len([line for line in lines if line.startswith("attribution: ")]) == len(attribution_lines(written)) == 6

@@ -33,7 +33,7 @@ def noise(seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("smallest", [2, 5, 40])
-def test_small_parts_go(seed: int, smallest: int) -> None:
+def test_small_parts_are_removed(seed: int, smallest: int) -> None:
     mask = noise(seed)
     cleaned, changes = clean(instances_of(mask), CleanupConfig(smallest_part=smallest))
     parts, count = ndimage.label(mask, EIGHT)
@@ -68,7 +68,7 @@ def test_holes_are_filled(seed: int, largest: int) -> None:
     assert changes["holes filled"] == np.count_nonzero(areas <= largest)
 
 
-def test_what_no_part_of_the_box_covers_is_clipped() -> None:
+def test_pixels_outside_the_box_are_clipped() -> None:
     mask = np.zeros((8, 9), bool)
     mask[1:7, 1:8] = True
     boxes = [[2.5, 0, 6, 4.2], [0, 0, 9, 8], [8.5, 7.5, 9, 8]]
@@ -117,7 +117,7 @@ class Outcomes(Found):
 SPECKS = CleanupConfig(smallest_part=2)
 
 
-def test_a_cascade_is_cleaned_where_the_settings_ask_for_it() -> None:
+def test_masks_of_a_cascade_are_cleaned_if_the_settings_ask_for_it() -> None:
     cascade = Found(instances_of(np.array([[1, 0, 1, 1]], bool)))
     assert with_cleanup(cascade, CleanupConfig()) is cascade
     cleaned = with_cleanup(cascade, CleanupConfig(smallest_part=2))

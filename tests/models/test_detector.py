@@ -197,7 +197,7 @@ def prompted(path: Path, names: tuple[str, ...], *ids: str) -> PromptFileBoxes:
     return PromptFileBoxes(load_prompts(path, names, images(*ids), PromptOverrides()), CONF)
 
 
-def read_prompts(config: Config, path: Path, *ids: str) -> Prompts | None:
+def prompts_of(config: Config, path: Path, *ids: str) -> Prompts | None:
     """The prompts of a run, whose SAM2 weights are there."""
     return models_of(config, path, *ids).prompts
 
@@ -223,14 +223,14 @@ def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path, capsys: py
 def test_the_class_filter_is_that_of_prompts_too(tmp_path: Path) -> None:
     path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4], category_id=i) for i in range(3)])
     config = Config(dataset=DatasetConfig(classes=NAMES), detector=DetectorConfig(classes=("plane", "Airplane", "dog")))
-    prompts = read_prompts(config, path, "a")
+    prompts = prompts_of(config, path, "a")
     assert prompts is not None and prompts.class_ids.tolist() == [1, 2]
 
 
 def test_what_else_a_prompt_file_may_mean_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4], category_id=1)])
     config = Config(dataset=DatasetConfig(classes=NAMES))
-    prompts = read_prompts(config, path, "a")
+    prompts = prompts_of(config, path, "a")
     assert prompts is not None and prompts.class_ids.tolist() == [1]
     captured = capsys.readouterr()
     assert captured.err.startswith(f"warning: {path}: ") and "--category-offset 1" in captured.err

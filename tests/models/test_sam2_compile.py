@@ -56,7 +56,7 @@ def assert_same(ones: list[BoxMasks], others: list[BoxMasks]) -> None:
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_compiled_masks_are_those_of_the_plain_passes_and_no_shape_is_compiled_twice(
+def test_compiled_masks_equal_eager_ones_and_no_shape_is_compiled_twice(
     precision: torch.dtype, model: torch.nn.Module
 ) -> None:
     torch._dynamo.reset()
@@ -69,7 +69,7 @@ def test_compiled_masks_are_those_of_the_plain_passes_and_no_shape_is_compiled_t
     assert compiled.summary_lines() == []
 
 
-def test_boxes_are_cut_into_buckets_with_less_than_one_bucket_of_filling(model: torch.nn.Module) -> None:
+def test_boxes_are_cut_into_buckets_with_little_padding(model: torch.nn.Module) -> None:
     passes = CompiledForward(model, 3)
     for count in (*range(1, 70), 127, 128, 129, 300, 1000):
         left, steps, filled = count, 0, 0
@@ -92,7 +92,7 @@ def test_only_what_memory_allows_is_compiled(model: torch.nn.Module, monkeypatch
     assert sizes == [*BUCKETS, 32, 16, 8, 8]
 
 
-def test_a_compiler_that_fails_is_told_and_the_passes_stay(model: torch.nn.Module) -> None:
+def test_a_failing_compiler_is_reported_and_the_eager_passes_stay(model: torch.nn.Module) -> None:
     torch._dynamo.reset()
     segmenter = Segmenter(model, torch.float32, 2**30)
     with pytest.raises(UserError, match="cannot compile"):
@@ -101,7 +101,7 @@ def test_a_compiler_that_fails_is_told_and_the_passes_stay(model: torch.nn.Modul
 
 
 @pytest.mark.parametrize("low", [False, True])
-def test_baked_positions_change_no_bit(low: bool) -> None:
+def test_cached_position_embeddings_change_no_bit(low: bool) -> None:
     torch.manual_seed(0)
     model, pixels = build_sam2(CONFIG, SIDE), torch.randn(2, 3, SIDE, SIDE)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):

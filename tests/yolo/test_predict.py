@@ -49,7 +49,7 @@ def run(config: Path, *arguments: str) -> int:
     return guarded(lambda: main(["-c", str(config), "--device", "cpu", *arguments]))
 
 
-def test_the_file_gives_what_yolo_gives(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_the_prompt_file_equals_a_run_with_yolo(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(config, "-conf", "0.05") == 0
     path = config.parent / "prediction.json"
     printed = capsys.readouterr().out
@@ -70,7 +70,7 @@ def test_the_file_gives_what_yolo_gives(config: Path, capsys: pytest.CaptureFixt
     assert prompted.summary_lines(Session()) == []
 
 
-def test_annotations_are_the_same_but_for_what_they_were_made_from(config: Path) -> None:
+def test_annotations_differ_only_in_their_recorded_origin(config: Path) -> None:
     assert run(config) == 0
     written = []
     for prompts in ([], ["-p", str(config.parent / "prediction.json")]):
@@ -84,7 +84,9 @@ def test_annotations_are_the_same_but_for_what_they_were_made_from(config: Path)
     assert written[0] == written[1]
 
 
-def test_photos_a_broken_one_among_them(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_photo_is_reported_and_the_others_are_predicted(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     photos, output = config.parent / "tree/JPEGImages", config.parent / "new/boxes.json"
     (photos / "0.jpg").write_bytes((photos / "b.jpg").read_bytes()[:3000])
     assert run(config, "-s", str(photos), "-o", str(output), "-b", "2") == 1
@@ -106,7 +108,9 @@ def test_frames_of_clips_have_the_ids_of_a_run_with_clips(config: Path, capsys: 
     assert f"-s {shlex.join(sources)} --video -c" in capsys.readouterr().out
 
 
-def test_what_is_refused(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_options_are_refused(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = config.parent / "prediction.json"
     path.write_text("old")
     refused = {

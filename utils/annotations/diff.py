@@ -1,4 +1,4 @@
-"""How the objects found differ from labelme annotations that exist: `diff.csv`, the most different image first.
+"""Compare the objects found with labelme annotations that exist: `diff.csv`, the most different image first.
 
 Objects of one label are paired, those that overlap most (IoU) first. What has no partner is extra (found only) or
 missing (annotated only); a pair that overlaps little is listed, too.
@@ -6,22 +6,26 @@ missing (annotated only); a pair that overlaps little is listed, too.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from utils.annotations.fingerprint import hash_of
-from utils.annotations.stamps import untouched
+from utils.annotations.stamps import parse_if_unmodified
 from utils.classes import ClassIndex, match_classes
 from utils.errors import SampleError, UserError
-from utils.formats.base import Exported
+from utils.formats.base import Exported, Exporter
 from utils.formats.labelme_reader import check_size, labelme_instances, read_shapes
-from utils.io.encoding import table
+from utils.io.encoding import encode_table
 from utils.io.writers import safe_path
-from utils.masks import Mask
+from utils.masks import Mask, mask_iou
+from utils.matching import match_best_first
 from utils.structures import Instances, Sample
 
-PAIRED = 0.1
+MIN_PAIR_IOU = 0.1
 """Objects that overlap less are no pair."""
 
 DIGITS = 4
@@ -34,7 +38,7 @@ Labelled = tuple[str, Mask]
 
 
 class References:
-    """The annotations to compare with, `<folder>/<image_id>.json`.
+    """Find the annotations to compare with, `<folder>/<image_id>.json`.
 
     Args:
         folder: where they are.
@@ -45,20 +49,36 @@ class References:
         self.folder, self._own = folder, own
 
     def path(self, image_id: str) -> Path:
-        """The annotation file of an image, there or not."""
+        """Return the annotation file of an image, there or not."""
         return safe_path(self.folder, image_id, ".json")
 
-    def mark(self, image_id: str) -> str | None:
-        """The hash of an image's file, or None if there is none to compare with."""
+    def content_hash(self, image_id: str) -> str | None:
+        """Hash an image's file; None if there is none to compare with."""
         try:
             content = self.path(image_id).read_bytes()
         except OSError:
             return None
-        return None if self._own and untouched(content) else hash_of(content)
+        return None if self._own and parse_if_unmodified(content) else hash_of(content)
 
 
-class DiffExporter:
-    """The table `diff.csv`, of the images that have an annotation to compare with.
+def find_references(folder: Path, save_dir: Path, image_ids: Sequence[str], overwrite: bool) -> References:
+    """Find the annotations to compare with.
+
+    Raises:
+        UserError: there are none, or the run would replace them.
+    """
+    own = os.path.realpath(folder) == os.path.realpath(save_dir)
+    if own and overwrite:
+        raise UserError(f"--diff {folder}: --overwrite would replace the annotations there that it compares with")
+    references = References(folder, own)
+    if not any(references.path(image_id).is_file() for image_id in image_ids):
+        first = references.path(image_ids[0])
+        raise UserError(f"--diff {folder}: no annotation of an image of the run; the first one's would be {first}")
+    return references
+
+
+class DiffExporter(Exporter):
+    """Make the table `diff.csv`, of the images that have an annotation to compare with.
 
     Args:
         names: class names, indexed by class id.
@@ -71,12 +91,12 @@ class DiffExporter:
         self._summary: list[str] = []
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
-        """The image's row, empty where there is nothing to compare with; no file.
+        """Make the image's row, empty where there is nothing to compare with; no file.
 
         Raises:
             SampleError: the annotation is none that labelme would load.
         """
-        if self._references.mark(sample.image_id) is None:
+        if self._references.content_hash(sample.image_id) is None:
             return Exported({})
         path = self._references.path(sample.image_id)
         try:
@@ -86,7 +106,7 @@ class DiffExporter:
         return Exported({}, record=compare(labelled(instances, names), labelled(annotated, names), self._low))
 
     def _read(self, path: Path, size: tuple[int, int]) -> tuple[Sequence[str], Instances]:
-        """The instances of an annotation, and the names that their class ids index: the run's and other labels."""
+        """Read an annotation, and the names that its class ids index: the run's and other labels."""
         labels = list(dict.fromkeys(shape.label for shape in read_shapes(path)))
         known = match_classes(labels, self._names)
         names = [*self._names, *(label for i, label in enumerate(labels) if i not in known)]
@@ -95,7 +115,7 @@ class DiffExporter:
         return names, annotated
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, bytes]:
-        """`diff.csv`."""
+        """Make `diff.csv`."""
         entries = list(records)
         rows = [{"image_id": image_id, **row} for image_id, row in entries if row]
         rows.sort(key=lambda row: -sum(row[count] for count in COUNTS))
@@ -106,24 +126,24 @@ class DiffExporter:
             f"{len(rows)} images compared with {self._references.folder}: objects {sums}, in {differing} images",
             *([f"{without} images have no annotation there to compare with"] if without else []),
         ]
-        return {"diff.csv": table(COLUMNS, rows)}
+        return {"diff.csv": encode_table(COLUMNS, rows)}
 
-    def summary(self) -> list[str]:
-        """How much differs."""
+    def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
+        """Say how much differs; nothing in processes that did not make the table."""
         return self._summary
 
 
 def labelled(instances: Instances, names: Sequence[str]) -> list[Labelled]:
-    """Class name and mask of each instance."""
+    """Return the class name and the mask of each instance."""
     return [(names[i], mask) for i, mask in zip(instances.detections.class_ids, instances.masks)]
 
 
 def compare(found: Sequence[Labelled], annotated: Sequence[Labelled], low: float) -> dict[str, Any]:
-    """The row of one image, without its id."""
+    """Make the row of one image, without its id."""
     pairs = pair(found, annotated)
-    lone = {i for i, _, _ in pairs}, {j for _, j, _ in pairs}
-    extra = [label for i, (label, _) in enumerate(found) if i not in lone[0]]
-    missing = [label for j, (label, _) in enumerate(annotated) if j not in lone[1]]
+    paired = {i for i, _, _ in pairs}, {j for _, j, _ in pairs}
+    extra = [label for i, (label, _) in enumerate(found) if i not in paired[0]]
+    missing = [label for j, (label, _) in enumerate(annotated) if j not in paired[1]]
     weak = [(found[i][0], iou) for i, _, iou in pairs if iou < low]
     ious = [iou for _, _, iou in pairs]
     differences = [
@@ -140,17 +160,10 @@ def compare(found: Sequence[Labelled], annotated: Sequence[Labelled], low: float
 
 
 def pair(found: Sequence[Labelled], annotated: Sequence[Labelled]) -> list[tuple[int, int, float]]:
-    """Positions in both lists, and IoU, of objects of one label that belong together; each is in one pair at most."""
-    overlaps = [
-        (mask.iou(other), i, j)
-        for i, (label, mask) in enumerate(found)
-        for j, (name, other) in enumerate(annotated)
-        if label == name
-    ]
-    pairs: dict[int, tuple[int, float]] = {}
-    taken: set[int] = set()
-    for iou, i, j in sorted(overlaps, key=lambda overlap: (-overlap[0], *overlap[1:])):
-        if iou >= PAIRED and i not in pairs and j not in taken:
-            pairs[i] = j, iou
-            taken.add(j)
-    return [(i, j, iou) for i, (j, iou) in sorted(pairs.items())]
+    """Match objects of one label, those of the highest IoU first: positions in both lists, and IoU, of each pair."""
+    labels, masks = zip(*found) if found else ((), ())
+    names, others = zip(*annotated) if annotated else ((), ())
+    overlaps = mask_iou(masks, others)
+    same_label = np.array([[label == name for name in names] for label in labels], bool).reshape(overlaps.shape)
+    rows, columns = match_best_first(overlaps, same_label & (overlaps >= MIN_PAIR_IOU))
+    return [(i, j, float(overlaps[i, j])) for i, j in zip(rows.tolist(), columns.tolist())]

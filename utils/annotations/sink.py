@@ -3,48 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from threading import Lock
-from typing import Protocol
 
-from utils.annotations.records import Ledger, SharedFiles, State
+from utils.annotations.manifest import FileStatus, Manifest
 from utils.distributed import Session
-from utils.engine import RunSummary, failure_lines
+from utils.engine import RunSummary, SinkReport, failure_lines
 from utils.errors import SampleError
-from utils.formats.base import Exported, Exporter
+from utils.formats.base import Exported
 from utils.io.writers import Writers, safe_path
 from utils.structures import Instances, Sample
 
 
 class AnnotationSink:
-    """Writes one format's files.
+    """Write the files of one format, or one table.
 
     Args:
-        name: what the lines of `finish` begin with.
-        exporter: turns instances into files.
-        ledger: knows what is there already, and writes.
+        manifest: knows what is there already, makes the exporter, and writes.
+        names: class names, indexed by class id.
         writers: whose threads do all that.
         image_ids: the images of the run, in order, whether they go through or are left out as finished.
-        shared: puts together the files that all images share; None for a format without.
-        overwrite: replace what a person edited.
-        edited: images of which that is known before the run.
     """
 
     def __init__(
         self,
-        name: str,
-        exporter: Exporter,
-        ledger: Ledger,
+        manifest: Manifest,
+        names: Sequence[str],
         writers: Writers,
         image_ids: Sequence[str],
-        *,
-        shared: SharedFiles | None = None,
-        overwrite: bool = False,
-        edited: Iterable[str] = (),
     ) -> None:
-        self.name, self.exporter, self.ledger, self.writers, self.image_ids = name, exporter, ledger, writers, image_ids
-        self._shared, self._overwrite = shared, overwrite
-        self._edited = set() if overwrite else set(edited)
+        self._exporter, self._manifest, self._writers, self._ids = (
+            manifest.exporter(names),
+            manifest,
+            writers,
+            image_ids,
+        )
+        edited = {image_id for image_id, status in manifest.statuses.items() if status is FileStatus.EDITED}
+        self._edited = set() if manifest.overwrite else edited
         self._written: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
         self._measures: defaultdict[str, list[float]] = defaultdict(list)
@@ -52,60 +47,58 @@ class AnnotationSink:
         self._lock = Lock()
 
     def write(self, sample: Sample, instances: Instances) -> None:
-        """Hands the image to the writers; only there is decided whether its files are written.
+        """Hand the image to the writers; only there is decided whether its files are written.
 
         Raises:
             UserError: the image id leads out of the folder.
             WriterError: an earlier file could not be written.
         """
-        path = safe_path(self.ledger.folder, sample.image_id, "")
-        self.writers.submit(path, lambda: self._export(sample, instances))
+        path = safe_path(self._manifest.folder, sample.image_id, "")
+        self._writers.submit(path, lambda: self._export(sample, instances))
 
-    def finish(self, summary: RunSummary, session: Session) -> list[str]:
-        """Puts the shared files together, in the first process; says what was written and what was left.
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
+        """Put the shared files together, in the first process; say what was written and what was left.
 
         Raises:
             WriterError: a file could not be written.
         """
-        self.writers.flush()
+        self._writers.flush()
         unwritten = session.gather(self._unwritten)  # here each process waits until all have written
-        summary.unwritten += unwritten
         failed = {failure.image_id for failure in (*summary.failures, *unwritten)}
-        usable = [image_id for image_id in self.image_ids if image_id not in failed]
-        left = self._shared.assemble(self.exporter, usable) if self._shared and session.is_main else []
+        usable = [image_id for image_id in self._ids if image_id not in failed]
+        left = self._manifest.assemble(self._exporter, usable) if session.is_main else []
         written, losses = session.sum_counts(self._written), session.sum_counts(self._losses)
         measures: defaultdict[str, list[float]] = defaultdict(list)
         for phrase, numbers in session.gather(list(self._measures.items())):
             measures[phrase] += numbers
-        edited = set(session.gather(sorted(self._edited)))
-        return [
-            *failure_lines(unwritten, self.image_ids),
-            *self.summary(written["shapes"], written["images"]),
-            *(f"{self.name}: {loss}: {count}" for loss, count in sorted(losses.items())),
-            *(f"{self.name}: {phrase}: {_spread(numbers)}" for phrase, numbers in sorted(measures.items())),
-            *([f"{self.name}: edited annotations, kept: {len(edited)}"] if edited else []),
-            *(f"{self.name}: edited, kept: {path}" for path in left),
+        edited = len(set(session.gather(sorted(self._edited))))
+        told = [
+            *self._exporter.summary_lines(written["shapes"], written["images"], self._manifest.folder),
+            *(f"{loss}: {count}" for loss, count in sorted(losses.items()) if count),
+            *(f"{phrase}: {_mean_and_least(numbers)}" for phrase, numbers in sorted(measures.items())),
+            *([f"edited annotations, kept: {edited}"] if edited else []),
+            *(f"edited, kept: {path}" for path in left),
         ]
-
-    def summary(self, shapes: int, images: int) -> list[str]:
-        """What all processes wrote, for `finish`."""
-        return [f"{self.name}: {shapes} shapes in {images} images in {self.ledger.folder}"]
+        lines = [*failure_lines(unwritten, self._ids), *(f"{self._manifest.name}: {line}" for line in told)]
+        return SinkReport(lines, unwritten)
 
     def _export(self, sample: Sample, instances: Instances) -> None:
-        """Writes an image's files unless they are there; called in a thread."""
-        state = self.ledger.state(sample.image_id, sample.path)
-        if state is State.EDITED and not self._overwrite:
-            self._edited.add(sample.image_id)
-        elif state is not State.DONE:
+        """Write an image's files unless they are there; called in a thread."""
+        status = self._manifest.status(sample.image_id, sample.path)
+        if status is FileStatus.DONE:
+            return
+        written = False
+        if self._manifest.is_to_write(status):
             try:
-                exported = self.exporter.export(sample, instances)
+                exported = self._exporter.export(sample, instances)
             except SampleError as error:
                 self._unwritten.append(error)
                 return
-            if self.ledger.write(sample.image_id, sample.path, exported, overwrite=self._overwrite):
-                self._count(exported)
-            else:
-                self._edited.add(sample.image_id)
+            written = self._manifest.write(sample.image_id, sample.path, exported)
+        if written:
+            self._count(exported)
+        else:
+            self._edited.add(sample.image_id)
 
     def _count(self, exported: Exported) -> None:
         with self._lock:
@@ -115,30 +108,5 @@ class AnnotationSink:
                 self._measures[phrase].extend(numbers)
 
 
-def _spread(numbers: Sequence[float]) -> str:
+def _mean_and_least(numbers: Sequence[float]) -> str:
     return f"mean {sum(numbers) / len(numbers):.4f}, least {min(numbers):.4f}" if numbers else "none"
-
-
-class TableSink(AnnotationSink):
-    """A sink whose only file is a table; its exporter sums it up."""
-
-    exporter: TableExporter
-
-    def summary(self, shapes: int, images: int) -> list[str]:
-        """The exporter's own; empty in the processes that did not put the table together."""
-        return [f"{self.name}: {line}" for line in self.exporter.summary()]
-
-
-class TableExporter(Exporter, Protocol):
-    """An exporter that makes one table of all images."""
-
-    def summary(self) -> list[str]:
-        """What the table says, in a few lines; known when it is assembled."""
-
-
-class FrameSink(AnnotationSink):
-    """Writes frames; says how many."""
-
-    def summary(self, shapes: int, images: int) -> list[str]:
-        """How many frames all processes wrote."""
-        return [f"{self.name}: {shapes} images of frames of videos in {self.ledger.folder}"]

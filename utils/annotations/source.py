@@ -1,4 +1,4 @@
-"""A folder of labelme annotations in place of the models: one file an image, no model loaded."""
+"""Read a folder of labelme annotations in place of the models: one file an image, no model loaded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from utils.structures import Instances, Sample
 
 
 class AnnotationFolder:
-    """The annotations `<folder>/<image_id>.json`, whose labels are classes of the run.
+    """Read the annotations `<folder>/<image_id>.json`, whose labels are classes of the run.
 
     Args:
         folder: where they are.
@@ -35,7 +35,7 @@ class AnnotationFolder:
         self.folder, self._index = folder, ClassIndex(names)
 
     def read(self, image_id: str, size: tuple[int, int], tracked: bool = False) -> Instances:
-        """The objects of an image, drawn as labelme draws them.
+        """Read the objects of an image, rasterized as labelme does.
 
         Args:
             size: (height, width) of the image in pixels.
@@ -55,26 +55,29 @@ class AnnotationFolder:
         return instances
 
     def problems(self, images: RunImages, session: Session) -> list[str]:
-        """What is wrong with the annotations of a run, nothing drawn yet: labels, kinds of shapes, points, sizes.
+        """Check the annotations of a run before work begins: labels, kinds of shapes, points, sizes.
 
         An image without an annotation is no problem, but a folder without any is one.
 
         Args:
             images: those of the run.
             session: the processes of the run, each of which looks at a part.
+
+        Returns:
+            what is wrong, a line each.
         """
         paths = [safe_path(self.folder, image_id, ".json") for image_id in images.ids]
         there = [position for position, path in enumerate(paths) if path.is_file()]
         if paths and not there:
             return [f"no image of the run has an annotation here; the first one's would be {paths[0]}"]
-        share = session.shard(there)
+        shard = session.shard(there)
         with ThreadPoolExecutor() as pool:
-            results = pool.map(self._problems_of, [paths[position] for position in share], images.sizes(share))
-        found = session.gather(list(zip(share, results)))
+            results = pool.map(self._problems_of, [paths[position] for position in shard], images.sizes(shard))
+        found = session.gather(list(zip(shard, results)))
         return [problem for _, problems in sorted(found) for problem in problems]
 
     def _problems_of(self, path: Path, size: tuple[int, int] | None) -> list[str]:
-        """What is wrong with a file; the size is None where the image itself cannot be read."""
+        """Check a file; the size is None where the image itself cannot be read."""
         try:
             content = read_labelme_json(path)
             shapes, found = shapes_of(content, path), size_of(content, path)
@@ -94,25 +97,25 @@ class AnnotationFolder:
 
 
 class AnnotationCascade:
-    """Instances that a folder holds. All of them count, as they are: neither confidence nor cleaning applies."""
+    """Return the instances that a folder holds, all as they are: neither confidence nor cleaning applies."""
 
     def __init__(self, folder: AnnotationFolder) -> None:
         self._folder, self._readers = folder, ThreadPoolExecutor(thread_name_prefix="annotations")
         self._untracked: list[str] = []
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
-        """The annotated instances of each image of a batch, in order; an image without any annotation has failed."""
-        return self._readers.map(self._outcome, samples)  # which begins at once, while sinks take the batch before
+        """Yield the annotated instances of each image of a batch, in order; an image without one has failed."""
+        return self._readers.map(self._result, samples)  # which begins at once, while sinks take the batch before
 
     def summary_lines(self, session: Session) -> list[str]:
-        """Where everything came from, and how many frames of clips have no tracks."""
+        """Say where everything came from, and how many frames of clips have no tracks."""
         lines = [f"annotations: {self._folder.folder}, no model was loaded"]
         if untracked := session.gather(self._untracked):
             which = "frames with a shape in no group, none of whose objects is in a track"
             lines.append(f"annotations: {which}: {len(untracked)}, such as {min(untracked)}")
         return lines
 
-    def _outcome(self, sample: Sample) -> Result:
+    def _result(self, sample: Sample) -> Result:
         try:
             found = self._folder.read(sample.image_id, sample.size, tracked=sample.frame is not None)
         except SampleError as error:

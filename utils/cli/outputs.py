@@ -6,13 +6,12 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
 
-from utils.annotations.records import RECORDS
 from utils.cli.options import Options, Output
 from utils.config import Config
 from utils.errors import UserError, refuse
-from utils.formats.base import Format, format_folder
+from utils.formats.base import RECORDS
+from utils.formats.registry import FORMATS, format_folder
 
 SECTIONS: Mapping[Output, str] = {"evaluate": "evaluator", "visual": "predictor", "annotate": "auto_mask"}
 """Output -> the section of the config whose `save_dir` it goes to."""
@@ -25,7 +24,7 @@ def picture_folders(config: Config) -> list[Path]:
     this config has the format, or a run made them. (Another one of the same name is somebody's photos.)
     """
     wanted = config.auto_mask
-    made = {name: format_folder(wanted.save_dir, name) for name in get_args(Format) if name != "labelme"}
+    made = {name: format_folder(wanted.save_dir, name) for name, form in FORMATS.items() if form.has_own_folder}
     own = [folder for name, folder in made.items() if name in wanted.formats or (folder / RECORDS).is_dir()]
     return [config.predictor.save_dir, *own]
 

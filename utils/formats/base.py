@@ -1,12 +1,13 @@
-"""What every annotation format has: the files of one image, and the files that all images share."""
+"""What every export format shares: the files of one image, and the files that all images share."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,21 +15,22 @@ from utils.io.image_files import is_video_name
 from utils.io.writers import safe_path
 from utils.structures import Instances, Sample
 
-Format = Literal["labelme", "labelme-polygon", "coco", "yolo", "voc"]
-
 Segmentation = Literal["rle", "polygon"]
 
 FRAME_SUFFIX = ".jpg"
-"""Of the frames of video files."""
+"""Suffix of the frames of video files."""
 
-EMPTY = "empty masks left out"
+RECORDS = ".records"
+"""The folder, in that of a format, of what was written for each image; by it a folder is known as an output."""
 
-POLYGON_IOU = "IoU of polygons with their masks"
+MSG_EMPTY_MASKS = "empty masks left out"
+
+MSG_POLYGON_IOU = "IoU of polygons with their masks"
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What an exporter must know besides the instances.
+    """Hold what an exporter must know besides the instances.
 
     Attributes:
         folder: the format's folder; files in it name others relative to where they will lie.
@@ -36,7 +38,7 @@ class ExportSettings:
         split: what the images of the run are called together, in formats with split lists.
         tolerance: how far in pixels a polygon may leave the outline of its mask.
         segmentation: how COCO files hold masks.
-        review_below: instances with a sign of doubt below this are flagged in labelme files; None: none is.
+        review_below: instances with a confidence term below this are flagged in labelme files; None: none is.
         frames: where the frames of video files lie as images; None: in the format's folder.
     """
 
@@ -49,22 +51,21 @@ class ExportSettings:
     frames: Path | None = None
 
     def photo(self, sample: Sample) -> Path:
-        """The image file that other files name: the sample's own, or that of a video's frame."""
+        """Return the image file that other files name: the sample's own, or that of a video's frame."""
         return photo_path(sample.image_id, sample.path, self.frames or self.folder)
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What one image becomes in a format; all paths in it are below the format's folder, POSIX.
+    """Hold what one image becomes in a format; all paths in it are below the format's folder, POSIX.
 
     Attributes:
         files: contents by path.
         links: the photo by the path at which the format wants it: a link to it does, or a copy.
         record: what `assemble` needs of this image, in JSON's types; empty in formats without shared files.
         shapes: how many objects, or parts of objects where each part is a shape of its own.
-        losses: what the format could not hold, counted by a phrase: `{"empty masks left out": 2}`; never 0.
-        measures: how near the format came, a number an object, by a phrase: `{"IoU of polygons with their masks":
-            [0.98, 0.99]}`.
+        losses: what the format could not hold, counted by a phrase: `{"empty masks left out": 2}`.
+        measures: the fidelity of each object, by a phrase: `{"IoU of polygons with their masks": [0.98, 0.99]}`.
     """
 
     files: Mapping[str, bytes]
@@ -75,40 +76,43 @@ class Exported:
     measures: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
-class Exporter(Protocol):
-    """An annotation format. It writes nothing: it turns instances into contents, in any thread, in any order."""
+class Exporter(ABC):
+    """Turn instances into the contents of files; write nothing. Called in any thread, in any order."""
 
+    @abstractmethod
     def export(self, sample: Sample, instances: Instances) -> Exported:
-        """The files of one image, the same bytes whenever image and instances are the same.
+        """Make the files of one image: the same bytes whenever image and instances are the same.
 
         Raises:
-            SampleError: the photo's file is needed and can no longer be read.
+            SampleError: the photo's file is needed and can no longer be read, or the format cannot hold the image.
         """
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """The files that all images share, from (image id, record) pairs in the order of the run; often none."""
+        """Make the files that all images share; most formats have none.
 
+        Args:
+            records: image id and `Exported.record` of each image, in the order of the run.
 
-def format_folder(save_dir: Path, name: Format) -> Path:
-    """Where a format's files go: labelme's into the annotation folder itself, those of others to one of their own."""
-    return save_dir if name == "labelme" else save_dir / name
+        Returns:
+            contents by path.
+        """
+        return {}
+
+    def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
+        """Say what all processes wrote to the folder, after `assemble`, which only the first process calls."""
+        return [f"{shapes} shapes in {images} images in {folder}"]
 
 
 def photo_path(image_id: str, path: Path, frames: Path) -> Path:
-    """The image file of a sample: its own or, where that is a video, the one that its frame has below `frames`."""
+    """Return the image file of a sample: its own or, where that is a video, that of its frame below `frames`."""
     return safe_path(frames, image_id, FRAME_SUFFIX) if is_video_name(path.name) else path
 
 
-def not_empty(instances: Instances) -> list[int]:
-    """The positions of the instances that have a pixel; no format has a form for the others."""
+def nonempty_indices(instances: Instances) -> list[int]:
+    """Return the indices of the instances that have a pixel; no format can hold the others."""
     return [i for i, mask in enumerate(instances.masks) if mask.crop.size]
 
 
-def counted(losses: Mapping[str, int]) -> dict[str, int]:
-    """The losses that there are."""
-    return {phrase: count for phrase, count in losses.items() if count}
-
-
-def number(score: np.floating) -> float | None:
-    """A score in full precision; None where a person drew the shape (NaN is no JSON)."""
+def json_score(score: np.floating) -> float | None:
+    """Convert a score in full precision; None where a person drew the shape (JSON has no NaN)."""
     return None if math.isnan(score) else float(score)

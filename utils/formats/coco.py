@@ -1,4 +1,4 @@
-"""COCO instances: written and read, videos and tracks too."""
+"""Write and read COCO instances; of clips videos and tracks, too."""
 
 from __future__ import annotations
 
@@ -6,59 +6,71 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from utils.boxes import xywh_to_xyxy, xyxy_to_xywh
 from utils.classes import ClassIndex, label_of
-from utils.formats.base import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
+from utils.formats.base import (
+    MSG_EMPTY_MASKS,
+    MSG_POLYGON_IOU,
+    Exported,
+    Exporter,
+    ExportSettings,
+    json_score,
+    nonempty_indices,
+)
 from utils.formats.polygons import filled_box, iou, polygons_on_pixel_edges, rasterize_coco
 from utils.io.encoding import encode_json
+from utils.json_reading import Location, coerce, describe, get, read_json
 from utils.masks import Mask
-from utils.strict_json import Place, convert, found, member, read_json
 from utils.structures import Instances, Sample
 
 T = TypeVar("T")
 
 
-def _entry_id(value: Any, place: Place) -> int | str:
-    return value if isinstance(value, str) else int(convert(int, value, place))
+def _entry_id(row: Any, key: str, location: Location) -> int | str:
+    """Return the id that an entry has under a key: an integer or, as some write it, a string.
+
+    Raises:
+        UserError: the entry is no object, or has no such id.
+    """
+    named = isinstance(row, dict) and isinstance(row.get(key), str)
+    found: int | str = get(row, key, str if named else int, location)
+    return found
 
 
-EntryId = Annotated[int | str, _entry_id]
-"""What `member` takes for an id: an integer or, as some write it, a string."""
-
-
-def entries_by_id(content: Any, key: str, place: Place, read: Callable[[Any, Place], T]) -> dict[int | str, T]:
+def entries_by_id(content: Any, key: str, place: Location, read: Callable[[Any, Location], T]) -> dict[int | str, T]:
     """A table of a COCO JSON by the `id` of its entries.
 
     Args:
         content: what the file says.
         key: the table, `images` or `categories`.
         place: the file.
-        read: makes of an entry, which stands at the place, what is wanted of it.
+        read: converts an entry, given its place.
 
     Raises:
         UserError: the table is no list of objects with an id, or an id is given twice.
     """
     entries: dict[int | str, T] = {}
-    for i, row in enumerate(member(content, key, list, place)):
-        at = Place(f"{place.name}: {key}[{i}]", place.folder)
-        entry_id = member(row, "id", EntryId, at)
+    for i, row in enumerate(get(content, key, list, place)):
+        at = Location(f"{place.name}: {key}[{i}]")
+        entry_id = _entry_id(row, "id", at)
         if entry_id in entries:
-            raise at.of("id").error(f"{entry_id} is given twice")
+            raise at.child("id").error(f"{entry_id} is given twice")
         entries[entry_id] = read(row, at)
     return entries
 
 
 def frame_record(sample: Sample) -> dict[str, Any]:
-    """What `Videos` must know of a frame, in JSON's types; empty for an image by itself."""
+    """Return what `VideoIds` must know of a frame, in JSON's types; empty for an image by itself."""
     frame = sample.frame
     return {} if frame is None else {"frame": {"clip": frame.clip, "index": frame.index}}
 
 
-class Videos:
-    """Gives clips and tracks their ids in the file, which count from 1 in the order in which they appear.
+class VideoIds:
+    """Give clips and tracks their ids in the file, which count from 1 in the order in which they appear.
 
     The id of a track counts from 1 in its clip until then; here each has one of its own.
     """
@@ -67,19 +79,19 @@ class Videos:
         self._videos: dict[str, int] = {}
         self._tracks: dict[tuple[int, int], dict[str, int]] = {}
 
-    def of_image(self, record: Mapping[str, Any]) -> dict[str, int]:
-        """What the image of a record has beyond COCO; nothing where it is in no clip."""
+    def for_image(self, record: Mapping[str, Any]) -> dict[str, int]:
+        """Return the keys of an image of a clip beyond COCO's; none where it is in no clip."""
         if "frame" not in record:
             return {}
         video_id = self._videos.setdefault(record["frame"]["clip"], len(self._videos) + 1)
         return {"video_id": video_id, "frame_index": record["frame"]["index"]}
 
-    def of_annotation(self, image: Mapping[str, int], annotation: Mapping[str, Any]) -> dict[str, int]:
-        """The ids that an annotation of a clip has; the class of a track is that of its last annotation.
+    def for_annotation(self, image: Mapping[str, int], annotation: Mapping[str, Any]) -> dict[str, int]:
+        """Return the ids of an annotation of a clip; the class of a track is that of its last annotation.
 
         Args:
-            image: what its image has.
-            annotation: in COCO's form, with the `track_id` that it has in its clip, if it has one.
+            image: what `for_image` returned of its image.
+            annotation: in COCO's format, with the `track_id` that it has in its clip, if it has one.
         """
         if not image:
             return {}
@@ -91,7 +103,7 @@ class Videos:
         return {"track_id": known["id"], **video_id}
 
     def lists(self) -> dict[str, list[dict[str, Any]]]:
-        """The lists of videos and tracks; none without clips."""
+        """Return the lists of videos and tracks; none without clips."""
         if not self._videos:
             return {}
         videos = [{"id": video_id, "name": clip} for clip, video_id in self._videos.items()]
@@ -101,18 +113,18 @@ class Videos:
 FILE_NAME = "instances.json"
 
 
-class CocoExporter:
-    """One file of all images: ids count from 1 in the order of the run, a category's id is its class id + 1.
+class CocoExporter(Exporter):
+    """Write one file of all images: ids count from 1 in the order of the run, a category's id is its class id + 1.
 
-    Of clips it has the videos and tracks, too, in TAO's form.
+    Of clips it has the videos and tracks, too, as TAO has them.
     """
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
-        """No file; the record is the image's entry and its annotations, without ids."""
-        kept, ious, annotations = not_empty(instances), [], []
+        """Make no file, but a record: the image's entry and its annotations, without ids."""
+        kept, ious, annotations = nonempty_indices(instances), [], []
         for i in kept:
             mask = instances.masks[i]
             if self.settings.segmentation == "rle":
@@ -130,26 +142,27 @@ class CocoExporter:
             {},
             record={"image": image, "annotations": annotations, **frame_record(sample)},
             shapes=len(kept),
-            losses=counted({EMPTY: len(instances) - len(kept)}),
-            measures={POLYGON_IOU: ious} if ious else {},
+            losses={MSG_EMPTY_MASKS: len(instances) - len(kept)},
+            measures={MSG_POLYGON_IOU: ious} if ious else {},
         )
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """`instances.json`; of the records only the images' entries are kept in memory beside the file itself."""
-        file, images, videos, count = io.BytesIO(), list[bytes](), Videos(), 0
+        """Make `instances.json`; of the records only the images' entries are kept in memory beside the file itself."""
+        file, images, videos, count = io.BytesIO(), list[bytes](), VideoIds(), 0
         categories = [
             {"id": label_of(class_id), "name": name, "supercategory": ""}
             for class_id, name in enumerate(self.settings.names)
         ]
         file.write(b'{"info": {}, "licenses": [], "categories": ' + encode_json(categories) + b', "annotations": [')
         for image_id, (_, record) in enumerate(records, 1):
-            place = videos.of_image(record)
-            images.append(encode_json({"id": image_id, **record["image"], **place}))
+            clip = videos.for_image(record)
+            images.append(encode_json({"id": image_id, **record["image"], **clip}))
             for annotation in record["annotations"]:
                 file.write(b",\n" if count else b"\n")
                 count += 1
                 ids = {"id": count, "image_id": image_id}
-                file.write(encode_json({**ids, **annotation, **videos.of_annotation(place, annotation)}))
+                beyond = videos.for_annotation(clip, annotation)
+                file.write(encode_json({**ids, **annotation, **beyond}))
         file.write(b'], "images": [\n' + b",\n".join(images) + b"]")
         for name, entries in videos.lists().items():
             file.write(b', "' + name.encode() + b'": [\n' + b",\n".join(map(encode_json, entries)) + b"]")
@@ -158,17 +171,16 @@ class CocoExporter:
 
 
 def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, Any]:
-    """What COCO knows of instance `i`, with a box tight around the mask, and what our masks have beyond that."""
+    """Make the annotation of instance `i`, its box tight around the mask, with keys beyond COCO's where it has them."""
     mask, tracks = instances.masks[i], instances.track_ids
-    height, width = mask.crop.shape
     beyond = {
-        "score": number(instances.detections.scores[i]),
-        "mask_score": number(instances.mask_scores[i]),
+        "score": json_score(instances.detections.scores[i]),
+        "mask_score": json_score(instances.mask_scores[i]),
         "track_id": None if tracks is None else int(tracks[i]),
     }
     return {
         "category_id": label_of(int(instances.detections.class_ids[i])),
-        "bbox": [mask.left, mask.top, width, height],
+        "bbox": xyxy_to_xywh(mask.box).tolist(),
         "area": mask.area,
         "iscrowd": 0,
         "segmentation": segmentation,
@@ -177,7 +189,7 @@ def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, An
 
 
 def _rle(mask: Mask, size: tuple[int, int]) -> dict[str, Any]:
-    """The mask as compressed run lengths."""
+    """Encode the mask as compressed run lengths."""
     from pycocotools import mask as coco
 
     encoded = coco.encode(np.asfortranarray(mask.to_full(size).view(np.uint8)))
@@ -186,7 +198,7 @@ def _rle(mask: Mask, size: tuple[int, int]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class CocoAnnotation:
-    """One object as its file has it.
+    """Hold one object as its file has it.
 
     Attributes:
         place: what messages call it.
@@ -196,7 +208,7 @@ class CocoAnnotation:
         score, mask_score: as this project's exporter writes them, or None.
     """
 
-    place: Place
+    place: Location
     category: str
     bbox: tuple[float, ...] | None
     segmentation: Any
@@ -206,7 +218,7 @@ class CocoAnnotation:
 
 @dataclass(frozen=True, slots=True)
 class CocoImage:
-    """An image with its annotations, in the order of the file.
+    """Hold an image with its annotations, in the order of the file.
 
     Attributes:
         image_id: `file_name` without its suffix.
@@ -219,7 +231,7 @@ class CocoImage:
 
 
 def read_coco(source: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
-    """The annotations of a COCO file, or of `instances.json` in a folder: every image once, in the order of the file.
+    """Read a COCO file, or `instances.json` in a folder: every image once, in the order of the file.
 
     Args:
         names: class names, indexed by class id.
@@ -234,24 +246,24 @@ def read_coco(source: Path, names: Sequence[str]) -> Iterator[tuple[str, Instanc
 
 
 def parse_coco(path: Path) -> list[CocoImage]:
-    """The images of a COCO file with their annotations; categories may be any.
+    """Read the images of a COCO file with their annotations; categories may be any.
 
     Raises:
         UserError: the file cannot be read or is no COCO file, an id is given twice, or an annotation belongs to no
             image or to no category.
     """
-    content, place = read_json(path), Place(str(path), path.parent)
+    content, place = read_json(path), Location(str(path))
     images = entries_by_id(content, "images", place, _read_image)
-    categories = entries_by_id(content, "categories", place, lambda row, at: member(row, "name", str, at))
-    for i, row in enumerate(member(content, "annotations", list, place)):
-        at = Place(f"{path}: annotations[{i}]", path.parent)
+    categories = entries_by_id(content, "categories", place, lambda row, at: get(row, "name", str, at))
+    for i, row in enumerate(get(content, "annotations", list, place)):
+        at = Location(f"{path}: annotations[{i}]")
         image = _known(images, row, "image_id", at)
         image.annotations.append(_read_annotation(row, _known(categories, row, "category_id", at), at))
     return list(images.values())
 
 
 def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
-    """The instances of an image; annotations without a score have the score 1.
+    """Convert the annotations of an image to instances; those without a score have the score 1.
 
     Raises:
         UserError: a segmentation is malformed, or a category names no class.
@@ -259,47 +271,48 @@ def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
     rows = image.annotations
     return Instances.from_masks(
         image.size,
-        [index.class_id(row.category, row.place.of("category_id").name) for row in rows],
+        [index.class_id(row.category, row.place.child("category_id").name) for row in rows],
         [_read_mask(row, image.size) for row in rows],
         [1.0 if row.score is None else row.score for row in rows],
         [np.nan if row.mask_score is None else row.mask_score for row in rows],
     )
 
 
-def _known(entries: dict[int | str, T], row: Any, key: str, place: Place) -> T:
+def _known(entries: dict[int | str, T], row: Any, key: str, place: Location) -> T:
     """The entry whose id the row has under a key."""
-    entry_id = member(row, key, EntryId, place)
+    entry_id = _entry_id(row, key, place)
     if entry_id not in entries:
-        raise place.of(key).error(f"nothing has the id {entry_id}")
+        raise place.child(key).error(f"nothing has the id {entry_id}")
     return entries[entry_id]
 
 
-def _read_image(row: Any, place: Place) -> CocoImage:
-    name = PurePosixPath(member(row, "file_name", str, place).replace("\\", "/"))
+def _read_image(row: Any, place: Location) -> CocoImage:
+    name = PurePosixPath(get(row, "file_name", str, place).replace("\\", "/"))
     if not name.name:
-        raise place.of("file_name").error("is empty")
-    return CocoImage(str(name.with_suffix("")), (member(row, "height", int, place), member(row, "width", int, place)))
+        raise place.child("file_name").error("is empty")
+    return CocoImage(str(name.with_suffix("")), (get(row, "height", int, place), get(row, "width", int, place)))
 
 
-def _read_annotation(row: Any, category: str, place: Place) -> CocoAnnotation:
-    bbox = member(row, "bbox", tuple[float, ...] | None, place)
-    if bbox is not None and len(bbox) != 4:
-        raise place.of("bbox").error(f"expected four numbers, found {found(list(bbox))}")
-    score, mask_score = (member(row, key, float | None, place) for key in ("score", "mask_score"))
+def _read_annotation(row: Any, category: str, place: Location) -> CocoAnnotation:
+    bbox, at = get(row, "bbox", list, place, optional=True), place.child("bbox")
+    if bbox is not None:
+        bbox = tuple(coerce(float, number, at.at(i)) for i, number in enumerate(bbox))
+        if len(bbox) != 4:
+            raise at.error(f"expected four numbers, found {describe([*bbox])}")
+    score, mask_score = (get(row, key, float, place, optional=True) for key in ("score", "mask_score"))
     return CocoAnnotation(place, category, bbox, row.get("segmentation"), score, mask_score)
 
 
 def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
-    """The mask of an annotation: polygons, run lengths as numbers or compressed text, or, without either, its box."""
+    """Decode an annotation's mask: polygons, run lengths as numbers or compressed text, or, without either, its box."""
     from pycocotools import mask as coco
 
     encoded = row.segmentation
     if not encoded and row.bbox is not None:
-        corner, sides = np.reshape(row.bbox, (2, 2))
-        return Mask.from_array(filled_box(np.stack([corner, corner + sides]), size))
+        return Mask.from_array(filled_box(xywh_to_xyxy(np.array(row.bbox)), size))
     if isinstance(encoded, dict) and encoded.get("size") != list(size):
         reason = f"the image is {size[0]} high and {size[1]} wide, this is not"
-        raise row.place.of("segmentation.size").error(reason)
+        raise row.place.child("segmentation.size").error(reason)
     try:
         if isinstance(encoded, list):
             encoded = coco.merge(coco.frPyObjects([polygon for polygon in encoded if len(polygon) >= 6], *size))
@@ -307,4 +320,4 @@ def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
             encoded = coco.frPyObjects(encoded, *size)
         return Mask.from_array(coco.decode(encoded))
     except Exception as error:  # its parsers raise almost anything
-        raise row.place.of("segmentation").error(f"neither polygons nor run lengths: {error}") from error
+        raise row.place.child("segmentation").error(f"neither polygons nor run lengths: {error}") from error

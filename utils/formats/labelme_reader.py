@@ -1,4 +1,4 @@
-"""Labelme files: read and checked, and their shapes as instances."""
+"""Read labelme files, check them, and turn their shapes into instances."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
+from utils.boxes import box_of_points
 from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.formats.polygons import POINTS, rasterize_labelme_shape
-from utils.io.image_files import image_size, reasons, size_problem
+from utils.io.image_files import image_errors, image_size, size_problem
+from utils.json_reading import Location, describe, get, read_json
 from utils.masks import Mask
-from utils.strict_json import Place, found, member, read_json
 from utils.structures import Instances
 
 FLAT_KINDS = ("point", "points", "line", "linestrip")
-"""Shape types that enclose nothing."""
+"""Shape types that enclose no area."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One shape.
+    """Hold one shape.
 
     Attributes:
         label: the class name as it was written.
@@ -41,24 +43,25 @@ class Shape:
 
     label: str
     kind: str
-    points: np.ndarray
+    points: npt.NDArray[np.float64]
     group_id: int | None
     mask: str | None
     scores: Mapping[str, float]
 
-    def box(self) -> np.ndarray | None:
-        """The tight box, (4,) float64 x1 y1 x2 y2 in pixels, or None for a shape that encloses nothing."""
+    def box(self) -> npt.NDArray[np.float64] | None:
+        """Compute the tight box, (4,) float64 x1 y1 x2 y2 in pixels; None for a shape that encloses no area."""
         if self.kind in FLAT_KINDS:
             return None
-        low, high = self.points.min(axis=0), self.points.max(axis=0)
         if self.kind == "circle":  # its centre and a point of its rim
-            radius = np.hypot(*(high - low))
-            low, high = self.points[0] - radius, self.points[0] + radius
-        return np.concatenate([low, high + (self.kind == "mask")])
+            radius = np.hypot(*np.ptp(self.points, axis=0))
+            return np.concatenate([self.points[0] - radius, self.points[0] + radius])
+        box = box_of_points(self.points)
+        box[2:] += self.kind == "mask"  # the corners of a mask are its outermost pixels
+        return box
 
 
 def read_shapes(path: Path) -> list[Shape]:
-    """The shapes of a labelme file, in its order.
+    """Read the shapes of a labelme file, in its order.
 
     Raises:
         UserError: the file cannot be read or is none of labelme's.
@@ -67,7 +70,7 @@ def read_shapes(path: Path) -> list[Shape]:
 
 
 def read_labelme_json(path: Path) -> dict[str, Any]:
-    """What a labelme file says; it has a list of shapes.
+    """Read a labelme file; it has a list of shapes.
 
     Raises:
         UserError: the file cannot be read or is none of labelme's.
@@ -79,7 +82,7 @@ def read_labelme_json(path: Path) -> dict[str, Any]:
 
 
 def shapes_of(content: Mapping[str, Any], path: Path) -> list[Shape]:
-    """The shapes of a labelme file that is already read.
+    """Check the shapes of a labelme file that is already read.
 
     Raises:
         UserError: a shape is malformed.
@@ -89,44 +92,44 @@ def shapes_of(content: Mapping[str, Any], path: Path) -> list[Shape]:
 
 def _shape(entry: Any, place: str) -> Shape:
     if not isinstance(entry, dict):
-        raise UserError(f"{place}: expected an object, found {found(entry)}")
+        raise UserError(f"{place}: expected an object, found {describe(entry)}")
     label, group_id, mask = entry.get("label"), entry.get("group_id"), entry.get("mask")
     kind = entry.get("shape_type", "polygon")  # files of labelme's first years have polygons only
     if not isinstance(label, str):
-        raise UserError(f"{place}.label: expected a string, found {found(label)}")
+        raise UserError(f"{place}.label: expected a string, found {describe(label)}")
     if not isinstance(kind, str):
-        raise UserError(f"{place}.shape_type: expected a string, found {found(kind)}")
+        raise UserError(f"{place}.shape_type: expected a string, found {describe(kind)}")
     if group_id is not None and type(group_id) is not int:
-        raise UserError(f"{place}.group_id: expected an integer, found {found(group_id)}")
+        raise UserError(f"{place}.group_id: expected an integer, found {describe(group_id)}")
     if mask is not None and not isinstance(mask, str):
-        raise UserError(f"{place}.mask: expected a string, found {found(mask)}")
+        raise UserError(f"{place}.mask: expected a string, found {describe(mask)}")
     scores = {key: score for key in ("score", "mask_score") if (score := _score(entry.get(key))) is not None}
     return Shape(label, kind, _points(entry.get("points"), f"{place}.points"), group_id, mask, scores)
 
 
-def _points(value: Any, place: str) -> np.ndarray:
+def _points(value: Any, place: str) -> npt.NDArray[np.float64]:
     try:
         points = np.array(value)
     except ValueError:  # rows of unequal lengths
         points = np.empty(0)
     if points.ndim != 2 or points.shape[1] != 2 or points.dtype.kind not in "if" or not np.isfinite(points).all():
-        raise UserError(f"{place}: expected a list of points [x, y], found {found(value)}")
+        raise UserError(f"{place}: expected a list of points [x, y], found {describe(value)}")
     return points.astype(np.float64)
 
 
 def _score(value: Any) -> float | None:
-    """A score within [0, 1]; other tools may mean something else by the key."""
+    """Return a score within [0, 1], else None: other tools may mean something else by the key."""
     return float(value) if type(value) in (int, float) and 0 <= value <= 1 else None
 
 
 OTHER_FORMATS = ("labelme-polygon/", "coco/instances.json")
-"""How paths of other formats' JSON begin, which lies below labelme's own folder."""
+"""Beginnings of the paths of other formats' JSON below the annotation folder."""
 
 
 def read_labelme(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
-    """The annotations in a folder and below it, by their path without `.json`, in the order of the paths.
+    """Read the annotations in a folder and below it, by their path without `.json`, in the order of the paths.
 
-    What is hidden is left out, and the files of this project's other formats.
+    Hidden files and those of this project's other formats are left out.
 
     Args:
         names: class names, indexed by class id.
@@ -143,7 +146,7 @@ def read_labelme(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Inst
 
 
 def labelme_instances(path: Path, index: ClassIndex, tracked: bool = False) -> Instances:
-    """The instances of a file, in the order of their first shapes; shapes of one label and group are one instance.
+    """Read the instances of a file, in the order of their first shapes; shapes of one label and group are one instance.
 
     A shape without a score has the score 1.
 
@@ -160,7 +163,7 @@ def labelme_instances(path: Path, index: ClassIndex, tracked: bool = False) -> I
     for i, shape in enumerate(shapes):
         objects.setdefault(i if shape.group_id is None else (shape.label, shape.group_id), []).append(i)
     firsts = {i: shapes[i] for i, *_ in objects.values()}
-    drawings = [[drawn(shapes[i], size, f"{path}: shapes[{i}]") for i in group] for group in objects.values()]
+    drawings = [[rasterize(shapes[i], size, f"{path}: shapes[{i}]") for i in group] for group in objects.values()]
     return Instances.from_masks(
         size,
         [index.class_id(shape.label, f"{path}: shapes[{i}].label") for i, shape in firsts.items()],
@@ -172,7 +175,7 @@ def labelme_instances(path: Path, index: ClassIndex, tracked: bool = False) -> I
 
 
 def _tracks(shapes: Sequence[Shape], path: Path) -> list[int] | None:
-    """The group of each shape; None where one is in none."""
+    """Return the group of each shape; None where one is in none."""
     groups = [shape.group_id for shape in shapes if shape.group_id is not None]
     for group in groups:
         if not -(2**63) <= group < 2**63:
@@ -181,13 +184,13 @@ def _tracks(shapes: Sequence[Shape], path: Path) -> list[int] | None:
 
 
 def check_size(found: tuple[int, int], size: tuple[int, int], path: Path) -> None:
-    """Raises UserError where an annotation's (height, width) is not that of its image."""
+    """Raise UserError where an annotation's (height, width) is not that of its image."""
     if problem := size_problem(found, size):
         raise UserError(f"{path}: {problem}")
 
 
-def drawn(shape: Shape, size: tuple[int, int], place: str) -> np.ndarray:
-    """(H, W) bool: the shape as labelme's own converters draw it.
+def rasterize(shape: Shape, size: tuple[int, int], place: str) -> npt.NDArray[np.bool_]:
+    """Rasterize a shape as labelme's own converters do: (H, W) bool.
 
     Args:
         place: what messages call the shape.
@@ -202,7 +205,7 @@ def drawn(shape: Shape, size: tuple[int, int], place: str) -> np.ndarray:
 
 
 def check_drawable(shape: Shape, place: str) -> None:
-    """Raises UserError where a shape is of a kind that labelme does not draw, or lacks points or its mask."""
+    """Raise UserError where a shape is of a kind that labelme does not draw, or lacks points or its mask."""
     if shape.kind not in POINTS:
         raise UserError(f'{place}.shape_type: "{shape.kind}" is not read, only {", ".join(POINTS)}')
     count, (least, most) = len(shape.points), POINTS[shape.kind]
@@ -211,8 +214,10 @@ def check_drawable(shape: Shape, place: str) -> None:
         raise UserError(f"{place}: not a {shape.kind}: it has {count} points{' and no mask' if lacks_mask else ''}")
 
 
-def _pasted(corners: np.ndarray, crop: np.ndarray, size: tuple[int, int], place: str) -> np.ndarray:
-    """(H, W) bool: the crop between its (2, 2) inclusive corners."""
+def _pasted(
+    corners: npt.NDArray[np.int_], crop: npt.NDArray[np.bool_], size: tuple[int, int], place: str
+) -> npt.NDArray[np.bool_]:
+    """Put a crop between its (2, 2) inclusive corners: (H, W) bool."""
     picture = np.zeros(size, bool)
     (left, top), (right, bottom) = corners.tolist()
     window = picture[max(top, 0) : bottom + 1, max(left, 0) : right + 1]
@@ -225,10 +230,10 @@ def _pasted(corners: np.ndarray, crop: np.ndarray, size: tuple[int, int], place:
     return picture
 
 
-def _crop(encoded: str, place: str) -> np.ndarray:
-    """(h, w) bool of a base64 PNG."""
+def _crop(encoded: str, place: str) -> npt.NDArray[np.bool_]:
+    """Decode a base64 PNG: (h, w) bool."""
     try:
-        with reasons(), Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+        with image_errors(), Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
             crop = np.array(picture).astype(bool)
             if crop.ndim != 2:
                 raise ValueError(f"its mode is {picture.mode}")
@@ -238,16 +243,16 @@ def _crop(encoded: str, place: str) -> np.ndarray:
 
 
 def size_of(content: dict[str, Any], path: Path) -> tuple[int, int]:
-    """(height, width) in pixels as a labelme file says, or else of its image.
+    """Return the (height, width) in pixels that a labelme file says, or else that of its image.
 
     Raises:
         UserError: it says nothing, and the image cannot be read.
     """
-    place = Place(str(path), path.parent)
-    height, width = (member(content, key, int | None, place) for key in ("imageHeight", "imageWidth"))
+    place = Location(str(path))
+    height, width = (get(content, key, int, place, optional=True) for key in ("imageHeight", "imageWidth"))
     if height and width:
         return height, width
-    image = path.parent / member(content, "imagePath", str, place).replace("\\", "/")
+    image = path.parent / get(content, "imagePath", str, place).replace("\\", "/")
     try:
         return image_size(image)
     except ValueError as error:

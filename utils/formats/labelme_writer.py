@@ -1,63 +1,68 @@
-"""labelme JSON: https://github.com/wkentaro/labelme; with mask shapes, which 5.4 and later know."""
+"""Write labelme JSON (https://github.com/wkentaro/labelme): mask shapes, which 5.4 and later know, or polygons."""
 
 from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import PIL.Image
 
-from utils.formats.base import EMPTY, POLYGON_IOU, Exported, ExportSettings, counted, not_empty, number
+from utils.formats.base import (
+    MSG_EMPTY_MASKS,
+    MSG_POLYGON_IOU,
+    Exported,
+    Exporter,
+    ExportSettings,
+    json_score,
+    nonempty_indices,
+)
 from utils.formats.polygons import iou, polygons_on_pixel_centers, rasterize_labelme
 from utils.formats.review_flags import review_flags
 from utils.io.encoding import encode_image, encode_json
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
-# labelme reads this key and ignores it; the form has been the same since masks came.
 VERSION = "5.5.0"
+"""labelme reads this key and ignores it; the format has been the same since mask shapes came."""
 
-# What labelme opens by itself; of palette images only PNG survives its conversion.
 SHOWN_MODES = {"1", "L", "LA", "RGB", "RGBA"}
+"""Modes of images that labelme opens by itself; of palette images only PNG survives its conversion."""
 
-JPEG_SIDE = 65500
+MAX_JPEG_SIDE = 65500
 """Pixels that a side of a JPEG has at most."""
 
 
-class LabelmeExporter:
-    """Mask shapes, which hold everything."""
+class LabelmeExporter(Exporter):
+    """Write mask shapes, which hold every pixel."""
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
-        """`<image_id>.json`; empty masks have no shape."""
+        """Make `<image_id>.json`; empty masks have no shape."""
         flags = review_flags(instances, self.settings.review_below)
-        shapes = [self._shape(instances, i, flags[i]) for i in not_empty(instances)]
-        empty = len(instances) - len(shapes)
+        shapes = [self._shape(instances, i, flags[i]) for i in nonempty_indices(instances)]
+        losses = {MSG_EMPTY_MASKS: len(instances) - len(shapes)}
         files = {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings)}
-        return Exported(files, shapes=len(shapes), losses=counted({EMPTY: empty}))
-
-    def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """Nothing: every image has all in its own file."""
-        return {}
+        return Exported(files, shapes=len(shapes), losses=losses)
 
     def _shape(self, instances: Instances, i: int, flags: Mapping[str, bool]) -> dict[str, Any]:
-        """The mask shape of instance `i`; its corners are inclusive."""
+        """Make the mask shape of instance `i`; its corners are inclusive."""
         mask, tracks = instances.masks[i], instances.track_ids
-        height, width = mask.crop.shape
-        corners = [[mask.left, mask.top], [mask.left + width - 1, mask.top + height - 1]]
+        left, top, right, bottom = mask.box.tolist()
+        corners = [[left, top], [right - 1, bottom - 1]]
         group = None if tracks is None else int(tracks[i])
         return labelme_shape(instances, i, self.settings.names, "mask", corners, group, flags, mask=_png(mask))
 
 
 def labelme_file(sample: Sample, shapes: Sequence[Mapping[str, Any]], settings: ExportSettings) -> bytes:
-    """The labelme file of one image.
+    """Encode the labelme file of one image.
 
     Args:
         shapes: as `labelme_shape` makes them.
@@ -87,7 +92,7 @@ def labelme_shape(
     flags: Mapping[str, bool],
     **own: Any,
 ) -> dict[str, Any]:
-    """A shape of instance `i`.
+    """Make a shape of instance `i`.
 
     Args:
         names: class names, indexed by class id.
@@ -105,13 +110,13 @@ def labelme_shape(
         "shape_type": kind,
         "flags": flags,
         **own,
-        "score": number(instances.detections.scores[i]),
-        "mask_score": number(instances.mask_scores[i]),
+        "score": json_score(instances.detections.scores[i]),
+        "mask_score": json_score(instances.mask_scores[i]),
     }
 
 
 def relative_path(image: Path, folder: Path) -> str:
-    """The image's path seen from the folder, with forward slashes; absolute if Windows has it on another drive.
+    """Make the image's path relative to the folder, with forward slashes; absolute if on another drive of Windows.
 
     Links among the folders are followed, since `..` leaves the real folder; the image keeps its own name.
     """
@@ -123,13 +128,13 @@ def relative_path(image: Path, folder: Path) -> str:
 
 
 def _png(mask: Mask) -> str:
-    """The crop as a base64 PNG with one bit a pixel, which takes less time and less room than eight."""
+    """Encode the crop as a base64 PNG with one bit a pixel, which takes less time and less room than eight."""
     settings = (cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 1)
     return base64.b64encode(encode_image(mask.crop.view(np.uint8), ".png", *settings)).decode()
 
 
 def _labelme_opens(path: Path) -> bool:
-    """Whether labelme can show the image file; it refuses CMYK and 16-bit grey, for example."""
+    """Return whether labelme can show the image file; it refuses CMYK and 16-bit grey, for example."""
     try:
         with PIL.Image.open(path) as file:
             return file.mode in SHOWN_MODES or (file.mode == "P" and file.format == "PNG")
@@ -139,22 +144,22 @@ def _labelme_opens(path: Path) -> bool:
         return True
 
 
-def _embedded(image: np.ndarray) -> str:
-    """The (H, W, 3) uint8 RGB image as a base64 JPEG, or as a PNG where a side is too long for one."""
-    suffix = ".jpg" if max(image.shape) <= JPEG_SIDE else ".png"
+def _embedded(image: npt.NDArray[np.uint8]) -> str:
+    """Encode the (H, W, 3) uint8 RGB image as a base64 JPEG, or as a PNG where a side is too long for one."""
+    suffix = ".jpg" if max(image.shape) <= MAX_JPEG_SIDE else ".png"
     return base64.b64encode(encode_image(image, suffix)).decode()
 
 
-class LabelmePolygonExporter:
-    """A polygon for each part of a mask, holes cut out; the parts of one mask have a `group_id` of their own."""
+class LabelmePolygonExporter(Exporter):
+    """Write a polygon for each part of a mask, holes cut out; the parts of one mask share a `group_id`."""
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
-        """`<image_id>.json`; how near the polygons come is measured on them as labelme draws them."""
+        """Make `<image_id>.json`; measure the IoU of the polygons, as labelme draws them, with the masks."""
         shapes: list[dict[str, Any]] = []
-        kept, ious = not_empty(instances), []
+        kept, ious = nonempty_indices(instances), []
         flags = review_flags(instances, self.settings.review_below)
         for i in kept:
             crop = instances.masks[i].crop
@@ -164,18 +169,14 @@ class LabelmePolygonExporter:
         return Exported(
             {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings)},
             shapes=len(shapes),
-            losses=counted({EMPTY: len(instances) - len(kept)}),
-            measures={POLYGON_IOU: ious} if ious else {},
+            losses={MSG_EMPTY_MASKS: len(instances) - len(kept)},
+            measures={MSG_POLYGON_IOU: ious} if ious else {},
         )
 
-    def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """Nothing: every image has all in its own file."""
-        return {}
-
     def _shapes(
-        self, instances: Instances, i: int, parts: list[np.ndarray], flags: Mapping[str, bool]
+        self, instances: Instances, i: int, parts: list[npt.NDArray[np.int32]], flags: Mapping[str, bool]
     ) -> list[dict[str, Any]]:
-        """The polygons of instance `i`; they need a group where there are several, or where it has a track."""
+        """Make the polygons of instance `i`; they need a group where there are several, or where it has a track."""
         mask, tracks = instances.masks[i], instances.track_ids
         group = int(tracks[i]) if tracks is not None else i if len(parts) > 1 else None
         polygons = [(part + mask.offset).tolist() for part in parts]

@@ -1,4 +1,4 @@
-"""Masks as polygons, and polygons as the tools draw them."""
+"""Turn masks into polygons, and rasterize polygons as the tools do that will read them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import PIL.Image
 import PIL.ImageDraw
 
-CLOSE = 1 / 8
-"""How far a polygon may leave the outline at most, as a share of area / perimeter, which is half the width of a strip.
+from utils.boxes import covered_pixels
+
+MAX_DEVIATION = 1 / 8
+"""How far a polygon may leave the outline, as a share of area / perimeter, which is half the width of a strip.
 
 A pixel is little for a bus and half of a distant bird: with it small and thin parts keep their shape, whatever the
 tolerance, and cost few points.
 """
 
 
-def polygons_on_pixel_centers(crop: np.ndarray, tolerance: float) -> list[np.ndarray]:
-    """The parts of a mask (8 neighbours), outlined through the centres of their outermost pixels.
+def polygons_on_pixel_centers(crop: npt.NDArray[np.bool_], tolerance: float) -> list[npt.NDArray[np.int32]]:
+    """Trace the parts of a mask (8 neighbours) through the centres of their outermost pixels.
 
     A polygon goes around its part and, by a line there and back, around each hole in it. A tool that draws outline and
     filling, as labelme and ultralytics do, gets back the mask; with a tolerance of 0 all but pixels on those lines.
@@ -34,26 +37,30 @@ def polygons_on_pixel_centers(crop: np.ndarray, tolerance: float) -> list[np.nda
         repeats points).
     """
     parts = [[_simplified(ring, tolerance) for ring in rings] for rings in _parts(crop)]
-    return [_at_least_three(joined(rings)) for rings in parts]
+    return [_at_least_three(bridge_rings(rings)) for rings in parts]
 
 
-def polygons_on_pixel_edges(crop: np.ndarray, tolerance: float) -> list[np.ndarray]:
+def polygons_on_pixel_edges(crop: npt.NDArray[np.bool_], tolerance: float) -> list[npt.NDArray[np.int32]]:
     """Trace outlines as `polygons_on_pixel_centers`, but along the pixels' outer edges, as pycocotools fills."""
     # In a picture of twice the size, a part's outermost pixels lie beside the edges: 2x right of x, 2x - 1 left of it.
     parts = _parts(crop.repeat(2, axis=0).repeat(2, axis=1))
     edges = [[_without_repeats((ring + 1) // 2) for ring in rings] for rings in parts]
-    return [joined([_simplified(ring, tolerance) for ring in rings]) for rings in edges]
+    return [bridge_rings([_simplified(ring, tolerance) for ring in rings]) for rings in edges]
 
 
-def joined(rings: Sequence[np.ndarray]) -> np.ndarray:
-    """One polygon of several, each (K, 2): lines there and back join them, between points that are nearest."""
+def bridge_rings(rings: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
+    """Make one polygon of several, each (K, 2): lines there and back join them, between their nearest points.
+
+    Rings join in the order of Prim's minimum spanning tree: always the one nearest to those that are joined already.
+    """
     from scipy.spatial import KDTree
 
+    # Of every point not yet joined, the distance to the nearest joined point and that point's index.
     points, owner = np.concatenate(rings), np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
     distance, partner = np.full(len(points), np.inf), np.zeros(len(points), np.int64)
     last = np.flatnonzero(owner == 0)
     left, whole = owner > 0, last.tolist()
-    while left.any():  # the nearest ring first, as in Prim's minimum spanning tree
+    while left.any():
         rest = np.flatnonzero(left)
         found, nearest = KDTree(points[last]).query(points[rest])
         closer = found < distance[rest]
@@ -61,14 +68,15 @@ def joined(rings: Sequence[np.ndarray]) -> np.ndarray:
         start = int(rest[distance[rest].argmin()])
         last = np.flatnonzero(owner == owner[start])
         left[last] = False
+        # Leave the polygon at its point `leave`, go around the new ring from `start` back to it, and return.
         tour, leave = np.roll(last, last[0] - start), int(partner[start])
         behind = whole.index(leave) + 1
         whole[behind:behind] = [*tour.tolist(), start, leave]
     return points[whole]
 
 
-def rasterize_labelme(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: the polygons, outlines included, x and y in pixels from the centre of the first."""
+def rasterize_labelme(rings: Sequence[npt.NDArray[np.int32]], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Rasterize polygons as labelme does, outlines included: (H, W) bool; x and y are relative to pixel centres."""
     picture = PIL.Image.new("L", size[::-1])
     draw = PIL.ImageDraw.Draw(picture)
     for ring in rings:
@@ -76,40 +84,36 @@ def rasterize_labelme(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.
     return np.array(picture, bool)
 
 
-def rasterize_ultralytics(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: the polygon, outline included; x and y are cut to whole pixels."""
+def rasterize_ultralytics(ring: npt.NDArray[np.number], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Rasterize a polygon as ultralytics does, outline included: (H, W) bool; x and y are cut to whole pixels."""
     picture = np.zeros(size, np.uint8)
     cv2.fillPoly(picture, [ring.astype(np.int32)], 1)
     return picture.view(bool)
 
 
-def rasterize_coco(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: the pixels whose centres lie in a polygon; pixel 0 reaches from 0 to 1."""
+def rasterize_coco(rings: Sequence[npt.NDArray[np.int32]], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Rasterize polygons as pycocotools does, pixels whose centres lie inside: (H, W) bool; pixel 0 is 0 to 1."""
     from pycocotools import mask as coco
 
-    return coco.decode(coco.merge(coco.frPyObjects([ring.ravel().tolist() for ring in rings], *size))).astype(bool)
+    encoded = coco.frPyObjects([ring.ravel().tolist() for ring in rings], *size)
+    return coco.decode(coco.merge(encoded)).astype(bool)
 
 
-def filled_box(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: the pixels that a box covers, wholly or in part.
-
-    Args:
-        corners: (2, 2) x and y of the upper left and the lower right corner; pixel 0 reaches from 0 to 1.
-    """
-    (left, top), (right, bottom) = np.clip([np.floor(corners[0]), np.ceil(corners[1])], 0, size[::-1]).astype(int)
+def filled_box(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Draw the pixels that a (4,) x1 y1 x2 y2 box covers, wholly or in part, as (H, W) bool."""
     picture = np.zeros(size, bool)
-    picture[top:bottom, left:right] = True
+    picture[covered_pixels(box, size)] = True
     return picture
 
 
-def iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two bool arrays; 1 where both are empty."""
+def iou(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
+    """Compute the intersection over union of two bool arrays; 1 where both are empty."""
     union = np.count_nonzero(first | second)
     return np.count_nonzero(first & second) / union if union else 1.0
 
 
-def _parts(picture: np.ndarray) -> list[list[np.ndarray]]:
-    """For each part its (K, 2) outer contour and those of its holes, through the part's own pixels."""
+def _parts(picture: npt.NDArray[np.bool_]) -> list[list[npt.NDArray[np.int32]]]:
+    """Find for each part its (K, 2) outer contour and those of its holes, through the part's own pixels."""
     found, hierarchy = cv2.findContours(picture.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     parts: dict[int, list[np.ndarray]] = {}
     for i, contour in enumerate(found):
@@ -118,21 +122,21 @@ def _parts(picture: np.ndarray) -> list[list[np.ndarray]]:
     return list(parts.values())
 
 
-def _simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:
-    """The ring with as few points as the tolerance allows."""
+def _simplified(ring: npt.NDArray[np.int32], tolerance: float) -> npt.NDArray[np.int32]:
+    """Drop as many points of a ring as the tolerance allows."""
     if len(ring) < 3:
         return ring
     half_width = cv2.contourArea(ring) / cv2.arcLength(ring, closed=True)
-    fewer = cv2.approxPolyDP(ring[:, None], min(tolerance, CLOSE * half_width), closed=True)[:, 0]
-    return fewer if len(fewer) >= 3 else ring
+    fewer = cv2.approxPolyDP(ring[:, None], min(tolerance, MAX_DEVIATION * half_width), closed=True)[:, 0]
+    return fewer.astype(np.int32, copy=False) if len(fewer) >= 3 else ring
 
 
-def _at_least_three(ring: np.ndarray) -> np.ndarray:
+def _at_least_three(ring: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     return ring if len(ring) >= 3 else np.concatenate([ring, ring[-1:].repeat(3 - len(ring), axis=0)])
 
 
-def _without_repeats(ring: np.ndarray) -> np.ndarray:
-    """The ring without points that equal the one before them."""
+def _without_repeats(ring: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Drop points that equal the one before them."""
     return ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)]
 
 
@@ -152,11 +156,11 @@ POINTS: dict[str, tuple[float, float]] = {
     "linestrip": (2, math.inf),
     "point": (1, 1),
 }
-"""How many points, at least and at most, the shapes have that labelme draws. It does not draw its `points`."""
+"""Shape type -> least and most points, of those that labelme draws. It does not draw its `points`."""
 
 
-def rasterize_labelme_shape(kind: str, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: a shape of any kind but `mask`.
+def rasterize_labelme_shape(kind: str, points: npt.NDArray[np.float64], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Rasterize a shape of any kind but `mask` as labelme does: (H, W) bool.
 
     Args:
         kind: labelme's `shape_type`, one of POINTS.
@@ -177,7 +181,7 @@ def _rectangle(draw: PIL.ImageDraw.ImageDraw, points: Points) -> None:
 
 
 def _circle(draw: PIL.ImageDraw.ImageDraw, points: Points) -> None:
-    """A centre and a point of the rim."""
+    """Draw a circle, given as its centre and a point of its rim."""
     (x, y), (rim_x, rim_y) = points
     _disk(draw, x, y, math.sqrt((x - rim_x) ** 2 + (y - rim_y) ** 2))  # not hypot, which may round otherwise
 

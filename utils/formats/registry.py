@@ -1,33 +1,80 @@
-"""The table of annotation formats."""
+"""The table of export formats. To add one, write its exporter in a file of this folder and add its line below.
+
+Everything else that knows formats reads this table: `--format`, the check of `auto_mask.formats`, the plan of a run,
+and what later runs take for their own files.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from utils.formats.base import Exporter, ExportSettings, Format
+from utils.formats.base import Exporter, ExportSettings
 from utils.formats.coco import CocoExporter, read_coco
 from utils.formats.labelme_reader import read_labelme
 from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
-from utils.formats.voc import VocExporter, read_voc
-from utils.formats.yolo import YoloExporter, read_yolo
+from utils.formats.voc import VocExporter, map_files, read_voc
+from utils.formats.yolo import YoloExporter, label_file, photo_stem, read_yolo
 from utils.structures import Instances
 
-FORMATS: dict[Format, Callable[[ExportSettings], Exporter]] = {
-    "labelme": LabelmeExporter,
-    "labelme-polygon": LabelmePolygonExporter,
-    "coco": CocoExporter,
-    "yolo": YoloExporter,
-    "voc": VocExporter,
-}
 
-Importer = Callable[[Path, Sequence[str]], Iterator[tuple[str, Instances]]]
-"""What reads a format's folder, with class names by class id: image ids with their instances."""
+@dataclass(frozen=True)
+class ExportFormat:
+    """Hold all that the rest of the program knows of a format.
 
-IMPORTERS: dict[Format, Importer] = {
-    "labelme": read_labelme,
-    "labelme-polygon": read_labelme,
-    "coco": read_coco,
-    "yolo": read_yolo,
-    "voc": read_voc,
+    Attributes:
+        exporter: makes the exporter of a run.
+        files: the paths of an image's files below the format's folder, given its id; none where images only have a part
+            in shared files.
+        photo: the path, without suffix, at which the format has the photo itself, given the image's id; None: it has
+            no photos, its files name them where they lie.
+        settings: the keys of `auto_mask` that change its files.
+        reader: reads a folder of it, given the class names, as image ids with their instances; None: nothing does.
+        has_own_folder: whether its files go to a folder of its name; if not, to the annotation folder itself.
+        is_labelme: whether each image has one file in labelme's form, which records what it was made from within it.
+    """
+
+    exporter: Callable[[ExportSettings], Exporter]
+    files: Callable[[str], Sequence[str]]
+    photo: Callable[[str], str] | None = None
+    settings: Sequence[str] = ()
+    reader: Callable[[Path, Sequence[str]], Iterator[tuple[str, Instances]]] | None = None
+    has_own_folder: bool = True
+    is_labelme: bool = False
+
+
+FORMATS: dict[str, ExportFormat] = {
+    "labelme": ExportFormat(
+        LabelmeExporter,
+        lambda image_id: [f"{image_id}.json"],
+        settings=["review_below"],
+        reader=read_labelme,
+        has_own_folder=False,
+        is_labelme=True,
+    ),
+    "labelme-polygon": ExportFormat(
+        LabelmePolygonExporter,
+        lambda image_id: [f"{image_id}.json"],
+        settings=["polygon_tolerance", "review_below"],
+        reader=read_labelme,
+        is_labelme=True,
+    ),
+    "coco": ExportFormat(
+        CocoExporter, lambda image_id: [], settings=["polygon_tolerance", "coco_segmentation"], reader=read_coco
+    ),
+    "yolo": ExportFormat(
+        YoloExporter,
+        lambda image_id: [label_file(image_id)],
+        photo=photo_stem,
+        settings=["polygon_tolerance"],
+        reader=read_yolo,
+    ),
+    "voc": ExportFormat(VocExporter, map_files, reader=read_voc),
 }
+"""Name -> format, in the order of `--help`."""
+
+
+def format_folder(save_dir: Path, name: str) -> Path:
+    """Return where a format's files go below the annotation folder."""
+    return save_dir / name if FORMATS[name].has_own_folder else save_dir

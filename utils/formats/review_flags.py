@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from utils.masks import Mask
+from utils.boxes import box_iou
 from utils.structures import Instances
 
-SIGNS = ("score", "mask_score", "box_iou", "uncontested")
+CONFIDENCE_TERMS = ("score", "mask_score", "box_iou", "uncontested")
+"""Detector score, SAM2's own estimate of the mask's IoU, IoU of the box with the box around the mask, and the share of
+the mask's pixels that no other mask has."""
 
 DIGITS = 4
-"""Decimals in the table; doubts that differ by less are not worth an order."""
+"""Decimals in the table."""
 
 
-def signs(instances: Instances) -> np.ndarray:
-    """(N, 4) float64 signs of each instance from 0 to 1, in the order of `SIGNS`.
+def confidence_terms(instances: Instances) -> npt.NDArray[np.float64]:
+    """Compute the (N, 4) float64 confidence terms of each instance from 0 to 1, in the order of `CONFIDENCE_TERMS`.
 
     A shape that a person drew has no mask score, which counts as 1. An empty mask has no overlap with its box.
     """
     mask_scores = np.nan_to_num(instances.mask_scores, nan=1.0)
-    overlaps = [_box_iou(box, mask) for box, mask in zip(instances.detections.boxes, instances.masks)]
+    boxes = zip(instances.detections.boxes, instances.masks)
+    overlaps = [float(box_iou(box[None], mask.box[None])[0, 0]) for box, mask in boxes]
     columns = np.stack([instances.detections.scores, mask_scores, overlaps, _uncontested(instances)], axis=1)
     return np.clip(columns.astype(np.float64), 0, 1)
 
 
 def review_flags(instances: Instances, below: float | None) -> list[dict[str, bool]]:
-    """The labelme flags of each instance: `needs_review`, on or off, or none without a limit."""
+    """Make the labelme flags of each instance: `needs_review`, on or off, or none without a limit."""
     if below is None:
         return [{} for _ in range(len(instances))]
-    return [{"needs_review": doubtful} for doubtful in needs_review(instances, below).tolist()]
+    return [{"needs_review": needed} for needed in needs_review(instances, below).tolist()]
 
 
-def needs_review(instances: Instances, below: float) -> np.ndarray:
-    """(N,) bool: the instances with a sign below the limit."""
-    return np.any(signs(instances) < below, axis=1)
-
-
-def _box_iou(box: np.ndarray, mask: Mask) -> float:
-    """IoU of a (4,) xyxy box with the box around a mask."""
-    height, width = mask.crop.shape
-    around = np.array([mask.left, mask.top, mask.left + width, mask.top + height], np.float64)
-    sides = np.minimum(box[2:], around[2:]) - np.maximum(box[:2], around[:2])
-    both = float(np.prod(np.maximum(sides, 0)))
-    return both / (float(np.prod((box[2:] - box[:2]).astype(np.float64))) + width * height - both)
+def needs_review(instances: Instances, below: float) -> npt.NDArray[np.bool_]:
+    """Find the instances with a confidence term below the limit: (N,) bool."""
+    return np.any(confidence_terms(instances) < below, axis=1)
 
 
 def _uncontested(instances: Instances) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pascal-VOC trees: their lists and maps, written and read."""
+"""Write and read Pascal VOC trees: lists of images, label maps and object maps."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from utils.classes import BACKGROUND, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names
 from utils.errors import SampleError, UserError
-from utils.formats.base import EMPTY, Exported, ExportSettings, counted, not_empty
+from utils.formats.base import MSG_EMPTY_MASKS, Exported, Exporter, ExportSettings, nonempty_indices
 from utils.io.image_files import read_index_map, read_object_map
 from utils.label_maps import instances_of
 from utils.structures import Instances, Sample
@@ -22,27 +23,27 @@ CLASS_NAMES = "class_names.txt"
 
 
 def split_lists(split: str) -> tuple[str, str]:
-    """The list of a split's images and that of its clips, which are folders of frames."""
+    """Return the list of a split's images and that of its clips, which are folders of frames."""
     return f"ImageSets/Segmentation/{split}.txt", f"ImageSets/Segmentation/{split}_videos.txt"
 
 
 def map_files(image_id: str) -> tuple[str, str]:
-    """The label map of an image and the map of its object numbers."""
+    """Return the label map of an image and the map of its object numbers."""
     return f"SegmentationClass/{image_id}.png", f"SegmentationObject/{image_id}.png"
 
 
-MOST = 65535
+MAX_OBJECT_ID = 65535
 """The highest number that an object map can hold."""
 
-DEEP = "object maps in 16 bits without a palette, for more than 254 objects"
+MSG_16_BITS = "object maps in 16 bits without a palette, for more than 254 objects"
 
-HIDDEN = "objects wholly under others, which index maps cannot hold"
+MSG_HIDDEN = "objects wholly under others, which index maps cannot hold"
 
-OVERLAPS = "pixels of objects under others, which index maps cannot hold"
+MSG_OVERLAPS = "pixels of objects under others, which index maps cannot hold"
 
 
-class VocExporter:
-    """Index maps: a pixel belongs to one object only, the one that wins it everywhere else in a run, too.
+class VocExporter(Exporter):
+    """Write index maps: a pixel belongs to one object only, the one that wins it everywhere else in a run, too.
 
     The i-th detection has the object number i, in a clip that of its track, through all frames; those from the 255th on
     have one more: 255 is void.
@@ -52,30 +53,30 @@ class VocExporter:
         self.settings = settings
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
-        """`SegmentationClass/<image_id>.png` and `SegmentationObject/<image_id>.png`, of the image as it is upright.
+        """Make `SegmentationClass/<image_id>.png` and `SegmentationObject/<image_id>.png`, both of the upright image.
 
         Raises:
             SampleError: it has a track of a number that 16 bits cannot hold, or 0, which is the background.
         """
         tracks = instances.track_ids
-        if tracks is not None and len(odd := tracks[(tracks < 1) | (tracks >= MOST)]):
+        if tracks is not None and len(odd := tracks[(tracks < 1) | (tracks >= MAX_OBJECT_ID)]):
             raise SampleError(sample.image_id, sample.path, f"no object map holds the track {odd[0]}")
-        numbers = object_numbers(len(instances)) if tracks is None else numbers_from(tracks)
+        numbers = skip_void(np.arange(1, len(instances) + 1) if tracks is None else tracks)
         objects = instances.rasterize(numbers)
-        kept, visible = not_empty(instances), np.intersect1d(objects, numbers)
+        kept, visible = nonempty_indices(instances), np.intersect1d(objects, numbers)
         overlaps = sum(mask.area for mask in instances.masks) - int(np.count_nonzero(objects))
         losses = {
-            EMPTY: len(instances) - len(kept),
-            HIDDEN: len(kept) - len(visible),
-            OVERLAPS: overlaps,
-            DEEP: int(numbers.dtype != np.uint8),
+            MSG_EMPTY_MASKS: len(instances) - len(kept),
+            MSG_HIDDEN: len(kept) - len(visible),
+            MSG_OVERLAPS: overlaps,
+            MSG_16_BITS: int(numbers.dtype != np.uint8),
         }
         files = dict(zip(map_files(sample.image_id), (_png(instances.to_semantic()), _png(objects))))
         record = {} if sample.frame is None else {"clip": sample.frame.clip}
-        return Exported(files, record=record, shapes=len(visible), losses=counted(losses))
+        return Exported(files, record=record, shapes=len(visible), losses=losses)
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """The split list, the list of its clips if it has any, and the class names."""
+        """Make the split list, the list of its clips if it has any, and the class names."""
         clip_of = {image_id: record.get("clip") for image_id, record in records}
         clips = list(dict.fromkeys(clip for clip in clip_of.values() if clip))
         split = PurePath(self.settings.split).name  # one read from elsewhere, such as ../Main/val, is written here
@@ -85,23 +86,18 @@ class VocExporter:
 
 
 def _lines(entries: Sequence[str]) -> bytes:
-    """A text file with an entry a line; the bytes of a file name that is not valid UTF-8 are kept."""
+    """Encode a text file with an entry a line; the bytes of a file name that is not valid UTF-8 are kept."""
     return "".join(f"{entry}\n" for entry in entries).encode("utf-8", "surrogateescape")
 
 
-def object_numbers(count: int) -> np.ndarray:
-    """(count,) numbers of objects from 1, without 255; uint8, or uint16 where that cannot hold them."""
-    return numbers_from(np.arange(1, count + 1))
-
-
-def numbers_from(places: np.ndarray) -> np.ndarray:
-    """(N,) object numbers of (N,) integers from 1: the same, without 255; uint8, or uint16 where that holds no such."""
-    numbers = places + (places >= VOID)
+def skip_void(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:
+    """Map (N,) ids from 1 to object numbers, skipping 255 (void): (N,) uint8, or uint16 if one does not fit."""
+    numbers = ids + (ids >= VOID)
     return numbers.astype(np.uint8 if numbers.max(initial=0) < VOID else np.uint16)
 
 
-def _png(indices: np.ndarray) -> bytes:
-    """The index map as a PNG with VOC's palette; with 16 bits, which cannot have a palette, as grey."""
+def _png(indices: npt.NDArray[np.integer]) -> bytes:
+    """Encode an index map as a PNG with VOC's palette; with 16 bits, which cannot have a palette, as grey."""
     picture = Image.fromarray(indices)
     if indices.dtype == np.uint8:
         picture.putpalette(VOC_PALETTE)
@@ -111,7 +107,7 @@ def _png(indices: np.ndarray) -> bytes:
 
 
 def read_voc(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
-    """The annotations of a VOC tree, by their path below SegmentationClass and in the order of the paths.
+    """Read a VOC tree, by paths below SegmentationClass and in the order of the paths.
 
     Images are not needed. Labels are those of `class_names.txt`, or of `names` where there is none. Objects are those
     of SegmentationObject, else connected parts of a class; void pixels belong to none.
@@ -128,8 +124,8 @@ def read_voc(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instance
         yield relative.with_suffix("").as_posix(), _instances(path, folder / "SegmentationObject" / relative, labels)
 
 
-def _labels(path: Path, names: Sequence[str]) -> np.ndarray:
-    """(256,) int64: the label that each value of a map means; -1 for those that mean nothing."""
+def _labels(path: Path, names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the label that each value of a map means, (256,) int64; -1 for those that mean nothing."""
     index, own = ClassIndex(names), load_class_names(path) if path.is_file() else names
     labels = np.full(256, -1)
     labels[[BACKGROUND, VOID]] = BACKGROUND, VOID
@@ -138,7 +134,7 @@ def _labels(path: Path, names: Sequence[str]) -> np.ndarray:
     return labels
 
 
-def _instances(path: Path, objects: Path, labels: np.ndarray) -> Instances:
+def _instances(path: Path, objects: Path, labels: npt.NDArray[np.int64]) -> Instances:
     try:
         found = labels[values := read_index_map(path)]
         if found.min(initial=0) < 0:

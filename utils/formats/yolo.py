@@ -1,4 +1,4 @@
-"""YOLO segmentation labels: written and read."""
+"""Write and read YOLO segmentation labels."""
 
 from __future__ import annotations
 
@@ -11,24 +11,34 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from utils.boxes import box_of_points, cxcywh_to_xyxy
 from utils.classes import ClassIndex, yaml_names
 from utils.errors import SampleError, UserError
-from utils.formats.base import EMPTY, FRAME_SUFFIX, POLYGON_IOU, Exported, ExportSettings, counted, not_empty
-from utils.formats.frames import frame_file
-from utils.formats.polygons import filled_box, iou, joined, polygons_on_pixel_centers, rasterize_ultralytics
+from utils.formats.base import (
+    FRAME_SUFFIX,
+    MSG_EMPTY_MASKS,
+    MSG_POLYGON_IOU,
+    Exported,
+    Exporter,
+    ExportSettings,
+    nonempty_indices,
+)
+from utils.formats.frames import encode_frame
+from utils.formats.polygons import bridge_rings, filled_box, iou, polygons_on_pixel_centers, rasterize_ultralytics
 from utils.io.encoding import encode_image
 from utils.io.image_files import image_size, is_image_name, is_video_name
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
 LOWEST, HIGHEST = -0.01, 1.01
-"""What ultralytics, too, takes for a share of an image's side; rounding leads a little beyond 0 and 1."""
+"""Limits of coordinates as shares of an image's side, as ultralytics has them: rounding leads beyond 0 and 1."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """One row.
+    """Hold one row.
 
     Attributes:
         line: its number in the file, from 1.
@@ -40,16 +50,16 @@ class Label:
 
     line: int
     class_id: int
-    points: np.ndarray
+    points: npt.NDArray[np.float64]
     confidence: float
 
     def box(self) -> np.ndarray:
         """The tight box, (4,) float64 x1 y1 x2 y2."""
-        return np.concatenate([self.points.min(axis=0), self.points.max(axis=0)])
+        return box_of_points(self.points)
 
 
 def read_labels(path: Path) -> list[Label]:
-    """The rows of a label file, in its order; blank lines are none.
+    """Read the rows of a label file, in its order; blank lines are skipped.
 
     Raises:
         UserError: the file cannot be read, or a line is no such row.
@@ -76,23 +86,20 @@ def _label(words: list[str], line: int, place: str) -> Label:
         raise UserError(f"{place}: the coordinates are no shares of the image's width and height, from 0 to 1")
     if not 0 <= confidence <= 1:
         raise UserError(f"{place}: the confidence, {confidence:g}, is not within 0 to 1")
-    points = coordinates.reshape(-1, 2)
-    if len(points) == 2:
-        centre, half = points[0], points[1] / 2
-        points = np.stack([centre - half, centre + half])
+    points = (cxcywh_to_xyxy(coordinates) if len(coordinates) == 4 else coordinates).reshape(-1, 2)
     return Label(line, class_id, points, float(confidence))
 
 
-BRIDGES = "parts joined to their object by a line, since a row has one polygon"
+MSG_BRIDGES = "parts joined to their object by a line, since a row has one polygon"
 
-TINY = "images under 10 pixels, which ultralytics leaves out"
+MSG_TINY_IMAGES = "images under 10 pixels, which ultralytics leaves out"
 
 JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
-TAKEN = {".jpg": JPEG, ".jpeg": JPEG, ".png": b"\x89PNG", ".bmp": b"BM", ".webp": b"RIFF"}
-"""Suffix -> how such a file begins, of the kinds that every version of ultralytics reads in the same way."""
+FILE_STARTS = {".jpg": JPEG, ".jpeg": JPEG, ".png": b"\x89PNG", ".bmp": b"BM", ".webp": b"RIFF"}
+"""Suffix -> first bytes of such a file, of the kinds that every version of ultralytics reads in the same way."""
 
-YAML = """\
+DATA_YAML = """\
 # ultralytics asks for both; before you trust a metric, validate on images that were not trained on
 train: images
 val: images
@@ -100,49 +107,58 @@ names:
 """
 
 
-class YoloExporter:
-    """`labels/`, a row for each object; `images/`, links where ultralytics reads the photo as we do; `data.yaml`."""
+class YoloExporter(Exporter):
+    """Write `labels/`, a row for each object; `images/`, links where ultralytics reads the same pixels; `data.yaml`."""
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
-        """`labels/<image_id>.txt` and `images/<image_id>.*`; an image without objects has an empty file.
+        """Make `labels/<image_id>.txt` and `images/<image_id>.*`; an image without objects has an empty file.
 
         Raises:
             SampleError: the photo can no longer be read.
         """
-        kept, bridges, ious, rows = not_empty(instances), 0, [], []
+        kept, bridges, ious, rows = nonempty_indices(instances), 0, [], []
         for i in kept:
             mask = instances.masks[i]
             parts = polygons_on_pixel_centers(mask.crop, self.settings.tolerance)
-            ring = joined(parts)
+            ring = bridge_rings(parts)
             rows.append(_row(int(instances.detections.class_ids[i]), ring + mask.offset, instances.size))
             bridges += len(parts) - 1
             ious.append(iou(rasterize_ultralytics(ring, mask.crop.shape), mask.crop))
-        stem = escape_images_dir(sample.image_id)
-        files, links = _image(sample, f"images/{stem}")
+        files, links = _photo(sample, photo_stem(sample.image_id))
         losses = {
-            EMPTY: len(instances) - len(kept),
-            BRIDGES: bridges,
-            TINY: int(min(sample.size) < 10),
+            MSG_EMPTY_MASKS: len(instances) - len(kept),
+            MSG_BRIDGES: bridges,
+            MSG_TINY_IMAGES: int(min(sample.size) < 10),
         }
         return Exported(
-            {f"labels/{stem}.txt": "".join(rows).encode(), **files},
+            {label_file(sample.image_id): "".join(rows).encode(), **files},
             links,
             shapes=len(kept),
-            losses=counted(losses),
-            measures={POLYGON_IOU: ious} if ious else {},
+            losses=losses,
+            measures={MSG_POLYGON_IOU: ious} if ious else {},
         )
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """`data.yaml`, without a path, so that the folder may be moved."""
+        """Make `data.yaml`, without a path, so that the folder may be moved."""
         quoted = (json.dumps(name, ensure_ascii=False) for name in self.settings.names)  # YAML reads it as JSON does
-        return {"data.yaml": (YAML + "".join(f"  {i}: {name}\n" for i, name in enumerate(quoted))).encode()}
+        return {"data.yaml": (DATA_YAML + "".join(f"  {i}: {name}\n" for i, name in enumerate(quoted))).encode()}
+
+
+def label_file(image_id: str) -> str:
+    """Return the path of an image's labels below the format's folder."""
+    return f"labels/{escape_images_dir(image_id)}.txt"
+
+
+def photo_stem(image_id: str) -> str:
+    """Return the path, without suffix, of an image below the format's folder."""
+    return f"images/{escape_images_dir(image_id)}"
 
 
 def escape_images_dir(image_id: str) -> str:
-    """The id as a path in `images/`: a folder `images` in it becomes `images_`, and `images_` becomes `images__`.
+    """Turn an id into a path in `images/`: a folder `images` in it becomes `images_`, and `images_` becomes `images__`.
 
     For ultralytics the last folder called `images` is the one beside `labels`.
     """
@@ -151,32 +167,32 @@ def escape_images_dir(image_id: str) -> str:
 
 
 def unescape_images_dir(stem: str) -> str:
-    """The id of an `escape_images_dir` path."""
+    """Turn a path that `escape_images_dir` made into its id."""
     folder, slash, name = stem.rpartition("/")
     return "/".join(re.sub("^(images_*)_$", r"\1", part) for part in folder.split("/")) + slash + name
 
 
 def ultralytics_reads_same_pixels(sample: Sample, content: bytes) -> bool:
-    """Whether ultralytics, any version of it, sees the pixels of the sample in its file.
+    """Return whether every version of ultralytics sees the pixels of the sample in its file.
 
     It reads by cv2, which turns a JPEG by EXIF; other kinds are turned by some versions of cv2 only.
     """
-    begin = TAKEN.get(sample.path.suffix.lower())
-    if begin is None or not content.startswith(begin):
+    start = FILE_STARTS.get(sample.path.suffix.lower())
+    if start is None or not content.startswith(start):
         return False
-    flags = cv2.IMREAD_COLOR if begin == JPEG else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR if start == JPEG else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     return pixels is not None and np.array_equal(pixels[:, :, ::-1], sample.image)
 
 
-def _image(sample: Sample, path: str) -> tuple[dict[str, bytes], dict[str, Path]]:
-    """The photo as a file or a link: itself where ultralytics reads it alike, else a PNG of what we read.
+def _photo(sample: Sample, path: str) -> tuple[dict[str, bytes], dict[str, Path]]:
+    """Make the photo a file or a link: to itself where ultralytics reads the same pixels, else a PNG of what we read.
 
     The frame of a video is a JPEG, and no link to the one that other formats name, so that the folder may be moved.
     A JPEG with bytes after its end is copied, since ultralytics saves such files anew, through a link if need be.
     """
     if is_video_name(sample.path.name):
-        return {f"{path}{FRAME_SUFFIX}": frame_file(sample.image)}, {}
+        return {f"{path}{FRAME_SUFFIX}": encode_frame(sample.image)}, {}
     try:
         content, suffix = sample.path.read_bytes(), sample.path.suffix
     except OSError as error:
@@ -188,14 +204,14 @@ def _image(sample: Sample, path: str) -> tuple[dict[str, bytes], dict[str, Path]
     return {}, {path + suffix: sample.path}
 
 
-def _row(class_id: int, ring: np.ndarray, size: tuple[int, int]) -> str:
-    """`class_id x1 y1 ...` as shares of the image; a pixel's centre lies half a pixel from its edges."""
+def _row(class_id: int, ring: npt.NDArray[np.int_], size: tuple[int, int]) -> str:
+    """Format `class_id x1 y1 ...` as shares of the image; a pixel's centre lies half a pixel from its edges."""
     shares = (ring + 0.5) / (size[1], size[0])
     return f"{class_id} {' '.join(f'{value:.6f}' for value in shares.ravel().tolist())}\n"
 
 
 def read_yolo(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
-    """The annotations of a folder that holds `images/` and `labels/`, in the order of the images' paths.
+    """Read a folder that holds `images/` and `labels/`, in the order of the images' paths.
 
     Class ids are those of `data.yaml`, or of `names` where there is none; an image without a label file has no objects.
 
@@ -215,7 +231,7 @@ def read_yolo(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instanc
 
 
 def yolo_instances(path: Path, size: tuple[int, int], class_ids: Sequence[int]) -> Instances:
-    """The instances of a label file, in the order of its rows; none where there is no file.
+    """Read the instances of a label file, in the order of its rows; none where there is no file.
 
     Args:
         size: (height, width) of the upright image.
@@ -237,14 +253,15 @@ def yolo_instances(path: Path, size: tuple[int, int], class_ids: Sequence[int]) 
 
 
 def _mask(row: Label, size: tuple[int, int]) -> Mask:
-    """The polygon as ultralytics draws it; a box is filled."""
+    """Rasterize the polygon as ultralytics does; a box is filled."""
     points = row.points * (size[1], size[0])
-    is_box = len(points) == 2
-    return Mask.from_array(filled_box(points, size) if is_box else rasterize_ultralytics(np.floor(points), size))
+    if len(points) == 2:
+        return Mask.from_array(filled_box(points.ravel(), size))
+    return Mask.from_array(rasterize_ultralytics(np.floor(points), size))
 
 
 def _class_ids(path: Path, names: Sequence[str]) -> list[int]:
-    """The class id that each class id of a `data.yaml` means."""
+    """Return the class id that each class id of a `data.yaml` means."""
     if not path.is_file():
         return list(range(len(names)))
     index = ClassIndex(names)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from utils.annotations.diff import PAIRED, DiffExporter, References, pair
-from utils.annotations.stamps import stamped
+from utils.annotations.diff import MIN_PAIR_IOU, DiffExporter, References, pair
+from utils.annotations.stamps import add_stamp
 from utils.errors import SampleError
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
@@ -93,7 +93,7 @@ def test_an_image_without_annotation_has_no_row(tmp_path: Path) -> None:
 def test_in_its_own_folder_only_what_a_person_edited_is_compared(tmp_path: Path) -> None:
     path = write(tmp_path, polygon("car", 0, 0, 10, 10))
     assert differences(tmp_path, own=True)["missing"] == 1
-    path.write_bytes(stamped(path.read_bytes(), "settings"))
+    path.write_bytes(add_stamp(path.read_bytes(), "settings"))
     assert differences(tmp_path, own=True) == {}
     assert differences(tmp_path)["missing"] == 1
 
@@ -124,9 +124,9 @@ def test_pairs_hold_each_object_once_and_are_no_worse_than_the_best_by_much() ->
         pairs = pair(*both)
         assert len({i for i, _, _ in pairs}) == len({j for _, j, _ in pairs}) == len(pairs)
         overlaps = np.array([[mask.iou(other) for _, other in both[1]] for _, mask in both[0]])
-        assert all(iou == overlaps[i, j] >= PAIRED for i, j, iou in pairs)
+        assert all(iou == overlaps[i, j] >= MIN_PAIR_IOU for i, j, iou in pairs)
         rest = np.delete(np.delete(overlaps, [i for i, _, _ in pairs], 0), [j for _, j, _ in pairs], 1)
-        assert (rest < PAIRED).all()
+        assert (rest < MIN_PAIR_IOU).all()
         best = overlaps[linear_sum_assignment(overlaps, maximize=True)].sum()
         assert sum(iou for _, _, iou in pairs) >= best / 2
 
@@ -148,7 +148,7 @@ def test_the_table_begins_with_the_images_that_differ_most(tmp_path: Path) -> No
     table = list(csv.DictReader(io.StringIO(exporter.assemble(records)["diff.csv"].decode())))
     assert [entry["image_id"] for entry in table] == ["c", "d", "a"]
     assert table[0]["missing"] == "2"
-    assert exporter.summary() == [
+    assert exporter.summary_lines(0, 0, tmp_path) == [
         f"3 images compared with {tmp_path}: objects 1 extra, 2 missing, 0 low overlap, in 2 images",
         "1 images have no annotation there to compare with",
     ]

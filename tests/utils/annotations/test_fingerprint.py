@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.annotations.fingerprint import TAIL, decisive_files, fingerprint, image_mark, run_settings
+from utils.annotations.fingerprint import SAMPLE_BYTES, dependency_files, file_signature, json_hash, run_settings
 from utils.cli.options import Options
 from utils.config import ArchConfig, CleanupConfig, Config, DataloaderConfig, DatasetConfig, VideoConfig
 
@@ -22,7 +22,7 @@ def options(tmp_path: Path) -> Options:
 
 
 def of(options: Options) -> str:
-    return fingerprint(run_settings(options))
+    return json_hash(run_settings(options))
 
 
 def with_config(options: Options, **sections: object) -> Options:
@@ -94,13 +94,20 @@ def test_a_config_inside_the_sam2_package_counts_by_its_content(options: Options
 
 def test_images_are_told_apart_by_length_and_end(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
-    contents = [b"", b"x", b"x" * TAIL, b"x" * (TAIL + 1), b"y" * TAIL, b"x" * TAIL + b"y"]
+    contents = [
+        b"",
+        b"x",
+        b"x" * SAMPLE_BYTES,
+        b"x" * (SAMPLE_BYTES + 1),
+        b"y" * SAMPLE_BYTES,
+        b"x" * SAMPLE_BYTES + b"y",
+    ]
     marks = set()
     for content in contents:
         path.write_bytes(content)
-        marks.add(image_mark(path))
+        marks.add(file_signature(path))
     assert len(marks) == len(contents)
-    assert image_mark(tmp_path / "b.jpg") == ""
+    assert file_signature(tmp_path / "b.jpg") == ""
 
 
 def test_another_scene_of_the_same_length_and_end_is_another_image(tmp_path: Path) -> None:
@@ -111,8 +118,8 @@ def test_another_scene_of_the_same_length_and_end_is_another_image(tmp_path: Pat
     pictures[3][:10] = 40
     for picture in pictures:
         Image.fromarray(picture).save(path)
-        marks.add(image_mark(path))
-    assert path.stat().st_size > 10 * TAIL
+        marks.add(file_signature(path))
+    assert path.stat().st_size > 10 * SAMPLE_BYTES
     assert len({mark.split()[0] for mark in marks}) == 1 and len(marks) == len(pictures)
 
 
@@ -121,10 +128,10 @@ def test_what_takes_the_place_of_models_counts_in_their_place(options: Options, 
     found = with_config(options, dataset=dataset)
     target, annotated = replace(found, boxes="target"), replace(found, annotations=tmp_path / "made")
     assert len({of(found), of(target), of(annotated)}) == 3
-    assert decisive_files(found, "clip/a") == []
-    assert decisive_files(annotated, "clip/a") == [tmp_path / "made/clip/a.json"]
+    assert dependency_files(found, "clip/a") == []
+    assert dependency_files(annotated, "clip/a") == [tmp_path / "made/clip/a.json"]
     folders = ("SegmentationClass", "SegmentationObject")
-    assert decisive_files(target, "clip/a") == [tmp_path / f"voc/{folder}/clip/a.png" for folder in folders]
+    assert dependency_files(target, "clip/a") == [tmp_path / f"voc/{folder}/clip/a.png" for folder in folders]
     before = of(target), of(annotated)
     for name in ("yolo.pt", "sam.pt"):
         (tmp_path / name).write_text("other")

@@ -219,13 +219,13 @@ def test_settings_of_video_count_with_video_only(done: Annotating) -> None:
 
 def test_the_mark_of_a_video_is_found_once(done: Annotating, monkeypatch: pytest.MonkeyPatch) -> None:
     marked: list[str] = []
-    real = utils.annotations.fingerprint.image_mark
+    real = utils.annotations.fingerprint.file_signature
 
     def counted(path: Path) -> str:
         marked.append(path.name)
         return real(path)
 
-    monkeypatch.setattr(utils.annotations.fingerprint, "image_mark", counted)
+    monkeypatch.setattr(utils.annotations.fingerprint, "file_signature", counted)
     assert done.run() == ([], 0)
     assert 1 <= marked.count("film.mp4") <= 16, "at most once a thread, not once a frame and format"
 

@@ -11,7 +11,7 @@ import torch
 from torchvision.ops import box_iou
 
 from utils.annotations.review import ReviewExporter
-from utils.formats.review_flags import DIGITS, SIGNS, needs_review, signs
+from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms, needs_review
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
 
@@ -41,7 +41,7 @@ def rows(*images: Instances, below: float | None = None) -> list[dict[str, str]]
     return list(csv.DictReader(io.StringIO(content.decode())))
 
 
-def test_signs_equal_their_definitions_on_random_instances() -> None:
+def test_confidence_terms_equal_their_definitions_on_random_instances() -> None:
     rng = np.random.default_rng(1)
     corners = rng.uniform(0, 30, (8, 2)).astype(np.float32)
     boxes = np.hstack([corners, corners + rng.uniform(5, 20, (8, 2)).astype(np.float32)]).clip(0, 40)
@@ -58,19 +58,19 @@ def test_signs_equal_their_definitions_on_random_instances() -> None:
         ],
         axis=1,
     )
-    assert np.allclose(signs(instances), expected, atol=1e-6)
+    assert np.allclose(confidence_terms(instances), expected, atol=1e-6)
     assert 0 < expected[:, 3].min() < 1
 
 
 def test_an_empty_mask_is_as_doubtful_as_can_be_and_a_drawn_one_has_no_mask_score() -> None:
     empty = (np.zeros(SIZE, bool), (0, 0, 9, 9), 0.9, 0.9)
     drawn = (rectangle(20, 20, 30, 30), (20, 20, 30, 30), 0.9, np.nan)
-    assert np.allclose(signs(found(empty, drawn)), [[0.9, 0.9, 0, 1], [0.9, 1, 1, 1]])
-    assert signs(found()).shape == (0, 4)
+    assert np.allclose(confidence_terms(found(empty, drawn)), [[0.9, 0.9, 0, 1], [0.9, 1, 1, 1]])
+    assert confidence_terms(found()).shape == (0, 4)
 
 
 def test_a_mask_score_above_one_is_one() -> None:
-    assert signs(found((rectangle(0, 0, 9, 9), (0, 0, 9, 9), 1.0, 1.02))).max() == 1
+    assert confidence_terms(found((rectangle(0, 0, 9, 9), (0, 0, 9, 9), 1.0, 1.02))).max() == 1
 
 
 def test_the_most_doubtful_image_stands_first_and_tells_why() -> None:
@@ -82,7 +82,7 @@ def test_the_most_doubtful_image_stands_first_and_tells_why() -> None:
     assert [float(row["doubt"]) for row in table] == pytest.approx([0.7, 0.5, 0.1, 0, 0], abs=10**-DIGITS)
     assert [row["objects"] for row in table] == ["2", "2", "1", "0", "0"]
     assert [row["doubtful"] for row in table] == ["tree", "tree", "car", "", ""]
-    assert [float(table[0][sign]) for sign in SIGNS] == [0.3, 0.8, 0.5, 1]
+    assert [float(table[0][term]) for term in CONFIDENCE_TERMS] == [0.3, 0.8, 0.5, 1]
     assert {row["needs_review"] for row in table} == {""}
 
 
@@ -95,7 +95,7 @@ def test_shapes_below_the_limit_are_counted() -> None:
 
 def test_ids_are_kept_whatever_they_hold() -> None:
     exporter = ReviewExporter(NAMES)
-    row = {"doubt": 0.5, "objects": 0, "doubtful": "", **dict.fromkeys(SIGNS, 1.0)}
+    row = {"doubt": 0.5, "objects": 0, "doubtful": "", **dict.fromkeys(CONFIDENCE_TERMS, 1.0)}
     content = exporter.assemble([('a,"b\udcff\n', row)])["review.csv"]
     parsed = list(csv.DictReader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline="")))
     assert parsed[0]["image_id"] == 'a,"b\udcff\n'

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.annotations.records import State
-from utils.annotations.stamps import CONTENT, SETTINGS, StampedFiles, content_hash
+from utils.annotations.manifest import FileStatus, LabelmeManifest
+from utils.annotations.stamps import CONTENT, SETTINGS, content_hash
 from utils.formats.base import Exported, ExportSettings
 from utils.formats.registry import FORMATS
 from utils.masks import Mask
@@ -25,6 +25,16 @@ Edit = Callable[[dict[str, Any]], object]
 
 def sign(image_id: str, image: Path) -> str:
     return f"settings of {image_id}"
+
+
+def manifest(folder: Path, settings: Callable[[str, Path], str] = sign) -> LabelmeManifest:
+    return LabelmeManifest(
+        "labelme",
+        folder,
+        settings,
+        lambda names: FORMATS["labelme"].exporter(ExportSettings(folder, names)),
+        frames=folder,
+    )
 
 
 @pytest.fixture
@@ -43,13 +53,13 @@ def file(tmp_path: Path, image: Path) -> Path:
         (40, 60), detections, [Mask.from_array(mask) for mask in masks], np.array([0.3, 0.9], np.float32)
     )
     sample = Sample("a", image, np.array(Image.open(image)))
-    exported = FORMATS["labelme"](ExportSettings(tmp_path, NAMES)).export(sample, instances)
-    assert StampedFiles(tmp_path, sign).write("a", image, exported, overwrite=False)
+    exported = FORMATS["labelme"].exporter(ExportSettings(tmp_path, NAMES)).export(sample, instances)
+    assert manifest(tmp_path).write("a", image, exported)
     return tmp_path / "a.json"
 
 
-def state(file: Path, settings: Callable[[str, Path], str] = sign, image: str = "a.png") -> State:
-    return StampedFiles(file.parent, settings).state("a", file.parent / image)
+def status(file: Path, settings: Callable[[str, Path], str] = sign, image: str = "a.png") -> FileStatus:
+    return manifest(file.parent, settings).status("a", file.parent / image)
 
 
 def saved_by_labelme(file: Path) -> None:
@@ -71,10 +81,10 @@ def saved_by_labelme(file: Path) -> None:
 
 
 def test_a_file_is_done_until_settings_or_image_change(file: Path) -> None:
-    assert state(file) is State.DONE
-    assert state(file, lambda image_id, image: "other") is State.OUTDATED
-    assert state(file, image="b.png") is State.OUTDATED
-    assert StampedFiles(file.parent, sign).state("b", file.parent / "b.png") is State.NEW
+    assert status(file) is FileStatus.DONE
+    assert status(file, lambda image_id, image: "other") is FileStatus.OUTDATED
+    assert status(file, image="b.png") is FileStatus.OUTDATED
+    assert manifest(file.parent).status("b", file.parent / "b.png") is FileStatus.NEW
 
 
 def test_saving_in_labelme_without_a_change_is_no_edit(file: Path) -> None:
@@ -85,7 +95,7 @@ def test_saving_in_labelme_without_a_change_is_no_edit(file: Path) -> None:
     for key in ("version", "imageData", "flags"):
         assert after[key] != before[key]
     assert [shape["mask"] for shape in after["shapes"]] != [shape["mask"] for shape in before["shapes"]]
-    assert state(file) is State.DONE
+    assert status(file) is FileStatus.DONE
 
 
 def test_labelmes_own_window_loads_and_saves_no_edit(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +105,7 @@ def test_labelmes_own_window_loads_and_saves_no_edit(file: Path, monkeypatch: py
     shapes = app._shapes_from_dicts(shape_dicts=loaded.shapes, label_flags={"c.*": ["occluded"]})
     loaded.save(str(file), [app._shape_to_dict(shape) for shape in shapes], "a.png", 40, 60, None, loaded.other_data)
     assert json.loads(file.read_text())["shapes"][0]["flags"] == {"occluded": False}
-    assert state(file) is State.DONE
+    assert status(file) is FileStatus.DONE
 
 
 EDITS: dict[str, Edit] = {
@@ -124,9 +134,9 @@ def test_any_change_is_an_edit(edit: Edit, file: Path) -> None:
     content = json.loads(file.read_text())
     edit(content)
     file.write_text(json.dumps(content))
-    assert state(file) is State.EDITED
+    assert status(file) is FileStatus.EDITED
     saved_by_labelme(file)
-    assert state(file) is State.EDITED
+    assert status(file) is FileStatus.EDITED
 
 
 @pytest.mark.parametrize(
@@ -134,7 +144,7 @@ def test_any_change_is_an_edit(edit: Edit, file: Path) -> None:
 )
 def test_what_carries_no_stamp_is_a_persons(content: str, file: Path) -> None:
     file.write_text(content)
-    assert state(file) is State.EDITED
+    assert status(file) is FileStatus.EDITED
 
 
 def test_a_file_from_before_the_stamps_is_a_persons(file: Path) -> None:
@@ -142,12 +152,12 @@ def test_a_file_from_before_the_stamps_is_a_persons(file: Path) -> None:
     for key in (SETTINGS, CONTENT):
         del content[key]
     file.write_text(json.dumps(content))
-    assert state(file) is State.EDITED
+    assert status(file) is FileStatus.EDITED
 
 
 def test_the_stamp_stands_at_the_end_and_changes_nothing_else(tmp_path: Path) -> None:
     content = {"flags": {}, "shapes": [], "imagePath": "ü\udcff.png", "imageData": None}
     exported = Exported({"a.json": json.dumps(content).encode()})
-    StampedFiles(tmp_path, sign).write("a", tmp_path / "a.png", exported, overwrite=False)
+    manifest(tmp_path).write("a", tmp_path / "a.png", exported)
     written = json.loads((tmp_path / "a.json").read_text())
     assert list(written.items()) == [*content.items(), (SETTINGS, "settings of a"), (CONTENT, content_hash(content))]

@@ -24,7 +24,7 @@ from utils.formats.base import Exporter, ExportSettings
 from utils.formats.coco import CocoExporter
 from utils.formats.frames import FrameExporter
 from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
-from utils.formats.voc import DEEP, VocExporter
+from utils.formats.voc import MSG_16_BITS, VocExporter
 from utils.formats.yolo import YoloExporter
 from utils.masks import Mask
 
@@ -97,7 +97,7 @@ def test_voc_tracks_above_254_go_to_16_bits_and_leave_out_void(tmp_path: Path, w
     numbers = [sorted(np.unique(np.asarray(picture)).tolist()) for picture in pictures]
     assert numbers == [[0, 1, 254], [0, 254, 256], [0, 256, 701]]
     assert [picture.mode[0] for picture in pictures] == ["P", "I", "I"]
-    assert [one.losses.get(DEEP, 0) for one in made] == [0, 1, 1]
+    assert [one.losses.get(MSG_16_BITS, 0) for one in made] == [0, 1, 1]
 
 
 @pytest.mark.parametrize("track", [65535, 0, -3])

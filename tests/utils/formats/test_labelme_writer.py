@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from utils.annotations.manifest import LabelmeManifest
 from utils.annotations.sink import AnnotationSink
-from utils.annotations.stamps import CONTENT, SETTINGS, StampedFiles
+from utils.annotations.stamps import CONTENT, SETTINGS
 from utils.distributed import Session
 from utils.engine import RunSummary
 from utils.formats.base import ExportSettings
-from utils.formats.labelme_writer import JPEG_SIDE, LabelmeExporter
+from utils.formats.labelme_writer import MAX_JPEG_SIDE, LabelmeExporter
 from utils.io.writers import Writers
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
@@ -56,12 +57,18 @@ def blobs(size: tuple[int, int], seed: int = 0) -> list[np.ndarray]:
 
 
 def annotate(folder: Path, *pairs: tuple[Sample, Instances], names: tuple[str, ...] = NAMES) -> list[str]:
-    exporter, ledger = LabelmeExporter(ExportSettings(folder, names)), StampedFiles(folder, lambda *image: "settings")
+    manifest = LabelmeManifest(
+        "labelme",
+        folder,
+        lambda *image: "settings",
+        lambda names: LabelmeExporter(ExportSettings(folder, names)),
+        frames=folder,
+    )
     with Writers(1) as writers:
-        sink = AnnotationSink("labelme", exporter, ledger, writers, [sample.image_id for sample, _ in pairs])
+        sink = AnnotationSink(manifest, names, writers, [sample.image_id for sample, _ in pairs])
         for sample, instances in pairs:
             sink.write(sample, instances)
-        return sink.finish(RunSummary(), Session())
+        return sink.finish(RunSummary(), Session()).lines
 
 
 def full_mask(shape: dict, size: tuple[int, int]) -> np.ndarray:
@@ -187,8 +194,8 @@ def test_labelme_shows_even_an_image_that_it_cannot_open(tmp_path: Path, mode: s
 
 
 def test_labelme_shows_an_image_that_is_too_long_for_a_jpeg(tmp_path: Path) -> None:
-    Image.new("CMYK", (JPEG_SIDE + 1, 2)).save(tmp_path / "a.tif")
-    sample = Sample("a", tmp_path / "a.tif", np.zeros((2, JPEG_SIDE + 1, 3), np.uint8))
+    Image.new("CMYK", (MAX_JPEG_SIDE + 1, 2)).save(tmp_path / "a.tif")
+    sample = Sample("a", tmp_path / "a.tif", np.zeros((2, MAX_JPEG_SIDE + 1, 3), np.uint8))
     annotate(tmp_path, (sample, Instances.from_masks(sample.size, [], [])))
     loaded = labelme.LabelFile(str(tmp_path / "a.json"))
     assert labelme.utils.img_data_to_arr(loaded.image_data).shape == sample.image.shape

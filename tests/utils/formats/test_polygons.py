@@ -8,8 +8,8 @@ import pytest
 from scipy import ndimage
 
 from utils.formats.polygons import (
+    bridge_rings,
     iou,
-    joined,
     polygons_on_pixel_centers,
     polygons_on_pixel_edges,
     rasterize_coco,
@@ -51,7 +51,7 @@ def test_holes_and_islands_in_them_are_held() -> None:
     for drawn in (
         rasterize_labelme(rings, crop.shape),
         rasterize_coco(edges, crop.shape),
-        rasterize_ultralytics(joined(rings), crop.shape),
+        rasterize_ultralytics(bridge_rings(rings), crop.shape),
     ):
         assert iou(drawn, crop) > 0.97
         assert ndimage.label(~drawn)[1] > ndimage.label(~disc(40))[1]
@@ -80,11 +80,11 @@ def test_small_parts_keep_their_shape_whatever_the_tolerance(radius: int) -> Non
     assert iou(rasterize_labelme(rings, disc(radius).shape), disc(radius)) > 0.95
 
 
-def test_parts_are_joined_by_lines_between_their_nearest_points() -> None:
+def test_parts_are_bridge_rings_by_lines_between_their_nearest_points() -> None:
     crop = np.zeros((20, 30), bool)
     crop[2:9, 2:9] = crop[2:9, 15:28] = crop[14:19, 20:23] = True
     rings = polygons_on_pixel_centers(crop, 0)
-    drawn = rasterize_ultralytics(joined(rings), crop.shape)
+    drawn = rasterize_ultralytics(bridge_rings(rings), crop.shape)
     assert (drawn | ~crop).all()
     assert ndimage.label(drawn, np.ones((3, 3)))[1] == 1
     assert (drawn & ~crop).sum() <= 6 + 5

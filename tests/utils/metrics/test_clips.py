@@ -103,7 +103,7 @@ def test_a_flawless_clip_scores_1_beside_void_too() -> None:
     for seed in (0, 1):
         clip = score([(sample, sample.gt_instances) for sample, _ in random_clip(seed)])
         assert clip.measures == {"J_and_F": 1, "J": 1, "F": 1}
-        assert (clip.id_switches, clip.surplus) == (0, 0)
+        assert (clip.id_switches, clip.false_tracks) == (0, 0)
         assert [each.track for each in clip.objects] == [each.number for each in clip.objects]
 
 
@@ -123,7 +123,7 @@ def test_without_track_ids_nothing_joins_the_frames() -> None:
     pairs = [(sample, replace(sample.gt_instances, track_ids=None)) for sample, _ in random_clip(7)]
     clip = score(pairs)
     found = sum(len(instances) for _, instances in pairs)
-    assert (clip.untracked, clip.tracks, clip.surplus) == (found, found, found - len(clip.objects))
+    assert (clip.without_track_id, clip.tracks, clip.false_tracks) == (found, found, found - len(clip.objects))
     assert clip.id_switches == found - len(clip.objects)
     assert {each.track for each in clip.objects} == {None}
 
@@ -132,11 +132,11 @@ def test_a_track_that_never_meets_its_object_is_surplus() -> None:
     sample, _ = demo_clip()[0]
     missed = score([(sample, sample.gt_instances[:0])])
     assert missed.measures == {"J_and_F": 0, "J": 0, "F": 0}
-    assert (missed.tracks, missed.surplus) == (0, 0)
+    assert (missed.tracks, missed.false_tracks) == (0, 0)
     assert {each.track for each in missed.objects} == {None}
     outside = Instances.from_masks(sample.size, [0], [Mask.from_array(sample.gt_mask == 0)], track_ids=[5])
     clip = score([(sample, outside)])
-    assert (clip.measures["J"], clip.tracks, clip.surplus) == (0, 1, 1)
+    assert (clip.measures["J"], clip.tracks, clip.false_tracks) == (0, 1, 1)
 
 
 def test_a_clip_without_objects_has_no_measures() -> None:
@@ -144,4 +144,4 @@ def test_a_clip_without_objects_has_no_measures() -> None:
     bare = replace(sample, gt_mask=np.zeros_like(sample.gt_mask), gt_instances=sample.gt_instances[:0])
     clip = score([(bare, found)])
     assert np.isnan([*clip.measures.values()]).all()
-    assert (clip.objects, clip.id_switches, clip.surplus) == ((), 0, len(found))
+    assert (clip.objects, clip.id_switches, clip.false_tracks) == ((), 0, len(found))

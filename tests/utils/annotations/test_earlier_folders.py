@@ -1,0 +1,173 @@
+"""Folders that the version before the manifests has annotated: what is done stays done, what is edited stays edited.
+
+The fixture holds two clips, weights, and what that version wrote of them in every format. Files of the same settings
+must have the same records and stamps as then, or earlier versions would take ours for outdated or edited, and we
+theirs. Raise `VERSION` and lay the fixture anew where that is meant.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.helpers.project import FORMATS, tree
+from utils.annotations.plan import AnnotationPlan
+from utils.cli.options import Options
+from utils.config import ArchConfig, AutoMaskConfig, Config, DatasetConfig
+from utils.distributed import Session
+from utils.engine import run
+from utils.io.writers import Writers
+from utils.masks import Mask
+from utils.structures import Detections, Frame, Instances, Sample
+
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "annotations_before_manifest.zip"
+NAMES, SIZE = ("dog", "cat"), (12, 16)
+IDS = ("a/000000", "a/000001", "film/000000", "film/000001")
+
+
+class Images:
+    """The two clips of the fixture, a folder of frames and a video file; no file is decoded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ids = [*IDS]
+        self.paths = [folder / ("film.mp4" if "film" in image_id else f"{image_id}.png") for image_id in IDS]
+        self.units: Sequence[range] = [range(2), range(2, 4)]
+
+    @property
+    def num_images(self) -> int:
+        return sum(map(len, self.units))
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        for unit in self.units:
+            yield [self.load(i) for i in unit]
+
+    def load(self, i: int) -> Sample:
+        frame = Frame(self.ids[i].split("/")[0], i % 2, 2)
+        return Sample(self.ids[i], self.paths[i], np.full((*SIZE, 3), i, np.uint8), frame=frame)
+
+
+class TwoObjects:
+    """The cascade that the fixture was made with."""
+
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
+        for sample in samples:
+            assert sample.frame is not None
+            full = np.zeros((2, *SIZE), bool)
+            full[0, 2:6, 3 : 9 + sample.frame.index] = full[1, 5:9, 10:14] = True
+            detections = Detections.from_arrays([[3, 2, 10, 6], [10, 5, 14, 9]], [0.75, 0.5], [0, 1])
+            scores = np.array([0.875, 0.25], np.float32)
+            yield sample, Instances(SIZE, detections, [*map(Mask.from_array, full)], scores, np.array([1, 2]))
+
+    def summary_lines(self, session: Session) -> list[str]:
+        return []
+
+
+class Boxes:
+    """Prompts as the plan sees them."""
+
+    def content(self, image_id: str) -> bytes:
+        return image_id.encode()
+
+
+class Earlier:
+    """The fixture's project, laid in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.out = folder, folder / "out"
+        with zipfile.ZipFile(FIXTURE) as archive:
+            archive.extractall(folder)
+        weights = {"yolo_weights": folder / "yolo.pt", "sam_weights": folder / "sam.pt"}
+        config = Config(
+            arch=ArchConfig(sam_config=str(folder / "sam.yaml"), **weights),
+            dataset=DatasetConfig(classes=NAMES),
+            auto_mask=AutoMaskConfig(self.out, FORMATS),
+        )
+        reference = folder / "reference"
+        self.options = Options(config, ("annotate",), (), None, "cpu", False, video=True, diff=reference)
+
+    def plan(self, **options: Any) -> AnnotationPlan:
+        images, options = Images(self.folder), {**options}
+        return AnnotationPlan(replace(self.options, **options), images, Boxes(), Session())  # type: ignore[arg-type]
+
+    def run(self) -> None:
+        plan, images = self.plan(), Images(self.folder)
+        images.units = plan.units
+        with Writers(2) as writers:
+            run(plan.skip_finished(TwoObjects()), images, plan.sinks(NAMES, writers), Session())
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Earlier:
+    return Earlier(tmp_path)
+
+
+def test_a_finished_folder_is_finished(earlier: Earlier) -> None:
+    plan = earlier.plan()
+    assert plan.nothing_to_do
+    assert plan.units == []
+    assert [line.split(";")[0] for line in plan.lines()] == [f"{name}: 4 done" for name in FORMATS]
+
+
+EDITED = (
+    "a/000001.json",
+    "labelme-polygon/a/000001.json",
+    "yolo/labels/a/000001.txt",
+    "voc/SegmentationClass/a/000001.png",
+)
+
+
+def test_edited_files_are_edited_and_kept(earlier: Earlier) -> None:
+    for name in EDITED:
+        path = earlier.out / name
+        if name.endswith(".json"):
+            path.write_text(json.dumps({**json.loads(path.read_text()), "shapes": []}))
+        else:
+            path.write_bytes(b"mine")
+    before = {name: (earlier.out / name).read_bytes() for name in EDITED}
+    assert [line.split(";")[0] for line in earlier.plan(dry_run=True).lines()] == [
+        "frames: 4 done",
+        "labelme: 3 done, 1 edited and kept",
+        "labelme-polygon: 3 done, 1 edited and kept",
+        "coco: 4 done",
+        "yolo: 3 done, 1 edited and kept",
+        "voc: 3 done, 1 edited and kept",
+        "review: 4 done",
+        "diff: 4 done",
+    ]
+    (earlier.out / "a/000000.json").unlink()
+    earlier.run()
+    assert {name: (earlier.out / name).read_bytes() for name in EDITED} == before
+    assert (earlier.out / "a/000000.json").exists()
+
+
+def test_files_of_other_settings_are_outdated(earlier: Earlier) -> None:
+    (earlier.folder / "sam.pt").write_text("other weights")
+    lines = [line.split(";")[0] for line in earlier.plan(dry_run=True).lines()]
+    assert lines[0] == "frames: 4 done"
+    assert all(": 4 to write again" in line for line in lines[1:])
+
+
+def test_what_is_written_now_has_the_records_and_stamps_of_then(earlier: Earlier) -> None:
+    """So that the earlier version, which reads nothing else, takes our folder for its own."""
+    then = tree(earlier.out)
+    earlier.out.rename(earlier.folder / "then")
+    earlier.run()
+    now = tree(earlier.out)
+    assert now.keys() == then.keys()
+    for name in now:
+        if name.endswith(".json"):
+            ours, theirs = json.loads(now[name]), json.loads(then[name])
+            # Encoders of images may compress otherwise from version to version, and imagePath leads to a real file.
+            for content in (ours, theirs):
+                content.pop("imageData", None)
+                content["files"] = [*content.get("files", ())]
+            assert ours == theirs, name
+        elif name.endswith((".txt", ".csv", ".yaml")):
+            assert now[name] == then[name]
