@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from datasets.loading import open_images
 from models.cascade import RunModels
 from utils.cli.parsers import guarded, parse
-from utils.run import open_run
-from utils.sinks import evaluation_sinks
+from utils.run import build_evaluator, open_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_run(options, open_images, RunModels) as run:
         if run.nothing_to_do:
             return 0
-        return run.execute(evaluation_sinks(options, run.class_names, run.writers))
+        evaluator = build_evaluator(options, run.class_names, run.writers)
+        return run.execute([evaluator])
 
 
 if __name__ == "__main__":

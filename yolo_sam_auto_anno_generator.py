@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_run(options, open_images, RunModels) as run:
         if run.nothing_to_do:
             return 0
-        return run.execute(run.plan.sinks(run.class_names, run.writers))
+        annotation_writers = run.plan.sinks(run.class_names, run.writers)  # one a format
+        return run.execute(annotation_writers)
 
 
 if __name__ == "__main__":

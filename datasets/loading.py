@@ -22,8 +22,8 @@ from utils.distributed import Session
 from utils.errors import SampleError, UserError, refuse, refuse_all
 from utils.formats.voc import CLASS_NAMES, map_files
 from utils.io.image_files import image_size, is_video_name
+from utils.io.terminal import say, warn
 from utils.structures import Sample
-from utils.terminal import say, warn
 from utils.visual.overlay import overlay_path
 
 PREFETCH = 2

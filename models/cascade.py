@@ -24,9 +24,9 @@ from utils.device import choose_device, choose_precision
 from utils.distributed import Session
 from utils.engine import Cascade, RunImages
 from utils.errors import SampleError, UserError
+from utils.io.terminal import say, warn
 from utils.prompts.prompts import Prompts, load_prompts
 from utils.structures import Detections, Instances, Sample
-from utils.terminal import say, warn
 
 if TYPE_CHECKING:
     import torch

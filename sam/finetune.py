@@ -33,7 +33,7 @@ from utils.config.official import REPOSITORY
 from utils.device import choose_device
 from utils.distributed import Session, open_session
 from utils.errors import SampleError, UserError
-from utils.terminal import say
+from utils.io.terminal import say
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

@@ -12,8 +12,8 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from utils.distributed import Session
 from utils.errors import SampleError
 from utils.io.image_files import is_video_name
+from utils.io.terminal import say
 from utils.structures import Instances, Sample
-from utils.terminal import say
 
 
 @dataclass

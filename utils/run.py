@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from utils.annotations.plan import AnnotationPlan, plan_annotations
+from utils.annotations.source import AnnotationFolder
 from utils.cli.options import Options, Output
+from utils.config import PredictorConfig
 from utils.distributed import Session, open_session
 from utils.engine import Cascade, RunImages, Sink, run_loop
+from utils.evaluation.comparison import Comparison
+from utils.evaluation.evaluator import Evaluator
+from utils.evaluation.report.pictures import WorstImages
 from utils.io.writers import Writers
+from utils.metrics.attribution import Attribution
 from utils.prompts.prompts import Prompts
-from utils.sinks import evaluation_sinks, overlay_sinks
+from utils.visual.overlay import OverlaySink
 
 
 class Models(Protocol):
@@ -67,29 +73,64 @@ class Run:
         """Send every image that is left through the models into the outputs; return the exit code.
 
         Args:
-            own: the sinks of the script's own output; those of `--also` are added. Evaluation comes last, so its
-                metric lines are the last that a run prints.
+            own: the sinks of the script's own output; those of `--also` are added.
         """
-        names = self.class_names
-        self.images.check_gt_masks(len(names))
+        self.images.check_gt_masks(len(self.class_names))
         cascade = self.plan.skip_finished(self.models.build_cascade())
-        sinks: dict[Output, Sequence[Sink]] = {self.options.outputs[0]: own}
-        for output in self.options.outputs[1:]:
-            sinks[output] = SINKS[output](self)
-        ordered = [sink for output in OUTPUTS for sink in sinks.get(output, ())]
         batches = self.images.batches(self.session.shard(self.plan.units))
+        script, *others = self.options.outputs
+        sinks = {script: own} | {output: OUTPUTS[output](self) for output in others}
+        ordered = [sink for output in OUTPUTS for sink in sinks.get(output, ())]
         return run_loop(cascade, batches, ordered, self.session).exit_code
 
 
-OUTPUTS: tuple[Output, ...] = ("visual", "annotate", "evaluate")
-"""The order in which sinks take an image and print their lines."""
+def build_evaluator(options: Options, class_names: Sequence[str], writers: Writers) -> Evaluator:
+    """Build what scores each image against its ground truth; `utils/metrics/summary.py` is the table of metrics."""
+    config, before = options.config, None
+    if options.diff is not None:
+        before = AnnotationFolder(options.diff, class_names)
+    return Evaluator(
+        class_names,
+        config.evaluator.save_dir,
+        writers,
+        WorstImages(config.name, config.evaluator.report_images) if config.evaluator.report else None,
+        Attribution(len(class_names)) if options.attribute else None,
+        None if before is None else Comparison(class_names, before),
+    )
 
-SINKS: dict[Output, Callable[[Run], Sequence[Sink]]] = {
-    "visual": lambda run: overlay_sinks(run.options.config.predictor, run.class_names, run.writers),
+
+def build_renderer(config: PredictorConfig, class_names: Sequence[str], writers: Writers) -> OverlaySink:
+    """Build what renders overlays: a picture an image, or with `mp4` a video a clip."""
+    if config.format == "mp4":
+        from utils.visual.video import VideoOverlaySink  # which needs PyAV
+
+        return VideoOverlaySink(
+            config.save_dir,
+            class_names,
+            writers,
+            fps=config.fps,
+            side_by_side=config.side_by_side,
+            font=config.font,
+        )
+    return OverlaySink(
+        config.save_dir,
+        class_names,
+        writers,
+        format=config.format,
+        side_by_side=config.side_by_side,
+        font=config.font,
+    )
+
+
+OUTPUTS: dict[Output, Callable[[Run], Sequence[Sink]]] = {
+    "visual": lambda run: [build_renderer(run.options.config.predictor, run.class_names, run.writers)],
     "annotate": lambda run: run.plan.sinks(run.class_names, run.writers),
-    "evaluate": lambda run: evaluation_sinks(run.options, run.class_names, run.writers),
+    "evaluate": lambda run: [build_evaluator(run.options, run.class_names, run.writers)],
 }
-"""What `--also` adds to a run."""
+"""What `--also` adds to a run, in the order in which sinks take an image and print their lines.
+
+Evaluation comes last, so its metric lines are the last that a run prints.
+"""
 
 
 @contextmanager

@@ -27,8 +27,8 @@ from utils.config.official import REPOSITORY
 from utils.device import choose_device, choose_precision
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
+from utils.io.terminal import say
 from utils.io.writers import atomic_write
-from utils.terminal import say
 from yolo.training_data import write_training_data
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from utils.formats.base import FRAME_SUFFIX, ExportSettings
 from utils.formats.frames import JPEG_QUALITY, FrameExporter
 from utils.formats.registry import FORMATS, format_folder
 from utils.io.image_files import is_video_name
+from utils.io.terminal import say
 from utils.io.writers import Writers
 from utils.prompts.prompts import Prompts
 from utils.structures import Sample
-from utils.terminal import say
 from utils.visual.overlay import overlay_path
 
 

@@ -23,8 +23,8 @@ from utils.config.finetune import FinetuneConfig
 from utils.config.official import OFFICIAL_SAM
 from utils.config.schema import SECTION, Located, absolute
 from utils.errors import UserError
-from utils.json_reading import Location, describe, parse_json, read_json
-from utils.terminal import warn
+from utils.io.json_files import Location, describe, parse_json, read_json
+from utils.io.terminal import warn
 
 OBSOLETE = {"n_gpu": "--device chooses the device"}
 """Keys of older config files that mean nothing any more -> what took their place."""

@@ -23,7 +23,7 @@ from utils.config.official import OFFICIAL_SAM, home_of
 from utils.errors import UserError
 from utils.formats.base import Segmentation
 from utils.formats.registry import FORMATS
-from utils.json_reading import Location
+from utils.io.json_files import Location
 
 SECTION = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True)
 """How pydantic treats every section."""

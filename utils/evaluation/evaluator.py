@@ -36,6 +36,7 @@ class Evaluator:
         comparison: with annotations; None: nobody asked for it.
 
     Attributes:
+        worst_images: collects the images of the report, or None.
         matrix: (classes + 1, classes + 1) int64 confusion matrix of this process's images scored so far.
     """
 
@@ -50,7 +51,7 @@ class Evaluator:
     ) -> None:
         self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
         self._names, self._save_dir, self._writers = ("background", *names), save_dir, writers
-        self._worst_images, self._attribution, self._comparison = worst_images, attribution, comparison
+        self.worst_images, self._attribution, self._comparison = worst_images, attribution, comparison
         self._images: list[ImageScore] = []
         self._lock = Lock()
 
@@ -72,8 +73,8 @@ class Evaluator:
         if self._attribution is not None:
             assert sample.gt_box_instances is not None, sample.image_id
             self._attribution.add(sample, instances, sample.gt_box_instances)
-        if self._worst_images is not None:
-            self._worst_images.add(score, sample, instances)
+        if self.worst_images is not None:
+            self.worst_images.add(score, sample, instances)
 
     def running_metrics(self) -> dict[str, float]:
         """Return pixel accuracy and mean IoU of the images scored so far."""
@@ -88,7 +89,7 @@ class Evaluator:
         """
         evaluation = self.result(summary, session)
         # Every process takes part in summing up, whether or not it goes on to write.
-        panels = None if self._worst_images is None else self._worst_images.collect(session)
+        panels = None if self.worst_images is None else self.worst_images.collect(session)
         attribution = None if self._attribution is None else self._attribution.result(session)
         comparison = None if self._comparison is None else self._comparison.result(session)
         if evaluation is None:
@@ -100,10 +101,10 @@ class Evaluator:
         if comparison is not None:
             files[COMPARISON] = encode_json(comparison[0], indent=2)
             lines += comparison[1]
-        if self._worst_images is not None and panels is not None:
+        if self.worst_images is not None and panels is not None:
             from utils.evaluation.report.page import render
 
-            files[REPORT] = render(self._worst_images.title, evaluation, panels, attribution)
+            files[REPORT] = render(self.worst_images.title, evaluation, panels, attribution)
             lines.append(f"report: {self._save_dir / REPORT}")
         remove_files(self._save_dir, ALL_FILES.difference(files))
         for name, content in files.items():

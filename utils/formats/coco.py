@@ -23,7 +23,7 @@ from utils.formats.base import (
 )
 from utils.formats.polygons import filled_box, iou, polygons_on_pixel_edges, rasterize_coco
 from utils.io.encoding import encode_json
-from utils.json_reading import Location, coerce, describe, get, read_json
+from utils.io.json_files import Location, coerce, describe, get, read_json
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 

@@ -20,7 +20,7 @@ from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.formats.polygons import POINTS, rasterize_labelme_shape
 from utils.io.image_files import image_errors, image_size, size_problem
-from utils.json_reading import Location, describe, get, read_json
+from utils.io.json_files import Location, describe, get, read_json
 from utils.masks import Mask
 from utils.structures import Instances
 

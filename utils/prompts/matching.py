@@ -13,7 +13,7 @@ from utils.classes import COCO_CLASSES, COCO_IDS, match_classes
 from utils.engine import RunImages
 from utils.errors import UserError
 from utils.io.image_files import size_problem
-from utils.json_reading import describe
+from utils.io.json_files import describe
 from utils.prompts.table import CategoryOffset, PromptOverrides, PromptTable
 
 NO_MATCH, AMBIGUOUS = -1, -2

@@ -21,7 +21,7 @@ from utils.errors import UserError
 from utils.formats.coco import entries_by_id
 from utils.formats.labelme_reader import FLAT_KINDS, Shape, read_labelme_json, shapes_of
 from utils.formats.yolo import read_labels
-from utils.json_reading import Location, describe, get
+from utils.io.json_files import Location, describe, get
 from utils.prompts.source import NO_SCORE, PromptSource
 from utils.prompts.table import Interpretation, PromptFormat, PromptTable, Size, TableBuilder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from utils.errors import UserError
-from utils.json_reading import describe, read_json
+from utils.io.json_files import describe, read_json
 from utils.prompts.table import PromptFormat, PromptOverrides, PromptTable, TableBuilder
 
 KEYS = ("image_id", "category_id", "bbox")
