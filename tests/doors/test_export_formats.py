@@ -11,7 +11,7 @@ import yolo_sam_auto_anno_generator as script
 from tests.helpers.project import COUNT, Project
 from utils.formats.base import Exported, Exporter, ExportSettings
 from utils.formats.registry import FORMATS, ExportFormat
-from utils.io.encoding import table
+from utils.io.encoding import encode_table
 from utils.structures import Instances, Sample
 
 
@@ -27,7 +27,7 @@ class BoxTable(Exporter):
             {"class": self.names[class_id], **dict(zip(("x1", "y1", "x2", "y2"), box))}
             for class_id, box in zip(found.class_ids, found.boxes.tolist())
         ]
-        content = table(("class", "x1", "y1", "x2", "y2"), rows)
+        content = encode_table(("class", "x1", "y1", "x2", "y2"), rows)
         return Exported({f"{sample.image_id}.csv": content}, shapes=len(rows))
 
 
