@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
-from models.prompts import read_prompts
-from utils.sinks import build_sinks
 
 from benchmarks.gates import Evidence, Found
 from benchmarks.rows import SCOPES, emptied

@@ -176,19 +176,20 @@ def masks_of(corners: np.ndarray) -> Sequence[Mask]:
 
 
 @pytest.mark.parametrize("settings", [CleanupConfig(), CleanupConfig(smallest_part=2)])
-def test_both_lists_of_boxes_go_through_once_and_sinks_see_the_first(tmp_path: Path, settings: CleanupConfig) -> None:
+def test_found_and_true_boxes_are_segmented_together_and_sinks_see_the_found_ones(
+    tmp_path: Path, settings: CleanupConfig
+) -> None:
     filled = Filled()
     cascade = with_cleanup(ImageCascade(TwoBoxes(), filled, gt_boxes=True), settings)
-    sample = Sample("a", Path("a.jpg"), np.zeros((*SIZE, 3), np.uint8), TARGET, TRUE)
     with Writers(2) as writers:
         evaluator = Evaluator(("car", "dog"), tmp_path, writers, attribution=Attribution(2))
-        for each, instances in cascade([sample, sample]):
+        for each, instances in cascade([sample_of(TARGET)] * 2):
             np.testing.assert_array_equal(instances.detections.boxes, [FIRST, SECOND])
             evaluator.write(each, instances)
-        lines = evaluator.finish(RunSummary(2), Session())
+        lines = evaluator.finish(RunSummary(2), Session()).lines
     assert filled.calls == [2]
     assert cascade.summary_lines(Session()) == ["boxes: 2"]
     written = json.loads((tmp_path / "attribution.json").read_text())
     assert written["boxes"] == {"found": 4, "true": 4, "matched": 4, "false": 0, "missed": 0}
-    assert written["Mean_IOU"] == 1 and [link["Mean_IOU"] for link in written["chain"]] == [1] * 5
+    assert written["Mean_IOU"] == 1 and [stage["Mean_IOU"] for stage in written["chain"]] == [1] * 5
     assert len([line for line in lines if line.startswith("attribution: ")]) == len(attribution_lines(written)) == 6

@@ -29,7 +29,6 @@ from tests.helpers.track import (
     visible,
 )
 from utils.errors import RunError
-from utils.structures import Detections
 
 REPOSITORY = Path(__file__).parents[2]
 OFFICIAL_TINY = "configs/sam2.1/sam2.1_hiera_t.yaml"
@@ -221,24 +220,27 @@ def test_a_video_model_gives_single_images_the_same_masks() -> None:
     video.load_state_dict(plain.state_dict())
     for model in (plain, video):
         cache_pos_embed(model)
-    frames, found = moving(2), [Detections.from_arrays([*BOXES.values()], [1, 1], [0, 0])] * 2
-    ours, theirs = (Segmenter(model, torch.float32, 2**30)(frames, found) for model in (video, plain))
-    for a, b in zip(ours, theirs):
-        np.testing.assert_array_equal(a.mask_scores, b.mask_scores)
-        np.testing.assert_array_equal(a.rasterize(np.ones(2)), b.rasterize(np.ones(2)))
+    frames, boxes = moving(2), [np.array([*BOXES.values()], np.float32)] * 2
+    ours, theirs = (Segmenter(model, torch.float32, 2**30)(frames, boxes) for model in (video, plain))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a.scores, b.scores)
+        for x, y in zip(a.masks, b.masks, strict=True):
+            np.testing.assert_array_equal(x.to_full(frames[0].shape[:2]), y.to_full(frames[0].shape[:2]))
 
 
 def test_frames_that_are_encoded_already_have_the_masks_of_single_images() -> None:
     model, frames = random_model(), moving(1)
-    found = Detections.from_arrays([*BOXES.values()], [1, 1], [0, 0])
+    boxes = np.array([*BOXES.values()], np.float32)
     segmenter, follower = Segmenter(model, torch.float32, 2**30), Follower(model, frames)
     (backbone,) = follower.propagator.encode(frames)
-    pending = segmenter.launch_encoded(backbone, follower.size, found)
-    (ours,), (theirs,) = segmenter.collect(pending), segmenter(frames, [found])
-    np.testing.assert_array_equal(ours.mask_scores, theirs.mask_scores)
-    np.testing.assert_array_equal(ours.rasterize(np.ones(2)), theirs.rasterize(np.ones(2)))
-    (nothing,) = segmenter.collect(segmenter.launch_encoded(backbone, follower.size, Detections.empty()))
-    assert (len(nothing), nothing.size) == (0, follower.size)
+    pending = segmenter.launch_encoded(backbone, follower.size, boxes)
+    (ours,), (theirs,) = segmenter.collect(pending), segmenter(frames, [boxes])
+    np.testing.assert_array_equal(ours.scores, theirs.scores)
+    for x, y in zip(ours.masks, theirs.masks, strict=True):
+        np.testing.assert_array_equal(x.to_full(follower.size), y.to_full(follower.size))
+    nothing = np.zeros((0, 4), np.float32)
+    (answered,) = segmenter.collect(segmenter.launch_encoded(backbone, follower.size, nothing))
+    assert (answered.masks, answered.scores.shape) == ([], (0,))
 
 
 def test_models_are_built_as_the_official_build_builds_them() -> None:

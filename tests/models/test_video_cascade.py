@@ -12,6 +12,7 @@ import torch
 from models.cleanup import CleanedCascade
 from models.sam2_video import Propagator
 from models.segmenter import Segmenter
+from models.transfer import BoxMasks
 from models.video_cascade import VideoCascade
 from tests.helpers.track import BOXES, moving, random_model
 from utils.config import CleanupConfig, VideoConfig
@@ -63,11 +64,10 @@ def filled(box: np.ndarray) -> Mask:
 class Filling:
     """A segmenter whose masks are filled boxes."""
 
-    def launch_encoded(self, backbone: object, size: tuple[int, int], detections: Detections) -> list[Instances]:
-        masks = [filled(box) for box in detections.boxes]
-        return [Instances(size, detections, masks, np.ones(len(masks), np.float32))]
+    def launch_encoded(self, backbone: object, size: tuple[int, int], boxes: np.ndarray) -> list[BoxMasks]:
+        return [BoxMasks([filled(box) for box in boxes], np.ones(len(boxes), np.float32))]
 
-    def collect(self, pending: list[Instances]) -> list[Instances]:
+    def collect(self, pending: list[BoxMasks]) -> list[BoxMasks]:
         return pending
 
     def summary_lines(self) -> list[str]:
@@ -254,8 +254,9 @@ def test_instances_do_not_depend_on_the_batches(model: torch.nn.Module) -> None:
 def test_the_first_frame_has_the_masks_of_a_single_image(model: torch.nn.Module) -> None:
     clip = samples("a", 1, moving(1))
     (ours,) = followed(model, [clip])
-    found = Detections.from_arrays([*BOXES.values()], [0.6, 0.7], [1, 2])
-    (theirs,) = Segmenter(model, torch.float32, 2**30)([clip[0].image], [found])
-    np.testing.assert_allclose(ours.mask_scores, theirs.mask_scores, atol=1e-5)
-    np.testing.assert_array_equal(ours.detections.boxes, found.boxes)
+    boxes = np.array([*BOXES.values()], np.float32)
+    (theirs,) = Segmenter(model, torch.float32, 2**30)([clip[0].image], [boxes])
+    np.testing.assert_allclose(ours.mask_scores, theirs.scores, atol=1e-5)
+    np.testing.assert_array_equal(ours.detections.boxes, boxes)
+    assert len(ours.masks) == len(theirs.masks) == 2
     assert np.mean([x.to_full(ours.size) == y.to_full(ours.size) for x, y in zip(ours.masks, theirs.masks)]) > 0.999

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models.prompts import read_prompts
 
 import yolo_sam_auto_anno_generator
 from datasets.images import read_image
-from datasets.loading import build_batches
-from models.detector import build_detector, class_names
+from datasets.loading import open_images
+from models.cascade import RunModels
 from tests.helpers.clips import write_video
 from utils.annotations.stamps import SETTINGS
 from utils.cli.parsers import guarded, options_of, parse
@@ -55,15 +54,11 @@ def test_a_run_with_the_prompt_file_equals_a_run_with_yolo(config: Path, capsys:
     path = config.parent / "prediction.json"
     printed = capsys.readouterr().out
     assert f"use it:  python yolo_sam.py -c {config} --set=dataset.conf=0.05 -p {path}" in printed
-    import torch
-
     given = ["-c", str(config), "--device", "cpu", "-conf", "0.05"]
     options = [options_of(predict_parser().parse_args(given)), parse("visual", "", [*given, "-p", str(path)])]
-    names = class_names(options[0])
-    batches = build_batches(options[0], Session())
-    boxes = (read_prompts(each, batches, Session()) for each in options)
-    yolo, prompted = (build_detector(options[0], torch.device("cpu"), names, each) for each in boxes)
-    samples = [sample for batch in batches for sample in batch if isinstance(sample, Sample)]
+    images = open_images(options[0], Session())
+    yolo, prompted = (RunModels(each, images, Session())._box_source() for each in options)
+    samples = [sample for batch in images.batches() for sample in batch if isinstance(sample, Sample)]
     count = 0
     for found, read in zip(yolo(samples), prompted(samples), strict=True):
         np.testing.assert_array_equal(read.boxes, found.boxes, strict=True)
@@ -119,6 +114,7 @@ def test_unusable_options_are_refused(
     path = config.parent / "prediction.json"
     path.write_text("old")
     refused = {
+        ("--overwrite", "--set", "arch.yolo=yolo8", "--set", "arch.yolo_weights=gone.pt"): "did you mean yolov8?",
         (): f"{path}: is there already; --overwrite replaces it, -o/--output names another file",
         ("-o", str(config.parent)): f"{config.parent}: is a folder; -o/--output names a file",
         ("--set", "arch.yolo_weights=null"): "arch.yolo_weights: not set",

@@ -190,6 +190,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
     "key, value, complaint",
     [
         ("name", [5], "expected a string, found a list ([5])"),
+        ("arch.yolo", [5], "expected a string, found a list ([5])"),
         ("arch.yolo_weights", [], "expected a path, found a list ([])"),
         ("arch.sam_weights", "", "the path is empty"),
         ("dataset.conf", "0.3", 'expected a number, found a string ("0.3")'),
