@@ -289,9 +289,16 @@ def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
 
 def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     """Return a Markdown table of lines with equal keys, its titles; numbers have four digits, None is left empty."""
-    rows = [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in line.values()] for line in lines]
+    rows = [[_text(name, value) for name, value in line.items()] for line in lines]
     table = [[*lines[0]], ["---"] * len(lines[0]), *rows] if lines else []
-    return "\n".join(f"| {' | '.join(row)} |" for row in table).replace(" None ", "  ")
+    return "\n".join(f"| {' | '.join(row)} |" for row in table)
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    form = ".0%" if name in ("spread", "of row 6") else ".4g" if isinstance(value, float) else ""
+    return format(value, form)
 
 
 def machine() -> dict[str, Any]:
@@ -301,20 +308,21 @@ def machine() -> dict[str, Any]:
     cpu = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.*)", cpu.read_text()) if cpu.exists() else None
     return {
-        "command": shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "processor": model[1] if model else platform.machine(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "sam2", "ultralytics", "numpy")},
         "commit": subprocess.getoutput(f"git -C {shlex.quote(str(REPOSITORY))} rev-parse --short HEAD"),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
     }
 
 
 def heading() -> str:
     """Return one line that says where, when and with which command."""
     here = machine()
-    where = f"{here['gpu'] or here['processor']}, {os.cpu_count()} cores, {here['threads']} threads"
+    where = f"{here['gpu'] or here['processor']}, {here['cores']} cores, {here['threads']} threads"
     return f"{where}; torch {here['versions']['torch']}; {here['date'][:10]}; `{here['command']}`"
 
 

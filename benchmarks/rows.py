@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -278,8 +278,7 @@ def evidence(run: Run, count: int) -> list[Masks]:
     return found
 
 
-@dataclass(frozen=True)
-class Pass:
+class Pass(NamedTuple):
     """What one pass took; the memory of the process includes model and libraries."""
 
     images: int
@@ -287,6 +286,11 @@ class Pass:
     cpu_seconds: float  # of all threads of the process
     peak_rss: int  # bytes that the process held at most
     peak_cuda: int  # bytes that tensors held on the GPU at most
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return self.images / self.seconds
 
 
 def one_pass(run: Run, scope: str, count: int) -> Pass:

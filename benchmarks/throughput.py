@@ -16,8 +16,8 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,16 +37,9 @@ ROWS = {
     5: "this project",
     6: "bare encoder + decoder",
 }
-CPU: dict[str, Any] = {"batch": 2, "images": 8, "seconds": 10.0, "minutes": 10.0, "gate_images": 2, "compile": "off"}
-GPU: dict[str, Any] = {
-    "batch": 16,
-    "images": 1024,
-    "seconds": 3.0,
-    "minutes": 0.0,
-    "gate_images": 8,
-    "compile": "default",
-}
-CPU["scopes"], GPU["scopes"] = ["metrics+annotations", "overlays"], [*SCOPES]
+VARYING = ("batch", "images", "seconds", "minutes", "gate_images", "compile", "scopes")  # their defaults by device:
+CPU = dict(zip(VARYING, (2, 8, 10.0, 10.0, 2, "off", ["metrics+annotations", "overlays"])))
+GPU = dict(zip(VARYING, (16, 1024, 3.0, 0.0, 8, "default", [*SCOPES])))
 SWAPPED_IOU = 0.5  # below it, another of the decoder's masks was chosen: its stability switch is hard
 
 
@@ -56,16 +49,6 @@ class Cell(NamedTuple):
     row: int
     precision: str
     scope: str
-
-
-@dataclass
-class Result:
-    """The passes of a cell, each over `count` images; `warm_up`: seconds of those before, compilation included."""
-
-    cell: Cell
-    count: int
-    warm_up: float
-    passes: list[Pass] = field(default_factory=list)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,16 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for gate in checked(rows, given.precisions, min(given.gate_images, given.images)):
             gates.append(gate)
             print(gate, flush=True)
-        for results in measured(rows, given, began, unavailable):  # after each round: a run may be cut off
-            lines = summary(results)
+        for passes, warm_up in measured(rows, given, began, unavailable):  # each round, since a run may be cut off
+            lines = summary(passes, warm_up)
             document = {"settings": vars(given), "gates": [*map(asdict, gates)], "unavailable": unavailable}
             harness.write_json(given.json, **document, results=lines)
-    print(
-        "",
-        harness.markdown(lines),
-        *(f"not measured: row {cell}: {why}" for cell, why in unavailable.items()),
-        sep="\n",
-    )
+    missing = [f"not measured: row {cell}: {why}" for cell, why in unavailable.items()]
+    print("", harness.markdown(lines), *missing, sep="\n")
     return 0 if all(gate.passed for gate in gates) else 1
 
 
@@ -106,34 +85,36 @@ def cells(given: argparse.Namespace) -> Iterator[Cell]:
 
 def measured(
     rows: Rows, given: argparse.Namespace, began: float, unavailable: dict[str, str]
-) -> Iterator[list[Result]]:
-    """Warm up every cell, then measure all of them in turn, round by round; yield the results so far after each.
+) -> Iterator[tuple[dict[Cell, list[Pass]], dict[Cell, float]]]:
+    """Warm up every cell, then measure all of them in turn, round by round.
 
     A system that we compare with may fail, for want of memory for example; then it is left out, and why is noted.
+
+    Yields:
+        after each round, the passes of each cell so far, and the seconds of its warm-up.
     """
-    results = []
+    counts, warm_up, passes = dict[Cell, int](), dict[Cell, float](), dict[Cell, list[Pass]]()
     for cell in cells(given):
         try:
-            results.append(warmed(rows, cell, given.seconds))
-            say(f"warm: {cell}: {results[-1].count} images a pass")
+            counts[cell], warm_up[cell] = warmed(rows, cell, given.seconds)
+            say(f"warm: {cell}: {counts[cell]} images a pass")
         except RuntimeError as error:
             if cell.row == 5:
                 raise
             unavailable[f"{cell.row}, {cell.precision}, {cell.scope}"] = str(error) or type(error).__name__
     for done in range(given.repeats):
         round_began = time.perf_counter()
-        for result in results:
-            row, precision, scope = result.cell
-            result.passes.append(rows(row, precision, one_pass, scope, result.count))
-        yield results
+        for cell, count in counts.items():
+            passes.setdefault(cell, []).append(rows(cell.row, cell.precision, one_pass, cell.scope, count))
+        yield passes, warm_up
         now = time.perf_counter()
         say(f"round {done + 1} of at most {given.repeats}: {now - round_began:.0f} s")
         if done and given.minutes and 2 * now - began - round_began > 60 * given.minutes:
             break
 
 
-def warmed(rows: Rows, cell: Cell, seconds: float) -> Result:
-    """Find out how many images make a pass of about so many seconds, which is the warm-up.
+def warmed(rows: Rows, cell: Cell, seconds: float) -> tuple[int, float]:
+    """Find out how many images make a pass of about so many seconds, which is the warm-up; return its seconds, too.
 
     Where they are more than a batch they are whole batches, so that shapes which a compiler has seen come again.
     """
@@ -144,30 +125,28 @@ def warmed(rows: Rows, cell: Cell, seconds: float) -> Result:
         if count >= images or tried.seconds >= seconds / 4:
             break
         count = min(4 * count, images)
-    fitting = max(1, min(images, round(seconds * tried.images / tried.seconds)))
-    return Result(cell, fitting - fitting % batch if fitting > batch else fitting, warm_up)
+    fitting = max(1, min(images, round(seconds * tried.rate)))
+    return fitting - fitting % batch if fitting > batch else fitting, warm_up
 
 
-def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
+def summary(passes: Mapping[Cell, Sequence[Pass]], warm_up: Mapping[Cell, float]) -> list[dict[str, Any]]:
     """Return a line of the table for each cell; `x` and `of` divide its rate by those of rows that do the same work."""
-    rates = {
-        each.cell: harness.median_and_spread([one.images / one.seconds for one in each.passes]) for each in results
-    }
+    rates = {cell: harness.median_and_spread([one.rate for one in each]) for cell, each in passes.items()}
     lines = []
-    for each in sorted(results, key=lambda each: ([*SCOPES].index(each.cell.scope), *each.cell[1::-1])):
-        (row, precision, scope), passes, (rate, spread) = each.cell, each.passes, rates[each.cell]
+    for cell in sorted(passes, key=lambda cell: ([*SCOPES].index(cell.scope), cell.precision, cell.row)):
+        (row, precision, scope), each, (rate, spread) = cell, passes[cell], rates[cell]
         loop = 1 if "visual" in SCOPES[scope] else 2
         others = {"x plain": Cell(loop, precision, scope), "x plain fp32": Cell(loop, "fp32", scope)}
         others |= {"x official": Cell(3, precision, scope), "x Ultralytics": Cell(4, "fp32", "annotations")}
         others |= {"of row 6": Cell(6, precision, "model")}
-        known = {name: rate / rates[cell][0] if cell in rates else None for name, cell in others.items()}
+        ratios = {name: rate / rates[other][0] if other in rates else None for name, other in others.items()}
         if "annotate" not in SCOPES[scope]:
-            known["x Ultralytics"] = None
+            ratios["x Ultralytics"] = None
         line = {"scope": scope, "row": f"{row} {ROWS[row]}", "precision": precision, "img/s": rate, "spread": spread}
-        line |= known | {"peak MiB": max(one.peak_rss for one in passes) // harness.MIB}
-        line |= {"CUDA MiB": max(one.peak_cuda for one in passes) // harness.MIB}
-        line |= {"CPU ms/img": statistics.median(1e3 * one.cpu_seconds / one.images for one in passes)}
-        lines.append({**line, "images x passes": f"{each.count} x {len(passes)}", "warm-up s": each.warm_up})
+        line |= ratios | {"peak MiB": max(one.peak_rss for one in each) // harness.MIB}
+        line |= {"CUDA MiB": max(one.peak_cuda for one in each) // harness.MIB}
+        line |= {"CPU ms/img": statistics.median(1e3 * one.cpu_seconds / one.images for one in each)}
+        lines.append({**line, "images x passes": f"{each[0].images} x {len(each)}", "warm-up s": warm_up[cell]})
     return lines
 
 

@@ -11,6 +11,7 @@ as single images, and followed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import statistics
@@ -45,29 +46,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(argv)
     with folder_of(given.folder) as temporary:
-        folder, tree = Path(temporary), Path(temporary, "tree")
+        folder, tree, prompts = Path(temporary), Path(temporary, "tree"), Path(temporary, "prompts.json")
         clips, boxes = linked_clips(given.data, given.prompts, tree)
-        dataset = [f"--set=dataset.data_dir={tree}", f"--set=dataset.classes={tree / 'class_names.txt'}"]
-        arguments = ["-c", str(given.config), "--device", given.device, *given.project, *dataset]
+        common = ["-c", str(given.config), "--device", given.device, *given.project, "--set=evaluator.report=false"]
+        common += [f"--set=dataset.data_dir={tree}", f"--set=dataset.classes={tree / 'class_names.txt'}"]
+        common += [f"--set=evaluator.save_dir={folder}", f"--set=auto_mask.save_dir={folder / 'single'}"]
 
-        def run(script: Callable[[Sequence[str]], int], *more: str) -> None:
+        def run(script: Callable[[Sequence[str]], int], *more: str, boxes: Sequence[Box] = ()) -> dict[str, Any]:
+            prompts.write_text(json.dumps(boxes))
             with contextlib.redirect_stdout(io.StringIO()):
-                code = script([*arguments, *more])
+                code = script([*common, *more, *(["-p", str(prompts)] if boxes else [])])
             assert code == 0, f"a run ended with {code}"
-
-        def evaluated(*more: str, boxes: Sequence[Box] = ()) -> dict[str, Any]:
-            if boxes:
-                (folder / "prompts.json").write_text(json.dumps(boxes))
-                more += ("-p", str(folder / "prompts.json"))
-            run(yolo_sam.main, f"--set=evaluator.save_dir={folder}", "--set=evaluator.report=false", *more)
-            metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
-            return metrics
+            metrics = folder / "metrics.json"
+            return json.loads(metrics.read_text()) if metrics.exists() else {}
 
         first = [box for box in boxes if box["image_id"] in {frames[0] for frames in clips}]
-        (folder / "prompts.json").write_text(json.dumps(boxes))
-        single = [f"--set=auto_mask.save_dir={folder / 'single'}", "-p", str(folder / "prompts.json")]
-        run(yolo_sam_auto_anno_generator.main, *single)
         write_filled(tree, clips, first, folder / "filled")
+        run(yolo_sam_auto_anno_generator.main, boxes=boxes)
+        evaluated = functools.partial(run, yolo_sam.main)
         rows = {
             "first frame's boxes, filled": evaluated("--video", "-a", str(folder / "filled")),
             "first frame's boxes, followed": evaluated("--video", "--keyframe-interval=0", boxes=first),

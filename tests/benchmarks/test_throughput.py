@@ -13,7 +13,7 @@ from benchmarks import rows, throughput
 from benchmarks.demo import write_labelme
 from benchmarks.harness import Boxes, Masks
 from benchmarks.rows import Pass
-from benchmarks.throughput import Cell, Result, coverage_gate, exact_gate, fair_gate, files_gate, matrix_gate, summary
+from benchmarks.throughput import Cell, coverage_gate, exact_gate, fair_gate, files_gate, matrix_gate, summary
 from utils.masks import Mask
 from utils.metrics import confusion_matrix
 from utils.structures import Detections, Instances
@@ -66,7 +66,7 @@ def test_ratios_compare_equal_work() -> None:
         Cell(5, "bf16", "metrics"): 10,
         Cell(6, "bf16", "model"): 16,
     }
-    lines = summary([Result(cell, rate, 0, [Pass(rate, 1, 1, 1, 0)] * 3) for cell, rate in rates.items()])
+    lines = summary({cell: [Pass(rate, 1, 1, 1, 0)] * 3 for cell, rate in rates.items()}, dict.fromkeys(rates, 0))
     ours = {line["scope"]: line for line in lines if line["row"].startswith("5")}
     names = ("x plain", "x plain fp32", "x official", "x Ultralytics", "of row 6")
     assert [ours["overlays"][name] for name in names] == [4, 8, None, None, 0.5]
@@ -76,7 +76,8 @@ def test_ratios_compare_equal_work() -> None:
 def test_a_line_is_the_median_of_its_passes() -> None:
     mib = 2**20
     passes = [Pass(10, s, 2 * s, m * mib, 0) for s, m in [(1, 7), (2, 9), (5, 8)]]
-    (line,) = summary([Result(Cell(5, "fp32", "all"), 10, 0, passes)])
+    cell = Cell(5, "fp32", "all")
+    (line,) = summary({cell: passes}, {cell: 3.0})
     assert (line["img/s"], line["CPU ms/img"], line["peak MiB"]) == (5, 400, 9)
     assert line["spread"] == pytest.approx((10 - 2) / 5)
 
