@@ -58,13 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     gate, seconds = same_files(runs), {name: [run["s"] for run in each] for name, each in {**runs, **helps}.items()}
     lines = []
     for name, each in runs.items():
-        (middle, spread), values = (
-            median_and_spread(seconds[name]),
-            {key: [run[key] for run in each] for key in each[0]},
-        )
+        middle, spread = median_and_spread(seconds[name])
         line = {"process": name, "s": middle, "spread": spread, "x row 1": median(seconds[LOOP]) / middle}
-        line |= {"s to first overlay": median(values["first"]), "CPU s": median(values["CPU s"])}
-        lines.append({**line, "peak MiB": max(values["peak MiB"]), "runs": len(each)})
+        line |= {key: median(run[key] for run in each) for key in ("s to first overlay", "CPU s")}
+        lines.append({**line, "peak MiB": max(run["peak MiB"] for run in each), "runs": len(each)})
     texts = [{"--help of": name, "median s": median(seconds[name]), "slowest s": max(seconds[name])} for name in helps]
     print(harness.heading(), gate, "", harness.markdown(lines), "", harness.markdown(texts), sep="\n")
     harness.write_json(given.json, gates=[asdict(gate)], runs=runs, help_seconds=helps)
@@ -84,7 +81,7 @@ def timed(arguments: Sequence[object], parent: Path | None) -> Run:
             raise subprocess.CalledProcessError(process.returncode, process.args)
         overlays = [path.stat().st_mtime - clock for path in Path(folder, "masks").rglob("*.jpg")]
         annotations = [path for path in Path(folder, "annotations").rglob("*.json") if "/." not in str(path)]
-    run = {"s": seconds, "first": min(overlays, default=0.0), "CPU s": usage.ru_utime + usage.ru_stime}
+    run = {"s": seconds, "s to first overlay": min(overlays, default=0.0), "CPU s": usage.ru_utime + usage.ru_stime}
     return {**run, "peak MiB": usage.ru_maxrss // 1024, "overlays": len(overlays), "annotations": len(annotations)}
 
 

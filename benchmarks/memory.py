@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "boxes": boxes,
             "peak MiB": done.peak_rss // harness.MIB,
         }
-        points.append({**point, "CUDA MiB": done.peak_cuda // harness.MIB, "s/img": 1 / done.rate})
+        points.append({**point, "CUDA MiB": done.peak_cuda // harness.MIB or None, "s/img": 1 / done.rate})
         harness.say(points[-1])
     print(harness.heading(), *gates, "", harness.markdown(points), sep="\n")
     harness.write_json(given.json, settings=vars(given), gates=[*map(asdict, gates)], points=points)

@@ -144,7 +144,7 @@ def summary(passes: Mapping[Cell, Sequence[Pass]], warm_up: Mapping[Cell, float]
             ratios["x Ultralytics"] = None
         line = {"scope": scope, "row": f"{row} {ROWS[row]}", "precision": precision, "img/s": rate, "spread": spread}
         line |= ratios | {"peak MiB": max(one.peak_rss for one in each) // harness.MIB}
-        line |= {"CUDA MiB": max(one.peak_cuda for one in each) // harness.MIB}
+        line |= {"CUDA MiB": max(one.peak_cuda for one in each) // harness.MIB or None}
         line |= {"CPU ms/img": statistics.median(1e3 * one.cpu_seconds / one.images for one in each)}
         lines.append({**line, "images x passes": f"{each[0].images} x {len(each)}", "warm-up s": warm_up[cell]})
     return lines
