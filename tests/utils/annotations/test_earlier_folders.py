@@ -22,7 +22,7 @@ from utils.annotations.plan import AnnotationPlan
 from utils.cli.options import Options
 from utils.config import ArchConfig, AutoMaskConfig, Config, DatasetConfig
 from utils.distributed import Session
-from utils.engine import run
+from utils.engine import run_loop
 from utils.io.writers import Writers
 from utils.masks import Mask
 from utils.structures import Detections, Frame, Instances, Sample
@@ -40,17 +40,27 @@ class Images:
         self.paths = [folder / ("film.mp4" if "film" in image_id else f"{image_id}.png") for image_id in IDS]
         self.units: Sequence[range] = [range(2), range(2, 4)]
 
-    @property
-    def num_images(self) -> int:
-        return sum(map(len, self.units))
-
-    def __iter__(self) -> Iterator[list[Sample]]:
-        for unit in self.units:
-            yield [self.load(i) for i in unit]
+    def batches(self, units: Sequence[range]) -> Batches:
+        return Batches(self, units)
 
     def load(self, i: int) -> Sample:
         frame = Frame(self.ids[i].split("/")[0], i % 2, 2)
         return Sample(self.ids[i], self.paths[i], np.full((*SIZE, 3), i, np.uint8), frame=frame)
+
+
+class Batches:
+    """Some of the clips, one at a time."""
+
+    def __init__(self, images: Images, units: Sequence[range]) -> None:
+        self.ids, self._images, self._units = images.ids, images, units
+
+    @property
+    def num_images(self) -> int:
+        return sum(map(len, self._units))
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        for unit in self._units:
+            yield [self._images.load(i) for i in unit]
 
 
 class TwoObjects:
@@ -97,10 +107,10 @@ class Earlier:
         return AnnotationPlan(replace(self.options, **options), images, Boxes(), Session())  # type: ignore[arg-type]
 
     def run(self) -> None:
-        plan, images = self.plan(), Images(self.folder)
-        images.units = plan.units
+        plan = self.plan()
+        batches = Images(self.folder).batches(plan.units)
         with Writers(2) as writers:
-            run(plan.skip_finished(TwoObjects()), images, plan.sinks(NAMES, writers), Session())
+            run_loop(plan.skip_finished(TwoObjects()), batches, plan.sinks(NAMES, writers), Session())
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def evaluate(folder: Path, pairs: Sequence[Pair], report: bool = False) -> tuple
         evaluator = Evaluator(NAMES, folder, writers, WorstImages("clips", 5) if report else None)
         for sample, instances in pairs:
             evaluator.write(sample, instances)
-        lines = evaluator.finish(RunSummary(len(pairs)), Session())
+        lines = evaluator.finish(RunSummary(len(pairs)), Session()).lines
     return json.loads((folder / "metrics.json").read_text()), lines
 
 

@@ -235,7 +235,7 @@ def test_the_sink_writes_an_image_for_each_sample(tmp_path: Path, format: str) -
     with Writers(1) as writers:
         sink = OverlaySink(tmp_path, NAMES, writers, format=format, side_by_side=True)
         sink.write(sample, instances)
-        lines = sink.finish(RunSummary(), Session())
+        lines = sink.finish(RunSummary(), Session()).lines
         written = np.asarray(Image.open(tmp_path / "clip" / f"000001.{format}"))
     expected = render(sample, instances, NAMES)
     difference = np.abs(written.astype(int) - expected)

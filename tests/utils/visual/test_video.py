@@ -42,7 +42,7 @@ def write_overlays(folder: Path, pairs: Sequence[Pair], **settings: object) -> l
         sink = VideoOverlaySink(folder, NAMES, writers, **settings)  # type: ignore[arg-type]
         for pair in pairs:
             sink.write(*pair)
-        return sink.finish(RunSummary(), Session())
+        return sink.finish(RunSummary(), Session()).lines
 
 
 def test_each_clip_is_a_video_of_its_overlays_in_order(tmp_path: Path) -> None:
