@@ -64,7 +64,7 @@ PRINTED = {
 def blocks_of(page: str) -> Iterator[tuple[str, ...]]:
     """The commands of a page, in blocks that a reader types one after the other: shell blocks, and code in its text."""
     for language, block in FENCE.findall(page):
-        assert language in ("", "bash", "python"), f"commands stand in blocks called bash, not {language}"
+        assert language in ("", "bash", "json", "python"), f"commands stand in blocks called bash, not {language}"
         if language == "bash":
             yield tuple(chain.from_iterable(map(_commands, block.replace("\\\n", " ").splitlines())))
     yield from (tuple(_commands(code)) for code in INLINE.findall(FENCE.sub("", page)))

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from utils.distributed import Session
-from utils.engine import RunSummary, failure_lines, print_lines, run_loop
+from utils.engine import RunSummary, failure_lines, run_loop
 from utils.errors import SampleError
+from utils.io.terminal import say
 from utils.structures import Detections, Instances, Sample
 
 
@@ -83,5 +84,5 @@ def test_frames_of_a_video_that_cannot_be_used_are_named_once() -> None:
 
 def test_a_terminal_without_the_characters_of_a_name_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True))
-    print_lines(["| 自 |", "lone \udcff"])
+    say(["| 自 |", "lone \udcff"])
     assert sys.stdout.buffer.getvalue().decode().splitlines() == ["| \\u81ea |", "lone \\udcff"]
