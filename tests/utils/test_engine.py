@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from utils.distributed import Session
-from utils.engine import RunSummary, failure_lines, run_loop
+from utils.engine import RunSummary, SinkReport, failure_lines, run_loop
 from utils.errors import SampleError
 from utils.io.terminal import say
 from utils.structures import Detections, Instances, Sample
@@ -54,8 +54,8 @@ class Noted:
     def summary_lines(self, session: Session) -> list[str]:
         return ["cascade"]
 
-    def finish(self, summary: RunSummary, session: Session) -> list[str]:
-        return ["sink"]
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
+        return SinkReport(["sink"])
 
 
 def test_a_batch_is_begun_before_the_one_before_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
