@@ -1,5 +1,5 @@
 """Side-by-side measurements of this project and of what a user would otherwise run; README.md explains the rows.
 
-    harness -> demo (has the plain loop) -> rows -> throughput, memory
-            -> tracking
+harness -> demo (has the plain loop) -> rows -> throughput, memory
+        -> tracking
 """
