@@ -13,33 +13,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from datasets.loading import build_batches
-from models.cascade import build_cascade, prepare_weights
-from models.detector import class_names
-from models.prompts import read_prompts
-from utils.annotations.plan import plan_annotations
+from datasets.loading import open_images
+from models.cascade import RunModels
 from utils.cli.parsers import guarded, parse
-from utils.distributed import open_session
-from utils.engine import run
-from utils.io.writers import Writers
-from utils.sinks import build_sinks
+from utils.run import open_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the script; the exit code."""
+    """Run the script; return the exit code."""
     options = parse("annotate", __doc__, argv)
-    with open_session() as session, Writers() as writers:
-        batches = build_batches(options, session)
-        prepare_weights(options, session)
-        prompts = read_prompts(options, batches, session)
-        plan = plan_annotations(options, batches, prompts, session)
-        if plan.nothing_to_do:
+    with open_run(options, open_images, RunModels) as run:
+        if run.nothing_to_do:
             return 0
-        names = class_names(options)
-        batches.check_targets(len(names))
-        batches.units = session.shard(plan.units)
-        cascade = build_cascade(options, names, batches, prompts, session)
-        return run(plan.skip_finished(cascade), batches, build_sinks(options, names, writers, plan), session).exit_code
+        annotation_writers = run.plan.sinks(run.class_names, run.writers)  # one a format
+        return run.execute(annotation_writers)
 
 
 if __name__ == "__main__":

@@ -8,181 +8,175 @@ Also measured: the time until the first overlay is written, and what `--help` ta
 
 from __future__ import annotations
 
-import argparse
+import base64
+import io
+import json
 import os
-import shlex
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from statistics import median
+from typing import Any
 
-from benchmarks.comparison import folder_of, say
-from benchmarks.gates import Gate
-from benchmarks.report import MIB, gate_line, heading, machine, markdown, write_json
-from benchmarks.settings import add_machine, device_name
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from benchmarks import harness
+from benchmarks.harness import Boxes, Masks, Pixels, median_and_spread
 from datasets.voc import VocDataset
 from models.ultralytics_quiet import ENVIRONMENT
-from utils.config import Config, load_config
-from utils.official import REPOSITORY
+from utils.config import load_config
+from utils.config.official import REPOSITORY
 
-SCRIPTS = ("yolo_sam.py", "yolo_sam_visual.py", "yolo_sam_auto_anno_generator.py")
+CONFIG = REPOSITORY / "config.json"
 LOOP = "plain loop (row 1), fp32"
-FILES = ("overlays", "annotations")
-POLL = 0.02
-"""Seconds between two looks for the first overlay."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One process, from its start to its end.
-
-    Attributes:
-        seconds: wall time.
-        first: seconds until the first overlay was there, or None if none came.
-        cpu_seconds: processor time of all threads.
-        peak_rss: the most memory that it held, in bytes.
-        overlays, annotations: files written.
-    """
-
-    seconds: float
-    first: float | None
-    cpu_seconds: float
-    peak_rss: int
-    overlays: int
-    annotations: int
+KINDS = ("overlays", "annotations")
+Run = dict[str, float]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures; 0, or 1 if the systems did not write equally many files."""
-    given = _parser().parse_args(argv)
-    device = device_name(given.device)
-    path = given.config.absolute()
-    config = load_config(path)
-    project, exact = shlex.split(given.project), ["--precision=fp32"]
-    commands: dict[str, Callable[[Path], list[str]]] = {
-        "this project": lambda out: ours(path, device, out, project),
-        "this project, fp32": lambda out: ours(path, device, out, [*project, *exact]),
-        LOOP: lambda out: loop(config, device, out),
-    }
-    runs: dict[str, list[Run]] = {name: [] for name in commands}
-    for done in range(given.repeats):
+    """Measure; return 0, or 1 if the systems did not write equally many files."""
+    parser = harness.parser_of("demo", __doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="(default: %(default)s)")
+    given = parser.parse_args(argv)
+    project = [REPOSITORY / "yolo_sam_visual.py", "-c", CONFIG, "--also", "annotate", "--device", given.device]
+    project += ["--set=predictor.save_dir=masks", "--set=auto_mask.save_dir=annotations", *given.project]
+    plain = ["-c", f"from benchmarks import demo; demo.plain_loop({given.device!r})"]
+    commands = {"this project": project, "this project, fp32": [*project, "--precision=fp32"], LOOP: plain}
+    runs, helps = defaultdict[str, list[Run]](list), defaultdict[str, list[Run]](list)
+    for _ in range(given.repeats):
         for name, command in commands.items():
-            with folder_of(given.folder) as folder:
-                runs[name].append(timed(command(folder), folder))
-            say(f"round {done + 1} of {given.repeats}: {name}: {runs[name][-1].seconds:.1f} s")
-    helps = {script: [seconds_of([script, "--help"]) for _ in range(given.repeats)] for script in SCRIPTS}
-    gate = same_files(runs)
-    print(heading(machine()))
-    print(gate_line(gate), "", *_table(runs), "", *_help_table(helps), sep="\n")
-    if given.json:
-        rows = {name: [asdict(run) for run in each] for name, each in runs.items()}
-        write_json(given.json, gates=[asdict(gate)], runs=rows, help_seconds=helps)
+            runs[name].append(timed(command, given.folder))
+            harness.say(f"{name}: {runs[name][-1]}")
+        for script in ("yolo_sam.py", "yolo_sam_visual.py", "yolo_sam_auto_anno_generator.py"):
+            helps[script].append(timed([REPOSITORY / script, "--help"], given.folder))
+    gate, seconds = same_files(runs), {name: [run["s"] for run in each] for name, each in {**runs, **helps}.items()}
+    lines = []
+    for name, each in runs.items():
+        middle, spread = median_and_spread(seconds[name])
+        line = {"process": name, "s": middle, "spread": spread, "x row 1": median(seconds[LOOP]) / middle}
+        line |= {key: median(run[key] for run in each) for key in ("s to first overlay", "CPU s")}
+        lines.append({**line, "peak MiB": max(run["peak MiB"] for run in each), "runs": len(each)})
+    texts = [{"--help of": name, "median s": median(seconds[name]), "slowest s": max(seconds[name])} for name in helps]
+    print(harness.heading(), gate, "", harness.markdown(lines), "", harness.markdown(texts), sep="\n")
+    harness.write_json(given.json, gates=[asdict(gate)], runs=runs, help_seconds=helps)
     return 0 if gate.passed else 1
 
 
-def ours(config: Path, device: str, out: Path, further: Sequence[str]) -> list[str]:
-    """The command of `yolo_sam_visual.py`, annotations written in the same pass."""
-    save_dirs = [f"predictor.save_dir={out / 'masks'}", f"auto_mask.save_dir={out / 'annotations'}"]
-    settings = [f"--set={each}" for each in save_dirs]
-    return ["yolo_sam_visual.py", "-c", str(config), "--also", "annotate", "--device", device, *settings, *further]
-
-
-def loop(config: Config, device: str, out: Path) -> list[str]:
-    """The command of the plain loop with the same weights, images and settings."""
-    arch, dataset = config.arch, config.dataset
-    assert dataset.data_dir is not None
-    images = VocDataset(dataset.data_dir, dataset.split).paths
-    weights = [f"--yolo={arch.yolo_weights}", f"--sam={arch.sam_weights}", f"--sam_config={arch.sam_config}"]
-    settings = [f"--conf={dataset.conf}", f"--imgsz={config.detector.imgsz}", f"--batch={config.dataloader.batch_size}"]
-    files = ["--images", *map(str, images)]
-    return ["-m", "benchmarks.plain", *weights, *settings, f"--device={device}", f"--out={out}", *files]
-
-
-def timed(arguments: Sequence[str], out: Path) -> Run:
-    """Runs a Python process that writes below `out`, `masks` and `annotations`.
-
-    Raises:
-        subprocess.CalledProcessError: it failed; what it printed is shown.
-    """
-    masks = out / "masks"
-    environment = {**os.environ, **ENVIRONMENT, "YOLO_CONFIG_DIR": str(out)}
-    command = [sys.executable, *arguments]
-    first: float | None = None
-    with (out / "log").open("w+") as log:
-        began = time.perf_counter()
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
-        while True:
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if first is None and any(masks.rglob("*.jpg")):
-                first = time.perf_counter() - began
-            if ended:
-                break
-            time.sleep(POLL)
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
+def timed(arguments: Sequence[object], parent: Path | None) -> Run:
+    """Run Python in a new folder; measure it, and count the files that it writes to `masks` and `annotations`."""
+    with harness.folder_of(parent) as folder:
+        environment = {**os.environ, **ENVIRONMENT, "YOLO_CONFIG_DIR": folder, "PYTHONPATH": str(REPOSITORY)}
+        began, clock = time.perf_counter(), time.time()
+        command = [sys.executable, *map(str, arguments)]
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds, process.returncode = time.perf_counter() - began, os.waitstatus_to_exitcode(status)
         if process.returncode:
-            log.seek(0)
-            say(log.read())
-            raise subprocess.CalledProcessError(process.returncode, command)
-    overlays = sum(1 for _ in masks.rglob("*.jpg"))
-    folder = out / "annotations"
-    shown = (path.relative_to(folder) for path in folder.rglob("*.json"))
-    annotations = sum(not any(part.startswith(".") for part in path.parts) for path in shown)  # records are hidden
-    return Run(seconds, first, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, overlays, annotations)
+            raise subprocess.CalledProcessError(process.returncode, process.args)
+        overlays = [path.stat().st_mtime - clock for path in Path(folder, "masks").rglob("*.jpg")]
+        annotations = [path for path in Path(folder, "annotations").rglob("*.json") if "/." not in str(path)]
+    run = {"s": seconds, "s to first overlay": min(overlays, default=0.0), "CPU s": usage.ru_utime + usage.ru_stime}
+    return {**run, "peak MiB": usage.ru_maxrss // 1024, "overlays": len(overlays), "annotations": len(annotations)}
 
 
-def seconds_of(arguments: Sequence[str]) -> float:
-    """Wall time of a Python process that prints and ends."""
-    began = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+def plain_loop(device: str) -> None:
+    """Make overlays and labelme files of the demo's images as one would without this project, batch by batch."""
+    import torch
+    from ultralytics import YOLO
+
+    config = load_config(CONFIG)
+    arch, dataset, size = config.arch, config.dataset, config.dataloader.batch_size
+    assert arch.sam_config and dataset.data_dir
+    yolo, predictor = YOLO(arch.yolo_weights), harness.load_predictor(arch.sam_config, arch.sam_weights, device)
+    names, paths = [*yolo.names.values()], VocDataset(dataset.data_dir, dataset.split).paths
+    for batch in (paths[start : start + size] for start in range(0, len(paths), size)):
+        images = [read_image(path) for path in batch]
+        boxes = find_boxes(yolo, images, conf=dataset.conf, imgsz=config.detector.imgsz, device=device)
+        with torch.inference_mode():
+            found = segment(predictor, images, boxes, one_by_one=False)
+        for path, image, each, masks in zip(batch, images, boxes, found):
+            draw_figure(Path("masks", f"{path.stem}.jpg"), image, masks.masks, each, names)
+            write_labelme(Path("annotations", f"{path.stem}.json"), path, masks.masks, each, names)
 
 
-def same_files(runs: Mapping[str, Sequence[Run]]) -> Gate:
-    """All runs wrote an overlay and an annotation for each image."""
-    counts = {name: (each.overlays, each.annotations) for name, done in runs.items() for each in done}
-    numbers = {f"{name}: {what}": number for name, pair in counts.items() for what, number in zip(FILES, pair)}
-    written = set(numbers.values())
-    return Gate("every system wrote both files of every image", len(written) == 1 and written != {0}, numbers)
+def read_image(path: Path) -> Pixels:
+    """Read an image as (H, W, 3) RGB."""
+    return np.array(Image.open(path).convert("RGB"))
 
 
-def _table(runs: Mapping[str, Sequence[Run]]) -> list[str]:
-    medians = {name: statistics.median(run.seconds for run in each) for name, each in runs.items()}
-    rows = []
-    for name, each in runs.items():
-        seconds = [run.seconds for run in each]
-        first = [run.first for run in each if run.first is not None]
-        rows.append(
-            (
-                name,
-                f"{medians[name]:.2f}",
-                f"{100 * (max(seconds) - min(seconds)) / medians[name]:.0f} %",
-                f"{medians[LOOP] / medians[name]:.2f}",
-                f"{statistics.median(first):.2f}" if first else "",
-                f"{statistics.median(run.cpu_seconds for run in each):.1f}",
-                f"{max(run.peak_rss for run in each) / MIB:.0f}",
-                str(len(each)),
-            )
-        )
-    return markdown(("process", "s", "spread", "x row 1", "s to first overlay", "CPU s", "peak MiB", "runs"), rows)
+def find_boxes(yolo: Any, images: Sequence[Pixels], **settings: Any) -> list[Boxes]:
+    """Find the boxes of RGB images with `YOLO.predict`."""
+    results = yolo.predict([Image.fromarray(image) for image in images], verbose=False, **settings)
+    found = [result.boxes.cpu().numpy() for result in results]
+    return [Boxes(each.xyxy, each.conf, each.cls.astype(int)) for each in found]
 
 
-def _help_table(helps: Mapping[str, Sequence[float]]) -> list[str]:
-    rows = ((name, f"{statistics.median(each):.2f}", f"{max(each):.2f}") for name, each in helps.items())
-    return markdown(("--help of", "median s", "slowest s"), rows)
+def segment(predictor: Any, images: Sequence[Pixels], boxes: Sequence[Boxes], *, one_by_one: bool) -> list[Masks]:
+    """Segment images with `set_image_batch` and `predict_batch`, or one by one with `set_image` and `predict`."""
+    prompted = [i for i, each in enumerate(boxes) if len(each.xyxy)]  # an image without boxes is refused
+    found: dict[int, tuple] = {i: (np.zeros((0, 1, *image.shape[:2])), np.zeros(0)) for i, image in enumerate(images)}
+    if one_by_one:
+        for i in prompted:
+            predictor.set_image(images[i])
+            found[i] = predictor.predict(box=boxes[i].xyxy, multimask_output=False)[:2]
+    elif prompted:
+        predictor.set_image_batch([images[i] for i in prompted])
+        results = predictor.predict_batch(box_batch=[boxes[i].xyxy for i in prompted], multimask_output=False)
+        found |= zip(prompted, zip(*results[:2]))
+    # (1, H, W) for one box, (N, 1, H, W) for more
+    return [Masks(m.reshape(-1, *m.shape[-2:]), s.reshape(-1), boxes[i].class_ids) for i, (m, s) in found.items()]
 
 
-def _parser() -> argparse.ArgumentParser:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m benchmarks.demo", description=__doc__, formatter_class=layout)
-    config = REPOSITORY / "config.json"
-    parser.add_argument("-c", "--config", type=Path, default=config, help="config file (default: the demo's)")
-    parser.add_argument("--repeats", type=int, default=3, help="(default: %(default)s)")
-    add_machine(parser)
-    return parser
+def draw_figure(path: Path, image: Pixels, masks: npt.NDArray[Any], boxes: Boxes, names: Sequence[str]) -> None:
+    """Save the figure that SAM2's own notebook draws: a color layer a mask, a rectangle a box."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rng = np.random.default_rng(0)
+    plt.figure(figsize=(10, 10))
+    plt.imshow(image)
+    axes = plt.gca()
+    for mask, (x1, y1, x2, y2), score, class_id in zip(masks, *boxes):
+        axes.imshow(mask[:, :, None] * np.append(rng.random(3), 0.6).reshape(1, 1, -1))
+        axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, edgecolor="green", facecolor=(0, 0, 0, 0), lw=2))
+        axes.text(x1, y1, f"{names[class_id]} {score:.2f}", color="white", backgroundcolor="green", fontsize=8)
+    plt.axis("off")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plt.savefig(path, dpi=300, bbox_inches="tight", pad_inches=0)
+    plt.close()
+
+
+def write_labelme(path: Path, image: Path, masks: npt.NDArray[Any], boxes: Boxes, names: Sequence[str]) -> None:
+    """Save a labelme file with a mask shape for each mask that is not empty."""
+    shapes = []
+    for mask, class_id, score in zip(masks, boxes.class_ids, boxes.scores):
+        ys, xs = np.where(mask > 0)
+        if len(ys):
+            x1, y1, x2, y2 = int(xs.min()), int(ys.min()), int(xs.max()), int(ys.max())
+            crop = io.BytesIO()
+            Image.fromarray((mask[y1 : y2 + 1, x1 : x2 + 1] > 0).astype(np.uint8) * 255).save(crop, "PNG")
+            shape = {"label": names[class_id], "points": [[x1, y1], [x2, y2]], "shape_type": "mask", "flags": {}}
+            encoded = base64.b64encode(crop.getvalue()).decode()
+            shapes.append({**shape, "group_id": None, "description": "", "mask": encoded, "score": float(score)})
+    document: dict[str, Any] = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imageData": None}
+    document |= {"imagePath": image.name, "imageHeight": masks.shape[1], "imageWidth": masks.shape[2]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2))
+
+
+def same_files(runs: Mapping[str, Sequence[Run]]) -> harness.Gate:
+    """Check that all runs wrote an overlay and an annotation for each image."""
+    counts = {f"{name}: {kind}": min(run[kind] for run in each) for name, each in runs.items() for kind in KINDS}
+    written = {run[kind] for each in runs.values() for run in each for kind in KINDS}
+    return harness.Gate("every system wrote both files of every image", len(written) == 1 and written != {0}, counts)
 
 
 if __name__ == "__main__":

@@ -1,184 +1,315 @@
-"""Rows 1 to 4 of a comparison: what others offer. Each puts images through to the outputs of a scope."""
+"""The rows of a comparison, each in a process of its own, and what a pass of one takes."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
+import re
+import resource
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
-from benchmarks import plain
-from benchmarks.gates import Evidence, Found
-from benchmarks.plain import Boxes, Masks
-from benchmarks.workload import CONF, IMGSZ, Workload
+from benchmarks.demo import draw_figure, find_boxes, read_image, segment, write_labelme
+from benchmarks.harness import CONF, IMGSZ, Boxes, Masks, Pixels, Workload, load_predictor
+from datasets.loading import Images, open_images
+from models.cascade import RunModels
 from models.ultralytics_quiet import quiet_ultralytics
+from utils.annotations.plan import plan_annotations
+from utils.cli.options import Options, Output
+from utils.cli.parsers import parse
+from utils.distributed import Session
+from utils.engine import RunSummary, SinkReport, run_loop
+from utils.io.writers import Writers
+from utils.run import OUTPUTS
+from utils.run import Run as RunOutputs
+from utils.structures import Instances, Sample
 
-SCOPES = {
-    "model": frozenset[str](),
-    "metrics": frozenset({"metrics"}),
-    "annotations": frozenset({"annotations"}),
-    "metrics+annotations": frozenset({"metrics", "annotations"}),
-    "overlays": frozenset({"overlays"}),
-    "all": frozenset({"metrics", "annotations", "overlays"}),
+SCOPES: dict[str, tuple[Output, ...]] = {  # what is made of the masks, which every scope brings to the host
+    "model": (),
+    "metrics": ("evaluate",),
+    "annotations": ("annotate",),
+    "metrics+annotations": ("evaluate", "annotate"),
+    "overlays": ("visual",),
+    "all": ("evaluate", "annotate", "visual"),
 }
-"""Scope -> what is made of the masks, which every scope brings to the host."""
 
 
-class UnavailableError(Exception):
-    """A row cannot be measured here; the message says why."""
+Run = Callable[..., int]
+"""A row with its models loaded: `run(scope, count, look)` puts the first `count` images through to the outputs of a
+scope and returns how many it did; `look`, where given, is called with the masks of each image."""
 
 
-class Row(Protocol):
-    """One system under comparison, its models loaded."""
+def confusion(found: Masks, target: Pixels, num_labels: int) -> npt.NDArray[np.int64]:
+    """Count the pixels by target (row) and predicted label (column), void ones (255) left out.
 
-    def ready(self, scope: str, count: int) -> Callable[[], int]:
-        """Clears the way; what is returned puts the first `count` images through and says how many it did."""
+    A label is class id + 1, or 0; the highest score wins an overlapped pixel, the first of equal ones.
+    """
+    labels = np.zeros(target.shape, np.int64)
+    for i in sorted(range(len(found.masks)), key=lambda i: (found.scores[i], -i)):
+        labels[found.masks[i] > 0] = found.class_ids[i] + 1
+    counted = target != 255
+    pairs = num_labels * target[counted].astype(np.int64) + labels[counted]
+    return np.bincount(pairs, minlength=num_labels**2).reshape(num_labels, num_labels)
 
-    def evidence(self, count: int) -> Evidence:
-        """What the row finds in the first `count` images."""
 
-
-def autocast(precision: str, device: str) -> AbstractContextManager[None]:
-    """What a user writes for a precision: nothing for fp32, else autocast."""
+def autocast(precision: str, device: str) -> contextlib.AbstractContextManager[None]:
+    """Return what a user writes for a precision: nothing for fp32, else autocast."""
     import torch
 
-    kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    low = kind != torch.float32
-    return torch.autocast(device, dtype=kind if low else torch.bfloat16, enabled=low)
+    return torch.autocast(device, torch.float16 if precision == "fp16" else torch.bfloat16, precision != "fp32")
 
 
-def emptied(folder: Path) -> Path:
-    """The folder, without what an earlier pass left in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder
+def plain_loop(row: int, precision: str, work: Workload) -> Run:
+    """Load rows 1 to 3: what a user would write, batch by batch; the scope says whether it renders."""
+    import torch
 
+    predictor = load_predictor(work.sam_config, work.sam_weights, work.device)
+    boxes_of, names = finder_of(work), work.names
 
-class Finder:
-    """The boxes of a workload's images: the fixed ones, or what its YOLO finds."""
-
-    def __init__(self, work: Workload) -> None:
-        self.work, self.yolo = work, None
-        if work.yolo_weights:
-            quiet_ultralytics()
-            from ultralytics import YOLO
-
-            self.yolo = YOLO(work.yolo_weights)
-
-    def __call__(self, indices: Sequence[int], images: Sequence[np.ndarray]) -> list[Boxes]:
-        """The boxes of each image of a batch; those of YOLO at the settings that the project gets."""
-        if self.yolo is None:
-            return [self.work.boxes(i) for i in indices]
-        most, device = self.work.order.most_boxes, self.work.order.device
-        return plain.find_boxes(self.yolo, images, conf=CONF, imgsz=IMGSZ, max_det=most, device=device)
-
-
-class PlainRow:
-    """Rows 1 and 2: the plain loop, batch by batch; the scope says whether it renders."""
-
-    def __init__(self, work: Workload, precision: str) -> None:
-        self.work, self.precision = work, precision
-        self.predictor = plain.load_predictor(work.sam_config, work.sam_weights, work.order.device)
-        self.finder = Finder(work)
-        self.batch = work.order.batch
-        self.out = work.folder / f"{type(self).__name__}-{precision}"
-
-    def ready(self, scope: str, count: int) -> Callable[[], int]:
-        """See Row."""
-        emptied(self.out)
-        return partial(self._run, SCOPES[scope], count)
-
-    def evidence(self, count: int) -> Evidence:
-        """See Row."""
-        return Evidence([Found.of(*masks, boxes.class_ids) for _, _, boxes, masks in self._results(count)])
-
-    def segment(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[Masks]:
-        """Masks of the images of a batch."""
-        return plain.segment_batch(self.predictor, images, boxes)
-
-    def _results(self, count: int) -> Iterator[tuple[int, np.ndarray, Boxes, Masks]]:
-        """Index, pixels, boxes and masks of each image."""
-        import torch
-
-        for start in range(0, count, self.batch):
-            indices = range(start, min(start + self.batch, count))
-            images = [plain.read_image(self.work.image(i)) for i in indices]
-            boxes = self.finder(indices, images)
-            with torch.inference_mode(), autocast(self.precision, self.work.order.device):
-                masks = self.segment(images, [each.xyxy for each in boxes])
-            yield from zip(indices, images, boxes, masks)
-
-    def _run(self, outputs: frozenset[str], count: int) -> int:
-        names, labels = self.work.names, len(self.work.names) + 1
-        matrix = np.zeros((labels, labels), np.int64)
-        for i, image, boxes, (masks, scores) in self._results(count):
-            name = self.work.image_id(i)
-            if "metrics" in outputs:
-                predicted = plain.label_map(masks, scores, boxes.class_ids)
-                matrix += plain.histogram(predicted, self.work.target(i), labels)
-            if "annotations" in outputs:
-                plain.annotate(self.out / f"{name}.json", self.work.image(i), masks, boxes, names)
-            if "overlays" in outputs:
-                plain.draw(self.out / f"{name}.jpg", image, masks, boxes, names)
+    def run(scope: str, count: int, look: Callable[[Masks], object] = len) -> int:
+        matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
+        for start in range(0, count, work.batch):
+            indices = range(start, min(start + work.batch, count))
+            images = [read_image(work.files(i)[0]) for i in indices]
+            boxes = boxes_of(indices, images)
+            with torch.inference_mode(), autocast(precision, work.device):
+                found = segment(predictor, images, boxes, one_by_one=row == 3)
+            for i, image, each, masks in zip(indices, images, boxes, found):
+                look(masks)
+                path, (file, labels) = work.out(row, precision) / work.image_id(i), work.files(i)
+                if "evaluate" in SCOPES[scope]:
+                    matrix += confusion(masks, np.array(Image.open(labels)), len(matrix))
+                if "annotate" in SCOPES[scope]:
+                    write_labelme(path.with_suffix(".json"), file, masks.masks, each, names)
+                if "visual" in SCOPES[scope]:
+                    draw_figure(path.with_suffix(".jpg"), image, masks.masks, each, names)
         return count
 
-
-class OfficialRow(PlainRow):
-    """Row 3: the plain loop with SAM2's own way for one image, `set_image` and `predict`."""
-
-    def __init__(self, work: Workload, precision: str) -> None:
-        super().__init__(work, precision)
-        self.batch = 1
-
-    def segment(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[Masks]:
-        """Masks of one image."""
-        return [plain.segment_one(self.predictor, image, each) for image, each in zip(images, boxes)]
+    return run
 
 
-class AutoAnnotateRow:
-    """Row 4: the loop of ultralytics' `auto_annotate`, with its own SAM2, which here is loaded once and stays.
+def finder_of(work: Workload) -> Callable[[Sequence[int], Sequence[Pixels]], list[Boxes]]:
+    """Return what gives the boxes of some images: the fixed ones, or what YOLO finds with the settings of row 5."""
+    if not work.detector:
+        return lambda indices, images: [work.draw_boxes(i) for i in indices]
+    quiet_ultralytics()
+    from ultralytics import YOLO
 
-    It offers one precision, fp32, and one output, polygons in text files; so it has one scope, `annotations`.
+    settings = {"conf": CONF, "imgsz": IMGSZ, "max_det": work.most_boxes, "device": work.device}
+    yolo = YOLO(work.yolo_weights)
+    return lambda indices, images: find_boxes(yolo, images, **settings)
 
-    Raises:
-        UnavailableError: ultralytics has no such architecture.
-    """
 
-    def __init__(self, work: Workload) -> None:
-        order = work.order
-        if order.model == "demo" or order.image_size not in (None, 1024):
-            raise UnavailableError("ultralytics builds SAM2.1's official architectures only, at 1024 px")
-        quiet_ultralytics()
-        from ultralytics import SAM
+def auto_annotate(row: int, precision: str, work: Workload) -> Run:
+    """Load row 4: the loop of ultralytics' `auto_annotate` with its own SAM2; it writes polygons as text."""
+    if work.model == "demo" or work.image_size not in (None, 1024):
+        raise RuntimeError("ultralytics builds SAM2.1's official architectures only, at 1024 px")
+    quiet_ultralytics()
+    from ultralytics import SAM
 
-        self.work, self.finder = work, Finder(work)
-        self.sam = SAM(str(work.sam_weights))
-        self.out = work.folder / "auto_annotate"
+    boxes_of, sam = finder_of(work), SAM(work.sam_weights)
 
-    def ready(self, scope: str, count: int) -> Callable[[], int]:
-        """See Row."""
-        emptied(self.out).mkdir()
-        return partial(self._run, count)
-
-    def evidence(self, count: int) -> Evidence:
-        """See Row; its masks are not those of the official predictor, since it letterboxes images."""
-        raise UnavailableError("not compared: ultralytics scales images in another way than SAM2's predictor")
-
-    def _run(self, count: int) -> int:
-        import cv2
-
+    def run(scope: str, count: int) -> int:
+        work.out(row, precision).mkdir()
         for i in range(count):
-            image = np.asarray(cv2.imread(str(self.work.image(i))))
-            boxes = self.finder([i], [image[:, :, ::-1]])[0]
-            if not len(boxes.xyxy):
-                continue
-            found = self.sam(image, bboxes=boxes.xyxy, verbose=False, save=False, device=self.work.order.device)
-            polygons = found[0].masks.xyn if found[0].masks is not None else []
-            with open(self.out / f"{self.work.image_id(i)}.txt", "w", encoding="utf-8") as file:
-                for class_id, polygon in zip(boxes.class_ids, polygons):
-                    if len(polygon) >= 3:
-                        file.write(f"{class_id} " + " ".join(map(str, polygon.reshape(-1).tolist())) + "\n")
+            image = np.asarray(cv2.imread(str(work.files(i)[0])))
+            (boxes,) = boxes_of([i], [image[:, :, ::-1]])
+            if len(boxes.xyxy):
+                found = sam(image, bboxes=boxes.xyxy, verbose=False, save=False, device=work.device)
+                polygons = found[0].masks.xyn if found[0].masks is not None else []
+                texts = (" ".join(map(str, polygon.reshape(-1).tolist())) for polygon in polygons)
+                lines = (f"{class_id} {text}\n" for class_id, text in zip(boxes.class_ids, texts))
+                (work.out(row, precision) / f"{work.image_id(i)}.txt").write_text("".join(lines))
         return count
+
+    return run
+
+
+def this_project(row: int, precision: str, work: Workload) -> Run:
+    """Load row 5: the scripts' own parts and their one loop, in process."""
+    session, out = Session(), work.out(row, precision)
+    argv = ["-c", str(work.config), "--device", work.device, "--precision", precision, *work.project]
+    argv += [] if work.detector else ["-p", str(work.prompts)]
+    argv += [f"--set={section}.save_dir={out / section}" for section in ("evaluator", "predictor", "auto_mask")]
+
+    @functools.cache  # so that only the warm-up lists and checks the images
+    def prepared(scope: str) -> tuple[Options, Images]:
+        script, *others = SCOPES[scope] or ("visual",)
+        options = parse(script, None, [*argv, *(["--also", *others] if others else [])])
+        return options, open_images(options, session)
+
+    with quiet():
+        models = RunModels(*prepared("all"), session)
+        cascade = models.build_cascade()
+
+    def run(scope: str, count: int, look: Callable[[Masks], object] | None = None) -> int:
+        options, images = prepared(scope)
+        with quiet(), Writers() as writers:
+            plan = plan_annotations(options, images, models.prompts, session)
+            outputs = RunOutputs(options, session, writers, images, models, plan)
+            sinks = [sink for output in SCOPES[scope] for sink in OUTPUTS[output](outputs)]
+            units = [range(unit.start, min(unit.stop, count)) for unit in plan.units if unit.start < count]
+            summary = run_loop(cascade, images.batches(units), [*sinks, HostMasks(look)], session)
+        assert not summary.failures, summary.failures
+        return summary.images
+
+    return run
+
+
+@dataclass
+class HostMasks:
+    """A sink that asks for every mask on the host, where the plain loop's predictor leaves it."""
+
+    look: Callable[[Masks], object] | None
+
+    def write(self, sample: Sample, instances: Instances) -> None:
+        crops = [mask.crop for mask in instances.masks]
+        if self.look:
+            masks = np.zeros((len(crops), *instances.size), bool)
+            for full, mask in zip(masks, instances.masks):
+                full[mask.slices] = mask.crop
+            self.look(Masks(masks, instances.mask_scores, instances.detections.class_ids))
+
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
+        return SinkReport([])
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what is printed meanwhile off the screen."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def bare_forward(row: int, precision: str, work: Workload) -> Run:
+    """Load row 6, the limit: one batch, encoded and decoded again and again, on tensors that lie on the device.
+
+    Nothing is read, resized, upsampled, copied or written. Boxes are decoded 128 at once; more are no faster.
+    """
+    import torch
+
+    batch, predictor = min(work.batch, work.images), load_predictor(work.sam_config, work.sam_weights, work.device)
+    model, transforms = predictor.model, predictor._transforms
+    boxes = [torch.from_numpy(work.draw_boxes(i).xyxy) for i in range(batch)]
+    image_of = torch.arange(batch).repeat_interleave(torch.tensor([*map(len, boxes)])).to(work.device)
+    with torch.inference_mode():
+        pixels = transforms.forward_batch([read_image(work.files(i)[0]) for i in range(batch)]).to(work.device)
+        corners = transforms.transform_boxes(torch.cat(boxes), True, work.size[::-1]).to(work.device)
+        labels = torch.tensor([[2, 3]], dtype=torch.int, device=work.device).expand(len(image_of), 2)
+        sparse, dense = model.sam_prompt_encoder(points=(corners, labels), boxes=None, masks=None)
+    chunks = [*zip(image_of.split(128), sparse.split(128), dense.split(128))] if len(image_of) else []
+
+    def encode() -> list:
+        levels = model.forward_image(pixels)["backbone_fpn"][-model.num_feature_levels :]
+        if model.directly_add_no_mem_embed:
+            levels[-1] = levels[-1] + model.no_mem_embed.view(1, -1, 1, 1)
+        return levels
+
+    def decode(levels: list, image_of: Any, sparse: Any, dense: Any) -> Any:
+        *high_res, embedding = (level[image_of] for level in levels)
+        positions = model.sam_prompt_encoder.get_dense_pe()
+        return model.sam_mask_decoder(embedding, positions, sparse, dense, False, False, high_res)[0]
+
+    if work.compile != "off":
+        compiled = partial(torch.compile, dynamic=False, mode=work.compile)
+        encode, decode = compiled(encode), compiled(decode)
+
+    def run(scope: str, count: int) -> int:
+        batches = max(1, count // batch)
+        with torch.inference_mode(), autocast(precision, work.device):
+            for _ in range(batches):
+                torch.compiler.cudagraph_mark_step_begin()
+                levels = encode()
+                for chunk in chunks:
+                    decode(levels, *chunk)
+        return batches * batch
+
+    return run
+
+
+ROWS = {1: plain_loop, 2: plain_loop, 3: plain_loop, 4: auto_annotate, 5: this_project, 6: bare_forward}
+_loaded = functools.cache(lambda row, precision, work: ROWS[row](row, precision, work))  # once in a process
+
+
+class Rows(contextlib.ExitStack):
+    """Rows in processes of their own, so that they share no memory and one that fails does not end the others."""
+
+    def __init__(self, work: Workload) -> None:
+        super().__init__()
+        self.work, self._processes = work, dict[tuple[int, str], Executor]()
+
+    def __call__(self, row: int, precision: str, task: Callable[..., Any], *arguments: Any) -> Any:
+        """Empty the row's folder; return what `task(run, *arguments)` returns in its process, or raise what it does."""
+        if (row, precision) not in self._processes:
+            pool = ProcessPoolExecutor(1, get_context("spawn"))  # CUDA and thread pools do not survive a fork
+            self._processes[row, precision] = self.enter_context(pool)
+        shutil.rmtree(self.work.out(row, precision), ignore_errors=True)
+        process = self._processes[row, precision]
+        return process.submit(_in_process, row, precision, self.work, task, arguments).result()
+
+
+def _in_process(row: int, precision: str, work: Workload, task: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    return task(_loaded(row, precision, work), *arguments)
+
+
+def evidence(run: Run, count: int) -> list[Masks]:
+    """Return what a row finds in the first `count` images, in fp32 proper: without TF32."""
+    import torch
+
+    found: list[Masks] = []
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        run("metrics+annotations", count, found.append)
+    return found
+
+
+class Pass(NamedTuple):
+    """What one pass took; the memory of the process includes model and libraries."""
+
+    images: int
+    seconds: float  # until every file is written and the device is done
+    cpu_seconds: float  # of all threads of the process
+    peak_rss: int  # bytes that the process held at most
+    peak_cuda: int  # bytes that tensors held on the GPU at most
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return self.images / self.seconds
+
+
+def one_pass(run: Run, scope: str, count: int) -> Pass:
+    """Measure one pass over the first `count` images."""
+    import torch
+
+    cuda = torch.cuda.is_initialized()
+    if cuda:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    if Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")  # the kernel measures the peak from here on
+    began, cpu_began = time.perf_counter(), time.process_time()
+    images = run(scope, count)
+    if cuda:
+        torch.cuda.synchronize()
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+    return Pass(images, seconds, cpu_seconds, memory_held("VmHWM"), torch.cuda.max_memory_allocated() if cuda else 0)
+
+
+def memory_held(key: str) -> int:
+    """Return the bytes that this process holds (`VmRSS`) or held at most (`VmHWM`, elsewhere than on Linux both)."""
+    status = Path("/proc/self/status")
+    found = re.search(rf"{key}:\s*(\d+)", status.read_text()) if status.exists() else None
+    return 1024 * int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

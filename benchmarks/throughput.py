@@ -8,73 +8,264 @@ python -m benchmarks.throughput --json outputs/tiny.json
 
 from __future__ import annotations
 
+import argparse
+import base64
+import io
+import json
+import math
+import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from benchmarks.comparison import Comparison, folder_of, measured, say
-from benchmarks.gates import Gate, coverage_gate, exact_gate, fair_gate, files_gate, matrix_gate
-from benchmarks.report import Result, gate_line, heading, machine, result_document, table, write_json
-from benchmarks.settings import parse
-from benchmarks.workers import evidence
-from benchmarks.workload import write_workload
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from benchmarks import harness
+from benchmarks.harness import Gate, Masks, say
+from benchmarks.rows import SCOPES, Pass, Rows, confusion, evidence, one_pass
+
+ROWS = {
+    1: "plain loop, with rendering",
+    2: "plain loop",
+    3: "official set_image + predict",
+    4: "Ultralytics auto_annotate",
+    5: "this project",
+    6: "bare encoder + decoder",
+}
+VARYING = ("batch", "images", "seconds", "minutes", "gate_images", "compile", "scopes")  # their defaults by device:
+CPU = dict(zip(VARYING, (2, 8, 10.0, 10.0, 2, "off", ["metrics+annotations", "overlays"])))
+GPU = dict(zip(VARYING, (16, 1024, 3.0, 0.0, 8, "default", [*SCOPES])))
+SWAPPED_IOU = 0.5  # below it, another of the decoder's masks was chosen: its stability switch is hard
+
+
+class Cell(NamedTuple):
+    """What is measured: a row in a precision, to the outputs of a scope."""
+
+    row: int
+    precision: str
+    scope: str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the comparison; 0, or 1 if a gate failed."""
-    settings = parse(__doc__, argv)
-    began = time.perf_counter()
+    """Run the comparison; return 0, or 1 if a gate failed."""
+    given, began = _arguments(argv), time.perf_counter()
     gates: list[Gate] = []
-    results: list[Result] = []
-    with folder_of(settings.folder) as folder:
-        say(f"painting {settings.order.images} images into {folder}")
-        comparison = Comparison(settings, write_workload(settings.order, folder))
-        with closing(comparison):
-            print(heading(machine()), flush=True)
-            for gate in checked(comparison):
-                gates.append(gate)
-                print(gate_line(gate), flush=True)
-            for results in measured(comparison, began):
-                if settings.json:  # after each round, so that a run that is cut off leaves what it found
-                    write_json(settings.json, **document(comparison, gates, results))
-    print("", *table(results), sep="\n")
-    for cell, why in comparison.unavailable.items():
-        print(f"not measured: row {cell}: {why}")
+    lines: list[dict[str, Any]] = []
+    unavailable: dict[str, str] = {}
+    with harness.workload(given) as work, Rows(work) as rows:
+        print(harness.heading(), flush=True)
+        for gate in checked(rows, given.precisions, min(given.gate_images, given.images)):
+            gates.append(gate)
+            print(gate, flush=True)
+        for passes, warm_up in measured(rows, given, began, unavailable):  # each round, since a run may be cut off
+            lines = summary(passes, warm_up)
+            document = {"settings": vars(given), "gates": [*map(asdict, gates)], "unavailable": unavailable}
+            harness.write_json(given.json, **document, results=lines)
+    missing = [f"not measured: row {cell}: {why}" for cell, why in unavailable.items()]
+    print("", harness.markdown(lines), *missing, sep="\n")
     return 0 if all(gate.passed for gate in gates) else 1
 
 
-def document(comparison: Comparison, gates: Sequence[Gate], results: Sequence[Result]) -> dict[str, Any]:
-    """What the JSON document holds besides machine, date and command."""
-    return {
-        "settings": asdict(comparison.settings),
-        "gates": [asdict(gate) for gate in gates],
-        "results": [result_document(each, results) for each in results],
-        "unavailable": comparison.unavailable,
-        "loading_seconds": comparison.loading,
-    }
+def cells(given: argparse.Namespace) -> Iterator[Cell]:
+    """Yield what is measured, in the order of a round; rows 4 and 6 do one thing only, row 4 in one precision."""
+    for scope, outputs in SCOPES.items():
+        for precision in given.precisions:
+            for row in given.rows:
+                renders = "visual" in outputs
+                fits = {1: renders, 2: not renders, 3: not renders, 5: True}.get(row) and scope in given.scopes
+                once = row == 4 and scope == "annotations" and precision == given.precisions[0]
+                if fits or once or (row == 6 and scope == "model"):
+                    yield Cell(row, "fp32" if row == 4 else precision, scope)
 
 
-def checked(comparison: Comparison) -> Iterator[Gate]:
-    """The parity gates, in the precisions that are measured."""
-    settings, work = comparison.settings, comparison.work
-    count = min(settings.gate_images, work.order.images)
+def measured(
+    rows: Rows, given: argparse.Namespace, began: float, unavailable: dict[str, str]
+) -> Iterator[tuple[dict[Cell, list[Pass]], dict[Cell, float]]]:
+    """Warm up every cell, then measure all of them in turn, round by round.
+
+    A system that we compare with may fail, for want of memory for example; then it is left out, and why is noted.
+
+    Yields:
+        after each round, the passes of each cell so far, and the seconds of its warm-up.
+    """
+    counts, warm_up, passes = dict[Cell, int](), dict[Cell, float](), dict[Cell, list[Pass]]()
+    for cell in cells(given):
+        try:
+            counts[cell], warm_up[cell] = warmed(rows, cell, given.seconds)
+            say(f"warm: {cell}: {counts[cell]} images a pass")
+        except RuntimeError as error:
+            if cell.row == 5:
+                raise
+            unavailable[f"{cell.row}, {cell.precision}, {cell.scope}"] = str(error) or type(error).__name__
+    for done in range(given.repeats):
+        round_began = time.perf_counter()
+        for cell, count in counts.items():
+            passes.setdefault(cell, []).append(rows(cell.row, cell.precision, one_pass, cell.scope, count))
+        yield passes, warm_up
+        now = time.perf_counter()
+        say(f"round {done + 1} of at most {given.repeats}: {now - round_began:.0f} s")
+        if done and given.minutes and 2 * now - began - round_began > 60 * given.minutes:
+            break
+
+
+def warmed(rows: Rows, cell: Cell, seconds: float) -> tuple[int, float]:
+    """Find out how many images make a pass of about so many seconds, which is the warm-up; return its seconds, too.
+
+    Where they are more than a batch they are whole batches, so that shapes which a compiler has seen come again.
+    """
+    images, batch, count, warm_up = rows.work.images, rows.work.batch, 1, 0.0
+    while True:
+        tried = rows(cell.row, cell.precision, one_pass, cell.scope, count)
+        warm_up += tried.seconds
+        if count >= images or tried.seconds >= seconds / 4:
+            break
+        count = min(4 * count, images)
+    fitting = max(1, min(images, round(seconds * tried.rate)))
+    return fitting - fitting % batch if fitting > batch else fitting, warm_up
+
+
+def summary(passes: Mapping[Cell, Sequence[Pass]], warm_up: Mapping[Cell, float]) -> list[dict[str, Any]]:
+    """Return a line of the table for each cell; `x` and `of` divide its rate by those of rows that do the same work."""
+    rates = {cell: harness.median_and_spread([one.rate for one in each]) for cell, each in passes.items()}
+    lines = []
+    for cell in sorted(passes, key=lambda cell: ([*SCOPES].index(cell.scope), cell.precision, cell.row)):
+        (row, precision, scope), each, (rate, spread) = cell, passes[cell], rates[cell]
+        loop = 1 if "visual" in SCOPES[scope] else 2
+        others = {"x plain": Cell(loop, precision, scope), "x plain fp32": Cell(loop, "fp32", scope)}
+        others |= {"x official": Cell(3, precision, scope), "x Ultralytics": Cell(4, "fp32", "annotations")}
+        others |= {"of row 6": Cell(6, precision, "model")}
+        ratios = {name: rate / rates[other][0] if other in rates else None for name, other in others.items()}
+        if "annotate" not in SCOPES[scope]:
+            ratios["x Ultralytics"] = None
+        line = {"scope": scope, "row": f"{row} {ROWS[row]}", "precision": precision, "img/s": rate, "spread": spread}
+        line |= ratios | {"peak MiB": max(one.peak_rss for one in each) // harness.MIB}
+        line |= {"CUDA MiB": max(one.peak_cuda for one in each) // harness.MIB or None}
+        line |= {"CPU ms/img": statistics.median(1e3 * one.cpu_seconds / one.images for one in each)}
+        lines.append({**line, "images x passes": f"{each[0].images} x {len(each)}", "warm-up s": warm_up[cell]})
+    return lines
+
+
+def checked(rows: Rows, precisions: Sequence[str], count: int) -> Iterator[Gate]:
+    """Check what the rows find in the first `count` images, in the precisions that are measured."""
     if not count:
         return
     say(f"checking the results of {count} images")
-    official = comparison.worker(3, "fp32")(evidence, count).found
+    work, official = rows.work, rows(3, "fp32", evidence, count)
     yield coverage_gate(official)
-    for precision in settings.precisions:
-        ours = comparison.worker(5, precision)(evidence, count)
+    for precision in precisions:
+        ours, out = rows(5, precision, evidence, count), work.out(5, precision)
         if precision == "fp32":
-            yield exact_gate(ours.found, official)
+            yield exact_gate(ours, official)
         else:
-            loop = comparison.worker(2, precision)(evidence, count).found
-            yield fair_gate(precision, ours.found, loop, official)
-        yield matrix_gate(ours, [work.target(i) for i in range(count)], len(work.names) + 1)
-        yield files_gate(ours)
+            yield fair_gate(precision, ours, rows(2, precision, evidence, count), official)
+        yield matrix_gate(ours, [work.files(i)[1] for i in range(count)], out / "evaluator" / "confusion_matrix.csv")
+        yield files_gate(ours, [out / "auto_mask" / f"{work.image_id(i)}.json" for i in range(count)])
+
+
+def coverage_gate(official: Sequence[Masks]) -> Gate:
+    """Check that the random weights give masks of a realistic size."""
+    shares = [float(mask.mean()) for found in official for mask in found.masks > 0] or [math.nan]
+    numbers = {"median": statistics.median(shares), "least": min(shares), "most": max(shares)}
+    return Gate("masks cover 5 to 60 % of their images (median)", 0.05 <= numbers["median"] <= 0.6, numbers)
+
+
+def differences(found: Sequence[Masks], reference: Sequence[Masks]) -> npt.NDArray[np.float64] | None:
+    """Compare M masks with those of a reference; None if they are not of the same boxes.
+
+    Returns:
+        (2, M): the share of its image's pixels in which each differs, and its IoU; 1 where both are empty.
+    """
+    if [each.masks.shape for each in found] != [each.masks.shape for each in reference]:
+        return None
+    pairs = [(a > 0, b > 0) for ours, theirs in zip(found, reference) for a, b in zip(ours.masks, theirs.masks)]
+    ious = [(a & b).sum() / (a | b).sum() if (a | b).any() else 1.0 for a, b in pairs]
+    return np.array([[(a ^ b).mean() for a, b in pairs], ious])
+
+
+def exact_gate(ours: Sequence[Masks], official: Sequence[Masks]) -> Gate:
+    """Check that in fp32 our masks are the official predictor's, but for 1 % that may be swapped."""
+    name, compared = "fp32: masks equal the official predictor's (row 3)", differences(ours, official)
+    if compared is None:
+        return Gate(f"{name}: other boxes", False, {})
+    swapped = compared[1] < SWAPPED_IOU
+    flipped, ious = compared[:, ~swapped]
+    numbers = {"masks": len(ious), "least IoU": ious.min(initial=1), "most flipped": flipped.max(initial=0)}
+    passed = numbers["least IoU"] >= 0.99 and numbers["most flipped"] <= 1e-4 and swapped.sum() <= 0.01 * len(ious)
+    return Gate(name, bool(passed), {**numbers, "swapped": swapped.sum()})
+
+
+def fair_gate(precision: str, ours: Sequence[Masks], loop: Sequence[Masks], official: Sequence[Masks]) -> Gate:
+    """Check that in low precision our error against fp32 is no larger than the plain loop's.
+
+    Two roundings of one sum are never equal: a tenth, and two standard errors of the difference, are allowed.
+    """
+    name = f"{precision}: our error against fp32 is no larger than the plain loop's"
+    mine, theirs = differences(ours, official), differences(loop, official)
+    if mine is None or theirs is None:
+        return Gate(f"{name}: other boxes", False, {})
+    swapped, plain_swapped = mine[1] < SWAPPED_IOU, theirs[1] < SWAPPED_IOU
+    kept = ~(swapped | plain_swapped)
+    flipped, plain = (each[0, kept].sum() / max(1, kept.sum()) for each in (mine, theirs))
+    chance = 2 * (mine - theirs)[0, kept].std(ddof=1) / math.sqrt(kept.sum()) if kept.sum() > 1 else 0.0
+    few_swaps = swapped.sum() - plain_swapped.sum() <= math.ceil(0.01 * kept.sum())
+    numbers = {"masks": kept.sum(), "flipped": flipped, "plain flipped": plain, "chance": chance}
+    numbers |= {"swapped": swapped.sum(), "plain swapped": plain_swapped.sum()}
+    return Gate(name, bool(flipped - plain <= 0.1 * plain + chance and few_swaps), numbers)
+
+
+def matrix_gate(ours: Sequence[Masks], targets: Sequence[Path], file: Path) -> Gate:
+    """Check that our confusion matrix is what the plain loop counts from the same masks."""
+    written = np.array([line.split(",")[1:] for line in file.read_text().splitlines()[1:]], np.int64)
+    counted = [confusion(found, np.array(Image.open(path)), len(written)) for found, path in zip(ours, targets)]
+    matrix = np.sum(counted, axis=0)
+    numbers = {"pixels": matrix.sum(), "pixels counted otherwise": abs(matrix - written).sum() / 2}
+    return Gate("confusion matrices are equal for equal masks", bool((matrix == written).all()), numbers)
+
+
+def files_gate(ours: Sequence[Masks], files: Sequence[Path]) -> Gate:
+    """Check that the masks in our annotation files, decoded by PIL, are our masks; empty ones have none."""
+    expected, decoded = [mask > 0 for found in ours for mask in found.masks if mask.any()], []
+    for content in (json.loads(path.read_text()) for path in files):
+        for shape in content["shapes"]:
+            (left, top), (right, bottom) = shape["points"]
+            mask = np.zeros((content["imageHeight"], content["imageWidth"]), bool)
+            png = io.BytesIO(base64.b64decode(shape["mask"]))
+            mask[top : bottom + 1, left : right + 1] = np.array(Image.open(png)) > 0
+            decoded.append(mask)
+    unequal = sum(not np.array_equal(a, b) for a, b in zip(expected, decoded))
+    numbers = {"masks": len(expected), "decoded": len(decoded), "unequal": unequal}
+    passed = unequal == 0 and len(expected) == len(decoded)
+    return Gate("decoded PNGs of annotations are equal to the masks", passed, numbers)
+
+
+def box_count(text: str) -> int | None:
+    return None if text == "skewed" else int(text)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = harness.parser_of("throughput", __doc__)
+    parser.epilog = "Defaults not named here depend on the device; README.md has them."
+    add = parser.add_argument
+    add("--size", type=harness.size_of, default=(1920, 1080), metavar="WxH", help="of the images (1920x1080)")
+    add("--boxes", type=box_count, default=10, metavar="N", help="boxes an image, or skewed (default: %(default)s)")
+    add("--detector", metavar="NAME", help="yolov8n, ...: YOLO finds the boxes, at most --boxes an image")
+    add("--images", type=int, metavar="N", help="images at hand")
+    add("--batch", type=int, metavar="N", help="images a batch")
+    add("--rows", type=int, nargs="+", choices=ROWS, default=[*ROWS], help="all by default")
+    add("--scopes", nargs="+", choices=SCOPES)
+    add("--precisions", nargs="+", choices=("fp32", "bf16", "fp16"), default=["fp32", "bf16"])
+    add("--repeats", type=int, default=5, help="rounds at most (default: %(default)s)")
+    add("--seconds", type=float, help="about how long a pass takes")
+    add("--minutes", type=float, help="no third or later round that would end after so many; 0: no limit")
+    add("--gate_images", type=int, metavar="N", help="images whose results are checked; 0: none")
+    add("--compile", metavar="MODE", help="of row 6: off, default, reduce-overhead, max-autotune")
+    parser.set_defaults(**(GPU if parser.parse_args(argv).device == "cuda" else CPU))
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,23 @@
-"""Photographs become arrays here and nowhere else: RGB and upright."""
+"""Reading of photographs: the only place where image files become arrays, RGB and upright."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from utils.io.image_files import orientation, reasons
+from utils.io.image_files import exif_orientation, image_errors
 
 _JPEG_END = b"\xff\xd9"
-_FILL = 128  # what libjpeg paints, in all channels, where its data end too early
-_MORE_DATA = 8 * bytes(range(1, 255))  # decodes to something that is not plain grey, and holds no JPEG marker
+_FILL = 128  # libjpeg's value, in all channels, of pixels whose data are missing
+_MORE_DATA = 8 * bytes(range(1, 255))  # decodes to pixels that are not plain grey; holds no JPEG marker
 
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation -> what makes the image upright
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation -> turns the image upright
     2: lambda image: image[:, ::-1],
     3: lambda image: image[::-1, ::-1],
     4: lambda image: image[::-1],
@@ -27,42 +28,43 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation ->
 }
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read a photograph as labelme shows it: upright, whatever its format, colours or depth.
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a photograph as labelme shows it, with its EXIF orientation applied.
 
-    Grey, palette and CMYK images become RGB as Pillow converts them. Of 16-bit samples the high byte is kept (65535 is
-    white). Alpha is dropped: a transparent pixel gets the colour that the file stores for it. Of several frames or
-    pictures in one file the first is read. EXIF orientation is applied.
+    Grey, palette and CMYK images are converted to RGB by Pillow. 16-bit samples are reduced to their high byte (65535
+    is white). Alpha is dropped: a transparent pixel has the color that the file stores for it. Of several images in one
+    file the first is read.
 
     Returns:
-        (H, W, 3) uint8 RGB.
+        (H, W, 3) RGB.
 
     Raises:
-        ValueError: why the file cannot be read; also where decoders go on without a word, for a JPEG that lost its
-            end or whose rest is the grey that libjpeg fills in.
+        ValueError: the file cannot be read; or a JPEG is truncated or damaged, which decoders accept silently and fill
+            with grey.
     """
-    with reasons():
+    with image_errors():
         content = path.read_bytes()
         with Image.open(stream := io.BytesIO(content)) as image:
             plain_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
-            pixels = _jpeg_pixels(content, stream.tell()) if plain_jpeg else None  # so far it read the header
-            return _upright(_pixels(image) if pixels is None else pixels, orientation(image))
+            pixels = _jpeg_pixels(content, stream.tell()) if plain_jpeg else None  # only the header is read
+            return _upright(_pixels(image) if pixels is None else pixels, exif_orientation(image))
 
 
 def _jpeg_pixels(content: bytes, data_start: int) -> np.ndarray | None:
-    """(H, W, 3) uint8 RGB of a grey or RGB JPEG, not turned, or None if cv2 cannot decode it.
+    """Decode a grey or RGB JPEG to (H, W, 3) uint8 RGB, not turned; None if cv2 cannot decode it.
 
-    cv2 and Pillow give the same pixels here, both by libjpeg-turbo, but cv2 in half the time.
+    cv2 and Pillow give the same pixels, both by libjpeg-turbo, but cv2 takes half the time.
 
     Args:
-        data_start: where the header ends, which may hold a thumbnail with an end marker of its own.
+        data_start: end of the header, which may contain a thumbnail with an end marker of its own.
     """
-    if content.rfind(_JPEG_END, data_start) < 0:  # from behind, since that is where it is
+    if content.rfind(_JPEG_END, data_start) < 0:  # from the end, where the marker usually is
         raise ValueError("truncated: the JPEG has no end")
     pixels = _decode_jpeg(content)
     if pixels is None or (pixels[-8:, -8:] != _FILL).any():
         return pixels
-    # A grey corner may well be in the photograph. But only where data were missing do further ones become picture.
+    # The photograph itself may have a grey corner. So insert more data before the end marker and decode again: they
+    # change pixels only if data were missing.
     end = content.find(_JPEG_END, data_start)
     longer = _decode_jpeg(content[:end] + _MORE_DATA + content[end:])
     if longer is None or not np.array_equal(pixels, longer):
@@ -75,7 +77,7 @@ def _decode_jpeg(content: bytes) -> np.ndarray | None:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of anything that Pillow decodes, not turned."""
+    """Convert an image of any mode to (H, W, 3) uint8 RGB, not turned."""
     if image.mode == "F":
         raise ValueError("its samples are floating-point numbers, for which black and white are not defined")
     if not image.mode.startswith("I"):
@@ -89,3 +91,8 @@ def _pixels(image: Image.Image) -> np.ndarray:
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     turn = _TURNS.get(orientation)
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+
+
+def size_mismatch_message(what: str, size: Sequence[int], other: str, other_size: Sequence[int]) -> str:
+    """Describe two arrays whose sizes (height, width, ...) should be equal, but are not."""
+    return f"{what} has {size[1]}x{size[0]} pixels, {other} {other_size[1]}x{other_size[0]}"

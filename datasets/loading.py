@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from utils.distributed import Session
 from utils.errors import SampleError, UserError, refuse, refuse_all
 from utils.formats.voc import CLASS_NAMES, map_files
 from utils.io.image_files import image_size, is_video_name
+from utils.io.terminal import say, warn
 from utils.structures import Sample
 from utils.visual.overlay import overlay_path
 
@@ -30,26 +30,28 @@ PREFETCH = 2
 """How many batches are read ahead of the one in use; one more while the next one is waited for."""
 
 
-class Batches:
-    """The samples of a dataset, batch by batch; each iteration begins anew.
+class Images:
+    """The images of a run, in the order of their dataset.
+
+    Args:
+        dataset: the samples.
+        batch_size: images in a batch; the last one of the dataset, or of a clip, may be smaller.
+        num_workers: threads that read ahead; 0 reads each batch when it is asked for. (Decoding releases the
+            interpreter lock, so threads do.)
+        check_masks: checks the masks against a number of classes, where that waits for the detector to name them.
 
     Attributes:
         units: the positions in the dataset of what is done whole or not at all: a batch, or a clip, which makes up
             batches of its own. So leaving some out (finished ones, another process's) does not change the rest.
-        preflight: checks the masks against a number of classes, where that waits for the detector to name them.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, num_workers: int) -> None:
-        """Cut a dataset, or each of its clips, into batches; the last one may be smaller.
-
-        Args:
-            num_workers: threads that read ahead; 0 reads each batch when it is asked for. (Decoding releases the
-                interpreter lock, so threads do.)
-        """
+    def __init__(
+        self, dataset: Dataset, batch_size: int, num_workers: int, check_masks: Callable[[int], None] | None = None
+    ) -> None:
+        self._dataset, self._batch_size, self._num_workers = dataset, batch_size, num_workers
+        self._check_masks = check_masks
         every = range(len(dataset))
         self.units: Sequence[range] = dataset.units if isinstance(dataset, Clips) else _cut(every, batch_size)
-        self._dataset, self._batch_size, self._num_workers = dataset, batch_size, num_workers
-        self.preflight: Callable[[int], None] | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -61,22 +63,43 @@ class Batches:
         """The image files of the whole dataset."""
         return self._dataset.paths
 
-    @property
-    def num_images(self) -> int:
-        """Images in all units together."""
-        return sum(map(len, self.units))
-
     def sizes(self, positions: Sequence[int]) -> list[tuple[int, int] | None]:
-        """(height, width) in pixels of the upright images at these positions, from their headers; None: unreadable."""
+        """Return (height, width) in pixels of upright images, from their headers; None for unreadable ones."""
         paths = [self._dataset.paths[position] for position in positions]
         once = list(dict.fromkeys(paths))  # frames of a video share its file
         with ThreadPoolExecutor(max(1, self._num_workers)) as pool:
             sizes = dict(zip(once, pool.map(_size, once)))
         return [sizes[path] for path in paths]
 
+    def check_gt_masks(self, num_classes: int) -> None:
+        """Raise UserError if masks have values outside the classes, unless that is checked already."""
+        if self._check_masks is not None:
+            self._check_masks(num_classes)
+
+    def batches(self, units: Sequence[range] | None = None) -> Batches:
+        """Return the batches of some of the units, by default of all."""
+        return Batches(self._dataset, self.units if units is None else units, self._batch_size, self._num_workers)
+
+
+class Batches:
+    """The samples of some units of a dataset, batch by batch; each iteration begins anew."""
+
+    def __init__(self, dataset: Dataset, units: Sequence[range], batch_size: int, num_workers: int) -> None:
+        self._dataset, self._units, self._batch_size, self._num_workers = dataset, units, batch_size, num_workers
+
+    @property
+    def ids(self) -> list[str]:
+        """The image ids of the whole dataset."""
+        return self._dataset.ids
+
+    @property
+    def num_images(self) -> int:
+        """Images in all units together."""
+        return sum(map(len, self._units))
+
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
         """The batches in order; a sample that cannot be used is replaced by what is wrong with it."""
-        batches = (batch for unit in self.units for batch in _cut(unit, self._batch_size))
+        batches = (batch for unit in self._units for batch in _cut(unit, self._batch_size))
         held = SameSizeFilter()
         if self._num_workers:
             return self._read_ahead(batches, held)
@@ -107,11 +130,6 @@ class Batches:
             # A new one: the traceback of the old one would keep the file's content in memory until the end of the run.
             return SampleError(error.image_id, error.path, error.reason)
 
-    def check_targets(self, num_classes: int) -> None:
-        """Raises UserError if the dataset has masks with values outside the classes, unless that is checked already."""
-        if self.preflight is not None:
-            self.preflight(num_classes)
-
 
 def _cut(positions: range, size: int) -> list[range]:
     """Consecutive parts of a size; the last one may be smaller."""
@@ -125,8 +143,8 @@ def _size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def build_batches(options: Options, session: Session) -> Batches:
-    """The images that the options ask for, with what else of them is needed, found sound as far as is known yet.
+def open_images(options: Options, session: Session) -> Images:
+    """Find the images that the options ask for, and check what belongs to them as far as it is known yet.
 
     Args:
         session: the processes of the run, each of which checks a part.
@@ -137,64 +155,76 @@ def build_batches(options: Options, session: Session) -> Batches:
     loader, classes = options.config.dataloader, options.config.dataset.classes
     dataset = _open_dataset(options)
     clips = {} if isinstance(dataset, ImageFolder) else dataset.clips
-    batches = Batches(Clips(dataset, clips) if clips else dataset, loader.batch_size, loader.num_workers)
-    _check_overlays(options, batches)
+    check = None
+    if isinstance(dataset, VocDataset):
+        masks, may_lack = dataset.with_targets, not dataset.with_truth
+        check = partial(check_split, dataset, session=session, masks=masks, may_lack=may_lack)
+    check_later = check if classes is None and options.needs_targets else None
+    images = Images(Clips(dataset, clips) if clips else dataset, loader.batch_size, loader.num_workers, check_later)
+    _check_overlays(options, images)
     problems = {
-        f"annotations in {folder} ({option})": AnnotationFolder(folder, classes or ()).problems(batches, session)
+        f"annotations in {folder} ({option})": AnnotationFolder(folder, classes or ()).problems(images, session)
         for option, folder in options.annotation_folders.items()
     }
-    if isinstance(dataset, VocDataset):
-        check = partial(
-            check_split, dataset, session=session, masks=dataset.with_targets, may_lack=not dataset.with_truth
-        )
-        check(None if classes is None else len(classes), others=problems)
-        batches.preflight = check if classes is None and dataset.with_targets else None
-        if dataset.with_targets and classes and session.is_main:
-            _warn_of_names(dataset.root / CLASS_NAMES, classes)
-        if dataset.left_out and session.is_main:
-            print(f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}")
-    else:
+    if check is None:
         refuse_all("The annotations of the photos cannot be used:", problems)
-        if dataset.left_out and session.is_main:
-            folders = ", ".join(map(str, dataset.left_out))
-            print(f"-s/--source: in folders of outputs, left out: {sum(dataset.left_out.values())} ({folders})")
-        if dataset.unread and session.is_main:
-            kinds = Counter(path.suffix.lower() for path in dataset.unread).most_common()
-            counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
-            video = "; --video takes videos" if any(is_video_name(path.name) for path in dataset.unread) else ""
-            print(f"warning: files of kinds that are not read, left out: {counts}{video}", file=sys.stderr)
-    return batches
+    else:
+        check(None if classes is None else len(classes), others=problems)
+    if isinstance(dataset, VocDataset):
+        _tell_of_split(dataset, classes)
+    else:
+        _tell_of_photos(dataset)
+    return images
 
 
-def _warn_of_names(path: Path, classes: Sequence[str]) -> None:
-    """Says so where labels may mean others: the first class is the background, or a tree has classes elsewhere."""
+def _tell_of_split(dataset: VocDataset, classes: Sequence[str] | None) -> None:
+    """Print where labels may mean other classes, and how many images lie in no clip."""
+    if dataset.with_targets and classes:
+        warn(_class_list_warnings(dataset.root / CLASS_NAMES, classes))
+    if dataset.left_out:
+        say([f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}"])
+
+
+def _tell_of_photos(dataset: ImageFolder | ClipFolder) -> None:
+    """Print what lies in the folders and is not read."""
+    if dataset.left_out:
+        folders = ", ".join(map(str, dataset.left_out))
+        say([f"-s/--source: in folders of outputs, left out: {sum(dataset.left_out.values())} ({folders})"])
+    if dataset.unread:
+        kinds = Counter(path.suffix.lower() for path in dataset.unread).most_common()
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
+        video = "; --video takes videos" if any(is_video_name(path.name) for path in dataset.unread) else ""
+        warn([f"files of kinds that are not read, left out: {counts}{video}"])
+
+
+def _class_list_warnings(path: Path, classes: Sequence[str]) -> list[str]:
+    """Say where labels may mean other classes: the list begins with the background, or a tree has another order."""
     if is_no_class(classes[0]):
-        print(
-            f'warning: dataset.classes begins with "{classes[0]}", which label 1 then means; label 0 of a mask is the '
-            "background in any case, so it belongs into no list",
-            file=sys.stderr,
-        )
-        return
+        return [
+            f'dataset.classes begins with "{classes[0]}", which label 1 then means; label 0 of a mask is the '
+            "background in any case, so it belongs into no list"
+        ]
     try:
         listed = load_class_names(path)
     except UserError:  # there is none, or it is not made for us
-        return
+        return []
     theirs = listed[1:] if is_no_class(listed[0]) else listed
     moved = [(theirs[a], label_of(a), label_of(b)) for a, b in match_classes(theirs, classes).items() if a != b]
-    for name, label, ours in moved[:1]:
-        reason = f'there "{name}" has label {label}, in dataset.classes {ours}'
-        print(f"warning: {path} does not fit dataset.classes: {reason}", file=sys.stderr)
+    return [
+        f'{path} does not fit dataset.classes: there "{name}" has label {label}, in dataset.classes {ours}'
+        for name, label, ours in moved[:1]
+    ]
 
 
-def _check_overlays(options: Options, batches: Batches) -> None:
+def _check_overlays(options: Options, images: Images) -> None:
     """Raises UserError where overlays would take the place of images or videos of the run, or of masks."""
     if "visual" not in options.outputs:
         return
     look, root = options.config.predictor, options.config.dataset.data_dir
-    places = {overlay_path(look.save_dir, image_id, look.format) for image_id in batches.ids}
+    places = {overlay_path(look.save_dir, image_id, look.format) for image_id in images.ids}
     there = {_identity(place) for place in places} - {None}
-    maps = (root / name for image_id in batches.ids for name in map_files(image_id)) if root else ()
-    files = dict.fromkeys(chain(batches.paths, maps)) if there else {}
+    maps = (root / name for image_id in images.ids for name in map_files(image_id)) if root else ()
+    files = dict.fromkeys(chain(images.paths, maps)) if there else {}
     reason = "overlays there would replace images or masks; choose another folder"
     refuse(f"predictor.save_dir: {look.save_dir}: {reason}:", [str(file) for file in files if _identity(file) in there])
 

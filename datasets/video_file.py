@@ -1,4 +1,4 @@
-"""Whether a video file is as long as its own headers say; demuxers pass over it when it is not."""
+"""Video files: the number of their frames, including lost ones, and each frame or why it cannot be decoded."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -19,72 +20,33 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _HEAD = 4096
-"""Bytes at the start of a Matroska file in which its segment begins."""
+"""Bytes at the start of a Matroska file that contain the beginning of its segment."""
 
 _SEGMENT = b"\x18\x53\x80\x67"
 
 
-def is_cut_off(path: Path) -> bool:
-    """Whether the end of an mp4, Matroska or WebM file is missing; False where that cannot be known.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    with path.open("rb") as file:
-        length = file.seek(0, 2)
-        file.seek(0)
-        head = file.read(_HEAD)
-        end = _segment_end(head) if _SEGMENT in head else _box_end(file, length)
-    return end is not None and end > length
-
-
-def _segment_end(head: bytes) -> int | None:
-    """Where a Matroska file says that it ends; None if it was written without going back to say it."""
-    start = head.index(_SEGMENT) + len(_SEGMENT)
-    width = 9 - head[start].bit_length()  # leading zeros say how many bytes the number has
-    number = int.from_bytes(head[start : start + width], "big") & ((1 << 7 * width) - 1)
-    return None if number == (1 << 7 * width) - 1 else start + width + number
-
-
-def _box_end(file: BinaryIO, length: int) -> int | None:
-    """Where the last box of an mp4 or mov file says that it ends; None for another kind of file."""
-    end = 0
-    while end < length:
-        file.seek(end)
-        head = file.read(16)
-        size = int.from_bytes(head[:4], "big")
-        if end == 0 and head[4:8] != b"ftyp":
-            return None
-        if size == 1:  # the size did not fit and stands behind the type
-            size = int.from_bytes(head[8:16], "big")
-        if size < 8:  # 0: up to the end of the file
-            return None
-        end += size
-    return end
-
-
 _INDEXED = "mov"
-"""The family of formats whose index names every frame, also those behind the place where a file breaks off."""
+"""The format family whose index lists every frame, including those that a truncated file lacks."""
 
 _UNTIMED = "avi"
-"""The format that stores frames in the order of decoding, with no word about when each is shown."""
+"""The format whose frames have no presentation time; they are stored in decoding order."""
 
 _VP8_SHOWN = 1 << 4
-"""The bit of a VP8 frame's first byte that says so (RFC 6386, 9.1)."""
+"""The bit of a VP8 frame's first byte that is set if the frame is shown (RFC 6386, 9.1)."""
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What the decoder gave.
+    """Output of the decoder.
 
     Attributes:
         place: the frame's position in the video.
-        sound: whether neither the frame nor one that it may build on is damaged.
+        intact: whether neither the frame nor one that it may depend on is damaged.
     """
 
     place: int
     frame: VideoFrame
-    sound: bool
+    intact: bool
 
 
 class VideoFile:
@@ -92,40 +54,32 @@ class VideoFile:
 
     Attributes:
         path: the file.
-        count: how many frames it announces: those in the file, and those that its index has beyond the file's end; one
-            more if the end is missing, but no count was announced.
+        count: number of frames, including those that the index lists beyond the end of a truncated file; one more if a
+            file is truncated and has no index that says how many are missing.
     """
 
     def __init__(self, path: Path) -> None:
-        """Look through the file; nothing is decoded.
-
-        Raises:
-            ValueError: why it cannot be opened, or that it holds no frame.
-        """
+        """Scan the packets without decoding them; ValueError if the file cannot be opened or holds no frame."""
         self.path = path
         with _opened(path) as (container, stream):
             packets = [packet.pts for packet in _packets(container, stream) if _is_shown(packet)]
-            self.count = max(len(packets), _announced(container, stream))
+            self.count = max(len(packets), _frames_in_headers(container, stream))
             if not stream.frames and is_cut_off(path):
-                self.count += 1  # nobody knows how many more
+                self.count += 1  # it is unknown how many
             timed = container.format.name != _UNTIMED
         if not self.count:
             raise ValueError("the video holds no frame")
-        # Where each frame has a time of its own, one that is lost leaves its hole at the right place.
+        # If all frames have different times, they tell which frame the decoder leaves out.
         times = sorted({time for time in packets if time is not None})
         self._times = np.array(times, np.int64) if timed and len(times) == len(packets) else None
         self._decoding: Iterator[_Decoded] = iter(())
         self._ahead: _Decoded | None = None
         self._next, self._surplus = self.count, 0
 
-    def frame(self, index: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB of a frame, upright.
+    def frame(self, index: int) -> npt.NDArray[np.uint8]:
+        """Decode a frame to (H, W, 3) RGB, upright; ValueError if it is damaged or missing.
 
-        Decoding only goes forward: frames between the last one asked for and this one are passed over. Asked for one
-        further back, it begins anew.
-
-        Raises:
-            ValueError: the frame is damaged, or the decoder has none at this place.
+        Decoding only goes forward: frames since the last call are skipped, and an earlier frame restarts it.
         """
         if index < self._next:
             self._decoding, self._surplus = self._decode(), 0
@@ -137,22 +91,26 @@ class VideoFile:
             self._finish()
         if found is None:
             raise ValueError("the video breaks off before this frame")
-        if found.place > index or not found.sound:
+        if found.place > index or not found.intact:
             raise ValueError("the video is damaged here")
         return _upright_rgb(found.frame)
 
     def _finish(self) -> None:
-        """Closes the file; frames that nothing announced are counted and said."""
+        """Decode to the end, which closes the file, and warn of frames beyond the count."""
         deque(self._decoding, maxlen=0)
         self._ahead = None
         if self._surplus:
             print(f"warning: {self.path}: {self._surplus} frames more than announced are left out", file=sys.stderr)
 
     def _decode(self) -> Iterator[_Decoded]:
-        """The frames that the decoder has for the places of the video, from the first one on."""
+        """Decode all frames, from the first one on; some of the video may be missing.
+
+        A broken packet also spoils the frames that depend on it, up to the next keyframe. So a frame is intact if no
+        packet from its keyframe to its own is broken.
+        """
         from av import FFmpegError
 
-        packet_of: dict[int | None, tuple[int, int]] = {}  # frame's time -> numbers of its packet and its keyframe's
+        packet_of: dict[int | None, tuple[int, int]] = {}  # by time: number of its packet and of its keyframe's
         broken: list[int] = []
         decoded = number = keyframe = 0
         with _opened(self.path) as (container, stream):
@@ -176,7 +134,7 @@ class VideoFile:
                         yield _Decoded(place, frame, bisect_left(broken, start) == bisect_left(broken, own + 1))
 
     def _place(self, decoded: int, time: int | None) -> int | None:
-        """The position of a frame, given how many came before it and its time; None for one that nothing announced."""
+        """Find the position of a frame by its time or the number decoded before it; None: beyond the count."""
         if self._times is None or time is None:
             return decoded if decoded < self.count else None
         place = int(np.searchsorted(self._times, time))
@@ -184,7 +142,7 @@ class VideoFile:
 
 
 def video_size(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels of the first frame of a video, upright; ValueError if there is none."""
+    """Return (height, width) of the first frame of a video, upright; ValueError if there is none."""
     with _opened(path) as (container, stream):
         for frame in container.decode(stream):
             return _upright_rgb(frame).shape[:2]
@@ -193,7 +151,7 @@ def video_size(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A video file and its main stream of frames; ValueError if it cannot be read or has none."""
+    """Open a video file with its main video stream; ValueError if it cannot be read or has none."""
     import av
 
     try:
@@ -209,7 +167,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """The packets of a stream as far as they can be read; an empty one at the end makes the decoder give the rest."""
+    """Yield the readable packets of a stream; the last one is empty and flushes the decoder."""
     from av import FFmpegError
 
     try:
@@ -219,14 +177,14 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]
 
 
 def _is_shown(packet: Packet) -> bool:
-    """Whether a packet holds a frame that is shown; in VP8, some are only there for others to build on."""
+    """Tell whether a packet holds a frame that is shown; in VP8, some are only references of others."""
     if not packet.size or packet.is_discard:
         return False
     return packet.stream.codec_context.codec.canonical_name != "vp8" or bool(memoryview(packet)[0] & _VP8_SHOWN)
 
 
-def _announced(container: InputContainer, stream: VideoStream) -> int:
-    """How many frames the headers of a file announce; 0 where they say nothing."""
+def _frames_in_headers(container: InputContainer, stream: VideoStream) -> int:
+    """Read the number of frames from the headers of a file; 0 if they do not contain it."""
     index = stream.index_entries
     if _INDEXED in container.format.name or len(index) >= stream.frames:
         return sum(entry.size > 0 and not entry.is_discard for entry in index)
@@ -234,5 +192,43 @@ def _announced(container: InputContainer, stream: VideoStream) -> int:
 
 
 def _upright_rgb(frame: VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8 RGB; the file says which colours its numbers mean and how far its camera was turned."""
+    """Convert to (H, W, 3) uint8 RGB by the file's color space and rotation."""
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24", threads=1), frame.rotation // 90))
+
+
+def is_cut_off(path: Path) -> bool:
+    """Tell whether the end of an mp4, Matroska or WebM file is missing, by its headers; False if that is unknown.
+
+    Demuxers do not report it. OSError if the file cannot be read.
+    """
+    with path.open("rb") as file:
+        length = file.seek(0, 2)
+        file.seek(0)
+        head = file.read(_HEAD)
+        end = _segment_end(head) if _SEGMENT in head else _box_end(file, length)
+    return end is not None and end > length
+
+
+def _segment_end(head: bytes) -> int | None:
+    """Read the end of a Matroska file's segment; None if its size was never filled in, as in a live recording."""
+    start = head.index(_SEGMENT) + len(_SEGMENT)
+    width = 9 - head[start].bit_length()  # the number of leading zeros is that of further bytes
+    number = int.from_bytes(head[start : start + width], "big") & ((1 << 7 * width) - 1)
+    return None if number == (1 << 7 * width) - 1 else start + width + number
+
+
+def _box_end(file: BinaryIO, length: int) -> int | None:
+    """Read the end of the last box of an mp4 or mov file; None for another kind of file."""
+    end = 0
+    while end < length:
+        file.seek(end)
+        head = file.read(16)
+        size = int.from_bytes(head[:4], "big")
+        if end == 0 and head[4:8] != b"ftyp":
+            return None
+        if size == 1:  # a 64-bit size follows the type
+            size = int.from_bytes(head[8:16], "big")
+        if size < 8:  # 0: up to the end of the file
+            return None
+        end += size
+    return end

@@ -1,4 +1,4 @@
-"""Boxes that no model finds: those of a prompt file, or of the true instances."""
+"""Where the boxes of a run come from: a detector, a prompt file, or the ground truth."""
 
 from __future__ import annotations
 
@@ -7,24 +7,75 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
+from models.detector import Detector
 from utils.boxes import sanitize
+from utils.classes import match_classes
 from utils.distributed import Session
+from utils.errors import UserError
 from utils.prompts.prompts import Prompts
 from utils.structures import Detections, Sample
 
 
-class Detector(Protocol):
-    """What finds boxes; their class ids index the class names of the run."""
+class BoxSource(Protocol):
+    """Gives the boxes of images; their class ids index the class names of the run."""
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
-        """The boxes of each image of a batch, in order."""
+        """Return the boxes of each image of a batch, in order."""
 
     def summary_lines(self, session: Session) -> list[str]:
-        """Lines to print at the end of a run: what became of boxes that are not among the detections."""
+        """Return lines to print at the end of a run: how many boxes were clipped or left out, and why."""
 
 
-class PromptFileDetector:
+class DetectorBoxes:
+    """The boxes of a detector, with its classes mapped to those of the run by name or alias.
+
+    Args:
+        detector: finds boxes, with class ids of its own.
+        class_names: of the run. Boxes of other classes are counted and left out.
+
+    Raises:
+        UserError: the detector has no class of the run.
+    """
+
+    def __init__(self, detector: Detector, class_names: Sequence[str]) -> None:
+        class_of = match_classes(detector.names, class_names)
+        if not class_of:
+            raise UserError(
+                f"the detector and the dataset share no class: the detector has {', '.join(detector.names)}; "
+                f"the dataset has {', '.join(class_names)}"
+            )
+        self._detector = detector
+        self._class_ids = np.array([class_of.get(i, -1) for i in range(len(detector.names))], np.int64)
+        self._sanitize = BoxSanitizer("detector")
+        self._unmapped: Counter[str] = Counter()
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
+        """Return the boxes of each image that have a class of the run."""
+        found = self._detector([sample.image for sample in samples])
+        return [self._detections(*boxes, sample.size) for boxes, sample in zip(found, samples, strict=True)]
+
+    def summary_lines(self, session: Session) -> list[str]:
+        """Return lines that say which boxes were left out, and why."""
+        counts = ", ".join(f"{name} {count}" for name, count in session.sum_counts(self._unmapped).most_common())
+        unmapped = [f"detector: boxes dropped, since the dataset lacks their classes: {counts}"] if counts else []
+        return [*unmapped, *self._sanitize.summary_lines(session)]
+
+    def _detections(
+        self,
+        boxes: npt.NDArray[np.float32],
+        scores: npt.NDArray[np.float32],
+        own_ids: npt.NDArray[np.int64],
+        size: tuple[int, int],
+    ) -> Detections:
+        class_ids = self._class_ids[own_ids]
+        mapped = class_ids >= 0
+        self._unmapped.update(self._detector.names[i] for i in own_ids[~mapped])
+        return self._sanitize(boxes[mapped], scores[mapped], class_ids[mapped], size)
+
+
+class PromptFileBoxes:
     """The boxes of a prompt file, in its order, all that score higher than `conf`.
 
     Args:
@@ -35,67 +86,44 @@ class PromptFileDetector:
     def __init__(self, prompts: Prompts, conf: float) -> None:
         self._prompts, self._conf = prompts, conf
         self._low = 0
-        self._check = BoxSanitizer("prompts")
+        self._sanitize = BoxSanitizer("prompts")
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
-        """The boxes of each image."""
+        """Return the boxes of each image."""
         return [self._detections(sample) for sample in samples]
 
     def summary_lines(self, session: Session) -> list[str]:
-        """What was left out, and why."""
+        """Return lines that say which rows were left out, and why."""
         count = sum(session.gather([self._low]))
         low = [f"prompts: rows that score not above {self._conf}, left out: {count}"] if count else []
-        return [*self._prompts.left_out, *low, *self._check.summary_lines(session)]
+        return [*self._prompts.left_out, *low, *self._sanitize.summary_lines(session)]
 
     def _detections(self, sample: Sample) -> Detections:
         boxes, scores, class_ids = self._prompts.for_image(sample.image_id, sample.size)
         kept = scores > self._conf
         self._low += len(kept) - int(kept.sum())
-        return self._check(boxes[kept], scores[kept], class_ids[kept], sample.size)
+        return self._sanitize(boxes[kept], scores[kept], class_ids[kept], sample.size)
 
 
-class GroundTruthDetector:
-    """The tight boxes of the true instances, which score 1; what SAM2 makes of them is its own doing alone."""
+class GroundTruthBoxes:
+    """The tight boxes of the true instances, which score 1: what is wrong with their masks is SAM2's doing alone."""
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
-        """The boxes of each image, whose true instances must be loaded."""
+        """Return the boxes of each image, whose true instances must be loaded."""
         boxes = [sample.gt_instances.detections for sample in samples if sample.gt_instances is not None]
         assert len(boxes) == len(samples), "the true instances are not loaded"
         return boxes
 
     def summary_lines(self, session: Session) -> list[str]:
-        """Nothing: every box is a sound one."""
+        """Return nothing: every box is sound."""
         return []
-
-
-class JoinedDetector:
-    """The boxes of two detectors, those of an image in one list, the second's last: SAM2 encodes each image once."""
-
-    def __init__(self, first: Detector, second: Detector) -> None:
-        self._first, self._second = first, second
-
-    def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
-        """The boxes of each image."""
-        return [_joined(*pair) for pair in zip(self._first(samples), self._second(samples), strict=True)]
-
-    def summary_lines(self, session: Session) -> list[str]:
-        """What both have to say."""
-        return [*self._first.summary_lines(session), *self._second.summary_lines(session)]
-
-
-def _joined(first: Detections, second: Detections) -> Detections:
-    return Detections(
-        np.concatenate([first.boxes, second.boxes]),
-        np.concatenate([first.scores, second.scores]),
-        np.concatenate([first.class_ids, second.class_ids]),
-    )
 
 
 class BoxSanitizer:
     """Clips boxes to their images, drops what is no box, and counts both.
 
     Args:
-        source: what the report calls the boxes' origin.
+        source: what the summary calls the boxes' origin.
     """
 
     def __init__(self, source: str) -> None:
@@ -103,15 +131,19 @@ class BoxSanitizer:
         self.counts: Counter[str] = Counter()
 
     def __call__(
-        self, boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, size: tuple[int, int]
+        self,
+        boxes: npt.NDArray[np.float32],
+        scores: npt.NDArray[np.float32],
+        class_ids: npt.NDArray[np.int64],
+        size: tuple[int, int],
     ) -> Detections:
-        """Sound detections of an image of a (height, width), from (N, 4) xyxy boxes, (N,) scores and (N,) class ids."""
+        """Return sound detections of an image of a (height, width), from (N, 4) xyxy boxes, (N,) scores and ids."""
         boxes, keep, clipped = sanitize(boxes, size)
         self.counts["clipped to their images"] += clipped
         self.counts["dropped (NaN, inverted, without area, or outside their images)"] += int((~keep).sum())
         return Detections(boxes[keep], scores[keep], class_ids[keep])
 
     def summary_lines(self, session: Session) -> list[str]:
-        """A line for each kind that occurred."""
+        """Return a line for each kind that occurred."""
         counts = session.sum_counts(self.counts)
         return [f"{self.source}: boxes {fate}: {count}" for fate, count in counts.items() if count]

@@ -1,51 +1,77 @@
-"""Detector boxes become SAM2 prompts, SAM2 masks become instances with a class."""
+"""YOLO's boxes prompt SAM2; its masks, which have no class of their own, get the class of their box."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from models.attribution import AttributingCascade
+import numpy as np
+import numpy.typing as npt
+
+from models.box_sources import BoxSource, DetectorBoxes, GroundTruthBoxes, PromptFileBoxes
 from models.cleanup import with_cleanup
+from models.detector import Detector, find_detector
 from models.weights import fetch_weights, yolo_weights
 from utils.annotations.source import AnnotationCascade, AnnotationFolder
+from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
-from utils.config import ArchConfig
+from utils.config import ArchConfig, Config, DatasetConfig, load_config
+from utils.config.official import OFFICIAL_SAM
+from utils.device import choose_device, choose_precision
 from utils.distributed import Session
-from utils.engine import Cascade, SureCascade
-from utils.errors import UserError
-from utils.metrics.attribution import Attribution
-from utils.official import OFFICIAL_SAM
-from utils.prompts.prompts import Prompts
-from utils.prompts.table import RunImages
-from utils.structures import Instances, Sample
+from utils.engine import Cascade, RunImages
+from utils.errors import SampleError, UserError
+from utils.io.terminal import say, warn
+from utils.prompts.prompts import Prompts, load_prompts
+from utils.structures import Detections, Instances, Sample
 
 if TYPE_CHECKING:
     import torch
 
-    from models.box_sources import Detector
     from models.segmenter import Segmenter
-    from models.transfer import AsyncInstances
+    from models.transfer import AsyncMasks, BoxMasks
+
+
+Launched: TypeAlias = "tuple[Sequence[Sample], Sequence[Sequence[Detections]], AsyncMasks]"
+"""Consecutive images, the sets of boxes of each, and the masks of all sets on their way."""
+
+
+def label_masks(size: tuple[int, int], detections: Detections, found: BoxMasks) -> Instances:
+    """Give each mask the class of the box that prompted it.
+
+    Mask i is SAM2's answer to box i, so box, score, class id and mask share one index. Nothing may be filtered or
+    sorted on one side alone before they meet here.
+
+    Args:
+        size: (height, width) of the image in pixels.
+        detections: the N boxes that prompted SAM2.
+        found: the N masks that it answered.
+    """
+    return Instances(size, detections, found.masks, found.scores)
 
 
 class ImageCascade:
-    """Instances of single images.
+    """Find the instances of single images.
 
     Args:
-        detector: finds boxes and names them.
+        boxes: gives boxes and their classes.
         segmenter: gives each box its mask.
+        gt_boxes: whether SAM2 also segments the boxes of the true instances, as error attribution needs it; the
+            samples then carry the result on as `gt_box_instances`. An image is encoded once for both.
     """
 
-    def __init__(self, detector: Detector, segmenter: Segmenter) -> None:
+    def __init__(self, boxes: BoxSource, segmenter: Segmenter, *, gt_boxes: bool = False) -> None:
         from models.oom_retry import OomRetry
 
-        self.detector, self.segmenter = detector, segmenter
+        self.boxes, self.segmenter = boxes, segmenter
+        self._gt_boxes = GroundTruthBoxes() if gt_boxes else None
         self._oom_retry = OomRetry(segmenter.free_memory)
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
-        """The instances of each image of a batch, in order, found in one detector and one segmenter call.
+        """Yield the instances of each image of a batch, in order, found in one detector and one segmenter call.
 
         A GPU begins at once, and works on while the host does something else; a CPU begins when the first are taken.
         """
@@ -53,65 +79,185 @@ class ImageCascade:
         return self._collected(samples, None if on_cpu else self._launch(samples))
 
     def summary_lines(self, session: Session) -> list[str]:
-        """What the detector and the segmenter have to say at the end of a run."""
+        """Return what the boxes' source and the segmenter have to say at the end of a run."""
         return [
-            *self.detector.summary_lines(session),
+            *self.boxes.summary_lines(session),
             *self.segmenter.summary_lines(),
             *self._oom_retry.summary_lines(session),
         ]
 
-    def _launch(self, samples: Sequence[Sample]) -> list[AsyncInstances]:
-        """The instances of consecutive parts of a batch, on their way."""
-        images = [sample.image for sample in samples]
-        parts = self._oom_retry(len(samples), lambda part: self.detector(samples[part]))
-        detections = [found for part in parts for found in part]
-        return self._oom_retry(len(samples), lambda part: self.segmenter.launch(images[part], detections[part]))
+    def _launch(self, samples: Sequence[Sample]) -> list[Launched]:
+        """Start consecutive parts of a batch, as large as memory allows."""
+        parts = self._oom_retry(len(samples), lambda part: self.boxes(samples[part]))
+        sets = [[found] for part in parts for found in part]
+        if self._gt_boxes is not None:
+            sets = [[*found, true] for found, true in zip(sets, self._gt_boxes(samples))]
+        return self._oom_retry(len(samples), lambda part: self._launch_part(samples[part], sets[part]))
+
+    def _launch_part(self, samples: Sequence[Sample], sets: Sequence[Sequence[Detections]]) -> Launched:
+        """Start images, each with one set of boxes or two; the order of the masks is image by image, set by set."""
+        boxes = [each.boxes for of_image in sets for each in of_image]
+        image_index = [i for i, of_image in enumerate(sets) for _ in of_image]
+        return samples, sets, self.segmenter.launch([sample.image for sample in samples], boxes, image_index)
 
     def _collected(
-        self, samples: Sequence[Sample], launched: list[AsyncInstances] | None
+        self, samples: Sequence[Sample], launched: list[Launched] | None
     ) -> Iterator[tuple[Sample, Instances]]:
-        parts = self._launch(samples) if launched is None else launched
-        yield from zip(samples, chain.from_iterable(map(self.segmenter.collect, parts)))
+        for part, sets, pending in self._launch(samples) if launched is None else launched:
+            masks = iter(self.segmenter.collect(pending))
+            for sample, of_image in zip(part, sets):
+                instances, *of_gt = [label_masks(sample.size, boxes, next(masks)) for boxes in of_image]
+                yield (replace(sample, gt_box_instances=of_gt[0]) if of_gt else sample), instances
 
 
-def build_cascade(
-    options: Options, names: Sequence[str], images: RunImages, prompts: Prompts | None, session: Session
-) -> Cascade:
-    """The cascade that the options ask for.
+class RunModels:
+    """The models of a run: each is loaded when it is first needed, and once.
+
+    Weights are fetched and the prompt file is read at once: what they say decides what there is to do.
 
     Args:
-        names: class names, indexed by class id.
-        images: those of the run.
+        options: of the run.
+        images: of the run.
+        session: the processes of the run, each of which has models of its own.
+
+    Attributes:
         prompts: the boxes that take the place of the detector's, or None.
-        session: the processes of the run, each of which has a cascade of its own.
 
     Raises:
-        UserError: weights, a SAM2 config, the device or the precision cannot be used.
+        UserError: a weight file is not set, or missing and not to be had; the prompt file cannot be used.
     """
-    if options.annotations is not None:
-        return AnnotationCascade(AnnotationFolder(options.annotations, names))
-    from models.detector import build_detector
-    from utils.device import choose_device
 
-    device = choose_device(options.device, session)
-    detector = build_detector(options, device, names, prompts)
-    segmenter = build_segmenter(options, device, len(images.ids), session)
-    found: SureCascade = ImageCascade(detector, segmenter)
-    if options.video:
+    def __init__(self, options: Options, images: RunImages, session: Session) -> None:
+        self._options, self._images, self._session = options, images, session
+        if options.annotations is None:
+            find_detector(options.config.arch.yolo)  # refuses a wrong name before anything is fetched
+            self._fetch_weights()
+        self.prompts = None if options.prompt is None else self._read_prompts(options.prompt)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The class names of the run, by class id; see `run_class_names`."""
+        return run_class_names(self._options.config.dataset, lambda: self.detector.names)
+
+    @cached_property
+    def detector(self) -> Detector:
+        """The detector of `arch.yolo`; see `load_detector`."""
+        return load_detector(self._options.config, self._device, trust=self._options.trust_weights)
+
+    def build_cascade(self) -> Cascade:
+        """Build what finds the instances of the run.
+
+        Raises:
+            UserError: weights, a SAM2 config, the device or the precision cannot be used.
+        """
+        options = self._options
+        if options.annotations is not None:
+            return AnnotationCascade(AnnotationFolder(options.annotations, self.class_names))
+        boxes = self._box_source()
+        segmenter = build_segmenter(options, self._device, len(self._images.ids))
+        if not options.video:
+            return with_cleanup(ImageCascade(boxes, segmenter, gt_boxes=options.attribute), options.config.cleanup)
         from models.sam2_video import Propagator
         from models.video_cascade import VideoCascade
 
         settings = options.config.video
         propagator = Propagator(segmenter.model, segmenter.precision, non_overlap=settings.non_overlap_masks)
-        found = VideoCascade(detector, segmenter, propagator, settings, prompts)
-    cascade = with_cleanup(found, options.config.cleanup)
-    if not options.attribute:
-        return cascade
-    return AttributingCascade(cascade, Attribution(len(names)), options.config.evaluator.save_dir)
+        cascade = VideoCascade(boxes, segmenter, propagator, settings, self.prompts)
+        return with_cleanup(cascade, options.config.cleanup)
+
+    @cached_property
+    def _device(self) -> torch.device:
+        return choose_device(self._options.device, self._session)
+
+    def _box_source(self) -> BoxSource:
+        if self._options.boxes == "target":
+            return GroundTruthBoxes()
+        if self.prompts is not None:
+            return PromptFileBoxes(self.prompts, self._options.config.dataset.conf)
+        return DetectorBoxes(self.detector, self.class_names)
+
+    def _fetch_weights(self) -> None:
+        """Fetch missing weight files, whose content the run's fingerprint needs; a dry run only looks."""
+        options, arch = self._options, self._options.config.arch
+        needed = [sam_files(arch)[1]]
+        if options.runs_detector or options.config.dataset.classes is None:
+            needed.append(yolo_weights(arch))
+        fetch_weights(needed, self._session, download=not options.dry_run)
+
+    def _read_prompts(self, path: Path) -> Prompts:
+        """Read the prompt file; the first process prints how it was understood."""
+        options, config = self._options, self._options.config
+        if options.dry_run and config.dataset.classes is None and not yolo_weights(config.arch).is_file():
+            advice = "missing, and a dry run downloads nothing; with dataset.classes it needs none"
+            raise UserError(f"{config.arch.yolo_weights}: {advice}")
+        prompts = load_prompts(path, self.class_names, self._images, options.prompt_overrides, config.detector.classes)
+        say(prompts.finding)
+        warn(prompts.warnings)
+        return prompts
 
 
-def build_segmenter(options: Options, device: torch.device, num_images: int, session: Session) -> Segmenter:
-    """The segmenter that the options ask for; compiled, if they say so or, on a GPU, for a long run of single images.
+class Predictor:
+    """Find the instances of images from Python, with the models of a config file.
+
+    Args:
+        config: path of the config file.
+        overrides: `section.key=value` texts, as `--set` takes them.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+        trust_weights: whether checkpoints may run code while they are loaded.
+
+    Attributes:
+        class_names: by class id.
+
+    Raises:
+        UserError: the config, weights or the device cannot be used.
+    """
+
+    def __init__(self, config: str | Path, *overrides: str, device: str = "auto", trust_weights: bool = False) -> None:
+        options = Options(load_config(Path(config), overrides), (), (), None, device, trust_weights)
+        chosen = choose_device(device, Session())
+        detector = load_detector(options.config, chosen, trust=trust_weights)
+        self.class_names = run_class_names(options.config.dataset, lambda: detector.names)
+        segmenter = build_segmenter(options, chosen)
+        images = ImageCascade(DetectorBoxes(detector, self.class_names), segmenter)
+        self._cascade = with_cleanup(images, options.config.cleanup)
+
+    def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
+        """Return the instances of each (H, W, 3) RGB image, in detection order; an image may have none."""
+        samples = [Sample(str(i), Path(), image) for i, image in enumerate(images)]
+        results = self._cascade(samples)
+        return [result[1] for result in results if not isinstance(result, SampleError)]
+
+
+def load_detector(config: Config, device: torch.device, *, trust: bool) -> Detector:
+    """Load the detector of `arch.yolo` onto a device.
+
+    Args:
+        trust: whether the checkpoint may run code while it is loaded.
+
+    Raises:
+        UserError: the table of detectors has no such name, or the weights cannot be used.
+    """
+    return find_detector(config.arch.yolo)(yolo_weights(config.arch), device, config, trust=trust)
+
+
+def run_class_names(dataset: DatasetConfig, detector_names: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the class names of a run, by class id: the dataset's, or the detector's where the dataset has none.
+
+    Args:
+        detector_names: called only where they are needed, since it may load weights.
+
+    Raises:
+        UserError: there are too many classes, or not as many as `dataset.num_classes` says.
+    """
+    names = detector_names() if dataset.classes is None else dataset.classes
+    if len(names) > MAX_CLASSES:
+        raise UserError(f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold")
+    dataset.check_num_classes(names)
+    return names
+
+
+def build_segmenter(options: Options, device: torch.device, num_images: int = 1) -> Segmenter:
+    """Build the segmenter; compiled, if the options say so or, on a GPU, for a long run of single images.
 
     Args:
         num_images: how many images the whole run has.
@@ -122,7 +268,6 @@ def build_segmenter(options: Options, device: torch.device, num_images: int, ses
     from models.sam2_build import load_sam2
     from models.sam2_forward import cache_pos_embed
     from models.segmenter import LONG_RUN, Segmenter
-    from utils.device import choose_precision
 
     config = options.config
     settings, precision = config.segmenter, choose_precision(config.segmenter.precision, device)
@@ -137,30 +282,12 @@ def build_segmenter(options: Options, device: torch.device, num_images: int, ses
             if settings.compile == "on":
                 raise
             line = f"{error}; going on without"
-        if session.is_main:
-            print(line)
+        say([line])
     return segmenter
 
 
-def prepare_weights(options: Options, session: Session) -> None:
-    """Sees to it that the weight files of a run are there, whose content its fingerprint needs; a dry run only looks.
-
-    A run from annotations needs none.
-
-    Raises:
-        UserError: one is not set, or missing and not official or not to be had.
-    """
-    if options.annotations is not None:
-        return
-    config = options.config
-    needed = [sam_files(config.arch)[1]]
-    if options.runs_detector or config.dataset.classes is None:
-        needed.append(yolo_weights(config.arch))
-    fetch_weights(needed, session, download=not options.dry_run)
-
-
 def sam_files(arch: ArchConfig) -> tuple[str, Path]:
-    """SAM2's config and weights.
+    """Return SAM2's config and weights.
 
     Raises:
         UserError: one of them is not set.
@@ -171,7 +298,7 @@ def sam_files(arch: ArchConfig) -> tuple[str, Path]:
 
 
 def sam_config_of(arch: ArchConfig) -> str:
-    """`arch.sam_architecture`; UserError where none is set, and the name of the weights is not official."""
+    """Return `arch.sam_architecture`; UserError where none is set, and the name of the weights is not official."""
     if arch.sam_architecture is None:
         raise UserError(f"arch.sam_config: not set, and {arch.sam_weights} has no official name that would tell it")
     return arch.sam_architecture

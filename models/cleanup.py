@@ -1,56 +1,67 @@
-"""Masks are cleaned where the config asks for it: of what leaves the box, of holes, of specks."""
+"""Cleanup of masks, as far as the config asks for it: clipping to the box, filling holes, removing small parts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from utils.boxes import covered_pixels
+from utils.config import CleanupConfig
 from utils.distributed import Session
-from utils.engine import SureCascade
+from utils.engine import Cascade, Result
+from utils.errors import SampleError
 from utils.masks import Mask
-from utils.model_sections import CleanupConfig
 from utils.structures import Instances, Sample
 
-Changes = Counter[str]
-"""What was done, counted by a phrase."""
 
-
-def with_cleanup(cascade: SureCascade, settings: CleanupConfig) -> SureCascade:
-    """The cascade, with its masks cleaned where the settings ask for anything."""
+def with_cleanup(cascade: Cascade, settings: CleanupConfig) -> Cascade:
+    """Wrap a cascade so that its masks are cleaned, where the settings ask for anything."""
     return cascade if settings == CleanupConfig() else CleanedCascade(cascade, settings)
 
 
 class CleanedCascade:
     """The instances of another cascade with their masks cleaned."""
 
-    def __init__(self, cascade: SureCascade, settings: CleanupConfig) -> None:
-        self._cascade, self._settings, self._changes = cascade, settings, Changes()
+    def __init__(self, cascade: Cascade, settings: CleanupConfig) -> None:
+        self._cascade, self._settings, self._changes = cascade, settings, Counter[str]()
 
-    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
-        """The instances of each image of a batch, in order."""
-        # The other cascade is called here and now, so that a GPU can begin.
-        return ((sample, self._cleaned(instances)) for sample, instances in self._cascade(samples))
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
+        """Return the instances of each image of a batch, in order."""
+        return map(self._cleaned, self._cascade(samples))  # which is called at once, so that a GPU can begin
 
-    def _cleaned(self, instances: Instances) -> Instances:
+    def summary_lines(self, session: Session) -> list[str]:
+        """Return what the cascade has to say, and how much was cleaned."""
+        changes = sorted(session.sum_counts(self._changes).items())
+        return [*self._cascade.summary_lines(session), *(f"cleanup: {change}: {count}" for change, count in changes)]
+
+    def _cleaned(self, result: Result) -> Result:
+        if isinstance(result, SampleError):
+            return result
+        sample, instances = result
+        if sample.gt_box_instances is not None:
+            sample = replace(sample, gt_box_instances=self._clean(sample.gt_box_instances))
+        return sample, self._clean(instances)
+
+    def _clean(self, instances: Instances) -> Instances:
         cleaned, changes = clean(instances, self._settings)
         self._changes += changes
         return cleaned
 
-    def summary_lines(self, session: Session) -> list[str]:
-        """What the cascade has to say, and how much was cleaned."""
-        changes = sorted(session.sum_counts(self._changes).items())
-        return [*self._cascade.summary_lines(session), *(f"cleanup: {change}: {count}" for change, count in changes)]
 
+def clean(instances: Instances, settings: CleanupConfig) -> tuple[Instances, Counter[str]]:
+    """Clean masks: clip first, then fill holes, then remove parts.
 
-def clean(instances: Instances, settings: CleanupConfig) -> tuple[Instances, Changes]:
-    """The instances with clean masks, and what was done: first clipping, then holes, then parts.
+    A mask that loses all its pixels is kept as an empty one.
 
-    Parts are of 8 neighbours, holes of 4. A mask that loses all its pixels stays as an empty one.
+    Returns:
+        the instances with clean masks, and the changes, counted by their description.
     """
-    changes, masks = Changes(), []
+    changes, masks = Counter[str](), []
     for mask, box in zip(instances.masks, instances.detections.boxes):
         crop = mask.crop.copy()
         if settings.clip_to_box:
@@ -64,47 +75,48 @@ def clean(instances: Instances, settings: CleanupConfig) -> tuple[Instances, Cha
     return Instances(instances.size, detections, masks, scores, tracks), +changes
 
 
-def clip(crop: np.ndarray, box: np.ndarray) -> bool:
-    """Removes, in place, the pixels that no part of the box covers; whether there were any.
+def clip(crop: npt.NDArray[np.bool_], box: npt.NDArray[np.float32]) -> bool:
+    """Remove, in place, the pixels of a (h, w) mask that the box does not cover, not even in part.
 
     Args:
-        crop: (h, w) bool.
         box: (4,) x1 y1 x2 y2 in pixels of the crop.
+
+    Returns:
+        whether there were any.
     """
-    left, top = np.maximum(np.floor(box[:2]), 0).astype(int)
-    right, bottom = np.maximum(np.ceil(box[2:]), 0).astype(int)
     outside = np.ones(crop.shape, bool)
-    outside[top:bottom, left:right] = False
+    outside[covered_pixels(box, crop.shape)] = False
     outside &= crop
     crop[outside] = False
     return bool(outside.any())
 
 
-def fill_holes(crop: np.ndarray, largest: int) -> int:
-    """Fills, in place, the holes of at most `largest` pixels in a (h, w) bool mask; how many there were."""
+def fill_holes(crop: npt.NDArray[np.bool_], largest: int) -> int:
+    """Fill, in place, the holes (4 neighbours) of at most `largest` pixels in a (h, w) mask; return their number."""
     if not largest:
         return 0
-    ground = np.pad(~crop, 1, constant_values=True).view(np.uint8)
-    _, parts, stats, _ = cv2.connectedComponentsWithStats(ground, connectivity=4)
+    background = np.pad(~crop, 1, constant_values=True).view(np.uint8)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(background, connectivity=4)
     small = stats[:, cv2.CC_STAT_AREA] <= largest
-    small[[0, parts[0, 0]]] = False  # the mask itself, and what surrounds it
+    small[[0, parts[0, 0]]] = False  # the mask itself, and the background around it
     crop |= small[parts[1:-1, 1:-1]]
     return int(np.count_nonzero(small))
 
 
-def remove_parts(crop: np.ndarray, smallest: int, largest_only: bool) -> int:
-    """Removes, in place, parts of fewer than `smallest` pixels and perhaps all but the largest; how many there were.
+def remove_parts(crop: npt.NDArray[np.bool_], smallest: int, largest_only: bool) -> int:
+    """Remove, in place, the parts (8 neighbours) of fewer than `smallest` pixels of a (h, w) mask.
 
     Args:
-        crop: (h, w) bool.
-        smallest: in pixels.
-        largest_only: keep one part at most, of equal ones the first.
+        largest_only: keep at most one part, the first of equally large ones.
+
+    Returns:
+        how many parts were removed.
     """
     if not crop.size or (smallest <= 1 and not largest_only):
         return 0
     _, parts, stats, _ = cv2.connectedComponentsWithStats(crop.view(np.uint8), connectivity=8)
     areas = stats[:, cv2.CC_STAT_AREA]
-    areas[0] = 0  # the ground
+    areas[0] = 0  # the background
     kept = areas >= max(smallest, 1)
     if largest_only:
         kept &= np.arange(len(areas)) == areas.argmax()

@@ -1,4 +1,4 @@
-"""SAM2 models from a config and a checkpoint, as the official `build_sam2` makes them."""
+"""SAM2 models from a config and a checkpoint, built like the official `build_sam2` does."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
     import torch
     from sam2.modeling.sam2_base import SAM2Base
 
-# What `build_sam2(apply_postprocessing=True)` adds: a single mask that is not stable gives way to the best of three.
+# Added by `build_sam2(apply_postprocessing=True)`: an unstable single mask is replaced by the best of three.
 POSTPROCESSING = {
     "dynamic_multimask_via_stability": True,
     "dynamic_multimask_stability_delta": 0.05,
     "dynamic_multimask_stability_thresh": 0.98,
 }
 
-# What `build_sam2_video_predictor` adds to that, without the holes that only its CUDA extension fills: the memory of a
-# prompted frame holds the very mask that is shown.
+# Added by `build_sam2_video_predictor`: the memory of a prompted frame holds the binarized mask. Holes are not filled,
+# which the official predictor does only with its CUDA extension.
 VIDEO = {"_target_": "models.sam2_video.VideoModel", "binarize_mask_from_pts_for_mem_enc": True, "fill_hole_area": 0}
 
 
 def build_sam2(sam_config: str, image_size: int | None = None, *, video: bool = False) -> SAM2Base:
-    """A SAM2 model with random weights, in eval mode on the CPU, as the official `build_sam2` builds it.
+    """Build a SAM2 model with random weights, in eval mode on the CPU, like the official `build_sam2`.
 
     Args:
-        sam_config: a yaml file of sam2's own form, or else the name of a config inside the sam2 package.
-        image_size: side of the model's square input in pixels, instead of the config's own.
-        video: also able to follow objects, as the model of the official `build_sam2_video_predictor`; of single images
-            it makes the same.
+        sam_config: a yaml file like those of sam2, or else the name of a config inside the sam2 package.
+        image_size: side of the model's square input in pixels; None: that of the config.
+        video: build a `VideoModel`, like the official `build_sam2_video_predictor`; on single images it gives the same
+            results.
 
     Raises:
-        UserError: no such config, or one that is not a SAM2 model.
+        UserError: the config does not exist or is not that of a SAM2 model.
     """
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
@@ -67,7 +67,7 @@ def load_sam2(
     trust: bool = False,
     video: bool = False,
 ) -> SAM2Base:
-    """The model of a config with the weights of a checkpoint, every tensor of which must fit; see `build_sam2`."""
+    """Build a model, see `build_sam2`, and load a checkpoint; UserError if they do not fit each other."""
     model = build_sam2(sam_config, image_size, video=video)
     state = load_sam_state(weights, trust=trust)
     if mismatch := describe_mismatch(state, model.state_dict()):
@@ -77,7 +77,7 @@ def load_sam2(
 
 
 def _read_sam_config(sam_config: str) -> Any:
-    """The config of a file, or else of the sam2 package, as an omegaconf node that still has its interpolations."""
+    """Read the config of a file, or else of the sam2 package, as an omegaconf node with unresolved interpolations."""
     import sam2  # noqa: F401  (initialises Hydra with its own config folder)
     from hydra import compose
     from hydra.errors import MissingConfigException
@@ -86,16 +86,15 @@ def _read_sam_config(sam_config: str) -> Any:
     from yaml import YAMLError
 
     try:
-        config = OmegaConf.load(sam_config) if Path(sam_config).is_file() else compose(config_name=sam_config)
+        return OmegaConf.load(sam_config) if Path(sam_config).is_file() else compose(config_name=sam_config)
     except MissingConfigException:
         raise UserError(f"arch.sam_config: {sam_config} is neither a file nor a config of the sam2 package") from None
     except (OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
         raise UserError(f"{sam_config}: not a readable yaml config: {error}") from error
-    return config
 
 
 def _targets(node: object) -> Iterator[str]:
-    """All values of `_target_` below a node: what Hydra would call."""
+    """Yield all values of `_target_` below a node, which Hydra would import and call."""
     children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     if isinstance(node, dict) and "_target_" in node:
         yield str(node["_target_"])

@@ -1,9 +1,9 @@
 """SAM2's forward passes: the encoder, and the mask decoder for many boxes of few images.
 
-Numerically `SAM2Base.forward_image` and `MaskDecoder.forward` of sam2 1.1.0 with one row of features a box
-(`repeat_image=False`), but what depends on the image alone is computed once an image: in the first layer of the
-decoder's transformer the image side is the same for all boxes of an image, and so are its projections to keys, values
-and queries; from the second layer on it differs from box to box.
+Numerically equal to `SAM2Base.forward_image` and `MaskDecoder.forward` of sam2 1.1.0 with one row of features per box
+(`repeat_image=False`), but what depends on the image alone is computed once per image: in the first layer of the
+decoder's transformer, all boxes of an image share its embedding and thus its projections to keys, values and queries;
+from the second layer on the embedding differs from box to box.
 """
 
 from __future__ import annotations
@@ -14,58 +14,58 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 if TYPE_CHECKING:
     from sam2.modeling.sam.mask_decoder import MaskDecoder
     from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
     from sam2.modeling.sam2_base import SAM2Base
 
-Backbone: TypeAlias = "dict[str, list[torch.Tensor]]"
-"""What SAM2's encoder makes of images: `backbone_fpn`, features from fine to coarse, and `vision_pos_enc`, where each
-place lies."""
+Backbone: TypeAlias = "dict[str, list[Tensor]]"
+"""Output of SAM2's encoder: `backbone_fpn`, features from fine to coarse, and `vision_pos_enc`, their positions."""
 
-CORNER_LABEL = 2  # SAM2's prompt encoder knows a box's upper left corner by this label, the lower right one by the next
+CORNER_LABEL = 2  # the prompt encoder's label of a box's upper left corner; that of the lower right one follows
 
 
 @dataclass(frozen=True)
 class Features:
-    """What SAM2's encoder makes of B images of side S.
+    """Input of the mask decoder for B images of side S.
 
     Attributes:
-        embedding: (B, C, S/16, S/16), with the no-memory embedding added where the model asks for it.
-        high_res: (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8), or nothing where the model does not use them.
+        embedding: (B, C, S/16, S/16), including the no-memory embedding if the model adds it.
+        high_res: (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8); empty if the model does not use them.
     """
 
-    embedding: torch.Tensor
-    high_res: list[torch.Tensor]
+    embedding: Tensor
+    high_res: list[Tensor]
 
     @property
     def box_bytes(self) -> int:
-        """Memory that decoding a box takes: about four copies of the features of its image."""
+        """Estimate the memory that decoding a box takes: four copies of the features of its image."""
         return 4 * sum(level[0].nbytes for level in [self.embedding, *self.high_res])
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[None]:
-    """Within, matrix products run in this precision; torch.float32 changes nothing."""
+    """Run matrix products in this precision inside a `with` block; torch.float32 changes nothing."""
     low = precision != torch.float32
     return torch.autocast(device.type, dtype=precision if low else torch.bfloat16, enabled=low)
 
 
 def cache_pos_embed(model: SAM2Base) -> None:
-    """Computes the encoder's position embeddings once for all images, instead of with each; the result is the same."""
+    """Compute the encoder's position embeddings once instead of once per image; the result is the same."""
     trunk, side = model.image_encoder.trunk, model.image_size // model.image_encoder.trunk.patch_embed.proj.stride[0]
     with torch.no_grad():
-        baked = trunk._get_pos_embed((side, side))
-    trunk._get_pos_embed = lambda size: baked
+        cached = trunk._get_pos_embed((side, side))
+    trunk._get_pos_embed = lambda size: cached
 
 
-def encode(model: SAM2Base, pixels: torch.Tensor) -> Features:
-    """Features of (B, 3, S, S) preprocessed images."""
+def encode(model: SAM2Base, pixels: Tensor) -> Features:
+    """Encode (B, 3, S, S) preprocessed images."""
     return features_of(model, model.forward_image(pixels))
 
 
 def features_of(model: SAM2Base, backbone: Backbone) -> Features:
-    """What the decoder takes of what the encoder made, where no memory of other frames comes in between."""
+    """Select the decoder's input from the encoder's output, for images or frames without memory."""
     levels = backbone["backbone_fpn"][-model.num_feature_levels :]
     embedding = levels[-1]
     if model.directly_add_no_mem_embed:
@@ -73,15 +73,16 @@ def features_of(model: SAM2Base, backbone: Backbone) -> Features:
     return Features(embedding, list(levels[:-1]))
 
 
-def decode(
-    model: SAM2Base, features: Features, image_index: torch.Tensor, boxes: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masks of N boxes: logits (N, 4, S/4, S/4) of the single-mask token and of the three others, and scores (N, 4).
+def decode(model: SAM2Base, features: Features, image_index: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Decode the masks of N boxes.
 
     Args:
         features: of B images.
         image_index: (N,) int64, the image each box is in.
         boxes: (N, 4) float32 xyxy in pixels of the model's input.
+
+    Returns:
+        logits (N, 4, S/4, S/4) of the single-mask token and the three multimask tokens, and scores (N, 4).
     """
     decoder = model.sam_mask_decoder
     labels = torch.arange(CORNER_LABEL, CORNER_LABEL + 2, dtype=torch.int32, device=boxes.device).expand(len(boxes), 2)
@@ -102,10 +103,8 @@ def decode(
     return logits, decoder.iou_prediction_head(tokens[:, 0])
 
 
-def select_single_mask(
-    model: SAM2Base, logits: torch.Tensor, scores: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `multimask_output=False` chooses of `decode`'s output: logits (N, S/4, S/4) and scores (N,)."""
+def select_single_mask(model: SAM2Base, logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Select from `decode`'s output like `multimask_output=False`: logits (N, S/4, S/4) and scores (N,)."""
     decoder = model.sam_mask_decoder
     if decoder.dynamic_multimask_via_stability:
         logits, scores = decoder._dynamic_multimask_via_stability(logits, scores)
@@ -114,12 +113,12 @@ def select_single_mask(
 
 def two_way_transformer(
     transformer: TwoWayTransformer,
-    image: torch.Tensor,
-    position: torch.Tensor,
-    image_index: torch.Tensor,
-    tokens: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The two-way transformer between the T tokens of N boxes and the P places of the images they are in.
+    image: Tensor,
+    position: Tensor,
+    image_index: Tensor,
+    tokens: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Run the two-way transformer between the T tokens of N boxes and the P places of the images they are in.
 
     Args:
         image: (B, P, C) embeddings.
@@ -128,7 +127,7 @@ def two_way_transformer(
         tokens: (N, T, C).
 
     Returns:
-        tokens (N, T, C) and image embeddings (N, P, C), now of each box.
+        tokens (N, T, C) and image embeddings (N, P, C) of each box.
     """
     first, *others = transformer.layers
     queries = first.norm1(first.self_attn(tokens, tokens, tokens))
@@ -146,14 +145,14 @@ def two_way_transformer(
     return transformer.norm_final_attn(queries + final), image
 
 
-def attention(attention: Attention, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """An attention layer of sam2 from its projected (N, T, c) queries and (N, P, c) keys and values on: (N, T, C)."""
+def attention(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Run an attention layer of sam2 on projected (N, T, c) queries and (N, P, c) keys and values: (N, T, C)."""
     split = [each.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for each in (queries, keys, values)]
     return attention.out_proj(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
 
 
-def _upscaled(decoder: MaskDecoder, image: torch.Tensor, features: Features, image_index: torch.Tensor) -> torch.Tensor:
-    """(N, C/8, S/4, S/4) of (N, C, S/16, S/16), with the finer features of each box's image added on the way."""
+def _upscaled(decoder: MaskDecoder, image: Tensor, features: Features, image_index: Tensor) -> Tensor:
+    """Upscale (N, C, S/16, S/16) to (N, C/8, S/4, S/4), adding the finer features of each box's image on the way."""
     if not decoder.use_high_res_features:
         return decoder.output_upscaling(image)
     first, norm, activation, second, last = decoder.output_upscaling

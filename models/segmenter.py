@@ -9,14 +9,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from models.sam2_compile import CompiledForward, EagerForward, Sam2Forward
+from models.sam2_compile import CompiledForward, Sam2Forward
 from models.sam2_forward import Backbone, Features, autocast, features_of, select_single_mask
-from models.transfer import AsyncInstances, HostSync, to_device
+from models.transfer import AsyncMasks, BoxMasks, to_device
+from utils.boxes import normalize
 from utils.errors import RunError, UserError, first_line
-from utils.structures import Detections, Instances
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -32,7 +33,7 @@ LONG_RUN = 20_000
 
 
 def preprocess(images: Sequence[np.ndarray], side: int, device: torch.device) -> torch.Tensor:
-    """Images as SAM2 wants them: (B, 3, side, side) float32, squashed to a square with antialiasing, normalised.
+    """Prepare images for SAM2: (B, 3, side, side) float32, squashed to a square with antialiasing, normalised.
 
     Args:
         images: (H, W, 3) uint8 RGB each, of any sizes. They cross to the device as bytes.
@@ -48,7 +49,7 @@ def preprocess(images: Sequence[np.ndarray], side: int, device: torch.device) ->
 
 
 class Segmenter:
-    """Masks for boxes.
+    """Give boxes their masks. A mask has no class: `models/cascade.py` gives it that of its box.
 
     Args:
         model: a SAM2 model in eval mode on its device.
@@ -58,28 +59,33 @@ class Segmenter:
 
     def __init__(self, model: SAM2Base, precision: torch.dtype, chunk_bytes: int) -> None:
         self.model, self.precision, self.chunk_bytes = model, precision, chunk_bytes
-        self._passes: Sam2Forward = EagerForward(model)
+        self._passes = Sam2Forward(model)
 
     @property
     def device(self) -> torch.device:
         """Where the model runs."""
         return self.model.device
 
-    def __call__(self, images: Sequence[np.ndarray], detections: Sequence[Detections]) -> list[Instances]:
-        """Instances of each image, in the order of its detections; see `launch`.
+    def __call__(
+        self, images: Sequence[npt.NDArray[np.uint8]], boxes: Sequence[npt.NDArray[np.float32]]
+    ) -> list[BoxMasks]:
+        """Return the masks of each set of boxes, the k-th set in pixels of the k-th image; see `launch`."""
+        return self.collect(self.launch(images, boxes))
+
+    def collect(self, pending: AsyncMasks) -> list[BoxMasks]:
+        """Wait for the masks of a launched batch.
 
         Raises:
             RunError: the precision overflowed and the model's output is not finite.
         """
-        return self.collect(self.launch(images, detections))
-
-    def collect(self, pending: AsyncInstances) -> list[Instances]:
-        """Instances of each image of a batch that was launched; raises RunError as `__call__`."""
-        return pending.instances(f"in {self.precision}: choose --precision bf16 or fp32")
+        found = pending.wait()
+        if not all(np.isfinite(each.scores).all() for each in found):
+            raise RunError(f"SAM2's output is not finite in {self.precision}: choose --precision bf16 or fp32")
+        return found
 
     @torch.inference_mode()
     def compile(self, max_batch: int, backend: str = "inductor") -> float:
-        """Compiles the forward passes for batches of so many images; the seconds that it took.
+        """Compile the forward passes for batches of `max_batch` images; return the seconds that it took.
 
         Args:
             backend: what `torch.compile` compiles with.
@@ -98,79 +104,89 @@ class Segmenter:
         return seconds
 
     def free_memory(self) -> None:
-        """Frees memory for another try at an image that was too much.
+        """Free memory for another try at an image that was too much.
 
         Raises:
             RunError: nothing is left to be saved.
         """
         if isinstance(self._passes, CompiledForward):
-            self._passes = EagerForward(self.model)  # those that are compiled always take whole batches
+            self._passes = Sam2Forward(self.model)  # those that are compiled always take whole batches
         elif self.chunk_bytes > MIN_CHUNK_BYTES:
             self.chunk_bytes //= 2
         else:
             raise RunError("the GPU has too little memory for a single image; choose smaller models or --device cpu")
 
     def summary_lines(self) -> list[str]:
-        """A line if something was compiled in the midst of the run."""
+        """Return a line to print if something was compiled during the run."""
         count = self._passes.recompilations() if isinstance(self._passes, CompiledForward) else 0
         return [f"segmenter: compiled anew in the midst of the run: {count} graphs"] if count else []
 
     @torch.inference_mode()
-    def launch(self, images: Sequence[np.ndarray], detections: Sequence[Detections]) -> AsyncInstances:
-        """Has the device begin with a batch; only a CPU is done when this returns.
+    def launch(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        boxes: Sequence[npt.NDArray[np.float32]],
+        image_index: Sequence[int] | None = None,
+    ) -> AsyncMasks:
+        """Start a batch on the device; only a CPU is done when this returns.
 
-        The boxes of all images are one flattened list; images without boxes are not encoded.
+        All boxes are one flattened list. An image is encoded once, whatever the number of its sets; not at all where
+        none of them has a box.
 
         Args:
             images: B arrays (H, W, 3) uint8 RGB, of any sizes.
-            detections: the boxes of each image, in pixels of that image; an image may have none.
+            boxes: K sets, (N, 4) float32 x1 y1 x2 y2 in pixels of their image, N >= 0.
+            image_index: the image of each set, ascending; left out, the k-th set belongs to the k-th image.
         """
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
-        pending = AsyncInstances(sizes, detections)
-        prompted = [i for i, found in enumerate(detections) if len(found)]
+        index = np.arange(len(images)) if image_index is None else np.asarray(image_index)
+        counts = np.array([len(each) for each in boxes], np.int64)
+        pending = AsyncMasks(counts.tolist())
+        prompted = np.unique(index[counts > 0]).tolist()
         for start in range(0, len(prompted), self._passes.max_batch):
             group = prompted[start : start + self._passes.max_batch]
-            self._segment([images[i] for i in group], [detections[i].boxes for i in group], pending)
-        pending.arrival = HostSync(self.device)
-        return pending
+            chosen = [images[i] for i in group]
+            with autocast(self.device, self.precision):
+                features = self._passes.encode(preprocess(chosen, self.model.image_size, self.device))
+            rows = [k for k in range(len(boxes)) if index[k] in group]
+            self._prompt(
+                features,
+                [(image.shape[0], image.shape[1]) for image in chosen],
+                np.concatenate([boxes[k] for k in rows]),
+                np.repeat([group.index(index[k]) for k in rows], counts[rows]),
+                pending,
+            )
+        return pending.complete(self.device)
 
     @torch.inference_mode()
-    def launch_encoded(self, backbone: Backbone, size: tuple[int, int], detections: Detections) -> AsyncInstances:
-        """As `launch`, for one image of a (height, width) that is encoded already."""
-        pending = AsyncInstances([size], [detections])
-        if len(detections):
-            self._prompt(features_of(self.model, backbone), [size], [detections.boxes], pending)
-        pending.arrival = HostSync(self.device)
-        return pending
-
-    def _segment(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], pending: AsyncInstances) -> None:
-        """Adds the masks of images that each have a box or more."""
-        with autocast(self.device, self.precision):
-            features = self._passes.encode(preprocess(images, self.model.image_size, self.device))
-        self._prompt(features, [(image.shape[0], image.shape[1]) for image in images], boxes, pending)
+    def launch_encoded(self, backbone: Backbone, size: tuple[int, int], boxes: npt.NDArray[np.float32]) -> AsyncMasks:
+        """Start as `launch`, for one set of (N, 4) boxes of one image of a (height, width) that is encoded already."""
+        pending = AsyncMasks([len(boxes)])
+        if len(boxes):
+            image_index = np.zeros(len(boxes), np.int64)
+            self._prompt(features_of(self.model, backbone), [size], boxes, image_index, pending)
+        return pending.complete(self.device)
 
     def _prompt(
         self,
         features: Features,
         sizes: Sequence[tuple[int, int]],
-        boxes: Sequence[np.ndarray],
-        pending: AsyncInstances,
+        boxes: npt.NDArray[np.float32],
+        image_index: npt.NDArray[np.int64],
+        pending: AsyncMasks,
     ) -> None:
-        """Adds the masks of the boxes of images with these features and sizes."""
-        counts = [len(each) for each in boxes]
-        image_index = np.repeat(np.arange(len(boxes)), counts)
-        box_sizes = np.repeat(np.array(sizes), counts, axis=0)
-        prompts = self._to_model_pixels(np.concatenate(boxes), box_sizes)
+        """Append the masks of (N, 4) boxes, each of the encoded image that (N,) `image_index` names."""
+        box_sizes = np.array(sizes)[image_index]
+        prompts = self._to_model_pixels(boxes, box_sizes)
         for chunk in self._chunks(box_sizes, features):
-            pending.add(*self._decode(features, image_index[chunk], prompts[chunk]), box_sizes[chunk])
+            pending.append(*self._decode(features, image_index[chunk], prompts[chunk]), box_sizes[chunk])
 
     def _to_model_pixels(self, boxes: np.ndarray, box_sizes: np.ndarray) -> torch.Tensor:
-        """Boxes in pixels of their images -> pixels of the model's square input, (N, 4) float32 on the device."""
-        scaled = boxes / box_sizes[:, [1, 0, 1, 0]].astype(np.float32) * np.float32(self.model.image_size)
+        """Scale boxes from pixels of their images to the model's square input: (N, 4) float32 on the device."""
+        scaled = normalize(boxes, box_sizes) * np.float32(self.model.image_size)
         return to_device(scaled, self.device)
 
     def _chunks(self, box_sizes: np.ndarray, features: Features) -> Iterator[slice]:
-        """Consecutive slices of the boxes, each within the memory budget, but of one box at least."""
+        """Yield consecutive slices of the boxes, each within the memory budget, but of one box at least."""
         # A full-size mask is a float32 logit and a bool a pixel.
         total = np.cumsum(features.box_bytes + 5 * box_sizes.prod(axis=1))
         start, spent = 0, 0
@@ -183,7 +199,7 @@ class Segmenter:
     def _decode(
         self, features: Features, image_index: np.ndarray, boxes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, S/4, S/4) float32 mask logits and (N,) scores, on the device."""
+        """Decode boxes: (N, S/4, S/4) float32 mask logits and (N,) scores, on the device."""
         with autocast(self.device, self.precision):
             decoded = self._passes.decode(features, to_device(image_index, self.device), boxes)
             logits, scores = select_single_mask(self.model, *decoded)

@@ -1,4 +1,4 @@
-"""Which detection belongs to which track, what class a track has, and when one begins and ends."""
+"""Matching of detections to tracks, and when a track starts, is corrected and ends."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
+from utils.config import VideoConfig
 from utils.masks import Mask, mask_iou
-from utils.model_sections import VideoConfig
+from utils.matching import match_best_total
 from utils.structures import Instances
 
 SAME_CLASS_BONUS = 0.1
-"""What a pair of one class counts more than its IoU: where two detections lie on one object, each stays with its own
-track, though their masks differ by some pixels."""
+"""Added to the IoU of a pair of one class: of two detections of one object, each then stays with the track of its class
+even if the other one's mask fits better by a few pixels."""
 
 
 @dataclass
@@ -22,9 +24,9 @@ class Track:
     """One object through a clip.
 
     Attributes:
-        score: that of its latest detection.
-        missed: keyframes in a row on which no detection was its own.
-        votes: the sum of the scores of its detections, by class id.
+        score: score of its latest detection.
+        misses: number of keyframes since then.
+        votes: sum of the scores of its detections, by class id.
     """
 
     score: float = 0.0
@@ -33,25 +35,25 @@ class Track:
 
     @property
     def class_id(self) -> int:
-        """The class with the most votes; of equal ones the lowest."""
+        """Return the class with the most votes; the lowest of equal ones."""
         return min(self.votes, key=lambda class_id: (-self.votes[class_id], class_id))
 
     def confirm(self, score: float, class_id: int) -> None:
-        """Takes note of a detection."""
+        """Add a detection."""
         self.score, self.misses = score, 0
         self.votes[class_id] += score
 
 
 @dataclass(frozen=True)
 class KeyframeUpdate:
-    """What a keyframe brings.
+    """How the detections of a keyframe change the tracks.
 
     Attributes:
         started: positions of the detections that start a track, by the track's id.
-        corrected: positions of the detections from which a track that drifted starts anew, by its id.
-        ended: ids of the tracks that were missed too often.
-        empty: detections without a mask, which belong to no track and start none.
-        doubled: further detections of objects that have a track already, which start none.
+        corrected: positions of the detections that replace the mask of a drifted track, by the track's id.
+        ended: ids of the tracks that had no detection too often.
+        empty: number of detections with an empty mask; they are ignored.
+        duplicates: number of further detections of objects that have a track already; they are ignored.
     """
 
     started: dict[int, int]
@@ -62,93 +64,89 @@ class KeyframeUpdate:
 
 
 class TrackManager:
-    """The tracks of one clip. Their ids count from 1 in the order in which they begin, and none comes twice.
+    """The tracks of one clip. Their ids count from 1 in the order in which they start; no id is used twice.
 
     Attributes:
-        live: those that go on, by their ids.
+        live: the tracks that have not ended, by id.
     """
 
     def __init__(self, settings: VideoConfig) -> None:
         self.live: dict[int, Track] = {}
         self._settings, self._latest_id = settings, 0
 
-    def keyframe(self, masks: Mapping[int, Mask], found: Instances) -> KeyframeUpdate:
-        """Confirms, corrects, starts and ends tracks by what the detector found.
+    def update(self, masks: Mapping[int, Mask], found: Instances) -> KeyframeUpdate:
+        """Confirm, correct, start and end tracks by the detections of a keyframe.
 
         Args:
-            masks: of all live tracks on the frame, by their ids; empty ones match nothing.
-            found: the detections of the frame with the masks that SAM2 gives to their boxes.
+            masks: of all live tracks on the frame, by id; empty ones match nothing.
+            found: the detections of the frame with their masks.
         """
-        ids = list(self.live)
+        ids, min_iou = list(self.live), self._settings.match_iou
         classes = np.array([track.class_id for track in self.live.values()], np.int64)
         overlaps = mask_iou([masks[track_id] for track_id in ids], found.masks)
-        tracks, places = pairs(overlaps, classes, found.detections.class_ids, self._settings.match_iou)
+        tracks, places = match_tracks(overlaps, classes, found.detections.class_ids, min_iou)
         rest = sorted({*range(len(found))} - {*places.tolist()})
-        # Masks of two objects hardly overlap, so what lies on a track of its class shows the same object once more.
-        same = classes[:, None] == found.detections.class_ids
-        again = same & (overlaps >= self._settings.match_iou) & (overlaps > 0)
-        duplicates = {place for place in rest if again[:, place].any()}
-        turn = KeyframeUpdate({}, {}, [], sum(not mask.crop.size for mask in found.masks), len(duplicates))
+        # Masks of two objects hardly overlap: a detection on a track of its own class shows the same object again.
+        same_class = classes[:, None] == found.detections.class_ids
+        repeats = (same_class & (overlaps >= min_iou) & (overlaps > 0)).any(axis=0)
+        duplicates = {place for place in rest if repeats[place]}
+        empty = sum(not mask.crop.size for mask in found.masks)
+        update = KeyframeUpdate({}, {}, [], empty, len(duplicates))
         for track in self.live.values():
             track.misses += 1
         for i, place in zip(tracks.tolist(), places.tolist()):
             self._confirm(ids[i], found, place)
             if overlaps[i, place] < self._settings.correct_iou:
-                turn.corrected[ids[i]] = place
-        turn.ended.extend(i for i, track in self.live.items() if track.misses >= self._settings.patience)
-        for track_id in turn.ended:
+                update.corrected[ids[i]] = place
+        update.ended.extend(i for i, track in self.live.items() if track.misses >= self._settings.patience)
+        for track_id in update.ended:
             del self.live[track_id]
         for place in rest:
             if found.masks[place].crop.size and place not in duplicates:
                 self._latest_id += 1
                 self._confirm(self._latest_id, found, place)
-                turn.started[self._latest_id] = place
-        return turn
+                update.started[self._latest_id] = place
+        return update
 
     def end(self, track_id: int) -> None:
-        """Ends a track that cannot be followed."""
+        """End a track."""
         del self.live[track_id]
 
     def _confirm(self, track_id: int, found: Instances, place: int) -> None:
-        detections = found.detections
-        track = self.live.setdefault(track_id, Track())
+        detections, track = found.detections, self.live.setdefault(track_id, Track())
         track.confirm(float(detections.scores[place]), int(detections.class_ids[place]))
 
 
-def pairs(
-    overlaps: np.ndarray, track_classes: np.ndarray, class_ids: np.ndarray, least: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of a track and a detection, each in one pair at most, chosen so that their IoU is the largest in total.
+def match_tracks(
+    overlaps: npt.NDArray[np.float64],
+    track_classes: npt.NDArray[np.int64],
+    class_ids: npt.NDArray[np.int64],
+    min_iou: float,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Match tracks to detections one to one so that the sum of their IoUs is largest (Hungarian algorithm).
 
     Args:
         overlaps: (N, M) IoU of tracks and detections.
-        track_classes: (N,) int64.
-        class_ids: (M,) int64. A pair of one class counts SAME_CLASS_BONUS more.
-        least: what overlaps less is no pair, nor is what overlaps nowhere.
+        track_classes: (N,).
+        class_ids: (M,) of the detections; a pair of one class counts SAME_CLASS_BONUS more.
+        min_iou: pairs of a lower IoU, or of none, are not matched.
 
     Returns:
-        the positions of the paired tracks and detections, (P,) int64 each, those of the tracks ascending.
+        positions of the matched tracks, ascending, and of their detections, (P,) each.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    possible = (overlaps >= least) & (overlaps > 0)
-    gain = np.where(possible, overlaps + SAME_CLASS_BONUS * (track_classes[:, None] == class_ids), 0)
-    tracks, places = linear_sum_assignment(gain, maximize=True)
-    chosen = possible[tracks, places]
-    return tracks[chosen], places[chosen]
+    same_class = track_classes[:, None] == class_ids
+    return match_best_total(overlaps + SAME_CLASS_BONUS * same_class, (overlaps >= min_iou) & (overlaps > 0))
 
 
-def keyframes(indices: Sequence[int], last: int | None, interval: int) -> list[int]:
-    """Which frames of a batch are keyframes.
+def select_keyframes(indices: Sequence[int], last: int | None, interval: int) -> list[int]:
+    """Select the keyframes of a batch: the first usable frame at or after each multiple of the interval.
+
+    So a frame that cannot be used delays its own keyframe, but no later one.
 
     Args:
-        indices: the usable frames' positions in the clip, ascending.
-        latest: the keyframe before them, or None if they are the clip's first ones.
-        interval: the first of every so many positions is one, or the first that can be used there, so one that cannot
-            moves no other; 0: only the first frame is one.
-
-    Returns:
-        those of the indices.
+        indices: positions of the usable frames in the clip, ascending.
+        last: the keyframe before them; None at the start of a clip.
+        interval: in frames; 0: only the first frame is a keyframe.
     """
     chosen = []
     for index in indices:

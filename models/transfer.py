@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from utils.errors import RunError
 from utils.masks import Mask
-from utils.structures import Detections, Instances
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class PackedMasks:
         eights = F.pad(full, (0, -full.shape[2] % 8)).unflatten(2, (-1, 8))
         weights = (1 << torch.arange(7, -1, -1, device=full.device)).to(torch.uint8)
         bits = (eights * weights).sum(-1, dtype=torch.uint8)
-        return cls(to_host(full.any(dim=2)), to_host(full.any(dim=1)), to_host(bits))
+        return cls(to_host_async(full.any(dim=2)), to_host_async(full.any(dim=1)), to_host_async(bits))
 
     def masks(self) -> list[Mask]:
         """The masks."""
@@ -44,8 +43,8 @@ class PackedMasks:
         ]
 
 
-def sent(full: torch.Tensor) -> Callable[[], list[Mask]]:
-    """Sends (N, H, W) bool masks to the host, from CUDA as bits; they can be called for when they have arrived."""
+def masks_to_host_async(full: torch.Tensor) -> Callable[[], list[Mask]]:
+    """Send (N, H, W) bool masks to the host, from CUDA packed to bits; call the result once they have arrived."""
     if full.device.type == "cuda":
         return PackedMasks.from_masks(full).masks
     masks = [*map(Mask.from_array, full.cpu().numpy())]
@@ -53,12 +52,12 @@ def sent(full: torch.Tensor) -> Callable[[], list[Mask]]:
 
 
 def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """An array on a device; to CUDA it travels while the host goes on."""
+    """Copy an array to a device; to CUDA without blocking, from pinned memory."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def to_host(tensor: torch.Tensor) -> torch.Tensor:
+def to_host_async(tensor: torch.Tensor) -> torch.Tensor:
     """Copy a tensor to the host; from CUDA without blocking, into pinned memory (see `HostSync`)."""
     if tensor.device.type != "cuda":
         return tensor.cpu()
@@ -87,24 +86,34 @@ def _unpacked(rows: np.ndarray, columns: np.ndarray, bits: np.ndarray) -> Mask:
     return Mask(left, top, np.ascontiguousarray(eights[:, left - 8 * first : right - 8 * first]).view(bool))
 
 
-@dataclass
-class AsyncInstances:
-    """The instances of a batch, which the device finds while the host does something else.
+@dataclass(frozen=True)
+class BoxMasks:
+    """What SAM2 answers to the N boxes of a set: masks without a class.
 
     Attributes:
-        sizes: (height, width) of each image.
-        detections: the boxes of each image.
-        arrival: when all that was added is on the host.
+        masks: N masks, in the order of the boxes; one may be empty.
+        scores: (N,) float32, SAM2's own estimate of each mask's IoU.
     """
 
-    sizes: Sequence[tuple[int, int]]
-    detections: Sequence[Detections]
-    arrival: HostSync | None = None
-    _scores: list[torch.Tensor] = field(default_factory=list)
-    _masks: list[tuple[np.ndarray, Callable[[], list[Mask]]]] = field(default_factory=list)
+    masks: list[Mask]
+    scores: npt.NDArray[np.float32]
 
-    def add(self, logits: torch.Tensor, scores: torch.Tensor, box_sizes: np.ndarray) -> None:
-        """Adds the next N boxes of the flattened list of all boxes.
+
+class AsyncMasks:
+    """The masks of the sets of boxes of a batch, on their way from the device while the host does something else.
+
+    Args:
+        counts: how many boxes each set has.
+    """
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        self._counts = counts
+        self._scores: list[torch.Tensor] = []
+        self._masks: list[tuple[np.ndarray, Callable[[], list[Mask]]]] = []
+        self._sync: HostSync | None = None
+
+    def append(self, logits: torch.Tensor, scores: torch.Tensor, box_sizes: npt.NDArray[np.int64]) -> None:
+        """Add the next N boxes of the flattened list of all boxes.
 
         Args:
             logits: (N, h, w) float32 on the device; each mask is upsampled to its image and cut at 0.
@@ -112,33 +121,26 @@ class AsyncInstances:
             box_sizes: (N, 2) height and width of the image that each box is in.
         """
         start = sum(map(len, self._scores))
-        self._scores.append(to_host(scores.float()))
+        self._scores.append(to_host_async(scores.float()))
         for size in np.unique(box_sizes, axis=0):
             rows = np.flatnonzero((box_sizes == size).all(axis=1))
             chosen = logits[to_device(rows, logits.device), None]
             full = F.interpolate(chosen, tuple(size.tolist()), mode="bilinear", align_corners=False)[:, 0] > 0
-            self._masks.append((start + rows, sent(full)))
+            self._masks.append((start + rows, masks_to_host_async(full)))
 
-    def instances(self, advice: str) -> list[Instances]:
-        """The instances of each image, in the order of its detections; waits for the device.
+    def complete(self, device: torch.device) -> AsyncMasks:
+        """Mark that all boxes were added; returns itself."""
+        self._sync = HostSync(device)
+        return self
 
-        Args:
-            advice: what to do where the numbers overflowed.
-
-        Raises:
-            RunError: the model's output is not finite.
-        """
-        if self.arrival is not None:
-            self.arrival.wait()
+    def wait(self) -> list[BoxMasks]:
+        """Return the masks of each set when the device is done; scores that are not finite are returned as they are."""
+        if self._sync is not None:
+            self._sync.wait()
         scores = np.concatenate([np.zeros(0, np.float32), *(part.numpy() for part in self._scores)])
-        if not np.isfinite(scores).all():
-            raise RunError(f"SAM2's output is not finite {advice}")
         masks: dict[int, Mask] = {}
         for places, arrived in self._masks:
             masks |= zip(places.tolist(), arrived(), strict=True)
-        instances, start = [], 0
-        for size, found in zip(self.sizes, self.detections):
-            stop = start + len(found)
-            instances.append(Instances(size, found, [masks[i] for i in range(start, stop)], scores[start:stop]))
-            start = stop
-        return instances
+        stops = np.cumsum(self._counts, dtype=np.int64).tolist()
+        bounds = zip([0, *stops], stops)
+        return [BoxMasks([masks[i] for i in range(start, stop)], scores[start:stop]) for start, stop in bounds]

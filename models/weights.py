@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.config import ArchConfig
+from utils.config.official import OFFICIAL_SAM, OFFICIAL_YOLO
 from utils.distributed import Session
 from utils.errors import UserError, first_line
-from utils.official import OFFICIAL_SAM, OFFICIAL_YOLO
 
 if TYPE_CHECKING:
     import torch

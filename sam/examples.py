@@ -1,65 +1,102 @@
-"""Training examples for SAM2: views of images, the boxes of some of their objects, and the masks to be found."""
+"""Training examples for SAM2: views of images or clips, boxes of some of their objects, and the masks to be learned."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from datasets.voc import VocDataset
 from models.segmenter import preprocess
+from utils.boxes import box_limits, box_of_mask, clip_boxes
 from utils.classes import VOID
+from utils.config import SamFinetune
 from utils.errors import SampleError
-from utils.masks import Mask
-from utils.structures import Instances
+from utils.structures import Instances, Sample
 
-View = Callable[[np.ndarray], np.ndarray]  # cuts the same part out of an image and its masks
+View = Callable[[np.ndarray], np.ndarray]
+"""Cuts the same window out of an image and its masks."""
 
-LOGIT_STRIDE = 4  # SAM2's mask logits have a quarter of the input's side
-MIN_CELLS = 4.0  # an object that covers fewer logit cells of a view than this teaches nothing
+LOGIT_STRIDE = 4
+"""Pixels of the model's input per mask logit and side; a square of this side is called a cell."""
+
+MIN_CELLS = 4.0
+"""Objects that cover fewer cells of a view are too small to learn from."""
+
+MAX_STRIDE = 2
+"""Maximum frame stride within a training clip."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B views and N objects in them.
+    """B examples with N objects; C is the number of cells per side, S / LOGIT_STRIDE.
+
+    Examples are images or clips of T frames; clips have the additional dimension T, given in brackets.
 
     Attributes:
-        pixels: (B, 3, S, S) float32, preprocessed.
-        view_index: (N,) int64, the view each object is in.
-        boxes: (N, 4) float32 xyxy in pixels of the model's input, jittered.
-        masks: (N, S/4, S/4) float32, the share of each cell that the object covers.
-        weights: (N, S/4, S/4) float32, the share of each cell that is not void.
-        failures: images that cannot be used.
+        pixels: (B, [T,] 3, S, S) float32, preprocessed.
+        index: (N,) int64, the example that each object is in.
+        boxes: (N, [T,] 4) float32 xyxy in pixels of the model's input, jittered; all 0 where too little of the object
+            is visible to prompt it, which never happens in the first frame.
+        masks: (N, [T,] C, C) float32, the share of each cell that the object covers; all 0 where it is not visible.
+        weights: (N, [T,] C, C) float32, the share of each cell that is not void.
+        failures: the images that cannot be used.
     """
 
     pixels: torch.Tensor
-    view_index: torch.Tensor
+    index: torch.Tensor
     boxes: torch.Tensor
     masks: torch.Tensor
     weights: torch.Tensor
     failures: tuple[SampleError, ...] = ()
 
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        return len(self.boxes)
+
+    def to(self, device: torch.device) -> Batch:
+        """Copy the batch to a device."""
+        tensors = {name: value.to(device) for name, value in vars(self).items() if name != "failures"}
+        return replace(self, **tensors)
+
     @classmethod
-    def empty(cls, side: int, *failures: SampleError) -> Batch:
-        """No views, for a model of this `image_size`."""
-        cells = side // LOGIT_STRIDE
-        shapes = ((3, side, side), (), (4,), (cells, cells), (cells, cells))
-        pixels, view_index, boxes, masks, weights = (torch.zeros(0, *shape) for shape in shapes)
-        return cls(pixels, view_index.long(), boxes, masks, weights, failures)
+    def empty(cls, side: int, *failures: SampleError, frames: int | None = None) -> Batch:
+        """Make a batch without examples.
+
+        Args:
+            side: S, the model's `image_size` in pixels.
+            frames: T; None: the examples are images.
+        """
+        time, cells = () if frames is None else (frames,), side // LOGIT_STRIDE
+        shapes = ((*time, 3, side, side), (), (*time, 4), (*time, cells, cells), (*time, cells, cells))
+        pixels, index, boxes, masks, weights = (torch.zeros(0, *shape) for shape in shapes)
+        return cls(pixels, index.long(), boxes, masks, weights, failures)
+
+
+def collate(batches: list[Batch]) -> Batch:
+    """Join several batches into one."""
+    starts = np.cumsum([0, *(len(batch.pixels) for batch in batches)]).tolist()
+    index = torch.cat([batch.index + start for batch, start in zip(batches, starts)])
+    pixels, boxes, masks, weights = (
+        torch.cat([getattr(batch, name) for batch in batches]) for name in ("pixels", "boxes", "masks", "weights")
+    )
+    return Batch(pixels, index, boxes, masks, weights, tuple(error for batch in batches for error in batch.failures))
 
 
 @dataclass(frozen=True)
-class Drawing:
+class AugmentConfig:
     """How examples are drawn from a dataset.
 
     Attributes:
-        max_boxes: objects of one example that are prompted, drawn at random.
+        max_boxes: maximum number of prompted objects per example, chosen at random.
         jitter: standard deviation of a box corner's shift, as a share of the box's side.
         view_share: the smallest and the largest share of an image's sides that a view shows.
-        seed: of all random choices.
+        seed: random seed.
     """
 
     max_boxes: int = 8
@@ -67,124 +104,204 @@ class Drawing:
     view_share: tuple[float, float] = (1.0, 1.0)
     seed: int = 0
 
+    @classmethod
+    def from_settings(cls, settings: SamFinetune) -> AugmentConfig:
+        """Read the settings of `finetune.sam`."""
+        return cls(settings.boxes_per_image, settings.jitter, settings.view_share, settings.seed)
 
-class PromptedViews(torch.utils.data.Dataset[Batch]):
-    """Random views of a VOC split, the same for the same seed, epoch and index.
+
+class Examples(torch.utils.data.Dataset[Batch]):
+    """Batches of one random example each, a function of the seed, the epoch and the index.
 
     Args:
-        dataset: images with their targets and true instances.
+        dataset: images with label maps and ground-truth instances.
         side: the model's `image_size` in pixels.
-        drawing: how views and boxes are drawn.
+        augment: how examples are drawn.
+
+    Attributes:
+        epoch: to be set by the trainer.
     """
 
-    def __init__(self, dataset: VocDataset, side: int, drawing: Drawing) -> None:
-        self.dataset, self.side, self.drawing, self.epoch = dataset, side, drawing, 0
+    def __init__(self, dataset: VocDataset, side: int, augment: AugmentConfig) -> None:
+        self.dataset, self.side, self.augment, self.epoch = dataset, side, augment, 0
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def rng(self, index: int) -> np.random.Generator:
+        """Make the random generator of one example."""
+        return np.random.default_rng([self.augment.seed, self.epoch, index])
+
+    def batch(self, pixels: torch.Tensor, boxes: list[Any], masks: list[Any], weights: Any) -> Batch:
+        """Make a batch of one example from (1, [T,] 3, S, S) pixels and, nested as in `Batch`, its other values."""
+        masks_shape = (-1, *np.shape(weights))
+        return Batch(
+            pixels,
+            torch.zeros(len(masks), dtype=torch.long),
+            torch.from_numpy(np.array(boxes, np.float32).reshape(*masks_shape[:-2], 4)),
+            torch.from_numpy(np.array(masks, np.float32).reshape(masks_shape)),
+            torch.from_numpy(np.array(weights)).expand(len(masks), *masks_shape[1:]),
+        )
+
+
+class ImageExamples(Examples):
+    """Random views of single images."""
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Batch:
-        """A batch of one view; of none, but of a failure, where the image cannot be used."""
-        rng = np.random.default_rng([self.drawing.seed, self.epoch, index])
+        """Draw one view; if the image cannot be used, return an empty batch with the failure."""
+        rng, cells = self.rng(index), self.side // LOGIT_STRIDE
         try:
             sample = self.dataset.load(index)
         except SampleError as error:
             return Batch.empty(self.side, error)
-        objects, target = sample.gt_instances, sample.gt_mask
-        assert objects is not None and target is not None
-        view = random_view(objects, self.drawing.view_share, rng)
-        masks, boxes = self._prompts(objects, view, rng)
-        weights = coverage(view(target) != VOID, self.side // LOGIT_STRIDE)
-        return Batch(
-            preprocess([relit(view(sample.image), rng)], self.side, torch.device("cpu")),
-            torch.zeros(len(masks), dtype=torch.long),
-            torch.from_numpy(boxes),
-            torch.from_numpy(masks),
-            torch.from_numpy(weights).expand(len(masks), *weights.shape),
-        )
-
-    def _prompts(self, objects: Instances, view: View, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Masks (N, S/4, S/4) and jittered boxes (N, 4) of up to `max_boxes` objects of a view, drawn at random."""
-        cells = self.side // LOGIT_STRIDE
+        objects, gt_mask = ground_truth(sample)
+        view = random_view(objects, self.augment.view_share, rng)
         masks: list[np.ndarray] = []
         boxes: list[np.ndarray] = []
         for i in rng.permutation(len(objects)):
             mask = view(objects.masks[i].to_full(objects.size))
-            if len(masks) < self.drawing.max_boxes and well_seen(mask, self.side):
-                masks.append(coverage(mask, cells))
-                boxes.append(prompt_box(mask, self.side, self.drawing.jitter, rng))
-        return np.array(masks, np.float32).reshape(-1, cells, cells), np.array(boxes, np.float32).reshape(-1, 4)
+            if len(masks) < self.augment.max_boxes and is_large_enough(mask, self.side):
+                masks.append(soft_mask(mask, cells))
+                boxes.append(prompt_box(mask, self.side, self.augment.jitter, rng))
+        pixels = preprocess([color_jitter(view(sample.image), rng)], self.side, torch.device("cpu"))
+        return self.batch(pixels, boxes, masks, soft_mask(view(gt_mask) != VOID, cells))
 
 
-def collate(views: list[Batch]) -> Batch:
-    """One batch of several."""
-    starts = np.cumsum([0, *(len(view.pixels) for view in views)]).tolist()
-    index = torch.cat([view.view_index + start for view, start in zip(views, starts)])
-    pixels, boxes, masks, weights = (
-        torch.cat([getattr(view, name) for view in views]) for name in ("pixels", "boxes", "masks", "weights")
-    )
-    return Batch(pixels, index, boxes, masks, weights, tuple(error for view in views for error in view.failures))
-
-
-def well_seen(mask: np.ndarray, side: int) -> bool:
-    """Whether an object is large enough to be learnt, from its (h, w) bool mask in a view that becomes `side` wide."""
-    return bool(mask.mean() * (side // LOGIT_STRIDE) ** 2 >= MIN_CELLS)
-
-
-def prompt_box(mask: np.ndarray, side: int, jitter: float, rng: np.random.Generator) -> np.ndarray:
-    """(4,) float32: the jittered box of an object's mask in a view, in pixels of the model's input of `side`."""
-    height, width = mask.shape
-    scale = np.array([side / width, side / height] * 2, np.float32)
-    return jittered(tight_box(mask), jitter, mask.shape, rng) * scale
-
-
-def jittered(box: np.ndarray, jitter: float, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A box whose corners are off as a detector's are, inside its image and of a pixel at least; SAM's recipe.
+class ClipExamples(Examples):
+    """Random stretches of clips, forwards or backwards, seen through one window that all frames share.
 
     Args:
-        box: (4,) float32 xyxy in pixels.
-        jitter: standard deviation of the shift, as a share of the box's width or height.
-        size: (height, width) of the image.
+        dataset: opened by clips; object ids are the same in all frames of a clip.
+        frames: T, the length of a stretch; that of a shorter clip repeats its last frame.
     """
-    sides = np.tile(box[2:] - box[:2], 2)
-    limits = np.array([size[1], size[0]] * 2, np.float32)
-    moved = np.clip(box + rng.normal(0, jitter, 4) * sides, 0, limits)
-    keep = (moved[2:] - moved[:2] >= 1).all()
-    return (moved if keep else box).astype(np.float32)
+
+    def __init__(self, dataset: VocDataset, side: int, augment: AugmentConfig, frames: int) -> None:
+        super().__init__(dataset, side, augment)
+        self.clips, self.frames = list(dataset.clips.values()), frames
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Draw one stretch; if a frame cannot be used, return an empty batch with the failure."""
+        rng, clip = self.rng(index), self.clips[index]
+        try:
+            samples = [self.dataset.load(clip[at]) for at in sample_frames(len(clip), self.frames, rng)]
+        except SampleError as error:
+            return Batch.empty(self.side, error, frames=self.frames)
+        objects, gt_masks = zip(*map(ground_truth, samples))
+        first, cells, jitter = objects[0], self.side // LOGIT_STRIDE, self.augment.jitter
+        view, light = random_view(first, self.augment.view_share, rng), rng.integers(2**32)
+        # Each frame draws from an equal generator, so that all have the same light.
+        images = [color_jitter(view(sample.image), np.random.default_rng(light)) for sample in samples]
+        assert first.track_ids is not None, "the input checks refuse clips without object ids"
+        ids = rng.permutation(first.track_ids).tolist()
+        prompted = [i for i in ids if is_large_enough(view(mask_of(first, i)), self.side)][: self.augment.max_boxes]
+        tracks = [[view(mask_of(instances, i)) for instances in objects] for i in prompted]
+        masks = [[soft_mask(mask, cells) for mask in track] for track in tracks]
+        hidden = np.zeros(4, np.float32)
+        boxes = [
+            [prompt_box(mask, self.side, jitter, rng) if is_large_enough(mask, self.side) else hidden for mask in track]
+            for track in tracks
+        ]
+        weights = [soft_mask(view(gt_mask) != VOID, cells) for gt_mask in gt_masks]
+        return self.batch(preprocess(images, self.side, torch.device("cpu"))[None], boxes, masks, weights)
+
+
+def ground_truth(sample: Sample) -> tuple[Instances, npt.NDArray[np.uint8]]:
+    """Return the ground-truth instances and the label map of a sample that was loaded with both."""
+    assert sample.gt_instances is not None and sample.gt_mask is not None
+    return sample.gt_instances, sample.gt_mask
+
+
+def mask_of(objects: Instances, track_id: int) -> npt.NDArray[np.bool_]:
+    """Return the (H, W) mask of the object with an id; empty if it is not among the objects."""
+    assert objects.track_ids is not None
+    for place in np.flatnonzero(objects.track_ids == track_id).tolist():
+        return objects.masks[place].to_full(objects.size)
+    return np.zeros(objects.size, bool)
+
+
+def sample_frames(count: int, frames: int, rng: np.random.Generator) -> list[int]:
+    """Choose `frames` positions in a clip of `count` frames at a constant stride, ascending or descending.
+
+    The last frame of a clip that is too short is repeated.
+    """
+    stride = int(rng.integers(1, MAX_STRIDE + 1))
+    if (frames - 1) * stride >= count:
+        stride = 1
+    start = int(rng.integers(max(1, count - (frames - 1) * stride)))
+    places = [min(start + t * stride, count - 1) for t in range(frames)]
+    return places[::-1] if rng.random() < 0.5 else places
 
 
 def random_view(objects: Instances, share: tuple[float, float], rng: np.random.Generator) -> View:
-    """A window onto a random object, a share of each side of the image between two limits; mirrored half the time."""
+    """Choose a window that shows a point of a random object, mirrored half the time.
+
+    Args:
+        share: limits of the share of each image side that the window takes.
+    """
     boxes = objects.detections.boxes
     x1, y1, x2, y2 = boxes[rng.integers(len(boxes))] if len(boxes) else (0, 0, *objects.size[::-1])
     part = rng.uniform(*share)
-    rows = _span(objects.size[0], part, rng.uniform(y1, y2), rng)
-    columns = _span(objects.size[1], part, rng.uniform(x1, x2), rng)
+    rows = _random_span(objects.size[0], part, rng.uniform(y1, y2), rng)
+    columns = _random_span(objects.size[1], part, rng.uniform(x1, x2), rng)
     step = -1 if rng.random() < 0.5 else 1
     return lambda array: array[rows, columns][:, ::step]
 
 
-def _span(length: int, share: float, inside: float, rng: np.random.Generator) -> slice:
-    """A share of `length` pixels that has the position `inside` somewhere in it."""
+def _random_span(length: int, share: float, inside: float, rng: np.random.Generator) -> slice:
+    """Choose a random span of a share of `length` pixels that contains the position `inside`."""
     part = max(1, round(length * share))
     start = int(np.clip(inside - rng.random() * part, 0, length - part))
     return slice(start, start + part)
 
 
-def relit(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The image with another exposure and another white balance."""
+def color_jitter(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Change the exposure and the white balance of a (H, W, 3) image at random."""
     gain = rng.uniform(0.75, 1.25) * rng.uniform(0.9, 1.1, 3)
     bias = rng.uniform(-20, 20)
-    return cv2.transform(np.ascontiguousarray(image), np.column_stack([np.diag(gain), np.full(3, bias)]))
+    matrix = np.column_stack([np.diag(gain), np.full(3, bias)])
+    return np.asarray(cv2.transform(np.ascontiguousarray(image), matrix), np.uint8)
 
 
-def coverage(mask: np.ndarray, cells: int) -> np.ndarray:
-    """(cells, cells) float32: the share of each cell that a bool mask covers."""
-    return cv2.resize(mask.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
+def is_large_enough(mask: npt.NDArray[np.bool_], side: int) -> bool:
+    """Tell whether an object can be learned from its (h, w) mask in a view that is scaled to `side` pixels."""
+    return bool(mask.mean() * (side // LOGIT_STRIDE) ** 2 >= MIN_CELLS)
 
 
-def tight_box(mask: np.ndarray) -> np.ndarray:
-    """(4,) float32 xyxy of a (H, W) bool mask that is not empty."""
-    tight = Mask.from_array(mask)
-    height, width = tight.crop.shape
-    return np.array([tight.left, tight.top, tight.left + width, tight.top + height], np.float32)
+def soft_mask(mask: npt.NDArray[np.bool_], cells: int) -> npt.NDArray[np.float32]:
+    """Compute the share of each cell that a mask covers, (cells, cells)."""
+    resized = cv2.resize(mask.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, np.float32)
+
+
+def prompt_box(
+    mask: npt.NDArray[np.bool_], side: int, jitter: float, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Compute the jittered box (4,) xyxy of an object's mask in a view, in pixels of the model's input of `side`."""
+    height, width = mask.shape
+    scale = (side / box_limits((height, width))).astype(np.float32)
+    return jitter_box(box_of_mask(mask).astype(np.float32), jitter, (height, width), rng) * scale
+
+
+def jitter_box(
+    box: npt.NDArray[np.float32], jitter: float, size: tuple[int, int], rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Shift the corners of a box at random, as a detector does; the recipe of SAM.
+
+    Args:
+        box: (4,) xyxy in pixels.
+        jitter: standard deviation of the shift, as a share of the box's width or height.
+        size: (height, width) of the image, to which the result is clipped.
+
+    Returns:
+        the shifted box, or the given one if the shifted one is narrower than a pixel.
+    """
+    sides = np.tile(box[2:] - box[:2], 2)
+    moved = clip_boxes(box + rng.normal(0, jitter, 4) * sides, size)
+    keep = (moved[2:] - moved[:2] >= 1).all()
+    return (moved if keep else box).astype(np.float32)

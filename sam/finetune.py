@@ -6,7 +6,7 @@
     python -m sam.finetune -c config.json --set finetune.init=scratch     from random weights
     torchrun --nproc_per_node=4 -m sam.finetune -c config.json            on four GPUs, which share each batch
 
-A run that was cut off goes on where it was when the same command is given again.
+The same command resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ from datasets.training import open_training_splits
 from models.cascade import sam_config_of, sam_files
 from models.sam2_build import build_sam2, load_sam2
 from sam.objectives import ClipObjective, ImageObjective
-from sam.protocols import Objective
-from sam.trainer import BestScore, Trainer, write_weights
+from sam.trainer import BestScore, Objective, Trainer, write_weights
 from utils.cli.outputs import check_new_file
-from utils.cli.parsers import ConfigOverrideAction, configured, finetune_parser, guarded, repeated
+from utils.cli.parsers import ConfigOverrideAction, configured, finetune_parser, guarded, overrides_as_args
 from utils.config import ArchConfig, Config, Override
+from utils.config.official import REPOSITORY
 from utils.device import choose_device
 from utils.distributed import Session, open_session
-from utils.engine import print_lines
 from utils.errors import SampleError, UserError
-from utils.official import REPOSITORY
+from utils.io.terminal import say
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -45,12 +44,16 @@ DEFAULT_OUTPUT = REPOSITORY / "sam" / "sam2.1" / "finetuned.pt"
 def finetune(
     config: Config, output: Path, device: torch.device, session: Session, *, trust: bool = False
 ) -> tuple[BestScore, list[SampleError]]:
-    """Runs the training that `finetune` of the config describes; writes the best weights and, beside them, the last.
+    """Run the training that `finetune` of the config describes, and write the best weights.
 
-    The last are written where they are others: a score on few images is noisy, and training ends with small steps.
+    The weights of the last step are written beside them if they differ: a score on few images is noisy, and training
+    ends with small steps.
 
     Returns:
-        the best validation, and the images that had to be left out.
+        the best validation, and the images that could not be used.
+
+    Raises:
+        UserError: the config, the splits, the weights or the state of an interrupted run cannot be used.
     """
     settings = config.finetune.sam
     train, val = open_training_splits(config, by_clips=settings.video, val_images=settings.val_images)
@@ -64,21 +67,21 @@ def finetune(
         objective = ClipObjective(model, settings, train, val)
     else:
         objective = ImageObjective(model, settings, train, val, config.segmenter.chunk_mb * 2**20)
-    trainer = Trainer(model, settings, objective, origin_of(config), state_file_of(output), session)
+    trainer = Trainer(model, settings, objective, resume_key(config), state_path(output), session)
     if trainer.resume() and session.is_main:
-        print(f"going on at step {trainer.step} of {settings.steps}")
-    session.barrier()  # nobody may write the state before all have read it
+        print(f"resuming at step {trainer.step} of {settings.steps}")
+    session.barrier()  # all processes must have read the state before it is overwritten
     best = trainer.train(config.dataloader.num_workers, lambda: write_weights(model, output))
     if session.is_main:
-        last_file_of(output).unlink(missing_ok=True)  # that of an earlier run, whose output is replaced
+        last_path(output).unlink(missing_ok=True)  # left by an earlier run, whose output is replaced
         if best.step < settings.steps:
-            write_weights(model, last_file_of(output))
+            write_weights(model, last_path(output))
     failures = {failure.path: failure for failure in session.gather([*trainer.failures.values()])}
     return best, [failures[path] for path in sorted(failures)]
 
 
-def origin_of(config: Config) -> dict[str, str]:
-    """What a training is made of beside `finetune.sam`, by the config's keys."""
+def resume_key(config: Config) -> dict[str, str]:
+    """Collect the values, by config key, that must be equal for a run to be resumed, besides `finetune.sam`."""
     arch, dataset, own = config.arch, config.dataset, config.finetune
     start = {"arch.sam_weights": arch.sam_weights} if own.init is None else {"finetune.init": own.init}
     rest = {
@@ -91,18 +94,18 @@ def origin_of(config: Config) -> dict[str, str]:
     return {key: str(value) for key, value in {**start, **rest}.items()}
 
 
-def state_file_of(output: Path) -> Path:
-    """Where the state of a training lies until it is finished."""
+def state_path(output: Path) -> Path:
+    """Return the path of the training state, which exists until the training is finished."""
     return output.with_suffix(".training.pt")
 
 
-def last_file_of(output: Path) -> Path:
-    """Where the weights of the last step lie, if others are better."""
+def last_path(output: Path) -> Path:
+    """Return the path of the last step's weights, which are written if others are better."""
     return output.with_suffix(".last.pt")
 
 
 def initial_model(config: Config, device: torch.device, *, trust: bool = False) -> SAM2Base:
-    """The model that training starts from: `finetune.init`, else `arch.sam_weights`, or random weights."""
+    """Build the model that training starts from: `finetune.init`, else `arch.sam_weights`, or random weights."""
     settings, arch = config.finetune.sam, starting_arch(config)
     if config.finetune.init == "scratch":
         torch.manual_seed(settings.seed)
@@ -111,22 +114,22 @@ def initial_model(config: Config, device: torch.device, *, trust: bool = False) 
 
 
 def starting_arch(config: Config) -> ArchConfig:
-    """The models of a config, with the weights of `finetune.init` where they are given."""
+    """Return `arch` of a config, with `finetune.init` as SAM2's weights if it names a checkpoint."""
     init = config.finetune.init
     return config.arch if init in (None, "scratch") else replace(config.arch, sam_weights=Path(init))
 
 
-def usage(given: Namespace, config: Config, output: Path) -> list[str]:
-    """The options of a run with the result, which has no official name that would tell its architecture."""
+def usage(args: Namespace, config: Config, output: Path) -> list[str]:
+    """List the options with which a script uses the result, whose file name does not tell its architecture."""
     video = ["--video"] if config.finetune.sam.video else []
     own = ["arch.sam_config", "arch.sam_weights"]
-    of_file = config.arch.sam_config and not any(override.key == own[0] for override in given.overrides)
-    sam_config = [] if of_file else [f"--set=arch.sam_config={sam_config_of(starting_arch(config))}"]
-    return [*repeated(given, *own), *video, *sam_config, f"--set=arch.sam_weights={output}"]
+    in_file = config.arch.sam_config and not any(override.key == own[0] for override in args.overrides)
+    sam_config = [] if in_file else [f"--set=arch.sam_config={sam_config_of(starting_arch(config))}"]
+    return [*overrides_as_args(args, *own), *video, *sam_config, f"--set=arch.sam_weights={output}"]
 
 
-def remark(config: Config) -> str | None:
-    """What a user of the result must know, where the scripts will not run the model as it was trained."""
+def size_note(config: Config) -> str | None:
+    """Describe the difference, if any, between the image size of the training and that at which the scripts run."""
     trained, sam_config = config.finetune.sam.image_size, sam_config_of(starting_arch(config))
     if trained is None or trained == (own := build_sam2(sam_config).image_size):
         return None
@@ -134,29 +137,29 @@ def remark(config: Config) -> str | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains; the exit code, 1 if images had to be left out."""
+    """Train, and return the exit code: 1 if images could not be used."""
     parser = finetune_parser(__doc__)
     parser.add_argument("--train", action=ConfigOverrideAction, key="finetune.sam.train", help="memory, decoder or all")
     parser.add_argument("--video", action="store_true", help="learn to follow objects through clips")
-    given = parser.parse_args(argv)
-    if given.video:
-        given.overrides = (*given.overrides, Override("finetune.sam.video", True, "--video"))
-    config = configured(given)
+    args = parser.parse_args(argv)
+    if args.video:
+        args.overrides = (*args.overrides, Override("finetune.sam.video", True, "--video"))
+    config = configured(args)
     output = config.finetune.output or DEFAULT_OUTPUT
-    for path in (output, last_file_of(output)):
-        check_new_file(path, "finetune.output", overwrite=given.overwrite or state_file_of(output).is_file())
+    for path in (output, last_path(output)):
+        check_new_file(path, "finetune.output", overwrite=args.overwrite or state_path(output).is_file())
     with open_session() as session:
-        device = choose_device(given.device, session)
-        best, failures = finetune(config, output, device, session, trust=given.trust_weights)
+        device = choose_device(args.device, session)
+        best, failures = finetune(config, output, device, session, trust=args.trust_weights)
     if session.is_main:
-        print_lines(f"failed: {failure}" for failure in failures)
+        say(f"failed: {failure}" for failure in failures)
         steps, split = config.finetune.sam.steps, config.finetune.val_split
         print(f"{output}: mean IoU {best.score:.4f} on the split {split}, after {best.step} of {steps} steps")
         if best.step < steps:
-            print(f"{last_file_of(output)}: after all of them")
-        if text := remark(config):
+            print(f"{last_path(output)}: the weights after all {steps} steps")
+        if text := size_note(config):
             print(text)
-        print("use it: ", shlex.join(["python", "yolo_sam.py", *usage(given, config, output)]))
+        print("use it: ", shlex.join(["python", "yolo_sam.py", *usage(args, config, output)]))
     return 1 if failures else 0
 
 

@@ -1,24 +1,23 @@
-"""What SAM2 can be finetuned to do: find an object from its box, or follow it through a clip from its first box on."""
+"""What SAM2 can be finetuned to do: segment an object from its box, or follow it through a clip from its first box."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from datasets.voc import VocDataset
 from models import sam2_forward
 from models.sam2_forward import decode, encode, features_of
 from models.sam2_video import Propagator
 from models.segmenter import Segmenter
-from sam.clips import ClipBatch, PromptedClips, collate_clips, mask_of
-from sam.examples import Batch, Drawing, PromptedViews, collate
-from sam.losses import prompted_mask_loss
-from sam.protocols import ParameterGroup, ValScore
-from sam.tracking import tracking_loss
+from sam.examples import AugmentConfig, Batch, ClipExamples, ImageExamples, ground_truth, mask_of
+from sam.losses import prompted_mask_loss, tracking_loss
+from sam.trainer import ParameterGroup, ValScore
 from utils.classes import VOID
 from utils.config import SamFinetune
 from utils.device import choose_precision
@@ -27,6 +26,8 @@ from utils.errors import SampleError
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
+
+T = TypeVar("T")
 
 DECODER = ("sam_mask_decoder.",)
 IMAGE = (*DECODER, "image_encoder.", "sam_prompt_encoder.", "no_mem_embed")
@@ -38,151 +39,146 @@ MEMORY = (
     "no_obj_",
     "sam_mask_decoder.pred_obj_score_head.",
 )
-"""Beginnings of parameter names: of what a box prompt on an image reaches, and of what only video uses."""
+"""Prefixes of parameter names: of the parts that a box prompt on an image uses, and of those that only video uses."""
 
 BESIDE_MEMORY = {"memory": (), "decoder": DECODER, "all": IMAGE}
-"""What learns with the memory, by `finetune.sam.train`."""
+"""Parts that are trained together with the memory, by `finetune.sam.train`."""
 
 BACKBONE_LR_SCALE = 0.35
-"""The share of the learning rate for that: it can do its part, and shall not forget it while the memory is new."""
+"""Factor of the learning rate of these parts, which are trained already and must not forget while the memory is new."""
 
 
 class ImageObjective:
-    """To find objects from their boxes.
+    """Segment objects from their boxes.
 
     Args:
         model: the model, on its device.
         settings: `finetune.sam`.
-        train, val: images with their targets and true instances.
-        chunk_bytes: memory that decoding one chunk of boxes may take in a validation.
+        train, val: images with label maps and ground-truth instances.
+        chunk_bytes: memory that decoding one chunk of boxes may take in validation.
     """
 
     def __init__(
         self, model: SAM2Base, settings: SamFinetune, train: VocDataset, val: VocDataset, chunk_bytes: int
     ) -> None:
-        parts = IMAGE if settings.train == "all" else DECODER
-        self.parameters = [ParameterGroup(parameters_of(model, parts))]
-        self.examples = PromptedViews(train, model.image_size, drawing_of(settings))
-        self.collate = collate
+        self.parameters = [ParameterGroup(parameters_of(model, IMAGE if settings.train == "all" else DECODER))]
+        self.examples = ImageExamples(train, model.image_size, AugmentConfig.from_settings(settings))
         self._model, self._settings, self._val = model, settings, val
         self._segmenter = Segmenter(model, torch.float32, chunk_bytes)
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """The loss of the masks that the boxes give."""
-        model, device = self._model, self._model.device
-        with autocast(device):
-            features = encode(model, batch.pixels.to(device))
-            logits, scores = decode(model, features, batch.view_index.to(device), batch.boxes.to(device))
-        masks, weights = batch.masks.to(device), batch.weights.to(device)
-        return prompted_mask_loss(logits.float(), scores.float(), masks, weights, self._settings.mask_loss)
+    def loss(self, batch: Batch) -> Tensor:
+        """Compute the loss of the masks of the prompted objects."""
+        batch = batch.to(self._model.device)
+        with autocast(self._model.device):
+            features = encode(self._model, batch.pixels)
+            logits, scores = decode(self._model, features, batch.index, batch.boxes)
+        return prompted_mask_loss(logits.float(), scores.float(), batch.masks, batch.weights, self._settings.mask_loss)
 
     def validate(self, session: Session) -> ValScore:
-        """Mean IoU, at image size, of the masks of the true boxes of the first images; void is not counted."""
-        ious: list[float] = []
-        failures: list[SampleError] = []
-        for index in session.shard(range(min(self._settings.val_images, len(self._val)))):
-            try:
-                sample = self._val.load(index)
-            except SampleError as error:
-                failures.append(error)
-                continue
-            objects, target = sample.gt_instances, sample.gt_mask
-            assert objects is not None and target is not None
-            counted = target != VOID
-            (found,) = self._segmenter([sample.image], [objects.detections])
-            for ours, true in zip(found.masks, objects.masks):
-                predicted, actual = ours.to_full(found.size) & counted, true.to_full(found.size)
-                ious.append((predicted & actual).sum() / (predicted | actual).sum())
-        return ValScore.from_ious(session.gather(ious), failures)
+        """Compute the mean IoU, at image size and without void, of the masks of the ground-truth boxes.
+
+        Only the first `val_images` images count.
+        """
+        return validate(session, range(min(self._settings.val_images, len(self._val))), self._image_ious)
+
+    def _image_ious(self, index: int) -> Iterator[float]:
+        """Yield the IoU of each object of an image."""
+        sample = self._val.load(index)
+        objects, gt_mask = ground_truth(sample)
+        valid = gt_mask != VOID
+        (found,) = self._segmenter([sample.image], [objects.detections.boxes])
+        for ours, gt in zip(found.masks, objects.masks):
+            predicted, actual = ours.to_full(sample.size) & valid, gt.to_full(sample.size)
+            yield (predicted & actual).sum() / (predicted | actual).sum()
 
 
 class ClipObjective:
-    """To follow objects through clips from the boxes in their first frames on.
+    """Follow objects through clips from the boxes in their first frames.
 
     Args:
         model: the model, on its device.
         settings: `finetune.sam`.
-        train, val: clips, whose frames have their targets and true instances.
+        train, val: clips, whose frames have label maps and ground-truth instances.
     """
 
     def __init__(self, model: SAM2Base, settings: SamFinetune, train: VocDataset, val: VocDataset) -> None:
-        beside = BESIDE_MEMORY[settings.train or "memory"]
         memory = parameters_of(model, MEMORY)
-        known = [each for each in parameters_of(model, beside) if all(each is not other for other in memory)]
+        beside = parameters_of(model, BESIDE_MEMORY[settings.train or "memory"])
+        known = [each for each in beside if all(each is not other for other in memory)]
         self.parameters = [ParameterGroup(memory), *([ParameterGroup(known, BACKBONE_LR_SCALE)] if known else [])]
-        self._images_learn = bool(known)
-        clips = list(train.clips.values())
-        self.examples = PromptedClips(train, clips, model.image_size, settings.frames, drawing_of(settings))
-        self.collate = collate_clips
+        augment = AugmentConfig.from_settings(settings)
+        self.examples = ClipExamples(train, model.image_size, augment, settings.frames)
         self._model, self._settings, self._val = model, settings, val
+        self._images_learn = bool(known)
         self._propagator = Propagator(model, torch.float32)
 
-    def loss(self, batch: ClipBatch) -> torch.Tensor:
-        """The loss of the masks that the memory gives; where more learns than it, also of those of each frame's boxes.
+    def loss(self, batch: Batch) -> Tensor:
+        """Compute the loss of the tracked masks and, if not only the memory is trained, of masks of each frame's boxes.
 
-        So the rest does not forget what boxes in images are for, and learns it from objects that hide each other.
+        The latter keeps the other parts from forgetting box prompts, and shows them objects that occlude each other.
         """
-        model, device, kind = self._model, self._model.device, self._settings.mask_loss
-        batch = batch.to(device)
-        with autocast(device):
+        model, kind = self._model, self._settings.mask_loss
+        batch = batch.to(model.device)
+        with autocast(model.device):
             encoded = model.forward_image(batch.pixels.flatten(0, 1))
             loss = tracking_loss(model, batch, encoded, kind)
             if not self._images_learn:
                 return loss
             objects, frames = torch.nonzero(batch.boxes.any(2), as_tuple=True)
-            image_index = batch.clip_index[objects] * self._settings.frames + frames
+            image_index = batch.index[objects] * self._settings.frames + frames
             logits, scores = decode(model, features_of(model, encoded), image_index, batch.boxes[objects, frames])
         masks, weights = batch.masks[objects, frames], batch.weights[objects, frames]
         return loss + prompted_mask_loss(logits.float(), scores.float(), masks, weights, kind)
 
     def validate(self, session: Session) -> ValScore:
-        """Mean IoU, at image size, of the objects of the first frames of clips in all their later frames.
+        """Compute the mean IoU, at image size, of the objects of first frames in all later frames of their clips.
 
-        Of a clip with a frame that cannot be used, those before it count.
+        Clips count until they hold `val_images` frames; of a clip with an unusable frame, the frames before it count.
         """
-        frames = np.cumsum([len(clip) for clip in self._val.clips.values()])
+        clips = list(self._val.clips.values())
+        frames = np.cumsum([len(clip) for clip in clips])
         enough = 1 + int(np.searchsorted(frames, self._settings.val_images))
-        ious: list[float] = []
-        failures: list[SampleError] = []
-        for clip in session.shard(list(self._val.clips.values())[:enough]):
-            try:
-                ious += self._followed(clip)
-            except SampleError as error:
-                failures.append(error)
-        return ValScore.from_ious(session.gather(ious), failures)
+        return validate(session, clips[:enough], self._clip_ious)
 
-    def _followed(self, clip: range) -> Iterator[float]:
-        """The IoU of each object of a clip's first frame in each later frame; 1 where it is rightly not to be seen."""
-        numbers: list[int] = []
+    def _clip_ious(self, clip: range) -> Iterator[float]:
+        """Yield the IoU of each object of the first frame in each later frame; 1 where both masks are empty."""
+        ids: list[int] = []
         for at, index in enumerate(clip):
             sample = self._val.load(index)
-            objects, target = sample.gt_instances, sample.gt_mask
-            assert objects is not None and target is not None
-            counted = target != VOID
+            objects, gt_mask = ground_truth(sample)
+            valid = gt_mask != VOID
             if at == 0:
-                self._propagator.begin(sample.size, len(clip))
-            tracked = self._propagator.advance(at, *self._propagator.encode([sample.image]))
+                self._propagator.reset(sample.size, len(clip))
+            tracked = self._propagator.step(at, *self._propagator.encode([sample.image]))
             if at == 0:
-                assert objects.track_ids is not None, "the splits are looked through before"
-                numbers = objects.track_ids.tolist()
-                self._propagator.prompt(dict(zip(numbers, objects.detections.boxes)))
+                assert objects.track_ids is not None, "the input checks refuse clips without object ids"
+                ids = objects.track_ids.tolist()
+                self._propagator.add_boxes(dict(zip(ids, objects.detections.boxes)))
                 continue
-            for number in numbers:
-                predicted, actual = tracked[number][0].to_full(sample.size) & counted, mask_of(objects, number)
+            for track_id in ids:
+                predicted, actual = tracked[track_id][0].to_full(sample.size) & valid, mask_of(objects, track_id)
                 union = np.count_nonzero(predicted | actual)
                 yield np.count_nonzero(predicted & actual) / union if union else 1.0
 
 
-def drawing_of(settings: SamFinetune) -> Drawing:
-    """How examples are drawn from a dataset, images or clips."""
-    return Drawing(settings.boxes_per_image, settings.jitter, settings.view_share, settings.seed)
+def validate(session: Session, units: Sequence[T], ious_of: Callable[[T], Iterator[float]]) -> ValScore:
+    """Compute the mean IoU of the objects of all units; 0 if there are none. The processes share the units."""
+    ious: list[float] = []
+    failures: list[SampleError] = []
+    for unit in session.shard(units):
+        try:
+            ious += ious_of(unit)
+        except SampleError as error:
+            failures.append(error)
+    ious = session.gather(ious)
+    return ValScore(float(np.mean(ious)) if ious else 0.0, failures)
 
 
-def parameters_of(model: SAM2Base, parts: Sequence[str]) -> list[torch.nn.Parameter]:
-    """The parameters whose names begin with one of these."""
-    return [parameter for name, parameter in model.named_parameters() if name.startswith(tuple(parts))]
+def parameters_of(model: SAM2Base, prefixes: Sequence[str]) -> list[torch.nn.Parameter]:
+    """Return the parameters whose names begin with one of the prefixes."""
+    return [parameter for name, parameter in model.named_parameters() if name.startswith(tuple(prefixes))]
 
 
 def autocast(device: torch.device) -> AbstractContextManager[None]:
-    """Matrix products in bf16 where the device computes in it natively."""
+    """Run matrix products in bf16 where the device supports it natively."""
     return sam2_forward.autocast(device, choose_precision("auto", device))

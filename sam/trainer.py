@@ -1,4 +1,4 @@
-"""Trains a SAM2 model towards an objective; knows how to go on after a stop."""
+"""The training loop of SAM2: optimizer, validation, and a state from which an interrupted training is resumed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from sam.protocols import Objective, Prompted
+from sam.examples import Batch, Examples, collate
 from utils.config import SamFinetune
 from utils.distributed import Session
 from utils.errors import SampleError, UserError, first_line
@@ -29,28 +29,62 @@ BETAS = (0.9, 0.999)
 
 
 @dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters to train, and the factor of the learning rate that applies to them."""
+
+    parameters: list[torch.nn.Parameter]
+    rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class ValScore:
+    """A validation score in [0, 1], the same in all processes, and this process's images that could not be used."""
+
+    score: float
+    failures: list[SampleError]
+
+
+@dataclass(frozen=True)
 class BestScore:
-    """The best validation so far: how many steps led to it, and its score in [0, 1]."""
+    """The best validation so far: the number of steps before it, and its score in [0, 1]."""
 
     step: int = 0
     score: float = -1.0
 
 
+class Objective(Protocol):
+    """A task to train for."""
+
+    @property
+    def parameters(self) -> list[ParameterGroup]:
+        """Return the parameters to train."""
+
+    @property
+    def examples(self) -> Examples:
+        """Return the training examples."""
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Compute the mean loss of a batch's objects, a scalar."""
+
+    def validate(self, session: Session) -> ValScore:
+        """Score the model; the processes share the work."""
+
+
 class Trainer:
-    """Takes the steps of a training.
+    """Trains a model towards an objective.
 
     Args:
         model: the model, on its device.
         settings: `finetune.sam`.
         objective: what the model learns.
-        origin: what else the training is made of, by the config's keys; with anything else it is another training.
-        state_file: where the training state lies between a stop and its continuation.
+        resume_key: what else defines the training, by config key; a state with other values is not resumed.
+        state_file: the training state of an interrupted run.
         session: the processes that share each batch.
 
     Attributes:
-        step: how many steps were taken.
+        step: number of steps taken.
         best: the best validation.
-        failures: this process's images that could not be used, by their file, or that of the mask.
+        failures: this process's images that could not be used, by image or mask file.
     """
 
     def __init__(
@@ -58,7 +92,7 @@ class Trainer:
         model: SAM2Base,
         settings: SamFinetune,
         objective: Objective,
-        origin: Mapping[str, str],
+        resume_key: Mapping[str, str],
         state_file: Path,
         session: Session,
     ) -> None:
@@ -73,56 +107,51 @@ class Trainer:
         self.step, self.best = 0, BestScore()
         self.failures: dict[Path, SampleError] = {}
         own = {f"finetune.sam.{name}": str(value) for name, value in asdict(settings).items()}
-        self._origin = {**origin, **own}
+        self._resume_key = {**resume_key, **own}
 
-    def batches(self, workers: int) -> Iterator[Prompted]:
-        """This process's part of endless batches, which are shuffled anew each epoch, from the current step on."""
+    def batches(self, workers: int) -> Iterator[Batch]:
+        """Yield this process's share of each batch, from the current step on, without end; shuffle each epoch anew."""
         size, examples = self.settings.batch_size, self.objective.examples
         per_epoch = max(1, len(examples) // size)
         while True:
             examples.epoch, skip = divmod(self.step, per_epoch)
             order = np.random.default_rng([self.settings.seed, examples.epoch]).permutation(len(examples)).tolist()
             shares = [list(self.session.shard(order[i * size : (i + 1) * size])) for i in range(skip, per_epoch)]
-            yield from DataLoader(
-                examples,  # type: ignore[arg-type]  # a map-style dataset in all but its base class
-                batch_sampler=shares,
-                collate_fn=self.objective.collate,
-                num_workers=workers,
-            )
+            yield from DataLoader(examples, batch_sampler=shares, collate_fn=collate, num_workers=workers)
 
-    def train_step(self, batch: Prompted) -> float:
-        """One step of the optimizer; returns this process's loss. A batch without objects changes nothing."""
+    def train_step(self, batch: Batch) -> float:
+        """Take one optimizer step and return this process's loss; a batch without objects changes nothing."""
         self.step += 1
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * group["rate"] * schedule(self.step / self.settings.steps)
         self.optimizer.zero_grad()
-        objects, loss = len(batch.boxes), torch.zeros(())
-        if objects:
+        loss = torch.zeros(())
+        if len(batch):
             loss = self.objective.loss(batch)
             loss.backward()
-        if self.session.mean_gradients(self.parameters, objects):
+        if self.session.mean_gradients(self.parameters, len(batch)):
             torch.nn.utils.clip_grad_norm_(self.parameters, GRADIENT_NORM)
             self.optimizer.step()
         return loss.item()
 
     def train(self, workers: int, improved: Callable[[], None]) -> BestScore:
-        """Takes all steps that are left; the best of the validations.
+        """Take all remaining steps and return the best validation.
 
         Args:
-            workers: processes that prepare batches.
-            improved: called in the first process after a validation that is better than all before it.
+            workers: number of processes that prepare batches.
+            improved: called in the main process after each validation that is the best so far.
         """
         settings, is_main, batches = self.settings, self.session.is_main, self.batches(workers)
         progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not is_main)
         while self.step < settings.steps:
             batch = next(batches)
-            self._note(batch.failures)
+            self._report(batch.failures)
             loss = self.train_step(batch)
             progress.update()
             progress.set_postfix(loss=f"{loss:.3f}", best_iou=f"{self.best.score:.4f}", refresh=False)
             if self.step % settings.val_every == 0 or self.step == settings.steps:
                 found = self.objective.validate(self.session)
-                self._note(found.failures)
+                self._report(found.failures)
                 better = found.score > self.best.score
                 self.best = BestScore(self.step, found.score) if better else self.best
                 if is_main:
@@ -135,16 +164,16 @@ class Trainer:
             self.state_file.unlink()
         return self.best
 
-    def _note(self, failures: Iterable[SampleError]) -> None:
-        """Says once of each image that it cannot be used."""
+    def _report(self, failures: Iterable[SampleError]) -> None:
+        """Report each unusable image once."""
         for failure in failures:
             if self.failures.setdefault(failure.path, failure) is failure:
                 tqdm.write(f"left out: {failure}", sys.stderr)
 
     def save_state(self) -> None:
-        """Writes all that a continuation needs."""
+        """Write everything that `resume` needs."""
         state = {
-            "origin": self._origin,
+            "origin": self._resume_key,
             "step": self.step,
             "best": asdict(self.best),
             "model": self.model.state_dict(),
@@ -153,10 +182,10 @@ class Trainer:
         atomic_write(self.state_file, serialized(state))
 
     def resume(self) -> bool:
-        """Takes up the state of an earlier run of the same training; False where there is none.
+        """Load the state of an interrupted run, if there is one; return whether there was.
 
         Raises:
-            UserError: the state is that of another training, or cannot be read.
+            UserError: the state belongs to another training, or cannot be read.
         """
         if not self.state_file.is_file():
             return False
@@ -165,7 +194,7 @@ class Trainer:
         except Exception as error:  # torch raises almost anything on a broken file
             raise UserError(f"{self.state_file}: cannot be loaded: {first_line(error)}; delete the file") from error
         theirs = state.get("origin", {})
-        if other := [name for name, value in self._origin.items() if theirs.get(name) != value]:
+        if other := [name for name, value in self._resume_key.items() if theirs.get(name) != value]:
             reason = f"an unfinished training with another {', '.join(other)}; go on with that one, or delete the file"
             raise UserError(f"{self.state_file}: {reason}")
         self.model.load_state_dict(state["model"])
@@ -175,21 +204,21 @@ class Trainer:
 
 
 def schedule(progress: float, warmup: float = 0.05, floor: float = 0.01) -> float:
-    """Share of the peak learning rate at a share of the run: a linear rise, then half a cosine down to `floor`."""
+    """Compute the factor of the learning rate at a progress in [0, 1]: linear warmup, then cosine decay to `floor`."""
     if progress < warmup:
         return progress / warmup
     return floor + (1 - floor) * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
 
 
 def serialized(state: object) -> bytes:
-    """What `torch.save` writes."""
+    """Return the bytes that `torch.save` writes."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
 
 
 def write_weights(model: SAM2Base, path: Path) -> None:
-    """Writes `{"model": state_dict}` in half precision, the form of the official checkpoints."""
+    """Write `{"model": state_dict}` in half precision, laid out as the official checkpoints are."""
     state = {
         name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
     }

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets.loading import build_batches
-from models.prompts import read_prompts
+from datasets.loading import open_images
+from models.cascade import RunModels
 from tests.helpers.clips import painted, write_frames, write_video
 from tests.helpers.project import BATCH, COUNT, Project
 from utils.cli.parsers import parse
@@ -66,10 +66,10 @@ def test_prompts_join_frames_by_their_ids(project: Project) -> None:
     (project.folder / "prompt.json").write_text(json.dumps(rows))
     given = project.arguments("--video", "-p", str(project.folder / "prompt.json"))
     options = parse("annotate", None, given)
-    batches = build_batches(options, Session())
-    prompts = read_prompts(options, batches, Session())
+    images = open_images(options, Session())
+    prompts = RunModels(options, images, Session()).prompts
     assert prompts is not None
-    found = {image_id: prompts.for_image(image_id, (24, 32))[0].tolist() for image_id in batches.ids}
+    found = {image_id: prompts.for_image(image_id, (24, 32))[0].tolist() for image_id in images.ids}
     assert {image_id: boxes for image_id, boxes in found.items() if boxes} == {
         "photos/clip/5": [[1, 2, 9, 20]],
         "photos/film/000001": [[1, 2, 8, 20]],
@@ -107,10 +107,10 @@ def test_overlays_that_would_replace_what_they_show_are_refused(
     look = [f"predictor.save_dir={project.folder / folder}", f"predictor.format={'mp4' if options else 'png'}"]
     chosen = parse("visual", None, project.arguments(*options, *(f"--set={each}" for each in look)))
     if replaced is None:  # a film of photos/film would be photos/photos/film.mp4
-        build_batches(chosen, Session())
+        open_images(chosen, Session())
         return
     with pytest.raises(UserError, match=rf"predictor\.save_dir: .*\n  {project.folder / replaced}"):
-        build_batches(chosen, Session())
+        open_images(chosen, Session())
 
 
 @pytest.mark.parametrize("look", ["jpg", "mp4"])
@@ -119,11 +119,11 @@ def test_overlays_that_lie_among_the_clips_are_not_replaced(project: Project, lo
     write_video(project.photos / "film.mp4", [painted(0), painted(1)])
     project.settings["predictor"] = {"save_dir": "photos", "format": look}
     chosen = parse("visual", None, project.arguments("--video"))
-    build_batches(chosen, Session())
+    open_images(chosen, Session())
     pictures, films = write_frames(project.photos / "photos", [0], "0.jpg"), [painted(0)]
     made = pictures / "0.jpg" if look == "jpg" else write_video(pictures / "film.mp4", films)
     with pytest.raises(UserError, match=rf"replace images or masks; choose another folder:\n  {made}$"):
-        build_batches(chosen, Session())
+        open_images(chosen, Session())
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_the_same_file_read_otherwise_is_another(project: Project, capsys: pytes
     boxes = {image_id: [20, 15, 10, 8] for image_id in project.ids()} | {"0": [1, 1, 9, 9]}
     prompted = prompt_file(project, boxes)
     assert project.run(*prompted) == 0
-    assert "prompts: only one reading fits" in capsys.readouterr().out
+    assert "prompts: only one interpretation fits" in capsys.readouterr().out
     project.photos /= "0.png"
     assert project.run(*prompted, "--bbox-format", "xywh") == 0
     assert not project.seen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import models.weights
 import yolo_sam
 import yolo_sam_auto_anno_generator
 import yolo_sam_visual
@@ -147,6 +149,36 @@ def test_photos_without_a_dataset_take_the_detectors_classes(project: Project, t
     assert project.written() == expected | {"out/auto_mask/review.csv"}
 
 
+@pytest.fixture
+def read_checkpoints(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each checkpoint is read."""
+    counts, read = Counter[str](), models.weights._read
+    monkeypatch.setattr(models.weights, "_read", lambda path, load: counts.update([path.name]) or read(path, load))
+    return counts
+
+
+ONCE = {"demo.pt": 1, "sam2.1_hiera_demo.pt": 1}
+
+
+@pytest.mark.parametrize("prompts", [False, True])
+@pytest.mark.parametrize(("output", "source"), [("annotate", True), ("visual", True), ("evaluate", False)])
+def test_each_model_is_loaded_once_where_the_detector_names_the_classes(
+    output: str, source: bool, prompts: bool, project: Project, read_checkpoints: Counter[str]
+) -> None:
+    del project.settings["dataset"]["classes"]
+    photos = ["-s", str(project.tree / "JPEGImages")] if source else []
+    project.save()
+    assert project.run(output, *photos, prompts=prompts) == 0
+    assert read_checkpoints == ONCE
+
+
+def test_a_dataset_with_classes_and_a_prompt_file_need_no_detector(
+    project: Project, read_checkpoints: Counter[str]
+) -> None:
+    assert project.run("evaluate", "--set=arch.yolo_weights=gone.pt") == 0
+    assert read_checkpoints == {"sam2.1_hiera_demo.pt": 1}
+
+
 def test_a_missing_and_a_broken_image_are_named_and_the_rest_is_done(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +246,10 @@ REFUSED: dict[str, tuple[Callable[[Project], Any], str]] = {
     "prompts for other images": (
         prompt_rows(lambda rows: [row.update(image_id="../../x") for row in rows]),
         "none of its",
+    ),
+    "unknown detector": (
+        edit_settings(arch={"yolo": "yolo8", "yolo_weights": "gone.pt", "sam_weights": "gone.pt"}),
+        "arch.yolo: there is no detector yolo8; did you mean yolov8?",
     ),
     "bad option value": (edit_settings(dataset={"conf": 7}), "conf"),
 }

@@ -86,12 +86,13 @@ def test_a_correction_is_scored_and_its_gain_told(
     content["shapes"] = []  # a correction that makes things worse
     path.write_text(json.dumps(content))
     assert project.run("evaluate", "-a", str(folder), "--diff", str(project.made)) == 0
-    gain = project.read("gain")
-    assert gain["images"] == 3 and gain["without"] == {}
-    assert gain["Mean_IOU"]["before"] == project.direct["Mean_IOU"]
-    assert gain["Mean_IOU"]["now"] == project.read("metrics")["Mean_IOU"]
-    assert gain["Mean_IOU"]["gain"] == gain["Mean_IOU"]["now"] - gain["Mean_IOU"]["before"] < 0
-    assert "gain: over 3 images, from " in capsys.readouterr().out
+    comparison = project.read("comparison")
+    mean = comparison["Mean_IOU"]
+    assert comparison["images"] == 3 and comparison["without"] == {}
+    assert mean["before"] == project.direct["Mean_IOU"]
+    assert mean["now"] == project.read("metrics")["Mean_IOU"]
+    assert mean["gain"] == mean["now"] - mean["before"] < 0
+    assert "comparison: over 3 images, from " in capsys.readouterr().out
 
 
 def test_files_of_an_earlier_evaluation_do_not_stand_beside_other_metrics(project: Project, tmp_path: Path) -> None:
@@ -101,10 +102,11 @@ def test_files_of_an_earlier_evaluation_do_not_stand_beside_other_metrics(projec
 
     numbers = {"metrics.json", "per_image.csv", "confusion_matrix.csv"}
     assert files_of("--attribute", "--diff", str(project.made)) == {
-        *numbers, "report.html", "attribution.json", "gain.json",
+        *numbers, "report.html", "attribution.json", "comparison.json",
     }  # fmt: skip
     (tmp_path / "out" / "notes.txt").write_text("a person's")
     (tmp_path / "out" / "per_clip.csv").write_text("of a run with --video")
+    (tmp_path / "out" / "gain.json").write_text("of an earlier version")
     assert files_of("-a", str(project.made)) == {*numbers, "report.html"}
     assert files_of("-a", str(project.made), "--set=evaluator.report=false") == numbers
     assert (tmp_path / "out" / "notes.txt").exists()

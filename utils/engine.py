@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
+from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from utils.distributed import Session
 from utils.errors import SampleError
 from utils.io.image_files import is_video_name
+from utils.io.terminal import say
 from utils.structures import Instances, Sample
 
 
@@ -54,7 +55,7 @@ class Sink(Protocol):
     def write(self, sample: Sample, instances: Instances) -> None:
         """Takes one image's instances."""
 
-    def finish(self, summary: RunSummary, session: Session) -> SinkReport | list[str]:
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
         """Completes the output when all images of all processes went through; returns lines to print."""
 
 
@@ -80,32 +81,53 @@ class Cascade(Protocol):
         """Lines to print when all images of all processes went through."""
 
 
-class SureCascade(Protocol):
-    """A cascade that has an answer for every image, be it no instance."""
+class Batches(Protocol):
+    """Batches of a known number of images.
 
-    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
-        """The instances of each image of a batch, in order."""
-
-    def summary_lines(self, session: Session) -> list[str]:
-        """As a cascade's."""
-
-
-class SizedBatches(Protocol):
-    """Batches of a known number of images."""
+    Attributes:
+        ids: the images of the whole run, those of other processes included.
+        num_images: images in all batches of this process together.
+    """
 
     @property
-    def ids(self) -> Sequence[str]:
-        """The images of the whole run, those of other processes included."""
+    def ids(self) -> Sequence[str]: ...
 
     @property
-    def num_images(self) -> int:
-        """Images in all batches of this process together."""
+    def num_images(self) -> int: ...
 
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
-        """The batches; an image that cannot be used stands as its error."""
+        """Yield the batches; an image that cannot be used stands as its error."""
 
 
-def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session: Session) -> RunSummary:
+class RunImages(Protocol):
+    """The images of a run, in the order of their dataset.
+
+    Attributes:
+        ids: their image ids.
+        paths: their files; frames of a video share its file.
+        units: the positions of what is done whole or not at all: the images of a batch or, with `--video`, of a clip.
+    """
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+
+    @property
+    def paths(self) -> Sequence[Path]: ...
+
+    @property
+    def units(self) -> Sequence[range]: ...
+
+    def sizes(self, positions: Sequence[int]) -> Sequence[tuple[int, int] | None]:
+        """Return (height, width) of the images at these positions, from their headers; None for unreadable ones."""
+
+    def check_gt_masks(self, num_classes: int) -> None:
+        """Raise UserError if masks have values outside the classes, unless that is checked already."""
+
+    def batches(self, units: Sequence[range]) -> Batches:
+        """Return the batches of some of the units, read ahead by threads."""
+
+
+def run_loop(cascade: Cascade, batches: Batches, sinks: Sequence[Sink], session: Session) -> RunSummary:
     """Sends every image through the cascade into the sinks, then prints what they have to say.
 
     An image that cannot be used is named at the end and does not stop the run; nothing else is caught. With several
@@ -128,12 +150,10 @@ def run(cascade: Cascade, batches: SizedBatches, sinks: Sequence[Sink], session:
     summary = _of_all(summary, batches.ids, session)
     lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
     for sink in sinks:
-        told = sink.finish(summary, session)
-        report = told if isinstance(told, SinkReport) else SinkReport(told)
+        report = sink.finish(summary, session)
         lines += report.lines
         summary.unwritten += report.unwritten
-    if session.is_main:
-        print_lines(lines)
+    say(lines)
     session.barrier()  # torchrun ends all processes when the first one ends with exit code 1, whatever they are doing
     return summary
 
@@ -184,10 +204,3 @@ def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[s
         named = f"{' to '.join(dict.fromkeys([frames[0], frames[-1]]))}: " if is_video_name(path.name) else ""
         lines.append(f"failed: {path}: {named}{reason}")
     return lines
-
-
-def print_lines(lines: Iterable[str]) -> None:
-    """Prints each line; characters that the terminal's encoding lacks are spelled out."""
-    encoding = sys.stdout.encoding or "utf-8"
-    for line in lines:
-        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)

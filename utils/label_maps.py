@@ -1,4 +1,4 @@
-"""Label maps: pixels of each value, and the objects that a map holds."""
+"""Label maps: count their pixels, and find the objects in them."""
 
 from __future__ import annotations
 
@@ -6,45 +6,47 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from utils.boxes import xywh_to_xyxy
 from utils.classes import BACKGROUND, VOID, class_id_of
 from utils.masks import Mask
 from utils.structures import Instances
 
-AT_ONCE = 1 << 24
-"""Pixels: cv2 answers in float32, which counts no further."""
+MAX_PIXELS = 1 << 24
+"""Pixels to count at a time: cv2 returns float32, in which larger whole numbers are not exact."""
 
 
-def value_counts(values: np.ndarray) -> np.ndarray:
-    """(256,) int64: the pixels of each value in a (H, W) uint8 map."""
+def value_counts(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Count the pixels of each value in an (H, W) map: (256,)."""
     return _histogram(values)
 
 
-def pair_counts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(256, 256) int64: the pixels of each pair of values in two (H, W) uint8 maps."""
+def pair_counts(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Count the pixels of each pair of values in two (H, W) maps: (256, 256)."""
     assert first.shape == second.shape, (first.shape, second.shape)
     return _histogram(first, second)
 
 
-def _histogram(*maps: np.ndarray) -> np.ndarray:
+def _histogram(*maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     shape = [256] * len(maps)
     counts = np.zeros(shape, np.int64)
     height, width = maps[0].shape
-    rows = max(1, AT_ONCE // max(1, width))
+    rows = max(1, MAX_PIXELS // max(1, width))
     for top in range(0, height, rows):
         part = [each[top : top + rows] for each in maps]
         found = cv2.calcHist(part, [*range(len(maps))], None, shape, [0, 256] * len(maps))
-        counts += found.reshape(shape).astype(np.int64)  # of one map, older versions give a column
+        counts += found.reshape(shape).astype(np.int64)  # of one map, older versions return a column
     return counts
 
 
-def instances_of(labels: np.ndarray, objects: np.ndarray | None) -> Instances:
-    """The true instances of an image; void pixels belong to none.
+def instances_of(labels: npt.NDArray[np.uint8], objects: npt.NDArray[np.uint8 | np.uint16] | None) -> Instances:
+    """Find the true instances of an image; void pixels belong to none.
 
     Args:
-        labels: (H, W) uint8 label map.
-        objects: (H, W) uint8 or uint16 with a number for each object, 0 for none, 255 void; an object has the class
-            that most of its pixels have. None: each connected part of a class (8 neighbours) is an object.
+        labels: (H, W) label map.
+        objects: (H, W) map with a number for each object, 0 for none, 255 void; an object has the class that most of
+            its pixels have. None: each connected part of a class (8 neighbors) is an object.
 
     Returns:
         tight boxes with scores of 1, and masks; in the order of the object numbers, which are the track ids, or of the
@@ -64,8 +66,10 @@ def instances_of(labels: np.ndarray, objects: np.ndarray | None) -> Instances:
     )
 
 
-def _numbered(labels: np.ndarray, objects: np.ndarray) -> Iterator[tuple[int, int, Mask]]:
-    """Number, label and mask of each object."""
+def _numbered(
+    labels: npt.NDArray[np.uint8], objects: npt.NDArray[np.uint8 | np.uint16]
+) -> Iterator[tuple[int, int, Mask]]:
+    """Yield number, label and mask of each object."""
     count = 256 * (int(objects.max(initial=0)) + 1)
     pairs = np.bincount(objects.ravel() * np.int64(256) + labels.ravel(), minlength=count).reshape(-1, 256)
     pairs[:, [BACKGROUND, VOID]] = 0
@@ -73,12 +77,12 @@ def _numbered(labels: np.ndarray, objects: np.ndarray) -> Iterator[tuple[int, in
         yield number, int(pairs[number].argmax()), Mask.from_array((objects == number) & (labels != VOID))
 
 
-def _connected(labels: np.ndarray) -> Iterator[tuple[int, int, Mask]]:
-    """Number within its label, label and mask of each connected part."""
+def _connected(labels: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int, Mask]]:
+    """Yield the number within its label, label and mask of each connected part."""
     for label in np.setdiff1d(np.flatnonzero(value_counts(labels)), [BACKGROUND, VOID]).tolist():
         whole = Mask.from_array(labels == label)
         count, parts, stats, _ = cv2.connectedComponentsWithStats(whole.crop.view(np.uint8))
         for part in range(1, count):
-            left, top, width, height = stats[part, : cv2.CC_STAT_AREA].tolist()
-            crop = parts[top : top + height, left : left + width] == part
+            left, top, right, bottom = xywh_to_xyxy(stats[part, : cv2.CC_STAT_AREA]).tolist()
+            crop = parts[top:bottom, left:right] == part
             yield part, label, Mask(whole.left + left, whole.top + top, crop)

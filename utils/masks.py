@@ -1,11 +1,15 @@
-"""A mask on the host: no more of the image than it fills."""
+"""Masks on the host: no more of an image than they fill."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from utils.boxes import box_of_mask
 
 
 @dataclass(frozen=True)
@@ -19,15 +23,15 @@ class Mask:
 
     left: int
     top: int
-    crop: np.ndarray
+    crop: npt.NDArray[np.bool_]
 
     @property
     def area(self) -> int:
-        """Foreground pixels."""
+        """Count the foreground pixels."""
         return int(np.count_nonzero(self.crop))
 
     def overlap(self, other: Mask) -> int:
-        """Foreground pixels that this mask and another one of the same image have in common."""
+        """Count the foreground pixels that this mask and another one of the same image have in common."""
         ours, theirs = self.slices, other.slices
         top, left = (max(a.start, b.start) for a, b in zip(ours, theirs))
         bottom, right = (min(a.stop, b.stop) for a, b in zip(ours, theirs))
@@ -40,37 +44,41 @@ class Mask:
         return int(np.count_nonzero(crops[0] & crops[1]))
 
     def iou(self, other: Mask) -> float:
-        """Intersection over union with another mask of the same image; 0 where both are empty."""
+        """Compute the intersection over union with another mask of the same image; 0 where both are empty."""
         both = self.overlap(other)
         return both / (self.area + other.area - both) if both else 0.0
 
     @property
-    def offset(self) -> np.ndarray:
-        """(2,) int64: left and top, which take x and y from pixels of the crop to those of the image."""
+    def box(self) -> npt.NDArray[np.int64]:
+        """Return the tight box, (4,) x1 y1 x2 y2 in pixels of the image; that of an empty mask has no area."""
+        height, width = self.crop.shape
+        return np.array([self.left, self.top, self.left + width, self.top + height])
+
+    @property
+    def offset(self) -> npt.NDArray[np.int64]:
+        """Return (2,) left and top, which take x and y from pixels of the crop to those of the image."""
         return np.array([self.left, self.top])
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Index of the crop's rows and columns in an image."""
+        """Return the index of the crop's rows and columns in an image."""
         height, width = self.crop.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
     @classmethod
-    def from_array(cls, full: np.ndarray) -> Mask:
-        """The mask of a full-size (H, W) array, nonzero is foreground."""
-        rows, columns = np.flatnonzero(full.any(axis=1)), np.flatnonzero(full.any(axis=0))
-        if not len(rows):
-            return cls(0, 0, np.zeros((0, 0), bool))
-        top, left = int(rows[0]), int(columns[0])
-        return cls(left, top, full[top : rows[-1] + 1, left : columns[-1] + 1].astype(bool))
+    def from_array(cls, full: npt.NDArray[Any]) -> Mask:
+        """Make the mask of a full-size (H, W) array, nonzero is foreground."""
+        left, top, right, bottom = box_of_mask(full).tolist()
+        return cls(left, top, full[top:bottom, left:right].astype(bool))
 
-    def to_full(self, size: tuple[int, int]) -> np.ndarray:
-        """The mask as a (H, W) bool array."""
+    def to_full(self, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+        """Draw the mask into an array of the image's (H, W)."""
         array = np.zeros(size, bool)
         array[self.slices] = self.crop
         return array
 
 
-def mask_iou(first: Sequence[Mask], second: Sequence[Mask]) -> np.ndarray:
-    """(N, M) float64 intersection over union of N and M masks of one image."""
-    return np.array([[ours.iou(theirs) for theirs in second] for ours in first]).reshape(len(first), len(second))
+def mask_iou(first: Sequence[Mask], second: Sequence[Mask]) -> npt.NDArray[np.float64]:
+    """Compute the (N, M) intersection over union of N and M masks of one image, pairwise."""
+    ious = np.array([[ours.iou(theirs) for theirs in second] for ours in first], np.float64)
+    return ious.reshape(len(first), len(second))

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from utils.classes import BACKGROUND, label_of
 from utils.masks import Mask
 
+Index: TypeAlias = "npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice"
+"""Chooses some of N: positions, a boolean mask, or a slice."""
+
+Value = TypeVar("Value", bound=np.generic)
+
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a sample stands in its clip.
+    """The place of a sample in its clip.
 
     Attributes:
         clip: the clip's name: the path of its folder, or of its video file without suffix; what the ids of frames begin
@@ -30,30 +37,33 @@ class Frame:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its id and, when it is to be evaluated, its target.
+    """One image with its id and, when it is to be evaluated, its ground truth.
 
     Attributes:
         image_id: path below JPEGImages (or the source folder) without suffix, with forward slashes.
         path: the image file, or the video file of which it is a frame.
         image: (H, W, 3) uint8 RGB, upright.
         gt_mask: (H, W) uint8 label map (0 background, class id + 1, 255 void), or None.
-        gt_instances: the true instances, or None where nobody asked for them.
+        gt_instances: the ground-truth instances, or None where nobody asked for them.
         has_instance_ids: whether the dataset has a map of objects (SegmentationObject); if not, each connected part of
             a class stands for one.
         frame: its place in a clip, or None where it is an image by itself.
+        gt_box_instances: SAM2's masks for the boxes of `gt_instances`, for error attribution; None where nobody asked
+            for them.
     """
 
     image_id: str
     path: Path
-    image: np.ndarray
-    gt_mask: np.ndarray | None = None
+    image: npt.NDArray[np.uint8]
+    gt_mask: npt.NDArray[np.uint8] | None = None
     gt_instances: Instances | None = None
     has_instance_ids: bool = False
     frame: Frame | None = None
+    gt_box_instances: Instances | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
+        """Return (height, width) in pixels."""
         return self.image.shape[0], self.image.shape[1]
 
 
@@ -70,9 +80,9 @@ class Detections:
         AssertionError: shapes or dtypes differ from the above; outside data goes through `sanitize` first.
     """
 
-    boxes: np.ndarray
-    scores: np.ndarray
-    class_ids: np.ndarray
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    class_ids: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -86,13 +96,13 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, index: np.ndarray | slice) -> Detections:
-        """The detections chosen by a slice, an integer array or a boolean mask; boxes, scores and ids stay together."""
+    def __getitem__(self, index: Index) -> Detections:
+        """Choose some of the detections; boxes, scores and ids stay together."""
         return Detections(self.boxes[index], self.scores[index], self.class_ids[index])
 
     @classmethod
     def from_arrays(cls, boxes: object, scores: object, class_ids: object) -> Detections:
-        """Detections from anything numpy can read, empty lists included."""
+        """Make detections from anything numpy can read, empty lists included."""
         return cls(
             np.asarray(boxes, np.float32).reshape(-1, 4),
             np.asarray(scores, np.float32).reshape(-1),
@@ -101,7 +111,7 @@ class Detections:
 
     @classmethod
     def empty(cls) -> Detections:
-        """No boxes."""
+        """Return no boxes."""
         return cls.from_arrays([], [], [])
 
 
@@ -120,8 +130,8 @@ class Instances:
     size: tuple[int, int]
     detections: Detections
     masks: Sequence[Mask]
-    mask_scores: np.ndarray
-    track_ids: np.ndarray | None = None
+    mask_scores: npt.NDArray[np.float32]
+    track_ids: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.detections)
@@ -130,8 +140,8 @@ class Instances:
     def __len__(self) -> int:
         return len(self.detections)
 
-    def __getitem__(self, index: np.ndarray | slice) -> Instances:
-        """The instances chosen by a slice, an integer array or a boolean mask."""
+    def __getitem__(self, index: Index) -> Instances:
+        """Choose some of the instances; all that belongs to one stays together."""
         chosen = np.arange(len(self))[index]
         tracks = None if self.track_ids is None else self.track_ids[chosen]
         masks = [self.masks[i] for i in chosen.tolist()]
@@ -147,16 +157,16 @@ class Instances:
         mask_scores: Sequence[float] | None = None,
         track_ids: Sequence[int] | None = None,
     ) -> Instances:
-        """Instances known by their masks: boxes are tight, scores 1 and mask scores NaN unless they are given."""
-        boxes = [(mask.left, mask.top, mask.left + mask.crop.shape[1], mask.top + mask.crop.shape[0]) for mask in masks]
+        """Make instances from their masks: boxes are tight, scores 1 and mask scores NaN unless they are given."""
         n = len(masks)
+        boxes = [mask.box for mask in masks]
         detections = Detections.from_arrays(boxes, np.ones(n) if scores is None else scores, class_ids)
         given = np.full(n, np.nan) if mask_scores is None else mask_scores
         tracks = None if track_ids is None else np.asarray(track_ids, np.int64).reshape(n)
         return cls(size, detections, masks, np.asarray(given, np.float32).reshape(n), tracks)
 
-    def z_order(self) -> np.ndarray:
-        """(N,) instance indices, the one that wins an overlapped pixel last.
+    def z_order(self) -> npt.NDArray[np.int64]:
+        """Return the (N,) instance indices, the one that wins an overlapped pixel last.
 
         The highest mask score wins, ties go to the lower index; shapes without a score, drawn by a person, win over
         scored ones, later over earlier.
@@ -165,13 +175,14 @@ class Instances:
         index = np.arange(len(self))
         return np.lexsort((np.where(drawn, index, -index), np.where(drawn, np.inf, self.mask_scores)))
 
-    def rasterize(self, values: np.ndarray, nothing: int = 0) -> np.ndarray:
-        """(H, W) of the dtype of `values`: the value of the instance that wins the pixel, `nothing` where none lies.
+    def rasterize(self, values: npt.NDArray[Value], nothing: int = 0) -> npt.NDArray[Value]:
+        """Draw all instances into (H, W): each pixel gets the value of the instance that wins it.
 
         The only place that decides which instance gets a pixel.
 
         Args:
             values: (N,), one for each instance.
+            nothing: the value of pixels without an instance.
         """
         picture = np.full(self.size, nothing, values.dtype)
         for i in self.z_order():
@@ -179,6 +190,6 @@ class Instances:
             picture[mask.slices][mask.crop] = values[i]
         return picture
 
-    def to_semantic(self) -> np.ndarray:
-        """(H, W) uint8 label map: 0 background, class id + 1 where an instance lies."""
+    def to_semantic(self) -> npt.NDArray[np.uint8]:
+        """Draw the (H, W) label map: 0 is background, class id + 1 where an instance lies."""
         return self.rasterize(label_of(self.detections.class_ids).astype(np.uint8), BACKGROUND)

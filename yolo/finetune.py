@@ -21,14 +21,14 @@ from datasets.training import open_training_splits
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import is_detector, load_yolo
 from utils.cli.outputs import check_new_file
-from utils.cli.parsers import configured, finetune_parser, guarded, repeated
+from utils.cli.parsers import configured, finetune_parser, guarded, overrides_as_args
 from utils.config import Config
+from utils.config.official import REPOSITORY
 from utils.device import choose_device, choose_precision
 from utils.distributed import Session
-from utils.engine import print_lines
 from utils.errors import SampleError, UserError
+from utils.io.terminal import say
 from utils.io.writers import atomic_write
-from utils.official import REPOSITORY
 from yolo.training_data import write_training_data
 
 if TYPE_CHECKING:
@@ -41,33 +41,33 @@ DEFAULT_OUTPUT = REPOSITORY / "yolo" / "yolov8" / "finetuned.pt"
 def finetune(
     config: Config, output: Path, device: torch.device, *, trust: bool = False
 ) -> tuple[dict[str, float], list[SampleError]]:
-    """Runs the training that `finetune` of the config describes and writes the best weights.
+    """Run the training that `finetune` of the config describes, and write the best weights.
 
     Returns:
-        ultralytics' metrics of the best epoch on the validation split, and the images that had to be left out.
+        ultralytics' metrics of the best epoch on the validation split, and the images that could not be used.
 
     Raises:
         UserError: the config, the splits or the weights cannot be used.
     """
     train, val = open_training_splits(config)
     names = config.dataset.classes
-    assert names is not None  # or the splits would have been refused
-    with tempfile.TemporaryDirectory(prefix="yolo-finetune-") as temporary:
-        folder = Path(temporary)
+    assert names is not None  # `open_training_splits` refuses a config without them
+    with tempfile.TemporaryDirectory(prefix="yolo-finetune-") as name:
+        folder = Path(name)
         start = starting_model(config, trust=trust)
         arguments = training_arguments(config, folder, device)
         failures = write_training_data({"train": train, "val": val}, names, folder)
         best = run_trainer(arguments, start)
-        content, metrics = stripped(best, config.finetune.yolo.imgsz)
+        content, metrics = strip_checkpoint(best, config.finetune.yolo.imgsz)
     atomic_write(output, content)
     return metrics, failures
 
 
 def starting_model(config: Config, *, trust: bool = False) -> DetectionModel | None:
-    """The model that training starts from, `finetune.init` or else `arch.yolo_weights`; None for a random one.
+    """Load the model that training starts from: `finetune.init`, or else `arch.yolo_weights`; None: random weights.
 
     Raises:
-        UserError: there is none, or it cannot be used.
+        UserError: neither is set, or it cannot be used.
     """
     from ultralytics.nn.tasks import DetectionModel
 
@@ -87,13 +87,10 @@ def starting_model(config: Config, *, trust: bool = False) -> DetectionModel | N
 
 
 def training_arguments(config: Config, folder: Path, device: torch.device) -> dict[str, Any]:
-    """The arguments of ultralytics' trainer.
-
-    Args:
-        folder: where training data and results go.
+    """Build the arguments of ultralytics' trainer, which works in `folder`.
 
     Raises:
-        UserError: ultralytics refuses an extra argument, or it has another home.
+        UserError: ultralytics refuses an extra argument, or it is set by another config key.
     """
     import torch
     from ultralytics.cfg import get_cfg
@@ -125,7 +122,7 @@ def training_arguments(config: Config, folder: Path, device: torch.device) -> di
 
 
 def run_trainer(arguments: dict[str, Any], start: DetectionModel | None) -> Path:
-    """Trains; the checkpoint of the best epoch."""
+    """Train, and return the checkpoint of the best epoch."""
     from yolo.trainer import FolderTrainer
 
     trainer = FolderTrainer(overrides=arguments)
@@ -135,16 +132,16 @@ def run_trainer(arguments: dict[str, Any], start: DetectionModel | None) -> Path
     return trainer.best
 
 
-def stripped(checkpoint: Path, imgsz: int) -> tuple[bytes, dict[str, float]]:
-    """What is published of a checkpoint: the model in half precision, without optimizer state, dates and paths.
+def strip_checkpoint(checkpoint: Path, imgsz: int) -> tuple[bytes, dict[str, float]]:
+    """Reduce a checkpoint to the model in half precision, without optimizer state, dates and paths.
 
     Returns:
-        a file in ultralytics' form, and the metrics of the epoch.
+        the content of an ultralytics checkpoint, and the metrics of its epoch.
     """
     import torch
     from ultralytics import __version__
 
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False)  # made by the trainer a moment ago
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False)  # safe: our own trainer made it
     model = state["ema"].half().requires_grad_(False)
     model.args = {"task": "detect", "imgsz": imgsz}
     model.yaml["yaml_file"] = Path(model.yaml.get("yaml_file", "")).name
@@ -163,19 +160,19 @@ def stripped(checkpoint: Path, imgsz: int) -> tuple[bytes, dict[str, float]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains; the exit code, 1 if images had to be left out."""
-    given = finetune_parser(__doc__).parse_args(argv)
-    config = configured(given)
+    """Train, and return the exit code: 1 if images could not be used."""
+    args = finetune_parser(__doc__).parse_args(argv)
+    config = configured(args)
     if "LOCAL_RANK" in os.environ or "RANK" in os.environ:
         raise UserError("start yolo.finetune without torchrun: ultralytics starts its own processes (see --help)")
     output = config.finetune.output or DEFAULT_OUTPUT
-    check_new_file(output, "finetune.output", overwrite=given.overwrite)
+    check_new_file(output, "finetune.output", overwrite=args.overwrite)
     quiet_ultralytics()
-    metrics, failures = finetune(config, output, choose_device(given.device, Session()), trust=given.trust_weights)
-    print_lines(f"failed: {failure}" for failure in failures)
+    metrics, failures = finetune(config, output, choose_device(args.device, Session()), trust=args.trust_weights)
+    say(f"failed: {failure}" for failure in failures)
     print(f"{output}: mAP50-95 {metrics['metrics/mAP50-95(B)']:.4f} on the split {config.finetune.val_split}")
-    usage = ["python", "yolo_sam.py", *repeated(given, "arch.yolo_weights"), f"--set=arch.yolo_weights={output}"]
-    print("use it: ", shlex.join(usage))
+    options = [*overrides_as_args(args, "arch.yolo_weights"), f"--set=arch.yolo_weights={output}"]
+    print("use it: ", shlex.join(["python", "yolo_sam.py", *options]))
     return 1 if failures else 0
 
 

@@ -1,10 +1,10 @@
-"""Writes YOLO's boxes to a prompt file; `-p` of it gives what running YOLO gives.
+"""Writes YOLO's boxes to a prompt file; a run with `-p` and this file equals a run with YOLO itself.
 
-    python -m yolo.predict -c config.json                       of the dataset's split, next to the weights
-    python -m yolo.predict -c config.json -s photos/ -o a.json  of photos
-    python -m yolo.predict -c config.json --video               of all frames of clips
+    python -m yolo.predict -c config.json                       for the dataset's split, next to the weights
+    python -m yolo.predict -c config.json -s photos/ -o a.json  for photos
+    python -m yolo.predict -c config.json --video               for all frames of clips
 
-A low -conf keeps more boxes; the -conf of a run with the file leaves them out again.
+A low -conf keeps more boxes; the -conf of a run with the file filters them again.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.loading import build_batches
-from models.box_sources import Detector
-from models.detector import build_detector, class_names
+from datasets.loading import open_images
+from models.box_sources import BoxSource, DetectorBoxes
+from models.cascade import load_detector, run_class_names
 from utils.cli.options import Options
 from utils.cli.outputs import check_new_file
-from utils.cli.parsers import Parser, guarded, images_parser, options_of, repeated
+from utils.cli.parsers import Parser, guarded, images_parser, options_of, overrides_as_args
 from utils.device import choose_device
 from utils.distributed import Session
-from utils.engine import run
+from utils.engine import run_loop
 from utils.errors import UserError
 from utils.masks import Mask
 from utils.prompts.writer import PromptSink
@@ -39,26 +39,26 @@ class BoxCascade:
     """Detections as instances whose masks are empty.
 
     Args:
-        detector: finds boxes and names them.
+        boxes: gives boxes and their classes.
     """
 
-    def __init__(self, detector: Detector) -> None:
-        self.detector = detector
+    def __init__(self, boxes: BoxSource) -> None:
+        self.boxes = boxes
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
-        """The boxes of each image of a batch, in order."""
+        """Yield the boxes of each image of a batch, in order."""
         nothing = Mask(0, 0, np.zeros((0, 0), bool))
-        for sample, detections in zip(samples, self.detector(samples)):
+        for sample, detections in zip(samples, self.boxes(samples)):
             unscored = np.full(len(detections), np.nan, np.float32)
             yield sample, Instances(sample.size, detections, [nothing] * len(detections), unscored)
 
     def summary_lines(self, session: Session) -> list[str]:
         """What the detector has to say at the end of a run."""
-        return self.detector.summary_lines(session)
+        return self.boxes.summary_lines(session)
 
 
 def predict_parser() -> Parser:
-    """The parser of this command."""
+    """Build the parser of this command."""
     parser = images_parser(__doc__)
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help=f"the prompt file (default: {FILE_NAME} beside the weights)"
@@ -69,11 +69,7 @@ def predict_parser() -> Parser:
 
 
 def destination(options: Options, output: Path | None, *, overwrite: bool) -> Path:
-    """Where the prompt file goes: `output`, else next to the detector's weights.
-
-    Raises:
-        UserError: there is no such place, or something is there that must not be replaced.
-    """
+    """Return the path of the prompt file, `output` or next to the weights; UserError if it cannot be written."""
     weights = options.config.arch.yolo_weights
     if weights is None:
         raise UserError("arch.yolo_weights: not set; name the detector's checkpoint")
@@ -83,22 +79,22 @@ def destination(options: Options, output: Path | None, *, overwrite: bool) -> Pa
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the file; the exit code."""
-    given = predict_parser().parse_args(argv)
-    options = replace(options_of(given), video=given.video)
+    """Write the file; return the exit code."""
+    args = predict_parser().parse_args(argv)
+    options = replace(options_of(args), video=args.video)
     if "LOCAL_RANK" in os.environ or "RANK" in os.environ:
         raise UserError("start yolo.predict without torchrun: one process writes the file")
-    path = destination(options, given.output, overwrite=given.overwrite)
+    path = destination(options, args.output, overwrite=args.overwrite)
     session = Session()
-    names = class_names(options)
-    batches = build_batches(options, session)
-    detector = build_detector(options, choose_device(options.device, session), names)
+    images = open_images(options, session)
+    detector = load_detector(options.config, choose_device(options.device, session), trust=options.trust_weights)
+    names = run_class_names(options.config.dataset, lambda: detector.names)
     with PromptSink(path) as sink:
-        report = run(BoxCascade(detector), batches, [sink], session)
-    script = ["yolo_sam_auto_anno_generator.py", "-s", *given.source] if given.source else ["yolo_sam.py"]
-    video = ["--video"] if given.video else []
-    print("use it: ", shlex.join(map(str, ["python", *script, *video, *repeated(given), "-p", path])))
-    return report.exit_code
+        summary = run_loop(BoxCascade(DetectorBoxes(detector, names)), images.batches(), [sink], session)
+    script = ["yolo_sam_auto_anno_generator.py", "-s", *args.source] if args.source else ["yolo_sam.py"]
+    video = ["--video"] if args.video else []
+    print("use it: ", shlex.join(map(str, ["python", *script, *video, *overrides_as_args(args), "-p", path])))
+    return summary.exit_code
 
 
 if __name__ == "__main__":

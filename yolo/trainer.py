@@ -1,4 +1,4 @@
-"""Ultralytics' trainer on a folder made by `yolo.training_data`; import after `quiet_ultralytics`."""
+"""Ultralytics' trainer for a folder that `yolo.training_data` wrote; import after `quiet_ultralytics`."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from yolo.training_data import NAMES_FILE
 
 
 class FolderTrainer(DetectionTrainer):
-    """Trains on the folder `args.data`, shows a progress bar, and talks to nobody.
+    """Trains on the folder `args.data` and shows a progress bar, without network access.
 
-    A module-level class, so that ultralytics' multi-GPU processes can make their own.
+    It is a module-level class because ultralytics' multi-GPU processes import it by name.
     """
 
     bar: tqdm | None = None
 
     def get_dataset(self) -> dict[str, Any]:
-        """What ultralytics wants to know of a dataset; its own way to find out fetches a font."""
+        """Return ultralytics' description of the dataset; its own method would download a font."""
         folder = Path(self.args.data)
         names = dict(enumerate(json.loads((folder / NAMES_FILE).read_text("utf-8"))))
         splits = {role: str(folder / "images" / role) for role in ("train", "val")}
         return {"path": folder, **splits, "names": names, "nc": len(names), "channels": 3}
 
     def final_eval(self) -> None:
-        """Nothing: the best epoch's metrics are known, and the checkpoint is stripped by whoever writes the result."""
+        """Do nothing: the metrics of the best epoch are known, and `yolo.finetune` strips the checkpoint."""
 
     def run_callbacks(self, event: str) -> None:
-        """Shows progress; ultralytics' own listeners, of which some report to services, are not called."""
+        """Show progress instead of calling ultralytics' listeners, some of which report to online services."""
         if RANK > 0:
             return
         if event == "on_train_epoch_start":

@@ -1,4 +1,4 @@
-"""A split's true objects in the form that ultralytics trains on: a folder of images and one of boxes."""
+"""The ground-truth boxes of a split as a folder that ultralytics can train on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.voc import VocDataset
+from utils.boxes import normalize, xyxy_to_cxcywh
 from utils.errors import SampleError
 from utils.formats.yolo import ultralytics_reads_same_pixels
 from utils.io.encoding import encode_image
@@ -20,14 +21,14 @@ NAMES_FILE = "names.json"
 
 
 def write_training_data(splits: Mapping[str, VocDataset], names: Sequence[str], folder: Path) -> list[SampleError]:
-    """Writes `images/<role>/`, `labels/<role>/` and `names.json` into an empty folder.
+    """Write `images/<role>/`, `labels/<role>/` and `names.json` into an empty folder.
 
     Args:
-        splits: a split for each role, `train` and `val`, with true instances.
+        splits: by role, `train` and `val`; with ground-truth instances.
         names: class names by class id.
 
     Returns:
-        the images that had to be left out.
+        the images that could not be used.
     """
     (folder / NAMES_FILE).write_text(json.dumps(list(names)), "utf-8")
     failures: list[SampleError] = []
@@ -41,16 +42,14 @@ def write_training_data(splits: Mapping[str, VocDataset], names: Sequence[str], 
 
 
 def box_lines(instances: Instances) -> str:
-    """The boxes as ultralytics reads them: `class_id centre_x centre_y width height` a line, as shares of the image."""
-    height, width = instances.size
-    boxes = instances.detections.boxes / np.array([width, height, width, height])
-    centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    rows = zip(instances.detections.class_ids.tolist(), np.hstack([centres, sides]).tolist())
+    """Format boxes for ultralytics: a line `class_id center_x center_y width height` each, as shares of the image."""
+    boxes = xyxy_to_cxcywh(normalize(instances.detections.boxes.astype(np.float64), instances.size))
+    rows = zip(instances.detections.class_ids.tolist(), boxes.tolist())
     return "".join(f"{class_id} {' '.join(f'{value:.8f}' for value in box)}\n" for class_id, box in rows)
 
 
 def _write_image(dataset: VocDataset, folder: Path, role: str, index: int) -> SampleError | None:
-    """Writes one image with its boxes; why it had to be left out, if it had."""
+    """Write one image with its boxes, or return why it cannot be used."""
     try:
         sample = dataset.load(index)
     except SampleError as error:

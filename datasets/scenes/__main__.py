@@ -1,10 +1,6 @@
-"""`python -m datasets.scenes`."""
+"""Run `python -m datasets.scenes`."""
 
-from __future__ import annotations
-
-import sys
-
-from datasets.scenes.command import main
+from datasets.scenes.split import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -7,16 +7,19 @@ from pathlib import Path
 
 from benchmarks.memory import flat_gate, main
 
-SMALL = ["--model", "demo", "--image_size", "64", "--one_process", "--device", "cpu"]
+SMALL = ["--model", "demo", "--image_size", "64", "--device", "cpu", "--flat_images", "8", "12"]
 
 
 def test_memory_is_measured_over_images_and_boxes(tmp_path: Path) -> None:
     document = tmp_path / "out.json"
-    sizes = ["--flat_images", "8", "12", "--flat_size", "64x48", "--boxes", "1", "20", "--sizes", "160x90", "80x60"]
-    main([*SMALL, *sizes, "--json", str(document)])
+    main([*SMALL, "--boxes", "1", "20", "--sizes", "160x90", "80x60", "--json", str(document)])
     written = json.loads(document.read_text())
-    assert [(point["width"], point["boxes"]) for point in written["points"]] == [(160, 1), (160, 20), (80, 10)]
-    assert all(point["peak_rss"] > 2**20 for point in written["points"])
+    assert [(point["image"], point["boxes"]) for point in written["points"]] == [
+        ("160x90", 1),
+        ("160x90", 20),
+        ("80x60", 10),
+    ]
+    assert all(point["peak MiB"] > 1 for point in written["points"])
     assert written["gates"][0]["numbers"]["growth"] > 0
 
 

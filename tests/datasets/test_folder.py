@@ -26,7 +26,7 @@ def test_natural_order() -> None:
     assert sorted(names, key=natural_key) == ordered
 
 
-def test_folder_is_searched_through(tmp_path: Path) -> None:
+def test_all_folders_below_a_folder_are_searched(tmp_path: Path) -> None:
     paint(*(tmp_path / name for name in ("b10.PNG", "b9.jpg", "sub/deep/x.y.webp", ".hidden/h.jpg")))
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "._b9.jpg").write_bytes(b"left by a Mac")
@@ -75,7 +75,7 @@ def test_files_and_folders_in_the_order_given(tmp_path: Path) -> None:
 def test_colliding_ids_are_refused_together(tmp_path: Path) -> None:
     paint(*(tmp_path / f"{name}.{suffix}" for name in "abcdefghijkl" for suffix in ("jpg", "png")))
     with pytest.raises(
-        UserError, match=r"must be its own(.|\n)*a: .*several files: .*a\.jpg, .*a\.png(.|\n)*and 2 more"
+        UserError, match=r"must be unique(.|\n)*a: .*several files: .*a\.jpg, .*a\.png(.|\n)*and 2 more"
     ):
         ImageFolder([tmp_path])
 

@@ -119,7 +119,7 @@ def test_samples_without_black_and_white_are_refused(tmp_path: Path, samples: np
         read_image(path)
 
 
-def test_transparent_pixels_get_their_stored_colour(tmp_path: Path) -> None:
+def test_transparent_pixels_get_their_stored_color(tmp_path: Path) -> None:
     rgba = np.array([[[10, 20, 30, 0], [40, 50, 60, 255], [70, 80, 90, 7]]], np.uint8)
     path = saved(Image.fromarray(rgba), tmp_path / "a.png")
     np.testing.assert_array_equal(read_image(path), rgba[..., :3])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets.folder import ImageFolder
-from datasets.loading import PREFETCH, Batches
+from datasets.loading import PREFETCH, Images
 from utils.errors import SampleError
 from utils.structures import Sample
 
@@ -53,7 +53,7 @@ def reading() -> list[str]:
     ("count", "batch_size", "sizes"), [(10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 16, [3]), (0, 4, [])]
 )
 def test_every_sample_once_in_order(num_workers: int, count: int, batch_size: int, sizes: list[int]) -> None:
-    batches = Batches(Slow(count, seconds=0.001), batch_size, num_workers)
+    batches = Images(Slow(count, seconds=0.001), batch_size, num_workers).batches()
     got = list(batches)
     assert [len(batch) for batch in got] == sizes
     assert [int(sample.image_id) for batch in got for sample in batch] == list(range(count))
@@ -63,7 +63,7 @@ def test_every_sample_once_in_order(num_workers: int, count: int, batch_size: in
 
 @pytest.mark.parametrize("num_workers", [0, 3])
 def test_sample_that_cannot_be_used_keeps_its_place(num_workers: int) -> None:
-    batches = list(Batches(Slow(6, broken=frozenset({1, 5})), 3, num_workers))
+    batches = list(Images(Slow(6, broken=frozenset({1, 5})), 3, num_workers).batches())
     assert [[type(entry) for entry in batch] for batch in batches] == [
         [Sample, SampleError, Sample],
         [Sample, Sample, SampleError],
@@ -77,7 +77,7 @@ def test_sample_that_cannot_be_used_keeps_its_place(num_workers: int) -> None:
 
 def test_look_ahead_is_bounded() -> None:
     dataset = Slow(100)
-    batches = iter(Batches(dataset, 5, 4))
+    batches = iter(Images(dataset, 5, 4).batches())
     for number in range(1, 4):
         next(batches)
         wait_for(dataset, 5 * (number + PREFETCH))
@@ -87,7 +87,7 @@ def test_look_ahead_is_bounded() -> None:
 
 def test_reading_goes_on_while_a_batch_is_in_use() -> None:
     dataset = Slow(6)
-    batches = iter(Batches(dataset, 2, 2))
+    batches = iter(Images(dataset, 2, 2).batches())
     next(batches)
     wait_for(dataset, 6)
     assert sorted(dataset.begun) == list(range(6))
@@ -96,7 +96,7 @@ def test_reading_goes_on_while_a_batch_is_in_use() -> None:
 
 def test_consumer_that_stops_early_leaves_no_thread() -> None:
     dataset = Slow(1000, seconds=0.001)
-    batches = iter(Batches(dataset, 4, 3))
+    batches = iter(Images(dataset, 4, 3).batches())
     next(batches)
     batches.close()
     assert not reading()
@@ -105,7 +105,7 @@ def test_consumer_that_stops_early_leaves_no_thread() -> None:
 
 def test_interrupt_ends_the_threads() -> None:
     def consume() -> None:
-        for _ in Batches(Slow(1000), 4, 3):
+        for _ in Images(Slow(1000), 4, 3).batches():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -119,7 +119,7 @@ def test_unexpected_error_is_not_swallowed() -> None:
             raise RuntimeError(f"a mistake in our code at {index}")
 
     with pytest.raises(RuntimeError, match="at 0"):
-        list(Batches(Faulty(8), 4, 3))
+        list(Images(Faulty(8), 4, 3).batches())
     assert not reading()
 
 
@@ -127,14 +127,13 @@ def test_sizes_are_read_without_the_pixels(tmp_path: Path) -> None:
     for name, size in {"a": (30, 20), "c": (5, 6)}.items():
         Image.new("RGB", size).save(tmp_path / f"{name}.png")
     (tmp_path / "b.png").write_bytes(b"no image")
-    assert Batches(ImageFolder([tmp_path]), 2, 0).sizes([2, 1, 0]) == [(6, 5), None, (20, 30)]
+    assert Images(ImageFolder([tmp_path]), 2, 0).sizes([2, 1, 0]) == [(6, 5), None, (20, 30)]
 
 
 def test_units_can_be_dealt_out() -> None:
-    whole = [[s.image_id for s in batch] for batch in Batches(Slow(11), 3, 2)]
-    dealt = []
-    for rank in range(2):
-        share = Batches(Slow(11), 3, 2)
-        share.units = share.units[rank::2]
-        dealt.append([[s.image_id for s in batch] for batch in share])
-    assert dealt == [whole[0::2], whole[1::2]]
+    images = Images(Slow(11), 3, 2)
+    whole = [[s.image_id for s in batch] for batch in images.batches()]
+    assert [len(batch) for batch in whole] == [3, 3, 3, 2]
+    shards = [images.batches(images.units[rank::2]) for rank in range(2)]
+    assert [shard.num_images for shard in shards] == [6, 5]
+    assert [[[s.image_id for s in batch] for batch in shard] for shard in shards] == [whole[0::2], whole[1::2]]

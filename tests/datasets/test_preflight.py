@@ -56,7 +56,7 @@ def split(tmp_path: Path) -> Split:
     return split
 
 
-def test_masks_that_are_only_shown_may_be_missing_but_not_wrong(split: Split) -> None:
+def test_masks_for_display_may_be_missing_but_not_wrong(split: Split) -> None:
     split.add(None)
     split.check(may_lack=True)
     shown = VocDataset(split.root, "val", with_targets=True)
@@ -177,7 +177,7 @@ def test_exif_behind_the_pixels_of_a_png_counts(split: Split) -> None:
     split.check()
 
 
-def test_a_mask_that_was_not_turned_with_its_image_is_called_that(split: Split) -> None:
+def test_a_mask_that_was_not_turned_with_its_image_is_described_as_such(split: Split) -> None:
     split.add(np.zeros((3, 4), np.uint8), exif=exif(8))
     split.add(np.zeros((2, 4), np.uint8), exif=exif(8))
     with pytest.raises(UserError) as caught:
@@ -187,7 +187,7 @@ def test_a_mask_that_was_not_turned_with_its_image_is_called_that(split: Split) 
     assert second.endswith("the mask has 4x2 pixels, its upright image 3x4")
 
 
-def test_problems_of_every_kind_stand_in_one_message(split: Split, tmp_path: Path) -> None:
+def test_one_message_names_problems_of_every_kind(split: Split, tmp_path: Path) -> None:
     split.add(None)
     split.add(np.zeros((4, 3), np.uint8))
     split.add(np.full((3, 4), 9, np.uint8))
@@ -207,7 +207,7 @@ def test_problems_of_every_kind_stand_in_one_message(split: Split, tmp_path: Pat
         "i1.png: No such file",
         "i2.png: the mask has 3x4",
         "i3.png: value 9",
-        "i3.png: 5x5 pixels, the label map has 4x3",
+        "i3.png: the object map has 5x5 pixels, the label map 4x3",
         "gone.*",
         "annotations (1):",
     ):
@@ -229,6 +229,6 @@ def test_missing_images_alone_are_warned_of(split: Split, capsys: pytest.Capture
     assert "warning: 1 of 2 images are missing: " in capsys.readouterr().err
 
 
-def test_masks_that_nobody_needs_are_not_looked_at(split: Split) -> None:
+def test_masks_that_are_not_needed_are_not_checked(split: Split) -> None:
     split.add(None)
     split.check(masks=False)

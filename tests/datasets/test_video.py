@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datasets.folder import ImageFolder
-from datasets.loading import PREFETCH, Batches
+from datasets.loading import PREFETCH, Batches, Images
 from datasets.video import ClipFolder, Clips
 from datasets.video_file import VideoFile
 from tests.helpers.clips import FASTSTART, index_of, painted, write_frames, write_video
@@ -18,9 +18,13 @@ from utils.errors import SampleError, UserError
 from utils.structures import Frame, Sample
 
 
-def batches_of(sources: Sequence[Path], batch_size: int = 4, num_workers: int = 2) -> Batches:
+def images_of(sources: Sequence[Path], batch_size: int = 4, num_workers: int = 2) -> Images:
     folder = ClipFolder(sources)
-    return Batches(Clips(folder, folder.clips), batch_size, num_workers)
+    return Images(Clips(folder, folder.clips), batch_size, num_workers)
+
+
+def batches_of(sources: Sequence[Path], batch_size: int = 4, num_workers: int = 2) -> Batches:
+    return images_of(sources, batch_size, num_workers).batches()
 
 
 def shown(entry: Sample | SampleError) -> tuple[Frame | None, int] | str:
@@ -41,13 +45,18 @@ def sources(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
 def test_batches_are_of_one_clip_and_frames_in_natural_order(sources: Path, num_workers: int) -> None:
-    batches = batches_of([sources], 4, num_workers)
-    assert batches.ids == [
-        *(f"clip9/00000{i}" for i in range(5)),
-        *(f"clip10/frame{i}" for i in range(8, 14)),
-        *(f"deep/er/00{i}" for i in range(3)),
-    ]
-    assert [*batches.units] == [range(5), range(5, 11), range(11, 14)]
+    images = images_of([sources], 4, num_workers)
+    batches = images.batches()
+    assert (
+        images.ids
+        == batches.ids
+        == [
+            *(f"clip9/00000{i}" for i in range(5)),
+            *(f"clip10/frame{i}" for i in range(8, 14)),
+            *(f"deep/er/00{i}" for i in range(3)),
+        ]
+    )
+    assert [*images.units] == [range(5), range(5, 11), range(11, 14)]
     assert batches.num_images == 14
     found = list(batches)
     assert [len(batch) for batch in found] == [4, 1, 4, 2, 3]
@@ -60,8 +69,8 @@ def test_batches_are_of_one_clip_and_frames_in_natural_order(sources: Path, num_
     ]
     samples = [sample for batch in found for sample in batch]
     assert [sample.image_id for sample in samples] == batches.ids
-    assert [sample.path for sample in samples] == batches.paths
-    assert batches.paths[0] == sources / "clip9.MP4"
+    assert [sample.path for sample in samples] == images.paths
+    assert images.paths[0] == sources / "clip9.MP4"
     again = [shown(entry) for batch in batches for entry in batch]
     assert again == [shown(entry) for entry in samples]
 
@@ -72,8 +81,8 @@ def test_two_processes_share_clips(sources: Path, monkeypatch: pytest.MonkeyPatc
     whole = [[shown(entry) for entry in batch] for batch in batches_of([sources])]
     dealt = []
     for rank in range(2):
-        share = batches_of([sources])
-        share.units = Session(rank, 2).share(share.units)
+        images = images_of([sources])
+        share = images.batches(Session(rank, 2).shard(images.units))
         monkeypatch.setattr(av, "open", lambda path, **how: opened.append(path) or real(path, **how))
         dealt.append([[shown(entry) for entry in batch] for batch in share])
         monkeypatch.undo()
@@ -104,7 +113,7 @@ def test_read_ahead_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert most <= size * (PREFETCH + 2)
 
 
-def test_frames_that_are_not_read_are_counted(tmp_path: Path) -> None:
+def test_frames_of_unsupported_formats_are_noted(tmp_path: Path) -> None:
     write_frames(tmp_path / "c", [1, 2])
     (tmp_path / "c" / "IMG_3.HEIC").write_bytes(b"a photograph")
     assert ClipFolder([tmp_path]).unread == [tmp_path / "c" / "IMG_3.HEIC"]
@@ -142,7 +151,7 @@ def test_a_video_that_is_found_under_two_names_is_two_clips(tmp_path: Path) -> N
     assert found == [(Frame(clip, i, 3), i) for clip in ("trip/day/a", "day/a") for i in range(3)]
 
 
-def test_broken_clips_are_named_and_the_others_go_on(tmp_path: Path) -> None:
+def test_broken_clips_are_reported_and_the_others_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.v2").mkdir()
     write_frames(tmp_path / "b", range(4))
     (tmp_path / "b" / "1.png").write_bytes(b"nothing")
@@ -165,7 +174,7 @@ def test_broken_clips_are_named_and_the_others_go_on(tmp_path: Path) -> None:
         *(Frame("e", i, 6) for i in range(5)),
         *(Frame("g", i, 2) for i in range(2)),
     ]
-    assert batches_of([tmp_path]).sizes([0, 1, 2, 5, 7, 12]) == [None, (24, 32), None, None, (24, 32), (24, 32)]
+    assert images_of([tmp_path]).sizes([0, 1, 2, 5, 7, 12]) == [None, (24, 32), None, None, (24, 32), (24, 32)]
 
 
 def test_frames_of_another_size_than_the_first_usable_one(tmp_path: Path) -> None:
@@ -183,7 +192,7 @@ def test_frames_of_another_size_than_the_first_usable_one(tmp_path: Path) -> Non
 def test_one_name_for_two_clips_is_refused(tmp_path: Path) -> None:
     write_frames(tmp_path / "walk", [0])
     write_video(tmp_path / "walk.mp4", [painted(0)])
-    with pytest.raises(UserError, match=r"must be its own:\n  walk: one id, several files: .*walk\.mp4, .*walk$"):
+    with pytest.raises(UserError, match=r"must be unique:\n  walk: one id, several files: .*walk\.mp4, .*walk$"):
         ClipFolder([tmp_path])
     write_frames(tmp_path / "walk", [0], "{}.bmp")
     with pytest.raises(UserError, match=r"walk/0: one id, several files: .*0\.bmp, .*0\.png"):

@@ -72,7 +72,9 @@ def test_every_frame_of_every_container_in_order(
 
 @pytest.mark.parametrize(("space", "red", "blue"), [(1, 0.2126, 0.0722), (6, 0.299, 0.114), (9, 0.2627, 0.0593)])
 @pytest.mark.parametrize("full", [False, True])
-def test_colours_are_what_the_file_says(tmp_path: Path, space: int, red: float, blue: float, full: bool) -> None:
+def test_colors_follow_the_color_space_of_the_file(
+    tmp_path: Path, space: int, red: float, blue: float, full: bool
+) -> None:
     image = painted(60)
     r, g, b = np.moveaxis(image / 255, 2, 0)
     luma = red * r + (1 - red - blue) * g + blue * b
@@ -130,7 +132,7 @@ def test_decoding_goes_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(opened) == 3
 
 
-def test_file_that_breaks_off_names_the_rest(tmp_path: Path) -> None:
+def test_frames_missing_from_a_truncated_file_are_reported(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", map(painted, range(20)), container=FASTSTART)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 7 // 10])
@@ -144,7 +146,9 @@ def test_file_that_breaks_off_names_the_rest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "container"), [("a.mkv", {}), ("a.webm", {}), ("a.mp4", FRAGMENTS)], ids=["mkv", "webm", "fragments"]
 )
-def test_file_without_a_count_names_where_it_breaks_off(tmp_path: Path, name: str, container: dict[str, str]) -> None:
+def test_a_truncated_file_without_a_frame_count_reports_where_it_breaks_off(
+    tmp_path: Path, name: str, container: dict[str, str]
+) -> None:
     codec, options = (
         ("libvpx-vp9", {"crf": "4"}) if name == "a.webm" else ("libx264", {"crf": "10", "bf": "0", "g": "5"})
     )
@@ -173,7 +177,7 @@ def test_file_that_cannot_be_opened(tmp_path: Path, content: bytes | str) -> Non
         VideoFile(path)
 
 
-def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+def test_a_file_with_audio_only_is_no_video(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.mp4"), "w") as output:
         stream: Any = output.add_stream("aac", rate=16000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
@@ -220,7 +224,7 @@ def test_vp8_frames_that_only_others_build_on_do_not_count(tmp_path: Path) -> No
     assert outcomes(VideoFile(path)) == [*range(6), *range(7, 12)]
 
 
-def test_more_frames_than_announced_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_frames_than_announced_cause_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_video(tmp_path / "a.mp4", map(painted, range(5)))
     video = VideoFile(path)
     write_video(path, map(painted, range(8)))

@@ -79,7 +79,7 @@ def test_real_trees(name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("line", ["../../x", "/etc/passwd", "clip/../../x", "..", "C:\\x", "..\\x"])
-def test_ids_outside_are_problems_by_line(tree: Tree, line: str) -> None:
+def test_lines_that_leave_the_image_folder_are_problems(tree: Tree, line: str) -> None:
     tree.image("a.jpg").split(f"a\n{line}\n")
     assert re.search(r"val\.txt: line 2: .* leads out of JPEGImages$", tree.problem())
     assert tree.ids() == ["a"]
@@ -145,7 +145,7 @@ def test_mask_of_another_size_is_a_sample_error(tree: Tree) -> None:
         VocDataset(tree.root, "val", with_targets=True).load(0)
 
 
-def test_instances_come_from_object_masks_where_there_are_some(tree: Tree) -> None:
+def test_instances_come_from_object_masks_if_there_are_any(tree: Tree) -> None:
     tree.image("a.jpg", "b.jpg").split("a\nb")
     for image_id in "ab":
         tree.mask(image_id, [[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 9]])
@@ -158,7 +158,7 @@ def test_instances_come_from_object_masks_where_there_are_some(tree: Tree) -> No
     assert parts.detections.class_ids.tolist() == [0, 1]
 
 
-def test_samples_have_their_true_instances_where_somebody_asks(tree: Tree) -> None:
+def test_samples_have_ground_truth_instances_on_request(tree: Tree) -> None:
     tree.image("a.jpg").split("a").mask("a", [[1, 1, 2, 0], [1, 1, 2, 0], [0, 0, 0, 255]])
     assert VocDataset(tree.root, "val", with_targets=True).load(0).gt_instances is None
     sample = VocDataset(tree.root, "val", with_targets=True, with_truth=True).load(0)
@@ -176,7 +176,7 @@ def test_object_mask_of_another_size_is_named(tree: Tree) -> None:
 
 @needs_photos
 @pytest.mark.parametrize(("name", "has_instance_ids"), [("coco", True), ("voc", False)])
-def test_samples_hold_their_true_instances_when_asked(name: str, has_instance_ids: bool) -> None:
+def test_real_samples_have_ground_truth_instances(name: str, has_instance_ids: bool) -> None:
     dataset = VocDataset(SHARED / name, "val", with_targets=True, with_truth=True)
     sample = dataset.load(0)
     assert sample.has_instance_ids == has_instance_ids

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 
 import yolo_sam_auto_anno_generator as script
-from utils.cli.options import Options
+from models.cascade import RunModels
 from utils.cli.parsers import guarded
 from utils.distributed import Session
 from utils.masks import Mask
@@ -61,14 +61,15 @@ class Chance:
 def main(argv: Sequence[str], make: Callable[[], Chance] = Chance) -> int:
     """The exit code of the script with the cascade that `make` makes."""
 
-    def build(options: Options, names: Sequence[str], images: object, prompts: object, session: Session) -> Chance:
-        return make()
+    class ChanceModels(RunModels):
+        def build_cascade(self) -> Chance:
+            return make()
 
-    real, script.build_cascade = script.build_cascade, build  # type: ignore[assignment]
+    real, script.RunModels = script.RunModels, ChanceModels
     try:
         return guarded(lambda: script.main(argv))
     finally:
-        script.build_cascade = real
+        script.RunModels = real
 
 
 if __name__ == "__main__":

@@ -126,18 +126,18 @@ class Follower:
     ) -> None:
         self.propagator = Propagator(model, precision, non_overlap=non_overlap)
         self._frames, self._at_once = frames, at_once
-        self.propagator.begin(self.size, len(frames))
+        self.propagator.reset(self.size, len(frames))
         self._encoded: dict[int, object] = {}
 
     @property
     def size(self) -> tuple[int, int]:
         return self._frames[0].shape[:2]
 
-    def advance(self, index: int) -> dict[int, Tracked]:
+    def step(self, index: int) -> dict[int, Tracked]:
         if index not in self._encoded:
             some = self._frames[index : index + self._at_once]
             self._encoded = dict(enumerate(self.propagator.encode(some), start=index))
-        return self.propagator.advance(index, self._encoded[index])
+        return self.propagator.step(index, self._encoded[index])
 
     def masks(self, found: dict[int, Tracked]) -> dict[int, np.ndarray]:
         return {track_id: mask.to_full(self.size) for track_id, (mask, _) in found.items()}
@@ -146,8 +146,8 @@ class Follower:
         """The masks on these frames, on the first of which the boxes are."""
         found = {}
         for index in indices:
-            shown = self.advance(index)
-            found[index] = self.masks(self.propagator.prompt(boxes) if index == indices[0] else shown)
+            shown = self.step(index)
+            found[index] = self.masks(self.propagator.add_boxes(boxes) if index == indices[0] else shown)
         return found
 
 

@@ -1,22 +1,28 @@
-"""Who lost it: parts that add up, faults that are blamed on whom they belong to, pairs as brute force finds them."""
+"""Error attribution: errors that add up, each blamed on its cause, and pairs of boxes as brute force finds them."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from models.attribution import AttributingCascade
-from models.box_sources import GroundTruthDetector, JoinedDetector
+from models.cascade import ImageCascade
+from models.cleanup import with_cleanup
+from models.transfer import BoxMasks
 from utils.boxes import box_iou
+from utils.config import CleanupConfig
 from utils.distributed import Session
+from utils.engine import RunSummary
+from utils.evaluation.evaluator import Evaluator
+from utils.io.writers import Writers
 from utils.label_maps import instances_of
 from utils.masks import Mask
-from utils.metrics.attribution import MATCH, PARTS, Attribution, match, table
+from utils.metrics.attribution import ERRORS, MATCH, Attribution, attribution_lines, match
 from utils.structures import Detections, Instances, Sample
 
 SIZE = (20, 30)
@@ -52,7 +58,7 @@ def test_parts_add_up_to_what_is_missing() -> None:
             .repeat(5, 1)
         )
         found, true = chance(seed, seed % 6), chance(seed + 100, (seed + 3) % 5)
-        attribution.add(target, found, true)
+        attribution.add(sample_of(target), found, true)
         pairs.append((found.to_semantic(), target))
         perfect.append((true.to_semantic(), target))
     result = attribution.result(Session())
@@ -69,6 +75,10 @@ def test_parts_add_up_to_what_is_missing() -> None:
 TARGET = np.zeros(SIZE, np.uint8)
 TARGET[2:10, 2:12], TARGET[12:18, 15:25] = 1, 2
 TRUE = instances_of(TARGET, None)
+
+
+def sample_of(target: np.ndarray) -> Sample:
+    return Sample("a", Path("a.jpg"), np.zeros((*SIZE, 3), np.uint8), target, TRUE)
 
 
 def boxes(*corners: tuple[int, int, int, int], class_ids: Sequence[int]) -> Instances:
@@ -88,7 +98,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_single_fault_is_all_that_is_blamed(fault: str) -> None:
     attribution = Attribution(2)
-    attribution.add(TARGET, FAULTS[fault], TRUE)
+    attribution.add(sample_of(TARGET), FAULTS[fault], TRUE)
     result = attribution.result(Session())
     assert result["parts"].pop(fault) == result["detector"] == result["missing"] > 0
     assert set(result["parts"].values()) == {0}
@@ -97,22 +107,22 @@ def test_a_single_fault_is_all_that_is_blamed(fault: str) -> None:
 def test_what_the_masks_of_true_boxes_lack_is_sam2s() -> None:
     attribution = Attribution(2)
     thin = Instances(SIZE, TRUE.detections, [TRUE.masks[0], Mask(15, 12, np.ones((3, 10), bool))], TRUE.mask_scores)
-    attribution.add(TARGET, thin, thin)
+    attribution.add(sample_of(TARGET), thin, thin)
     result = attribution.result(Session())
-    assert result["parts"] == dict(zip(PARTS, (0, 0, 0, result["missing"])))
+    assert result["parts"] == dict(zip(ERRORS, (0, 0, 0, result["missing"])))
     assert result["missing"] > 0
-    assert table(result)[-1].split()[-3:] == [f"{result['missing']:.4f}", "2", "objects"]
+    assert attribution_lines(result)[-1].split()[-3:] == [f"{result['missing']:.4f}", "2", "objects"]
 
 
 def test_a_wrong_class_is_a_false_and_a_missed_box() -> None:
     attribution = Attribution(2)
-    attribution.add(TARGET, boxes(FIRST, SECOND, class_ids=[1, 1]), TRUE)
+    attribution.add(sample_of(TARGET), boxes(FIRST, SECOND, class_ids=[1, 1]), TRUE)
     assert attribution.boxes == {"found": 2, "true": 2, "matched": 1, "false": 1, "missed": 1}
 
 
 def test_nothing_counted_has_no_lines() -> None:
     result = Attribution(2).result(Session())
-    assert result["Mean_IOU"] is None and table(result) == []
+    assert result["Mean_IOU"] is None and attribution_lines(result) == []
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -127,40 +137,59 @@ def test_pairs_are_those_of_the_largest_total_overlap(seed: int) -> None:
     assert (allowed[rows, columns] >= MATCH).all()
 
 
-class PromptOverrides:
-    """A detector of the same two boxes for each image."""
+class TwoBoxes:
+    """A source of the same two boxes for each image."""
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         return [FAULTS["false"].detections[:2] for _ in samples]
 
     def summary_lines(self, session: Session) -> list[str]:
-        return ["given: 2"]
+        return ["boxes: 2"]
 
 
 class Filled:
-    """A cascade whose masks fill their boxes; counts its calls."""
+    """A segmenter whose masks fill their boxes; notes how many images each of its calls has."""
+
+    device = torch.device("cpu")
 
     def __init__(self) -> None:
-        self.detector, self.calls = JoinedDetector(PromptOverrides(), GroundTruthDetector()), 0
+        self.calls: list[int] = []
 
-    def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
-        self.calls += 1
-        for sample, found in zip(samples, self.detector(samples)):
-            yield sample, boxes(*found.boxes.astype(int).tolist(), class_ids=found.class_ids.tolist())
+    def launch(
+        self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], image_index: Sequence[int]
+    ) -> list[BoxMasks]:
+        self.calls.append(len(images))
+        return [BoxMasks([*masks_of(each)], np.ones(len(each), np.float32)) for each in boxes]
 
-    def summary_lines(self, session: Session) -> list[str]:
-        return self.detector.summary_lines(session)
+    def collect(self, pending: list[BoxMasks]) -> list[BoxMasks]:
+        return pending
+
+    def free_memory(self) -> None:
+        raise AssertionError("there is enough")
+
+    def summary_lines(self) -> list[str]:
+        return []
 
 
-def test_both_lists_of_boxes_go_through_once_and_sinks_see_the_first(tmp_path: Path) -> None:
+def masks_of(corners: np.ndarray) -> Sequence[Mask]:
+    return boxes(*corners.astype(int).tolist(), class_ids=[0] * len(corners)).masks
+
+
+@pytest.mark.parametrize("settings", [CleanupConfig(), CleanupConfig(smallest_part=2)])
+def test_found_and_true_boxes_are_segmented_together_and_sinks_see_the_found_ones(
+    tmp_path: Path, settings: CleanupConfig
+) -> None:
     filled = Filled()
-    cascade = AttributingCascade(filled, Attribution(2), tmp_path)
-    sample = Sample("a", Path("a.jpg"), np.zeros((*SIZE, 3), np.uint8), TARGET, TRUE)
-    for _, instances in cascade([sample, sample]):
-        np.testing.assert_array_equal(instances.detections.boxes, [FIRST, SECOND])
-    lines = cascade.summary_lines(Session())
-    assert filled.calls == 1
-    assert lines[0] == "given: 2" and len(lines) == 7
+    cascade = with_cleanup(ImageCascade(TwoBoxes(), filled, gt_boxes=True), settings)
+    with Writers(2) as writers:
+        evaluator = Evaluator(("car", "dog"), tmp_path, writers, attribution=Attribution(2))
+        for each, instances in cascade([sample_of(TARGET)] * 2):
+            np.testing.assert_array_equal(instances.detections.boxes, [FIRST, SECOND])
+            evaluator.write(each, instances)
+        lines = evaluator.finish(RunSummary(2), Session()).lines
+    assert filled.calls == [2]
+    assert cascade.summary_lines(Session()) == ["boxes: 2"]
     written = json.loads((tmp_path / "attribution.json").read_text())
     assert written["boxes"] == {"found": 4, "true": 4, "matched": 4, "false": 0, "missed": 0}
-    assert written["Mean_IOU"] == 1 and [link["Mean_IOU"] for link in written["chain"]] == [1] * 5
+    assert written["Mean_IOU"] == 1 and [stage["Mean_IOU"] for stage in written["chain"]] == [1] * 5
+    assert len([line for line in lines if line.startswith("attribution: ")]) == len(attribution_lines(written)) == 6

@@ -9,37 +9,48 @@ import numpy as np
 import pytest
 import torch
 
-from models.cascade import ImageCascade
+from models.cascade import ImageCascade, label_masks
+from models.transfer import BoxMasks
 from utils.distributed import Session
+from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
 
 
 class Boxes:
-    """A detector that finds as many boxes as an image's first pixel says."""
+    """A source of as many boxes as an image's first pixel says; they have different classes."""
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         counts = [int(sample.image[0, 0, 0]) for sample in samples]
-        return [Detections.from_arrays([[0, 0, 1, 1]] * count, np.ones(count), np.zeros(count)) for count in counts]
+        return [detections(count) for count in counts]
 
     def summary_lines(self, session: Session) -> list[str]:
         return ["boxes"]
 
 
+def detections(count: int, offset: int = 0) -> Detections:
+    places = np.arange(offset, offset + count)
+    boxes = np.stack([places, places, places + 1, places + 1], axis=1)
+    return Detections.from_arrays(boxes, np.linspace(0.1, 0.9, count), np.arange(count) % 3)
+
+
 class Masks:
-    """A segmenter with room for so many images at a time."""
+    """A segmenter with room for so many images at a time; a mask covers its box."""
 
     def __init__(self, device: str, room: int = 99) -> None:
         self.device, self.room = torch.device(device), room
         self.launched: list[int] = []
 
-    def launch(self, images: Sequence[np.ndarray], detections: Sequence[Detections]) -> list[Detections]:
+    def launch(
+        self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], image_index: Sequence[int]
+    ) -> list[BoxMasks]:
         if len(images) > self.room:
             raise torch.OutOfMemoryError("no room")
+        assert sorted(image_index) == [*image_index] and set(image_index) == set(range(len(images)))
         self.launched.append(len(images))
-        return list(detections)
+        return [BoxMasks([covering(box) for box in each], each[:, 0] / 100) for each in boxes]
 
-    def collect(self, pending: list[Detections]) -> list[Instances]:
-        return [Instances((2, 2), found, [None] * len(found), np.ones(len(found), np.float32)) for found in pending]
+    def collect(self, pending: list[BoxMasks]) -> list[BoxMasks]:
+        return pending
 
     def free_memory(self) -> None:
         raise AssertionError("one image fits")
@@ -48,8 +59,13 @@ class Masks:
         return ["masks"]
 
 
+def covering(box: np.ndarray) -> Mask:
+    left, top, right, bottom = box.astype(int).tolist()
+    return Mask(left, top, np.ones((bottom - top, right - left), bool))
+
+
 def samples(count: int) -> list[Sample]:
-    return [Sample(str(i), Path(f"{i}.png"), np.full((2, 2, 3), i, np.uint8)) for i in range(count)]
+    return [Sample(str(i), Path(f"{i}.png"), np.full((200, 200, 3), i, np.uint8)) for i in range(count)]
 
 
 @pytest.mark.parametrize("device, at_once", [("cuda", [3]), ("cpu", [])])
@@ -69,3 +85,40 @@ def test_images_keep_their_boxes_where_memory_cuts_the_batch_in_parts() -> None:
     ]
     assert masks.launched == [3, 3, 1]
     assert cascade.summary_lines(Session()) == ["boxes", "masks", "GPU out of memory: went on with 3 images at a time"]
+
+
+@pytest.mark.parametrize("room", [99, 2])
+def test_every_mask_has_the_class_of_the_box_that_prompted_it(room: int) -> None:
+    for sample, instances in ImageCascade(Boxes(), Masks("cuda", room))(samples(6)):
+        assert instances.size == sample.size
+        expected = detections(int(sample.image_id))
+        np.testing.assert_array_equal(instances.detections.class_ids, expected.class_ids)
+        np.testing.assert_array_equal(instances.detections.scores, expected.scores)
+        np.testing.assert_array_equal(instances.mask_scores, expected.boxes[:, 0] / 100)
+        assert [(mask.left, mask.top) for mask in instances.masks] == [(i, i) for i in range(len(expected))]
+
+
+def test_masks_that_are_not_those_of_the_boxes_are_not_labelled() -> None:
+    with pytest.raises(AssertionError):
+        label_masks((200, 200), detections(2), BoxMasks([covering(np.array([0, 0, 1, 1]))], np.ones(1, np.float32)))
+
+
+@pytest.mark.parametrize("room", [99, 2])
+def test_true_boxes_are_segmented_in_the_same_call_and_their_instances_travel_with_the_sample(room: int) -> None:
+    images = samples(5)
+    for i, sample in enumerate(images):
+        object.__setattr__(sample, "gt_instances", true_instances(4 - i))
+    masks = Masks("cuda", room)
+    found = list(ImageCascade(Boxes(), masks, gt_boxes=True)(images))
+    assert sum(masks.launched) == 5, "an image is launched once for both sets of its boxes"
+    for i, (sample, instances) in enumerate(found):
+        assert (sample.image_id, len(instances)) == (str(i), i)
+        assert sample.gt_box_instances is not None and sample.gt_instances is not None
+        assert sample.gt_box_instances.detections is sample.gt_instances.detections
+        assert [mask.left for mask in sample.gt_box_instances.masks] == [50 + k for k in range(4 - i)]
+    assert all(sample.gt_box_instances is None for sample, _ in ImageCascade(Boxes(), Masks("cpu"))(images))
+
+
+def true_instances(count: int) -> Instances:
+    found = detections(count, 50)
+    return label_masks((200, 200), found, BoxMasks([*map(covering, found.boxes)], np.ones(count, np.float32)))

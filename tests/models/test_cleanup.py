@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -9,6 +11,8 @@ from scipy import ndimage
 from models.cleanup import CleanedCascade, clean, with_cleanup
 from utils.config import CleanupConfig
 from utils.distributed import Session
+from utils.engine import Result
+from utils.errors import SampleError
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
 
@@ -29,7 +33,7 @@ def noise(seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("smallest", [2, 5, 40])
-def test_small_parts_go(seed: int, smallest: int) -> None:
+def test_small_parts_are_removed(seed: int, smallest: int) -> None:
     mask = noise(seed)
     cleaned, changes = clean(instances_of(mask), CleanupConfig(smallest_part=smallest))
     parts, count = ndimage.label(mask, EIGHT)
@@ -64,7 +68,7 @@ def test_holes_are_filled(seed: int, largest: int) -> None:
     assert changes["holes filled"] == np.count_nonzero(areas <= largest)
 
 
-def test_what_no_part_of_the_box_covers_is_clipped() -> None:
+def test_pixels_outside_the_box_are_clipped() -> None:
     mask = np.zeros((8, 9), bool)
     mask[1:7, 1:8] = True
     boxes = [[2.5, 0, 6, 4.2], [0, 0, 9, 8], [8.5, 7.5, 9, 8]]
@@ -100,11 +104,43 @@ class Found:
         return ["found"]
 
 
-def test_a_cascade_is_cleaned_where_the_settings_ask_for_it() -> None:
+class Outcomes(Found):
+    """A cascade with an outcome for each image."""
+
+    def __init__(self, outcomes: list[Result]) -> None:
+        self.outcomes = outcomes
+
+    def __call__(self, samples: list[Sample]) -> list[Result]:
+        return self.outcomes
+
+
+SPECKS = CleanupConfig(smallest_part=2)
+
+
+def test_masks_of_a_cascade_are_cleaned_if_the_settings_ask_for_it() -> None:
     cascade = Found(instances_of(np.array([[1, 0, 1, 1]], bool)))
     assert with_cleanup(cascade, CleanupConfig()) is cascade
     cleaned = with_cleanup(cascade, CleanupConfig(smallest_part=2))
     assert isinstance(cleaned, CleanedCascade)
-    masks = [instances.masks[0].to_full((1, 4)).tolist() for _, instances in cleaned([None, None])]
+    samples = [Sample(name, Path(f"{name}.png"), np.zeros((1, 4, 3), np.uint8)) for name in "ab"]
+    masks = [instances.masks[0].to_full((1, 4)).tolist() for _, instances in cleaned(samples)]
     assert masks == [[[False, False, True, True]]] * 2
     assert cleaned.summary_lines(Session()) == ["found", "cleanup: parts removed: 2"]
+
+
+def test_what_sam2_makes_of_true_boxes_is_cleaned_alike_and_failures_pass() -> None:
+    specks = instances_of(np.array([[1, 0, 1, 1]], bool), np.array([[0, 1, 0, 1]], bool))
+    sample = Sample("a", Path("a.png"), np.zeros((1, 4, 3), np.uint8), gt_box_instances=specks)
+    broken = SampleError("b", Path("b.png"), "broken")
+    cleaned = CleanedCascade(Outcomes([(sample, instances_of(np.ones((1, 4), bool))), broken]), SPECKS)
+    (result, instances), failure = cleaned([])
+    assert failure is broken
+    assert instances.masks[0].area == 4
+    assert [mask.to_full((1, 4)).tolist() for mask in result.gt_box_instances.masks] == [
+        [[False, False, True, True]],
+        [[False] * 4],
+    ]
+    assert cleaned.summary_lines(Session())[1:] == [
+        "cleanup: masks left without a pixel: 1",
+        "cleanup: parts removed: 3",
+    ]

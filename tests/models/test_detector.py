@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,16 +15,17 @@ import numpy as np
 import pytest
 
 from datasets.images import read_image
-from models.box_sources import PromptFileDetector
-from models.detector import YoloDetector, build_detector, class_names
-from models.prompts import read_prompts
+from models.box_sources import DetectorBoxes, PromptFileBoxes
+from models.cascade import RunModels, load_detector, run_class_names
+from models.detector import DETECTORS, find_detector
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo
+from models.yolo_detector import YoloDetector
 from utils.cli.options import Options
 from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig
 from utils.distributed import Session
 from utils.errors import UserError
-from utils.prompts.prompts import load_prompts
+from utils.prompts.prompts import Prompts, load_prompts
 from utils.prompts.table import PromptOverrides
 from utils.structures import Detections, Sample
 
@@ -50,10 +52,11 @@ def samples() -> list[Sample]:
     return [sample_of(image) for image in (*images, *map(read_image, photos))]
 
 
-def detector(path: Path, names: tuple[str, ...] = NAMES, settings: DetectorConfig = SETTINGS) -> YoloDetector:
+def detector(path: Path, names: tuple[str, ...] = NAMES, settings: DetectorConfig = SETTINGS) -> DetectorBoxes:
     import torch
 
-    return YoloDetector(load_yolo(path), torch.device("cpu"), names, CONF, settings)
+    config = Config(dataset=DatasetConfig(conf=CONF), detector=settings)
+    return DetectorBoxes(YoloDetector(path, torch.device("cpu"), config), names)
 
 
 def assert_same_boxes(found: Detections, boxes: np.ndarray, class_ids: np.ndarray, scores: np.ndarray) -> None:
@@ -149,16 +152,30 @@ def options(config: Config, prompt: Path | None = None) -> Options:
     return Options(config, ("visual",), (), prompt, "cpu", trust_weights=False)
 
 
+def class_names(config: Config) -> tuple[str, ...]:
+    import torch
+
+    return run_class_names(config.dataset, lambda: load_detector(options(config), torch.device("cpu")).names)
+
+
 def test_class_names_are_the_datasets_or_else_the_detectors(yolo_file: Path) -> None:
     weights = ArchConfig(yolo_weights=yolo_file)
-    assert class_names(options(Config(arch=weights))) == ("car", "aeroplane", "dog", "sofa")
-    assert class_names(options(Config(dataset=DatasetConfig(classes=("a", "b"))))) == ("a", "b")
+    assert class_names(Config(arch=weights)) == ("car", "aeroplane", "dog", "sofa")
+    assert class_names(Config(dataset=DatasetConfig(classes=("a", "b")))) == ("a", "b")
     with pytest.raises(UserError, match=r"num_classes.*31.*make 5"):
-        class_names(options(Config(arch=weights, dataset=DatasetConfig(num_classes=31))))
+        class_names(Config(arch=weights, dataset=DatasetConfig(num_classes=31)))
     with pytest.raises(UserError, match="yolo_weights: not set"):
-        class_names(options(Config()))
+        class_names(Config())
     with pytest.raises(UserError, match="300 classes, more than the 254"):
-        class_names(options(Config(dataset=DatasetConfig(classes=tuple(f"c{i}" for i in range(300))))))
+        class_names(Config(dataset=DatasetConfig(classes=tuple(f"c{i}" for i in range(300)))))
+
+
+def test_every_name_of_a_detector_is_found_and_another_one_refused_with_the_nearest() -> None:
+    assert [find_detector(name) for name in DETECTORS] == [*DETECTORS.values()]
+    with pytest.raises(UserError, match=r"^arch\.yolo: there is no detector yolo8; did you mean yolov8\?$"):
+        find_detector("yolo8")
+    with pytest.raises(UserError, match=r"no detector detr; there are yolov8, ultralytics$"):
+        find_detector("detr")
 
 
 def prompt_file(folder: Path, rows: list[dict[str, object]]) -> Path:
@@ -176,18 +193,29 @@ def images(*ids: str) -> SimpleNamespace:
     return SimpleNamespace(ids=ids, sizes=lambda positions: [(20, 60)] * len(positions))
 
 
-def prompted(path: Path, names: tuple[str, ...], *ids: str) -> PromptFileDetector:
-    return PromptFileDetector(load_prompts(path, names, images(*ids), PromptOverrides()), CONF)
+def prompted(path: Path, names: tuple[str, ...], *ids: str) -> PromptFileBoxes:
+    return PromptFileBoxes(load_prompts(path, names, images(*ids), PromptOverrides()), CONF)
+
+
+def prompts_of(config: Config, path: Path, *ids: str) -> Prompts | None:
+    """The prompts of a run, whose SAM2 weights are there."""
+    return models_of(config, path, *ids).prompts
+
+
+def models_of(config: Config, path: Path, *ids: str) -> RunModels:
+    """The models of a run whose SAM2 weights are there."""
+    weights = path.with_name("sam.pt")
+    weights.touch()
+    arch = replace(config.arch, sam_config="a.yaml", sam_weights=weights)
+    return RunModels(options(replace(config, arch=arch), path), images(*ids), Session())
 
 
 def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import torch
-
     path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4])])
     config = Config(arch=ArchConfig(yolo_weights=tmp_path / "missing.pt"), dataset=DatasetConfig(classes=("x",)))
-    prompts = read_prompts(options(config, path), images("a"), Session())
-    found = build_detector(options(config, path), torch.device("cpu"), ("x",), prompts)
-    (detections,) = found([sample_of(np.zeros((9, 9, 3), np.uint8))])
+    models = models_of(config, path, "a")
+    assert models.class_names == ("x",)
+    (detections,) = models._box_source()([sample_of(np.zeros((9, 9, 3), np.uint8))])
     np.testing.assert_array_equal(detections.boxes, [[1, 2, 3, 4]])
     assert "bbox is xyxy, category ids count from 0" in capsys.readouterr().out
 
@@ -195,14 +223,14 @@ def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path, capsys: py
 def test_the_class_filter_is_that_of_prompts_too(tmp_path: Path) -> None:
     path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4], category_id=i) for i in range(3)])
     config = Config(dataset=DatasetConfig(classes=NAMES), detector=DetectorConfig(classes=("plane", "Airplane", "dog")))
-    prompts = read_prompts(options(config, path), images("a"), Session())
+    prompts = prompts_of(config, path, "a")
     assert prompts is not None and prompts.class_ids.tolist() == [1, 2]
 
 
 def test_what_else_a_prompt_file_may_mean_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4], category_id=1)])
     config = Config(dataset=DatasetConfig(classes=NAMES))
-    prompts = read_prompts(options(config, path), images("a"), Session())
+    prompts = prompts_of(config, path, "a")
     assert prompts is not None and prompts.class_ids.tolist() == [1]
     captured = capsys.readouterr()
     assert captured.err.startswith(f"warning: {path}: ") and "--category-offset 1" in captured.err
@@ -258,12 +286,12 @@ sys.addaudithook(lambda name, arguments: name == "subprocess.Popen" and "pip" in
 import cv2
 threads = cv2.getNumThreads()
 import torch
-from models.detector import YoloDetector
-from models.weights import load_yolo
-from utils.config import DetectorConfig
+from models.box_sources import DetectorBoxes
+from models.yolo_detector import YoloDetector
+from utils.config import Config, DetectorConfig
 from utils.structures import Sample
-detector = YoloDetector(load_yolo(Path(sys.argv[1])), torch.device("cpu"), ("dog",), 0.25, DetectorConfig(imgsz=64))
-detector([Sample("a", Path("a"), np.zeros((64, 64, 3), np.uint8))])
+detector = YoloDetector(Path(sys.argv[1]), torch.device("cpu"), Config(detector=DetectorConfig(imgsz=64)))
+DetectorBoxes(detector, ("dog",))([Sample("a", Path("a"), np.zeros((64, 64, 3), np.uint8))])
 from ultralytics.utils import events as analytics, SETTINGS
 assert not analytics.events.enabled and not SETTINGS["sync"] and not SETTINGS["mlflow"], "telemetry is on"
 assert cv2.getNumThreads() == threads

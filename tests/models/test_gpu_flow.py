@@ -18,7 +18,6 @@ from models.sam2_build import build_sam2
 from models.sam2_forward import cache_pos_embed
 from models.segmenter import Segmenter
 from models.transfer import PackedMasks
-from utils.structures import Detections
 
 CONFIG = str(Path(__file__).parents[2] / "sam" / "sam2.1" / "sam2.1_hiera_demo.yaml")
 GPU = torch.device("cuda:1")  # what goes to just any GPU is on the first one, and does not fit
@@ -43,17 +42,14 @@ def test_nothing_waits_for_the_gpu_and_nothing_mixes(monkeypatch: pytest.MonkeyP
 
     for module in (segmenter, transfer):
         monkeypatch.setattr(module, "to_device", to_device)
-    for module in (transfer,):
-        monkeypatch.setattr(module, "to_host", lambda tensor: tensor)
-    monkeypatch.setattr(segmenter, "HostSync", lambda device: None)
+    monkeypatch.setattr(transfer, "to_host_async", lambda tensor: tensor)
+    monkeypatch.setattr(transfer, "HostSync", lambda device: None)
     images = [np.zeros((*size, 3), np.uint8) for size in SIZES]
-    found = [
-        Detections.from_arrays([[1, 2, 30, 40]] * count, np.ones(count), np.zeros(count)) for count in (3, 2, 1, 0)
-    ]
+    boxes = [np.array([[1, 2, 30, 40]] * count, np.float32).reshape(-1, 4) for count in (3, 2, 1, 0)]
     model = moved(build_sam2(CONFIG, 128), mode)
     with mode:
         cache_pos_embed(model)
-        batch = Segmenter(model, torch.float32, 2**20).launch(images, found)  # in several decodes
+        batch = Segmenter(model, torch.float32, 2**20).launch(images, boxes)  # in several decodes
     sent = {place: masks for places, masks in batch._masks for place in places.tolist()}
     assert len(batch._scores) > 1
     for place, image in enumerate([0, 0, 0, 1, 1, 2]):

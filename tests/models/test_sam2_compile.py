@@ -16,11 +16,13 @@ from models.sam2_build import build_sam2
 from models.sam2_compile import BUCKETS, CompiledForward
 from models.sam2_forward import cache_pos_embed, encode
 from models.segmenter import Segmenter
+from models.transfer import BoxMasks
 from utils.errors import UserError
-from utils.structures import Detections, Instances
 
 CONFIG = str(Path(__file__).parents[2] / "sam" / "sam2.1" / "sam2.1_hiera_demo.yaml")
 SIDE = 128
+SIZE = (90, 160)
+"""Of all images."""
 COUNTS = [0, 3, 140, 9, 1]
 
 
@@ -35,26 +37,26 @@ def model() -> torch.nn.Module:
     return model
 
 
-def batch(counts: list[int]) -> tuple[list[np.ndarray], list[Detections]]:
+def batch(counts: list[int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (9, 16, 3), np.uint8).repeat(10, 0).repeat(10, 1) for _ in counts]
     corners = [rng.uniform(0, (80, 40), (count, 2)) for count in counts]
     boxes = [np.hstack([corner, corner + rng.uniform(10, 50, corner.shape)]) for corner in corners]
-    return images, [Detections.from_arrays(each, np.ones(len(each)), np.zeros(len(each))) for each in boxes]
+    return images, [each.astype(np.float32) for each in boxes]
 
 
-def assert_same(ones: list[Instances], others: list[Instances]) -> None:
+def assert_same(ones: list[BoxMasks], others: list[BoxMasks]) -> None:
     covered = 0
     for one, other in zip(ones, others, strict=True):
-        np.testing.assert_allclose(one.mask_scores, other.mask_scores, atol=1e-5)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
         for a, b in zip(one.masks, other.masks, strict=True):
-            assert (a.to_full(one.size) != b.to_full(one.size)).mean() < 1e-3
+            assert (a.to_full(SIZE) != b.to_full(SIZE)).mean() < 1e-3
             covered += a.area
-    assert covered or not any(map(len, ones))
+    assert covered or not any(one.masks for one in ones)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_compiled_masks_are_those_of_the_plain_passes_and_no_shape_is_compiled_twice(
+def test_compiled_masks_equal_eager_ones_and_no_shape_is_compiled_twice(
     precision: torch.dtype, model: torch.nn.Module
 ) -> None:
     torch._dynamo.reset()
@@ -67,7 +69,7 @@ def test_compiled_masks_are_those_of_the_plain_passes_and_no_shape_is_compiled_t
     assert compiled.summary_lines() == []
 
 
-def test_boxes_are_cut_into_buckets_with_less_than_one_bucket_of_filling(model: torch.nn.Module) -> None:
+def test_boxes_are_cut_into_buckets_with_little_padding(model: torch.nn.Module) -> None:
     passes = CompiledForward(model, 3)
     for count in (*range(1, 70), 127, 128, 129, 300, 1000):
         left, steps, filled = count, 0, 0
@@ -90,7 +92,7 @@ def test_only_what_memory_allows_is_compiled(model: torch.nn.Module, monkeypatch
     assert sizes == [*BUCKETS, 32, 16, 8, 8]
 
 
-def test_a_compiler_that_fails_is_told_and_the_passes_stay(model: torch.nn.Module) -> None:
+def test_a_failing_compiler_is_reported_and_the_eager_passes_stay(model: torch.nn.Module) -> None:
     torch._dynamo.reset()
     segmenter = Segmenter(model, torch.float32, 2**30)
     with pytest.raises(UserError, match="cannot compile"):
@@ -99,7 +101,7 @@ def test_a_compiler_that_fails_is_told_and_the_passes_stay(model: torch.nn.Modul
 
 
 @pytest.mark.parametrize("low", [False, True])
-def test_baked_positions_change_no_bit(low: bool) -> None:
+def test_cached_position_embeddings_change_no_bit(low: bool) -> None:
     torch.manual_seed(0)
     model, pixels = build_sam2(CONFIG, SIDE), torch.randn(2, 3, SIDE, SIDE)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):

@@ -29,7 +29,6 @@ from tests.helpers.track import (
     visible,
 )
 from utils.errors import RunError
-from utils.structures import Detections
 
 REPOSITORY = Path(__file__).parents[2]
 OFFICIAL_TINY = "configs/sam2.1/sam2.1_hiera_t.yaml"
@@ -91,8 +90,8 @@ def test_a_track_that_begins_takes_pixels_from_those_there_are() -> None:
     for non_overlap in (False, True):
         follower = Follower(model, frames, non_overlap=non_overlap)
         follower.follow(BOXES, range(2))
-        found = follower.masks(follower.advance(2))
-        shown.append(np.stack([*(found | follower.masks(follower.propagator.prompt({7: LATER}))).values()]))
+        found = follower.masks(follower.step(2))
+        shown.append(np.stack([*(found | follower.masks(follower.propagator.add_boxes({7: LATER}))).values()]))
     together, apart = shown
     assert together.sum(0).max() == 3
     assert apart.sum(0).max() == 1
@@ -115,8 +114,8 @@ def test_scores_are_the_iou_that_the_official_model_estimates(monkeypatch: pytes
         theirs.add_new_points_or_box(state, 0, track_id, box=box)
     list(theirs.propagate_in_video(state))
     follower = Follower(model, frames)
-    follower.advance(0)
-    found = [follower.propagator.prompt(BOXES), follower.advance(1), follower.advance(2)]
+    follower.step(0)
+    found = [follower.propagator.add_boxes(BOXES), follower.step(1), follower.step(2)]
     ours = [score for tracked in found for _, score in tracked.values()]
     np.testing.assert_allclose(ours, estimated, atol=1e-5)
     assert len(set(estimated)) == 6
@@ -128,9 +127,9 @@ def test_tracks_that_begin_later_are_as_if_alone_in_the_clip(monkeypatch: pytest
     later = official_masks(official(model), frames, {7: LATER}, monkeypatch, start=4)
     follower, ours = Follower(model, frames), {}
     for index in range(10):
-        ours[index] = follower.masks(follower.advance(index))
+        ours[index] = follower.masks(follower.step(index))
         if index in (0, 4):
-            ours[index] |= follower.masks(follower.propagator.prompt(BOXES if index == 0 else {7: LATER}))
+            ours[index] |= follower.masks(follower.propagator.add_boxes(BOXES if index == 0 else {7: LATER}))
     assert agreement(ours, {i: found | later.get(i, {}) for i, found in first.items()}) >= 0.9999
 
 
@@ -140,9 +139,9 @@ def test_a_track_that_starts_anew_forgets_what_was_before(monkeypatch: pytest.Mo
     other = official_masks(official(model), frames, {2: BOXES[2]}, monkeypatch)
     follower, ours = Follower(model, frames), {}
     for index in range(9):
-        ours[index] = follower.masks(follower.advance(index))
+        ours[index] = follower.masks(follower.step(index))
         if index in (0, 3):
-            ours[index] |= follower.masks(follower.propagator.prompt(BOXES if index == 0 else {1: LATER}))
+            ours[index] |= follower.masks(follower.propagator.add_boxes(BOXES if index == 0 else {1: LATER}))
     assert agreement({i: ours[i] for i in range(3, 9)}, {i: other[i] | anew[i] for i in range(3, 9)}) >= 0.9999
 
 
@@ -151,10 +150,10 @@ def test_a_track_that_ends_leaves_the_others_as_they_are(monkeypatch: pytest.Mon
     alone = official_masks(official(model), frames, {2: BOXES[2]}, monkeypatch)
     follower = Follower(model, frames)
     follower.follow(BOXES, range(3))
-    follower.propagator.end(1)
-    assert agreement({i: follower.masks(follower.advance(i)) for i in range(3, 6)}, dict(list(alone.items())[3:])) == 1
-    follower.propagator.end(2)
-    assert follower.advance(5) == {}
+    follower.propagator.remove(1)
+    assert agreement({i: follower.masks(follower.step(i)) for i in range(3, 6)}, dict(list(alone.items())[3:])) == 1
+    follower.propagator.remove(2)
+    assert follower.step(5) == {}
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
@@ -182,7 +181,7 @@ def test_a_clip_begins_without_the_memory_of_the_one_before() -> None:
     once = Follower(model, frames).follow(BOXES, range(4))
     again = Follower(model, frames)
     again.follow({1: LATER, 5: BOXES[1]}, range(3))
-    again.propagator.begin(again.size, len(frames))
+    again.propagator.reset(again.size, len(frames))
     assert agreement(again.follow(BOXES, range(4)), once) == 1
 
 
@@ -205,40 +204,43 @@ def test_the_state_stays_as_large_as_it_is_after_some_frames() -> None:
     (backbone,) = propagator.encode(frames)
     sizes = []
     for index in range(200):
-        propagator.advance(index, backbone)
+        propagator.step(index, backbone)
         if index % 20 == 0:  # one track is corrected, another one lives for some frames
-            propagator.prompt({1000: BOXES[1], index + 1: BOXES[2]})
+            propagator.add_boxes({1000: BOXES[1], index + 1: BOXES[2]})
         elif index % 20 == 3:
-            propagator.end(index - 2)
+            propagator.remove(index - 2)
         sizes.append((entries(propagator._state), sum(tensor.nbytes for tensor in tensors(propagator._state))))
     assert sizes[39] == sizes[119] == sizes[199]
     assert max(sizes) == max(sizes[:40])
     assert len(propagator.model.mask_scores) == 1  # those of the last frame
 
 
-def test_single_images_have_the_very_same_masks_with_a_model_that_also_follows() -> None:
+def test_a_video_model_gives_single_images_the_same_masks() -> None:
     plain, video = (build_sam2(DEMO_CONFIG, 128, video=video) for video in (False, True))
     video.load_state_dict(plain.state_dict())
     for model in (plain, video):
         cache_pos_embed(model)
-    frames, found = moving(2), [Detections.from_arrays([*BOXES.values()], [1, 1], [0, 0])] * 2
-    ours, theirs = (Segmenter(model, torch.float32, 2**30)(frames, found) for model in (video, plain))
-    for a, b in zip(ours, theirs):
-        np.testing.assert_array_equal(a.mask_scores, b.mask_scores)
-        np.testing.assert_array_equal(a.rasterize(np.ones(2)), b.rasterize(np.ones(2)))
+    frames, boxes = moving(2), [np.array([*BOXES.values()], np.float32)] * 2
+    ours, theirs = (Segmenter(model, torch.float32, 2**30)(frames, boxes) for model in (video, plain))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a.scores, b.scores)
+        for x, y in zip(a.masks, b.masks, strict=True):
+            np.testing.assert_array_equal(x.to_full(frames[0].shape[:2]), y.to_full(frames[0].shape[:2]))
 
 
 def test_frames_that_are_encoded_already_have_the_masks_of_single_images() -> None:
     model, frames = random_model(), moving(1)
-    found = Detections.from_arrays([*BOXES.values()], [1, 1], [0, 0])
+    boxes = np.array([*BOXES.values()], np.float32)
     segmenter, follower = Segmenter(model, torch.float32, 2**30), Follower(model, frames)
     (backbone,) = follower.propagator.encode(frames)
-    pending = segmenter.launch_encoded(backbone, follower.size, found)
-    (ours,), (theirs,) = segmenter.collect(pending), segmenter(frames, [found])
-    np.testing.assert_array_equal(ours.mask_scores, theirs.mask_scores)
-    np.testing.assert_array_equal(ours.rasterize(np.ones(2)), theirs.rasterize(np.ones(2)))
-    (nothing,) = segmenter.collect(segmenter.launch_encoded(backbone, follower.size, Detections.empty()))
-    assert (len(nothing), nothing.size) == (0, follower.size)
+    pending = segmenter.launch_encoded(backbone, follower.size, boxes)
+    (ours,), (theirs,) = segmenter.collect(pending), segmenter(frames, [boxes])
+    np.testing.assert_array_equal(ours.scores, theirs.scores)
+    for x, y in zip(ours.masks, theirs.masks, strict=True):
+        np.testing.assert_array_equal(x.to_full(follower.size), y.to_full(follower.size))
+    nothing = np.zeros((0, 4), np.float32)
+    (answered,) = segmenter.collect(segmenter.launch_encoded(backbone, follower.size, nothing))
+    assert (answered.masks, answered.scores.shape) == ([], (0,))
 
 
 def test_models_are_built_as_the_official_build_builds_them() -> None:
@@ -257,6 +259,6 @@ def test_output_that_is_not_finite_is_refused_instead_of_becoming_empty_masks() 
     model = random_model()
     model.sam_mask_decoder.iou_prediction_head.layers[-1].bias.data[:] = torch.nan
     follower = Follower(model, moving(1))
-    follower.advance(0)
+    follower.step(0)
     with pytest.raises(RunError, match="not finite"):
-        follower.propagator.prompt(BOXES)
+        follower.propagator.add_boxes(BOXES)

@@ -15,7 +15,6 @@ from datasets.voc import VocDataset
 from models.sam2_build import build_sam2, load_sam2
 from models.segmenter import Segmenter, preprocess
 from utils.errors import RunError, UserError
-from utils.structures import Detections
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO_CONFIG = str(REPOSITORY / "sam" / "sam2.1" / "sam2.1_hiera_demo.yaml")
@@ -45,15 +44,14 @@ def pictures() -> list[np.ndarray]:
 SIZES = [(360, 640), (500, 380), (360, 640), (200, 300)]
 
 
-def random_boxes(counts: list[int]) -> list[Detections]:
-    """Boxes for images of SIZES, at least 20 px wide and high."""
+def random_boxes(counts: list[int]) -> list[np.ndarray]:
+    """(N, 4) boxes for images of SIZES, at least 20 px wide and high."""
     rng = np.random.default_rng(2)
     found = []
     for (height, width), count in zip(SIZES, counts):
         corner = rng.uniform(0, [width - 100, height - 100], (count, 2))
         side = rng.uniform(20, [width, height], (count, 2))
-        boxes = np.hstack([corner, np.minimum(corner + side, [width, height])])
-        found.append(Detections.from_arrays(boxes, np.ones(count), np.zeros(count)))
+        found.append(np.hstack([corner, np.minimum(corner + side, [width, height])]).astype(np.float32))
     return found
 
 
@@ -67,16 +65,17 @@ def official_masks(model: torch.nn.Module, image: np.ndarray, boxes: np.ndarray)
     return masks.reshape(-1, *image.shape[:2]) > 0, scores.reshape(-1)
 
 
-def assert_official(model: torch.nn.Module, images: list[np.ndarray], found: list[Detections]) -> list[float]:
-    """Compares all instances with the official ones; returns the share of its image that each mask covers."""
+def assert_official(model: torch.nn.Module, images: list[np.ndarray], boxes: list[np.ndarray]) -> list[float]:
+    """Compares all masks with the official ones; returns the share of its image that each mask covers."""
     coverage: list[float] = []
-    for image, instances in zip(images, Segmenter(model, torch.float32, GIB)(images, found)):
-        if not len(instances):
+    for image, prompts, found in zip(images, boxes, Segmenter(model, torch.float32, GIB)(images, boxes), strict=True):
+        assert len(found.masks) == len(prompts)
+        if not len(prompts):
             continue
-        masks, scores = official_masks(model, image, instances.detections.boxes)
-        np.testing.assert_allclose(instances.mask_scores, scores, atol=1e-4)
-        for ours, theirs in zip(instances.masks, masks):
-            full = ours.to_full(instances.size)
+        masks, scores = official_masks(model, image, prompts)
+        np.testing.assert_allclose(found.scores, scores, atol=1e-4)
+        for ours, theirs in zip(found.masks, masks, strict=True):
+            full = ours.to_full(image.shape[:2])
             assert (full == theirs).mean() >= 0.9999
             assert (full & theirs).sum() >= 0.99 * (full | theirs).sum()
             coverage.append(theirs.mean())
@@ -102,9 +101,8 @@ def test_masks_of_another_image_size_equal_the_official_predictors(logit_scale: 
 def test_masks_of_the_embedded_model_equal_the_official_predictors() -> None:
     demo = VocDataset(REPOSITORY / "datasets" / "demo", "val", with_truth=True)
     images = [demo.load(i).image for i in range(3)]
-    coverage = assert_official(
-        load_sam2(DEMO_CONFIG, DEMO_WEIGHTS, CPU), images, [demo.load(i).gt_instances.detections for i in range(3)]
-    )
+    boxes = [demo.load(i).gt_instances.detections.boxes for i in range(3)]
+    coverage = assert_official(load_sam2(DEMO_CONFIG, DEMO_WEIGHTS, CPU), images, boxes)
     assert len(coverage) >= 3
 
 
@@ -124,34 +122,56 @@ def test_preprocessing_equals_the_official_transform() -> None:
 
 def test_many_boxes_are_decoded_in_chunks_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_model(DEMO_CONFIG, logit_scale=30, logit_shift=1)
-    images, found = pictures(), random_boxes([130, 0, 1, 20])
-    whole = Segmenter(model, torch.float32, 64 * GIB)(images, found)
+    images, boxes = pictures(), random_boxes([130, 0, 1, 20])
+    whole = Segmenter(model, torch.float32, 64 * GIB)(images, boxes)
     sizes: list[int] = []
     decode = Segmenter._decode
     monkeypatch.setattr(
         Segmenter, "_decode", lambda self, f, i, boxes: sizes.append(len(boxes)) or decode(self, f, i, boxes)
     )
-    chunked = Segmenter(model, torch.float32, GIB // 16)(images, found)
+    chunked = Segmenter(model, torch.float32, GIB // 16)(images, boxes)
     assert sum(sizes) == 151
     assert len(sizes) > 5
     assert max(sizes) < 50
-    for a, b in zip(whole, chunked):
-        np.testing.assert_allclose(a.mask_scores, b.mask_scores, atol=1e-5)
-        flipped = [(x.to_full(a.size) != y.to_full(a.size)).mean() for x, y in zip(a.masks, b.masks)]
+    for a, b, size in zip(whole, chunked, SIZES, strict=True):
+        np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
+        flipped = [(x.to_full(size) != y.to_full(size)).mean() for x, y in zip(a.masks, b.masks, strict=True)]
         assert max(flipped, default=0) < 1e-4
 
 
-def test_a_batch_without_any_box_gives_no_instances() -> None:
+def test_a_batch_without_any_box_gives_no_masks() -> None:
     results = Segmenter(build_sam2(DEMO_CONFIG), torch.float32, GIB)(pictures(), random_boxes([0, 0, 0, 0]))
-    assert [(len(instances), instances.size) for instances in results] == [(0, size) for size in SIZES]
+    assert [(found.masks, found.scores.shape) for found in results] == [([], (0,))] * len(SIZES)
+
+
+def test_an_image_with_two_sets_of_boxes_is_encoded_once_and_each_set_has_its_masks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    segmenter = Segmenter(random_model(DEMO_CONFIG, logit_scale=30, logit_shift=1), torch.float32, GIB)
+    images, first, second = pictures(), random_boxes([2, 0, 0, 3]), random_boxes([1, 2, 0, 0])
+    apart = [segmenter(images, boxes) for boxes in (first, second)]
+    encoded: list[int] = []
+    encode = segmenter._passes.encode
+    monkeypatch.setattr(segmenter._passes, "encode", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    sets = [boxes for of_image in zip(first, second) for boxes in of_image]
+    together = segmenter.collect(segmenter.launch(images, sets, np.repeat(np.arange(4), 2)))
+    assert sum(encoded) == 3  # the third image has no box
+    for place, found in enumerate(together):
+        alone, size = apart[place % 2][place // 2], SIZES[place // 2]
+        assert len(found.masks) == len(alone.masks) == len(sets[place])
+        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-5)
+        flipped = [(x.to_full(size) != y.to_full(size)).mean() for x, y in zip(found.masks, alone.masks)]
+        assert max(flipped, default=0) < 1e-4
 
 
 def test_low_precision_gives_about_the_same_masks() -> None:
     model = random_model(DEMO_CONFIG, logit_scale=30, logit_shift=1)
-    images, found = pictures(), random_boxes([4, 1, 0, 3])
-    exact, rough = (Segmenter(model, kind, GIB)(images, found) for kind in (torch.float32, torch.bfloat16))
+    images, boxes = pictures(), random_boxes([4, 1, 0, 3])
+    exact, rough = (Segmenter(model, kind, GIB)(images, boxes) for kind in (torch.float32, torch.bfloat16))
     agreement = [
-        (x.to_full(a.size) == y.to_full(a.size)).mean() for a, b in zip(exact, rough) for x, y in zip(a.masks, b.masks)
+        (x.to_full(size) == y.to_full(size)).mean()
+        for a, b, size in zip(exact, rough, SIZES, strict=True)
+        for x, y in zip(a.masks, b.masks, strict=True)
     ]
     assert np.median(agreement) > 0.97
 

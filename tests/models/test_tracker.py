@@ -7,9 +7,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from models.tracker import SAME_CLASS_BONUS, KeyframeUpdate, Track, TrackManager, keyframes, pairs
+from models.tracker import SAME_CLASS_BONUS, KeyframeUpdate, Track, TrackManager, match_tracks, select_keyframes
+from utils.config import VideoConfig
 from utils.masks import Mask, mask_iou
-from utils.model_sections import VideoConfig
 from utils.structures import Instances
 
 SIZE = (20, 60)
@@ -38,12 +38,12 @@ def best_total(overlaps: np.ndarray, same: np.ndarray, least: float) -> float:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (5, 3), (4, 4), (0, 3), (3, 0)])
-def test_pairs_overlap_most_in_total(shape: tuple[int, int]) -> None:
+def test_matches_maximize_the_total_overlap(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(sum(shape))
     for _ in range(20):
         overlaps = rng.uniform(0, 1, shape) * (rng.uniform(0, 1, shape) < 0.7)
         tracks, detections = rng.integers(0, 2, shape[0]), rng.integers(0, 2, shape[1])
-        first, second = pairs(overlaps, tracks, detections, 0.3)
+        first, second = match_tracks(overlaps, tracks, detections, 0.3)
         same = tracks[:, None] == detections
         total = (overlaps + SAME_CLASS_BONUS * same)[first, second].sum()
         assert total == pytest.approx(best_total(overlaps, same, 0.3))
@@ -54,14 +54,14 @@ def test_pairs_overlap_most_in_total(shape: tuple[int, int]) -> None:
 
 def test_two_detections_of_one_object_stay_with_the_tracks_of_their_classes() -> None:
     overlaps = np.array([[0.93, 0.96], [0.95, 0.9]])
-    first, second = pairs(overlaps, np.array([0, 1]), np.array([0, 1]), 0.5)
+    first, second = match_tracks(overlaps, np.array([0, 1]), np.array([0, 1]), 0.5)
     assert list(zip(first, second)) == [(0, 0), (1, 1)]
-    first, second = pairs(overlaps, np.array([0, 0]), np.array([0, 0]), 0.5)
+    first, second = match_tracks(overlaps, np.array([0, 0]), np.array([0, 0]), 0.5)
     assert list(zip(first, second)) == [(0, 1), (1, 0)]
 
 
-def test_what_overlaps_nowhere_is_no_pair_even_where_no_overlap_is_asked_for() -> None:
-    first, _ = pairs(np.zeros((2, 2)), np.array([0, 1]), np.array([0, 1]), 0)
+def test_masks_without_overlap_are_not_matched_even_if_min_iou_is_zero() -> None:
+    first, _ = match_tracks(np.zeros((2, 2)), np.array([0, 1]), np.array([0, 1]), 0)
     assert len(first) == 0
 
 
@@ -74,7 +74,7 @@ def test_mask_iou_equals_that_of_full_masks() -> None:
     assert mask_iou([], masks).shape == (0, 6)
 
 
-def test_a_class_is_the_vote_of_all_scores_and_ties_go_to_the_lower() -> None:
+def test_a_track_has_the_class_with_the_largest_sum_of_scores_and_the_lower_of_a_tie() -> None:
     track = Track()
     for score, class_id, so_far in [(0.5, 4, 4), (0.5, 2, 2), (0.25, 4, 4), (0.25, 3, 4), (0.25, 2, 2)]:
         track.confirm(score, class_id)
@@ -87,12 +87,12 @@ def test_a_class_is_the_vote_of_all_scores_and_ties_go_to_the_lower() -> None:
 
 def test_detections_start_confirm_and_correct() -> None:
     tracks = TrackManager(VideoConfig(match_iou=0.5, correct_iou=0.7))
-    assert tracks.keyframe({}, found((square(0), 1, 0.9), (square(40), 0, 0.8))) == KeyframeUpdate(
+    assert tracks.update({}, found((square(0), 1, 0.9), (square(40), 0, 0.8))) == KeyframeUpdate(
         {1: 0, 2: 1}, {}, [], 0, 0
     )
     masks = {1: square(3), 2: square(40)}  # the first one drifted by 3 of 10 pixels: 70 / 130
-    turn = tracks.keyframe(masks, found((square(20), 0, 0.3), (square(40), 1, 0.6), (square(0), 1, 0.7)))
-    assert turn == KeyframeUpdate({3: 0}, {1: 2}, [], 0, 0)
+    update = tracks.update(masks, found((square(20), 0, 0.3), (square(40), 1, 0.6), (square(0), 1, 0.7)))
+    assert update == KeyframeUpdate({3: 0}, {1: 2}, [], 0, 0)
     assert {i: (track.class_id, track.score) for i, track in tracks.live.items()} == {
         1: (1, pytest.approx(0.7)),
         2: (0, pytest.approx(0.6)),
@@ -102,29 +102,29 @@ def test_detections_start_confirm_and_correct() -> None:
 
 def test_a_second_box_on_an_object_starts_no_track_unless_it_is_of_another_class() -> None:
     tracks = TrackManager(VideoConfig())
-    tracks.keyframe({}, found((square(0), 1, 0.9)))
-    turn = tracks.keyframe({1: square(0)}, found((square(1), 1, 0.4), (square(0), 1, 0.8), (square(2), 0, 0.7)))
-    assert (turn.started, turn.duplicates) == ({2: 2}, 1)
+    tracks.update({}, found((square(0), 1, 0.9)))
+    update = tracks.update({1: square(0)}, found((square(1), 1, 0.4), (square(0), 1, 0.8), (square(2), 0, 0.7)))
+    assert (update.started, update.duplicates) == ({2: 2}, 1)
     assert tracks.live[1].score == pytest.approx(0.8)
-    assert tracks.keyframe({1: square(0), 2: square(0)}, found((square(30), 1, 0.5))).started == {3: 0}
+    assert tracks.update({1: square(0), 2: square(0)}, found((square(30), 1, 0.5))).started == {3: 0}
 
 
-def test_a_track_ends_when_it_was_missed_often_enough_in_a_row_and_its_id_never_comes_back() -> None:
+def test_a_track_ends_after_enough_misses_in_a_row_and_its_id_is_not_used_again() -> None:
     tracks = TrackManager(VideoConfig(patience=2))
     seen, nothing = found((square(0), 0, 0.9)), found()
     ended = []
     for detections in (seen, nothing, seen, nothing, nothing):
-        ended.append(tracks.keyframe({i: square(0) for i in tracks.live}, detections).ended)
+        ended.append(tracks.update({i: square(0) for i in tracks.live}, detections).ended)
     assert ended == [[], [], [], [], [1]]
     assert not tracks.live
-    assert tracks.keyframe({}, seen).started == {2: 0}
+    assert tracks.update({}, seen).started == {2: 0}
 
 
 def test_a_hidden_track_matches_nothing_and_an_empty_mask_starts_nothing() -> None:
     tracks = TrackManager(VideoConfig(match_iou=0))
-    tracks.keyframe({}, found((square(0), 0, 0.9)))
-    turn = tracks.keyframe({1: NOTHING}, found((NOTHING, 0, 0.9), (square(0), 0, 0.9)))
-    assert turn == KeyframeUpdate({2: 1}, {}, [], 1, 0)
+    tracks.update({}, found((square(0), 0, 0.9)))
+    update = tracks.update({1: NOTHING}, found((NOTHING, 0, 0.9), (square(0), 0, 0.9)))
+    assert update == KeyframeUpdate({2: 1}, {}, [], 1, 0)
     assert tracks.live[1].misses == 1
 
 
@@ -140,7 +140,7 @@ def test_a_hidden_track_matches_nothing_and_an_empty_mask_starts_nothing() -> No
         ([4, 5], 1, 0, []),
     ],
 )
-def test_keyframes_keep_their_places_though_frames_cannot_be_used(
+def test_unusable_frames_do_not_shift_later_keyframes(
     indices: list[int], last: int | None, interval: int, expected: list[int]
 ) -> None:
-    assert keyframes(indices, last, interval) == expected
+    assert select_keyframes(indices, last, interval) == expected

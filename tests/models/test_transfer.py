@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.oom_retry import OTHER_WORDS, OomRetry
-from models.transfer import PackedMasks, to_host
+from models.transfer import PackedMasks, to_host_async
 from utils.distributed import Session
 from utils.masks import Mask
 
@@ -29,7 +29,7 @@ def test_packed_masks_are_the_masks(width: int) -> None:
 
 def test_a_tensor_on_the_host_is_where_it_was() -> None:
     tensor = torch.ones(3)
-    assert to_host(tensor) is tensor
+    assert to_host_async(tensor) is tensor
 
 
 class Machine:

@@ -12,13 +12,14 @@ import torch
 from models.cleanup import CleanedCascade
 from models.sam2_video import Propagator
 from models.segmenter import Segmenter
+from models.transfer import BoxMasks
 from models.video_cascade import VideoCascade
 from tests.helpers.track import BOXES, moving, random_model
+from utils.config import CleanupConfig, VideoConfig
 from utils.distributed import Session
 from utils.engine import _ahead
 from utils.errors import RunError, SampleError
 from utils.masks import Mask
-from utils.model_sections import CleanupConfig, VideoConfig
 from utils.structures import Detections, Frame, Instances, Sample
 
 EVERY = VideoConfig(keyframe_interval=1, patience=2)
@@ -63,18 +64,17 @@ def filled(box: np.ndarray) -> Mask:
 class Filling:
     """A segmenter whose masks are filled boxes."""
 
-    def launch_encoded(self, backbone: object, size: tuple[int, int], detections: Detections) -> list[Instances]:
-        masks = [filled(box) for box in detections.boxes]
-        return [Instances(size, detections, masks, np.ones(len(masks), np.float32))]
+    def launch_encoded(self, backbone: object, size: tuple[int, int], boxes: np.ndarray) -> list[BoxMasks]:
+        return [BoxMasks([filled(box) for box in boxes], np.ones(len(boxes), np.float32))]
 
-    def collect(self, pending: list[Instances]) -> list[Instances]:
+    def collect(self, pending: list[BoxMasks]) -> list[BoxMasks]:
         return pending
 
     def summary_lines(self) -> list[str]:
         return ["masks"]
 
 
-class Standing:
+class FakePropagator:
     """A propagator whose objects stay where they were prompted, but for frames on which they hide.
 
     On the frame `blind` prompts show nothing.
@@ -83,30 +83,30 @@ class Standing:
     def __init__(self, hidden: Sequence[int] = (), room: int = 99, blind: int | None = None) -> None:
         self.hidden, self.room, self.blind, self.begun, self.ended = hidden, room, blind, [], []
 
-    def begin(self, size: tuple[int, int], count: int) -> None:
+    def reset(self, size: tuple[int, int], count: int) -> None:
         self.begun.append((size, count))
         self.masks: dict[int, Mask] = {}
 
     def encode(self, images: Sequence[np.ndarray]) -> list[None]:
         return [None] * len(images)
 
-    def advance(self, index: int, backbone: None) -> dict[int, tuple[Mask, float]]:
+    def step(self, index: int, backbone: None) -> dict[int, tuple[Mask, float]]:
         if index >= self.room:
             raise torch.OutOfMemoryError("no room")
         self.index = index
         return {i: (NOTHING if index in self.hidden else mask, 0.5) for i, mask in self.masks.items()}
 
-    def prompt(self, boxes: dict[int, np.ndarray]) -> dict[int, tuple[Mask, float]]:
+    def add_boxes(self, boxes: dict[int, np.ndarray]) -> dict[int, tuple[Mask, float]]:
         self.masks |= {i: NOTHING if self.index == self.blind else filled(box) for i, box in boxes.items()}
         return {i: (self.masks[i], 0.75) for i in boxes}
 
-    def end(self, track_id: int) -> None:
+    def remove(self, track_id: int) -> None:
         self.ended.append(track_id)
         del self.masks[track_id]
 
 
-def standing(boxes: Boxes, settings: VideoConfig, **how: object) -> VideoCascade:
-    return VideoCascade(boxes, Filling(), Standing(**how), settings)
+def cascade_of(boxes: Boxes, settings: VideoConfig, **how: object) -> VideoCascade:
+    return VideoCascade(boxes, Filling(), FakePropagator(**how), settings)
 
 
 def shown(found: Iterator[tuple[Sample, Instances]]) -> list[dict[int, tuple[int, float, list[float], float]]]:
@@ -124,7 +124,7 @@ def shown(found: Iterator[tuple[Sample, Instances]]) -> list[dict[int, tuple[int
 def test_a_track_has_the_class_voted_for_the_latest_score_and_its_own_box() -> None:
     inside = (2.5, 2.5, 12.0, 12.0)  # of the same pixels, filled
     boxes = Boxes([(HERE, 1, 0.5)], [(THERE, 2, 0.9)], [(inside, 0, 0.6), (THERE, 2, 0.25)], [])
-    assert shown(standing(boxes, EVERY)(samples("a", 4))) == [
+    assert shown(cascade_of(boxes, EVERY)(samples("a", 4))) == [
         {1: (1, 0.5, [*HERE], 0.75)},
         {1: (1, 0.5, [*HERE], 0.5), 2: (2, 0.9, [*THERE], 0.75)},
         {1: (0, 0.6, [*HERE], 0.5), 2: (2, 0.25, [*THERE], 0.5)},
@@ -133,7 +133,7 @@ def test_a_track_has_the_class_voted_for_the_latest_score_and_its_own_box() -> N
 
 
 def test_boxes_of_prompts_are_the_detectors_and_ids_survive_corrections() -> None:
-    cascade = standing(Boxes([(HERE, 1, 0.5)], [(BESIDE, 1, 0.5)], [(BESIDE, 1, 0.5)]), EVERY)
+    cascade = cascade_of(Boxes([(HERE, 1, 0.5)], [(BESIDE, 1, 0.5)], [(BESIDE, 1, 0.5)]), EVERY)
     assert shown(cascade(samples("a", 3))) == [
         {1: (1, 0.5, [*HERE], 0.75)},
         {1: (1, 0.5, [*BESIDE], 0.75)},
@@ -147,9 +147,9 @@ def test_boxes_of_prompts_are_the_detectors_and_ids_survive_corrections() -> Non
     ]
 
 
-def test_objects_that_nobody_finds_any_more_end_and_hidden_ones_are_not_shown() -> None:
+def test_tracks_without_detections_end_and_hidden_ones_are_not_shown() -> None:
     boxes = Boxes([(HERE, 1, 0.5), (THERE, 0, 0.5)], *[[(THERE, 0, 0.5)]] * 4)
-    cascade = standing(boxes, EVERY, hidden=[4])
+    cascade = cascade_of(boxes, EVERY, hidden=[4])
     assert [set(frame) for frame in shown(cascade(samples("a", 5)))] == [{1, 2}, {1, 2}, {2}, {2}, {3}]
     assert cascade.propagator.ended == [1]
     assert (
@@ -159,43 +159,49 @@ def test_objects_that_nobody_finds_any_more_end_and_hidden_ones_are_not_shown() 
 
 
 def test_boxes_with_an_empty_mask_start_nothing_and_are_counted() -> None:
-    cascade = standing(Boxes([((2.2, 2.2, 2.8, 2.8), 0, 0.9), (HERE, 1, 0.5)]), VideoConfig(keyframe_interval=0))
+    cascade = cascade_of(Boxes([((2.2, 2.2, 2.8, 2.8), 0, 0.9), (HERE, 1, 0.5)]), VideoConfig(keyframe_interval=0))
     assert [set(frame) for frame in shown(cascade(samples("a", 2)))] == [{1}, {1}]
-    line = "video: boxes in which SAM2 sees no object, which start no track: 1"
+    line = "video: boxes in which SAM2 sees no object, left out: 1"
     assert cascade.summary_lines(Session())[3] == line
 
 
-def test_a_track_that_its_own_box_does_not_show_ends_at_once() -> None:
+def test_a_second_box_of_an_object_with_a_track_is_counted() -> None:
+    cascade = cascade_of(Boxes([(HERE, 1, 0.5)], [(HERE, 1, 0.9), (HERE, 1, 0.4)]), EVERY)
+    assert [set(frame) for frame in shown(cascade(samples("a", 2)))] == [{1}, {1}]
+    assert "video: further boxes of objects that have a track already, left out: 1" in cascade.summary_lines(Session())
+
+
+def test_a_track_whose_prompt_gives_an_empty_mask_ends_at_once() -> None:
     boxes = Boxes([(HERE, 1, 0.5)], [(BESIDE, 1, 0.5), (THERE, 0, 0.5)], [(BESIDE, 1, 0.5), (THERE, 0, 0.5)])
-    cascade = standing(boxes, EVERY, blind=1)
+    cascade = cascade_of(boxes, EVERY, blind=1)
     assert [set(frame) for frame in shown(cascade(samples("a", 3)))] == [{1}, set(), {3, 4}]
     assert cascade.propagator.ended == [1, 2]
     assert cascade.summary_lines(Session())[3:] == [
-        "video: boxes in which SAM2 sees no object, which start no track: 1",
+        "video: boxes in which SAM2 sees no object, left out: 1",
         "video: 3 tracks found, 1 times corrected, 1 ended before their clips did",
     ]
 
 
-def test_who_gives_boxes_for_first_frames_only_is_told_why_tracks_end() -> None:
-    cascade = standing(Boxes([(HERE, 1, 0.5)], [], []), EVERY)
+def test_a_line_explains_why_tracks_end_if_only_first_frames_have_boxes() -> None:
+    cascade = cascade_of(Boxes([(HERE, 1, 0.5)], [], []), EVERY)
     assert [set(frame) for frame in shown(cascade(samples("a", 3)))] == [{1}, {1}, set()]
     assert cascade.summary_lines(Session())[-1] == (
-        "video: no track had a second box; where only first frames have boxes, --keyframe-interval 0 ends none"
+        "video: no track had a second box; if only first frames have boxes, --keyframe-interval 0 keeps all tracks"
     )
 
 
-def test_every_clip_begins_anew() -> None:
+def test_no_track_survives_its_clip() -> None:
     boxes = Boxes([(HERE, 1, 0.5)], [], [], [])
-    cascade = standing(boxes, VideoConfig(keyframe_interval=3))
+    cascade = cascade_of(boxes, VideoConfig(keyframe_interval=3))
     frames = [*samples("a", 4), *samples("b", 2)]
     assert [set(frame) for part in (frames[:4], frames[4:]) for frame in shown(cascade(part))] == [{1}] * 6
     assert cascade.propagator.begun == [((20, 50), 4), ((20, 50), 2)]
     assert boxes.asked == [[0, 3], [0]]
 
 
-def test_only_keyframes_are_looked_at_and_failed_ones_are_made_up_for() -> None:
+def test_boxes_are_detected_on_keyframes_or_the_next_usable_frame() -> None:
     boxes = Boxes([(HERE, 1, 0.5)])
-    cascade = standing(boxes, VideoConfig(keyframe_interval=4))
+    cascade = cascade_of(boxes, VideoConfig(keyframe_interval=4))
     clip = samples("a", 16)
     usable = [sample for i, sample in enumerate(clip) if i not in (0, 4, 5)]
     for start in range(0, len(usable), 3):
@@ -205,16 +211,16 @@ def test_only_keyframes_are_looked_at_and_failed_ones_are_made_up_for() -> None:
 
 
 def test_a_batch_waits_for_the_one_before() -> None:
-    cascade, clip = standing(Boxes([(HERE, 1, 0.5)], []), EVERY), samples("a", 4)
+    cascade, clip = cascade_of(Boxes([(HERE, 1, 0.5)], []), EVERY), samples("a", 4)
     first, second = cascade(clip[:2]), cascade(clip[2:])
     with pytest.raises(AssertionError, match="the batch before"):
         next(second)
     assert [set(frame) for frame in shown(first)] == [{1}, {1}]
 
 
-def test_too_little_memory_is_said_in_one_message() -> None:
+def test_too_little_memory_gives_one_message() -> None:
     with pytest.raises(RunError, match=r"memory to follow the objects of a:.*batch_size"):
-        list(standing(Boxes([]), EVERY, room=1)(samples("a", 2)))
+        list(cascade_of(Boxes([]), EVERY, room=1)(samples("a", 2)))
 
 
 @pytest.fixture(scope="module")
@@ -248,8 +254,9 @@ def test_instances_do_not_depend_on_the_batches(model: torch.nn.Module) -> None:
 def test_the_first_frame_has_the_masks_of_a_single_image(model: torch.nn.Module) -> None:
     clip = samples("a", 1, moving(1))
     (ours,) = followed(model, [clip])
-    found = Detections.from_arrays([*BOXES.values()], [0.6, 0.7], [1, 2])
-    (theirs,) = Segmenter(model, torch.float32, 2**30)([clip[0].image], [found])
-    np.testing.assert_allclose(ours.mask_scores, theirs.mask_scores, atol=1e-5)
-    np.testing.assert_array_equal(ours.detections.boxes, found.boxes)
+    boxes = np.array([*BOXES.values()], np.float32)
+    (theirs,) = Segmenter(model, torch.float32, 2**30)([clip[0].image], [boxes])
+    np.testing.assert_allclose(ours.mask_scores, theirs.scores, atol=1e-5)
+    np.testing.assert_array_equal(ours.detections.boxes, boxes)
+    assert len(ours.masks) == len(theirs.masks) == 2
     assert np.mean([x.to_full(ours.size) == y.to_full(ours.size) for x, y in zip(ours.masks, theirs.masks)]) > 0.999

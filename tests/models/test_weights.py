@@ -15,8 +15,8 @@ import torch
 
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import address_of, describe_mismatch, ensure_weights, load_sam_state, load_yolo
+from utils.config.official import OFFICIAL_SAM, OFFICIAL_YOLO
 from utils.errors import UserError
-from utils.official import OFFICIAL_SAM, OFFICIAL_YOLO
 
 LOADERS = (load_yolo, load_sam_state)
 

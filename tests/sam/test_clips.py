@@ -16,11 +16,10 @@ from datasets.scenes import main as paint
 from datasets.voc import VocDataset
 from models.sam2_build import build_sam2, load_sam2
 from models.sam2_video import Propagator
-from sam.clips import PromptedClips, collate_clips, mask_of, stretch
-from sam.examples import Drawing, coverage
+from sam.examples import AugmentConfig, ClipExamples, collate, mask_of, sample_frames, soft_mask
 from sam.finetune import main
+from sam.losses import NUM_FRAMES, track
 from sam.objectives import BACKBONE_LR_SCALE, MEMORY, ClipObjective
-from sam.tracking import NUM_FRAMES, tracked
 from sam.trainer import Trainer
 from utils.config import load_config
 from utils.distributed import Session
@@ -55,7 +54,7 @@ def clips(config_file: Path) -> VocDataset:
     return VocDataset(config_file.parent / "tree", "train", with_targets=True, with_truth=True, by_clips=True)
 
 
-def test_only_the_memory_learns_so_images_stay_what_they_are(config_file: Path) -> None:
+def test_only_the_memory_is_trained_so_image_masks_stay_the_same(config_file: Path) -> None:
     assert main(["-c", str(config_file), "--video"]) == 0
     torch.manual_seed(0)
     before = build_sam2(str(DEMO_CONFIG), SIDE).state_dict()
@@ -65,7 +64,7 @@ def test_only_the_memory_learns_so_images_stay_what_they_are(config_file: Path) 
     assert all(name.startswith(MEMORY) for name in changed)
 
 
-def test_memory_is_no_part_of_learning_from_images(config_file: Path) -> None:
+def test_training_the_memory_on_images_is_refused(config_file: Path) -> None:
     with pytest.raises(UserError, match=r"--train.*--video trains it"):
         main(["-c", str(config_file), "--train", "memory", "--overwrite"])
 
@@ -77,12 +76,14 @@ def test_steps_on_one_clip_lower_its_loss(config_file: Path, clips: VocDataset) 
     model = build_sam2(str(DEMO_CONFIG), SIDE, video=True)
     objective = ClipObjective(model, settings, clips, clips)
     trainer = Trainer(model, settings, objective, {}, Path("unused"), Session())
-    batch = collate_clips([objective.examples[0]])
+    batch = collate([objective.examples[0]])
     losses = [trainer.train_step(batch) for _ in range(12)]
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_a_decoder_that_learns_to_follow_keeps_learning_from_boxes(config_file: Path, clips: VocDataset) -> None:
+def test_a_decoder_trained_on_clips_is_also_trained_on_the_box_of_each_frame(
+    config_file: Path, clips: VocDataset
+) -> None:
     wanted = ["finetune.sam.video=true", "finetune.sam.train=decoder"]
     model = build_sam2(str(DEMO_CONFIG), SIDE, video=True)
     objective = ClipObjective(model, load_config(config_file, wanted).finetune.sam, clips, clips)
@@ -90,7 +91,7 @@ def test_a_decoder_that_learns_to_follow_keeps_learning_from_boxes(config_file: 
     learning = [id(each) for group in objective.parameters for each in group.parameters]
     assert len(learning) == len(set(learning))
     assert {id(each) for each in model.sam_mask_decoder.parameters()} < set(learning)
-    batch = collate_clips([objective.examples[0]])
+    batch = collate([objective.examples[0]])
     loss = objective.loss(batch)
     loss.backward()
     # The masks of boxes alone come from the first token.
@@ -102,38 +103,38 @@ def test_a_decoder_that_learns_to_follow_keeps_learning_from_boxes(config_file: 
 
 
 @torch.inference_mode()
-def test_what_learns_is_what_the_official_predictor_does(clips: VocDataset) -> None:
-    examples = PromptedClips(clips, list(clips.clips.values()), 352, 4, Drawing(jitter=0.0))
-    batch = collate_clips([examples[0], examples[1]])
+def test_tracking_in_training_equals_the_official_predictor(clips: VocDataset) -> None:
+    examples = ClipExamples(clips, 352, AugmentConfig(jitter=0.0), 4)
+    batch = collate([examples[0], examples[1]])
     model = load_sam2(str(DEMO_CONFIG), DEMO_WEIGHTS, torch.device("cpu"), 352, video=True)
-    found = tracked(model, batch, model.forward_image(batch.pixels.flatten(0, 1)))
+    found = track(model, batch, model.forward_image(batch.pixels.flatten(0, 1)))
     learnt = [logits[torch.arange(len(batch.boxes)), ious.argmax(1)] for logits, ious, _ in found]
     propagator = Propagator(model, torch.float32)
     for clip, pixels in enumerate(batch.pixels):
-        members = torch.nonzero(batch.clip_index == clip).flatten().tolist()
-        propagator.begin((352, 352), NUM_FRAMES)
+        members = torch.nonzero(batch.index == clip).flatten().tolist()
+        propagator.reset((352, 352), NUM_FRAMES)
         for t, frame in enumerate(pixels):
-            official = propagator.advance(t, model.forward_image(frame[None]))
+            official = propagator.step(t, model.forward_image(frame[None]))
             if t == 0:
-                official = propagator.prompt({n: batch.boxes[n, 0].numpy() for n in members})
+                official = propagator.add_boxes({n: batch.boxes[n, 0].numpy() for n in members})
             for n in members:
                 full = F.interpolate(learnt[t][None, n : n + 1], (352, 352), mode="bilinear")[0, 0] > 0
                 # The official predictor keeps its memory in bf16.
                 assert (full.numpy() == official[n][0].to_full((352, 352))).mean() > 0.998
 
 
-def test_stretches_run_both_ways_and_stay_in_their_clip() -> None:
+def test_sampled_frames_run_both_ways_and_stay_in_their_clip() -> None:
     rng = np.random.default_rng(0)
-    drawn = {tuple(stretch(8, 3, rng)) for _ in range(500)}
+    drawn = {tuple(sample_frames(8, 3, rng)) for _ in range(500)}
     assert {(0, 1, 2), (7, 6, 5), (0, 2, 4), (7, 5, 3)} <= drawn
     assert all(len(set(np.diff(places))) == 1 and set(places) <= set(range(8)) for places in drawn)
-    assert tuple(stretch(2, 4, rng)) in {(0, 1, 1, 1), (1, 1, 1, 0)}
+    assert tuple(sample_frames(2, 4, rng)) in {(0, 1, 1, 1), (1, 1, 1, 0)}
 
 
 def test_a_row_of_the_batch_is_one_object_through_its_frames(clips: VocDataset) -> None:
     places = clips.clips["train_clip_000"]
-    examples = PromptedClips(clips, [places], SIDE, 3, Drawing(jitter=0.0))
-    batch, cells = collate_clips([examples[0]]), SIDE // 4
+    examples = ClipExamples(clips, SIDE, AugmentConfig(jitter=0.0), 3)
+    batch, cells = collate([examples[0]]), SIDE // 4
     assert batch.pixels.shape == (1, 3, 3, SIDE, SIDE)
     assert batch.masks.shape == batch.weights.shape == (len(batch.boxes), 3, cells, cells)
     objects = [clips.load(place).gt_instances for place in places]
@@ -145,12 +146,12 @@ def test_a_row_of_the_batch_is_one_object_through_its_frames(clips: VocDataset) 
             assert ((columns + 1 > box[0]) & (columns < box[2]) & (rows + 1 > box[1]) & (rows < box[3])).all()
         assert any(
             {mask.tobytes() for mask in masks}
-            <= {coverage(mask_of(each, number)[:, ::turn], cells).tobytes() for each in objects for turn in (1, -1)}
+            <= {soft_mask(mask_of(each, number)[:, ::turn], cells).tobytes() for each in objects for turn in (1, -1)}
             for number in numbers
         )
 
 
-def test_clips_without_object_numbers_cannot_be_learnt_from(config_file: Path, tmp_path: Path) -> None:
+def test_clips_without_object_ids_are_refused(config_file: Path, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     shutil.copytree(config_file.parent / "tree", tree)
     (tree / "SegmentationObject" / "train_clip_000" / "000002.png").unlink()
@@ -158,7 +159,7 @@ def test_clips_without_object_numbers_cannot_be_learnt_from(config_file: Path, t
         main(["-c", str(config_file), "--video", "--overwrite", "--set", f"dataset.data_dir={tree}"])
 
 
-def test_frames_of_several_sizes_cannot_be_learnt_from(config_file: Path, tmp_path: Path) -> None:
+def test_clips_with_frames_of_several_sizes_are_refused(config_file: Path, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     shutil.copytree(config_file.parent / "tree", tree)
     for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png"), ("SegmentationObject", "png")):

@@ -17,11 +17,10 @@ from datasets.scenes import main as paint
 from datasets.training import open_training_splits
 from datasets.voc import VocDataset
 from models.sam2_build import build_sam2, load_sam2
-from sam.examples import Drawing, PromptedViews, collate, jittered
-from sam.finetune import finetune, main, origin_of, remark, usage
+from sam.examples import AugmentConfig, ImageExamples, collate, jitter_box
+from sam.finetune import finetune, main, resume_key, size_note, usage
 from sam.objectives import IMAGE, ImageObjective, parameters_of
-from sam.protocols import ValScore
-from sam.trainer import BestScore, Trainer, schedule
+from sam.trainer import BestScore, Trainer, ValScore, schedule
 from utils.cli.parsers import configured, finetune_parser
 from utils.config import Config, load_config
 from utils.distributed import Session
@@ -66,7 +65,7 @@ def test_the_weights_have_the_official_form_and_load_strictly(result: Path) -> N
     load_sam2(str(DEMO_CONFIG), result, CPU)
 
 
-def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     config_file: Path, result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(config_file)
@@ -90,7 +89,7 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
 
 
 @pytest.mark.parametrize("scores", [(0.5, 0.4), (0.4, 0.5)])
-def test_the_last_weights_are_kept_where_others_score_better(
+def test_the_last_weights_are_written_too_if_earlier_ones_score_better(
     scores: tuple[float, float], config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coming, output, last = (ValScore(score, []) for score in scores), tmp_path / "out.pt", tmp_path / "out.last.pt"
@@ -126,21 +125,19 @@ def image_trainer(config: Config, state_file: Path) -> Trainer:
     train = VocDataset(config.dataset.data_dir, "train", with_targets=True, with_truth=True)
     model, settings = build_sam2(str(DEMO_CONFIG), 64), config.finetune.sam
     objective = ImageObjective(model, settings, train, train, 2**30)
-    return Trainer(model, settings, objective, origin_of(config), state_file, Session())
+    return Trainer(model, settings, objective, resume_key(config), state_file, Session())
 
 
 @pytest.mark.parametrize(
     "setting", ["finetune.sam.steps=5", "finetune.init=other.pt", "finetune.train_split=val", "dataset.data_dir=other"]
 )
-def test_another_training_does_not_go_on_with_an_unfinished_one(
-    setting: str, config_file: Path, tmp_path: Path
-) -> None:
+def test_the_state_of_another_training_is_not_resumed(setting: str, config_file: Path, tmp_path: Path) -> None:
     trainer = image_trainer(load_config(config_file), tmp_path / "state.pt")
     trainer.save_state()
     assert trainer.resume()
     other = load_config(config_file, [setting])
     trainer = Trainer(
-        trainer.model, other.finetune.sam, trainer.objective, origin_of(other), trainer.state_file, Session()
+        trainer.model, other.finetune.sam, trainer.objective, resume_key(other), trainer.state_file, Session()
     )
     with pytest.raises(UserError, match=rf"state\.pt: an unfinished training with another {setting.split('=')[0]};"):
         trainer.resume()
@@ -164,7 +161,7 @@ def test_an_existing_output_is_kept(config_file: Path, result: Path) -> None:
     "output, reason",
     [("b.pt", r"b\.last\.pt: is there already"), ("file/a.pt", "no file can be made"), ("folder", "is a")],
 )
-def test_where_weights_cannot_go_no_training_begins(
+def test_training_does_not_begin_if_its_weights_cannot_be_written(
     output: str, reason: str, config_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -177,7 +174,7 @@ def test_where_weights_cannot_go_no_training_begins(
 @pytest.mark.parametrize(
     "told", [["arch.sam_weights=sam2.1_hiera_tiny.pt"], ["arch.sam_config=null", "finetune.init=sam2.1_hiera_tiny.pt"]]
 )
-def test_how_to_use_the_result_names_the_architecture_that_official_weights_told(
+def test_the_usage_line_names_the_architecture_that_official_weights_implied(
     told: list[str], config_file: Path
 ) -> None:
     def options(*told: str) -> list[str]:
@@ -196,12 +193,12 @@ def test_how_to_use_the_result_names_the_architecture_that_official_weights_told
     )
 
 
-def test_who_trains_at_another_side_is_told_how_the_scripts_will_run_the_model(config_file: Path) -> None:
-    assert remark(load_config(config_file)) == (
+def test_a_note_tells_if_the_scripts_run_the_model_at_another_image_size(config_file: Path) -> None:
+    assert size_note(load_config(config_file)) == (
         f"note: trained at 64 px; {DEMO_CONFIG} runs it at 704 px, its model.image_size"
     )
-    assert remark(load_config(config_file, ["finetune.sam.image_size=704"])) is None
-    assert remark(load_config(config_file, ["finetune.sam.image_size=null"])) is None
+    assert size_note(load_config(config_file, ["finetune.sam.image_size=704"])) is None
+    assert size_note(load_config(config_file, ["finetune.sam.image_size=null"])) is None
 
 
 def test_splits_that_share_images_are_refused(config_file: Path) -> None:
@@ -270,10 +267,10 @@ def test_steps_on_one_picture_lower_its_loss(config_file: Path) -> None:
 
 def test_views_show_each_object_inside_its_box(config_file: Path) -> None:
     train = VocDataset(load_config(config_file).dataset.data_dir, "train", with_targets=True, with_truth=True)
-    views = PromptedViews(train, 128, Drawing(max_boxes=3, jitter=0.0, view_share=(0.4, 1.0)))
+    views = ImageExamples(train, 128, AugmentConfig(max_boxes=3, jitter=0.0, view_share=(0.4, 1.0)))
     batch = collate([views[i] for i in range(4)])
     assert batch.pixels.shape == (4, 3, 128, 128)
-    assert len(batch.boxes) == len(batch.masks) == len(batch.view_index) > 0
+    assert len(batch.boxes) == len(batch.masks) == len(batch.index) > 0
     for box, mask in zip(batch.boxes.numpy() / 4, batch.masks.numpy()):
         rows, columns = np.nonzero(mask)
         inside = (columns + 1 > box[0]) & (columns < box[2]) & (rows + 1 > box[1]) & (rows < box[3])
@@ -281,10 +278,10 @@ def test_views_show_each_object_inside_its_box(config_file: Path) -> None:
         assert mask.sum() > 0.1 * (box[2] - box[0]) * (box[3] - box[1])
 
 
-def test_jitter_keeps_boxes_inside_their_image_and_real() -> None:
+def test_jittered_boxes_stay_inside_the_image_and_are_not_empty() -> None:
     rng = np.random.default_rng(0)
     box = np.array([0, 10, 30, 12], np.float32)
-    moved = np.array([jittered(box, 0.5, (40, 50), rng) for _ in range(200)])
+    moved = np.array([jitter_box(box, 0.5, (40, 50), rng) for _ in range(200)])
     assert (moved[:, :2] >= 0).all()
     assert (moved[:, 2] <= 50).all()
     assert (moved[:, 3] <= 40).all()
@@ -307,10 +304,10 @@ def test_images_that_cannot_be_read_are_named_once_and_left_out(
     shutil.copytree(config_file.parent / "tree", tree)
     (tree / "JPEGImages" / "train_00001.jpg").write_bytes(b"no picture")
     (tree / "JPEGImages" / "val_00000.jpg").write_bytes(b"no picture")
-    views = PromptedViews(VocDataset(tree, "train", with_targets=True, with_truth=True), 64, Drawing())
+    views = ImageExamples(VocDataset(tree, "train", with_targets=True, with_truth=True), 64, AugmentConfig())
     batch = collate([views[i] for i in range(3)])
     assert len(batch.pixels) == 2
-    assert set(batch.view_index.tolist()) == {0, 1}
+    assert set(batch.index.tolist()) == {0, 1}
     told = ["--set", f"dataset.data_dir={tree}", "--set", f"finetune.output={tmp_path / 'out.pt'}"]
     assert main(["-c", str(config_file), *told]) == 1
     printed = capsys.readouterr()

@@ -18,13 +18,13 @@ def masks() -> tuple[torch.Tensor, torch.Tensor]:
     return logits, (torch.rand(5, 9, 7, generator=generator) > 0.6).float()
 
 
-def test_focal_loss_is_torchvisions_on_hard_targets(masks: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_focal_loss_equals_torchvisions_on_hard_targets(masks: tuple[torch.Tensor, torch.Tensor]) -> None:
     logits, targets = masks
     theirs = sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2).mean((1, 2))
     torch.testing.assert_close(pixel_loss(logits, targets, torch.ones_like(targets), "focal"), theirs)
 
 
-def test_cross_entropy_is_torchs(masks: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_cross_entropy_equals_torchs(masks: tuple[torch.Tensor, torch.Tensor]) -> None:
     logits, targets = masks
     theirs = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean((1, 2))
     torch.testing.assert_close(pixel_loss(logits, targets, torch.ones_like(targets), "bce"), theirs)

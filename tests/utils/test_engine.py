@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from utils.distributed import Session
-from utils.engine import RunSummary, failure_lines, print_lines, run
+from utils.engine import RunSummary, failure_lines, print_lines, run_loop
 from utils.errors import SampleError
 from utils.structures import Detections, Instances, Sample
 
@@ -59,7 +59,7 @@ class Noted:
 
 def test_a_batch_is_begun_before_the_one_before_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     noted = Noted()
-    summary = run(noted, Photos(), [noted], Session())
+    summary = run_loop(noted, Photos(), [noted], Session())
     assert noted.events == ["begin 0 1", "begin 2", "0", "1", "begin 4 5", "2", "4", "5"]
     assert (summary.images, [failure.image_id for failure in summary.failures], summary.exit_code) == (5, ["3"], 1)
     printed = capsys.readouterr()

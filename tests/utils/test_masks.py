@@ -30,3 +30,8 @@ def test_overlap_of_two_masks() -> None:
         union = np.count_nonzero(first | second)
         expected = np.count_nonzero(first & second) / union if union else 0
         assert Mask.from_array(first).iou(Mask.from_array(second)) == expected
+
+
+def test_the_box_of_a_mask_is_tight() -> None:
+    assert Mask.from_array(np.pad(np.ones((2, 3), bool), ((1, 0), (2, 4)))).box.tolist() == [2, 1, 5, 3]
+    assert Mask.from_array(np.zeros(SIZE, bool)).box.tolist() == [0, 0, 0, 0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from utils.boxes import sanitize
 from utils.masks import Mask
 from utils.structures import Detections, Instances
 
@@ -41,14 +40,6 @@ def test_drawn_shapes_win_over_scored_ones_and_later_over_earlier() -> None:
 
 def test_an_empty_mask_paints_nothing() -> None:
     assert not instances([np.zeros(SIZE, bool)], [0], [0.9]).to_semantic().any()
-
-
-def test_sanitize_clips_what_reaches_out_and_drops_what_is_no_box() -> None:
-    nan, inf = np.nan, np.inf
-    boxes = [[1, 1, 2, 2], [-5, 0, 3, 9], [2, 2, 1, 3], [1, 1, 1, 3], [nan, 0, 1, 1], [7, 0, 9, 2], [0, 0, inf, 2]]
-    clipped, keep, changed = sanitize(np.array(boxes, np.float32), SIZE)
-    assert keep.tolist() == [True, True, False, False, False, False, False] and changed == 1
-    assert clipped[keep].tolist() == [[1, 1, 2, 2], [0, 0, 3, 4]]
 
 
 def test_detections_refuse_arrays_that_do_not_belong_together() -> None:

@@ -86,7 +86,7 @@ def test_objects_become_boxes_and_without_object_masks_connected_parts_do(tree: 
         assert boxes_in(tmp_path / f"labels/train/{index:08}.txt") == expected
 
 
-def test_ultralytics_sees_the_pixels_that_we_see(tree: Path, tmp_path: Path) -> None:
+def test_ultralytics_reads_the_same_pixels(tree: Path, tmp_path: Path) -> None:
     turned = paint_tree(tmp_path / "voc", {"train": ["plain", "turned", "cmyk"]})
     photos = turned / "JPEGImages"
     image = Image.open(photos / "turned.jpg")

@@ -12,9 +12,8 @@ import pytest
 
 import yolo_sam_auto_anno_generator
 from datasets.images import read_image
-from datasets.loading import build_batches
-from models.detector import build_detector, class_names
-from models.prompts import read_prompts
+from datasets.loading import open_images
+from models.cascade import RunModels
 from tests.helpers.clips import write_video
 from utils.annotations.stamps import SETTINGS
 from utils.cli.parsers import guarded, options_of, parse
@@ -50,20 +49,16 @@ def run(config: Path, *arguments: str) -> int:
     return guarded(lambda: main(["-c", str(config), "--device", "cpu", *arguments]))
 
 
-def test_the_file_gives_what_yolo_gives(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_the_prompt_file_equals_a_run_with_yolo(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(config, "-conf", "0.05") == 0
     path = config.parent / "prediction.json"
     printed = capsys.readouterr().out
     assert f"use it:  python yolo_sam.py -c {config} --set=dataset.conf=0.05 -p {path}" in printed
-    import torch
-
     given = ["-c", str(config), "--device", "cpu", "-conf", "0.05"]
     options = [options_of(predict_parser().parse_args(given)), parse("visual", "", [*given, "-p", str(path)])]
-    names = class_names(options[0])
-    batches = build_batches(options[0], Session())
-    boxes = (read_prompts(each, batches, Session()) for each in options)
-    yolo, prompted = (build_detector(options[0], torch.device("cpu"), names, each) for each in boxes)
-    samples = [sample for batch in batches for sample in batch if isinstance(sample, Sample)]
+    images = open_images(options[0], Session())
+    yolo, prompted = (RunModels(each, images, Session())._box_source() for each in options)
+    samples = [sample for batch in images.batches() for sample in batch if isinstance(sample, Sample)]
     count = 0
     for found, read in zip(yolo(samples), prompted(samples), strict=True):
         np.testing.assert_array_equal(read.boxes, found.boxes, strict=True)
@@ -75,7 +70,7 @@ def test_the_file_gives_what_yolo_gives(config: Path, capsys: pytest.CaptureFixt
     assert prompted.summary_lines(Session()) == []
 
 
-def test_annotations_are_the_same_but_for_what_they_were_made_from(config: Path) -> None:
+def test_annotations_differ_only_in_their_recorded_origin(config: Path) -> None:
     assert run(config) == 0
     written = []
     for prompts in ([], ["-p", str(config.parent / "prediction.json")]):
@@ -89,7 +84,9 @@ def test_annotations_are_the_same_but_for_what_they_were_made_from(config: Path)
     assert written[0] == written[1]
 
 
-def test_photos_a_broken_one_among_them(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_photo_is_reported_and_the_others_are_predicted(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     photos, output = config.parent / "tree/JPEGImages", config.parent / "new/boxes.json"
     (photos / "0.jpg").write_bytes((photos / "b.jpg").read_bytes()[:3000])
     assert run(config, "-s", str(photos), "-o", str(output), "-b", "2") == 1
@@ -111,10 +108,13 @@ def test_frames_of_clips_have_the_ids_of_a_run_with_clips(config: Path, capsys: 
     assert f"-s {shlex.join(sources)} --video -c" in capsys.readouterr().out
 
 
-def test_what_is_refused(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_options_are_refused(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = config.parent / "prediction.json"
     path.write_text("old")
     refused = {
+        ("--overwrite", "--set", "arch.yolo=yolo8", "--set", "arch.yolo_weights=gone.pt"): "did you mean yolov8?",
         (): f"{path}: is there already; --overwrite replaces it, -o/--output names another file",
         ("-o", str(config.parent)): f"{config.parent}: is a folder; -o/--output names a file",
         ("--set", "arch.yolo_weights=null"): "arch.yolo_weights: not set",

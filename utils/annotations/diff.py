@@ -11,15 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from utils.annotations.fingerprint import hash_of
 from utils.annotations.stamps import parse_if_unmodified
 from utils.classes import ClassIndex, match_classes
 from utils.errors import SampleError, UserError
 from utils.formats.base import Exported, Exporter
 from utils.formats.labelme_reader import check_size, labelme_instances, read_shapes
-from utils.io.encoding import table
+from utils.io.encoding import encode_table
 from utils.io.writers import safe_path
-from utils.masks import Mask
+from utils.masks import Mask, mask_iou
+from utils.matching import match_best_first
 from utils.structures import Instances, Sample
 
 MIN_PAIR_IOU = 0.1
@@ -123,7 +126,7 @@ class DiffExporter(Exporter):
             f"{len(rows)} images compared with {self._references.folder}: objects {sums}, in {differing} images",
             *([f"{without} images have no annotation there to compare with"] if without else []),
         ]
-        return {"diff.csv": table(COLUMNS, rows)}
+        return {"diff.csv": encode_table(COLUMNS, rows)}
 
     def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
         """Say how much differs; nothing in processes that did not make the table."""
@@ -158,16 +161,9 @@ def compare(found: Sequence[Labelled], annotated: Sequence[Labelled], low: float
 
 def pair(found: Sequence[Labelled], annotated: Sequence[Labelled]) -> list[tuple[int, int, float]]:
     """Match objects of one label, those of the highest IoU first: positions in both lists, and IoU, of each pair."""
-    overlaps = [
-        (mask.iou(other), i, j)
-        for i, (label, mask) in enumerate(found)
-        for j, (name, other) in enumerate(annotated)
-        if label == name
-    ]
-    pairs: dict[int, tuple[int, float]] = {}
-    taken: set[int] = set()
-    for iou, i, j in sorted(overlaps, key=lambda overlap: (-overlap[0], *overlap[1:])):
-        if iou >= MIN_PAIR_IOU and i not in pairs and j not in taken:
-            pairs[i] = j, iou
-            taken.add(j)
-    return [(i, j, iou) for i, (j, iou) in sorted(pairs.items())]
+    labels, masks = zip(*found) if found else ((), ())
+    names, others = zip(*annotated) if annotated else ((), ())
+    overlaps = mask_iou(masks, others)
+    same_label = np.array([[label == name for name in names] for label in labels], bool).reshape(overlaps.shape)
+    rows, columns = match_best_first(overlaps, same_label & (overlaps >= MIN_PAIR_IOU))
+    return [(i, j, float(overlaps[i, j])) for i, j in zip(rows.tolist(), columns.tolist())]

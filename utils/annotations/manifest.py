@@ -22,7 +22,7 @@ from utils.annotations.stamps import SETTINGS, add_stamp, parse_if_unmodified
 from utils.distributed import Session
 from utils.formats.base import RECORDS, Exported, Exporter, photo_path
 from utils.io.image_files import IMAGE_SUFFIXES
-from utils.io.writers import atomic_link, atomic_write, remove, safe_path
+from utils.io.writers import atomic_link, atomic_write, remove_files, safe_path
 
 
 class FileStatus(Enum):
@@ -161,7 +161,7 @@ class Manifest:
         before = self._record(image_id) or Record()
         if not self.overwrite and self._is_taken(exported, before):
             return False
-        remove(self.folder, (*before.files, *before.links))
+        remove_files(self.folder, (*before.files, *before.links))
         hashes = {name: hash_of(content) for name, content in exported.files.items()}
         links, photo = sorted(exported.links), file_signature(image) if exported.links else ""
         record = Record(self._sign(image_id, image), hashes, links, photo, exported.record)
@@ -204,7 +204,7 @@ class Manifest:
         stale = [name for name in made if name not in edited and found[name] != hashes[name]]
         others = {name: known for name, known in before.files.items() if (self.folder / name).exists()}
         known = others | {name: hashes[name] for name in made if name not in edited}
-        remove(self.folder, stale)
+        remove_files(self.folder, stale)
         settings = self._shared_hash(image_ids)
         if (settings, known) != (before.settings, before.files):
             Record(settings, known).save(self._shared_record)

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from utils.annotations.diff import DiffExporter, find_references
 from utils.annotations.fingerprint import RunFingerprint, json_hash
@@ -16,34 +15,17 @@ from utils.annotations.review import ReviewExporter
 from utils.annotations.sink import AnnotationSink
 from utils.cli.options import Options
 from utils.distributed import Session
-from utils.engine import Cascade, Result, Sink, print_lines
+from utils.engine import Cascade, Result, RunImages, Sink
 from utils.errors import UserError, refuse
 from utils.formats.base import FRAME_SUFFIX, ExportSettings
 from utils.formats.frames import JPEG_QUALITY, FrameExporter
 from utils.formats.registry import FORMATS, format_folder
 from utils.io.image_files import is_video_name
+from utils.io.terminal import say
 from utils.io.writers import Writers
 from utils.prompts.prompts import Prompts
 from utils.structures import Sample
 from utils.visual.overlay import overlay_path
-
-
-class Images(Protocol):
-    """The images of a run.
-
-    Attributes:
-        units: the positions of the images that make up each batch or, with `--video`, each clip.
-    """
-
-    units: Sequence[range]
-
-    @property
-    def ids(self) -> list[str]:
-        """The image ids of the whole dataset."""
-
-    @property
-    def paths(self) -> list[Path]:
-        """Their files; frames of a video share its file."""
 
 
 class AnnotationPlan:
@@ -65,7 +47,7 @@ class AnnotationPlan:
             of videos among the clips, or overlays over them.
     """
 
-    def __init__(self, options: Options, images: Images, prompts: Prompts | None, session: Session) -> None:
+    def __init__(self, options: Options, images: RunImages, prompts: Prompts | None, session: Session) -> None:
         self._options, self._ids = options, images.ids
         self._manifests = _manifests(options, images, prompts) if "annotate" in options.outputs else []
         for manifest in self._manifests:
@@ -127,15 +109,14 @@ class _SkipFinished:
         return self._cascade.summary_lines(session)
 
 
-def plan_annotations(options: Options, images: Images, prompts: Prompts | None, session: Session) -> AnnotationPlan:
+def plan_annotations(options: Options, images: RunImages, prompts: Prompts | None, session: Session) -> AnnotationPlan:
     """Make the plan of a run; the first process prints it. See AnnotationPlan."""
     plan = AnnotationPlan(options, images, prompts, session)
-    if session.is_main:
-        print_lines(plan.lines())
+    say(plan.lines())
     return plan
 
 
-def _manifests(options: Options, images: Images, prompts: Prompts | None) -> list[Manifest]:
+def _manifests(options: Options, images: RunImages, prompts: Prompts | None) -> list[Manifest]:
     """Make the manifests of all outputs of a run: frames of videos, formats, tables."""
     auto_mask, formats = options.config.auto_mask, list(dict.fromkeys(options.config.auto_mask.formats))
     below, low = auto_mask.review_below, auto_mask.low_overlap

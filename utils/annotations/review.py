@@ -8,7 +8,7 @@ from typing import Any
 
 from utils.formats.base import Exported, Exporter
 from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms, needs_review
-from utils.io.encoding import table
+from utils.io.encoding import encode_table
 from utils.structures import Instances, Sample
 
 
@@ -49,7 +49,7 @@ class ReviewExporter(Exporter):
         self._summary = [f"{len(rows)} images, the most doubtful first{count}"]
         track = ["track"] if any("track" in row for row in rows) else []
         columns = ("image_id", "doubt", "objects", "needs_review", "doubtful", *track, *CONFIDENCE_TERMS)
-        return {"review.csv": table(columns, rows)}
+        return {"review.csv": encode_table(columns, rows)}
 
     def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
         """Say how many images the table holds; nothing in processes that did not make it."""

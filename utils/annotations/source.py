@@ -8,7 +8,7 @@ from pathlib import Path
 
 from utils.classes import ClassIndex
 from utils.distributed import Session
-from utils.engine import Result
+from utils.engine import Result, RunImages
 from utils.errors import SampleError, UserError
 from utils.formats.labelme_reader import (
     Shape,
@@ -20,7 +20,6 @@ from utils.formats.labelme_reader import (
     size_of,
 )
 from utils.io.writers import safe_path
-from utils.prompts.table import RunImages
 from utils.structures import Instances, Sample
 
 

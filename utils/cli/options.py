@@ -42,7 +42,7 @@ class Options:
         prompt: the file or folder whose boxes take the place of the detector's, or None.
         device: `auto`, `cpu`, `cuda`, `cuda:1` (a certain GPU) or `mps`.
         trust_weights: whether checkpoints may run code while they are loaded.
-        prompt_given: what is said of the prompt file.
+        prompt_overrides: what is said of the prompt file.
         overwrite: whether annotations that a person edited are replaced.
         dry_run: whether the run only says what annotating would write.
         diff: a folder of labelme annotations to compare with, or None.
@@ -58,7 +58,7 @@ class Options:
     prompt: Path | None
     device: str
     trust_weights: bool
-    prompt_given: PromptOverrides = field(default_factory=PromptOverrides)
+    prompt_overrides: PromptOverrides = field(default_factory=PromptOverrides)
     overwrite: bool = False
     dry_run: bool = False
     diff: Path | None = None
@@ -188,7 +188,7 @@ def add_prompt_options(parser: ArgumentParser) -> None:
     add("--prompt_names", metavar="FILE", help=names)
 
 
-def given_of(options: Namespace) -> PromptOverrides:
+def overrides_of(options: Namespace) -> PromptOverrides:
     """What the options say of the prompt file.
 
     Raises:

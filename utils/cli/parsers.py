@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from utils.cli.options import Options, Output, add_box_options, add_prompt_options, boxes_of, check, given_of
+from utils.cli.options import Options, Output, add_box_options, add_prompt_options, boxes_of, check, overrides_of
 from utils.cli.outputs import check_writable
 from utils.config import Config, Override, load_config
+from utils.config.official import REPOSITORY
 from utils.errors import RunError, UserError
 from utils.formats.registry import FORMATS
-from utils.official import REPOSITORY
 
 _EPILOG = """\
 Any config key can be overridden:  --set detector.imgsz=1280 --set 'dataset.classes=["cat", "dog"]'
@@ -68,7 +68,7 @@ class ConfigOverrideAction(argparse.Action):
             return Override.parse(values)
         option = "/".join(self.option_strings)
         several = isinstance(values, list)  # with nargs
-        return Override(self.key, values, option) if several else Override.of(self.key, values, option)
+        return Override(self.key, values, option) if several else Override.from_text(self.key, values, option)
 
 
 def command_parser(description: str | None) -> Parser:
@@ -200,7 +200,7 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
     options = replace(
         options,
         prompt=given.prompt and given.prompt.absolute(),
-        prompt_given=given_of(given),
+        prompt_overrides=overrides_of(given),
         overwrite=given.overwrite,
         dry_run=given.dry_run,
         diff=given.diff and given.diff.absolute(),
@@ -232,8 +232,8 @@ def options_of(given: argparse.Namespace, outputs: tuple[Output, ...] = ()) -> O
     return Options(config, outputs, source, None, given.device, given.trust_weights)
 
 
-def repeated(given: argparse.Namespace, *left_out: str) -> list[str]:
-    """The options that give another command the same config, but for `finetune` and the keys to be left out."""
+def overrides_as_args(given: argparse.Namespace, *left_out: str) -> list[str]:
+    """List the options that give another command the same config, without `finetune` and the keys to be left out."""
     last = {override.key: override for override in given.overrides}
     kept = [last[key] for key in last if key not in left_out and not key.startswith("finetune.")]
     return ["-c", str(given.config), *(f"--set={override.assignment}" for override in kept)]

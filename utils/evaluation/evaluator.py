@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from utils.distributed import Session
-from utils.engine import RunSummary
+from utils.engine import RunSummary, SinkReport
+from utils.evaluation.comparison import Comparison
 from utils.evaluation.console import summary_lines
-from utils.evaluation.files import EVERY, METRICS, REPORT, evaluation_files
+from utils.evaluation.files import ALL_FILES, ATTRIBUTION, COMPARISON, METRICS, REPORT, evaluation_files
 from utils.evaluation.report.pictures import WorstImages
-from utils.io.writers import Writers, atomic_write, remove
+from utils.io.encoding import encode_json
+from utils.io.writers import Writers, atomic_write, remove_files
+from utils.metrics.attribution import Attribution, attribution_lines
 from utils.metrics.bootstrap import bootstrap
 from utils.metrics.scores import Evaluation, ImageScore, score_image
 from utils.metrics.segmentation import LabelCounts, mean_iou, pixel_accuracy
 from utils.structures import Instances, Sample
 
-if TYPE_CHECKING:
-    from utils.evaluation.report.tables import Section
-
 
 class Evaluator:
-    """Scores each image and, at the end, the whole split.
+    """Score each image and, at the end, the whole split.
 
     Args:
         names: class names, indexed by class id.
         save_dir: where `metrics.json`, the tables and the report go.
         writers: whose threads score.
-        album: collects the pictures of the report; None: there is no report.
-        sections: what others add to the report; called when all images of all processes went through.
-        beside: the files that others of this run write there.
+        worst_images: collects the images of the report; None: there is no report.
+        attribution: splits the missing mean IoU between detector and SAM2; samples then carry what SAM2 makes of the
+            true boxes. None: nobody asked for it.
+        comparison: with annotations; None: nobody asked for it.
 
     Attributes:
+        worst_images: collects the images of the report, or None.
         matrix: (classes + 1, classes + 1) int64 confusion matrix of this process's images scored so far.
     """
 
@@ -44,22 +45,24 @@ class Evaluator:
         names: Sequence[str],
         save_dir: Path,
         writers: Writers,
-        album: WorstImages | None = None,
-        sections: Callable[[], Sequence[Section]] = tuple,
-        beside: Collection[str] = (),
+        worst_images: WorstImages | None = None,
+        attribution: Attribution | None = None,
+        comparison: Comparison | None = None,
     ) -> None:
         self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
         self._names, self._save_dir, self._writers = ("background", *names), save_dir, writers
-        self._album, self._sections, self._beside = album, sections, beside
+        self.worst_images, self._attribution, self._comparison = worst_images, attribution, comparison
         self._images: list[ImageScore] = []
         self._lock = Lock()
 
     def write(self, sample: Sample, instances: Instances) -> None:
-        """Has one image scored, which must have a target.
+        """Score one image, which must have a target, in another thread.
 
         Raises:
             WriterError: an earlier one could not be scored.
         """
+        if self._comparison is not None:
+            self._comparison.add(sample, instances)
         self._writers.submit(self._save_dir / METRICS, lambda: self._score(sample, instances))
 
     def _score(self, sample: Sample, instances: Instances) -> None:
@@ -67,39 +70,49 @@ class Evaluator:
         with self._lock:
             self._images.append(score)
             self.matrix += matrix
-        if self._album is not None:
-            self._album.add(score, sample, instances)
+        if self._attribution is not None:
+            assert sample.gt_box_instances is not None, sample.image_id
+            self._attribution.add(sample, instances, sample.gt_box_instances)
+        if self.worst_images is not None:
+            self.worst_images.add(score, sample, instances)
 
     def running_metrics(self) -> dict[str, float]:
-        """Pixel accuracy and mean IoU of the images scored so far."""
+        """Return pixel accuracy and mean IoU of the images scored so far."""
         with self._lock:
             counts = LabelCounts.from_matrix(self.matrix)  # a view of the matrix in part
             return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
 
-    def finish(self, summary: RunSummary, session: Session) -> list[str]:
-        """Writes the files and returns the lines to print, the three metric lines last; both in the first process.
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
+        """Write the files and return the lines to print, the three metric lines last; both in the first process.
 
         Files of an earlier evaluation that this one does not make are removed: they would contradict its metrics.
         """
         evaluation = self.result(summary, session)
-        pictures = self._album.collect(session) if self._album is not None else []
+        # Every process takes part in summing up, whether or not it goes on to write.
+        panels = None if self.worst_images is None else self.worst_images.collect(session)
+        attribution = None if self._attribution is None else self._attribution.result(session)
+        comparison = None if self._comparison is None else self._comparison.result(session)
         if evaluation is None:
-            return []
-        files, lines = evaluation_files(evaluation), summary_lines(evaluation)
-        if self._album is not None:
+            return SinkReport([])
+        files, lines = evaluation_files(evaluation), list[str]()
+        if attribution is not None:
+            files[ATTRIBUTION] = encode_json(attribution, indent=2)
+            lines += attribution_lines(attribution)
+        if comparison is not None:
+            files[COMPARISON] = encode_json(comparison[0], indent=2)
+            lines += comparison[1]
+        if self.worst_images is not None and panels is not None:
             from utils.evaluation.report.page import render
-            from utils.evaluation.report.tables import clip_sections
 
-            sections = [*clip_sections(evaluation.clips), *self._sections()]
-            files[REPORT] = render(self._album.title, evaluation, pictures, sections)
-            lines.insert(0, f"report: {self._save_dir / REPORT}")
-        remove(self._save_dir, EVERY.difference(files, self._beside))
+            files[REPORT] = render(self.worst_images.title, evaluation, panels, attribution)
+            lines.append(f"report: {self._save_dir / REPORT}")
+        remove_files(self._save_dir, ALL_FILES.difference(files))
         for name, content in files.items():
             atomic_write(self._save_dir / name, content)
-        return lines
+        return SinkReport([*lines, *summary_lines(evaluation)])
 
     def result(self, summary: RunSummary, session: Session) -> Evaluation | None:
-        """The evaluation of the images of all processes; None in all but the first."""
+        """Join the scores of the images of all processes; None in all but the first."""
         from utils.metrics.average_precision import average_precision
 
         self._writers.flush()

@@ -1,111 +1,50 @@
-"""The names of the files that evaluations write to `evaluator.save_dir`."""
+"""The files that evaluations write to `evaluator.save_dir`; the report and its pictures are in `report/`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from utils.classes import label_of
-from utils.io.encoding import csv_file, encode_json, table
-from utils.metrics.clips import ClipObject, ClipScore
+from utils.io.encoding import encode_csv, encode_json, encode_table
+from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipObject
 from utils.metrics.scores import Evaluation, ImageScore
-from utils.metrics.summary import label_measures, mean_ious, rounded, split_measures
+from utils.metrics.summary import IMAGE_MEASURES, label_measures, mean_ious, nan_to_none, split_measures
 
-METRICS = "metrics.json"
+METRICS, REPORT = "metrics.json", "report.html"
+PER_IMAGE, PER_CLIP, CONFUSION_MATRIX = "per_image.csv", "per_clip.csv", "confusion_matrix.csv"
+ATTRIBUTION, COMPARISON = "attribution.json", "comparison.json"
 
-PER_IMAGE = "per_image.csv"
-
-CONFUSION_MATRIX = "confusion_matrix.csv"
-
-PER_CLIP = "per_clip.csv"
-
-REPORT = "report.html"
-
-ATTRIBUTION = "attribution.json"
-
-GAIN = "gain.json"
-
-EVERY = frozenset({METRICS, PER_IMAGE, CONFUSION_MATRIX, PER_CLIP, REPORT, ATTRIBUTION, GAIN})
-"""All of them; which ones a run writes depends on its options."""
-
-COLUMNS = ("clip", "object", "class", "track", "J_and_F", "J", "F", "id_switches", "frames")
-
-
-def clip_files(evaluation: Evaluation) -> dict[str, bytes]:
-    """`per_clip.csv`, a line for each true object, the worst clip first; nothing where there are no clips."""
-    clips, names = evaluation.clips, evaluation.names
-    if clips is None:
-        return {}
-    entries = ({"clip": clip.name, **_object(each, names)} for clip in clips.worst_first() for each in clip.objects)
-    rows = ({name: _cell(value) for name, value in entry.items()} for entry in entries)
-    return {PER_CLIP: table(COLUMNS, rows)}
-
-
-def clip_metrics(evaluation: Evaluation) -> dict[str, Any]:
-    """The key `clips` with all numbers in full precision; nothing where there are no clips."""
-    clips = evaluation.clips
-    if clips is None:
-        return {}
-    per_clip = {clip.name: _clip(clip, evaluation.names) for clip in clips.clips}
-    return {"clips": {**clips.measures, "id_switches": clips.id_switches, "per_clip": per_clip}}
-
-
-def _clip(clip: ClipScore, names: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "frames": clip.frames,
-        "frames_left_out": clip.left_out,
-        **clip.measures,
-        "id_switches": clip.id_switches,
-        "tracks": clip.tracks,
-        "surplus": clip.surplus,
-        "untracked_objects": clip.untracked,
-        "objects": [_object(each, names) for each in clip.objects],
-    }
-
-
-def _object(each: ClipObject, names: tuple[str, ...]) -> dict[str, Any]:
-    """A true object; `frames` are those that show it."""
-    return {
-        "object": each.number,
-        "class": names[label_of(each.class_id)],
-        "track": each.track,
-        **each.measures,
-        "id_switches": each.id_switches,
-        "frames": each.frames,
-    }
-
-
-def _cell(value: Any) -> Any:
-    return "" if value is None else rounded(value) if isinstance(value, float) else value
-
+ALL_FILES = {METRICS, REPORT, PER_IMAGE, PER_CLIP, CONFUSION_MATRIX, ATTRIBUTION, COMPARISON, "gain.json"}
+"""What a run may write, by its options; earlier versions called the comparison gain.json."""
 
 TARGET_BY_PREDICTION = "target \\ predicted"
-"""Heads the column of target labels in `confusion_matrix.csv`."""
+"""Heading of the column of target labels in `confusion_matrix.csv`."""
 
-IMAGE_COLUMNS = (
-    "image_id",
-    *("mean_iou", "pixel_accuracy", "mean_boundary_iou", "wrong_pixels", "pixels"),
-    *("found_objects", "true_objects", "label_ious"),
-)
+IMAGE_COLUMNS = ("image_id", *IMAGE_MEASURES, "wrong_pixels", "pixels", "found_objects", "true_objects", "label_ious")
+
+CLIP_COLUMNS = ("clip", "object", "class", "track", *CLIP_MEASURES, "id_switches", "frames")
 
 
 def evaluation_files(evaluation: Evaluation) -> dict[str, bytes]:
-    """File name -> content."""
-    return {
-        METRICS: encode_json(_known(metrics(evaluation)), indent=2) + b"\n",
-        PER_IMAGE: table(IMAGE_COLUMNS, (_row(image, evaluation) for image in evaluation.worst_first())),
-        CONFUSION_MATRIX: confusion_table(evaluation),
-        **clip_files(evaluation),
+    """Encode the files of an evaluation: file name -> content."""
+    images = (_image_row(image, evaluation) for image in evaluation.worst_first())
+    matrix = zip(evaluation.names, evaluation.matrix.tolist())
+    files = {
+        METRICS: encode_json(nan_to_none(metrics(evaluation)), indent=2) + b"\n",
+        PER_IMAGE: encode_table(IMAGE_COLUMNS, images),
+        CONFUSION_MATRIX: encode_csv(
+            [[TARGET_BY_PREDICTION, *evaluation.names], *([name, *row] for name, row in matrix)]
+        ),
     }
+    if evaluation.clips is not None:
+        files[PER_CLIP] = per_clip_table(evaluation.clips, evaluation.names)
+    return files
 
 
 def metrics(evaluation: Evaluation) -> dict[str, Any]:
-    """All numbers in full precision; the first three under the contract's names."""
+    """Return the content of `metrics.json` in full precision; the first three keys are the contract's."""
     labels, means, split = label_measures(evaluation), mean_ious(evaluation), split_measures(evaluation)
-    intervals, failures = evaluation.intervals, evaluation.failures
+    counts, intervals, failures = evaluation.counts, evaluation.intervals, evaluation.failures
     return {
         "Pixel_Accuracy": split["pixel_accuracy"],
         "Mean_IOU": means["non_empty_union"],
@@ -121,28 +60,20 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             "resamples": intervals.resamples,
             "seed": intervals.seed,
         },
-        "labels": [_label(evaluation, labels, label) for label in range(len(evaluation.names))],
+        "labels": [
+            {
+                "label": label,
+                "name": name,
+                **{measure: float(values[label]) for measure, values in labels.items()},
+                "iou_interval_95": intervals.class_iou[:, label].tolist(),
+                "true_pixels": int(counts.target[label]),
+                "predicted_pixels": int(counts.predicted[label]),
+                "images": int(evaluation.label_images[label]),
+            }
+            for label, name in enumerate(evaluation.names)
+        ],
         "mask_average_precision": _average_precision(evaluation),
-        **clip_metrics(evaluation),
-    }
-
-
-def confusion_table(evaluation: Evaluation) -> bytes:
-    """The confusion matrix in pixels as CSV, with the names of the labels; rows are the target."""
-    rows = ([name, *row] for name, row in zip(evaluation.names, evaluation.matrix.tolist()))
-    return csv_file([[TARGET_BY_PREDICTION, *evaluation.names], *rows])
-
-
-def _label(evaluation: Evaluation, measures: Mapping[str, np.ndarray], label: int) -> dict[str, Any]:
-    """The measures of one label."""
-    return {
-        "label": label,
-        "name": evaluation.names[label],
-        **{name: float(values[label]) for name, values in measures.items()},
-        "iou_interval_95": evaluation.intervals.class_iou[:, label].tolist(),
-        "true_pixels": int(evaluation.counts.target[label]),
-        "predicted_pixels": int(evaluation.counts.predicted[label]),
-        "images": int(evaluation.label_images[label]),
+        **({} if evaluation.clips is None else {"clips": _clips(evaluation.clips, evaluation.names)}),
     }
 
 
@@ -162,17 +93,46 @@ def _average_precision(evaluation: Evaluation) -> dict[str, Any] | None:
     }
 
 
-def _row(image: ImageScore, evaluation: Evaluation) -> dict[str, Any]:
-    """An image's row of `per_image.csv`."""
-    ious = sorted(zip(image.class_iou.tolist(), image.labels.tolist()))
-    measures = {
-        "mean_iou": image.mean_iou,
-        "pixel_accuracy": image.pixel_accuracy,
-        "mean_boundary_iou": image.mean_boundary_iou,
+def _clips(clips: AllClips, names: tuple[str, ...]) -> dict[str, Any]:
+    per_clip = {
+        clip.name: {
+            "frames": clip.frames,
+            "frames_left_out": clip.left_out,
+            **clip.measures,
+            "id_switches": clip.id_switches,
+            "tracks": clip.tracks,
+            "surplus": clip.false_tracks,
+            "untracked_objects": clip.without_track_id,
+            "objects": [_object(each, names) for each in clip.objects],
+        }
+        for clip in clips.clips
     }
+    return {**clips.measures, "id_switches": clips.id_switches, "per_clip": per_clip}
+
+
+def _object(each: ClipObject, names: tuple[str, ...]) -> dict[str, Any]:
+    """Describe a true object of a clip; `frames` is the number of those that show it."""
+    return {
+        "object": each.number,
+        "class": names[label_of(each.class_id)],
+        "track": each.track,
+        **each.measures,
+        "id_switches": each.id_switches,
+        "frames": each.frames,
+    }
+
+
+def per_clip_table(clips: AllClips, names: tuple[str, ...]) -> bytes:
+    """Encode `per_clip.csv`, a row for each true object, those of the worst clip first."""
+    entries = ({"clip": clip.name, **_object(each, names)} for clip in clips.worst_first() for each in clip.objects)
+    return encode_table(CLIP_COLUMNS, ({name: _cell(value) for name, value in entry.items()} for entry in entries))
+
+
+def _image_row(image: ImageScore, evaluation: Evaluation) -> dict[str, Any]:
+    ious = sorted(zip(image.class_iou.tolist(), image.labels.tolist()))
     return {
         "image_id": image.image_id,
-        **{name: rounded(value) for name, value in measures.items()},
+        **{name: _cell(measure(image)) for name, measure in IMAGE_MEASURES.items()},
         "wrong_pixels": image.wrong_pixels,
         "pixels": image.pixels,
         "found_objects": len(image.objects.class_ids),
@@ -181,10 +141,7 @@ def _row(image: ImageScore, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _known(value: Any) -> Any:
-    """The value with null for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _known(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_known(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _cell(value: Any) -> Any:
+    """Round a measure to the 4 digits of tables; `metrics.json` has full precision. Empty for NaN and None."""
+    known = nan_to_none(value)
+    return "" if known is None else round(known, 4) if isinstance(known, float) else known

@@ -6,10 +6,11 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from utils.boxes import xywh_to_xyxy, xyxy_to_xywh
 from utils.classes import ClassIndex, label_of
 from utils.formats.base import (
     MSG_EMPTY_MASKS,
@@ -22,23 +23,26 @@ from utils.formats.base import (
 )
 from utils.formats.polygons import filled_box, iou, polygons_on_pixel_edges, rasterize_coco
 from utils.io.encoding import encode_json
+from utils.io.json_files import Location, coerce, describe, get, read_json
 from utils.masks import Mask
-from utils.strict_json import Place, convert, found, member, read_json
 from utils.structures import Instances, Sample
 
 T = TypeVar("T")
 
 
-def _entry_id(value: Any, place: Place) -> int | str:
-    return value if isinstance(value, str) else int(convert(int, value, place))
+def _entry_id(row: Any, key: str, location: Location) -> int | str:
+    """Return the id that an entry has under a key: an integer or, as some write it, a string.
+
+    Raises:
+        UserError: the entry is no object, or has no such id.
+    """
+    named = isinstance(row, dict) and isinstance(row.get(key), str)
+    found: int | str = get(row, key, str if named else int, location)
+    return found
 
 
-EntryId = Annotated[int | str, _entry_id]
-"""An id: an integer or, as some write it, a string."""
-
-
-def entries_by_id(content: Any, key: str, place: Place, read: Callable[[Any, Place], T]) -> dict[int | str, T]:
-    """Index a table of a COCO JSON by the `id` of its entries.
+def entries_by_id(content: Any, key: str, place: Location, read: Callable[[Any, Location], T]) -> dict[int | str, T]:
+    """A table of a COCO JSON by the `id` of its entries.
 
     Args:
         content: what the file says.
@@ -50,11 +54,11 @@ def entries_by_id(content: Any, key: str, place: Place, read: Callable[[Any, Pla
         UserError: the table is no list of objects with an id, or an id is given twice.
     """
     entries: dict[int | str, T] = {}
-    for i, row in enumerate(member(content, key, list, place)):
-        at = Place(f"{place.name}: {key}[{i}]", place.folder)
-        entry_id = member(row, "id", EntryId, at)
+    for i, row in enumerate(get(content, key, list, place)):
+        at = Location(f"{place.name}: {key}[{i}]")
+        entry_id = _entry_id(row, "id", at)
         if entry_id in entries:
-            raise at.of("id").error(f"{entry_id} is given twice")
+            raise at.child("id").error(f"{entry_id} is given twice")
         entries[entry_id] = read(row, at)
     return entries
 
@@ -169,7 +173,6 @@ class CocoExporter(Exporter):
 def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, Any]:
     """Make the annotation of instance `i`, its box tight around the mask, with keys beyond COCO's where it has them."""
     mask, tracks = instances.masks[i], instances.track_ids
-    height, width = mask.crop.shape
     beyond = {
         "score": json_score(instances.detections.scores[i]),
         "mask_score": json_score(instances.mask_scores[i]),
@@ -177,7 +180,7 @@ def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, An
     }
     return {
         "category_id": label_of(int(instances.detections.class_ids[i])),
-        "bbox": [mask.left, mask.top, width, height],
+        "bbox": xyxy_to_xywh(mask.box).tolist(),
         "area": mask.area,
         "iscrowd": 0,
         "segmentation": segmentation,
@@ -205,7 +208,7 @@ class CocoAnnotation:
         score, mask_score: as this project's exporter writes them, or None.
     """
 
-    place: Place
+    place: Location
     category: str
     bbox: tuple[float, ...] | None
     segmentation: Any
@@ -249,11 +252,11 @@ def parse_coco(path: Path) -> list[CocoImage]:
         UserError: the file cannot be read or is no COCO file, an id is given twice, or an annotation belongs to no
             image or to no category.
     """
-    content, place = read_json(path), Place(str(path), path.parent)
+    content, place = read_json(path), Location(str(path))
     images = entries_by_id(content, "images", place, _read_image)
-    categories = entries_by_id(content, "categories", place, lambda row, at: member(row, "name", str, at))
-    for i, row in enumerate(member(content, "annotations", list, place)):
-        at = Place(f"{path}: annotations[{i}]", path.parent)
+    categories = entries_by_id(content, "categories", place, lambda row, at: get(row, "name", str, at))
+    for i, row in enumerate(get(content, "annotations", list, place)):
+        at = Location(f"{path}: annotations[{i}]")
         image = _known(images, row, "image_id", at)
         image.annotations.append(_read_annotation(row, _known(categories, row, "category_id", at), at))
     return list(images.values())
@@ -268,33 +271,35 @@ def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
     rows = image.annotations
     return Instances.from_masks(
         image.size,
-        [index.class_id(row.category, row.place.of("category_id").name) for row in rows],
+        [index.class_id(row.category, row.place.child("category_id").name) for row in rows],
         [_read_mask(row, image.size) for row in rows],
         [1.0 if row.score is None else row.score for row in rows],
         [np.nan if row.mask_score is None else row.mask_score for row in rows],
     )
 
 
-def _known(entries: dict[int | str, T], row: Any, key: str, place: Place) -> T:
-    """Return the entry whose id the row has under a key."""
-    entry_id = member(row, key, EntryId, place)
+def _known(entries: dict[int | str, T], row: Any, key: str, place: Location) -> T:
+    """The entry whose id the row has under a key."""
+    entry_id = _entry_id(row, key, place)
     if entry_id not in entries:
-        raise place.of(key).error(f"nothing has the id {entry_id}")
+        raise place.child(key).error(f"nothing has the id {entry_id}")
     return entries[entry_id]
 
 
-def _read_image(row: Any, place: Place) -> CocoImage:
-    name = PurePosixPath(member(row, "file_name", str, place).replace("\\", "/"))
+def _read_image(row: Any, place: Location) -> CocoImage:
+    name = PurePosixPath(get(row, "file_name", str, place).replace("\\", "/"))
     if not name.name:
-        raise place.of("file_name").error("is empty")
-    return CocoImage(str(name.with_suffix("")), (member(row, "height", int, place), member(row, "width", int, place)))
+        raise place.child("file_name").error("is empty")
+    return CocoImage(str(name.with_suffix("")), (get(row, "height", int, place), get(row, "width", int, place)))
 
 
-def _read_annotation(row: Any, category: str, place: Place) -> CocoAnnotation:
-    bbox = member(row, "bbox", tuple[float, ...] | None, place)
-    if bbox is not None and len(bbox) != 4:
-        raise place.of("bbox").error(f"expected four numbers, found {found(list(bbox))}")
-    score, mask_score = (member(row, key, float | None, place) for key in ("score", "mask_score"))
+def _read_annotation(row: Any, category: str, place: Location) -> CocoAnnotation:
+    bbox, at = get(row, "bbox", list, place, optional=True), place.child("bbox")
+    if bbox is not None:
+        bbox = tuple(coerce(float, number, at.at(i)) for i, number in enumerate(bbox))
+        if len(bbox) != 4:
+            raise at.error(f"expected four numbers, found {describe([*bbox])}")
+    score, mask_score = (get(row, key, float, place, optional=True) for key in ("score", "mask_score"))
     return CocoAnnotation(place, category, bbox, row.get("segmentation"), score, mask_score)
 
 
@@ -304,11 +309,10 @@ def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
 
     encoded = row.segmentation
     if not encoded and row.bbox is not None:
-        corner, sides = np.reshape(row.bbox, (2, 2))
-        return Mask.from_array(filled_box(np.stack([corner, corner + sides]), size))
+        return Mask.from_array(filled_box(xywh_to_xyxy(np.array(row.bbox)), size))
     if isinstance(encoded, dict) and encoded.get("size") != list(size):
         reason = f"the image is {size[0]} high and {size[1]} wide, this is not"
-        raise row.place.of("segmentation.size").error(reason)
+        raise row.place.child("segmentation.size").error(reason)
     try:
         if isinstance(encoded, list):
             encoded = coco.merge(coco.frPyObjects([polygon for polygon in encoded if len(polygon) >= 6], *size))
@@ -316,4 +320,4 @@ def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
             encoded = coco.frPyObjects(encoded, *size)
         return Mask.from_array(coco.decode(encoded))
     except Exception as error:  # its parsers raise almost anything
-        raise row.place.of("segmentation").error(f"neither polygons nor run lengths: {error}") from error
+        raise row.place.child("segmentation").error(f"neither polygons nor run lengths: {error}") from error

@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from utils.boxes import box_of_points
 from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.formats.polygons import POINTS, rasterize_labelme_shape
-from utils.io.image_files import image_size, reasons, size_problem
+from utils.io.image_files import image_errors, image_size, size_problem
+from utils.io.json_files import Location, describe, get, read_json
 from utils.masks import Mask
-from utils.strict_json import Place, found, member, read_json
 from utils.structures import Instances
 
 FLAT_KINDS = ("point", "points", "line", "linestrip")
@@ -51,11 +52,12 @@ class Shape:
         """Compute the tight box, (4,) float64 x1 y1 x2 y2 in pixels; None for a shape that encloses no area."""
         if self.kind in FLAT_KINDS:
             return None
-        low, high = self.points.min(axis=0), self.points.max(axis=0)
         if self.kind == "circle":  # its centre and a point of its rim
-            radius = np.hypot(*(high - low))
-            low, high = self.points[0] - radius, self.points[0] + radius
-        return np.concatenate([low, high + (self.kind == "mask")])
+            radius = np.hypot(*np.ptp(self.points, axis=0))
+            return np.concatenate([self.points[0] - radius, self.points[0] + radius])
+        box = box_of_points(self.points)
+        box[2:] += self.kind == "mask"  # the corners of a mask are its outermost pixels
+        return box
 
 
 def read_shapes(path: Path) -> list[Shape]:
@@ -90,17 +92,17 @@ def shapes_of(content: Mapping[str, Any], path: Path) -> list[Shape]:
 
 def _shape(entry: Any, place: str) -> Shape:
     if not isinstance(entry, dict):
-        raise UserError(f"{place}: expected an object, found {found(entry)}")
+        raise UserError(f"{place}: expected an object, found {describe(entry)}")
     label, group_id, mask = entry.get("label"), entry.get("group_id"), entry.get("mask")
     kind = entry.get("shape_type", "polygon")  # files of labelme's first years have polygons only
     if not isinstance(label, str):
-        raise UserError(f"{place}.label: expected a string, found {found(label)}")
+        raise UserError(f"{place}.label: expected a string, found {describe(label)}")
     if not isinstance(kind, str):
-        raise UserError(f"{place}.shape_type: expected a string, found {found(kind)}")
+        raise UserError(f"{place}.shape_type: expected a string, found {describe(kind)}")
     if group_id is not None and type(group_id) is not int:
-        raise UserError(f"{place}.group_id: expected an integer, found {found(group_id)}")
+        raise UserError(f"{place}.group_id: expected an integer, found {describe(group_id)}")
     if mask is not None and not isinstance(mask, str):
-        raise UserError(f"{place}.mask: expected a string, found {found(mask)}")
+        raise UserError(f"{place}.mask: expected a string, found {describe(mask)}")
     scores = {key: score for key in ("score", "mask_score") if (score := _score(entry.get(key))) is not None}
     return Shape(label, kind, _points(entry.get("points"), f"{place}.points"), group_id, mask, scores)
 
@@ -111,7 +113,7 @@ def _points(value: Any, place: str) -> npt.NDArray[np.float64]:
     except ValueError:  # rows of unequal lengths
         points = np.empty(0)
     if points.ndim != 2 or points.shape[1] != 2 or points.dtype.kind not in "if" or not np.isfinite(points).all():
-        raise UserError(f"{place}: expected a list of points [x, y], found {found(value)}")
+        raise UserError(f"{place}: expected a list of points [x, y], found {describe(value)}")
     return points.astype(np.float64)
 
 
@@ -231,7 +233,7 @@ def _pasted(
 def _crop(encoded: str, place: str) -> npt.NDArray[np.bool_]:
     """Decode a base64 PNG: (h, w) bool."""
     try:
-        with reasons(), Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+        with image_errors(), Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
             crop = np.array(picture).astype(bool)
             if crop.ndim != 2:
                 raise ValueError(f"its mode is {picture.mode}")
@@ -246,11 +248,11 @@ def size_of(content: dict[str, Any], path: Path) -> tuple[int, int]:
     Raises:
         UserError: it says nothing, and the image cannot be read.
     """
-    place = Place(str(path), path.parent)
-    height, width = (member(content, key, int | None, place) for key in ("imageHeight", "imageWidth"))
+    place = Location(str(path))
+    height, width = (get(content, key, int, place, optional=True) for key in ("imageHeight", "imageWidth"))
     if height and width:
         return height, width
-    image = path.parent / member(content, "imagePath", str, place).replace("\\", "/")
+    image = path.parent / get(content, "imagePath", str, place).replace("\\", "/")
     try:
         return image_size(image)
     except ValueError as error:

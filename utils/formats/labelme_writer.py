@@ -55,8 +55,8 @@ class LabelmeExporter(Exporter):
     def _shape(self, instances: Instances, i: int, flags: Mapping[str, bool]) -> dict[str, Any]:
         """Make the mask shape of instance `i`; its corners are inclusive."""
         mask, tracks = instances.masks[i], instances.track_ids
-        height, width = mask.crop.shape
-        corners = [[mask.left, mask.top], [mask.left + width - 1, mask.top + height - 1]]
+        left, top, right, bottom = mask.box.tolist()
+        corners = [[left, top], [right - 1, bottom - 1]]
         group = None if tracks is None else int(tracks[i])
         return labelme_shape(instances, i, self.settings.names, "mask", corners, group, flags, mask=_png(mask))
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import PIL.Image
 import PIL.ImageDraw
 
+from utils.boxes import covered_pixels
+
 MAX_DEVIATION = 1 / 8
 """How far a polygon may leave the outline, as a share of area / perimeter, which is half the width of a strip.
 
@@ -97,15 +99,10 @@ def rasterize_coco(rings: Sequence[npt.NDArray[np.int32]], size: tuple[int, int]
     return coco.decode(coco.merge(encoded)).astype(bool)
 
 
-def filled_box(corners: npt.NDArray[np.floating], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Rasterize a box, with the pixels that it covers in part: (H, W) bool.
-
-    Args:
-        corners: (2, 2) x and y of the upper left and the lower right corner; pixel 0 reaches from 0 to 1.
-    """
-    (left, top), (right, bottom) = np.clip([np.floor(corners[0]), np.ceil(corners[1])], 0, size[::-1]).astype(int)
+def filled_box(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Draw the pixels that a (4,) x1 y1 x2 y2 box covers, wholly or in part, as (H, W) bool."""
     picture = np.zeros(size, bool)
-    picture[top:bottom, left:right] = True
+    picture[covered_pixels(box, size)] = True
     return picture
 
 

@@ -21,8 +21,10 @@ def confidence_terms(instances: Instances) -> npt.NDArray[np.float64]:
 
     A shape that a person drew has no mask score, which counts as 1. An empty mask has no overlap with its box.
     """
-    scores = instances.detections.scores, np.nan_to_num(instances.mask_scores, nan=1.0)
-    columns = np.stack([*scores, _box_ious(instances), _uncontested(instances)], axis=1)
+    mask_scores = np.nan_to_num(instances.mask_scores, nan=1.0)
+    boxes = zip(instances.detections.boxes, instances.masks)
+    overlaps = [float(box_iou(box[None], mask.box[None])[0, 0]) for box, mask in boxes]
+    columns = np.stack([instances.detections.scores, mask_scores, overlaps, _uncontested(instances)], axis=1)
     return np.clip(columns.astype(np.float64), 0, 1)
 
 
@@ -38,16 +40,8 @@ def needs_review(instances: Instances, below: float) -> npt.NDArray[np.bool_]:
     return np.any(confidence_terms(instances) < below, axis=1)
 
 
-def _box_ious(instances: Instances) -> npt.NDArray[np.float64]:
-    """Compute (N,) IoUs of each box with the tight box around its mask."""
-    corners = [(mask.left, mask.top, *(mask.offset + mask.crop.shape[::-1])) for mask in instances.masks]
-    tight = np.array(corners, np.float64).reshape(-1, 4)
-    pairs = zip(instances.detections.boxes, tight)
-    return np.array([box_iou(box[None], around[None])[0, 0] for box, around in pairs], np.float64)
-
-
-def _uncontested(instances: Instances) -> npt.NDArray[np.float64]:
-    """Compute the (N,) share of each mask's pixels that belong to no other mask; 1 for an empty mask."""
+def _uncontested(instances: Instances) -> np.ndarray:
+    """(N,) float64: the share of each mask's pixels that belong to no other mask; 1 for an empty mask."""
     claims = np.zeros(instances.size, np.uint16)
     for mask in instances.masks:
         claims[mask.slices] += mask.crop

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from utils.boxes import box_of_points, cxcywh_to_xyxy
 from utils.classes import ClassIndex, yaml_names
 from utils.errors import SampleError, UserError
 from utils.formats.base import (
@@ -52,9 +53,9 @@ class Label:
     points: npt.NDArray[np.float64]
     confidence: float
 
-    def box(self) -> npt.NDArray[np.float64]:
-        """Compute the tight box, (4,) float64 x1 y1 x2 y2 as shares of the image."""
-        return np.concatenate([self.points.min(axis=0), self.points.max(axis=0)])
+    def box(self) -> np.ndarray:
+        """The tight box, (4,) float64 x1 y1 x2 y2."""
+        return box_of_points(self.points)
 
 
 def read_labels(path: Path) -> list[Label]:
@@ -85,10 +86,7 @@ def _label(words: list[str], line: int, place: str) -> Label:
         raise UserError(f"{place}: the coordinates are no shares of the image's width and height, from 0 to 1")
     if not 0 <= confidence <= 1:
         raise UserError(f"{place}: the confidence, {confidence:g}, is not within 0 to 1")
-    points = coordinates.reshape(-1, 2)
-    if len(points) == 2:
-        centre, half = points[0], points[1] / 2
-        points = np.stack([centre - half, centre + half])
+    points = (cxcywh_to_xyxy(coordinates) if len(coordinates) == 4 else coordinates).reshape(-1, 2)
     return Label(line, class_id, points, float(confidence))
 
 
@@ -257,8 +255,9 @@ def yolo_instances(path: Path, size: tuple[int, int], class_ids: Sequence[int]) 
 def _mask(row: Label, size: tuple[int, int]) -> Mask:
     """Rasterize the polygon as ultralytics does; a box is filled."""
     points = row.points * (size[1], size[0])
-    is_box = len(points) == 2
-    return Mask.from_array(filled_box(points, size) if is_box else rasterize_ultralytics(np.floor(points), size))
+    if len(points) == 2:
+        return Mask.from_array(filled_box(points.ravel(), size))
+    return Mask.from_array(rasterize_ultralytics(np.floor(points), size))
 
 
 def _class_ids(path: Path, names: Sequence[str]) -> list[int]:

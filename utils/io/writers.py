@@ -1,4 +1,4 @@
-"""Whole files or none: atomic writes, a bounded pool of writer threads, output paths that stay in their folder."""
+"""Atomic writes, a bounded pool of writer threads, and output paths that cannot leave their folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from utils.errors import RunError, UserError
 
 
 class WriterError(RunError):
-    """An output file could not be made; the message names it and the reason. Scripts print it and exit 3."""
+    """An output file could not be written; the message names it and the reason. Scripts print it and exit 3."""
 
     def __init__(self, path: Path, cause: Exception) -> None:
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else f"{type(cause).__name__}: {cause}"
@@ -24,35 +24,30 @@ class WriterError(RunError):
 
 
 def safe_path(root: Path, image_id: str, suffix: str) -> Path:
-    """The output file of an image, `<root>/<image_id><suffix>`.
-
-    Raises:
-        UserError: the id is empty, absolute, or climbs out of the folder.
-    """
+    """Return the path `<root>/<image_id><suffix>`; UserError if the id is empty or leads out of the folder."""
     relative = PurePath(image_id)
     if not relative.name or relative.anchor or ".." in relative.parts:
         raise UserError(f"image_id {image_id!r}: its output would lie outside {root}")
     return root / f"{image_id}{suffix}"
 
 
-def temporary_of(path: Path) -> Path:
-    """The hidden file beside `path` in which its content grows: always the same, and short however long the name is."""
+def temporary_path(path: Path) -> Path:
+    """Return the hidden file beside `path` that is written before it is moved there: always the same one, so that the
+    next run reuses what a killed one left behind, with a short name, however long that of `path` is.
+    """
     return path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.tmp")
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; its folder is made.
-
-    The data go to a temporary file beside it, which is then moved into place, or removed if that fails. The next run
-    takes up what a killed one left behind.
+    """Write a file completely or not at all, through a temporary file beside it; create its folder.
 
     Raises:
         WriterError: no space, no permission, a file where a folder must be.
     """
-    temporary = temporary_of(path)
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # it may be a link that `atomic_link` left: never write through it
+        temporary.unlink(missing_ok=True)  # a killed `atomic_link` may have left a link: never write through it
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
@@ -63,12 +58,8 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 
 def atomic_link(path: Path, target: Path) -> None:
-    """Have `path` lead to the file `target`: by a relative link, or by a copy where links cannot be made.
-
-    Raises:
-        WriterError: neither is possible.
-    """
-    temporary = temporary_of(path)
+    """Create a relative link to the file `target`, or a copy where links fail; WriterError if both do."""
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
@@ -82,8 +73,8 @@ def atomic_link(path: Path, target: Path) -> None:
         atomic_write(path, content)
 
 
-def remove(folder: Path, names: Iterable[str]) -> None:
-    """Removes files below a folder; WriterError if one is there and cannot go."""
+def remove_files(folder: Path, names: Iterable[str]) -> None:
+    """Remove files below a folder if they exist; WriterError if one cannot be removed."""
     for name in names:
         try:
             (folder / name).unlink(missing_ok=True)
@@ -92,14 +83,14 @@ def remove(folder: Path, names: Iterable[str]) -> None:
 
 
 class Writers:
-    """Threads that encode and write files while the run goes on; `with Writers() as writers: ...`.
+    """Threads that encode and write files while the run continues; `with Writers() as writers: ...`.
 
-    Few files may wait, so memory stays flat however slow the disk is. The first failure stops the writing and is
-    raised by the next call. An exception inside the `with` block (Ctrl-C) drops the files that wait and finishes those
-    under way.
+    Few files may wait, so memory does not grow if the disk is slow. The first failure stops the writing and is raised
+    by the next call. An exception inside the `with` block (Ctrl-C) drops the waiting files and finishes those that are
+    being written.
 
     Args:
-        workers: number of threads; None: one for each CPU, at most 16.
+        workers: number of threads; None: one per CPU, at most 16.
     """
 
     def __init__(self, workers: int | None = None) -> None:
@@ -111,36 +102,31 @@ class Writers:
         self._ends = contextlib.ExitStack()
 
     def submit(self, path: Path, write: Callable[[], None]) -> None:
-        """Have `write` called by a thread, a failure blamed on `path`; blocks while too many files wait.
+        """Call `write` in a thread; block while too many files wait.
+
+        Args:
+            path: named if `write` fails.
 
         Raises:
-            WriterError: an earlier file could not be made.
+            WriterError: an earlier file could not be written.
         """
         self._slots.acquire()
         self._pool.submit(self._run, path, write)
         self._raise_failure()
 
     def at_end(self, clear: Callable[[], None]) -> None:
-        """Have `clear` called when the threads have ended, however they end: for what a broken run leaves half done."""
+        """Call `clear` when the threads have ended, also after an error: to remove what is half done then."""
         self._ends.callback(clear)
 
     def flush(self) -> None:
-        """Wait until every file submitted so far is written.
-
-        Raises:
-            WriterError: one could not be made.
-        """
+        """Wait until every file submitted so far is written; WriterError if one could not be written."""
         for _ in range(self._capacity):
             self._slots.acquire()
         self._slots.release(self._capacity)
         self._raise_failure()
 
     def close(self) -> None:
-        """`flush`, and end the threads.
-
-        Raises:
-            WriterError: a file could not be made.
-        """
+        """Wait for all files and end the threads; WriterError if one could not be written."""
         self._pool.shutdown()
         self._raise_failure()
 

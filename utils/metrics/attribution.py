@@ -1,22 +1,24 @@
-"""Who lost it: the missing mean IoU, split between the detector's boxes and SAM2.
+"""Error attribution: the missing mean IoU, split between the detector's boxes and SAM2.
 
-SAM2 segments the boxes that were found and the boxes of the true instances. Between the two results stand others that
-might have been, each link of the chain with one fault less:
+SAM2 segments the detected boxes and the boxes of the true instances. Between the two results lie others, each with one
+kind of error less than the one before:
 
-    found      the boxes as they were found
+    found      the boxes as detected
     matched    without the false ones
     placed     the others with the masks of the true boxes in their place
-    true       the missed ones added, so the true boxes
+    true       the missed ones added, so all true boxes
     perfect    the target itself
 
-The difference in mean IoU of two neighbours is what that fault cost: false, badly placed and missed boxes, and SAM2. So
-the parts add up to 1 - Mean_IOU. A part may be negative, where a fault did good. A box of the wrong class counts as a
-false and a missed one; whatever separates the masks of the true boxes from the target counts as SAM2's part.
+The difference in mean IoU of two neighbors is the cost of that error: false, badly placed and missed boxes, and SAM2.
+So the errors add up to 1 - Mean_IOU. The split depends on this fixed order; a part can be negative if an error happens
+to raise the mean IoU. A box of the wrong class counts as a false and a missed one; whatever separates the masks of the
+true boxes from the target counts as SAM2's error.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,16 +26,18 @@ import numpy as np
 from utils.boxes import box_iou
 from utils.classes import BACKGROUND, VOID
 from utils.distributed import Session
+from utils.matching import match_best_total
 from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou
-from utils.structures import Detections, Instances
+from utils.metrics.summary import nan_to_none
+from utils.structures import Detections, Instances, Sample
 
 MATCH = 0.1
 """Boxes that overlap less are no pair but a false and a missed one; TIDE's bound of what is called badly placed."""
 
-LINKS = ("found", "matched", "placed", "true", "perfect")
+STAGES = ("found", "matched", "placed", "true", "perfect")
 
-PARTS = ("false", "badly_placed", "missed", "sam2")
-"""What each step along the chain was missing."""
+ERRORS = ("false", "badly_placed", "missed", "sam2")
+"""The error that each stage but the last still has, and the next one has not."""
 
 
 def match(found: Detections, true: Detections) -> tuple[np.ndarray, np.ndarray]:
@@ -43,68 +47,63 @@ def match(found: Detections, true: Detections) -> tuple[np.ndarray, np.ndarray]:
         the positions of the paired boxes in both lists, (P,) int64 each, those of the first ascending. Each pair has an
         IoU of MATCH at least.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    ious = box_iou(found.boxes, true.boxes)
-    ious[(ious < MATCH) | (found.class_ids[:, None] != true.class_ids[None])] = 0
-    rows, columns = linear_sum_assignment(ious, maximize=True)
-    paired = ious[rows, columns] > 0
-    return rows[paired], columns[paired]
+    ious, same_class = box_iou(found.boxes, true.boxes), found.class_ids[:, None] == true.class_ids
+    return match_best_total(ious, same_class & (ious >= MATCH))
 
 
 class Attribution:
-    """The confusion matrices of the chain, summed up over images.
+    """Sum up the confusion matrices of the stages over images.
 
     Args:
         num_classes: without the background.
     """
 
     def __init__(self, num_classes: int) -> None:
-        self.matrices = np.zeros((len(LINKS), num_classes + 1, num_classes + 1), np.int64)
+        self.matrices = np.zeros((len(STAGES), num_classes + 1, num_classes + 1), np.int64)
         self.boxes = Counter[str]()
+        self._lock = Lock()
 
-    def add(self, target: np.ndarray, found: Instances, true: Instances) -> None:
-        """Counts an image.
+    def add(self, sample: Sample, found: Instances, from_true_boxes: Instances) -> None:
+        """Count an image; threads may do so at the same time.
 
         Args:
-            target: (H, W) uint8 label map.
-            found: what SAM2 makes of the boxes that were found.
-            true: what it makes of those of the true instances.
+            sample: with its target.
+            found: what SAM2 makes of the detected boxes.
+            from_true_boxes: what it makes of the boxes of the true instances.
         """
-        matched, seen = match(found.detections, true.detections)
-        chain = (found, found[np.sort(matched)], true[np.sort(seen)], true)
-        maps = [*(instances.to_semantic() for instances in chain), np.where(target == VOID, BACKGROUND, target)]
-        for matrix, prediction in zip(self.matrices, maps):
-            matrix += confusion_matrix(prediction, target, len(matrix))
-        counts = {"found": len(found), "true": len(true), "matched": len(matched)}
-        self.boxes.update(counts, false=len(found) - len(matched), missed=len(true) - len(matched))
+        assert sample.gt_mask is not None, sample.image_id
+        matched, true_matched = match(found.detections, from_true_boxes.detections)
+        stages = (found, found[np.sort(matched)], from_true_boxes[np.sort(true_matched)], from_true_boxes)
+        perfect = np.where(sample.gt_mask == VOID, BACKGROUND, sample.gt_mask)
+        maps = [*(instances.to_semantic() for instances in stages), perfect]
+        matrices = [confusion_matrix(prediction, sample.gt_mask, self.matrices.shape[1]) for prediction in maps]
+        counts = {"found": len(found), "true": len(from_true_boxes), "matched": len(matched)}
+        with self._lock:
+            self.matrices += matrices
+            self.boxes.update(counts, false=len(found) - len(matched), missed=len(from_true_boxes) - len(matched))
 
     def result(self, session: Session) -> dict[str, Any]:
-        """What all processes counted, as `attribution.json` holds it; None where no pixel was."""
-        matrices, boxes = session.sum(self.matrices), session.sum_counts(self.boxes)
-        counts = LabelCounts.from_matrix(matrices)
-        means = mean_iou(counts).tolist()
-        ious = [{str(label): _or_none(iou) for label, iou in enumerate(row)} for row in class_iou(counts).tolist()]
-        return {
-            "Mean_IOU": _or_none(means[0]),
-            "missing": _or_none(means[-1] - means[0]),
-            "detector": _or_none(means[-2] - means[0]),
-            "parts": {part: _or_none(loss) for part, loss in zip(PARTS, np.diff(means))},
+        """Sum up all processes and return the content of `attribution.json`; None for what was not counted."""
+        counts, boxes = LabelCounts.from_matrix(session.sum(self.matrices)), session.sum_counts(self.boxes)
+        means = mean_iou(counts)
+        ious = [{str(label): iou for label, iou in enumerate(row)} for row in class_iou(counts).tolist()]
+        content = {
+            "Mean_IOU": float(means[0]),
+            "missing": float(means[-1] - means[0]),
+            "detector": float(means[-2] - means[0]),
+            "parts": dict(zip(ERRORS, np.diff(means).tolist())),
             "chain": [
-                {"link": link, "Mean_IOU": _or_none(mean), "Class_IOU": iou}
-                for link, mean, iou in zip(LINKS, means, ious)
+                {"link": stage, "Mean_IOU": mean, "Class_IOU": iou}
+                for stage, mean, iou in zip(STAGES, means.tolist(), ious)
             ],
             "boxes": {kind: boxes[kind] for kind in ("found", "true", "matched", "false", "missed")},
             "match_iou": MATCH,
         }
+        return nan_to_none(content)
 
 
-def _or_none(number: float) -> float | None:
-    return None if np.isnan(number) else float(number)
-
-
-def table(result: dict[str, Any]) -> list[str]:
-    """The lines that say who lost it; none where nothing could be lost."""
+def attribution_lines(result: dict[str, Any]) -> list[str]:
+    """Format the result as lines for the console; none where no pixel was counted."""
     if result["missing"] is None:
         return []
     boxes, parts = result["boxes"], result["parts"]

@@ -8,26 +8,30 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from utils.metrics.scores import AveragePrecision, ImageScore, ObjectScores
 
 MAX_DETECTIONS = 100
-"""Objects of a class and image that count, those of the highest scores, as COCO has it."""
+"""COCO's limit: of the objects of a class in an image, those with the highest scores count."""
+
+Candidates = list[tuple[ObjectScores, npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+"""Of one class: the objects of each image, positions of its found ones, best first, and of its true ones."""
 
 
 def average_precision(images: Sequence[ImageScore], num_classes: int) -> AveragePrecision | None:
-    """The average precision over the images whose true objects are told apart; None where there are none.
+    """Compute mask AP over the images with instance ids; None where there are none.
 
-    Void pixels belong to no mask. A found object most of which is void is left out, as COCO leaves out what lies in a
-    crowd; an empty mask counts as a wrong one.
+    Void pixels belong to no mask. A found object that lies mostly on void is left out, as COCO leaves out what lies in
+    a crowd region; an empty mask counts as a false positive.
     """
     objects = [image.objects for image in images if image.objects.has_instance_ids]
     if not objects:
         return None
-    counts = [np.flatnonzero(each.on_void <= each.areas) for each in objects]
-    by_class = _by_class(objects, counts)
+    counted = [np.flatnonzero(each.on_void <= each.areas) for each in objects]
+    by_class = _by_class(objects, counted)
     precision = np.stack([_precision(by_class[class_id]) for class_id in range(num_classes)])
-    found = sum(map(len, counts))
+    found = sum(map(len, counted))
     return AveragePrecision(
         mean=_mean(precision),
         at_50=_mean(precision[:, 0]),
@@ -40,38 +44,33 @@ def average_precision(images: Sequence[ImageScore], num_classes: int) -> Average
     )
 
 
-Candidates = list[tuple[ObjectScores, np.ndarray, np.ndarray]]
-"""The objects of an image, and the positions of a class's found ones, best first, and of its true ones."""
-
-
-def _by_class(objects: Sequence[ObjectScores], counts: Sequence[np.ndarray]) -> dict[int, Candidates]:
-    """Class id -> what images hold of it, images without it left out.
-
-    Args:
-        counts: positions of the found objects that count, for each image.
-    """
-    found: defaultdict[int, Candidates] = defaultdict(list)
-    for each, positions in zip(objects, counts):
+def _by_class(objects: Sequence[ObjectScores], counted: Sequence[npt.NDArray[np.intp]]) -> dict[int, Candidates]:
+    """Sort the objects of images, of which the found ones at `counted` count, by class id."""
+    by_class: defaultdict[int, Candidates] = defaultdict(list)
+    for each, positions in zip(objects, counted):
         ranked = positions[np.argsort(-each.scores[positions], kind="stable")]
         for class_id in np.union1d(each.class_ids[ranked], each.true_class_ids).tolist():
-            ours = ranked[each.class_ids[ranked] == class_id][:MAX_DETECTIONS]
-            found[class_id].append((each, ours, np.flatnonzero(each.true_class_ids == class_id)))
-    return found
+            found = ranked[each.class_ids[ranked] == class_id][:MAX_DETECTIONS]
+            by_class[class_id].append((each, found, np.flatnonzero(each.true_class_ids == class_id)))
+    return by_class
 
 
-def _precision(candidates: Candidates) -> np.ndarray:
-    """(10, 101) precision of a class at IoU thresholds from 0.5 to 0.95 and recalls from 0 to 1; -1 if none is true."""
+def _precision(candidates: Candidates) -> npt.NDArray[np.float64]:
+    """Compute the (10, 101) precision of a class at IoUs from 0.5 to 0.95 and recalls from 0 to 1; -1 if none is true.
+
+    COCOeval would decode and compare all masks. It is handed their IoUs and areas instead, in the attributes that its
+    method `evaluate` fills, so that its own matching and accumulation give the result.
+    """
     from pycocotools.cocoeval import COCOeval
 
     coco, class_id = COCOeval(iouType="segm"), 0
     params = coco.params
     params.imgIds, params.catIds = list(range(len(candidates))), [class_id]
     params.areaRng, params.maxDets = params.areaRng[:1], [MAX_DETECTIONS]
-    for image_id, (each, ours, theirs) in enumerate(candidates):
-        coco._dts[image_id, class_id] = [_entry(k, each.areas[i], each.scores[i]) for k, i in enumerate(ours, 1)]
-        coco._gts[image_id, class_id] = [_entry(k, each.true_areas[j]) for k, j in enumerate(theirs, 1)]
-        coco.ious[image_id, class_id] = each.ious[np.ix_(ours, theirs)]
-    # What COCOeval.evaluate does once it has the overlaps.
+    for image_id, (each, found, true) in enumerate(candidates):
+        coco._dts[image_id, class_id] = [_entry(k, each.areas[i], each.scores[i]) for k, i in enumerate(found, 1)]
+        coco._gts[image_id, class_id] = [_entry(k, each.true_areas[j]) for k, j in enumerate(true, 1)]
+        coco.ious[image_id, class_id] = each.ious[np.ix_(found, true)]
     coco._paramsEval = params
     coco.evalImgs = [coco.evaluateImg(each, class_id, params.areaRng[0], MAX_DETECTIONS) for each in params.imgIds]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -80,11 +79,11 @@ def _precision(candidates: Candidates) -> np.ndarray:
 
 
 def _entry(number: int, area: int, score: float = 1) -> dict[str, float]:
-    """What pycocotools wants to know of an object; it takes the number 0 for none."""
+    """Describe an object to pycocotools, which takes the number 0 for "no object"."""
     return {"id": number, "area": int(area), "score": float(score), "ignore": 0, "iscrowd": 0}
 
 
-def _mean(precision: np.ndarray) -> float:
-    """The mean of what is defined, as pycocotools has it."""
+def _mean(precision: npt.NDArray[np.float64]) -> float:
+    """Average the defined values, as pycocotools does; NaN if there are none."""
     defined = precision[precision > -1]
     return float(defined.mean()) if len(defined) else float("nan")

@@ -1,8 +1,8 @@
-"""Boundary IoU (Cheng et al. 2021, https://arxiv.org/abs/2103.16562), of every label of a map at once.
+"""Boundary IoU (Cheng et al. 2021, https://arxiv.org/abs/2103.16562) of all labels of a map at once.
 
-Of each mask only the pixels near its edge count, so that the contours of large objects matter as much as those of small
-ones. Near is 2 % of the image's diagonal; the image's border is an edge, as in the paper. Void pixels are cut out of
-prediction and target, so the edge of a void region is an edge of both, and a flawless prediction scores 1.
+Only the pixels of a mask near its edge count, so the contours of large objects matter as much as those of small ones.
+Near means within 2 % of the image's diagonal; the border of the image is an edge, as in the paper. Void pixels are
+removed from prediction and target, so the border of a void region is an edge in both and a perfect prediction scores 1.
 """
 
 from __future__ import annotations
@@ -11,47 +11,43 @@ import math
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from utils.classes import VOID
 from utils.label_maps import pair_counts
 from utils.metrics.segmentation import LabelCounts
 
 DILATION_RATIO = 0.02
-"""How far from its edge a mask's pixels count, as a share of the image's diagonal."""
+"""How far from its edge the pixels of a mask count, as a share of the image's diagonal."""
 
 
-def boundary_counts(prediction: np.ndarray, target: np.ndarray, num_labels: int) -> LabelCounts:
-    """The pixels of each label near its edges in one image; their IoU is the boundary IoU.
+def boundary_counts(prediction: npt.NDArray[np.uint8], target: npt.NDArray[np.uint8], num_labels: int) -> LabelCounts:
+    """Count the pixels of each label near its edges in one image; the IoU of these counts is the boundary IoU.
 
     Args:
-        prediction: (H, W) uint8, every value below `num_labels`.
-        target: (H, W) uint8, every value below `num_labels` or VOID.
+        prediction: (H, W) label map, every value below `num_labels`.
+        target: (H, W) label map, every value below `num_labels` or VOID.
         num_labels: classes and background, at most 255.
 
     Returns:
-        (num_labels,) int64 each.
+        (num_labels,) int64 counts.
     """
-    ours = _edges(prediction | _where(target == VOID))
-    pairs = pair_counts(_edges(target), ours)
+    pairs = pair_counts(_edges(target), _edges(prediction | _void_where(target == VOID)))
     return LabelCounts(*(each[:num_labels] for each in (pairs.diagonal(), pairs.sum(axis=0), pairs.sum(axis=1))))
 
 
-def _edges(labels: np.ndarray) -> np.ndarray:
-    """(H, W) uint8: the label of each pixel that has another label, or the image's border, near it; VOID elsewhere."""
-    reach = max(1, round(DILATION_RATIO * math.hypot(*labels.shape)))
-    # The way to the nearest other label leaves a pixel's own label beside it: one step less is a pixel that differs
-    # from a neighbour.
-    least = cv2.erode(labels, _square(1), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    greatest = cv2.dilate(labels, _square(1), borderType=cv2.BORDER_CONSTANT, borderValue=VOID)
-    far = _where(cv2.dilate((least != greatest).view(np.uint8), _square(reach - 1)) == 0)
-    return labels | far
+def _edges(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Keep the labels of pixels that have another label, or the image's border, near them; VOID elsewhere."""
+    distance = max(1, round(DILATION_RATIO * math.hypot(*labels.shape)))
+    # A pixel differs from one of its neighbours if the minimum and the maximum around it differ; outside the image lie
+    # both 0 and VOID, so that the border differs from every label. The first step away from the other label is done
+    # by that comparison, the dilation does the rest.
+    around, rest = np.ones((3, 3), np.uint8), np.ones((2 * distance - 1, 2 * distance - 1), np.uint8)
+    low = cv2.erode(labels, around, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    high = cv2.dilate(labels, around, borderType=cv2.BORDER_CONSTANT, borderValue=VOID)
+    return labels | _void_where(cv2.dilate((low != high).view(np.uint8), rest) == 0)
 
 
-def _square(reach: int) -> np.ndarray:
-    """The pixels up to this far from one, to all sides."""
-    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-
-
-def _where(chosen: np.ndarray) -> np.ndarray:
-    """uint8: VOID in the chosen pixels, so that any label `|` it is VOID; 0 elsewhere."""
+def _void_where(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Return VOID in the chosen pixels and 0 elsewhere: VOID has all bits set, so any label `|` it is VOID."""
     return chosen.view(np.uint8) * np.uint8(VOID)

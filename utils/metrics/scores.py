@@ -1,4 +1,4 @@
-"""What an evaluation found, in one piece; tables, files and the report are made from it."""
+"""The scores of images, and the evaluation that joins them; console, files and report are made from it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from utils.classes import VOID
 from utils.errors import SampleError
@@ -16,51 +17,51 @@ from utils.masks import Mask
 from utils.metrics.boundary import boundary_counts
 from utils.metrics.clips import AllClips, clip_scores
 from utils.metrics.davis import FrameScore, score_frame
-from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou, nanmean, pixel_accuracy
+from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou, pixel_accuracy
 from utils.structures import Instances, Sample
 
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """The objects of one image, N found and M true ones, and how well they overlap; void pixels belong to none.
+    """The N found and M true objects of one image, and how well they overlap; void pixels belong to none.
 
     Attributes:
         has_instance_ids: whether the dataset has a map of objects (SegmentationObject); if not, each connected part of
-            a class stands for one.
-        class_ids: (N,) int64 of the found ones, in the order of the run's instances.
-        areas: (N,) int64 pixels of their masks.
-        on_void: (N,) int64 pixels of their masks that are void in the target, and not counted in `areas`.
+            a class is one true object.
+        class_ids: (N,) int64 of the found objects, in the order of the instances.
+        areas: (N,) int64 pixels of their masks that are not void in the target.
+        on_void: (N,) int64 pixels of their masks that are void in the target.
         scores: (N,) float32 of the detector.
         mask_scores: (N,) float32 of SAM2; NaN where a person drew the shape.
-        true_class_ids: (M,) int64 of the true ones.
+        true_class_ids: (M,) int64 of the true objects.
         true_areas: (M,) int64 pixels of their masks.
-        ious: (N, M) float64 intersection over union of masks; 0 between different classes.
+        ious: (N, M) float64 IoU of masks; 0 between different classes.
     """
 
     has_instance_ids: bool
-    class_ids: np.ndarray
-    areas: np.ndarray
-    on_void: np.ndarray
-    scores: np.ndarray
-    mask_scores: np.ndarray
-    true_class_ids: np.ndarray
-    true_areas: np.ndarray
-    ious: np.ndarray
+    class_ids: npt.NDArray[np.int64]
+    areas: npt.NDArray[np.int64]
+    on_void: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    mask_scores: npt.NDArray[np.float32]
+    true_class_ids: npt.NDArray[np.int64]
+    true_areas: npt.NDArray[np.int64]
+    ious: npt.NDArray[np.float64]
 
     @property
-    def best_ious(self) -> np.ndarray:
-        """(N,) float64: each found object's IoU with the true one of its class that it fits best; 0 without one."""
+    def best_ious(self) -> npt.NDArray[np.float64]:
+        """(N,): the IoU of each found object with its best true object of the same class; 0 without one."""
         return self.ious.max(axis=1, initial=0)
 
     @property
-    def true_best_ious(self) -> np.ndarray:
-        """(M,) float64: each true object's IoU with the found one of its class that fits it best; 0 if missed."""
+    def true_best_ious(self) -> npt.NDArray[np.float64]:
+        """(M,): the IoU of each true object with its best found object of the same class; 0 if missed."""
         return self.ious.max(axis=0, initial=0)
 
 
 @dataclass(frozen=True)
 class ImageScore:
-    """What one image adds to the evaluation.
+    """The contribution of one image to an evaluation.
 
     Attributes:
         image_id: of the sample.
@@ -70,21 +71,21 @@ class ImageScore:
         counts: (K,) int64 pixels of these labels.
         boundary: (K,) int64 pixels of these labels near their edges, for the boundary IoU.
         objects: found and true objects.
-        frame: what it adds to the measures of its clip, or None where it is in none.
+        frame: its contribution to the scores of its clip, or None where it is in none.
     """
 
     image_id: str
     path: Path
     size: tuple[int, int]
-    labels: np.ndarray
+    labels: npt.NDArray[np.int64]
     counts: LabelCounts
     boundary: LabelCounts
     objects: ObjectScores
     frame: FrameScore | None = None
 
     @property
-    def class_iou(self) -> np.ndarray:
-        """(K,) float64 in the order of `labels`; none is NaN."""
+    def class_iou(self) -> npt.NDArray[np.float64]:
+        """(K,) IoU of each of `labels`; none is NaN."""
         return class_iou(self.counts)
 
     @property
@@ -109,7 +110,7 @@ class ImageScore:
 
     @property
     def wrong_pixels(self) -> int:
-        """Pixels, void ones left out, whose label is wrong."""
+        """Pixels that are not void and whose label is wrong."""
         return self.pixels - int(self.counts.tp.sum())
 
 
@@ -119,15 +120,15 @@ class Intervals:
 
     Attributes:
         pixel_accuracy: (2,) float64.
-        mean_iou: (2,) float64, of the mean over labels whose union is not empty.
+        mean_iou: (2,) float64, of the mean over labels with a non-empty union.
         class_iou: (2, L) float64; NaN for a label in neither prediction nor target.
         resamples: how many there were.
         seed: of the random choice.
     """
 
-    pixel_accuracy: np.ndarray
-    mean_iou: np.ndarray
-    class_iou: np.ndarray
+    pixel_accuracy: npt.NDArray[np.float64]
+    mean_iou: npt.NDArray[np.float64]
+    class_iou: npt.NDArray[np.float64]
     resamples: int
     seed: int
 
@@ -140,7 +141,7 @@ class AveragePrecision:
         mean: over the IoU thresholds 0.5, 0.55, ... 0.95 and the classes that have true objects: AP.
         at_50, at_75: at one IoU threshold: AP50, AP75.
         classes: (C,) float64 AP of each class.
-        images: images whose true objects are told apart, which are the ones that count.
+        images: images with instance ids, which are the ones that count.
         found: found objects in them that count.
         true: true objects in them.
         on_void: found objects in them left out because they lie mostly on void.
@@ -149,7 +150,7 @@ class AveragePrecision:
     mean: float
     at_50: float
     at_75: float
-    classes: np.ndarray
+    classes: npt.NDArray[np.float64]
     images: int
     found: int
     true: int
@@ -158,19 +159,19 @@ class AveragePrecision:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that an evaluation found.
+    """The result of an evaluation; `utils/metrics/summary.py` takes all measures from it.
 
     Attributes:
         names: of the labels, the background first; L = classes + 1.
-        matrix: (L, L) int64 confusion matrix of all images, rows are the target.
+        matrix: (L, L) int64 confusion matrix of all images (rows: target, columns: prediction).
         images: in the order of their ids, whichever process did them.
         failures: the images that could not be used.
-        intervals: how far the main measures can be trusted.
-        average_precision: None where the dataset tells no objects apart.
+        intervals: 95 % intervals of the main measures.
+        average_precision: None where no image has instance ids.
     """
 
     names: tuple[str, ...]
-    matrix: np.ndarray
+    matrix: npt.NDArray[np.int64]
     images: tuple[ImageScore, ...]
     failures: tuple[SampleError, ...]
     intervals: Intervals
@@ -190,8 +191,8 @@ class Evaluation:
         return LabelCounts(*dense)
 
     @cached_property
-    def label_images(self) -> np.ndarray:
-        """(L,) int64 images that have a label in their prediction or target."""
+    def label_images(self) -> npt.NDArray[np.int64]:
+        """(L,) number of images that have a label in their prediction or target."""
         labels = np.concatenate([np.zeros(0, np.int64), *(image.labels for image in self.images)])
         return np.bincount(labels, minlength=len(self.names))
 
@@ -201,34 +202,23 @@ class Evaluation:
         clips = clip_scores(image.frame for image in self.images if image.frame is not None)
         return AllClips(clips) if clips else None
 
-    @property
-    def mean_iou_over_images(self) -> float:
-        """Mean of the images' mean IoUs, as torchmetrics' functional mean_iou; all-void images left out."""
-        return float(nanmean(np.array([image.mean_iou for image in self.images])))
-
-    @property
-    def mean_iou_over_images_and_labels(self) -> float:
-        """Mean IoU of all pairs of an image and a label in its prediction or target, as torchmetrics' MeanIoU 1.9."""
-        return float(nanmean(np.concatenate([[], *(image.class_iou for image in self.images)])))
-
     def worst_first(self) -> Sequence[ImageScore]:
-        """The images, those of the lowest mean IoU first; images that are all void last."""
+        """Sort the images by mean IoU, the lowest first; images that are all void come last."""
         return sorted(self.images, key=lambda image: np.nan_to_num(image.mean_iou, nan=np.inf))
 
 
-def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[ImageScore, np.ndarray]:
-    """What an image adds to the evaluation, and its (num_labels, num_labels) int64 confusion matrix.
+def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[ImageScore, npt.NDArray[np.int64]]:
+    """Score the instances of an image, which must have a target.
 
-    Args:
-        sample: with its target.
-        instances: what was found in it.
+    Returns:
+        its scores, and its (num_labels, num_labels) confusion matrix.
     """
     assert sample.gt_mask is not None, sample.image_id
     prediction = instances.to_semantic()
     matrix = confusion_matrix(prediction, sample.gt_mask, num_labels)
     counts = LabelCounts.from_matrix(matrix)
-    labels = np.flatnonzero(counts.union)
     boundary = boundary_counts(prediction, sample.gt_mask, num_labels)
+    labels = np.flatnonzero(counts.union)
     score = ImageScore(
         sample.image_id,
         sample.path,
@@ -237,42 +227,39 @@ def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[
         LabelCounts(*counts.stacked[:, labels]),
         LabelCounts(*boundary.stacked[:, labels]),
         score_objects(sample, instances),
-        None if sample.frame is None else score_frame(sample, _truth(sample), instances),
+        None if sample.frame is None else score_frame(sample, _true_objects(sample), instances),
     )
     return score, matrix
 
 
 def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
-    """How well the objects found in an image, which must have a target, fit the true ones."""
+    """Compare the objects found in an image, which must have a target, with the true ones of the same class."""
     assert sample.gt_mask is not None, sample.image_id
-    truth = _truth(sample)
-    counted = sample.gt_mask != VOID
-    found, ours, theirs = instances.detections, instances.detections.class_ids, truth.detections.class_ids
-    # The crops may not be tight any more, which areas and overlaps do not need.
+    truth, counted = _true_objects(sample), sample.gt_mask != VOID
+    class_ids, true_class_ids = instances.detections.class_ids, truth.detections.class_ids
+    # Without void a crop may not be tight any more, but neither areas nor overlaps need that.
     masks = [Mask(mask.left, mask.top, mask.crop & counted[mask.slices]) for mask in instances.masks]
     ious = np.zeros((len(masks), len(truth)))
-    for i, j in np.argwhere(ours[:, None] == theirs):
+    for i, j in np.argwhere(class_ids[:, None] == true_class_ids):
         ious[i, j] = masks[i].iou(truth.masks[j])
     areas = _areas(masks)
     return ObjectScores(
         has_instance_ids=sample.gt_instances is not None and sample.has_instance_ids,
-        class_ids=ours,
+        class_ids=class_ids,
         areas=areas,
         on_void=_areas(instances.masks) - areas,
-        scores=found.scores,
+        scores=instances.detections.scores,
         mask_scores=instances.mask_scores,
-        true_class_ids=theirs,
+        true_class_ids=true_class_ids,
         true_areas=_areas(truth.masks),
         ious=ious,
     )
 
 
-def _truth(sample: Sample) -> Instances:
-    """The true objects of an image that has a target."""
+def _true_objects(sample: Sample) -> Instances:
     assert sample.gt_mask is not None, sample.image_id
     return instances_of(sample.gt_mask, None) if sample.gt_instances is None else sample.gt_instances
 
 
-def _areas(masks: Sequence[Mask]) -> np.ndarray:
-    """(N,) int64 foreground pixels."""
+def _areas(masks: Sequence[Mask]) -> npt.NDArray[np.int64]:
     return np.array([mask.area for mask in masks], np.int64)

@@ -1,64 +1,175 @@
-"""The numbers of an evaluation under the names that files and tables give them."""
+"""The tables of metrics: the one place where console, files and report look up what is measured and how it is named.
+
+To add a metric, write a function in `utils/metrics` and a line in one of the tables. It then appears in the console, in
+`metrics.json` and in `report.html`.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from utils.metrics.scores import Evaluation
-from utils.metrics.segmentation import (
-    class_accuracy,
-    class_dice,
-    class_iou,
-    class_precision,
-    frequency_weighted_iou,
-    mean_iou,
-    mean_iou_of_target_labels,
-    mean_iou_without_background,
-    nanmean,
-    pixel_accuracy,
-)
-
-DIGITS = 4
-"""Of measures in tables of files; `metrics.json` has full precision."""
+from utils.metrics import segmentation as seg
+from utils.metrics.scores import Evaluation, ImageScore
+from utils.metrics.segmentation import LabelCounts, nanmean
 
 
-def rounded(measure: float) -> float | str:
-    """A measure as a table has it; empty for NaN."""
-    return "" if math.isnan(measure) else round(measure, DIGITS)
+@dataclass(frozen=True)
+class LabelMeasure:
+    """A measure of each label in the whole split. Its mean over labels is a measure of the split, `mean_<key>`.
+
+    Attributes:
+        heading: of its column in the console.
+        title: of its column in the report.
+        compute: takes the pixel counts of L labels and returns (L,) float64 from 0 to 1; NaN where it is undefined.
+        definition: for the report.
+        legend: explains the heading in the console; empty if it explains itself.
+        near_edges: whether only pixels near edges count.
+        figure: names the mean among the figures at the top of the report; empty if it is not shown there.
+    """
+
+    heading: str
+    title: str
+    compute: Callable[[LabelCounts], npt.NDArray[np.float64]]
+    definition: str
+    legend: str = ""
+    near_edges: bool = False
+    figure: str = ""
 
 
-def label_measures(evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """(L,) float64 each: the measures of every label in the whole split."""
-    counts = evaluation.counts
+LABEL_MEASURES: dict[str, LabelMeasure] = {
+    "iou": LabelMeasure("IoU", "IoU", seg.class_iou, "right pixels over those of the class in prediction or target"),
+    "accuracy": LabelMeasure(
+        "Acc", "Accuracy", seg.class_accuracy, "share of the true pixels that were found", "Acc is recall"
+    ),
+    "precision": LabelMeasure(
+        "Prec", "Precision", seg.class_precision, "share of the predicted pixels that are right", "Prec precision"
+    ),
+    "dice": LabelMeasure("Dice", "Dice", seg.class_dice, "twice the right pixels over predicted and true ones"),
+    "boundary_iou": LabelMeasure(
+        "bIoU",
+        "Boundary IoU",
+        seg.class_iou,
+        "IoU of the pixels near edges",
+        "bIoU the IoU of the pixels near edges",
+        near_edges=True,
+        figure="Mean boundary IoU",
+    ),
+}
+"""Key in `metrics.json` -> measure."""
+
+
+@dataclass(frozen=True)
+class SplitMeasure:
+    """A single measure of the whole split.
+
+    Attributes:
+        text: names it in the console.
+        compute: takes the evaluation and returns a number from 0 to 1; NaN where it is undefined.
+        title: names it in the report; empty if it is not shown there.
+        note: remark of the report.
+        interval: attribute of `Intervals` that holds its 95 % interval; empty if it has none.
+    """
+
+    text: str
+    compute: Callable[[Evaluation], float | npt.NDArray[np.float64]]
+    title: str = ""
+    note: str = ""
+    interval: str = ""
+
+
+SPLIT_MEASURES: dict[str, SplitMeasure] = {
+    "pixel_accuracy": SplitMeasure(
+        "Pixel accuracy", lambda split: seg.pixel_accuracy(split.counts), "Pixel accuracy", interval="pixel_accuracy"
+    ),
+    "frequency_weighted_iou": SplitMeasure(
+        "frequency-weighted IoU", lambda split: seg.frequency_weighted_iou(split.counts)
+    ),
+}
+"""Key in `metrics.json` below `split` -> measure."""
+
+MEAN_IOUS: dict[str, SplitMeasure] = {
+    "non_empty_union": SplitMeasure(
+        "labels in prediction or target (mmsegmentation; Mean_IOU below)",
+        lambda split: seg.mean_iou(split.counts),
+        "Labels in prediction or target",
+        "as mmsegmentation; this one is Mean_IOU",
+    ),
+    "present_in_target": SplitMeasure(
+        "labels in the target (Ultralytics)",
+        lambda split: seg.mean_iou_of_target_labels(split.counts),
+        "Labels in the target",
+        "as Ultralytics",
+    ),
+    "without_background": SplitMeasure(
+        "labels in prediction or target, without the background",
+        lambda split: seg.mean_iou_without_background(split.counts),
+        "Without the background",
+        "labels in prediction or target",
+    ),
+    "mean_over_images": SplitMeasure(
+        "mean over images of each image's mean (torchmetrics' mean_iou)",
+        lambda split: nanmean(np.array([image.mean_iou for image in split.images])),
+        "Mean over images",
+        "of each image's mean over its labels",
+    ),
+    "mean_over_images_and_labels": SplitMeasure(
+        "mean over all pairs of an image and a label (torchmetrics' MeanIoU)",
+        lambda split: nanmean(np.concatenate([[], *(image.class_iou for image in split.images)])),
+        "Mean over images and labels",
+        "of all pairs of an image and a label in it",
+    ),
+}
+"""Key in `metrics.json` below `mean_iou` -> mean IoU under one convention; the first is the contract's Mean_IOU.
+
+Images that are all void have no mean. The last two are torchmetrics' functional mean_iou and its MeanIoU (1.9).
+"""
+
+IMAGE_MEASURES: dict[str, Callable[[ImageScore], float]] = {
+    "mean_iou": attrgetter("mean_iou"),
+    "pixel_accuracy": attrgetter("pixel_accuracy"),
+    "mean_boundary_iou": attrgetter("mean_boundary_iou"),
+}
+"""Column of `per_image.csv` -> measure of an image."""
+
+
+def label_measures(evaluation: Evaluation) -> dict[str, npt.NDArray[np.float64]]:
+    """Compute the (L,) measures of every label in the whole split."""
     return {
-        "iou": class_iou(counts),
-        "accuracy": class_accuracy(counts),
-        "precision": class_precision(counts),
-        "dice": class_dice(counts),
-        "boundary_iou": class_iou(evaluation.boundary),
+        name: measure.compute(evaluation.boundary if measure.near_edges else evaluation.counts)
+        for name, measure in LABEL_MEASURES.items()
     }
+
+
+def label_means(evaluation: Evaluation) -> dict[str, float]:
+    """Average each measure of labels over the labels for which it is defined."""
+    return {name: float(nanmean(values)) for name, values in label_measures(evaluation).items()}
 
 
 def mean_ious(evaluation: Evaluation) -> dict[str, float]:
-    """Mean IoU under each convention in use; the first is the contract's Mean_IOU."""
-    counts = evaluation.counts
-    return {
-        "non_empty_union": float(mean_iou(counts)),
-        "present_in_target": float(mean_iou_of_target_labels(counts)),
-        "without_background": float(mean_iou_without_background(counts)),
-        "mean_over_images": evaluation.mean_iou_over_images,
-        "mean_over_images_and_labels": evaluation.mean_iou_over_images_and_labels,
-    }
+    """Compute the mean IoU under each convention; the first is the contract's Mean_IOU."""
+    return {name: float(measure.compute(evaluation)) for name, measure in MEAN_IOUS.items()}
 
 
 def split_measures(evaluation: Evaluation) -> dict[str, float]:
-    """Single measures of the whole split; means are over the labels for which a measure is defined."""
-    means = {f"mean_{name}": float(nanmean(values)) for name, values in label_measures(evaluation).items()}
-    del means["mean_iou"]  # says too little: `mean_ious` has its conventions
-    return {
-        "pixel_accuracy": float(pixel_accuracy(evaluation.counts)),
-        "frequency_weighted_iou": float(frequency_weighted_iou(evaluation.counts)),
-        **means,
-    }
+    """Compute the single measures of the whole split, the means over labels included.
+
+    The mean IoU is not among them: `mean_ious` has it under each of its conventions.
+    """
+    single = {name: float(measure.compute(evaluation)) for name, measure in SPLIT_MEASURES.items()}
+    return single | {f"mean_{name}": mean for name, mean in label_means(evaluation).items() if name != "iou"}
+
+
+def nan_to_none(value: Any) -> Any:
+    """Replace NaN by None throughout a document; JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: nan_to_none(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [nan_to_none(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

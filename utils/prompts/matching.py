@@ -5,41 +5,44 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from utils.classes import COCO_CLASSES, COCO_IDS, canonical, match_classes
+from utils.classes import COCO_CLASSES, COCO_IDS, match_classes
+from utils.engine import RunImages
 from utils.errors import UserError
 from utils.io.image_files import size_problem
-from utils.prompts.table import CategoryOffset, PromptOverrides, Rows, RunImages, Size
-from utils.strict_json import found
+from utils.io.json_files import describe
+from utils.prompts.table import CategoryOffset, PromptOverrides, PromptTable
 
-NONE, SEVERAL = -1, -2
+NO_MATCH, AMBIGUOUS = -1, -2
 """In place of an image's position: no image of the run, or more than one that it may be."""
 
-TENTH = 0.1
-"""Rows may contradict what a form means up to this share; with more of them it is not that form."""
+MAX_BAD_SHARE = 0.1
+"""Rows may contradict what is expected of a file up to this share; with more of them the expectation is wrong."""
 
 
 @dataclass(frozen=True)
 class ImageMatch:
-    """The images of a file's rows.
+    """The images that the rows of a file are for.
 
     Attributes:
-        of_key: (K,) int64, for each of the file's keys the position of its image among those of the run, or NONE.
+        of_key: (K,) int64, for each of the file's image keys the position of its image in the run, or NO_MATCH.
+        of_row: (R,) int64, the same for each row.
         by_number: keys that should be image ids are only the names of files, or the numbers in them.
     """
 
-    of_key: np.ndarray
+    of_key: npt.NDArray[np.int64]
+    of_row: npt.NDArray[np.int64]
     by_number: bool
 
 
-def join(rows: Rows, ids: Sequence[str]) -> ImageMatch:
-    """Finds the image of each key: by the exact id first, then, where that cannot be right, by what is left of it.
+def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
+    """Find the image of each key: never guess between two.
 
-    Ultralytics and COCO name an image by its file's name without folders or by the number that this is. Such keys are
-    joined only if one image of the run can be meant.
+    Ultralytics and COCO name an image by its file's name without folders, or by the number that this name is. Such keys
+    match only if exactly one image of the run can be meant and no other key means the same one.
 
     Args:
         ids: image ids of the run.
@@ -47,208 +50,193 @@ def join(rows: Rows, ids: Sequence[str]) -> ImageMatch:
     Raises:
         UserError: a row may be for more than one image of the run, or there are rows, but none for any.
     """
-    by_number, of_key = False, _exact(rows.keys, ids)
-    if rows.form.keys == "names":
-        of_key = _by_alias(rows.keys, _table((tail, i) for i, name in enumerate(ids) for tail in _tails(name)))
-    elif rows.form.keys == "paths":
-        of_key = _by_path(rows.keys, ids, flattened=rows.form.in_shares)
+    keys, by_number = table.image_keys, False
+    of_key = _look_up(keys, {image_id: i for i, image_id in enumerate(ids)}, once=False)
+    if table.format.images_by == "names":
+        # An exact id is no reason to prefer an image here: "1" may stand for clip/1 as well as for 1.
+        of_key = _look_up(keys, _unique((tail, i) for i, image_id in enumerate(ids) for tail in _tails(image_id)))
+    elif table.format.images_by == "paths":
+        of_key = _match_paths(keys, ids, of_key, flattened=table.format.normalized)
     else:
-        numbered = _by_alias(
-            map(_number, map(str, rows.keys)), _table((_number(_stem(i)), k) for k, i in enumerate(ids))
-        )
-        joined, only_numbered = _counts(rows, of_key, numbered)
-        by_number = bool(only_numbered > TENTH * (joined + only_numbered))
+        numbers = _unique((_number(_file_name(image_id)), i) for i, image_id in enumerate(ids))
+        numbered = _look_up((_number(str(key)) for key in keys), numbers)
+        # Native files have exact ids, old files of Ultralytics numbers. A run may be a part of the file's images, so a
+        # row without its exact id is no sign of numbers; one that matches by nothing but its number is.
+        exact_rows = of_key[table.key_of_row] != NO_MATCH
+        number_only = (numbered[table.key_of_row] != NO_MATCH) & ~exact_rows
+        by_number = bool(number_only.sum() > MAX_BAD_SHARE * (exact_rows | number_only).sum())
         of_key = numbered if by_number else of_key
-    of_row = of_key[rows.key_of_row]
-    if (of_row == SEVERAL).any():
-        raise _ambiguous(rows, of_row, ids)
-    if len(rows) and (of_row == NONE).all():
+    of_row = of_key[table.key_of_row]
+    if (of_row == AMBIGUOUS).any():
+        raise _ambiguous(table, of_row == AMBIGUOUS, ids)
+    if len(table) and (of_row == NO_MATCH).all():
         raise UserError(
-            f"{rows.path}: none of its {len(rows)} rows is for an image of the run: the first image here is "
-            f'{found(rows.keys[rows.key_of_row[0]])}, that of the run is "{min(ids, default="")}"'
+            f"{table.path}: none of its {len(table)} rows is for an image of the run: the first image here is "
+            f'{describe(table.key(0))}, that of the run is "{min(ids, default="")}"'
         )
-    return ImageMatch(np.where(of_key == SEVERAL, NONE, of_key), by_number)
+    return ImageMatch(np.where(of_key == AMBIGUOUS, NO_MATCH, of_key), of_row, by_number)
 
 
-def _counts(rows: Rows, exact: np.ndarray, numbered: np.ndarray) -> tuple[int, int]:
-    """How many rows join an image by its exact id, and how many only by the name or number of its file."""
-    exact, numbered = exact[rows.key_of_row], numbered[rows.key_of_row]
-    return int((exact != NONE).sum()), int(((exact == NONE) & (numbered != NONE)).sum())
+def _match_paths(
+    keys: Sequence[str | int], ids: Sequence[str], exact: npt.NDArray[np.int64], *, flattened: bool
+) -> npt.NDArray[np.int64]:
+    """Match paths that may start in another folder than the ids do.
 
-
-def _exact(keys: Iterable[str | int], ids: Sequence[str]) -> np.ndarray:
-    return _by_alias(keys, {image_id: position for position, image_id in enumerate(ids)}, once=False)
-
-
-def _by_path(keys: Sequence[str | int], ids: Sequence[str], *, flattened: bool) -> np.ndarray:
-    """Joins paths whose root may lie higher or lower than that of the ids; `a_1` may mean `a/1` if flattened.
-
-    An image whose id is a path is not joined with another one.
+    The id a/b may be train/a/b in the file, whose root then lies higher, or b, whose root lies lower. If `flattened`,
+    it may also be a_b, since tools that keep all labels in one folder write folders so.
     """
-    exact, position_of = _exact(keys, ids), {image_id: position for position, image_id in enumerate(ids)}
-    tails = _table((tail, i) for i, name in enumerate(ids) for tail in _tails(name))
+    position_of = {image_id: i for i, image_id in enumerate(ids)}
+    higher = {key: position_of[t] for key in map(str, keys) for t in reversed([*_tails(key)]) if t in position_of}
+    lower = _unique((tail, i) for i, image_id in enumerate(ids) for tail in _tails(image_id))
     if flattened:
-        flat = ((tail.replace("/", "_"), i) for i, name in enumerate(ids) for tail in _tails(name))
-        tails = _table([*tails.items(), *flat])
-    deeper = {key: position_of[t] for key in map(str, keys) for t in reversed([*_tails(key)]) if t in position_of}
-    taken = set(exact.tolist())
-    free = {alias: position for alias, position in {**deeper, **tails}.items() if position not in taken}
-    loose = _by_alias([key if position == NONE else "" for key, position in zip(keys, exact)], free)
-    return np.where(exact == NONE, loose, exact)
+        flat = ((tail.replace("/", "_"), i) for i, image_id in enumerate(ids) for tail in _tails(image_id))
+        lower = _unique([*lower.items(), *flat])
+    # What has its exact path in the file is settled: another file that ends alike is one for an image outside the run.
+    settled = set(exact.tolist())
+    aliases = {alias: i for alias, i in {**higher, **lower}.items() if i not in settled}
+    rest = _look_up([key if i == NO_MATCH else "" for key, i in zip(keys, exact)], aliases)
+    return np.where(exact == NO_MATCH, rest, exact)
 
 
-def _table(aliases: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Alias -> position, or SEVERAL where it stands for more than one."""
+def _unique(aliases: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Map each alias to its position, or to AMBIGUOUS where it stands for more than one."""
     table: dict[str, int] = {}
     for alias, position in aliases:
         if table.setdefault(alias, position) != position:
-            table[alias] = SEVERAL
+            table[alias] = AMBIGUOUS
     return table
 
 
-def _by_alias(keys: Iterable[str | int], table: dict[str, int], *, once: bool = True) -> np.ndarray:
-    """(K,) int64 positions of the keys; several keys with the same one cannot be told from each other, if `once`."""
-    positions = [table.get(key, NONE) if isinstance(key, str) else NONE for key in keys]
+def _look_up(keys: Iterable[str | int], table: dict[str, int], *, once: bool = True) -> npt.NDArray[np.int64]:
+    """Return the (K,) positions of the keys; if `once`, keys that share one are AMBIGUOUS."""
+    positions = [table.get(key, NO_MATCH) if isinstance(key, str) else NO_MATCH for key in keys]
     uses = Counter(positions) if once else Counter[int]()
-    return np.array([SEVERAL if uses[p] > 1 and p != NONE else p for p in positions], np.int64)
+    return np.array([AMBIGUOUS if uses[p] > 1 and p != NO_MATCH else p for p in positions], np.int64)
 
 
 def _tails(path: str) -> Iterator[str]:
-    """The path, and what is left of it without its first folders: `a/b/c`, `b/c`, `c`."""
+    """Yield the path, and what is left of it without its first folders: `a/b/c`, `b/c`, `c`."""
     while path:
         yield path
         path = path.partition("/")[2]
 
 
-def _stem(image_id: str) -> str:
+def _file_name(image_id: str) -> str:
     return image_id.rpartition("/")[2]
 
 
-def _number(stem: str) -> str:
-    """The number that a name is, as Ultralytics writes it: without zeros before it. Another name stays."""
-    return stem.lstrip("0") or "0" if stem.isascii() and stem.isdigit() else stem
+def _number(name: str) -> str:
+    """Return the number that a name is, as Ultralytics writes it, without zeros before it; another name stays."""
+    return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
 
 
-def _ambiguous(rows: Rows, of_row: np.ndarray, ids: Sequence[str]) -> UserError:
-    """What to raise for rows that may be for more than one image, naming the first."""
-    row = int(np.argmax(of_row == SEVERAL))
-    key = rows.keys[rows.key_of_row[row]]
-    meant = [i for i in ids if _number(_stem(i)) == _number(_stem(str(key)))]
+def _ambiguous(table: PromptTable, rows: npt.NDArray[np.bool_], ids: Sequence[str]) -> UserError:
+    """Return what to raise for (R,) rows that may be for more than one image; it names the first."""
+    row = int(np.argmax(rows))
+    key = table.key(row)
+    meant = [image_id for image_id in ids if _number(_file_name(image_id)) == _number(_file_name(str(key)))]
     what = f"may be for {meant[0]} or {meant[1]}" if len(meant) > 1 else "cannot be told from another one"
     return UserError(
-        f"{rows.place_of(row)}: its image, {found(key)}, {what} ({(of_row == SEVERAL).sum()} of {len(rows)} rows "
+        f"{table.location(row)}: its image, {describe(key)}, {what} ({rows.sum()} of {len(table)} rows "
         "like this): without folders such names collide; python -m yolo.predict writes a file that keeps the ids"
     )
 
 
-def stated_size(entry: dict[str, Any], height: str, width: str) -> Size | None:
-    """The (height, width) that an object has under two keys, or None unless both are numbers above 0."""
-    sides: tuple[Any, Any] = entry.get(height), entry.get(width)
-    return sides if all(type(side) in (int, float) and side > 0 for side in sides) else None
-
-
-def check_sizes(rows: Rows, joined: ImageMatch, images: RunImages) -> None:
-    """Compares what the file says of the images that its rows are for with their headers, of which no others are read.
+def check_sizes(table: PromptTable, match: ImageMatch, images: RunImages) -> None:
+    """Compare the sizes that the file states with the headers of those images that have rows; no others are read.
 
     Raises:
         UserError: it is for images of other sizes.
     """
-    used = np.unique(rows.key_of_row).tolist()
-    position_of = {key: int(joined.of_key[key]) for key in used if key in rows.sizes and joined.of_key[key] != NONE}
+    used = np.unique(table.key_of_row).tolist()
+    stated = {key: int(match.of_key[key]) for key in used if key in table.sizes and match.of_key[key] != NO_MATCH}
     problems = {
         key: problem
-        for key, size in zip(position_of, images.sizes([*position_of.values()]))
-        if size is not None and (problem := size_problem(rows.sizes[key], size))
+        for key, size in zip(stated, images.sizes([*stated.values()]))
+        if size is not None and (problem := size_problem(table.sizes[key], size))
     }
     if problems:
         key, problem = next(iter(problems.items()))
-        which = f'what it says of "{rows.keys[key]}" {problem}'
-        raise UserError(f"{rows.path}: {which} ({len(problems)} of {len(position_of)} images like this)")
+        which = f'what it says of "{table.image_keys[key]}" {problem}'
+        raise UserError(f"{table.path}: {which} ({len(problems)} of {len(stated)} images like this)")
 
 
-UNLISTED, LACKING = -2, -1
-"""In place of a class id: the category id is none of the list's, or the run lacks the class."""
+UNKNOWN_ID, NOT_IN_RUN = -2, -1
+"""In place of a class id: the category id is none that the names have, or the run has no such class."""
 
 
 class Categories:
     """The category ids of a file, which index a list of names, and the classes of the run that they mean.
 
     Args:
-        rows: the file.
-        given: names that the command line gives in place of the run's, if any.
+        table: the file.
+        overrides: the command line may give names in place of the run's.
         names: class names of the run.
     """
 
-    def __init__(self, rows: Rows, given: PromptOverrides, names: Sequence[str]) -> None:
-        self._rows, self._names = rows, tuple(names)
-        self._own = rows.class_names or given.class_names
+    def __init__(self, table: PromptTable, overrides: PromptOverrides, names: Sequence[str]) -> None:
+        self._table, self._names = table, tuple(names)
+        self._own = table.class_names or overrides.class_names
 
     def listed(self, offset: CategoryOffset) -> tuple[str, ...]:
-        """The names that the category ids index: the file's own, else those given, else COCO's or the run's."""
+        """Return the names that category ids index: the file's own, else those given, else COCO's or the run's."""
         return self._own or (COCO_CLASSES if offset == "coco91" else self._names)
 
-    def are_cocos(self) -> bool:
-        """Whether the names are COCO's 80 in their order, which Ultralytics numbers in two ways."""
-        return [*map(canonical, self.listed("0"))] == [*COCO_CLASSES]
-
-    def class_ids(self, offset: CategoryOffset) -> np.ndarray:
-        """(R,) int64 class ids of the run, UNLISTED or LACKING."""
-        listed, positions = self.listed(offset), self._positions(offset)
-        table = np.full(len(listed) + 1, LACKING)
+    def class_ids(self, offset: CategoryOffset) -> npt.NDArray[np.int64]:
+        """Return the (R,) class ids of the run, UNKNOWN_ID or NOT_IN_RUN."""
+        listed = self.listed(offset)
+        table = np.full(len(listed) + 1, NOT_IN_RUN)
         same = listed == self._names
         for source, target in enumerate(range(len(listed))) if same else match_classes(listed, self._names).items():
             table[source] = target
-        table[-1] = UNLISTED
-        return table[positions]
+        table[-1] = UNKNOWN_ID
+        return table[self._positions(offset)]
 
-    def misfits(self, offset: CategoryOffset) -> np.ndarray:
-        """(R,) bool, whether a row speaks against an offset that nobody gave."""
+    def misfits(self, offset: CategoryOffset) -> npt.NDArray[np.bool_]:
+        """Tell for each of the (R,) rows whether it speaks against an offset that nobody gave."""
         class_ids = self.class_ids(offset)
-        # Somebody who says nothing of COCO means no class by it that the run lacks.
-        return class_ids < 0 if offset == "coco91" and self._own is None else class_ids == UNLISTED
+        # COCO's 80 names are a guess unless somebody named them; then an id of a class that the run lacks refutes them.
+        return class_ids < 0 if offset == "coco91" and self._own is None else class_ids == UNKNOWN_ID
 
-    def range_of(self, offset: CategoryOffset) -> str:
-        """The category ids that there are, for messages."""
-        count = len(self.listed(offset))
-        if offset == "coco91":
-            return "COCO's category ids"
-        return f"the {count} classes, which have the ids {offset} to {count - 1 + int(offset)}"
-
-    def check(self, offset: CategoryOffset) -> np.ndarray:
-        """The class ids, as above, but none UNLISTED.
+    def checked_class_ids(self, offset: CategoryOffset) -> npt.NDArray[np.int64]:
+        """Return the class ids as `class_ids` does, but none UNKNOWN_ID.
 
         Raises:
-            UserError: a category id is none of the list's, or the list and the run share no class.
+            UserError: a category id is none that the names have, or they share no class with the run.
         """
-        class_ids = self.class_ids(offset)
-        if (class_ids == UNLISTED).any():
-            first = self.first(class_ids == UNLISTED, offset)
-            raise UserError(f"{self._rows.path}: {first}; what settles it: --category-offset, --prompt-names")
-        if len(class_ids) and not match_classes(self.listed(offset), self._names):
-            there, here = ", ".join(self.listed(offset)), ", ".join(self._names)
-            raise UserError(f"{self._rows.path}: it shares no class with the run: it has {there}; the run has {here}")
+        class_ids, listed = self.class_ids(offset), self.listed(offset)
+        if (class_ids == UNKNOWN_ID).any():
+            first = self.first(class_ids == UNKNOWN_ID, offset)
+            raise UserError(f"{self._table.path}: {first}; give --category-offset or --prompt-names")
+        if len(class_ids) and not match_classes(listed, self._names):
+            here = ", ".join(self._names)
+            raise UserError(
+                f"{self._table.path}: it shares no class with the run: it has {', '.join(listed)}; the run has {here}"
+            )
         return class_ids
 
-    def first(self, wrong: np.ndarray, offset: CategoryOffset) -> str:
-        """Names the first of the rows that are wrong, and how many there are."""
-        row = int(np.argmax(wrong))
+    def first(self, wrong: npt.NDArray[np.bool_], offset: CategoryOffset) -> str:
+        """Name the first of the rows whose category ids are wrong, and how many there are."""
+        row, count = int(np.argmax(wrong)), len(self.listed(offset))
+        known = "COCO's category ids"
+        if offset != "coco91":
+            known = f"the {count} classes, which have the ids {offset} to {count - 1 + int(offset)}"
         return (
-            f"{self._rows.spot_of(row)}.category_id: {self._rows.category_ids[row]} is outside "
-            f"{self.range_of(offset)} ({wrong.sum()} of {len(wrong)} rows)"
+            f"{self._table.short_location(row)}.category_id: {self._table.category_ids[row]} is outside "
+            f"{known} ({wrong.sum()} of {len(wrong)} rows)"
         )
 
-    def counts(self, wanted: np.ndarray, offset: CategoryOffset) -> str:
-        """The classes of some of the rows, a (R,) bool, with their counts, most frequent first."""
+    def counts(self, rows: npt.NDArray[np.bool_], offset: CategoryOffset) -> str:
+        """List the classes of some of the (R,) rows with their counts, most frequent first."""
         listed = self.listed(offset)
-        counts = Counter(listed[i] for i in self._positions(offset)[wanted].tolist())
+        counts = Counter(listed[i] for i in self._positions(offset)[rows].tolist())
         return ", ".join(f"{name} {count}" for name, count in counts.most_common())
 
-    def _positions(self, offset: CategoryOffset) -> np.ndarray:
-        """(R,) int64 positions of the category ids in the list of names; that behind its end for other ids."""
-        ids, count = self._rows.category_ids, len(self.listed(offset))
+    def _positions(self, offset: CategoryOffset) -> npt.NDArray[np.int64]:
+        """Return the (R,) positions of the category ids in the list of names; its length for ids outside it."""
+        ids, count = self._table.category_ids, len(self.listed(offset))
         if offset == "coco91":
-            known = np.isin(ids, COCO_IDS)
-            positions = np.where(known, np.searchsorted(COCO_IDS, ids), count)
+            positions = np.where(np.isin(ids, COCO_IDS), np.searchsorted(COCO_IDS, ids), count)
         else:
             positions = ids - int(offset)
         return np.where((positions >= 0) & (positions < count), positions, count)

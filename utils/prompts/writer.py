@@ -1,4 +1,4 @@
-"""Writes a prompt file in the seed's form, row by row, while a run goes on."""
+"""Write a native prompt file, row by row, while a run goes on."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from types import TracebackType
 import numpy as np
 
 from utils.distributed import Session
-from utils.engine import RunSummary
-from utils.io.writers import WriterError, temporary_of
+from utils.engine import RunSummary, SinkReport
+from utils.io.writers import WriterError, temporary_path
 from utils.structures import Detections, Instances, Sample
 
 
 class PromptSink:
-    """Writes the boxes of every image to a file, whole or not at all; `with PromptSink(path) as sink: ...`.
+    """Write the boxes of every image to a file, whole or not at all; `with PromptSink(path) as sink: ...`.
 
     Rows go to a temporary file beside it, which is moved into place when all images went through, and else removed.
 
@@ -31,17 +31,13 @@ class PromptSink:
 
     def __init__(self, path: Path) -> None:
         self.path, self.images, self.boxes = path, 0, 0
-        self._temporary = temporary_of(path)
+        self._temporary = temporary_path(path)
         with self._failing():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._temporary.open("w", encoding="ascii", newline="\n")
 
     def write(self, sample: Sample, instances: Instances) -> None:
-        """Writes an image's boxes.
-
-        Raises:
-            WriterError: they cannot be written.
-        """
+        """Write an image's boxes; WriterError if that fails."""
         rows = rows_of(sample.image_id, instances.detections)
         with self._failing():
             for row in rows:
@@ -49,17 +45,13 @@ class PromptSink:
                 self.boxes += 1
         self.images += 1
 
-    def finish(self, summary: RunSummary, session: Session) -> list[str]:
-        """Completes the file and moves it into place; says what it holds.
-
-        Raises:
-            WriterError: it cannot be written.
-        """
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
+        """Complete the file, move it into place and say what it holds; WriterError if that fails."""
         with self._failing():
             self._file.write("\n]\n" if self.boxes else "[]\n")
             self._file.close()
             os.replace(self._temporary, self.path)
-        return [f"prompts: {self.boxes} boxes of {self.images} images in {self.path}"]
+        return SinkReport([f"prompts: {self.boxes} boxes of {self.images} images in {self.path}"])
 
     def __enter__(self) -> PromptSink:
         return self
@@ -81,7 +73,7 @@ class PromptSink:
 
 
 def rows_of(image_id: str, detections: Detections) -> list[str]:
-    """An image's rows as JSON objects in ASCII; reading them gives the same float32 numbers."""
+    """Return an image's rows as JSON objects in ASCII; reading them gives the same float32 numbers."""
     name = json.dumps(image_id)
     return [
         f'{{"image_id": {name}, "category_id": {class_id}, "bbox": [{", ".join(map(shortest, box))}], '
@@ -91,6 +83,6 @@ def rows_of(image_id: str, detections: Detections) -> list[str]:
 
 
 def shortest(number: np.float32) -> str:
-    """The shortest decimal that is read as this number, by way of float64, as JSON parsers do it."""
+    """Return the shortest decimal that is read as this number, by way of float64, as JSON parsers do it."""
     text = str(number)
     return text if np.float32(float(text)) == number else repr(float(number))

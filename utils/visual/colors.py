@@ -1,4 +1,4 @@
-"""One colour for each class or track: bright, saturated and far apart, so that it reads on any photograph."""
+"""A color for each class or track: bright, saturated and distinct, so that it is visible on any photograph."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ GREY: Color = (128, 128, 128)
 WHITE: Color = (255, 255, 255)
 
 TRACK_COLORS = 20
-"""Tracks share so many colours, those of the first classes, which are furthest apart."""
+"""Number of colors of tracks: those of the first classes, which differ most."""
 
-# Oklab (Björn Ottosson): distances in it are about those that people see.
+# Oklab (Björn Ottosson): a color space whose distances approximate perceived differences.
 _OKLAB_TO_LMS = np.array(
     [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
 )
@@ -35,27 +35,28 @@ _LMS_TO_RGB = np.array(
 
 
 def class_color(class_id: int) -> Color:
-    """The colour of a class, the same in every image and every run; they repeat after MAX_CLASSES."""
+    """Return the color of a class, the same in every image and every run; colors repeat after MAX_CLASSES."""
     red, green, blue = _class_colors()[class_id % MAX_CLASSES]
     return int(red), int(green), int(blue)
 
 
 def track_color(track_id: int) -> Color:
-    """The colour of a track, the same in every frame; ids differ in theirs unless they are TRACK_COLORS apart."""
+    """Return the color of a track, the same in every frame; colors repeat after TRACK_COLORS."""
     return class_color((track_id - 1) % TRACK_COLORS)
 
 
 def text_color(background: Color) -> Color:
-    """Dark or white, whichever contrasts more with the background (relative luminance as WCAG 2 defines it)."""
+    """Choose dark or white, whichever contrasts more with the background (relative luminance of WCAG 2)."""
     luminance = float(_linear(np.array(background) / 255) @ (0.2126, 0.7152, 0.0722))
     return DARK if luminance > 0.179 else WHITE
 
 
 @lru_cache(maxsize=1)
 def _class_colors() -> np.ndarray:
-    """(MAX_CLASSES, 3) uint8 RGB; each one is as far as can be from all before it, so the first few differ most.
+    """Compute (MAX_CLASSES, 3) uint8 RGB by farthest-point sampling, so the first colors differ most.
 
-    Hue tells classes apart better than lightness does on a photograph, and vivid colours better than pale ones.
+    On a photograph, hue distinguishes classes better than lightness, and vivid colors better than pale ones: lightness
+    counts less, and distances are weighted by vividness.
     """
     oklab, rgb = _candidates()
     places, vividness = oklab * (0.6, 1, 1), np.sqrt(np.hypot(oklab[:, 1], oklab[:, 2]))
@@ -68,7 +69,7 @@ def _class_colors() -> np.ndarray:
 
 
 def _candidates() -> tuple[np.ndarray, np.ndarray]:
-    """(K, 3) Oklab and (K, 3) RGB in [0, 1] of the colours to choose from: neither dark nor pale nor grey."""
+    """Compute (K, 3) Oklab and (K, 3) RGB in [0, 1] of the colors to choose from: neither dark nor pale nor grey."""
     lightness, chroma, hue = np.meshgrid(
         np.linspace(0.64, 0.86, 8), np.linspace(0.15, 0.3, 12), np.linspace(0, 2 * np.pi, 120, endpoint=False)
     )
@@ -80,5 +81,5 @@ def _candidates() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _linear(srgb: np.ndarray) -> np.ndarray:
-    """Linear light of sRGB values in [0, 1]."""
+    """Convert sRGB values in [0, 1] to linear light."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)

@@ -1,4 +1,4 @@
-"""Text on images, in any script that a font at hand can write."""
+"""Drawing on images: tinted masks, outlines, boxes, and tags in any script that an available font supports."""
 
 from __future__ import annotations
 
@@ -11,110 +11,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from utils.boxes import box_intersection, xywh_to_xyxy
 from utils.errors import UserError
 from utils.masks import Mask
 from utils.visual.colors import GREY, WHITE, Color, text_color
 
-# What Linux, macOS and Windows install for scripts that the default font lacks; Pillow finds them by file name.
-SYSTEM_FONTS = (
-    *("NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "DroidSansFallbackFull.ttf"),
-    *("NotoSansThai-Regular.ttf", "NotoSansDevanagari-Regular.ttf"),
-    *("Arial Unicode.ttf", "Hiragino Sans GB.ttc"),
-    *("msyh.ttc", "malgun.ttf", "LeelawUI.ttf", "Nirmala.ttf"),
-)
-
-
-def check_font(path: Path) -> None:
-    """Refuse a configured font that cannot be used.
-
-    Raises:
-        UserError: the file is missing or no font.
-    """
-    if not path.is_file():
-        raise UserError(f"predictor.font: {path} does not exist")
-    if _load(str(path), 12) is None:
-        raise UserError(f"predictor.font: {path} is no font that Pillow can read")
-
-
-def missing_glyphs(texts: Iterable[str], preferred: Path | None = None) -> str:
-    """The characters, each once, that no font at hand can write together with the rest of their text."""
-    return "".join(dict.fromkeys(char for text in texts for char in _gaps(text, font_for(text, 12, preferred))))
-
-
-def tag(name: str, detail: str, size: int, ground: Color, width: int, preferred: Path | None = None) -> np.ndarray:
-    """`name detail` on a coloured ground, for example `car 0.93`; the name is shortened where it does not fit.
-
-    Args:
-        size: of the font, in pixels.
-        width: that the tag should not exceed, in pixels.
-        preferred: the font file to use where it has the glyphs.
-
-    Returns:
-        (h, w, 3) uint8 RGB.
-    """
-    name, margin = " ".join(name.split()), max(2, size // 5)
-    font = font_for(name, size, preferred)
-    text = _shortened(name, detail, font, width - 2 * margin)
-    ascent, descent = font.getmetrics()
-    picture = Image.new("RGB", (int(font.getlength(text)) + 1 + 2 * margin, ascent + descent), ground)
-    ImageDraw.Draw(picture).text((margin, ascent), text, text_color(ground), font, anchor="ls")
-    return np.asarray(picture)
-
-
-@lru_cache(maxsize=4096)
-def font_for(text: str, size: int, preferred: Path | None = None) -> ImageFont.FreeTypeFont:
-    """The first font that has every glyph of the text, else the one that lacks fewest."""
-    fonts = _fonts(size, preferred)
-    best = next(fonts)
-    for font in fonts:
-        if not _gaps(text, best):
-            break
-        best = min(best, font, key=lambda candidate: len(_gaps(text, candidate)))
-    return best
-
-
-def _fonts(size: int, preferred: Path | None) -> Iterator[ImageFont.FreeTypeFont]:
-    """The fonts to try: the preferred one, DejaVu Sans of matplotlib, the system's, Pillow's own (ASCII only)."""
-    files = [str(preferred)] if preferred else []
-    matplotlib = importlib.util.find_spec("matplotlib")  # found, not imported: it is slow to start
-    if matplotlib is not None and matplotlib.origin:
-        files.append(str(Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"))
-    yield from (font for file in (*files, *SYSTEM_FONTS) if (font := _load(file, size)) is not None)
-    own = ImageFont.load_default(size)
-    assert isinstance(own, ImageFont.FreeTypeFont)
-    yield own
-
-
-@lru_cache(maxsize=256)
-def _load(file: str, size: int) -> ImageFont.FreeTypeFont | None:
-    try:
-        return ImageFont.truetype(file, size)
-    except OSError:
-        return None
-
-
-def _gaps(text: str, font: ImageFont.FreeTypeFont) -> list[str]:
-    """The characters that the font draws as it draws U+FFFF, which no font has."""
-    unknown = bytes(font.getmask("\uffff"))
-    return [char for char in text if not char.isspace() and bytes(font.getmask(char)) == unknown]
-
-
-def _shortened(name: str, detail: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """`name detail`, or as much of the name as fits with an ellipsis."""
-    text = f"{name} {detail}".strip()
-    while name and font.getlength(text) > width:
-        name = name[:-1].rstrip()
-        text = f"{name}… {detail}".strip()
-    return text
-
-
 TINT = 0.45
-"""How much of its colour a masked pixel takes."""
+"""Share of the mask's color in a masked pixel."""
 
 SHADE = 0.5
-"""How much light the fringe keeps that sets lines off from a light ground."""
+"""Brightness of the dark fringe around lines, which makes them visible on a light background."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +31,9 @@ class Mark:
     """One object to draw.
 
     Attributes:
-        name, detail: the text of its tag; the name is shortened where both do not fit.
-        box: (x1, y1, x2, y2) in pixels, x2 and y2 exclusive; the tag keeps to it.
-        boxed: whether the box itself is drawn.
+        name, detail: text of its tag; the name is shortened where both do not fit.
+        box: (x1, y1, x2, y2) in pixels, x2 and y2 exclusive; the tag is placed at it.
+        boxed: whether to draw the box itself.
     """
 
     mask: Mask
@@ -137,12 +46,12 @@ class Mark:
 
 @dataclass(frozen=True)
 class Style:
-    """How things are drawn.
+    """Sizes of text and lines.
 
     Attributes:
-        text: size of the font in pixels.
-        box, outline: how far these lines reach to either side of their middle, in pixels.
-        font: font file to prefer.
+        text: font size in pixels.
+        box, outline: half the width of these lines in pixels.
+        font: preferred font file.
     """
 
     text: int
@@ -152,16 +61,16 @@ class Style:
 
     @classmethod
     def for_image(cls, size: tuple[int, int], count: int, font: Path | None) -> Style:
-        """What reads well on an image of this (height, width) seen whole; `count` tags leave most of it in sight."""
+        """Choose a legible style for an image of this (height, width) of which `count` tags cover little."""
         scale = math.sqrt(size[0] * size[1])
         text = min(8 + scale / 80, 0.14 * scale / math.sqrt(count or 1))
         return cls(max(10, round(text)), round(scale / 1400), round(scale / 700), font)
 
 
-def draw(image: np.ndarray, marks: Sequence[Mark], style: Style) -> np.ndarray:
-    """The (H, W, 3) uint8 image with the marks, later ones on top.
+def draw_marks(image: npt.NDArray[np.uint8], marks: Sequence[Mark], style: Style) -> npt.NDArray[np.uint8]:
+    """Draw marks on a copy of a (H, W, 3) image, later ones on top.
 
-    All lines lie above all tints and all tags above all lines, so that an object below another can still be seen.
+    All lines are above all tints, and all tags above all lines, so that an object below another remains visible.
     """
     canvas, fringe = image.copy(), np.zeros(image.shape[:2], np.uint8)
     for mark in marks:
@@ -176,8 +85,8 @@ def draw(image: np.ndarray, marks: Sequence[Mark], style: Style) -> np.ndarray:
     return canvas
 
 
-def hatched(image: np.ndarray, area: np.ndarray, style: Style) -> np.ndarray:
-    """The (H, W, 3) uint8 image with the (H, W) bool area under white and grey stripes."""
+def hatch(image: npt.NDArray[np.uint8], area: npt.NDArray[np.bool_], style: Style) -> npt.NDArray[np.uint8]:
+    """Cover a (H, W) area of a copy of a (H, W, 3) image with white and grey stripes."""
     canvas, stripe = image.copy(), max(3, style.text // 3)
     rows, columns = np.ogrid[: area.shape[0], : area.shape[1]]
     white = (rows + columns) // stripe % 2 == 0
@@ -187,7 +96,7 @@ def hatched(image: np.ndarray, area: np.ndarray, style: Style) -> np.ndarray:
 
 
 def _tint(canvas: np.ndarray, image: np.ndarray, mask: Mask, color: Color) -> None:
-    """Colour the mask's pixels of the image; what an earlier mask left on the canvas is replaced, not mixed."""
+    """Tint the mask's pixels of the image, replacing the tint of an earlier mask on the canvas instead of mixing."""
     if mask.crop.size:
         height, width = mask.crop.shape
         flat = np.repeat(np.full((1, width, 3), color, np.uint8), height, axis=0)
@@ -196,7 +105,7 @@ def _tint(canvas: np.ndarray, image: np.ndarray, mask: Mask, color: Color) -> No
 
 
 def _contours(mask: Mask) -> Sequence[np.ndarray]:
-    """The outlines of the mask's parts and holes in pixels of the image; the approximation smooths their stairs."""
+    """Find the outlines of the mask's parts and holes in pixels of the image, smoothed by approximation."""
     if not mask.crop.size:
         return ()
     crop, offset = mask.crop.view(np.uint8), (mask.left, mask.top)
@@ -206,10 +115,10 @@ def _contours(mask: Mask) -> Sequence[np.ndarray]:
 def _draw_lines(
     canvas: np.ndarray, mark: Mark, outline: Sequence[np.ndarray], color: Color, style: Style, fringe: int = 0
 ) -> None:
-    """Draw the box and the outline, `fringe` pixels wider to either side than the style says."""
+    """Draw the box and the outline, `fringe` pixels wider on each side than the style says."""
 
-    def thickness(reach: int) -> int:
-        return max(1, 2 * (reach + fringe))  # cv2 draws 2 r as 2 r + 1 pixels
+    def thickness(half: int) -> int:
+        return max(1, 2 * (half + fringe))  # cv2 draws a thickness of 2 r as 2 r + 1 pixels
 
     if mark.boxed:
         x1, y1, x2, y2 = mark.box
@@ -218,29 +127,120 @@ def _draw_lines(
 
 
 def _draw_tags(canvas: np.ndarray, marks: Sequence[Mark], style: Style) -> None:
-    """Write each mark's name and detail at its box, covering no other tag if possible; the top mark chooses first."""
+    """Draw each mark's tag at its box where it overlaps the others least; the topmost mark is placed first."""
     height, width = canvas.shape[:2]
-    pictures: list[np.ndarray] = []
+    tags: list[np.ndarray] = []
     taken: np.ndarray = np.empty((0, 4), int)
     for mark in reversed(marks):
-        picture = tag(mark.name, mark.detail, style.text, mark.color, width, style.font)[:height, :width]
-        h, w = picture.shape[:2]
+        tag = draw_tag(mark.name, mark.detail, style.text, mark.color, width, style.font)[:height, :width]
+        h, w = tag.shape[:2]
         places = _tag_places(mark.box, (h + 1, w + 1), (height, width))
-        overlap = np.minimum(places[:, None, 2:], taken[:, 2:]) - np.maximum(places[:, None, :2], taken[:, :2])
-        taken = np.vstack([taken, places[overlap.clip(0).prod(axis=2).sum(axis=1).argmin()]])
-        pictures.append(picture)
-    for picture, (x, y, _, _) in zip(reversed(pictures), taken[::-1].tolist()):
-        canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+        covered = box_intersection(places, taken).sum(axis=1)
+        taken = np.vstack([taken, places[covered.argmin()]])
+        tags.append(tag)
+    for tag, (x, y, _, _) in zip(reversed(tags), taken[::-1].tolist()):
+        canvas[y : y + tag.shape[0], x : x + tag.shape[1]] = tag
 
 
 def _tag_places(box: tuple[int, int, int, int], tag_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """(K, 4) int xyxy of where a tag may stand inside an image, the best first.
+    """Compute possible boxes (K, 4) int xyxy of a tag inside an image, the best first.
 
-    On top of the box, in its upper corner, under it, in its lower corner, then further from its upper edge; each time
-    at its left, then at its right edge.
+    Above the box, in its upper corner, below it, in its lower corner, then further from its upper edge; each at the
+    left, then at the right edge of the box.
     """
     (x1, y1, x2, y2), (h, w), (height, width) = box, tag_size, size
     tops = (y1 - h, y1, y2, y2 - h, y1 - 2 * h, y1 + h, y1 - 3 * h, y1 + 2 * h)
     corners = np.array([(left, top) for top in tops for left in (x1, x2 - w)])
     corners = corners.clip(0, (max(width - w, 0), max(height - h, 0)))
-    return np.hstack([corners, corners + np.array((w, h))])
+    return xywh_to_xyxy(np.hstack([corners, np.tile((w, h), (len(corners), 1))]))
+
+
+# Fonts of Linux, macOS and Windows for scripts that the default font lacks; Pillow finds them by file name.
+SYSTEM_FONTS = (
+    *("NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "DroidSansFallbackFull.ttf"),
+    *("NotoSansThai-Regular.ttf", "NotoSansDevanagari-Regular.ttf"),
+    *("Arial Unicode.ttf", "Hiragino Sans GB.ttc"),
+    *("msyh.ttc", "malgun.ttf", "LeelawUI.ttf", "Nirmala.ttf"),
+)
+
+
+def check_font(path: Path) -> None:
+    """Check a configured font; UserError if the file is missing or no font."""
+    if not path.is_file():
+        raise UserError(f"predictor.font: {path} does not exist")
+    if _load(str(path), 12) is None:
+        raise UserError(f"predictor.font: {path} is no font that Pillow can read")
+
+
+def missing_glyphs(texts: Iterable[str], preferred: Path | None = None) -> str:
+    """Return the characters, each once, that no available font has together with the rest of their text."""
+    return "".join(dict.fromkeys(char for text in texts for char in _missing_in(text, font_for(text, 12, preferred))))
+
+
+def draw_tag(
+    name: str, detail: str, size: int, background: Color, width: int, preferred: Path | None = None
+) -> npt.NDArray[np.uint8]:
+    """Draw `name detail` on a colored background, for example `car 0.93`; shorten the name where it does not fit.
+
+    Args:
+        size: font size in pixels.
+        width: maximum width of the tag in pixels, unless the detail alone is wider.
+        preferred: font file to use where it has the glyphs.
+
+    Returns:
+        (h, w, 3) RGB.
+    """
+    name, margin = " ".join(name.split()), max(2, size // 5)
+    font = font_for(name, size, preferred)
+    text = _shortened(name, detail, font, width - 2 * margin)
+    ascent, descent = font.getmetrics()
+    image = Image.new("RGB", (int(font.getlength(text)) + 1 + 2 * margin, ascent + descent), background)
+    ImageDraw.Draw(image).text((margin, ascent), text, text_color(background), font, anchor="ls")
+    return np.asarray(image)
+
+
+@lru_cache(maxsize=4096)
+def font_for(text: str, size: int, preferred: Path | None = None) -> ImageFont.FreeTypeFont:
+    """Choose the first font that has every glyph of the text, else the one that lacks fewest."""
+    fonts = _fonts(size, preferred)
+    best = next(fonts)
+    for font in fonts:
+        if not _missing_in(text, best):
+            break
+        best = min(best, font, key=lambda candidate: len(_missing_in(text, candidate)))
+    return best
+
+
+def _fonts(size: int, preferred: Path | None) -> Iterator[ImageFont.FreeTypeFont]:
+    """Yield the fonts to try: the preferred one, matplotlib's DejaVu Sans, the system's, Pillow's own (ASCII only)."""
+    files = [str(preferred)] if preferred else []
+    matplotlib = importlib.util.find_spec("matplotlib")  # found, not imported: it is slow to start
+    if matplotlib is not None and matplotlib.origin:
+        files.append(str(Path(matplotlib.origin).with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf"))
+    yield from (font for file in (*files, *SYSTEM_FONTS) if (font := _load(file, size)) is not None)
+    own = ImageFont.load_default(size)
+    assert isinstance(own, ImageFont.FreeTypeFont)
+    yield own
+
+
+@lru_cache(maxsize=256)
+def _load(file: str, size: int) -> ImageFont.FreeTypeFont | None:
+    try:
+        return ImageFont.truetype(file, size)
+    except OSError:
+        return None
+
+
+def _missing_in(text: str, font: ImageFont.FreeTypeFont) -> list[str]:
+    """List the characters that a font draws like U+FFFF, which no font has."""
+    unknown = bytes(font.getmask("\uffff"))
+    return [char for char in text if not char.isspace() and bytes(font.getmask(char)) == unknown]
+
+
+def _shortened(name: str, detail: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """Join `name detail`, with as much of the name as fits and an ellipsis."""
+    text = f"{name} {detail}".strip()
+    while name and font.getlength(text) > width:
+        name = name[:-1].rstrip()
+        text = f"{name}… {detail}".strip()
+    return text

@@ -1,4 +1,4 @@
-"""Overlays: the photograph with the mask, outline, box, name and score of each instance, and its track in a clip."""
+"""Overlays: the photograph with mask, outline, box, name and score of each instance, and its track in a clip."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from utils.boxes import xywh_to_xyxy
 from utils.classes import VOID, label_of
 from utils.distributed import Session
-from utils.engine import RunSummary, failure_lines
+from utils.engine import RunSummary, SinkReport, failure_lines
 from utils.errors import SampleError
 from utils.io.encoding import EncodingError, encode_image
 from utils.io.writers import Writers, atomic_write, safe_path
@@ -19,28 +21,28 @@ from utils.label_maps import value_counts
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 from utils.visual.colors import DARK, class_color, track_color
-from utils.visual.drawing import Mark, Style, check_font, draw, hatched, missing_glyphs, tag
+from utils.visual.drawing import Mark, Style, check_font, draw_marks, draw_tag, hatch, missing_glyphs
 
-# Full colour resolution: at JPEG's usual half, thin coloured lines smear.
+# Full color resolution: with JPEG's default of half of it, thin colored lines blur.
 ENCODING = {
     "jpg": (cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
     "png": (),
 }
 
 TAGS_OF_CLIPS = 12
-"""How many tags a frame of a clip has room for, whatever it holds, so that text keeps its size from frame to frame."""
+"""Number of tags for which the text of a clip is sized, whatever a frame contains, so that all frames look alike."""
 
 
 class OverlaySink:
     """Writes `<save_dir>/<image_id>.jpg` or `.png` for each image of the run.
 
     Args:
-        save_dir: the folder of the overlays; made when first needed.
+        save_dir: the folder of the overlays; created when first needed.
         names: class names, indexed by class id.
-        writers: who draws, encodes and writes.
+        writers: threads that draw, encode and write.
         format: `jpg` or `png`.
-        side_by_side: put the target beside the prediction, where the sample has one.
-        font: font file to prefer for the names. Characters that no font at hand can write get a warning.
+        side_by_side: put the ground truth, where there is any, beside the prediction.
+        font: preferred font file for the names. Characters that no available font has cause a warning.
 
     Raises:
         UserError: the font cannot be used.
@@ -74,33 +76,35 @@ class OverlaySink:
         """
         path = overlay_path(self.save_dir, sample.image_id, self.format)
         self.writers.submit(path, lambda: self._save(path, sample, instances))
-        self.files += 1
-        self.without_target += self.side_by_side and sample.gt_mask is None
+        self._count(sample)
 
-    def finish(self, summary: RunSummary, session: Session) -> list[str]:
-        """What was written, and how many images had no target to show beside.
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
+        """Wait for the writers; return lines about failures, the number of overlays, and missing ground truth.
 
         Raises:
             WriterError: a file could not be written.
         """
         self.writers.flush()
         unwritten = sorted(session.gather(self._unwritten), key=lambda failure: failure.image_id)
-        summary.unwritten += unwritten
         files, without_target = session.sum(np.array([self.files, self.without_target])).tolist()
         lines = failure_lines(unwritten, [failure.image_id for failure in unwritten])
         lines.append(f"overlays: {files - len(unwritten)} images in {self.save_dir}")
         if without_target:
             lines.append(f"overlays: {without_target} images have no target to show beside")
-        return lines
+        return SinkReport(lines, unwritten)
 
-    def picture(self, sample: Sample, instances: Instances) -> np.ndarray:
-        """The (H, W, 3) uint8 RGB overlay of one image."""
+    def render(self, sample: Sample, instances: Instances) -> npt.NDArray[np.uint8]:
+        """Draw the overlay of one image; see the function `render`."""
         return render(sample, instances, self.names, side_by_side=self.side_by_side, font=self.font)
 
+    def _count(self, sample: Sample) -> None:
+        self.files += 1
+        self.without_target += self.side_by_side and sample.gt_mask is None
+
     def _save(self, path: Path, sample: Sample, instances: Instances) -> None:
-        """Writes the overlay of an image; called in a thread."""
+        """Write the overlay of an image; runs in a thread."""
         try:
-            content = encode_image(self.picture(sample, instances), f".{self.format}", *ENCODING[self.format])
+            content = encode_image(self.render(sample, instances), f".{self.format}", *ENCODING[self.format])
         except EncodingError as error:
             reason = f"no overlay: {error}; predictor.format=png can hold it"
             self._unwritten.append(SampleError(sample.image_id, sample.path, reason))
@@ -110,27 +114,28 @@ class OverlaySink:
 
 def render(
     sample: Sample, instances: Instances, names: Sequence[str], *, side_by_side: bool = False, font: Path | None = None
-) -> np.ndarray:
-    """The overlay of one image; instances with tracks show them, by number and by colour.
+) -> npt.NDArray[np.uint8]:
+    """Draw the overlay of one image; instances with track ids show them by number and color.
 
     Args:
         names: class names, indexed by class id.
-        side_by_side: put the target beside the prediction, where the sample has one; it keeps the colours of classes.
-        font: font file for the names; characters that it lacks come from other fonts.
+        side_by_side: put the ground truth, where there is any, beside the prediction, in the colors of classes.
+        font: preferred font file for the names; characters that it lacks come from other fonts.
 
     Returns:
-        (H, W, 3) uint8 RGB; side by side it is wider than two images and has captions on top.
+        (H, W, 3) RGB; side by side it is wider than two images and has captions on top.
     """
     style = Style.for_image(sample.size, len(instances) if instances.track_ids is None else TAGS_OF_CLIPS, font)
-    prediction = draw(sample.image, _instance_marks(instances, names), style)
+    prediction = draw_marks(sample.image, _instance_marks(instances, names), style)
     if not side_by_side or sample.gt_mask is None:
         return prediction
-    target = draw(hatched(sample.image, sample.gt_mask == VOID, style), _target_marks(sample.gt_mask, names), style)
+    hatched = hatch(sample.image, sample.gt_mask == VOID, style)
+    target = draw_marks(hatched, _gt_marks(sample.gt_mask, names), style)
     return _beside({"prediction": prediction, "target": target}, style)
 
 
 def _instance_marks(instances: Instances, names: Sequence[str]) -> list[Mark]:
-    """The instances, the one that wins an overlapped pixel last."""
+    """Make a mark for each instance, in z-order: the one that wins overlapped pixels last."""
     detections, tracks, marks = instances.detections, instances.track_ids, []
     for i in instances.z_order():
         class_id, detail = int(detections.class_ids[i]), f"{detections.scores[i]:.2f}"
@@ -142,31 +147,31 @@ def _instance_marks(instances: Instances, names: Sequence[str]) -> list[Mark]:
     return marks
 
 
-def _target_marks(target: np.ndarray, names: Sequence[str]) -> list[Mark]:
-    """One mark for each class in a (H, W) uint8 target, its tag at the largest part."""
-    counts, marks = value_counts(target), []
+def _gt_marks(gt_mask: np.ndarray, names: Sequence[str]) -> list[Mark]:
+    """Make a mark for each class in a (H, W) uint8 label map, with the tag at its largest part."""
+    counts, marks = value_counts(gt_mask), []
     for class_id, name in enumerate(names):
         if counts[label_of(class_id)]:
-            mask = Mask.from_array(target == label_of(class_id))
+            mask = Mask.from_array(gt_mask == label_of(class_id))
             parts = cv2.connectedComponentsWithStats(mask.crop.view(np.uint8))[2][1:]
-            x, y, width, height = parts[parts[:, cv2.CC_STAT_AREA].argmax(), :4].tolist()
-            x, y = x + mask.left, y + mask.top
-            marks.append(Mark(mask, class_color(class_id), name, "", (x, y, x + width, y + height), boxed=False))
+            largest = parts[parts[:, cv2.CC_STAT_AREA].argmax(), : cv2.CC_STAT_AREA]
+            x1, y1, x2, y2 = (xywh_to_xyxy(largest) + np.tile(mask.offset, 2)).tolist()
+            marks.append(Mark(mask, class_color(class_id), name, "", (x1, y1, x2, y2), boxed=False))
     return marks
 
 
 def _beside(panels: dict[str, np.ndarray], style: Style) -> np.ndarray:
-    """The (H, W, 3) panels in a row on a dark ground, each under its caption."""
+    """Put (H, W, 3) panels in a row on a dark background, each under its caption."""
     gap, columns = style.text // 2, []
     for caption, panel in panels.items():
-        written = tag(caption, "", style.text, DARK, panel.shape[1], style.font)[:, : panel.shape[1]]
-        column = np.full((written.shape[0] + gap + panel.shape[0], panel.shape[1] + gap, 3), DARK, np.uint8)
-        column[: written.shape[0], : written.shape[1]] = written
-        column[written.shape[0] + gap :, :-gap] = panel
+        tag = draw_tag(caption, "", style.text, DARK, panel.shape[1], style.font)[:, : panel.shape[1]]
+        column = np.full((tag.shape[0] + gap + panel.shape[0], panel.shape[1] + gap, 3), DARK, np.uint8)
+        column[: tag.shape[0], : tag.shape[1]] = tag
+        column[tag.shape[0] + gap :, :-gap] = panel
         columns.append(column)
     return np.hstack(columns)[:, :-gap]
 
 
 def overlay_path(save_dir: Path, image_id: str, format: str) -> Path:
-    """Where an image's overlay goes or, as mp4, its clip's film; UserError if the id leads out of the folder."""
+    """Return the path of an image's overlay or, for mp4, its clip's video; UserError if it is outside the folder."""
     return safe_path(save_dir, image_id.rpartition("/")[0] if format == "mp4" else image_id, f".{format}")

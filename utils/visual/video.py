@@ -1,10 +1,11 @@
-"""Overlays of clips as videos."""
+"""Overlays of clips as H.264 videos."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -12,93 +13,93 @@ from threading import Lock
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from utils.distributed import Session
-from utils.engine import RunSummary
+from utils.engine import RunSummary, SinkReport
 from utils.errors import UserError
 from utils.io.image_files import is_video_name
-from utils.io.writers import Writers, temporary_of
+from utils.io.writers import Writers, temporary_path
 from utils.structures import Instances, Sample
 from utils.visual.overlay import OverlaySink, overlay_path
 
 CODEC: Final = "h264"
 
 SETTINGS = {"preset": "veryfast", "crf": "18"}
-"""Of x264, which is what encodes as a rule; `crf` is the quality, from 0 (lossless) to 51."""
+"""Options of x264, FFmpeg's usual encoder; `crf` is the quality, from 0 (lossless) to 51."""
 
 BT601 = 5
-"""FFmpeg's number of the colours that a reader assumes who does not ask for the file's own."""
+"""FFmpeg's number of the color space that readers assume if they ignore that of the file."""
 
 TV_RANGE = 1
-"""FFmpeg's number of what H.264 has unless it says otherwise: 16 is black, 235 white."""
+"""FFmpeg's number of H.264's default range: 16 is black, 235 white."""
+
+MAX_WAITING = 16
+"""Frames that may wait for an earlier one before drawing pauses."""
 
 
-class Film:
-    """An mp4 file. It is at its path when it is complete; until then a hidden file beside it grows.
+class OrderedVideoWriter:
+    """Writes an mp4 file from several threads, frames in order of their tickets.
 
-    Frames come from several threads, each with its turn, and wait for those before them. Without a frame there is no
+    The file is at its path when it is complete; until then a hidden file beside it grows. Without frames there is no
     file.
 
     Args:
-        path: of the file; its folder is made.
-        rate: frames a second.
+        path: of the file; its folder is created.
+        rate: frames per second.
     """
 
     def __init__(self, path: Path, rate: Fraction) -> None:
         self.path, self._rate = path, rate
-        self._temporary = temporary_of(path)
+        self._temporary = temporary_path(path)
         self._encoder: Encoder | None = None
-        self._turns = self._taken = 0
+        self._tickets = self._done = 0
         self._ready: dict[int, Callable[[], None]] = {}
         self._lock = Lock()
 
-    def turn(self) -> int:
-        """The next place in the line; `add` or `complete` must take it."""
-        self._turns += 1
-        return self._turns - 1
+    def ticket(self) -> int:
+        """Draw the next ticket, which must be used for `add` or `complete`."""
+        self._tickets += 1
+        return self._tickets - 1
 
     @property
     def waiting(self) -> int:
-        """How many frames wait for one before them."""
+        """Return the number of frames that wait for an earlier one."""
         return len(self._ready)
 
-    def add(self, turn: int, index: int, picture: np.ndarray) -> None:
-        """Encode a frame when its turn has come.
+    def add(self, ticket: int, index: int, image: npt.NDArray[np.uint8]) -> None:
+        """Encode a (H, W, 3) RGB frame after those of all earlier tickets; OSError if it cannot be written.
 
         Args:
-            index: its number in the clip, which is its time.
-            picture: (H, W, 3) uint8 RGB.
-
-        Raises:
-            OSError: no space, no permission.
+            index: position of the frame in the clip, which is its time.
         """
-        self._take(turn, partial(self._encode, index, picture))
+        self._run_in_order(ticket, partial(self._encode, index, image))
 
-    def complete(self, turn: int) -> None:
-        """Put the film in its place when this turn, the last, has come; OSError as `add`."""
-        self._take(turn, self._complete)
+    def complete(self, ticket: int) -> None:
+        """Move the complete file to its path; the ticket must be the last one. OSError as `add`."""
+        self._run_in_order(ticket, self._complete)
 
     def discard(self) -> None:
-        """Remove what there is of a film that was not completed; nothing else may use it any more."""
+        """Remove an incomplete file; no other thread may use the writer any more."""
         if self._encoder is not None:
-            with contextlib.suppress(Exception):  # whatever broke it may break it again
+            with contextlib.suppress(Exception):  # closing may fail for the reason that broke the video
                 self._encoder.close()
             with contextlib.suppress(OSError):
                 self._temporary.unlink()
 
-    def _take(self, turn: int, step: Callable[[], None]) -> None:
-        """Who has the turn also takes the steps that wait behind it."""
+    def _run_in_order(self, ticket: int, step: Callable[[], None]) -> None:
+        """Run a step when its ticket is next, then all waiting successors; otherwise leave it waiting."""
         with self._lock:
-            self._ready[turn] = step
-            while self._taken in self._ready:
-                self._ready.pop(self._taken)()
-                self._taken += 1
+            self._ready[ticket] = step
+            while self._done in self._ready:
+                self._ready.pop(self._done)()
+                self._done += 1
 
-    def _encode(self, index: int, picture: np.ndarray) -> None:
+    def _encode(self, index: int, image: np.ndarray) -> None:
         if self._encoder is None:
             self._temporary.parent.mkdir(parents=True, exist_ok=True)
-            self._encoder = Encoder(self._temporary, self._rate, picture.shape[:2])
-        self._encoder.add(index, picture)
+            self._encoder = Encoder(self._temporary, self._rate, image.shape[:2])
+        self._encoder.add(index, image)
 
     def _complete(self) -> None:
         if self._encoder is not None:
@@ -108,22 +109,22 @@ class Film:
 
 
 class Encoder:
-    """H.264 in an mp4 file, which is whole when it is closed.
+    """Encodes H.264 into an mp4 file, which is complete when it is closed.
 
     Args:
         path: of the file.
-        rate: frames a second.
-        size: (height, width) in pixels; an odd one grows by a pixel, since H.264's colours stand for 2 x 2.
+        rate: frames per second.
+        size: (height, width) in pixels; an odd side grows by a pixel, since H.264 shares colors among 2 x 2 pixels.
 
     Raises:
-        OSError: the file cannot be written, or nothing here encodes such a film.
+        OSError: the file cannot be written, or there is no encoder.
     """
 
     def __init__(self, path: Path, rate: Fraction, size: tuple[int, int]) -> None:
         import av
 
         self._size = size[0] + size[0] % 2, size[1] + size[1] % 2
-        self._file = path.open("wb")  # not av's own: for it a name may be an address
+        self._file = path.open("wb")  # av itself would take some names for addresses
         self._container = av.open(self._file, "w", format="mp4")
         self._stream = self._container.add_stream(CODEC, rate, SETTINGS, width=self._size[1], height=self._size[0])
         self._stream.pix_fmt = "yuv420p"
@@ -131,28 +132,30 @@ class Encoder:
         context.colorspace, context.color_range, context.thread_count = BT601, TV_RANGE, 1
         self._tick = 1 / rate
 
-    def add(self, index: int, picture: np.ndarray) -> None:
+    def add(self, index: int, image: npt.NDArray[np.uint8]) -> None:
         """Encode a frame.
 
         Args:
             index: its number, which is its time; higher than the one before.
-            picture: (H, W, 3) uint8 RGB; cut or, by repeating its edge, continued where it has another size.
+            image: (H, W, 3) RGB; cropped or padded with its edge to the size of the video.
         """
         import av
 
-        frame = av.VideoFrame.from_ndarray(_fitted(picture, self._size))
+        cropped = image[: self._size[0], : self._size[1]]
+        padding = [(0, side - length) for side, length in zip(self._size, cropped.shape)]
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.pad(cropped, (*padding, (0, 0)), "edge")))
         frame = frame.reformat(format="yuv420p", dst_colorspace=BT601)
         frame.pts, frame.time_base = index, self._tick
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Encode what waits, and complete the file."""
+        """Encode delayed frames, and complete the file."""
         with self._file, self._container:
             self._container.mux(self._stream.encode(None))
 
 
-def encodes() -> bool:
-    """Whether films can be encoded here; builds of PyAV differ in what they hold."""
+def has_encoder() -> bool:
+    """Tell whether this build of PyAV contains an H.264 encoder."""
     import av.codec
 
     try:
@@ -162,40 +165,29 @@ def encodes() -> bool:
 
 
 def frame_rate(path: Path) -> Fraction | None:
-    """Frames a second of a video file; None where it does not say."""
+    """Read the frames per second of a video file; None if it does not contain them or cannot be read."""
     import av
 
     unreadable = contextlib.suppress(av.FFmpegError, OSError)
-    # Titles may be in any encoding.
+    # metadata_errors: titles may be in any encoding.
     with unreadable, path.open("rb") as file, av.open(file, metadata_errors="replace") as video:
         stream = video.streams.best("video")
         return (stream and stream.average_rate) or None
     return None
 
 
-def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The (H, W, 3) picture with another (height, width)."""
-    cut = picture[: size[0], : size[1]]
-    more = [(0, side - length) for side, length in zip(size, cut.shape)]
-    return np.ascontiguousarray(np.pad(cut, (*more, (0, 0)), "edge"))
-
-
-MOST_WAITING = 16
-"""Frames that may wait for one before them until no more are drawn."""
-
-
 class VideoOverlaySink(OverlaySink):
     """Writes `<save_dir>/<clip>.mp4` for each clip of the run.
 
-    Threads draw several frames at a time, which are encoded in their order. A frame that cannot be used is missing:
-    the one before it stays for as long, so that the film keeps the clip's time.
+    Threads draw several frames at a time, which are encoded in order. A frame that cannot be used is left out; the one
+    before it is shown longer, so the video keeps the clip's time.
 
     Args:
-        save_dir, names, writers, side_by_side, font: as OverlaySink's.
-        fps: frames a second of clips that are no video files.
+        save_dir, names, writers, side_by_side, font: see OverlaySink.
+        fps: frames per second of clips that are no video files.
 
     Raises:
-        UserError: nothing here encodes films, or the font cannot be used.
+        UserError: there is no encoder, or the font cannot be used.
     """
 
     def __init__(
@@ -209,43 +201,35 @@ class VideoOverlaySink(OverlaySink):
         font: Path | None = None,
     ) -> None:
         super().__init__(save_dir, names, writers, format="mp4", side_by_side=side_by_side, font=font)
-        self.films, self._film, self._rate = 0, Film(save_dir, Fraction(1)), Fraction(fps).limit_denominator(1001)
-        if not encodes():
-            raise UserError("predictor.format: mp4 needs an H.264 encoder, which PyAV here has not; jpg and png do not")
+        self.videos, self._rate = 0, Fraction(fps).limit_denominator(1001)
+        self._video = OrderedVideoWriter(save_dir, Fraction(1))  # of no clip: it gets no frame and writes no file
+        if not has_encoder():
+            raise UserError("predictor.format: mp4 needs an H.264 encoder, which PyAV lacks here; use jpg or png")
 
     def write(self, sample: Sample, instances: Instances) -> None:
-        """Hand the frame to the writers; the frames of a clip come one after another.
-
-        Raises:
-            UserError: the clip's name leads out of the folder.
-            WriterError: an earlier file could not be written.
-        """
-        assert sample.frame is not None, "the command line refuses films of single images"
+        """Hand the frame to the writers, see OverlaySink; the frames of a clip come one after another."""
+        assert sample.frame is not None, "the command line refuses videos of single images"
         path = overlay_path(self.save_dir, sample.image_id, self.format)
-        if self._film.path != path:
+        if self._video.path != path:
             self._complete()
             source = frame_rate(sample.path) if is_video_name(sample.path.name) else None
-            self._film = Film(path, source or self._rate)
-            self.writers.at_end(self._film.discard)
-            self.films += 1
-        if self._film.waiting > MOST_WAITING:
+            self._video = OrderedVideoWriter(path, source or self._rate)
+            self.writers.at_end(self._video.discard)
+            self.videos += 1
+        if self._video.waiting > MAX_WAITING:
             self.writers.flush()
-        film, turn, index = self._film, self._film.turn(), sample.frame.index
-        self.writers.submit(path, lambda: film.add(turn, index, self.picture(sample, instances)))
-        self.files += 1
-        self.without_target += self.side_by_side and sample.gt_mask is None
+        video, ticket, index = self._video, self._video.ticket(), sample.frame.index
+        self.writers.submit(path, lambda: video.add(ticket, index, self.render(sample, instances)))
+        self._count(sample)
 
-    def finish(self, summary: RunSummary, session: Session) -> list[str]:
-        """Completes the last film; says what OverlaySink says, and how many films there are.
-
-        Raises:
-            WriterError: a file could not be written.
-        """
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
+        """Complete the last video; return the lines of OverlaySink and the number of videos."""
         self._complete()
-        lines = super().finish(summary, session)
-        return [*lines, f"overlays: {session.sum(np.array([self.films])).item()} films, one a clip"]
+        report = super().finish(summary, session)
+        videos = session.sum(np.array([self.videos])).item()
+        return replace(report, lines=[*report.lines, f"overlays: {videos} videos, one per clip"])
 
     def _complete(self) -> None:
-        """Has the film of the last clip completed behind its last frame."""
-        film, turn = self._film, self._film.turn()
-        self.writers.submit(film.path, lambda: film.complete(turn))
+        """Complete the current video after its last frame."""
+        video, ticket = self._video, self._video.ticket()
+        self.writers.submit(video.path, lambda: video.complete(ticket))

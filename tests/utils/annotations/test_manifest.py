@@ -261,7 +261,7 @@ def test_a_record_that_names_files_of_others_removes_none(name: str, folder: Pat
 def test_links_are_made_anew_over_what_a_killed_run_left(tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(b"photo")
-    left = utils.io.writers.temporary_of(tmp_path / "link.png")
+    left = utils.io.writers.temporary_path(tmp_path / "link.png")
     left.symlink_to("nowhere")
     utils.io.writers.atomic_link(tmp_path / "link.png", photo)
     assert os.readlink(tmp_path / "link.png") == "photo.png"

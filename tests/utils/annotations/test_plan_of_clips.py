@@ -19,7 +19,7 @@ from utils.annotations.plan import AnnotationPlan
 from utils.cli.options import Options
 from utils.config import ArchConfig, AutoMaskConfig, Config, DatasetConfig, VideoConfig
 from utils.distributed import Session
-from utils.engine import run
+from utils.engine import run_loop
 from utils.errors import SampleError
 from utils.io.writers import Writers
 from utils.structures import Frame, Instances, Sample
@@ -31,7 +31,7 @@ BATCH = 2
 
 
 class Clips:
-    """Two folders of frames and a video file, whose batches are two frames of a clip at most."""
+    """Two folders of frames and a video file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.bad = folder, set[str]()
@@ -43,14 +43,8 @@ class Clips:
             path.write_bytes(path.name.encode())
         self.units: Sequence[range] = [range(4), range(4, 7), range(7, 12)]
 
-    @property
-    def num_images(self) -> int:
-        return sum(map(len, self.units))
-
-    def __iter__(self) -> Iterator[list[Sample | SampleError]]:
-        for unit in self.units:
-            for start in range(0, len(unit), BATCH):
-                yield [self.load(i) for i in unit[start : start + BATCH]]
+    def batches(self, units: Sequence[range]) -> Batches:
+        return Batches(self, units)
 
     def load(self, position: int) -> Sample | SampleError:
         (clip, i), image_id, path = self.frames[position], self.ids[position], self.paths[position]
@@ -58,6 +52,22 @@ class Clips:
             return SampleError(image_id, path, "no picture")
         image = np.full((*SIZE, 3), len(path.read_bytes()), np.uint8)
         return Sample(image_id, path, image, frame=Frame(clip, i, COUNTS[clip]))
+
+
+class Batches:
+    """Some of the clips, two frames of one at most at a time."""
+
+    def __init__(self, clips: Clips, units: Sequence[range]) -> None:
+        self.ids, self._clips, self._units = clips.ids, clips, units
+
+    @property
+    def num_images(self) -> int:
+        return sum(map(len, self._units))
+
+    def __iter__(self) -> Iterator[list[Sample | SampleError]]:
+        for unit in self._units:
+            for start in range(0, len(unit), BATCH):
+                yield [self._clips.load(i) for i in unit[start : start + BATCH]]
 
 
 class Tracker:
@@ -105,14 +115,13 @@ class Annotating:
 
     def run(self) -> tuple[list[str], int]:
         """The clips that were computed, and the exit code."""
-        images, tracker, session = Clips.__new__(Clips), Tracker(self.boxes), Session()
-        images.__dict__.update(self.images.__dict__)
+        tracker, session = Tracker(self.boxes), Session()
         with Writers(2) as writers:
-            plan = AnnotationPlan(self.options, images, self.boxes, session)  # type: ignore[arg-type]
+            plan = AnnotationPlan(self.options, self.images, self.boxes, session)  # type: ignore[arg-type]
             if plan.nothing_to_do:
                 return [], 0
-            images.units = plan.units
-            report = run(plan.skip_finished(tracker), images, plan.sinks(NAMES, writers), session)
+            batches = self.images.batches(plan.units)
+            report = run_loop(plan.skip_finished(tracker), batches, plan.sinks(NAMES, writers), session)
         clips = list(dict.fromkeys(image_id.split("/")[0] for image_id in tracker.seen))
         expected = sum(COUNTS[clip] for clip in clips) - len([i for i in self.images.bad if i.split("/")[0] in clips])
         assert len(tracker.seen) == expected, "clips are done whole"

@@ -11,9 +11,9 @@ import pytest
 
 from utils.cli.options import Options, Output
 from utils.cli.parsers import ConfigOverrideAction, check_no_sam2_clone, configured, finetune_parser, guarded, parse
+from utils.config.official import REPOSITORY
 from utils.errors import UserError
 from utils.io.writers import WriterError
-from utils.official import REPOSITORY
 
 
 @pytest.fixture(autouse=True)

@@ -30,9 +30,9 @@ def parsed(command: str) -> Options:
 def test_what_is_said_of_a_prompt_file(working_directory: Path) -> None:
     options = parsed("-p labels --bbox-format xywh --category_offset=coco91 --prompt-names names.txt")
     assert options.prompt == working_directory / "labels"
-    assert options.prompt_given == PromptOverrides("xywh", "coco91", ("dog", "cat"))
-    assert parsed("-p a.json --prompt-names coco").prompt_given == PromptOverrides(class_names=COCO_CLASSES)
-    assert parsed("-p a.json").prompt_given == parsed("").prompt_given == PromptOverrides()
+    assert options.prompt_overrides == PromptOverrides("xywh", "coco91", ("dog", "cat"))
+    assert parsed("-p a.json --prompt-names coco").prompt_overrides == PromptOverrides(class_names=COCO_CLASSES)
+    assert parsed("-p a.json").prompt_overrides == parsed("").prompt_overrides == PromptOverrides()
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_metrics_json_has_every_clip_and_object(folder: Path, pairs: list[Pair])
     for name, clip in scores.items():
         written = clips["per_clip"][name]
         assert {key: written[key] for key in clip.measures} == clip.measures
-        assert (written["frames"], written["tracks"], written["surplus"]) == (9, clip.tracks, clip.surplus)
+        assert (written["frames"], written["tracks"], written["surplus"]) == (9, clip.tracks, clip.false_tracks)
         assert [each["J"] for each in written["objects"]] == [each.j for each in clip.objects]
         assert written["id_switches"] == clip.id_switches
     assert clips["per_clip"]["clip 11"]["id_switches"] is None

@@ -10,8 +10,7 @@ import pytest
 
 from utils.annotations.source import AnnotationFolder
 from utils.distributed import Session
-from utils.engine import RunSummary
-from utils.evaluation.comparison import ComparisonSink
+from utils.evaluation.comparison import Comparison
 from utils.label_maps import instances_of
 from utils.structures import Sample
 
@@ -22,17 +21,16 @@ def test_metrics_of_both_and_the_difference(tmp_path: Path) -> None:
     shape = {"label": "car", "points": [[2, 2], [4, 5]], "shape_type": "rectangle"}  # the left half of the object
     content = {"shapes": [shape], "imagePath": "a.png", "imageHeight": 8, "imageWidth": 10}
     (tmp_path / "a.json").write_text(json.dumps(content))
-    sink = ComparisonSink(("car", "bus"), AnnotationFolder(tmp_path, ("car", "bus")), tmp_path / "out")
+    comparison = Comparison(("car", "bus"), AnnotationFolder(tmp_path, ("car", "bus")))
     for image_id in "ab":
         sample = Sample(image_id, Path(f"{image_id}.png"), np.zeros((8, 10, 3), np.uint8), target)
-        sink.write(sample, instances_of(target, None))
-    lines = sink.finish(RunSummary(images=2), Session())
-    written = json.loads((tmp_path / "out" / "gain.json").read_text())
+        comparison.add(sample, instances_of(target, None))
+    written, lines = comparison.result(Session())
     half, ground = 12 / 24, 56 / 68
     assert written["images"] == 1 and list(written["without"]) == ["b"]
     assert written["Class_IOU"]["1"] == {"before": half, "now": 1, "gain": half}
     assert written["Class_IOU"]["2"] == {"before": None, "now": None, "gain": None}
     assert written["Mean_IOU"]["gain"] == pytest.approx(1 - (half + ground) / 2)
-    assert lines[0] == f"gain: over 1 images, from {tmp_path} to this run"
+    assert lines[0] == f"comparison: over 1 images, from {tmp_path} to this run"
     assert "b.json" in lines[1]
-    assert "gain: 1:car                0.5000 -> 1.0000  +0.5000" in lines
+    assert "comparison: 1:car                0.5000 -> 1.0000  +0.5000" in lines

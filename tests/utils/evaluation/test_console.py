@@ -42,6 +42,6 @@ def test_it_fits_a_terminal_of_80_columns(evaluation: Evaluation) -> None:
     assert max(columns(line) for line in summary_lines(long)[:-1]) <= 80
 
 
-def test_without_objects_told_apart_nothing_is_said_of_them(evaluation: Evaluation) -> None:
+def test_without_instance_ids_no_average_precision_is_printed(evaluation: Evaluation) -> None:
     assert any(line.startswith("Mask AP") for line in summary_lines(evaluation))
     assert "AP" not in "\n".join(summary_lines(replace(evaluation, average_precision=None)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from utils.evaluation.console import WIDEST, columns, framed
+from utils.evaluation.console import MAX_CELL_WIDTH, columns, framed
 
 
 def test_it_looks_as_mmsegmentation_s() -> None:
@@ -27,7 +27,7 @@ def test_it_looks_as_mmsegmentation_s() -> None:
 def test_names_of_any_script_and_length_keep_the_frame(name: str) -> None:
     lines = framed(["", "Class"], [["0", name], ["1", "car"]], left=[1])
     assert {columns(line) for line in lines} == {columns(lines[0])}
-    assert columns(lines[0]) <= WIDEST + len("| 0 |  |")
+    assert columns(lines[0]) <= MAX_CELL_WIDTH + len("| 0 |  |")
     assert all("\n" not in line for line in lines)
 
 

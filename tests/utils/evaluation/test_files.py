@@ -59,7 +59,7 @@ def test_metrics_json_names_every_number(evaluation: Evaluation, files: dict[str
     assert all(0 <= number <= 1 for number in numbers(written))
 
 
-def test_without_objects_told_apart_there_is_no_average_precision(evaluation: Evaluation) -> None:
+def test_without_instance_ids_there_is_no_average_precision(evaluation: Evaluation) -> None:
     written = json.loads(evaluation_files(replace(evaluation, average_precision=None))["metrics.json"])
     assert written["mask_average_precision"] is None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UserError
-from utils.io.writers import WriterError, Writers, atomic_write, safe_path, temporary_of
+from utils.io.writers import WriterError, Writers, atomic_write, safe_path, temporary_path
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,7 +42,7 @@ def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None
 def test_a_link_that_a_killed_run_left_is_not_written_through(tmp_path: Path) -> None:
     photo, path = tmp_path / "photo.jpg", tmp_path / "out.jpg"
     photo.write_bytes(b"photo")
-    temporary_of(tmp_path / "out.jpg").symlink_to(photo)
+    temporary_path(tmp_path / "out.jpg").symlink_to(photo)
     atomic_write(path, b"written")
     assert photo.read_bytes() == b"photo"
     assert path.read_bytes() == b"written"

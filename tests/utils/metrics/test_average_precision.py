@@ -66,7 +66,7 @@ def assert_equal(pairs: Sequence[Pair], names: Sequence[str]) -> None:
     assert 0 < ours.mean < 1
 
 
-def test_random_images_with_void_ties_and_empty_masks() -> None:
+def test_random_images_with_void_ties_and_empty_masks_give_the_ap_of_pycocotools() -> None:
     pairs = random_pairs(60)
     assert_equal(pairs, NAMES)
     found = evaluation_of(pairs, NAMES).average_precision
@@ -76,7 +76,7 @@ def test_random_images_with_void_ties_and_empty_masks() -> None:
 
 
 @needs_photos
-def test_photographs_with_objects_told_apart() -> None:
+def test_photographs_with_instance_ids_give_the_ap_of_pycocotools() -> None:
     assert_equal(photos("coco"), (SHARED / "coco" / "class_names.txt").read_text().split("\n")[:20])
 
 
@@ -92,7 +92,7 @@ def test_a_hundred_objects_of_a_class_count_at_most() -> None:
     assert evaluation_of([pair], ["car"]).average_precision.mean < 0.7
 
 
-def test_without_objects_told_apart_there_is_none() -> None:
+def test_without_instance_ids_there_is_no_average_precision() -> None:
     sample, instances = random_pairs(1)[0]
     without = Sample(sample.image_id, sample.path, sample.image, sample.gt_mask, sample.gt_instances)
     assert evaluation_of([(without, instances)], NAMES).average_precision is None

@@ -53,7 +53,7 @@ def test_every_label_has_the_paper_s_boundary() -> None:
 
 @needs_photos
 @pytest.mark.parametrize("name", ["voc", "coco"])
-def test_on_photographs_too(name: str) -> None:
+def test_every_label_of_photographs_has_the_paper_s_boundary(name: str) -> None:
     assert_equal(photos(name), 21)
 
 

@@ -83,7 +83,7 @@ def test_the_demo_s_clip_is_measured_as_trackeval_does() -> None:
 
 
 @needs_photos
-def test_where_objects_are_not_told_apart_a_class_stands_for_one() -> None:
+def test_without_instance_ids_a_class_stands_for_one_object() -> None:
     """DAVIS-2016: TrackEval is told that class ids are the numbers of objects and tracks."""
     pairs = clip_of(SHARED / "davis", "cows", 3)
     clip = score(pairs)
@@ -103,7 +103,7 @@ def test_a_flawless_clip_scores_1_beside_void_too() -> None:
     for seed in (0, 1):
         clip = score([(sample, sample.gt_instances) for sample, _ in random_clip(seed)])
         assert clip.measures == {"J_and_F": 1, "J": 1, "F": 1}
-        assert (clip.id_switches, clip.surplus) == (0, 0)
+        assert (clip.id_switches, clip.false_tracks) == (0, 0)
         assert [each.track for each in clip.objects] == [each.number for each in clip.objects]
 
 
@@ -112,7 +112,7 @@ def test_the_order_of_the_frames_changes_no_bit() -> None:
     assert score(pairs) == score(pairs[::-1])
 
 
-def test_frames_that_are_not_told_apart_are_left_out_where_others_are() -> None:
+def test_frames_without_instance_ids_are_left_out_where_others_have_them() -> None:
     pairs = random_clip(4)
     some = [(replace(sample, gt_instances=None) if i % 2 else sample, found) for i, (sample, found) in enumerate(pairs)]
     assert score(some) == replace(score(pairs[::2]), left_out=len(pairs) // 2)
@@ -123,20 +123,20 @@ def test_without_track_ids_nothing_joins_the_frames() -> None:
     pairs = [(sample, replace(sample.gt_instances, track_ids=None)) for sample, _ in random_clip(7)]
     clip = score(pairs)
     found = sum(len(instances) for _, instances in pairs)
-    assert (clip.untracked, clip.tracks, clip.surplus) == (found, found, found - len(clip.objects))
+    assert (clip.without_track_id, clip.tracks, clip.false_tracks) == (found, found, found - len(clip.objects))
     assert clip.id_switches == found - len(clip.objects)
     assert {each.track for each in clip.objects} == {None}
 
 
-def test_a_track_that_never_meets_its_object_is_surplus() -> None:
+def test_a_track_that_never_overlaps_its_object_is_a_false_track() -> None:
     sample, _ = demo_clip()[0]
     missed = score([(sample, sample.gt_instances[:0])])
     assert missed.measures == {"J_and_F": 0, "J": 0, "F": 0}
-    assert (missed.tracks, missed.surplus) == (0, 0)
+    assert (missed.tracks, missed.false_tracks) == (0, 0)
     assert {each.track for each in missed.objects} == {None}
     outside = Instances.from_masks(sample.size, [0], [Mask.from_array(sample.gt_mask == 0)], track_ids=[5])
     clip = score([(sample, outside)])
-    assert (clip.measures["J"], clip.tracks, clip.surplus) == (0, 1, 1)
+    assert (clip.measures["J"], clip.tracks, clip.false_tracks) == (0, 1, 1)
 
 
 def test_a_clip_without_objects_has_no_measures() -> None:
@@ -144,4 +144,4 @@ def test_a_clip_without_objects_has_no_measures() -> None:
     bare = replace(sample, gt_mask=np.zeros_like(sample.gt_mask), gt_instances=sample.gt_instances[:0])
     clip = score([(bare, found)])
     assert np.isnan([*clip.measures.values()]).all()
-    assert (clip.objects, clip.id_switches, clip.surplus) == ((), 0, len(found))
+    assert (clip.objects, clip.id_switches, clip.false_tracks) == ((), 0, len(found))

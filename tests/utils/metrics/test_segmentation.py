@@ -97,7 +97,7 @@ def test_means_equal_plain_numpy() -> None:
     assert len(set(expected.values())) == len(expected)
 
 
-def test_many_at_once_are_each_alone() -> None:
+def test_counts_of_many_images_at_once_give_the_measures_of_each_alone() -> None:
     each = [summed(range(i, i + 1)) for i in range(3)]
     together = LabelCounts(*np.stack([counts.stacked for counts in each], axis=1))
     np.testing.assert_array_equal(metrics.mean_iou(together), [metrics.mean_iou(counts) for counts in each])

@@ -80,11 +80,11 @@ def assert_equal(pairs: Sequence[Pair], names: Sequence[str]) -> None:
     assert split["mean_boundary_iou"] == pytest.approx(np.nanmean(ours["boundary_iou"]), abs=1e-9)
 
 
-def test_random_images() -> None:
+def test_measures_of_random_images_are_those_of_numpy_and_torchmetrics() -> None:
     assert_equal(random_pairs(60), NAMES)
 
 
 @needs_photos
 @pytest.mark.parametrize("name", ["voc", "coco"])
-def test_photographs(name: str) -> None:
+def test_measures_of_photographs_are_those_of_numpy_and_torchmetrics(name: str) -> None:
     assert_equal(photos(name)[::4], (SHARED / name / "class_names.txt").read_text().split("\n")[:20])

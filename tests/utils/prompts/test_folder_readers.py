@@ -13,7 +13,8 @@ import pytest
 
 from utils.errors import UserError
 from utils.prompts.prompts import load_prompts
-from utils.prompts.readers import read_folder
+from utils.prompts.readers import read_prompt_table
+from utils.prompts.source import PromptSource
 from utils.prompts.table import PromptOverrides
 
 NAMES = ("car", "dog", "sofa")
@@ -139,9 +140,9 @@ def test_labelme_files_for_images_of_another_size(
 )
 def test_folders_that_are_no_prompts(files: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        read_folder(write(tmp_path, files))
+        read_prompt_table(PromptSource(write(tmp_path, files)))
 
 
 def test_hidden_files_are_left_out(tmp_path: Path) -> None:
     write(tmp_path, {"a.txt": "0 0.5 0.5 0.2 0.4\n", ".records/a.json": {"settings": ""}, ".records.json": {}})
-    assert len(read_folder(tmp_path).boxes) == 1
+    assert len(read_prompt_table(PromptSource(tmp_path)).boxes) == 1

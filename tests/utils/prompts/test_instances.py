@@ -81,6 +81,6 @@ def test_corners_in_coco_instances_are_noticed(write: Write, images_of: Any) -> 
         each["bbox"] = [x + 100, y, x + 100 + w, y + h]
     prompts = load_prompts(write(content), NAMES, images_of(["clip/1", "2"]), PromptOverrides())
     assert (prompts.boxes[:, 2] > prompts.boxes[:, 0]).all()
-    assert "only one reading fits" in prompts.finding[1]
+    assert "only one interpretation fits" in prompts.finding[1]
     with pytest.raises(UserError, match=r"--prompt-names: .* which name their classes themselves"):
         load_prompts(write(content), NAMES, images_of(["clip/1"]), PromptOverrides(class_names=("a",)))

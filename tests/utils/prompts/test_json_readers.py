@@ -12,35 +12,41 @@ import numpy as np
 import pytest
 
 from utils.errors import UserError
-from utils.prompts.readers import read_json_rows
-from utils.prompts.table import COCO_INSTANCES, SEED, ULTRALYTICS
+from utils.prompts.readers import COCO_INSTANCES, NATIVE, ULTRALYTICS, read_prompt_table
+from utils.prompts.source import PromptSource
+from utils.prompts.table import PromptTable
 
 Write = Callable[[Any], Path]
+
+
+def read(path: Path) -> PromptTable:
+    return read_prompt_table(PromptSource(path))
+
 
 ROW = {"image_id": "23960", "category_id": 3, "bbox": [762.501, 302.91, 985.594, 512.487], "score": 0.9004}
 NEWEST = ROW | {"file_name": "clip.v2/000001.jpg"}
 
 
-def test_the_seeds_form(write: Write) -> None:
-    rows = read_json_rows(write([ROW, ROW | {"image_id": "clip/1"}, ROW | {"image_id": 7, "score": 1}, ROW]))
-    assert rows.form is SEED
+def test_a_native_prompt_file(write: Write) -> None:
+    rows = read(write([ROW, ROW | {"image_id": "clip/1"}, ROW | {"image_id": 7, "score": 1}, ROW]))
+    assert rows.format is NATIVE
     np.testing.assert_array_equal(rows.boxes, [ROW["bbox"]] * 4)
     np.testing.assert_array_equal(rows.scores, np.array([0.9004, 0.9004, 1, 0.9004], np.float32))
     assert rows.category_ids.tolist() == [3, 3, 3, 3]
-    assert list(rows.keys) == ["23960", "clip/1", 7]
+    assert list(rows.image_keys) == ["23960", "clip/1", 7]
     assert rows.key_of_row.tolist() == [0, 1, 2, 0]
-    assert rows.place_of(2).endswith("prediction.json: [2]")
+    assert rows.location(2).endswith("prediction.json: [2]")
 
 
 def test_rows_with_file_names_are_ultralytics_newest(write: Write) -> None:
-    rows = read_json_rows(write([NEWEST | {"image_id": 1}, NEWEST | {"file_name": "b.png"}]))
-    assert rows.form is ULTRALYTICS
-    assert list(rows.keys) == ["clip.v2/000001", "b"]
+    rows = read(write([NEWEST | {"image_id": 1}, NEWEST | {"file_name": "b.png"}]))
+    assert rows.format is ULTRALYTICS
+    assert list(rows.image_keys) == ["clip.v2/000001", "b"]
 
 
 def test_an_empty_list_means_no_boxes(write: Write) -> None:
-    rows = read_json_rows(write("[]"))
-    assert (len(rows), rows.boxes.shape, list(rows.keys)) == (0, (0, 4), [])
+    rows = read(write("[]"))
+    assert (len(rows), rows.boxes.shape, list(rows.image_keys)) == (0, (0, 4), [])
 
 
 @pytest.mark.parametrize(
@@ -70,14 +76,14 @@ def test_an_empty_list_means_no_boxes(write: Write) -> None:
 )
 def test_wrong_values_are_refused_with_file_and_row(change: dict[str, Any], place: str, write: Write) -> None:
     with pytest.raises(UserError, match=rf"prediction\.json: {place}"):
-        read_json_rows(write([ROW, ROW | change]))
+        read(write([ROW, ROW | change]))
 
 
 @pytest.mark.parametrize("key", ROW)
 def test_missing_keys_are_refused(key: str, write: Write) -> None:
     row = {name: value for name, value in ROW.items() if name != key}
     with pytest.raises(UserError, match=rf"prediction\.json: \[1\]\.{key}: is missing"):
-        read_json_rows(write([ROW, row]))
+        read(write([ROW, row]))
 
 
 @pytest.mark.parametrize(
@@ -95,18 +101,18 @@ def test_missing_keys_are_refused(key: str, write: Write) -> None:
 )
 def test_what_is_no_list_of_rows_is_refused(text: str, place: str, write: Write) -> None:
     with pytest.raises(UserError, match=place):
-        read_json_rows(write(text))
+        read(write(text))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing\.json: cannot be read"):
-        read_json_rows(tmp_path / "nothing.json")
+        read(tmp_path / "nothing.json")
 
 
-def test_a_single_label_file_is_told_from_its_folder(tmp_path: Path) -> None:
+def test_a_single_label_file_is_refused_with_a_hint_to_its_folder(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("0 .5 .5 .1 .1")
     with pytest.raises(UserError, match=r"a\.txt: a text file; -p takes the folder of YOLO labels"):
-        read_json_rows(tmp_path / "a.txt")
+        read(tmp_path / "a.txt")
 
 
 def instances() -> dict[str, Any]:
@@ -125,15 +131,15 @@ def instances() -> dict[str, Any]:
 
 
 def test_coco_instances(write: Write) -> None:
-    rows = read_json_rows(write(instances()))
-    assert rows.form is COCO_INSTANCES
+    rows = read(write(instances()))
+    assert rows.format is COCO_INSTANCES
     np.testing.assert_array_equal(rows.boxes, [[1, 2, 3, 4.5], [5, 6, 7, 8]])
     assert rows.scores.tolist() == [1, 0.5]
     assert [rows.class_names[i] for i in rows.category_ids] == ["cat", "dog"]
-    assert [rows.keys[i] for i in rows.key_of_row] == ["2", "2"]
-    assert set(rows.keys) == {"2", "a/1"}
+    assert [rows.image_keys[i] for i in rows.key_of_row] == ["2", "2"]
+    assert set(rows.image_keys) == {"2", "a/1"}
     assert rows.left_out == {"that are crowds, not objects": 1}
-    assert rows.place_of(1).endswith("prediction.json: annotations[2]")
+    assert rows.location(1).endswith("prediction.json: annotations[2]")
 
 
 @pytest.mark.parametrize(
@@ -152,14 +158,14 @@ def test_unsound_coco_instances_are_refused(key: str, entry: Any, place: str, wr
     content = instances()
     content[key].append(entry)
     with pytest.raises(UserError, match=rf"prediction\.json: {place}"):
-        read_json_rows(write(content))
+        read(write(content))
 
 
 def test_memory_grows_with_the_rows_only(write: Write) -> None:
     count = 20_000
     path = write([NEWEST | {"file_name": f"{i % 100}.jpg"} for i in range(count)])
     tracemalloc.start()
-    rows = read_json_rows(path)
+    rows = read(path)
     kept, highest = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(rows) == count

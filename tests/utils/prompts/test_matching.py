@@ -9,67 +9,68 @@ from typing import Any
 import pytest
 
 from utils.errors import UserError
-from utils.prompts.matching import ImageMatch, join
-from utils.prompts.readers import read_folder, read_json_rows
-from utils.prompts.table import Rows
+from utils.prompts.matching import ImageMatch, match_images
+from utils.prompts.readers import read_prompt_table
+from utils.prompts.source import PromptSource
+from utils.prompts.table import PromptTable
 
 
-def list_of(folder: Path, keys: Sequence[str | int], key: str = "image_id") -> Rows:
+def list_of(folder: Path, keys: Sequence[str | int], key: str = "image_id") -> PromptTable:
     """A list of rows with these image ids, or with these file names."""
     import json
 
     row = {"image_id": "x", "category_id": 0, "bbox": [1, 2, 3, 4], "score": 0.5}
     path = folder / "list.json"
     path.write_text(json.dumps([row | {key: value} for value in keys]))
-    return read_json_rows(path)
+    return read_prompt_table(PromptSource(path))
 
 
-def labels_of(folder: Path, keys: Sequence[str]) -> Rows:
+def labels_of(folder: Path, keys: Sequence[str]) -> PromptTable:
     """A folder of YOLO labels."""
     for key in keys:
         path = folder / f"labels/{key}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("0 0.5 0.5 0.1 0.1\n")
-    return read_folder(folder / "labels")
+    return read_prompt_table(PromptSource(folder / "labels"))
 
 
-def images(rows: Rows, joined: ImageMatch, ids: Sequence[str]) -> dict[Any, str | None]:
+def images(table: PromptTable, match: ImageMatch, ids: Sequence[str]) -> dict[Any, str | None]:
     """Key -> image id."""
-    return {key: ids[i] if i >= 0 else None for key, i in zip(rows.keys, joined.of_key.tolist())}
+    return {key: ids[i] if i >= 0 else None for key, i in zip(table.image_keys, match.of_key.tolist())}
 
 
 def test_exact_ids_come_first(tmp_path: Path) -> None:
     ids = ["a/7", "007", "b"]
-    rows = list_of(tmp_path, ["007", "a/7", "a/7", "c/7", "B"])
-    joined = join(rows, ids)
-    assert images(rows, joined, ids) == {"007": "007", "a/7": "a/7", "c/7": None, "B": None}
-    assert not joined.by_number
+    table = list_of(tmp_path, ["007", "a/7", "a/7", "c/7", "B"])
+    match = match_images(table, ids)
+    assert images(table, match, ids) == {"007": "007", "a/7": "a/7", "c/7": None, "B": None}
+    assert not match.by_number
 
 
 def test_numbers_and_names_of_files_join_where_only_one_image_can_be_meant(tmp_path: Path) -> None:
     ids = ["clip/000009", "clip/x", "other/000010"]
-    rows = list_of(tmp_path, [9, "x", "10", 11, "clip/12"])
-    joined = join(rows, ids)
-    assert images(rows, joined, ids) == {9: ids[0], "x": ids[1], "10": ids[2], 11: None, "clip/12": None}
-    assert joined.by_number
+    table = list_of(tmp_path, [9, "x", "10", 11, "clip/12"])
+    match = match_images(table, ids)
+    assert images(table, match, ids) == {9: ids[0], "x": ids[1], "10": ids[2], 11: None, "clip/12": None}
+    assert match.by_number
 
 
 def test_rows_for_other_images_are_no_reason_to_join_by_number(tmp_path: Path) -> None:
-    rows = list_of(tmp_path, ["a", *range(100, 200)])
-    assert not join(rows, ["a", "b"]).by_number
+    table = list_of(tmp_path, ["a", *range(100, 200)])
+    assert not match_images(table, ["a", "b"]).by_number
 
 
 def test_file_names_join_by_what_is_left_of_the_path(tmp_path: Path) -> None:
     ids = ["a/x", "y", "b/z"]
-    rows = list_of(tmp_path, ["x.jpg", "y.png", "b/z.jpg", "z2.jpg"], "file_name")
-    assert images(rows, join(rows, ids), ids) == {"x": "a/x", "y": "y", "b/z": "b/z", "z2": None}
+    table = list_of(tmp_path, ["x.jpg", "y.png", "b/z.jpg", "z2.jpg"], "file_name")
+    assert images(table, match_images(table, ids), ids) == {"x": "a/x", "y": "y", "b/z": "b/z", "z2": None}
 
 
 def test_label_folders_join_by_path_then_from_another_root_then_flattened(tmp_path: Path) -> None:
     ids = ["a/1", "b/1", "c/2", "3", "d/e/4"]
-    rows = labels_of(tmp_path, ["a/1", "b_1", "2", "train/3", "e_4", "x/b/9"])
+    table = labels_of(tmp_path, ["a/1", "b_1", "2", "train/3", "e_4", "x/b/9"])
     expected = {"a/1": "a/1", "b_1": "b/1", "2": "c/2", "train/3": "3", "e_4": "d/e/4", "x/b/9": None}
-    assert images(rows, join(rows, ids), ids) == expected
+    assert images(table, match_images(table, ids), ids) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,24 +85,24 @@ def test_label_folders_join_by_path_then_from_another_root_then_flattened(tmp_pa
     ],
 )
 def test_colliding_names_are_refused(
-    make: Callable[..., Rows], keys: list[str], ids: list[str], tmp_path: Path
+    make: Callable[..., PromptTable], keys: list[str], ids: list[str], tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"its image, .* rows like this\).*python -m yolo\.predict"):
-        join(make(tmp_path, keys), ids)
+        match_images(make(tmp_path, keys), ids)
 
 
 def test_a_name_without_folder_is_not_taken_for_the_image_that_has_none(tmp_path: Path) -> None:
-    rows = list_of(tmp_path, ["1.jpg"], "file_name")
+    table = list_of(tmp_path, ["1.jpg"], "file_name")
     with pytest.raises(UserError, match=r'\[0\]: its image, a string \("1"\), may be for 1 or clip/1'):
-        join(rows, ["1", "clip/1"])
+        match_images(table, ["1", "clip/1"])
 
 
 def test_an_exact_path_is_not_joined_with_a_second_file(tmp_path: Path) -> None:
-    rows = labels_of(tmp_path, ["1", "other/1"])
-    assert images(rows, join(rows, ["1"]), ["1"]) == {"1": "1", "other/1": None}
+    table = labels_of(tmp_path, ["1", "other/1"])
+    assert images(table, match_images(table, ["1"]), ["1"]) == {"1": "1", "other/1": None}
 
 
 def test_rows_that_all_are_for_other_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'none of its 2 rows.*the first image here is a string \("x"\).*"a"'):
-        join(list_of(tmp_path, ["x", "y"]), ["b", "a"])
-    assert join(list_of(tmp_path, []), ["a"]).of_key.tolist() == []
+        match_images(list_of(tmp_path, ["x", "y"]), ["b", "a"])
+    assert match_images(list_of(tmp_path, []), ["a"]).of_key.tolist() == []

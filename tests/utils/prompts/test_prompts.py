@@ -1,4 +1,4 @@
-"""The same boxes out of every form and era, or a refusal that names what settles it."""
+"""The same boxes out of every format and era, or a refusal that names the option to give."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ids(request: pytest.FixtureRequest) -> list[str]:
 
 
 def truth(ids: Sequence[str], classes: int = len(NAMES)) -> list[Row]:
-    """Sound boxes of every class in images of 640x480, in the seed's form; coordinates have three decimals."""
+    """Return native rows: sound boxes of every class in images of 640x480, rounded to three decimals."""
     rng = np.random.default_rng(0)
     rows = []
     for i in range(6 * len(ids)):
@@ -66,13 +66,13 @@ def assert_truth(prompts: Prompts, rows: Sequence[Row], ids: Sequence[str]) -> N
     assert len(prompts.boxes) == len(rows)
 
 
-def test_the_seeds_form(ids: list[str], write: Write, images_of: Any) -> None:
+def test_a_native_prompt_file(ids: list[str], write: Write, images_of: Any) -> None:
     prompts = load_prompts(write(truth(ids)), NAMES, images_of(ids), PromptOverrides())
     assert_truth(prompts, truth(ids), ids)
     exact = np.float32([row["bbox"] for row in truth(ids) if row["image_id"] == ids[3]])
     np.testing.assert_array_equal(prompts.for_image(ids[3], (480, 640))[0], exact, strict=True)
     form, share = prompts.finding
-    assert form.endswith("the seed's form: bbox is xyxy, category ids count from 0")
+    assert form.endswith("native prompt file: bbox is xyxy, category ids count from 0")
     assert "72 of 72 rows (100.0 %) and 12 of 12 images (100.0 %)" in share
 
 
@@ -82,7 +82,7 @@ def test_every_era_of_ultralytics(first: str, file_name: bool, ids: list[str], w
     prompts = load_prompts(path, NAMES, images_of(ids), PromptOverrides())
     assert_truth(prompts, truth(ids), ids)
     assert prompts.finding[-2].endswith(f"bbox is xywh, category ids count from {first}")
-    assert ("only one reading fits" in prompts.finding[1]) == (not file_name)
+    assert ("only one interpretation fits" in prompts.finding[1]) == (not file_name)
 
 
 @pytest.mark.parametrize("file_name", [False, True])
@@ -97,18 +97,18 @@ def test_what_ultralytics_numbers_in_two_ways_is_refused(write: Write, images_of
     rows = [row | {"category_id": 15 + i % 8} for i, row in enumerate(truth(NUMBERED))]
     path = write(ultralytics(rows, "coco91", file_name=True))
     with pytest.raises(
-        UserError, match=r"more than one reading fits.*from 1.*COCO's own.*; what settles it: --category-offset"
+        UserError, match=r"more than one interpretation fits.*from 1.*COCO's own.*; give --category-offset"
     ):
         load_prompts(path, COCO_CLASSES, images_of(NUMBERED), PromptOverrides())
     given = PromptOverrides(category_offset="coco91")
     assert_truth(load_prompts(path, COCO_CLASSES, images_of(NUMBERED), given), rows, NUMBERED)
 
 
-def test_a_form_that_stays_open_is_refused_and_settled_by_the_option(write: Write, images_of: Any) -> None:
+def test_what_cannot_be_decided_is_refused_until_the_option_is_given(write: Write, images_of: Any) -> None:
     rows = [row | {"category_id": 1 + i % 3} for i, row in enumerate(truth(NUMBERED))]
     path, images = write(ultralytics(rows, "0", file_name=False)), images_of(NUMBERED)
     with pytest.raises(
-        UserError, match=r"prediction\.json: .*more than one reading fits.*; what settles it: --category-offset"
+        UserError, match=r"prediction\.json: .*more than one interpretation fits.*; give --category-offset"
     ):
         load_prompts(path, NAMES, images, PromptOverrides())
     assert_truth(load_prompts(path, NAMES, images, PromptOverrides(category_offset="0")), rows, NUMBERED)
@@ -125,17 +125,17 @@ def test_own_files_of_mixed_meaning(write: Write, images_of: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "change, settled_by",
+    "change, message",
     [
-        ({"bbox": [5000, 5000, 6000, 6000]}, r"\[0\]\.bbox is inverted or far outside.*72 of 72.*it: --bbox-format$"),
+        ({"bbox": [5000, 5000, 6000, 6000]}, r"\[0\]\.bbox is inverted or far outside.*72 of 72.*give --bbox-format$"),
         (
             {"category_id": 99},
             r"\[0\]\.category_id: 99 is outside the 5 classes.* 4 \(72 of 72.*--category-offset",
         ),
     ],
 )
-def test_what_fits_no_reading_is_refused(change: Row, settled_by: str, write: Write, images_of: Any) -> None:
-    with pytest.raises(UserError, match=settled_by):
+def test_what_fits_no_interpretation_is_refused(change: Row, message: str, write: Write, images_of: Any) -> None:
+    with pytest.raises(UserError, match=message):
         load_prompts(write([row | change for row in truth(NUMBERED)]), NAMES, images_of(NUMBERED), PromptOverrides())
 
 
@@ -151,7 +151,7 @@ def test_a_few_bad_boxes_are_left_to_the_detector(write: Write, images_of: Any) 
     rows = [row | {"bbox": box} for row, box in zip(truth(NUMBERED), [[nan, 0, 9, 9], *bad])]
     prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), PromptOverrides())
     np.testing.assert_array_equal(prompts.boxes[1:], bad)
-    assert "no other reading fits better" in prompts.finding[0]
+    assert "no other interpretation fits better" in prompts.finding[0]
 
 
 def test_a_wrong_id_among_a_few_rows_moves_no_classes(write: Write, images_of: Any) -> None:
@@ -160,7 +160,7 @@ def test_a_wrong_id_among_a_few_rows_moves_no_classes(write: Write, images_of: A
         load_prompts(write([rows[0] | {"category_id": 5}, *rows[1:]]), NAMES, images_of(NUMBERED), PromptOverrides())
 
 
-def test_more_than_a_tenth_turns_the_reading_of_a_short_file_too(write: Write, images_of: Any) -> None:
+def test_more_than_a_tenth_turns_the_interpretation_of_a_short_file_too(write: Write, images_of: Any) -> None:
     def boxes(inverted: int, **given: Any) -> list[list[float]]:
         corners = [[50, 60, 40, 99]] * inverted + [[50, 60, 90, 99]] * (20 - inverted)
         rows = [row | {"bbox": box} for row, box in zip(truth(NUMBERED), corners)]
@@ -199,7 +199,8 @@ def test_shares_of_the_sides_are_refused_where_pixels_are_needed(
     strays = [[0, 0, 0, 0], [float("nan"), 0, 1, 1], [100, 100, 200, 200], [1.1, 0, 0.5, 1]]
     rows[:4] = [row | {"bbox": box} for row, box in zip(rows, strays)]
     with pytest.raises(
-        UserError, match=r"68 of 72 boxes lie within 0 and 1, so they are shares .*; the seed's form must have pixels$"
+        UserError,
+        match=r"68 of 72 boxes lie within 0 and 1, so they are shares .* native prompt file, which must have pixels$",
     ):
         load_prompts(write(rows), NAMES, images_of(NUMBERED), given)
     specks = [row | {"bbox": [0, 0, 1, 1]} for row in rows]

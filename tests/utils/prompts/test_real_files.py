@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets.loading import Batches
+from datasets.loading import Images
 from datasets.voc import VocDataset
 from utils.errors import UserError
 from utils.prompts.prompts import Prompts, load_prompts
@@ -23,7 +23,7 @@ def load(folder: str, file: str | Path, given: PromptOverrides | None = None) ->
     """A prompt file for the whole split of a folder."""
     tree = SHARED / folder
     names = tuple((tree / "class_names.txt").read_text().splitlines())
-    return load_prompts(tree / file, names, Batches(VocDataset(tree, "val"), 4, 2), given or PromptOverrides())
+    return load_prompts(tree / file, names, Images(VocDataset(tree, "val"), 4, 2), given or PromptOverrides())
 
 
 def older(folder: str, first: int, path: Path) -> Path:
@@ -44,7 +44,7 @@ def assert_same(theirs: Prompts, ours: Prompts) -> None:
 
 
 @pytest.mark.parametrize("folder, count", [("voc", 300), ("coco", 194)])
-def test_both_forms_give_the_same(folder: str, count: int) -> None:
+def test_native_files_and_those_of_ultralytics_give_the_same(folder: str, count: int) -> None:
     ours = load(folder, "prediction.json")
     assert_same(load(folder, "predictions_ultralytics.json"), ours)
     assert len(ours.boxes) == count
@@ -54,12 +54,12 @@ def test_both_forms_give_the_same(folder: str, count: int) -> None:
 @pytest.mark.parametrize(
     "folder, first, decided", [("voc", 1, True), ("voc", 0, False), ("coco", 1, False), ("coco", 0, True)]
 )
-def test_older_forms_give_the_same_or_are_refused(folder: str, first: int, decided: bool, tmp_path: Path) -> None:
+def test_older_files_give_the_same_or_are_refused(folder: str, first: int, decided: bool, tmp_path: Path) -> None:
     path, ours = older(folder, first, tmp_path / "old.json"), load(folder, "prediction.json")
-    if decided:  # a first or a last class occurs, which rules the other reading out
+    if decided:  # a first or a last class occurs, which rules the other interpretation out
         assert_same(load(folder, path), ours)
     else:
-        with pytest.raises(UserError, match=r"more than one reading fits.*; what settles it: --category-offset$"):
+        with pytest.raises(UserError, match=r"more than one interpretation fits.*; give --category-offset$"):
             load(folder, path)
     assert_same(load(folder, path, PromptOverrides(category_offset="1" if first else "0")), ours)
 

@@ -12,7 +12,8 @@ from utils.distributed import Session
 from utils.engine import RunSummary
 from utils.io.writers import WriterError
 from utils.masks import Mask
-from utils.prompts.readers import read_json_rows
+from utils.prompts.readers import read_prompt_table
+from utils.prompts.source import PromptSource
 from utils.prompts.writer import PromptSink, shortest
 from utils.structures import Detections, Instances, Sample
 
@@ -47,8 +48,8 @@ def test_what_is_written_is_read_as_the_same(tmp_path: Path) -> None:
         assert not path.exists()
         (line,) = sink.finish(RunSummary(), Session())
     assert line == f"prompts: 43 boxes of 3 images in {path}"
-    rows = read_json_rows(path)
-    assert rows.keys == [SAMPLE.image_id]
+    rows = read_prompt_table(PromptSource(path))
+    assert rows.image_keys == [SAMPLE.image_id]
     both = [each.detections for each in (first, second)]
     np.testing.assert_array_equal(rows.boxes.astype(np.float32), np.concatenate([each.boxes for each in both]))
     np.testing.assert_array_equal(rows.scores, np.concatenate([each.scores for each in both]))

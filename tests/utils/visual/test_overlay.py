@@ -17,7 +17,7 @@ from utils.io.writers import Writers
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
 from utils.visual.colors import class_color, text_color
-from utils.visual.drawing import font_for, missing_glyphs, tag
+from utils.visual.drawing import draw_tag, font_for, missing_glyphs
 from utils.visual.overlay import OverlaySink, render
 
 NAMES = ("car", "airplane", "elephant")
@@ -63,7 +63,7 @@ def test_the_sample_is_not_drawn_on() -> None:
     assert np.array_equal(image, before)
 
 
-def test_a_mask_is_tinted_with_its_class_colour_and_the_rest_of_the_photo_stays() -> None:
+def test_a_mask_is_tinted_with_its_class_color_and_the_rest_of_the_photo_stays() -> None:
     image = photo()
     overlay = render(sample_of(image), instances_of((240, 320), ((60, 80, 260, 200), 1, 0.9)), NAMES)
     inside, expected = (
@@ -76,7 +76,7 @@ def test_a_mask_is_tinted_with_its_class_colour_and_the_rest_of_the_photo_stays(
     assert np.array_equal(overlay[untouched], image[untouched])
 
 
-def test_a_class_has_one_colour_in_every_image() -> None:
+def test_a_class_has_the_same_color_in_every_image() -> None:
     black = np.zeros((240, 320, 3), np.uint8)
     first = render(sample_of(black), instances_of((240, 320), ((20, 40, 200, 200), 2, 0.9)), NAMES)
     second = render(
@@ -98,7 +98,7 @@ def test_an_overlapped_pixel_shows_the_class_that_the_label_map_gives_it() -> No
         assert np.abs(overlay[y, x] - expected).max() <= 1
 
 
-def test_colours_are_vivid_and_their_text_is_legible() -> None:
+def test_colors_are_vivid_and_their_text_is_legible() -> None:
     """Lightness by cv2's CIE L*a*b*; contrast as WCAG 2 defines it, where 4.5 is demanded of text."""
     colors = np.array([class_color(i) for i in range(254)], np.uint8)
     assert len(np.unique(colors, axis=0)) == 254
@@ -117,7 +117,7 @@ def test_colours_are_vivid_and_their_text_is_legible() -> None:
 
 @pytest.mark.parametrize("size", [(150, 200), (480, 640), (3000, 4000)])
 @pytest.mark.parametrize("ground", [0, 255])
-def test_a_box_can_be_told_from_a_black_and_a_white_ground(size: tuple[int, int], ground: int) -> None:
+def test_a_box_is_visible_on_black_and_on_white(size: tuple[int, int], ground: int) -> None:
     height, width = size
     box = (width // 4, height // 4, 3 * width // 4, 3 * height // 4)
     overlay = render(sample_of(np.full((*size, 3), ground, np.uint8)), boxes_only(size, (box, 0, 0.9)), NAMES)
@@ -133,7 +133,7 @@ def test_a_box_can_be_told_from_a_black_and_a_white_ground(size: tuple[int, int]
 )
 def test_a_tag_stays_whole_inside_the_image(box: tuple[int, int, int, int]) -> None:
     overlay = render(sample_of(photo()), boxes_only((240, 320), (box, 2, 0.87)), NAMES)
-    assert contains(overlay, tag("elephant", "0.87", TEXT, class_color(2), 320))
+    assert contains(overlay, draw_tag("elephant", "0.87", TEXT, class_color(2), 320))
 
 
 def test_tags_of_objects_at_one_place_do_not_hide_each_other() -> None:
@@ -141,7 +141,7 @@ def test_tags_of_objects_at_one_place_do_not_hide_each_other() -> None:
     objects = [(box, i % 3, 0.99 - 0.01 * i) for i in range(8)]
     overlay = render(sample_of(photo()), boxes_only((240, 320), *objects), NAMES)
     for _, class_id, score in objects:
-        assert contains(overlay, tag(NAMES[class_id], f"{score:.2f}", TEXT, class_color(class_id), 320))
+        assert contains(overlay, draw_tag(NAMES[class_id], f"{score:.2f}", TEXT, class_color(class_id), 320))
 
 
 def test_text_and_lines_grow_with_the_image() -> None:
@@ -157,7 +157,7 @@ def test_text_and_lines_grow_with_the_image() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 40), (20, 12), (30, 2000)])
 @pytest.mark.parametrize("side_by_side", [False, True])
-def test_an_image_smaller_than_its_tag_is_drawn_all_the_same(size: tuple[int, int], side_by_side: bool) -> None:
+def test_an_image_smaller_than_its_tag_can_be_drawn(size: tuple[int, int], side_by_side: bool) -> None:
     height, width = size
     sample = sample_of(photo(height, width), np.full(size, 1, np.uint8))
     instances = instances_of(size, ((0, 0, width, height), 0, 0.5))
@@ -171,7 +171,7 @@ def test_an_image_smaller_than_its_tag_is_drawn_all_the_same(size: tuple[int, in
 
 def test_a_long_name_is_shortened_and_keeps_its_score() -> None:
     ground = (250, 200, 50)
-    short, full = (tag("a very long class name", "0.75", 14, ground, width) for width in (120, 1000))
+    short, full = (draw_tag("a very long class name", "0.75", 14, ground, width) for width in (120, 1000))
     assert short.shape[1] <= 120 < full.shape[1]
     assert np.array_equal(short[:, -30:], full[:, -30:])
 
@@ -181,7 +181,7 @@ def test_a_long_name_is_shortened_and_keeps_its_score() -> None:
 )
 def test_a_name_in_any_script_is_drawn(name: str) -> None:
     overlay = render(sample_of(photo()), instances_of((240, 320), ((60, 60, 200, 200), 0, 0.5)), (name,))
-    assert contains(overlay, tag(name, "0.50", TEXT, class_color(0), 320))
+    assert contains(overlay, draw_tag(name, "0.50", TEXT, class_color(0), 320))
 
 
 def test_missing_glyphs_are_those_that_the_chosen_font_has_not() -> None:
@@ -190,7 +190,7 @@ def test_missing_glyphs_are_those_that_the_chosen_font_has_not() -> None:
         assert missing_glyphs([name]) == "".join(dict.fromkeys(char for char in name if ord(char) not in known))
 
 
-def test_names_that_cannot_be_written_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_names_without_glyphs_cause_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), Writers(1) as writers:
         OverlaySink(tmp_path, ("car", "\U000f0000", "x\U000f0000"), writers)
     assert [record.getMessage().count("\U000f0000") for record in caplog.records] == [1]
@@ -208,7 +208,7 @@ def test_a_configured_font_is_used_and_a_bad_one_is_refused(tmp_path: Path) -> N
             OverlaySink(tmp_path, NAMES, writers, font=path)
 
 
-def test_the_target_stands_beside_the_prediction_in_the_same_colours() -> None:
+def test_target_and_prediction_are_side_by_side_in_the_same_colors() -> None:
     target = np.zeros((240, 320), np.uint8)
     target[100:200, 60:260] = 2
     target[20:60, 60:260] = 255

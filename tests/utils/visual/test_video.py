@@ -1,4 +1,4 @@
-"""The judge is cv2: it opens the films and finds each frame where it belongs."""
+"""The judge is cv2: it opens the videos and finds each frame where it belongs."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ import pytest
 from tests.helpers.clips import GROUND, clip, sample
 from utils.distributed import Session
 from utils.engine import RunSummary
-from utils.io.writers import WriterError, Writers, temporary_of
+from utils.io.writers import WriterError, Writers, temporary_path
 from utils.structures import Instances, Sample
 from utils.visual.overlay import render
-from utils.visual.video import MOST_WAITING, Encoder, Film, VideoOverlaySink, frame_rate
+from utils.visual.video import MAX_WAITING, Encoder, OrderedVideoWriter, VideoOverlaySink, frame_rate
 
 NAMES = ("dog", "cat")
 Pair = tuple[Sample, Instances]
 
 
 def frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
-    """Time in seconds and (H, W, 3) RGB of each frame of a film."""
-    film = cv2.VideoCapture(str(path))
-    assert film.isOpened()
-    while film.grab():
-        yield film.get(cv2.CAP_PROP_POS_MSEC) / 1000, film.retrieve()[1][:, :, ::-1]
+    """Time in seconds and (H, W, 3) RGB of each frame of a video."""
+    video = cv2.VideoCapture(str(path))
+    assert video.isOpened()
+    while video.grab():
+        yield video.get(cv2.CAP_PROP_POS_MSEC) / 1000, video.retrieve()[1][:, :, ::-1]
 
 
-def filmed(folder: Path, pairs: Sequence[Pair], **settings: object) -> list[str]:
+def write_overlays(folder: Path, pairs: Sequence[Pair], **settings: object) -> list[str]:
     with Writers(4) as writers:
         sink = VideoOverlaySink(folder, NAMES, writers, **settings)  # type: ignore[arg-type]
         for pair in pairs:
@@ -45,9 +45,9 @@ def filmed(folder: Path, pairs: Sequence[Pair], **settings: object) -> list[str]
         return sink.finish(RunSummary(), Session())
 
 
-def test_each_clip_is_a_film_of_its_overlays_in_order(tmp_path: Path) -> None:
+def test_each_clip_is_a_video_of_its_overlays_in_order(tmp_path: Path) -> None:
     pairs = [*clip("deep/a", 12), *clip("2:30", 5)]
-    lines = filmed(tmp_path, pairs, fps=10)
+    lines = write_overlays(tmp_path, pairs, fps=10)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["2:30.mp4", "a.mp4"]
     for name, part in (("deep/a", pairs[:12]), ("2:30", pairs[12:])):
         found = list(frames(tmp_path / f"{name}.mp4"))
@@ -57,27 +57,27 @@ def test_each_clip_is_a_film_of_its_overlays_in_order(tmp_path: Path) -> None:
             expected = render(*pair, NAMES).astype(int)
             assert np.abs(picture - expected).mean() < 5
             assert np.abs(picture[60:80, 150:] - np.array(GROUND)).max() <= 4, "colours are right"
-    assert lines == [f"overlays: 17 images in {tmp_path}", "overlays: 2 films, one a clip"]
+    assert lines == [f"overlays: 17 images in {tmp_path}", "overlays: 2 videos, one per clip"]
 
 
 def test_the_file_is_h264_that_every_player_reads(tmp_path: Path) -> None:
-    filmed(tmp_path, list(clip("a", 3)))
-    with av.open(str(tmp_path / "a.mp4")) as film:
-        stream = film.streams.video[0]
+    write_overlays(tmp_path, list(clip("a", 3)))
+    with av.open(str(tmp_path / "a.mp4")) as video:
+        stream = video.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert stream.average_rate == 25
 
 
 def test_a_frame_that_failed_is_missing_and_the_others_keep_their_time(tmp_path: Path) -> None:
     pairs = [pair for i, pair in enumerate(clip("a", 9)) if i != 4]
-    filmed(tmp_path, pairs, fps=20)
+    write_overlays(tmp_path, pairs, fps=20)
     assert [round(20 * seconds) for seconds, _ in frames(tmp_path / "a.mp4")] == [0, 1, 2, 3, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("size", [(97, 129), (96, 129), (2, 2), (31, 17)])
-def test_an_odd_size_grows_by_the_edge(size: tuple[int, int], tmp_path: Path) -> None:
+def test_an_odd_size_is_padded_with_the_edge(size: tuple[int, int], tmp_path: Path) -> None:
     pairs = [(sample("a", i, 2, size=size), Instances.from_masks(size, [], [])) for i in range(2)]
-    filmed(tmp_path, pairs)
+    write_overlays(tmp_path, pairs)
     for (_, picture), (one, _) in zip(frames(tmp_path / "a.mp4"), pairs, strict=True):
         assert picture.shape == (size[0] + size[0] % 2, size[1] + size[1] % 2, 3)
         assert np.abs(picture[: size[0], : size[1]].astype(int) - one.image).mean() < 6
@@ -85,26 +85,26 @@ def test_an_odd_size_grows_by_the_edge(size: tuple[int, int], tmp_path: Path) ->
 
 def test_a_video_file_gives_its_frame_rate(tmp_path: Path) -> None:
     source = tmp_path / "source.mp4"
-    film = Encoder(source, Fraction(30000, 1001), (32, 32))
+    video = Encoder(source, Fraction(30000, 1001), (32, 32))
     for i in range(4):
-        film.add(i, np.zeros((32, 32, 3), np.uint8))
-    film.close()
+        video.add(i, np.zeros((32, 32, 3), np.uint8))
+    video.close()
     assert frame_rate(source) == Fraction(30000, 1001)
-    filmed(tmp_path / "out", list(clip("source", 4, path=source)), fps=5)
+    write_overlays(tmp_path / "out", list(clip("source", 4, path=source)), fps=5)
     assert frame_rate(tmp_path / "out/source.mp4") == Fraction(30000, 1001)
     source.write_bytes(b"no video")
     assert frame_rate(source) is frame_rate(tmp_path / "none.mp4") is None
-    filmed(tmp_path / "out", list(clip("source", 4, path=source)), fps=5)
+    write_overlays(tmp_path / "out", list(clip("source", 4, path=source)), fps=5)
     assert frame_rate(tmp_path / "out/source.mp4") == 5
 
 
-def test_threads_may_finish_in_any_order_and_the_bytes_are_the_same(tmp_path: Path) -> None:
+def test_the_video_does_not_depend_on_the_order_in_which_threads_finish(tmp_path: Path) -> None:
     pictures = [np.full((32, 32, 3), 10 * i, np.uint8) for i in range(20)]
     for name, order in (("in order", range(20)), ("backwards", reversed(range(20)))):
-        film = Film(tmp_path / name, Fraction(25))
-        turns = [film.turn() for _ in range(21)]
-        threads = [threading.Thread(target=film.add, args=(turns[i], i, pictures[i])) for i in order]
-        threads.insert(7, threading.Thread(target=film.complete, args=(turns[20],)))
+        video = OrderedVideoWriter(tmp_path / name, Fraction(25))
+        tickets = [video.ticket() for _ in range(21)]
+        threads = [threading.Thread(target=video.add, args=(tickets[i], i, pictures[i])) for i in order]
+        threads.insert(7, threading.Thread(target=video.complete, args=(tickets[20],)))
         for thread in threads:
             thread.start()
             time.sleep(0.001)
@@ -116,8 +116,8 @@ def test_threads_may_finish_in_any_order_and_the_bytes_are_the_same(tmp_path: Pa
     )
 
 
-def test_an_interrupted_run_leaves_the_old_film_and_nothing_else(tmp_path: Path) -> None:
-    filmed(tmp_path, list(clip("a", 3)))
+def test_an_interrupted_run_leaves_the_old_video_and_nothing_else(tmp_path: Path) -> None:
+    write_overlays(tmp_path, list(clip("a", 3)))
     before = (tmp_path / "a.mp4").read_bytes()
 
     def run() -> None:
@@ -126,7 +126,7 @@ def test_an_interrupted_run_leaves_the_old_film_and_nothing_else(tmp_path: Path)
             for pair in [*clip("a", 8), *clip("b", 8)][:12]:
                 sink.write(*pair)
             writers.flush()
-            assert temporary_of(tmp_path / "b.mp4").exists()
+            assert temporary_path(tmp_path / "b.mp4").exists()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -136,10 +136,10 @@ def test_an_interrupted_run_leaves_the_old_film_and_nothing_else(tmp_path: Path)
     assert len(list(frames(tmp_path / "a.mp4"))) == 8
 
 
-def test_a_killed_run_leaves_no_torn_film(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_torn_video(tmp_path: Path) -> None:
     script = (
-        "import os, sys; sys.path.insert(0, 'tests')\n"
-        "from pathlib import Path; from made_clips import clip\n"
+        "import os, sys; sys.path.insert(0, '.')\n"
+        "from pathlib import Path; from tests.helpers.clips import clip\n"
         "from utils.visual.video import VideoOverlaySink; from utils.io.writers import Writers\n"
         "with Writers(2) as writers:\n"
         "    sink = VideoOverlaySink(Path(sys.argv[1]), ('dog', 'cat'), writers)\n"
@@ -148,50 +148,50 @@ def test_a_killed_run_leaves_no_torn_film(tmp_path: Path) -> None:
     )
     root = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=root, timeout=60)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [temporary_of(tmp_path / "b.mp4").name, "a.mp4"]
-    filmed(tmp_path, [*clip("a", 4), *clip("b", 6)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [temporary_path(tmp_path / "b.mp4").name, "a.mp4"]
+    write_overlays(tmp_path, [*clip("a", 4), *clip("b", 6)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
     assert len(list(frames(tmp_path / "b.mp4"))) == 6
 
 
-def test_a_film_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_video_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "in the way").write_text("")
     with pytest.raises(WriterError, match=r"in the way/a\.mp4: cannot be written"):
-        filmed(tmp_path / "in the way", list(clip("a", 3)))
+        write_overlays(tmp_path / "in the way", list(clip("a", 3)))
 
 
 def test_few_frames_wait_for_a_slow_one_however_long_the_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = VideoOverlaySink.picture
+    render_frame = VideoOverlaySink.render
 
     def slow_at_first(sink: VideoOverlaySink, one: Sample, found: Instances) -> np.ndarray:
         time.sleep(0.5 * (one.image_id == "a/000000"))
-        return picture(sink, one, found)
+        return render_frame(sink, one, found)
 
-    monkeypatch.setattr(VideoOverlaySink, "picture", slow_at_first)
+    monkeypatch.setattr(VideoOverlaySink, "render", slow_at_first)
     most = 0
     with Writers(4) as writers:
         sink = VideoOverlaySink(tmp_path, NAMES, writers)
         for pair in clip("a", 120):
             sink.write(*pair)
-            most = max(most, sink._film.waiting)
+            most = max(most, sink._video.waiting)
         sink.finish(RunSummary(), Session())
-    assert 4 < most <= MOST_WAITING + 8
+    assert 4 < most <= MAX_WAITING + 8
     assert len(list(frames(tmp_path / "a.mp4"))) == 120
 
 
-def test_the_target_stands_beside_in_every_frame(tmp_path: Path) -> None:
+def test_every_frame_of_a_video_shows_the_target_beside(tmp_path: Path) -> None:
     pairs = [
         (replace(one, gt_mask=np.full((192, 256), i % 3, np.uint8)), found)
         for i, (one, found) in enumerate(clip("a", 6))
     ]
-    filmed(tmp_path, pairs, side_by_side=True)
+    write_overlays(tmp_path, pairs, side_by_side=True)
     sizes = {picture.shape for _, picture in frames(tmp_path / "a.mp4")}
     assert len(sizes) == 1
     assert sizes.pop()[1] > 512
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
-def test_a_disk_that_fills_up_leaves_no_film(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_leaves_no_video(tmp_path: Path) -> None:
     import resource
 
     noise = np.random.default_rng(0)
@@ -202,7 +202,7 @@ def test_a_disk_that_fills_up_leaves_no_film(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
     try:
         with pytest.raises(WriterError, match=r"a\.mp4: cannot be written: .*File too large"):
-            filmed(tmp_path, pairs)
+            write_overlays(tmp_path, pairs)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Charts of matplotlib as SVG that lives in a page: its colours and fonts, names of its own, no fixed size."""
+"""Charts as inline SVG, drawn by matplotlib: with the colors and fonts of the page, and ids of their own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup, escape
 
 from utils.evaluation.report.curves import Curve
@@ -19,12 +20,11 @@ from utils.metrics.summary import label_measures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
 INK, QUIET, LINE, ACCENT, SECOND = "#010101", "#010102", "#010103", "#010104", "#010105"
-"""Colours to draw with, each of which stands for one that the page decides on, light or dark."""
+"""Placeholders for the colors of the page, which differ between light and dark mode."""
 
 PAGE_COLORS = {
     INK: "currentColor",
@@ -61,7 +61,7 @@ SETTINGS: dict[Any, Any] = {
 
 @contextmanager
 def page_style(changes: dict[Any, Any] | None = None) -> Iterator[None]:
-    """Charts made inside look as the page does, whatever a user or another library has set."""
+    """Make charts look as the page does, whatever a user or another library has set."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -71,7 +71,7 @@ def page_style(changes: dict[Any, Any] | None = None) -> Iterator[None]:
 
 
 def new_chart(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of so many pixels, as it is drawn on a wide screen, and its axes; inside `page_style`."""
+    """Return a figure of so many pixels on a wide screen, and its axes; inside `page_style`."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -81,17 +81,17 @@ def new_chart(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def plain(texts: Sequence[Text]) -> None:
-    """Takes dollar signs in names for what they are, not for formulas."""
+    """Show dollar signs in names as they are; matplotlib would typeset what stands between two of them."""
     for text in texts:
         text.set_parse_math(False)
 
 
-def inline_svg(figure: Figure, name: str, says: str) -> Markup:
-    """The figure as an element of a page; the same figure gives the same text.
+def inline_svg(figure: Figure, name: str, description: str) -> Markup:
+    """Turn a figure into an element of the page; the same figure gives the same text.
 
     Args:
-        name: that no other chart of the page has; its ids begin with it.
-        says: what the chart shows, for those who cannot see it.
+        name: prefix of the ids in it; no other chart of the page has it.
+        description: of what the chart shows, for screen readers.
     """
     import matplotlib
 
@@ -110,21 +110,21 @@ def inline_svg(figure: Figure, name: str, says: str) -> Markup:
     body = re.sub(r" font-family: [^;\"]*;?", "", body)
     for stand_in, color in PAGE_COLORS.items():
         body = body.replace(stand_in, color)
-    start = f'<svg viewBox="0 0 {width} {height}" style="width:{width}px" role="img" aria-label="{escape(says)}">'
-    return Markup(start + body.strip())
+    size, label = f'viewBox="0 0 {width} {height}" style="width:{width}px"', escape(description)
+    return Markup(f'<svg {size} role="img" aria-label="{label}">{body.strip()}')
 
 
 WIDTH = 380
-"""Of a chart in pixels; three stand side by side on a wide screen, one fills a phone."""
+"""Width of a chart in pixels; three stand side by side on a wide screen, one fills a phone."""
 
-LONGEST_NAME = 20
+MAX_NAME = 20
 """Characters of a name that a chart shows."""
 
 MOST_NUMBERED = 16
-"""Labels up to which the cells of the confusion matrix hold numbers."""
+"""The cells of the confusion matrix hold numbers up to so many labels."""
 
 HEAT = (0.16, 0.44, 0.83)
-"""Red, green and blue of a full cell, seen through by light and dark grounds alike."""
+"""Red, green and blue of a full cell, which lies half transparent on the light or dark background."""
 
 DEEPEST = 0.75
 """Opacity of a full cell."""
@@ -134,7 +134,7 @@ PERCENTS = (0, 25, 50, 75, 100)
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart with what it is called and how to read it.
+    """A chart with its title and how to read it.
 
     Attributes:
         name: for links, ids and file names; no other chart has it.
@@ -151,7 +151,7 @@ class Chart:
 
 
 def class_bars(evaluation: Evaluation) -> Chart:
-    """The IoU of each label that occurs with its 95 % interval, the best on top."""
+    """Draw the IoU of each label that occurs with its 95 % interval, the best on top."""
     ious, (low, high) = 100 * label_measures(evaluation)["iou"], 100 * evaluation.intervals.class_iou
     labels = sorted(np.flatnonzero(~np.isnan(ious)).tolist(), key=lambda label: (ious[label], -label))
     with page_style({"axes.grid.axis": "x"}):
@@ -160,11 +160,13 @@ def class_bars(evaluation: Evaluation) -> Chart:
         axes.barh(places, ious[labels], 0.62, color=ACCENT, alpha=0.6)
         axes.hlines(places, low[labels], high[labels], color=INK, linewidth=1.5)
         for place, label in enumerate(labels):
-            _write_beside(axes, place, f"{ious[label]:.1f}")
+            # Flush right in a column of their own, to the right of the chart.
+            text, right = f"{ious[label]:.1f}", axes.get_yaxis_transform()
+            axes.annotate(text, (1, place), (36, 0), right, "offset points", ha="right", va="center")
         axes.set_yticks(places, [shortened(evaluation.names[label]) for label in labels], color=INK)
         plain(axes.get_yticklabels())
         axes.set_ylim(-0.6, len(labels) - 0.4)
-        _percents(axes.xaxis)
+        axes.set_xticks(PERCENTS, [*map(str, PERCENTS)])
         axes.set_xlim(0, 100)
         worst = f", from {evaluation.names[labels[-1]]} down to {evaluation.names[labels[0]]}" if labels else ""
         svg = inline_svg(figure, "bars", f"Bars: IoU of {len(labels)} classes in percent{worst}")
@@ -173,26 +175,29 @@ def class_bars(evaluation: Evaluation) -> Chart:
 
 
 def size_chart(curve: Curve) -> Chart:
-    """IoU of true objects against their size."""
+    """Draw the IoU of true objects against their size."""
     from matplotlib.ticker import NullLocator
 
     with page_style():
         figure, axes = new_chart(WIDTH, 270)
         _draw(axes, curve, ACCENT, "o")
         axes.set_xscale("log", base=2)
-        axes.set_xlim(curve.centres.min() / 1.3, curve.centres.max() * 1.3)
-        ticks = _powers_of_two(*axes.get_xlim())
+        axes.set_xlim(curve.centers.min() / 1.3, curve.centers.max() * 1.3)
+        low, high = axes.get_xlim()
+        ticks = [2.0**i for i in range(20) if low <= 2**i <= high]
+        if len(ticks) < 3:  # objects of similar size
+            ticks = [each for i in range(20) for each in (2.0**i, 1.5 * 2**i) if low <= each <= high]
         axes.set_xticks(ticks, [f"{each:g}" for each in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("side in pixels of a square of the object's area")
-        _upright_percents(axes)
-        svg = inline_svg(figure, "size", f"Curve: mean IoU by object size; {_spoken(curve)}")
+        _iou_axis(axes)
+        svg = inline_svg(figure, "size", f"Curve: mean IoU by object size; {_in_words(curve)}")
     note = "Dots are means, lines span the middle half. A missed object has an IoU of 0."
     return Chart("size", "IoU and object size", note, svg)
 
 
 def score_chart(curves: Mapping[str, Curve]) -> Chart:
-    """IoU of found objects against their scores; one curve for each kind of score."""
+    """Draw the IoU of found objects against their scores, a curve for each kind of score."""
     with page_style():
         figure, axes = new_chart(WIDTH, 290)
         axes.plot((0, 1), (0, 100), color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
@@ -201,15 +206,15 @@ def score_chart(curves: Mapping[str, Curve]) -> Chart:
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("score")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0, frameon=False, labelcolor=INK)
-        _upright_percents(axes)
-        spoken = "; ".join(f"{name}: {_spoken(curve)}" for name, curve in curves.items())
+        _iou_axis(axes)
+        spoken = "; ".join(f"{name}: {_in_words(curve)}" for name, curve in curves.items())
         svg = inline_svg(figure, "score", f"Curves: mean IoU by score; {spoken}")
-    note = "On the dashed line a score says what the IoU will be; below it, the model is too sure of itself."
+    note = "On the dashed line the score equals the IoU; below it, the model is overconfident."
     return Chart("score", "IoU and score", note, svg)
 
 
 def heat_map(evaluation: Evaluation) -> Chart:
-    """What became of each label's true pixels: the confusion matrix, each row in percent of the row."""
+    """Draw the confusion matrix, each row in percent of its sum."""
     shares = row_shares(evaluation.matrix)
     count = len(shares)
     cell = 44 if count <= MOST_NUMBERED else max(7, min(24, 1000 // count))
@@ -226,20 +231,20 @@ def heat_map(evaluation: Evaluation) -> Chart:
     return Chart("confusion", "Confusion matrix", note, svg, width)
 
 
-def row_shares(matrix: np.ndarray) -> np.ndarray:
-    """(L, L) float64: each row of a (L, L) count matrix as shares of its sum; NaN where that is 0."""
+def row_shares(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Divide each row of an (L, L) count matrix by its sum; NaN where that is 0."""
     whole = matrix.sum(axis=1, keepdims=True)
     return np.divide(matrix, whole, out=np.full(matrix.shape, np.nan), where=whole > 0)
 
 
 def shortened(name: str) -> str:
-    """A name on one line, cut where it is too long for a chart."""
+    """Put a name on one line and cut it where it is too long for a chart."""
     name = " ".join(name.split())
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
-def _draw_matrix(axes: Axes, shares: np.ndarray, names: Sequence[str]) -> None:
-    """Coloured cells; the square root makes small shares visible."""
+def _draw_matrix(axes: Axes, shares: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+    """Draw the cells; the square root makes small shares visible."""
     pixels = np.empty((*shares.shape, 4))
     pixels[..., :3], pixels[..., 3] = HEAT, DEEPEST * np.sqrt(np.nan_to_num(shares))
     axes.imshow(pixels, interpolation="none", aspect="equal")
@@ -252,8 +257,8 @@ def _draw_matrix(axes: Axes, shares: np.ndarray, names: Sequence[str]) -> None:
     axes.set_ylabel("target")
 
 
-def _number_cells(axes: Axes, shares: np.ndarray) -> None:
-    """Percents where they are not 0.0, and lines between the cells."""
+def _number_cells(axes: Axes, shares: npt.NDArray[np.float64]) -> None:
+    """Write percents where they are not 0.0, and draw lines between the cells."""
     for row, column in np.argwhere(shares >= 0.0005).tolist():
         share = shares[row, column]
         text = f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}"
@@ -263,36 +268,17 @@ def _number_cells(axes: Axes, shares: np.ndarray) -> None:
         axes.axvline(edge, color=LINE, linewidth=1)
 
 
-def _write_beside(axes: Axes, place: float, text: str) -> None:
-    """Flush right in a column of its own, right of the chart."""
-    right = (1, place), axes.get_yaxis_transform()
-    axes.annotate(text, right[0], (36, 0), right[1], "offset points", ha="right", va="center")
-
-
 def _draw(axes: Axes, curve: Curve, color: str, marker: str, name: str | None = None) -> None:
     low, high = 100 * curve.quarters
-    axes.vlines(curve.centres, low, high, color=color, linewidth=2, alpha=0.5)
-    axes.plot(curve.centres, 100 * curve.means, color=color, linewidth=1.5, marker=marker, markersize=6, label=name)
+    axes.vlines(curve.centers, low, high, color=color, linewidth=2, alpha=0.5)
+    axes.plot(curve.centers, 100 * curve.means, color=color, linewidth=1.5, marker=marker, markersize=6, label=name)
 
 
-def _powers_of_two(low: float, high: float) -> list[float]:
-    """Those between two sizes, and, where they are few, what lies half way between them."""
-    powers = [2.0**i for i in range(20)]
-    few = len([each for each in powers if low <= each <= high]) < 3
-    ticks = sorted([*powers, *(1.5 * each for each in powers[1:])]) if few else powers
-    return [each for each in ticks if low <= each <= high]
-
-
-def _upright_percents(axes: Axes) -> None:
-    _percents(axes.yaxis)
+def _iou_axis(axes: Axes) -> None:
+    axes.set_yticks(PERCENTS, [*map(str, PERCENTS)])
     axes.set_ylim(-3, 103)
     axes.set_ylabel("IoU in percent")
 
 
-def _percents(axis: Axis) -> None:
-    axis.set_ticks(PERCENTS, [str(each) for each in PERCENTS])
-
-
-def _spoken(curve: Curve) -> str:
-    """The curve in words."""
+def _in_words(curve: Curve) -> str:
     return ", ".join(f"{name}: {100 * mean:.0f} %" for name, mean in zip(curve.names, curve.means)) or "no objects"

@@ -1,37 +1,24 @@
-"""The page that shows an evaluation: one file that needs no other."""
+"""The page that shows an evaluation: one HTML file that needs no other."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
 from utils.classes import BACKGROUND
-from utils.evaluation.report.charts import class_bars, heat_map, score_chart, size_chart
+from utils.evaluation.report import tables
+from utils.evaluation.report.charts import Chart, class_bars, heat_map, score_chart, size_chart
 from utils.evaluation.report.curves import iou_by_score, iou_by_size
 from utils.evaluation.report.pictures import ERROR_COLORS, ErrorKind, ImagePanels
-from utils.evaluation.report.tables import (
-    Section,
-    confusion_table,
-    css,
-    curve_table,
-    interval,
-    label_color,
-    label_table,
-    mean_table,
-    percent,
-)
+from utils.evaluation.report.tables import Table, css, curve_table, label_color, percent
 from utils.metrics.scores import Evaluation, ImageScore
-from utils.metrics.summary import mean_ious, split_measures
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from utils.metrics.summary import LABEL_MEASURES
 
 ERROR_NAMES = {
     ErrorKind.RIGHT: "right",
@@ -44,86 +31,62 @@ ERROR_NAMES = {
 PANELS = ("Image", "Target", "Prediction", "Errors")
 
 SHAPES = 0.5, 2.5
-"""The least and the most width of a picture over its height; others get margins."""
-
-
-@dataclass(frozen=True)
-class ImageCard:
-    """An image as the page shows it.
-
-    Attributes:
-        score: its part of the evaluation.
-        photo: a URL of its content.
-        layers: a caption and the URL of what lies over the photograph, "" for nothing.
-        shape: width over height of the pictures.
-        labels: name, colour and IoU in percent of each label, the worst first; without the background.
-        ious: IoU by label, as JSON.
-    """
-
-    score: ImageScore
-    photo: str
-    layers: tuple[tuple[str, str], ...]
-    shape: float
-    labels: tuple[tuple[str, str, str], ...]
-    ious: str
+"""The least and the greatest width of a picture over its height; others get margins."""
 
 
 def render(
-    title: str, evaluation: Evaluation, pictures: Sequence[ImagePanels], sections: Sequence[Section] = ()
+    title: str, evaluation: Evaluation, panels: Sequence[ImagePanels], attribution: Mapping[str, Any] | None = None
 ) -> bytes:
-    """The page in UTF-8; the same evaluation and pictures give the same bytes.
+    """Write the page in UTF-8; the same arguments give the same bytes.
 
     Args:
         title: of the page.
         evaluation: what it shows.
-        pictures: of images of the evaluation, in the order in which they are shown.
-        sections: that stand between the numbers and the images.
+        panels: of images of the evaluation, in the order in which they are shown.
+        attribution: the result of `Attribution`, or None.
     """
-    environment = _environment()
-    parts = {name: _part(f"page.{name}") for name in ("css", "js")}
-    scores = {image.image_id: image for image in evaluation.images}
-    text = environment.get_template("page.html.j2").render(
-        title=" ".join(title.split()),
-        evaluation=evaluation,
-        split=split_measures(evaluation),
-        means=mean_ious(evaluation),
-        means_table=mean_table(evaluation),
-        labels_table=label_table(evaluation),
-        confusions=confusion_table(evaluation),
-        heat=heat_map(evaluation),
-        charts=list(_charts(evaluation)),
-        sections=sections,
-        cards=[_card(each, scores[each.image_id], evaluation.names) for each in pictures],
-        choices=_choices(pictures, scores, evaluation.names),
-        kinds=[(name, css(ERROR_COLORS[kind])) for kind, name in ERROR_NAMES.items()],
-        script_hash=base64.b64encode(hashlib.sha256(parts["js"].encode()).digest()).decode(),
-        **parts,
-    )
-    # Characters of file names that are not valid UTF-8 are spelled out.
-    return text.encode("utf-8", "backslashreplace")
-
-
-def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    folder = Path(__file__).parent
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, interval=interval)
-    return environment
+    environment.filters["percent"] = percent
+    script = (folder / "page.js").read_text("utf-8")
+    script_hash = hashlib.sha256(script.encode()).digest()
+    scores = {image.image_id: image for image in evaluation.images}
+    shown = [scores[each.image_id] for each in panels]
+    sections = [] if evaluation.clips is None else [tables.clip_section(evaluation.clips)]
+    if attribution is not None:
+        sections.append(tables.attribution_section(attribution))
+    text = environment.get_template("page.html.j2").render(
+        title=" ".join(title.split()),
+        evaluation=evaluation,
+        figures=list(tables.figures(evaluation)),
+        label_measures=LABEL_MEASURES.values(),
+        labels_table=tables.label_table(evaluation),
+        means_table=tables.mean_table(evaluation),
+        confusions=tables.confusion_table(evaluation),
+        heat=heat_map(evaluation),
+        charts=list(_charts(evaluation)),
+        sections=sections,
+        cards=[_card(*each, evaluation.names) for each in zip(panels, shown)],
+        choices=_choices(shown, evaluation.names),
+        kinds=[(name, css(ERROR_COLORS[kind])) for kind, name in ERROR_NAMES.items()],
+        css=Markup((folder / "page.css").read_text("utf-8")),
+        js=Markup(script),
+        script_hash=base64.b64encode(script_hash).decode(),
+    )
+    # Characters of file names that are not valid UTF-8 are spelled out.
+    return text.encode("utf-8", "backslashreplace")
 
 
-def _part(name: str) -> Markup:
-    """A file beside this one that goes into the page as it is."""
-    return Markup((Path(__file__).parent / name).read_text("utf-8"))
-
-
-def _charts(evaluation: Evaluation) -> Iterator[tuple[Any, Any]]:
-    """Each chart with the table of its numbers, or None where another table has them."""
+def _charts(evaluation: Evaluation) -> Iterator[tuple[Chart, Table | None]]:
+    """Yield each chart with the table of its numbers, or None where another table has them."""
     yield class_bars(evaluation), None
     by_size = iou_by_size(evaluation)
     if len(by_size.counts):
@@ -135,29 +98,25 @@ def _charts(evaluation: Evaluation) -> Iterator[tuple[Any, Any]]:
         yield score_chart(by_score), curve_table("IoU and score", "Score", by_score)
 
 
-def _card(pictures: ImagePanels, score: ImageScore, names: Sequence[str]) -> ImageCard:
-    height, width = pictures.size
-    layers = (b"", pictures.target, pictures.prediction, pictures.errors)
+def _card(panels: ImagePanels, score: ImageScore, names: Sequence[str]) -> dict[str, Any]:
+    """Return what the page shows of an image; its labels, without the background, are sorted by IoU."""
+    height, width = panels.size
+    layers = (b"", panels.target, panels.prediction, panels.errors)
     ious = {label: iou for label, iou in zip(score.labels.tolist(), score.class_iou.tolist()) if label != BACKGROUND}
-    return ImageCard(
-        score,
-        _data_url(pictures.photo, "jpeg"),
-        tuple((caption, _data_url(layer, "png")) for caption, layer in zip(PANELS, layers)),
-        round(min(max(width / height, SHAPES[0]), SHAPES[1]), 4),
-        tuple(
-            (names[label], label_color(label), percent(iou))
-            for label, iou in sorted(ious.items(), key=lambda entry: (entry[1], entry[0]))
-        ),
-        json.dumps({str(label): round(iou, 4) for label, iou in ious.items()}, separators=(",", ":")),
-    )
+    worst_first = sorted(ious, key=lambda label: (ious[label], label))
+    return {
+        "score": score,
+        "photo": _data_url(panels.photo, "jpeg"),
+        "layers": [(caption, _data_url(layer, "png")) for caption, layer in zip(PANELS, layers)],
+        "shape": round(min(max(width / height, SHAPES[0]), SHAPES[1]), 4),
+        "labels": [(names[label], label_color(label), percent(ious[label])) for label in worst_first],
+        "ious": json.dumps({str(label): round(iou, 4) for label, iou in ious.items()}, separators=(",", ":")),
+    }
 
 
-def _choices(
-    pictures: Sequence[ImagePanels], scores: dict[str, ImageScore], names: Sequence[str]
-) -> list[tuple[int, str, int]]:
-    """Label, name and number of shown images of each class in them."""
-    shown = [set(scores[each.image_id].labels.tolist()) for each in pictures]
-    counts = ((label, name, sum(label in labels for labels in shown)) for label, name in enumerate(names))
+def _choices(shown: Sequence[ImageScore], names: Sequence[str]) -> list[tuple[int, str, int]]:
+    """Return label, name and number of shown images of each class in them."""
+    counts = [(label, name, sum(label in image.labels for image in shown)) for label, name in enumerate(names)]
     return [(label, name, count) for label, name, count in counts if count and label != BACKGROUND]
 
 

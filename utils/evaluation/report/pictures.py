@@ -1,4 +1,4 @@
-"""The pictures of one image in a report: the photograph, and what target, prediction and errors lay over it."""
+"""The pictures of an image in a report: the photograph, and target, prediction and errors that lie over it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from threading import Lock
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from utils.classes import BACKGROUND, MAX_CLASSES, VOID, label_of
 from utils.distributed import Session
@@ -20,13 +21,13 @@ from utils.structures import Instances, Sample
 from utils.visual.colors import Color, class_color
 
 QUALITIES = (60, 45, 30, 15)
-"""Of the photographs, as JPEG counts it: the first with which an image's pictures are small enough, else the last."""
+"""JPEG qualities of photographs; the first that makes an image's pictures small enough is taken, else the last."""
 
 VOID_COLOR: Color = (250, 250, 250)
 
 
 class ErrorKind(IntEnum):
-    """What a pixel of an error map means; the background that is right is nothing."""
+    """The meaning of a pixel of an error map; background that is right is NOTHING."""
 
     NOTHING = 0
     RIGHT = 1
@@ -43,7 +44,19 @@ ERROR_COLORS: dict[int, Color] = {
     ErrorKind.WRONG_CLASS: (214, 108, 160),
     ErrorKind.VOID: VOID_COLOR,
 }
-"""Far apart for colour-blind people, too."""
+"""Easy to tell apart, for color-blind people too."""
+
+
+def _palette(colors: dict[int, Color]) -> npt.NDArray[np.uint8]:
+    """Return the (256, 3) RGB colors of all values; black for those without one."""
+    palette = np.zeros((256, 3), np.uint8)
+    palette[[*colors]] = [*colors.values()]
+    return palette
+
+
+_LABEL_PALETTE = _palette({**{label_of(i): class_color(i) for i in range(MAX_CLASSES)}, VOID: VOID_COLOR})
+
+_ERROR_PALETTE = _palette(ERROR_COLORS)
 
 
 @dataclass(frozen=True)
@@ -54,8 +67,8 @@ class ImagePanels:
         image_id: of the sample.
         size: (height, width) in pixels of all four.
         photo: JPEG.
-        target, prediction: PNG in the colours of the classes.
-        errors: PNG in those of `ERROR_COLORS`.
+        target, prediction: PNG in the colors of the classes.
+        errors: PNG in the colors of `ERROR_COLORS`.
     """
 
     image_id: str
@@ -67,31 +80,44 @@ class ImagePanels:
 
 
 def draw_panels(
-    image_id: str, image: np.ndarray, target: np.ndarray, prediction: np.ndarray, side: int, limit: int
+    image_id: str,
+    image: npt.NDArray[np.uint8],
+    target: npt.NDArray[np.uint8],
+    prediction: npt.NDArray[np.uint8],
+    side: int,
+    limit: int,
 ) -> ImagePanels:
-    """The pictures of an image, scaled down where it is larger.
+    """Draw the pictures of an image, scaled down where it is larger.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        target, prediction: (H, W) uint8 label maps; void in the target only.
-        side: the most pixels a side.
-        limit: bytes that they should have together; detailed photographs get coarser.
+        image: (H, W, 3) RGB.
+        target, prediction: (H, W) label maps; void in the target only.
+        side: maximum of pixels a side.
+        limit: bytes that they should have together; photographs with much detail get a lower quality.
     """
     height, width = image.shape[:2]
     scale = min(1, side / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    photo = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-    true, found = (cv2.resize(each, size[::-1], interpolation=cv2.INTER_NEAREST) for each in (target, prediction))
-    drawn = (true, _LABEL_PALETTE), (found, _LABEL_PALETTE), (error_map(true, found), _KIND_PALETTE)
-    layers = [_layer(values, palette) for values, palette in drawn]
-    return ImagePanels(image_id, size, _photo(photo, limit - sum(map(len, layers))), *layers)
+    photo = np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    true, found = (
+        np.asarray(cv2.resize(each, size[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+        for each in (target, prediction)
+    )
+    maps = (true, _LABEL_PALETTE), (found, _LABEL_PALETTE), (error_map(true, found), _ERROR_PALETTE)
+    layers = [_layer(values, palette) for values, palette in maps]
+    left = limit - sum(map(len, layers))
+    for quality in QUALITIES:
+        jpeg = encode_image(photo, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1)
+        if len(jpeg) <= left:
+            break
+    return ImagePanels(image_id, size, jpeg, *layers)
 
 
-def error_map(target: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 `ErrorKind` of each pixel.
+def error_map(target: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Classify each pixel as an `ErrorKind`.
 
     Args:
-        target, prediction: (H, W) uint8 label maps; void in the target only.
+        target, prediction: (H, W) label maps; void in the target only.
     """
     true, found = target != BACKGROUND, prediction != BACKGROUND
     kinds = np.zeros(target.shape, np.uint8)
@@ -103,30 +129,8 @@ def error_map(target: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return kinds
 
 
-def _photo(image: np.ndarray, limit: int) -> bytes:
-    """A JPEG of a (H, W, 3) uint8 RGB image."""
-    for quality in QUALITIES:
-        content = encode_image(image, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1)
-        if len(content) <= limit:
-            break
-    return content
-
-
-def _palette(colors: dict[int, Color]) -> np.ndarray:
-    """(256, 3) uint8 RGB: the colour of each value."""
-    palette = np.zeros((256, 3), np.uint8)
-    for value, color in colors.items():
-        palette[value] = color
-    return palette
-
-
-_LABEL_PALETTE = _palette({**{label_of(i): class_color(i) for i in range(MAX_CLASSES)}, VOID: VOID_COLOR})
-
-_KIND_PALETTE = _palette(ERROR_COLORS)
-
-
-def _layer(values: np.ndarray, palette: np.ndarray) -> bytes:
-    """A PNG of (H, W) uint8 values in the colours of a palette; 0 is transparent."""
+def _layer(values: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]) -> bytes:
+    """Encode an (H, W) map as PNG in the colors of a palette; 0 is transparent."""
     from PIL import Image
 
     picture = Image.fromarray(values)
@@ -136,56 +140,52 @@ def _layer(values: np.ndarray, palette: np.ndarray) -> bytes:
     return contents.getvalue()
 
 
-SIDE = 400
-"""The most pixels a side of a picture."""
+MAX_SIDE = 400
+"""Maximum of pixels a side of a picture."""
 
-PIXELS = 80_000_000
-"""Of all photographs together, were they square: many are smaller than few."""
+MAX_PIXELS = 80_000_000
+"""Of all photographs together, if they were square: where there are many, they are smaller."""
 
-BYTES = 9_000_000
+MAX_BYTES = 9_000_000
 """Of all pictures together, about; on the page they take a third more, and the rest of it a few MB at most."""
 
 Rank = tuple[float, str]
-"""Mean IoU and id of an image: the order from the worst to the best."""
+"""Mean IoU and id of an image: sorts images from the worst to the best."""
 
 
 class WorstImages:
-    """Keeps the pictures of the images with the lowest mean IoU; an image that is all void comes after all others.
+    """Keep the pictures of the images with the lowest mean IoU; images that are all void come after all others.
 
-    Which ones are kept depends neither on the order of the images nor on how processes share them.
+    Which ones are kept depends neither on the order of the images nor on their distribution over processes.
 
     Args:
-        title: of the page that shows it.
-        count: how many images it keeps; memory does not grow beyond theirs.
+        title: of the page that shows them.
+        count: how many images to keep; memory does not grow beyond theirs.
     """
 
     def __init__(self, title: str, count: int) -> None:
         self.title, self.count = title, count
-        self._side, self._limit = min(SIDE, math.isqrt(PIXELS // max(count, 1))), BYTES // max(count, 1)
+        self._side = min(MAX_SIDE, math.isqrt(MAX_PIXELS // max(count, 1)))
+        self._limit = MAX_BYTES // max(count, 1)
         self._kept: list[tuple[Rank, ImagePanels]] = []
         self._lock = Lock()
 
     def add(self, score: ImageScore, sample: Sample, instances: Instances) -> None:
-        """Draws the pictures of an image, unless enough worse ones are there already; several threads may."""
-        rank = rank_of(score)
+        """Draw the pictures of an image, unless there are enough worse ones; several threads may do so."""
+        rank = (math.inf if math.isnan(score.mean_iou) else score.mean_iou), score.image_id
         with self._lock:
             full = len(self._kept) >= self.count
             if full and (not self._kept or rank > self._kept[-1][0]):
                 return
         assert sample.gt_mask is not None, sample.image_id
-        pictures = draw_panels(
+        panels = draw_panels(
             sample.image_id, sample.image, sample.gt_mask, instances.to_semantic(), self._side, self._limit
         )
         with self._lock:
-            insort(self._kept, (rank, pictures), key=lambda entry: entry[0])
+            insort(self._kept, (rank, panels), key=lambda entry: entry[0])
             del self._kept[self.count :]
 
     def collect(self, session: Session) -> list[ImagePanels]:
-        """The pictures of the worst images of all processes, the worst first; every process has to call it."""
+        """Return the pictures of the worst images of all processes, the worst first; every process has to call it."""
         kept = sorted(session.gather(self._kept), key=lambda entry: entry[0])
-        return [pictures for _, pictures in kept[: self.count]]
-
-
-def rank_of(score: ImageScore) -> Rank:
-    """Sorts images: the worst first, those without a mean IoU last, ties by id."""
-    return (math.inf if math.isnan(score.mean_iou) else score.mean_iou), score.image_id
+        return [panels for _, panels in kept[: self.count]]

@@ -1,4 +1,4 @@
-"""What the tables of a report say."""
+"""The texts and tables of a report."""
 
 from __future__ import annotations
 
@@ -7,42 +7,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from utils.classes import BACKGROUND, class_id_of
 from utils.evaluation.report.charts import row_shares
 from utils.evaluation.report.curves import Curve
-from utils.metrics.clips import MEASURES, AllClips
+from utils.metrics import summary
+from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipScore
 from utils.metrics.scores import Evaluation
-from utils.metrics.summary import label_measures, mean_ious, split_measures
 from utils.visual.colors import class_color
 
-CONVENTIONS = {
-    "non_empty_union": ("Labels in prediction or target", "as mmsegmentation; this one is Mean_IOU"),
-    "present_in_target": ("Labels in the target", "as Ultralytics"),
-    "without_background": ("Without the background", "labels in prediction or target"),
-    "mean_over_images": ("Mean over images", "of each image's mean over its labels"),
-    "mean_over_images_and_labels": ("Mean over images and labels", "of all pairs of an image and a label in it"),
-}
-
-LABEL_COLUMNS = {
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "dice": "Dice",
-    "boundary_iou": "Boundary IoU",
-}
-
-MOST_CONFUSIONS = 12
+MAX_CONFUSIONS = 12
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table.
+    """A row of a table, or one of the figures at the top of the page.
 
     Attributes:
         name: what the row is about.
         cells: one text a column.
-        note: said quietly after the name.
-        colour: of a class, as CSS.
+        note: a remark in small type.
+        color: of a class, as CSS.
     """
 
     name: str
@@ -68,7 +54,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page that other modules add: tables under a heading.
+    """A part of the page that only some evaluations have: a table under a heading.
 
     Attributes:
         name: for links; no other section has it.
@@ -78,41 +64,60 @@ class Section:
     name: str
     title: str
     text: str
-    tables: tuple[Table, ...]
+    table: Table
+
+
+def figures(evaluation: Evaluation) -> Iterator[Row]:
+    """Yield the main numbers of the page, in percent."""
+    values, means, intervals = summary.split_measures(evaluation), summary.label_means(evaluation), evaluation.intervals
+    yield Row("Mean IoU", (percent(means["iou"]),), f"95 %: {interval(intervals.mean_iou)}")
+    for name, single in summary.SPLIT_MEASURES.items():
+        if single.title:
+            note = f"95 %: {interval(getattr(intervals, single.interval))}" if single.interval else single.note
+            yield Row(single.title, (percent(values[name]),), note)
+    for name, measure in summary.LABEL_MEASURES.items():
+        if measure.figure:
+            yield Row(measure.figure, (percent(means[name]),), measure.definition)
+    if (found := evaluation.average_precision) is not None:
+        yield Row("Mask AP", (percent(found.mean),), f"AP50: {percent(found.at_50)}, AP75: {percent(found.at_75)}")
 
 
 def label_table(evaluation: Evaluation) -> Table:
-    """The measures of each label that occurs, in percent."""
-    measures, intervals = label_measures(evaluation), evaluation.intervals
-    split, found = split_measures(evaluation), evaluation.average_precision
+    """Return the measures of each label that occurs, in percent."""
+    values, means, intervals = summary.label_measures(evaluation), summary.label_means(evaluation), evaluation.intervals
+    found = evaluation.average_precision
 
-    def row(label: int) -> Row:
-        cells = [percent(measures["iou"][label]), interval(intervals.class_iou[:, label])]
-        cells += [percent(measures[name][label]) for name in LABEL_COLUMNS]
-        if found is not None:
-            cells.append("" if label == BACKGROUND else percent(found.classes[class_id_of(label)]))
-        return Row(evaluation.names[label], (*cells, str(evaluation.label_images[label])), color=label_color(label))
+    def row(name: str, measures: list[float], limits: npt.NDArray[np.float64], ap: str, images: int) -> Row:
+        cells = [*map(percent, measures)]
+        cells.insert(1, interval(limits))  # of the first measure, the IoU
+        return Row(name, (*cells, *(() if found is None else (ap,)), str(images)))
 
-    means = [percent(mean_ious(evaluation)["non_empty_union"]), interval(intervals.mean_iou)]
-    means += [percent(split[f"mean_{name}"]) for name in LABEL_COLUMNS]
-    means += [] if found is None else [percent(found.mean)]
-    heads = ("Class", "IoU", "95 % interval", *LABEL_COLUMNS.values(), *(() if found is None else ("AP",)), "Images")
-    rows = tuple(row(label) for label in np.flatnonzero(evaluation.counts.union).tolist())
-    return Table("Measures of each class in percent", heads, rows, Row("Mean", (*means, str(len(evaluation.images)))))
+    rows = []
+    for label in np.flatnonzero(evaluation.counts.union).tolist():
+        measures, limits = [values[name][label] for name in summary.LABEL_MEASURES], intervals.class_iou[:, label]
+        ap = "" if found is None or label == BACKGROUND else percent(found.classes[class_id_of(label)])
+        plain = row(evaluation.names[label], measures, limits, ap, evaluation.label_images[label])
+        rows.append(Row(plain.name, plain.cells, color=label_color(label)))
+    ap = "" if found is None else percent(found.mean)
+    foot = row("Mean", [*means.values()], intervals.mean_iou, ap, len(evaluation.images))
+    heads = ["Class", *(measure.title for measure in summary.LABEL_MEASURES.values())]
+    heads.insert(2, "95 % interval")
+    heads += ["Images"] if found is None else ["AP", "Images"]
+    return Table("Measures of each class in percent", tuple(heads), tuple(rows), foot)
 
 
 def mean_table(evaluation: Evaluation) -> Table:
-    """Mean IoU under each convention."""
-    means = mean_ious(evaluation)
-    rows = (Row(title, (percent(means[name]),), note) for name, (title, note) in CONVENTIONS.items())
+    """Return the mean IoU under each convention."""
+    means = summary.mean_ious(evaluation)
+    rows = (Row(measure.title, (percent(means[name]),), measure.note) for name, measure in summary.MEAN_IOUS.items())
     return Table("Mean IoU in percent", ("Averaged over", "Mean IoU"), tuple(rows))
 
 
 def confusion_table(evaluation: Evaluation) -> Table:
-    """The largest confusions of labels, by pixels."""
+    """Return the largest confusions of labels, by pixels."""
     wrong = evaluation.matrix * (1 - np.eye(len(evaluation.matrix), dtype=np.int64))
     shares, all_wrong = row_shares(evaluation.matrix), wrong.sum()
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CONFUSIONS]
     rows = tuple(
         Row(
             evaluation.names[true],
@@ -127,81 +132,47 @@ def confusion_table(evaluation: Evaluation) -> Table:
 
 
 def curve_table(title: str, head: str, curves: Mapping[str, Curve]) -> Table:
-    """The numbers of a chart.
+    """Return the numbers of a chart.
 
     Args:
-        curves: by the name of their rows' kind; that of a single one is not shown.
+        curves: by their name, which is left out where there is one curve only.
     """
-
-    def rows() -> Iterator[Row]:
-        for kind, curve in curves.items():
-            for name, count, mean, low, high in zip(curve.names, curve.counts, curve.means, *curve.quarters):
-                middle = f"{percent(low)} – {percent(high)}"
-                yield Row(name, (str(count), percent(mean), middle), kind if len(curves) > 1 else "")
-
-    return Table(title, (head, "Objects", "Mean IoU", "Middle half"), tuple(rows()))
-
-
-def percent(value: float) -> str:
-    """A share of 1 in percent; a dash for NaN."""
-    return "–" if np.isnan(value) else f"{100 * value:.1f}"
-
-
-def interval(limits: np.ndarray) -> str:
-    """The (2,) ends of an interval in percent; a dash for NaN."""
-    return "–" if np.isnan(limits).any() else f"{percent(limits[0])} – {percent(limits[1])}"
-
-
-def label_color(label: int) -> str:
-    """The CSS colour that a label has in pictures."""
-    return "transparent" if label == BACKGROUND else css(class_color(class_id_of(label)))
-
-
-def css(color: tuple[int, int, int]) -> str:
-    """A colour as CSS writes it."""
-    return "#{:02x}{:02x}{:02x}".format(*color)
-
-
-CLIPS_TEXT = (
-    "How well each true object is followed by one track from the first frame to the last. J: intersection over union. "
-    "F: how well the contours fit. Both are means over all frames of a clip, then over its objects. An id switches "
-    "where an object is found as another track than before. Surplus tracks are no object's, and cost nothing here. "
-    "Where the dataset does not tell objects apart, a class stands for one."
-)
-
-CLIP_HEADS = ("Clip", "J&F", "J", "F", "Id switches", "Objects", "Tracks", "Surplus", "Frames")
-
-
-def clip_sections(clips: AllClips | None) -> list[Section]:
-    """The section, with a row for each clip, the worst first; none where there are no clips."""
-    if clips is None:
-        return []
     rows = tuple(
-        Row(
-            each.name,
-            _cells(each.measures, each.id_switches, len(each.objects), each.tracks, each.surplus, each.frames),
-        )
-        for each in clips.worst_first()
+        Row(name, (str(count), percent(mean), f"{percent(low)} – {percent(high)}"), kind if len(curves) > 1 else "")
+        for kind, curve in curves.items()
+        for name, count, mean, low, high in zip(curve.names, curve.counts, curve.means, *curve.quarters)
     )
+    return Table(title, (head, "Objects", "Mean IoU", "Middle half"), rows)
+
+
+def clip_section(clips: AllClips) -> Section:
+    """Return the section about clips, with a row for each, the worst first."""
+
+    def row(name: str, scores: ClipScore | AllClips, *counts: int) -> Row:
+        values, switches = [percent(scores.measures[measure]) for measure in CLIP_MEASURES], scores.id_switches
+        return Row(name, (*values, "–" if switches is None else str(switches), *map(str, counts)))
+
+    rows = [
+        row(each.name, each, len(each.objects), each.tracks, each.false_tracks, each.frames)
+        for each in clips.worst_first()
+    ]
     objects = sum(len(each.objects) for each in clips.clips)
-    totals = [clips.total(count) for count in ("tracks", "surplus", "frames")]
-    mean = Row("Mean, or sum", _cells(clips.measures, clips.id_switches, objects, *totals))
-    return [Section("clips", "Clips", CLIPS_TEXT, (Table("Clips; J and F in percent", CLIP_HEADS, rows, mean),))]
-
-
-def _cells(measures: Mapping[str, float], switches: int | None, *counts: int) -> tuple[str, ...]:
-    values = [percent(measures[name]) for name in MEASURES]
-    return (*values, "–" if switches is None else str(switches), *map(str, counts))
-
-
-ATTRIBUTION_TEXT = (
-    "What the mean IoU lacks, in points of a hundred: lost by what is wrong with the detector's boxes, and by SAM2, "
-    "given the boxes of the true objects. The parts add up; one is negative where a fault did good."
-)
+    totals = [clips.total(count) for count in ("tracks", "false_tracks", "frames")]
+    heads = ("Clip", *CLIP_MEASURES.values(), "Id switches", "Objects", "Tracks", "Surplus", "Frames")
+    foot = row("Mean, or sum", clips, objects, *totals)
+    return Section(
+        "clips",
+        "Clips",
+        "How well one track follows each true object from the first frame to the last. J: intersection over union. "
+        "F: how well the contours fit. Both are means over all frames of a clip, then over its objects. An id switch "
+        "is counted where an object is found as another track than before. Surplus tracks are false ones, matched to "
+        "no object; they are not penalized. Where the dataset has no instance ids, a class stands for one object.",
+        Table("Clips; J and F in percent", heads, tuple(rows), foot),
+    )
 
 
 def attribution_section(result: Mapping[str, Any]) -> Section:
-    """The section for an attribution, given as `attribution.json` holds it; with dashes where no pixel was counted."""
+    """Return the section about an attribution, given as `Attribution.result`; dashes where no pixel was counted."""
     boxes, parts = result["boxes"], result["parts"]
     rows = (
         ("Detector, all together", result["detector"], f"{boxes['found']} boxes for {boxes['true']} objects"),
@@ -211,13 +182,35 @@ def attribution_section(result: Mapping[str, Any]) -> Section:
         ("SAM2, given the true boxes", parts["sam2"], f"{boxes['true']} objects"),
     )
     table = Table(
-        "Who lost the mean IoU, in percent",
-        ("Part", "Lost"),
-        tuple(Row(name, (_lost(loss),), remark) for name, loss, remark in rows),
-        Row("Missing", (_lost(result["missing"]),)),
+        "Loss of mean IoU by error, in percent",
+        ("Error", "Lost"),
+        tuple(Row(name, (percent(loss),), remark) for name, loss, remark in rows),
+        Row("Missing", (percent(result["missing"]),)),
     )
-    return Section("attribution", "Who lost it", ATTRIBUTION_TEXT, (table,))
+    return Section(
+        "attribution",
+        "Error attribution",
+        "What is missing in the mean IoU, in percent: lost by errors of the detector's boxes, and by SAM2 given the "
+        "boxes of the true objects. The errors add up. One can be negative if it happens to raise the mean IoU.",
+        table,
+    )
 
 
-def _lost(loss: float | None) -> str:
-    return percent(float("nan") if loss is None else loss)
+def percent(value: float | None) -> str:
+    """Format a share of 1 in percent; a dash for NaN and None."""
+    return "–" if value is None or np.isnan(value) else f"{100 * value:.1f}"
+
+
+def interval(limits: npt.NDArray[np.float64]) -> str:
+    """Format the (2,) ends of an interval in percent; a dash for NaN."""
+    return "–" if np.isnan(limits).any() else f"{percent(limits[0])} – {percent(limits[1])}"
+
+
+def label_color(label: int) -> str:
+    """Return the CSS color that a label has in pictures."""
+    return "transparent" if label == BACKGROUND else css(class_color(class_id_of(label)))
+
+
+def css(color: tuple[int, int, int]) -> str:
+    """Format an RGB color as CSS writes it."""
+    return "#{:02x}{:02x}{:02x}".format(*color)

@@ -13,7 +13,7 @@ def result(**changes: Any) -> dict[str, Any]:
 
 
 def test_every_part_stands_in_percent_with_what_it_counts() -> None:
-    (table,) = attribution_section(result()).tables
+    table = attribution_section(result()).table
     assert [row.cells for row in table.rows] == [("3.8",), ("1.0",), ("-0.2",), ("3.0",), ("7.0",)]
     assert [row.note for row in table.rows][1:4] == [
         "8 of 104 boxes",
@@ -26,5 +26,5 @@ def test_every_part_stands_in_percent_with_what_it_counts() -> None:
 
 def test_where_no_pixel_was_counted_there_are_dashes() -> None:
     nothing = dict.fromkeys(("false", "badly_placed", "missed", "sam2"))
-    (table,) = attribution_section(result(missing=None, detector=None, parts=nothing)).tables
+    table = attribution_section(result(missing=None, detector=None, parts=nothing)).table
     assert {row.cells for row in (*table.rows, table.foot)} == {("–",)}

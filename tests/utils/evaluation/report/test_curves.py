@@ -38,7 +38,7 @@ def test_missed_objects_count_as_zero_in_the_bin_of_their_size() -> None:
     found = evaluation((8, square(0, 8), 0.5), (10, None, 0), (40, square(20, 40), 0.5))
     curve = iou_by_size(found)
     assert curve.names == ("8 to 11", "32 to 45")
-    assert curve.centres.tolist() == [9, 40]
+    assert curve.centers.tolist() == [9, 40]
     assert curve.counts.tolist() == [2, 1]
     assert curve.means == pytest.approx([0.5, 1 / 3])
     assert curve.quarters.T.tolist() == [[0.25, 0.75], [pytest.approx(1 / 3)] * 2]

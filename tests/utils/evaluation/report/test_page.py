@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from utils.engine import RunSummary
 from utils.errors import SampleError
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.report.pictures import WorstImages
-from utils.evaluation.report.tables import Row, Section, Table
 from utils.io.writers import Writers
+from utils.label_maps import instances_of
+from utils.metrics.attribution import Attribution
 
 VOID_TAGS = {"meta", "link", "img", "path", "rect"}
 HOSTILE = (
@@ -94,10 +97,10 @@ def test_the_same_images_in_another_order_give_the_same_bytes(tmp_path: Path) ->
 def test_no_name_breaks_the_page(tmp_path: Path) -> None:
     failure = SampleError("<i>broken", Path("x.jpg"), 'cut "off" & lost')
     plain = outline(
-        write_report(tmp_path / "plain", images(6, names=HOSTILE), tuple("abcd"), report=RunSummary(6, [failure]))
+        write_report(tmp_path / "plain", images(6, names=HOSTILE), tuple("abcd"), summary=RunSummary(6, [failure]))
     )
     hostile = write_report(
-        tmp_path, images(6, names=HOSTILE), HOSTILE, report=RunSummary(6, [failure]), title=HOSTILE[1]
+        tmp_path, images(6, names=HOSTILE), HOSTILE, summary=RunSummary(6, [failure]), title=HOSTILE[1]
     )
     page = outline(hostile)
     assert page.tags == plain.tags
@@ -116,7 +119,7 @@ def test_images_in_which_nothing_is_and_nothing_was_found(tmp_path: Path, shown:
     def blank(index: int, value: int) -> tuple:
         sample, instances = next(images(1))
         object.__setattr__(sample, "image_id", str(index))
-        object.__setattr__(sample, "target", np.full(sample.size, value, np.uint8))
+        object.__setattr__(sample, "gt_mask", np.full(sample.size, value, np.uint8))
         return sample, type(instances).from_masks(sample.size, [], [])
 
     page = outline(write_report(tmp_path, [blank(0, 0), blank(1, 255)], shown=shown))
@@ -124,20 +127,23 @@ def test_images_in_which_nothing_is_and_nothing_was_found(tmp_path: Path, shown:
     assert ("Worst images first" in page.text) == (shown > 0)
 
 
-def test_other_modules_add_sections(tmp_path: Path) -> None:
-    table = Table("Lost by whom", ("Part", "Lost"), (Row("detector & co", ("1.5",)),), Row("All", ("2.5",)))
-    section = Section("lost", "Who lost it", "In percent.", (table,))
+def test_the_attribution_of_a_run_is_a_section_beside_its_file(tmp_path: Path) -> None:
+    sample, instances = next(images(1))
+    sample = replace(sample, gt_box_instances=instances_of(sample.gt_mask, None))
     with Writers(1) as writers:
-        evaluator = Evaluator(NAMES, tmp_path, writers, WorstImages("a", 0), lambda: [section])
-        evaluator.write(*next(images(1)))
-        evaluator.finish(RunSummary(1), Session())
+        evaluator = Evaluator(NAMES, tmp_path, writers, WorstImages("a", 0), Attribution(len(NAMES)))
+        evaluator.write(sample, instances)
+        lines = evaluator.finish(RunSummary(1), Session())
     page = outline(tmp_path / "report.html")
-    assert page.ids["lost"] == 1
-    assert "#lost" in page.sources
-    assert "detector & co" in page.text
+    assert page.ids["attribution"] == 1
+    assert "#attribution" in page.sources
+    missing = json.loads((tmp_path / "attribution.json").read_text())["missing"]
+    assert f"Missing\n  {100 * missing:.1f}" in page.text
+    assert lines[0].startswith(f"attribution: missing in Mean_IOU            {missing:7.4f}")
+    assert lines[6] == f"report: {tmp_path / 'report.html'}"
 
 
-def test_without_an_album_there_is_no_report(tmp_path: Path) -> None:
+def test_without_a_collection_of_worst_images_there_is_no_report(tmp_path: Path) -> None:
     with Writers(1) as writers:
         evaluator = Evaluator(NAMES, tmp_path, writers)
         evaluator.write(*next(images(1)))

@@ -1,0 +1,72 @@
+"""The doors: what is added by one line of a table is found everywhere that table is read."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+import yolo_sam_auto_anno_generator as script
+from tests.helpers.project import COUNT, Project
+from utils.formats.base import Exported, Exporter, ExportSettings
+from utils.formats.registry import FORMATS, ExportFormat
+from utils.io.encoding import encode_table
+from utils.structures import Instances, Sample
+
+
+class BoxTable(Exporter):
+    """A format as somebody may add it: a CSV file an image, with a row for each object."""
+
+    def __init__(self, settings: ExportSettings) -> None:
+        self.names = settings.names
+
+    def export(self, sample: Sample, instances: Instances) -> Exported:
+        found = instances.detections
+        rows = [
+            {"class": self.names[class_id], **dict(zip(("x1", "y1", "x2", "y2"), box))}
+            for class_id, box in zip(found.class_ids, found.boxes.tolist())
+        ]
+        content = encode_table(("class", "x1", "y1", "x2", "y2"), rows)
+        return Exported({f"{sample.image_id}.csv": content}, shapes=len(rows))
+
+
+@pytest.fixture
+def box_table(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the format, while its line is in the table."""
+    monkeypatch.setitem(FORMATS, "box-table", ExportFormat(BoxTable, lambda image_id: [f"{image_id}.csv"]))
+    return "box-table"
+
+
+def test_a_format_is_added_by_one_line(box_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        script.main(["--help"])
+    assert f"labelme, labelme-polygon, coco, yolo, voc, {box_table}" in " ".join(capsys.readouterr().out.split())
+
+    project = Project(tmp_path / "project")
+    folder = project.out / box_table
+    assert project.run("--format", box_table) == 0
+    rows = {image_id: list(csv.DictReader((folder / f"{image_id}.csv").open())) for image_id in project.ids()}
+    count = sum(map(len, rows.values()))
+    assert f"{box_table}: {count} shapes in {COUNT} images in {folder}" in capsys.readouterr().out
+    assert count > 0 and {row["class"] for each in rows.values() for row in each} <= {
+        *project.settings["dataset"]["classes"]
+    }
+
+    assert project.run("--format", box_table) == 0
+    assert project.seen is None, "a rerun leaves what is done"
+
+    (folder / "1.csv").write_text("mine")
+    (folder / "clip/2.csv").unlink()
+    assert project.run("--format", box_table, "labelme") == 0
+    assert (folder / "1.csv").read_text() == "mine"
+    assert (folder / "clip/2.csv").exists()
+    printed = capsys.readouterr().out
+    assert f"{box_table}: 1 to write, {COUNT - 2} done, 1 edited and kept; {folder}" in printed
+    assert f"{box_table}: edited annotations, kept: 1" in printed
+
+
+def test_a_format_that_is_not_in_the_table_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Project(tmp_path / "project").run("--format", "box-table") == 2
+    message = 'must be labelme or labelme-polygon or coco or yolo or voc, not "box-table"'
+    assert message in capsys.readouterr().err

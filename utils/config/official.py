@@ -1,0 +1,24 @@
+"""The publishers' own weights: their names, the SAM2 configs that belong to them, and where they live here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+OFFICIAL_YOLO = ("yolov8n.pt", "yolov8s.pt", "yolov8m.pt", "yolov8l.pt", "yolov8x.pt")
+OFFICIAL_SAM = {
+    "sam2.1_hiera_tiny.pt": "configs/sam2.1/sam2.1_hiera_t.yaml",
+    "sam2.1_hiera_small.pt": "configs/sam2.1/sam2.1_hiera_s.yaml",
+    "sam2.1_hiera_base_plus.pt": "configs/sam2.1/sam2.1_hiera_b+.yaml",
+    "sam2.1_hiera_large.pt": "configs/sam2.1/sam2.1_hiera_l.yaml",
+    "sam2.1_hiera_l.pt": "configs/sam2.1/sam2.1_hiera_l.yaml",
+}
+"""Weight file -> the name of its architecture inside the sam2 package; the last two are one model."""
+
+
+def home_of(name: str) -> Path | None:
+    """Where an official weight file of this name (without a folder) belongs, or None if the name is not official."""
+    if name in OFFICIAL_YOLO:
+        return REPOSITORY / "yolo" / "yolov8" / name
+    return REPOSITORY / "sam" / "sam2.1" / name if name in OFFICIAL_SAM else None

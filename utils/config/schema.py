@@ -1,0 +1,277 @@
+"""The config's sections but for finetuning: each key with its type, its limits, its default and its meaning.
+
+Sections are frozen dataclasses that pydantic checks; the text below a key is its description. `python -m
+utils.config.docs` makes docs/config.md and configs/schema.json of them.
+
+Numbers and texts are strict by their types: "1" is not 1. Containers are not, so that JSON's lists become tuples. A
+section's `__post_init__` raises `ValueError("key: reason")`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass as plain_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
+from pydantic.dataclasses import dataclass
+
+from utils.classes import load_class_names, nearest
+from utils.config.official import OFFICIAL_SAM, home_of
+from utils.errors import UserError
+from utils.formats.base import Segmentation
+from utils.formats.registry import FORMATS
+from utils.io.json_files import Location
+
+SECTION = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True)
+"""How pydantic treats every section."""
+
+
+@plain_dataclass(frozen=True)
+class Located:
+    """Marks a key whose value depends on where it stands; `read` makes it, and leaves wrong types for pydantic."""
+
+    read: Callable[[Any, Location], Any]
+
+
+def absolute(value: Any, at: Location) -> Any:
+    """Make a text the absolute path that it means. UserError if it is empty."""
+    if value == "":
+        raise at.error("the path is empty")
+    return at.folder / os.path.expanduser(value) if isinstance(value, (str, Path)) else value
+
+
+def _weights(value: Any, at: Location) -> Any:
+    """Make a text the absolute path that it means; an official name without a folder means its home."""
+    return (home_of(value) if isinstance(value, str) else None) or absolute(value, at)
+
+
+def _weights_or_scratch(value: Any, at: Location) -> Any:
+    return value if value == "scratch" else _weights(value, at)
+
+
+def _file_or_name(value: Any, at: Location) -> Any:
+    """Make a text the absolute path of a file if there is one; else it stays a name, which a package knows."""
+    file = absolute(value, at)
+    return str(file) if isinstance(file, Path) and file.is_file() else value
+
+
+def _class_names(value: Any, at: Location) -> Any:
+    """Read class names from the file that a text names, or check those of a list."""
+    if isinstance(value, str):
+        return load_class_names(absolute(value, at))
+    texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return load_class_names(value, at.name) if texts else value
+
+
+_TEXT_OR_LIST = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
+
+Natural = Annotated[int, Field(strict=True, ge=0)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Pixels = Annotated[int, Field(strict=True, ge=32)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+PositiveOrZero = Annotated[float, Field(strict=True, ge=0)]
+ClassNames = Annotated[tuple[StrictStr, ...] | None, Located(_class_names), WithJsonSchema(_TEXT_OR_LIST)]
+Weights = Annotated[Path | None, Located(_weights)]
+WeightsOrScratch = Annotated[Path | Literal["scratch"] | None, Located(_weights_or_scratch)]
+FileOrName = Annotated[StrictStr, Located(_file_or_name)]
+FileOrNameOrNone = Annotated[str | None, Field(strict=True), Located(_file_or_name)]
+
+
+def _one_of(names: Collection[str]) -> BeforeValidator:
+    """Refuse a text that is none of the names, with the nearest one; what is no text is left for pydantic to refuse."""
+
+    def check(name: Any) -> Any:
+        if isinstance(name, str) and name not in names:
+            close = nearest(name, names) if len(names) > 1 else None
+            advice = f"; did you mean {close}?" if close else ""
+            raise ValueError(f'must be {" or ".join(names)}, not "{name}"{advice}')
+        return name
+
+    return BeforeValidator(check)
+
+
+FormatName = Annotated[StrictStr, _one_of(FORMATS), WithJsonSchema({"enum": [*FORMATS]})]
+
+
+def _label_map(value: Any) -> Any:
+    """Turn the keys of a JSON object, which are strings, into integers, and check that all are pixel values."""
+    if not isinstance(value, dict):
+        return value
+    for key, label in value.items():
+        try:
+            inside = 0 <= int(key) <= 255 and (type(label) is not int or 0 <= label <= 255)
+        except ValueError:
+            raise ValueError(f'expected integers as keys, found "{key}"') from None
+        if not inside:
+            raise ValueError(f"{int(key)}: {label} is not within 0 to 255")
+    return {int(key): label for key, label in value.items()}
+
+
+@dataclass(frozen=True, config=SECTION)
+class ArchConfig:
+    """The two models."""
+
+    yolo: StrictStr = "yolov8"
+    """The kind of the detector; only `yolov8`."""
+    yolo_weights: Weights = None
+    """Weights of the detector; an official name (`yolov8x.pt`) is downloaded when it is missing."""
+    sam: Literal["sam2"] = "sam2"
+    """The kind of the segmenter; only `sam2`."""
+    sam_config: FileOrNameOrNone = None
+    """Architecture of the segmenter: a yaml file, or a name in the sam2 package; official weights bring their own."""
+    sam_weights: Weights = None
+    """Weights of the segmenter; an official name (`sam2.1_hiera_large.pt`) is downloaded when it is missing."""
+
+    @property
+    def sam_architecture(self) -> str | None:
+        """SAM2's config; official weights bring their own where none is set."""
+        official = None if self.sam_weights is None else OFFICIAL_SAM.get(self.sam_weights.name)
+        return self.sam_config or official
+
+
+@dataclass(frozen=True, config=SECTION)
+class DatasetConfig:
+    """The images, their classes, and which boxes count."""
+
+    data_dir: Path | None = None
+    """A folder in Pascal VOC layout; not needed with `--source`."""
+    split: Annotated[str, Field(strict=True, min_length=1)] = "val"
+    """The split: the list `ImageSets/Segmentation/<split>.txt` and, for frames, `<split>_videos.txt`."""
+    conf: Share = 0.25
+    """Detector boxes with this score or a lower one are left out."""
+    classes: ClassNames = None
+    """Class names by id: a list, a text file with a name a line, or a `data.yaml`; left out, those of the detector."""
+    num_classes: Annotated[int | None, Field(strict=True)] = None
+    """An optional check: the number of classes plus one for the background."""
+    label_map: Annotated[dict[int, StrictInt] | None, BeforeValidator(_label_map)] = None
+    """Labels of pixel values in masks, where they are not labels: `{"7": 1, "255": 255}`; other values stay."""
+
+    def __post_init__(self) -> None:
+        if self.classes is not None:
+            self.check_num_classes(self.classes)
+
+    def check_num_classes(self, names: Sequence[str]) -> None:
+        """Compare `num_classes`, if it is set, with the number of class names.
+
+        Raises:
+            UserError: they do not fit.
+        """
+        count = len(names) + 1
+        if self.num_classes not in (None, count):
+            fact = f"is {self.num_classes}, but {len(names)} class names and the background make {count}"
+            raise UserError(f"num_classes: {fact}")
+
+
+@dataclass(frozen=True, config=SECTION)
+class DataloaderConfig:
+    """How images are read."""
+
+    batch_size: Count = 16
+    """Images per batch and per process."""
+    num_workers: Natural = 8
+    """Workers that read images ahead; with 0, images are read when they are needed."""
+
+
+@dataclass(frozen=True, config=SECTION)
+class EvaluatorConfig:
+    """Evaluation."""
+
+    save_dir: Path = Path("outputs/evaluation")
+    """Folder of `metrics.json`, `per_image.csv`, `confusion_matrix.csv`, `report.html`; for clips, `per_clip.csv`."""
+    report: StrictBool = True
+    """Write `report.html`."""
+    report_images: Natural = 200
+    """How many images the report shows, the worst first."""
+
+
+@dataclass(frozen=True, config=SECTION)
+class PredictorConfig:
+    """Overlays."""
+
+    save_dir: Path = Path("outputs/masks")
+    """Folder of the overlays."""
+    format: Literal["jpg", "png", "mp4"] = "jpg"
+    """`jpg` or `png`, or `mp4`: with `--video`, a film of each clip in place of its frames."""
+    fps: Annotated[float, Field(strict=True, ge=1, le=1000)] = 25.0
+    """Frames per second of an `mp4`; a clip that is a video file keeps its own."""
+    side_by_side: StrictBool = False
+    """Put the target beside the prediction, where there is one."""
+    font: Path | None = None
+    """A TrueType or OpenType font for class names; left out, one that comes with the installation."""
+
+
+@dataclass(frozen=True, config=SECTION)
+class AutoMaskConfig:
+    """Annotations."""
+
+    save_dir: Path = Path("outputs/annotations")
+    """Folder of the annotations."""
+    formats: Annotated[tuple[FormatName, ...], Field(min_length=1)] = ("labelme",)
+    """One or more formats. `labelme` files go to `save_dir`, those of other formats to a folder of their name in it."""
+    polygon_tolerance: PositiveOrZero = 1.0
+    """How far in pixels polygons may leave outlines of masks, small and thin parts less; 0 keeps every pixel."""
+    coco_segmentation: Segmentation = "rle"
+    """How COCO files hold masks: `rle`, exactly, or `polygon`."""
+    review_below: Annotated[float | None, Field(strict=True, ge=0, le=1)] = None
+    """Shapes with a score or another sign of confidence below this get the labelme flag `needs_review`."""
+    low_overlap: Share = 0.75
+    """With `--diff`, objects whose IoU with the annotated one is below this are listed."""
+
+
+@dataclass(frozen=True, config=SECTION)
+class CleanupConfig:
+    """Cleaning of masks; by default nothing is done."""
+
+    clip_to_box: StrictBool = False
+    """Remove what lies outside the box."""
+    largest_hole: Natural = 0
+    """Fill holes of up to so many pixels."""
+    smallest_part: Natural = 0
+    """Remove the parts of a mask that have fewer pixels."""
+    largest_part_only: StrictBool = False
+    """Remove all parts of a mask but the largest."""
+
+
+@dataclass(frozen=True, config=SECTION)
+class DetectorConfig:
+    """How YOLO finds boxes."""
+
+    imgsz: Pixels = 640
+    """Longer side, in pixels, to which YOLO scales an image."""
+    iou: Share = 0.7
+    """Of boxes of one class that overlap more than this only the best is kept."""
+    max_det: Count = 300
+    """Boxes kept per image, best first."""
+    classes: ClassNames = None
+    """Names of the classes whose boxes are kept, the detector's or a prompt file's; left out, all."""
+
+
+@dataclass(frozen=True, config=SECTION)
+class SegmenterConfig:
+    """How SAM2 finds masks."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """`fp32`, `bf16`, `fp16`, or `auto`: the fastest that the device computes natively."""
+    chunk_mb: Count = 1024
+    """Memory in MiB that decoding one chunk of boxes may take."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile SAM2 first, which takes minutes: `on`, `off`, or `auto`: on a GPU, if the run is long enough."""
+
+
+@dataclass(frozen=True, config=SECTION)
+class VideoConfig:
+    """How objects are followed through clips, with `--video`."""
+
+    keyframe_interval: Natural = 5
+    """Frames between keyframes, on which boxes start, confirm and correct tracks; 0: only the first frame is one."""
+    match_iou: Share = 0.2
+    """Least IoU of a detection's mask with that of the track it belongs to; different objects hardly overlap."""
+    correct_iou: Share = 0.7
+    """A track whose mask overlaps that of its detection less than this starts anew from the box, under the same id."""
+    patience: Count = 10
+    """Keyframes in a row without a detection that end a track."""
+    non_overlap_masks: StrictBool = True
+    """Give a pixel that several tracks claim to the one with the highest logit, as SAM2's DAVIS evaluation does."""

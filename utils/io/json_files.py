@@ -1,0 +1,100 @@
+"""Read JSON files strictly: whatever is not exactly right is refused, and the message names its location."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from utils.errors import UserError
+
+_KINDS = {
+    bool: "a boolean", int: "an integer", float: "a number", str: "a string", list: "a list", dict: "an object",
+    NoneType: "nothing",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a value stands, as messages call it, and the folder in which a relative path there starts."""
+
+    name: str
+    folder: Path = Path()
+
+    def at(self, index: object) -> Location:
+        """Return the location of one element of a list or an object."""
+        return Location(f"{self.name}[{index}]")
+
+    def child(self, key: str) -> Location:
+        """Return the location of a member of an object, which is the file itself or one of its elements."""
+        return Location(f"{self.name}{'.' if self.name.endswith(']') else ': '}{key}")
+
+    def error(self, reason: str) -> UserError:
+        """Make the error to raise when the value here cannot be used."""
+        return UserError(f"{self.name}: {reason}")
+
+
+def parse_json(text: str) -> Any:
+    """Parse a JSON text. ValueError for anything but JSON: NaN, the infinities, and a key given twice."""
+    return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f'key "{next(name for name in names if names.count(name) > 1)}" is given twice in one object')
+    return members
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def read_json(path: Path, parse: Callable[[str], Any] = parse_json) -> Any:
+    """Read a JSON file (UTF-8, with or without a byte order mark), whose text `parse` turns into a value.
+
+    Raises:
+        UserError: the file cannot be read or parsed; the message has the line and column of malformed text.
+    """
+    try:
+        return parse(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON: {error}") from error
+
+
+def get(value: Any, key: str, kind: type, location: Location, *, optional: bool = False) -> Any:
+    """Return what a JSON object has under a key; None where it is missing or null and `optional`.
+
+    Raises:
+        UserError: the value is no object, the key is missing, or what it has is of another kind.
+    """
+    found = coerce(dict, value, location).get(key)
+    if key not in value and not optional:
+        raise location.child(key).error("is missing")
+    return None if found is None and optional else coerce(kind, found, location.child(key))
+
+
+def coerce(kind: type, value: Any, location: Location) -> Any:
+    """Return a JSON value as an int, float, str, list or dict; UserError if it is another kind; 1 is a float, too."""
+    if type(value) not in ((float, int) if kind is float else (kind,)):
+        raise location.error(f"expected {_KINDS[kind]}, found {describe(value)}")
+    if kind is float and abs(value) > sys.float_info.max:
+        raise location.error("the number is too large")
+    return float(value) if kind is float else value
+
+
+def describe(value: object) -> str:
+    """Describe a JSON value for a message: its kind and, where it is short, itself."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _KINDS[type(value)] + (f" ({text})" if len(text) <= 60 else "")

@@ -1,0 +1,43 @@
+"""Matching one to one: which row of a score matrix belongs to which column, each in one pair at most.
+
+COCO's average precision is no user of these: there pycocotools matches, by falling score and a threshold at a time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""Rows, ascending, and the column of each; (P,) int64 both."""
+
+
+def match_best_total(scores: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_] | None = None) -> Pairs:
+    """Choose the pairs whose scores are the largest in total (Hungarian method; Kuhn 1955, by scipy).
+
+    Args:
+        scores: (N, M) of each pair, such as its IoU, 0 or more; a caller that prefers some pairs adds a bonus to them.
+        allowed: (N, M), which pairs there may be. None: all, and then min(N, M) pairs are chosen.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    # A forbidden pair gains nothing, so it never takes the place of an allowed one; chosen all the same, it is dropped.
+    gains = scores if allowed is None else np.where(allowed, scores, 0)
+    rows, columns = linear_sum_assignment(gains, maximize=True)
+    chosen = slice(None) if allowed is None else allowed[rows, columns]
+    return rows[chosen], columns[chosen]
+
+
+def match_best_first(scores: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_]) -> Pairs:
+    """Choose the allowed pair of the highest score, then the highest of what is left, and so on.
+
+    Where two objects resemble one, the closer one gets it, whatever becomes of the other; the best total might decide
+    otherwise. Ties go to the lower row, then to the lower column. Arguments as in `match_best_total`.
+    """
+    column_of: dict[int, int] = {}
+    candidates = np.argwhere(allowed)
+    for row, column in candidates[np.argsort(-scores[allowed], kind="stable")].tolist():
+        if row not in column_of and column not in column_of.values():
+            column_of[row] = column
+    rows = np.array(sorted(column_of), np.int64)
+    return rows, np.array([column_of[row] for row in rows.tolist()], np.int64)

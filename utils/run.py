@@ -1,0 +1,155 @@
+"""A run of one of the three scripts: what they share, from its images to its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from utils.annotations.plan import AnnotationPlan, plan_annotations
+from utils.annotations.source import AnnotationFolder
+from utils.cli.options import Options, Output
+from utils.config import PredictorConfig
+from utils.distributed import Session, open_session
+from utils.engine import Cascade, RunImages, Sink, run_loop
+from utils.evaluation.comparison import Comparison
+from utils.evaluation.evaluator import Evaluator
+from utils.evaluation.report.pictures import WorstImages
+from utils.io.writers import Writers
+from utils.metrics.attribution import Attribution
+from utils.prompts.prompts import Prompts
+from utils.visual.overlay import OverlaySink
+
+
+class Models(Protocol):
+    """The models of a run, loaded when they are first needed.
+
+    Attributes:
+        prompts: the boxes of a prompt file, or None.
+        class_names: of the run, by class id.
+    """
+
+    prompts: Prompts | None
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    def build_cascade(self) -> Cascade:
+        """Build what finds the instances."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a script has at hand when its options are read and its inputs are found sound.
+
+    Attributes:
+        options: of the command line.
+        session: the processes of the run.
+        writers: threads that score, encode and write.
+        images: all images of the run.
+        models: detector and SAM2, or the annotations in their place.
+        plan: which annotations are to be written; without them, every image is to be worked on.
+    """
+
+    options: Options
+    session: Session
+    writers: Writers
+    images: RunImages
+    models: Models
+    plan: AnnotationPlan
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether it was a dry run, or all that it would write is there."""
+        return self.plan.nothing_to_do
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names, by class id."""
+        return self.models.class_names
+
+    def execute(self, own: Sequence[Sink]) -> int:
+        """Send every image that is left through the models into the outputs; return the exit code.
+
+        Args:
+            own: the sinks of the script's own output; those of `--also` are added.
+        """
+        self.images.check_gt_masks(len(self.class_names))
+        cascade = self.plan.skip_finished(self.models.build_cascade())
+        batches = self.images.batches(self.session.shard(self.plan.units))
+        script, *others = self.options.outputs
+        sinks = {script: own} | {output: OUTPUTS[output](self) for output in others}
+        ordered = [sink for output in OUTPUTS for sink in sinks.get(output, ())]
+        return run_loop(cascade, batches, ordered, self.session).exit_code
+
+
+def build_evaluator(options: Options, class_names: Sequence[str], writers: Writers) -> Evaluator:
+    """Build what scores each image against its ground truth; `utils/metrics/summary.py` is the table of metrics."""
+    config, before = options.config, None
+    if options.diff is not None:
+        before = AnnotationFolder(options.diff, class_names)
+    return Evaluator(
+        class_names,
+        config.evaluator.save_dir,
+        writers,
+        WorstImages(config.name, config.evaluator.report_images) if config.evaluator.report else None,
+        Attribution(len(class_names)) if options.attribute else None,
+        None if before is None else Comparison(class_names, before),
+    )
+
+
+def build_renderer(config: PredictorConfig, class_names: Sequence[str], writers: Writers) -> OverlaySink:
+    """Build what renders overlays: a picture an image, or with `mp4` a video a clip."""
+    if config.format == "mp4":
+        from utils.visual.video import VideoOverlaySink  # which needs PyAV
+
+        return VideoOverlaySink(
+            config.save_dir,
+            class_names,
+            writers,
+            fps=config.fps,
+            side_by_side=config.side_by_side,
+            font=config.font,
+        )
+    return OverlaySink(
+        config.save_dir,
+        class_names,
+        writers,
+        format=config.format,
+        side_by_side=config.side_by_side,
+        font=config.font,
+    )
+
+
+OUTPUTS: dict[Output, Callable[[Run], Sequence[Sink]]] = {
+    "visual": lambda run: [build_renderer(run.options.config.predictor, run.class_names, run.writers)],
+    "annotate": lambda run: run.plan.sinks(run.class_names, run.writers),
+    "evaluate": lambda run: [build_evaluator(run.options, run.class_names, run.writers)],
+}
+"""What `--also` adds to a run, in the order in which sinks take an image and print their lines.
+
+Evaluation comes last, so its metric lines are the last that a run prints.
+"""
+
+
+@contextmanager
+def open_run(
+    options: Options,
+    open_images: Callable[[Options, Session], RunImages],
+    open_models: Callable[[Options, RunImages, Session], Models],
+) -> Iterator[Run]:
+    """Find the inputs of a run sound, one after the other, and plan its annotations; no large model is loaded yet.
+
+    Args:
+        open_images: finds the images and checks what belongs to them.
+        open_models: fetches weights and reads the prompt file.
+
+    Raises:
+        UserError: an input cannot be used.
+    """
+    with open_session() as session, Writers() as writers:
+        images = open_images(options, session)
+        models = open_models(options, images, session)
+        plan = plan_annotations(options, images, models.prompts, session)
+        yield Run(options, session, writers, images, models, plan)
