@@ -22,7 +22,7 @@ from utils.annotations.plan import AnnotationPlan
 from utils.cli.options import Options
 from utils.config import ArchConfig, AutoMaskConfig, Config, DatasetConfig
 from utils.distributed import Session
-from utils.engine import run
+from utils.engine import run_loop
 from utils.io.writers import Writers
 from utils.masks import Mask
 from utils.structures import Detections, Frame, Instances, Sample
@@ -100,7 +100,7 @@ class Earlier:
         plan, images = self.plan(), Images(self.folder)
         images.units = plan.units
         with Writers(2) as writers:
-            run(plan.skip_finished(TwoObjects()), images, plan.sinks(NAMES, writers), Session())
+            run_loop(plan.skip_finished(TwoObjects()), images, plan.sinks(NAMES, writers), Session())
 
 
 @pytest.fixture
