@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from models.sam2_loading import build_sam2, load_sam2
 from PIL import Image
 
 from datasets.scenes import class_names, paint_scene
+from models.sam2_build import build_sam2, load_sam2
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.config.official import REPOSITORY
 from utils.device import choose_device

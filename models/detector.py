@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,7 +51,7 @@ class DetectorLoader(Protocol):
         """
 
 
-DETECTORS: Mapping[str, DetectorLoader] = {
+DETECTORS: dict[str, DetectorLoader] = {
     "yolov8": YoloDetector,
     "ultralytics": YoloDetector,
 }

@@ -22,9 +22,6 @@ from utils.cli.parsers import configured, finetune_parser, guarded, parse
 REPOSITORY = Path(__file__).parents[1]
 DEMO = REPOSITORY / "datasets" / "demo"
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-LATER = {"docs/extending.md"}
-"""Pages that are linked, but not written yet."""
-
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(python [^`]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -64,7 +61,7 @@ PRINTED = {
 def blocks_of(page: str) -> Iterator[tuple[str, ...]]:
     """The commands of a page, in blocks that a reader types one after the other: shell blocks, and code in its text."""
     for language, block in FENCE.findall(page):
-        assert language in ("", "bash", "python"), f"commands stand in blocks called bash, not {language}"
+        assert language in ("", "bash", "json", "python"), f"commands stand in blocks called bash, not {language}"
         if language == "bash":
             yield tuple(chain.from_iterable(map(_commands, block.replace("\\\n", " ").splitlines())))
     yield from (tuple(_commands(code)) for code in INLINE.findall(FENCE.sub("", page)))
@@ -243,8 +240,6 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         path, _, heading = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        if target.relative_to(REPOSITORY).as_posix() in LATER:
-            continue
         assert target.exists(), link
         headings = re.findall(r"^#+ (.*)$", FENCE.sub("", target.read_text("utf-8")), re.MULTILINE) if heading else ()
         assert not heading or heading in map(anchor, headings), link
@@ -253,10 +248,6 @@ def test_links_lead_somewhere(page: Path) -> None:
 def anchor(heading: str) -> str:
     """What GitHub calls a heading in links."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
-def test_pages_that_come_later_are_not_there_yet() -> None:
-    assert [page for page in LATER if (REPOSITORY / page).exists()] == [], "take them out of LATER"
 
 
 def test_readme_is_short() -> None:

@@ -249,7 +249,7 @@ REFUSED: dict[str, tuple[Callable[[Project], Any], str]] = {
     ),
     "unknown detector": (
         edit_settings(arch={"yolo": "yolo8", "yolo_weights": "gone.pt", "sam_weights": "gone.pt"}),
-        "arch.yolo: there is no detector yolo8; did you mean yolov8?",
+        'arch.yolo: must be yolov8 or ultralytics, not "yolo8"; did you mean yolov8?',
     ),
     "bad option value": (edit_settings(dataset={"conf": 7}), "conf"),
 }

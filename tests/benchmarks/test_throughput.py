@@ -15,7 +15,7 @@ from benchmarks.harness import Boxes, Masks
 from benchmarks.rows import Pass
 from benchmarks.throughput import Cell, coverage_gate, exact_gate, fair_gate, files_gate, matrix_gate, summary
 from utils.masks import Mask
-from utils.metrics import confusion_matrix
+from utils.metrics.segmentation import confusion_matrix
 from utils.structures import Detections, Instances
 
 COMPARED = [

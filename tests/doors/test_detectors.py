@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 import yolo_sam
 from datasets.scenes import main as paint
-from models.detector import DETECTORS
+from models.detector import DETECTORS, find_detector
+from tests.doors.conftest import Example
 from utils.boxes import ScoredBoxes
 from utils.cli.parsers import guarded
-from utils.config import Config
+from utils.config import Config, DatasetConfig
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -68,3 +70,16 @@ def test_a_detector_needs_one_line_in_its_table(
     names = (tmp_path / "tree/class_names.txt").read_text().split()
     predicted = {names[i - 1] for i, each in enumerate(labelled) if i and each["predicted_pixels"]}
     assert predicted == {"turtle", "airplane"}
+
+
+def test_the_detector_of_the_page_finds_what_is_bright(tmp_path: Path, example: Example) -> None:
+    example("A detector")
+    (tmp_path / "lamp.txt").write_text("lamp\n")
+    config = Config(dataset=DatasetConfig(conf=0.5))
+    detector = find_detector("bright")(tmp_path / "lamp.txt", torch.device("cpu"), config, trust=False)
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[5:15, 20:50] = 255
+    (boxes, scores, class_ids), (nothing, *_) = detector([image, 0 * image])
+    assert detector.names == ("lamp",)
+    assert boxes.tolist() == [[20, 5, 50, 15]] and 0.5 < scores[0] <= 1 and class_ids.tolist() == [0]
+    assert nothing.shape == (0, 4)

@@ -8,33 +8,14 @@ from pathlib import Path
 import pytest
 
 import yolo_sam_auto_anno_generator as script
+from tests.doors.conftest import Example
 from tests.helpers.project import COUNT, Project
-from utils.formats.base import Exported, Exporter, ExportSettings
-from utils.formats.registry import FORMATS, ExportFormat
-from utils.io.encoding import encode_table
-from utils.structures import Instances, Sample
-
-
-class BoxTable(Exporter):
-    """A format as somebody may add it: a CSV file an image, with a row for each object."""
-
-    def __init__(self, settings: ExportSettings) -> None:
-        self.names = settings.names
-
-    def export(self, sample: Sample, instances: Instances) -> Exported:
-        found = instances.detections
-        rows = [
-            {"class": self.names[class_id], **dict(zip(("x1", "y1", "x2", "y2"), box))}
-            for class_id, box in zip(found.class_ids, found.boxes.tolist())
-        ]
-        content = encode_table(("class", "x1", "y1", "x2", "y2"), rows)
-        return Exported({f"{sample.image_id}.csv": content}, shapes=len(rows))
 
 
 @pytest.fixture
-def box_table(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of the format, while its line is in the table."""
-    monkeypatch.setitem(FORMATS, "box-table", ExportFormat(BoxTable, lambda image_id: [f"{image_id}.csv"]))
+def box_table(example: Example) -> str:
+    """The name of the page's format, while its line is in the table."""
+    example("An export format")
     return "box-table"
 
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from tests.doors.conftest import Example
 from tests.helpers.report import NAMES, images
 from utils.distributed import Session
 from utils.engine import RunSummary
@@ -16,8 +16,7 @@ from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.report.pictures import WorstImages
 from utils.io.writers import Writers
 from utils.metrics.scores import Evaluation
-from utils.metrics.segmentation import LabelCounts
-from utils.metrics.summary import LABEL_MEASURES, SPLIT_MEASURES, LabelMeasure, SplitMeasure
+from utils.metrics.summary import SPLIT_MEASURES, SplitMeasure
 
 
 def evaluate(folder: Path) -> tuple[list[str], dict, str]:
@@ -30,13 +29,8 @@ def evaluate(folder: Path) -> tuple[list[str], dict, str]:
     return lines, json.loads((folder / "metrics.json").read_text()), (folder / "report.html").read_text()
 
 
-def test_a_metric_of_each_class_needs_one_line_in_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def specificity(counts: LabelCounts) -> npt.NDArray[np.float64]:
-        negatives = counts.target.sum() - counts.target
-        return 1 - (counts.predicted - counts.tp) / negatives
-
-    line = LabelMeasure("Spec", "Specificity", specificity, "share of the other pixels left out", "Spec specificity")
-    monkeypatch.setitem(LABEL_MEASURES, "specificity", line)
+def test_a_metric_of_each_class_needs_one_line_in_its_table(tmp_path: Path, example: Example) -> None:
+    example("A metric")
     lines, metrics, report = evaluate(tmp_path)
     pixels = sum(label["true_pixels"] for label in metrics["labels"])
     background = metrics["labels"][0]

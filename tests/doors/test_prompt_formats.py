@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
-from utils.prompts import readers
+from tests.doors.conftest import Example
 from utils.prompts.prompts import load_prompts
-from utils.prompts.source import PromptSource
-from utils.prompts.table import Interpretation, PromptFormat, PromptOverrides, PromptTable, TableBuilder
+from utils.prompts.table import PromptOverrides
 
 
-def test_a_prompt_format_is_a_reader_and_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_csv(source: PromptSource, format: PromptFormat) -> PromptTable:
-        rows = TableBuilder()
-        with source.path.open(newline="") as file:
-            for number, row in enumerate(csv.DictReader(file), 2):
-                key, box = rows.key(Path(row["file"]).stem), [float(row[side]) for side in ("x1", "y1", "x2", "y2")]
-                rows.add(key, number, box, rows.class_id(row["class"]), float(row["score"]))
-        return rows.build(source.path, format, ":{number}")
-
-    line = PromptFormat(
-        "boxes in CSV",
-        lambda source: source.path.suffix == ".csv",
-        read_csv,
-        Interpretation("xyxy", "0"),
-        images_by="names",
-        names_classes=True,
-    )
-    monkeypatch.setattr(readers, "PROMPT_FORMATS", [*readers.PROMPT_FORMATS, line])
+def test_a_prompt_format_is_a_reader_and_a_line(tmp_path: Path, example: Example) -> None:
+    example("A kind of prompt file")
     path = tmp_path / "boxes.csv"
     path.write_text("file,class,x1,y1,x2,y2,score\n7.jpg,dog,1,2,3,4,0.5\n9.jpg,cat,1,2,3,4,1\n7.jpg,car,5,6,70,8,1\n")
     images = SimpleNamespace(ids=["clip/7", "9"], sizes=lambda positions: [(48, 64) for _ in positions])

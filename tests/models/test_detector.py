@@ -155,7 +155,7 @@ def options(config: Config, prompt: Path | None = None) -> Options:
 def class_names(config: Config) -> tuple[str, ...]:
     import torch
 
-    return run_class_names(config.dataset, lambda: load_detector(options(config), torch.device("cpu")).names)
+    return run_class_names(config.dataset, lambda: load_detector(config, torch.device("cpu"), trust=False).names)
 
 
 def test_class_names_are_the_datasets_or_else_the_detectors(yolo_file: Path) -> None:
@@ -172,9 +172,11 @@ def test_class_names_are_the_datasets_or_else_the_detectors(yolo_file: Path) -> 
 
 def test_every_name_of_a_detector_is_found_and_another_one_refused_with_the_nearest() -> None:
     assert [find_detector(name) for name in DETECTORS] == [*DETECTORS.values()]
-    with pytest.raises(UserError, match=r"^arch\.yolo: there is no detector yolo8; did you mean yolov8\?$"):
+    with pytest.raises(
+        UserError, match=r'^arch\.yolo: must be yolov8 or ultralytics, not "yolo8"; did you mean yolov8\?$'
+    ):
         find_detector("yolo8")
-    with pytest.raises(UserError, match=r"no detector detr; there are yolov8, ultralytics$"):
+    with pytest.raises(UserError, match=r'must be yolov8 or ultralytics, not "detr"$'):
         find_detector("detr")
 
 

@@ -32,6 +32,16 @@ class Photos:
             ]
 
 
+class Whole:
+    """One image, which can be read."""
+
+    ids: Sequence[str] = ["0"]
+    num_images = 1
+
+    def __iter__(self) -> Iterator[list[Sample | SampleError]]:
+        yield [sample(0)]
+
+
 class Noted:
     """A cascade and a sink that note what happens; the cascade begins at once, as on a GPU."""
 
@@ -64,6 +74,17 @@ def test_a_batch_is_begun_before_the_one_before_it_is_written(capsys: pytest.Cap
     assert printed.out.splitlines() == ["failed: 3.png: is broken", "cascade", "sink"]
     assert "6/6" in printed.err
     assert "mIoU 0.2500" in printed.err
+
+
+def test_an_image_that_an_output_cannot_take_decides_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    class Picky(Noted):
+        def finish(self, summary: RunSummary, session: Session) -> SinkReport:
+            return SinkReport(["failed: 0.png: too long"], [SampleError("0", Path("0.png"), "too long")])
+
+    summary = run_loop(Noted(), Whole(), [Noted(), Picky()], Session())
+    assert (summary.images, summary.failures, [each.image_id for each in summary.unwritten]) == (1, [], ["0"])
+    assert summary.exit_code == 1
+    assert capsys.readouterr().out.splitlines() == ["cascade", "sink", "failed: 0.png: too long"]
 
 
 def test_frames_of_a_video_that_cannot_be_used_are_named_once() -> None:

@@ -99,6 +99,7 @@ class Manifest:
         exporter: makes what turns instances into files, given the class names.
         files: the paths of an image's files below the folder, given its id.
         photo: the path, without suffix, at which the folder has the photo itself, given the image's id, or None.
+        frames: where the frames of video files lie as images; None: in the folder.
         records: name of the folder of records.
         shared: the hash of what decides the shared files besides the records; None: there are none.
         overwrite: replace files that a person edited or made, too.
@@ -116,6 +117,7 @@ class Manifest:
         *,
         files: Callable[[str], Sequence[str]] = lambda image_id: [],
         photo: Callable[[str], str] | None = None,
+        frames: Path | None = None,
         records: str = RECORDS,
         shared: str | None = None,
         overwrite: bool = False,
@@ -123,6 +125,7 @@ class Manifest:
         self.name, self.folder, self.exporter, self.overwrite = name, folder, exporter, overwrite
         self.statuses: dict[str, FileStatus] = {}
         self._sign, self._files, self._photo, self._shared = sign, files, photo, shared
+        self._frames = frames or folder
         self._records, self._shared_record = folder / records, folder / f"{records}.json"
 
     def status(self, image_id: str, image: Path) -> FileStatus:
@@ -249,16 +252,7 @@ class Manifest:
 
 
 class LabelmeManifest(Manifest):
-    """Know labelme files, one an image: each records within itself what it was made from, so that it can be moved.
-
-    Args:
-        frames: where the frames of video files lie as images.
-        output, more: as `Manifest` takes them.
-    """
-
-    def __init__(self, *output: Any, frames: Path, **more: Any) -> None:
-        super().__init__(*output, **more)
-        self._frames = frames
+    """Know labelme files, one an image: each records within itself what it was made from, so that it can be moved."""
 
     def status(self, image_id: str, image: Path) -> FileStatus:
         """Compare the file of an image with what the run would write; one without a stamp is a person's."""

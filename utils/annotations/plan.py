@@ -157,14 +157,15 @@ def _format(name: str, options: Options, fingerprint: RunFingerprint) -> Manifes
         raise UserError(f"-a/--annotations {folder}: {name} files would be written there; set auto_mask.save_dir")
     settings = fingerprint.settings(name, {key: getattr(auto_mask, key) for key in form.settings})
     details = auto_mask.polygon_tolerance, auto_mask.coco_segmentation, auto_mask.review_below, auto_mask.save_dir
-    make = partial(LabelmeManifest, frames=auto_mask.save_dir) if form.is_labelme else Manifest
-    return make(
+    kind = LabelmeManifest if form.is_labelme else Manifest
+    return kind(
         name,
         folder,
         fingerprint.signer(settings),
         lambda names: form.exporter(ExportSettings(folder, names, split, *details)),
         files=form.files,
         photo=form.photo,
+        frames=auto_mask.save_dir,
         shared=None if form.is_labelme else json_hash([settings, split]),
         overwrite=options.overwrite,
     )

@@ -25,7 +25,7 @@ from utils.formats.base import Segmentation
 from utils.formats.registry import FORMATS
 from utils.io.json_files import Location
 
-SECTION = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True)
+SECTION = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 """How pydantic treats every section."""
 
 

@@ -244,12 +244,12 @@ def test_the_sink_writes_an_image_for_each_sample(tmp_path: Path, format: str) -
 
 
 def test_an_image_too_long_for_its_format_is_named_and_the_others_are_written(tmp_path: Path) -> None:
-    report = RunSummary()
     with Writers(1) as writers:
         sink = OverlaySink(tmp_path, NAMES, writers)
         for image_id, width in (("long", 66000), ("a", 40)):
             sink.write(sample_of(photo(8, width), image_id=image_id), instances_of((8, width)))
-        lines = sink.finish(report, Session())
+        report = sink.finish(RunSummary(), Session())
     reason = "no overlay: an image of 66000 x 8 pixels cannot be a .jpg file; predictor.format=png can hold it"
-    assert lines == [f"failed: a.jpg: {reason}", f"overlays: 1 images in {tmp_path}"]
-    assert report.exit_code == 1 and [file.name for file in tmp_path.iterdir()] == ["a.jpg"]
+    assert report.lines == [f"failed: a.jpg: {reason}", f"overlays: 1 images in {tmp_path}"]
+    assert [(each.image_id, each.reason) for each in report.unwritten] == [("long", reason)]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.jpg"]
