@@ -26,7 +26,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from datasets.scenes import class_names, paint_scene
-from models.sam2_build import build_sam2, load_sam2
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.config.official import REPOSITORY
 from utils.device import choose_device
@@ -205,11 +204,24 @@ class Workload:
 
 
 def load_predictor(config: Path | str, weights: Path | None, device: str) -> Any:
-    """Load SAM2's own image predictor with the weights of a checkpoint, or with random ones."""
-    import torch
+    """Load SAM2's own image predictor with the weights of a checkpoint, or with random ones.
+
+    The official builder makes the model, so that a mistake in ours cannot stand on both sides of a gate.
+    """
+    import sam2  # noqa: F401  (initialises Hydra with its own folder; the config's takes its place for a moment)
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from sam2.build_sam import build_sam2
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-    model = load_sam2(str(config), weights, torch.device(device)) if weights else build_sam2(str(config))
+    checkpoint = None if weights is None else str(weights)
+    if Path(config).is_file():
+        hydra, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+        with initialize_config_dir(str(Path(config).parent.absolute()), version_base="1.2"):
+            model = build_sam2(Path(config).name, checkpoint, device=device)
+        GlobalHydra.instance().hydra = hydra
+    else:
+        model = build_sam2(str(config), checkpoint, device=device)
     predictor = SAM2ImagePredictor(model)
     side = model.image_size // 4  # the predictor itself knows only 1024 px
     predictor._bb_feat_sizes = [(side, side), (side // 2, side // 2), (side // 4, side // 4)]

@@ -123,8 +123,8 @@ def test_our_low_precision_error_may_not_exceed_the_plain_loops(masks: np.ndarra
 def test_our_confusion_matrix_is_the_plain_loops(masks: np.ndarray, tmp_path: Path) -> None:
     target = np.random.default_rng(0).choice(np.array([0, 1, 2, 3, 255], np.uint8), SIZE)
     Image.fromarray(target).save(tmp_path / "a.png")
-    boxes = Detections.of(np.zeros((4, 4)), np.ones(4), CLASS_IDS)
-    semantic = Instances(SIZE, boxes, [Mask.of(mask) for mask in masks], SCORES).semantic()
+    boxes = Detections.from_arrays(np.zeros((4, 4)), np.ones(4), CLASS_IDS)
+    semantic = Instances(SIZE, boxes, [Mask.from_array(mask) for mask in masks], SCORES).to_semantic()
     matrix = confusion_matrix(semantic, target, 4)
 
     def passed() -> bool:
