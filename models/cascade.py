@@ -14,7 +14,8 @@ import numpy.typing as npt
 from models.box_sources import BoxSource, DetectorBoxes, GroundTruthBoxes, PromptFileBoxes
 from models.cleanup import with_cleanup
 from models.detector import Detector, find_detector
-from models.weights import fetch_weights, yolo_weights
+from models.downloads import fetch_weights
+from models.weights import yolo_weights
 from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
