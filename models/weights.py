@@ -186,6 +186,8 @@ def _checked(model: BaseModel, path: Path) -> BaseModel:
     settings = getattr(model, "yaml", None) or {}
     if isinstance(settings, Mapping) and settings.get("channels", 3) != 3:
         raise UserError(f"{path}: its model takes images of {settings['channels']} channels, not 3")
+    if kind.startswith("YOLOE") and not hasattr(model, "pe") and not hasattr(head, "lrpc"):
+        raise UserError(f"{path}: no classes are set in this YOLOE; call its set_classes([...]) and save it again")
     if settings:
         check_yolo_yaml(settings, f"{path}: its yaml")
     _check_tensors([*model.named_parameters(), *model.named_buffers()], path)

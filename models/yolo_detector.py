@@ -109,12 +109,13 @@ def _predictor_of(model: BaseModel | Path, device: torch.device, arguments: dict
         head = type(model.model[-1]).__name__
         task = HEADS[head]
     kind = RTDETRPredictor if head == "RTDETRDecoder" else kinds[task]
-    own = {"task": task, "mode": "predict", "rect": True, "save": False, "verbose": False}
+    agnostic = head.startswith("YOLOE") and not isinstance(model, Path)  # which its own `predict` decides so
+    own = {"task": task, "mode": "predict", "rect": True, "save": False, "verbose": False, "agnostic_nms": agnostic}
     predictor = kind(overrides={**own, **arguments})
     predictor.args.device = device
     predictor.setup_model(str(model) if isinstance(model, Path) else model, verbose=False)
     if predictor.model.format == "pt" and predictor.model.end2end:  # as its `stream_inference` does
-        predictor.model.model.set_head_attr(max_det=max(arguments["max_det"], 300), agnostic_nms=False)
+        predictor.model.model.set_head_attr(max_det=max(arguments["max_det"], 300), agnostic_nms=agnostic)
     predictor.setup_source(np.zeros((TRIAL_SIZE, TRIAL_SIZE, 3), np.uint8))
     return predictor
 
