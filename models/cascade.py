@@ -252,7 +252,10 @@ def run_class_names(dataset: DatasetConfig, detector_names: Callable[[], tuple[s
     """
     names = detector_names() if dataset.classes is None else dataset.classes
     if len(names) > MAX_CLASSES:
-        raise UserError(f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold")
+        advice = "choose fewer with dataset.classes or detector.classes"
+        raise UserError(
+            f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold; {advice}"
+        )
     dataset.check_num_classes(names)
     return names
 

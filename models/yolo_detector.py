@@ -20,7 +20,7 @@ from models.weights import HEADS, TRIAL_SIZE, load_yolo
 from utils.boxes import ScoredBoxes
 from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.config import Config
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,13 @@ class YoloDetector:
         settings = config.detector
         model = load_export(weights, trust=trust) if is_export(weights) else load_yolo(weights, trust=trust)
         arguments = {"conf": config.dataset.conf, "iou": settings.iou, "max_det": settings.max_det}
-        self._predictor = _predictor_of(model, device, {**arguments, "imgsz": settings.imgsz})
+        arguments["imgsz"] = settings.imgsz
+        try:
+            self._predictor = _predictor_of(model, device, arguments)
+        except Exception as error:  # the packages that run exports raise almost anything
+            if isinstance(model, Path):
+                raise UserError(f"{weights}: cannot be run: {first_line(error)[:300]}") from error
+            raise
         names = self._predictor.model.names
         self.names: tuple[str, ...] = tuple(names[i] for i in sorted(names))
         chosen = _filtered_ids(settings.classes, self.names)

@@ -195,6 +195,15 @@ def test_onnx_gives_the_boxes_of_its_own_predict(
         np.testing.assert_allclose(rows(batched), reference(image, conf), rtol=0, atol=0.01)
 
 
+@pytest.mark.skipif(find_spec("onnx") is None or find_spec("onnxruntime") is None, reason="no onnx and onnxruntime")
+def test_an_export_that_its_package_cannot_run_is_named(tmp_path: Path, images: list[np.ndarray]) -> None:
+    reference = Reference(random_file("yolov8n", tmp_path, images))
+    exported = Path(reference.model.export(format="onnx", imgsz=64, simplify=False, verbose=False))
+    exported.write_bytes(exported.read_bytes().replace(b"Sigmoid", b"Zigmoid"))
+    with pytest.raises(UserError, match=r"random\.onnx: cannot be run: "):
+        detector(exported, 0.25)
+
+
 def test_torchscript_is_a_program_and_runs_only_when_trusted(tmp_path: Path, images: list[np.ndarray]) -> None:
     reference = Reference(random_file("yolov8n", tmp_path, images))
     exported = Path(reference.model.export(format="torchscript", imgsz=128, verbose=False))
