@@ -14,7 +14,8 @@ import numpy.typing as npt
 from models.box_sources import BoxSource, DetectorBoxes, GroundTruthBoxes, PromptFileBoxes
 from models.cleanup import with_cleanup
 from models.detector import Detector, find_detector
-from models.weights import fetch_weights, yolo_weights
+from models.downloads import fetch_weights
+from models.weights import yolo_weights
 from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
@@ -251,7 +252,10 @@ def run_class_names(dataset: DatasetConfig, detector_names: Callable[[], tuple[s
     """
     names = detector_names() if dataset.classes is None else dataset.classes
     if len(names) > MAX_CLASSES:
-        raise UserError(f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold")
+        advice = "choose fewer with dataset.classes or detector.classes"
+        raise UserError(
+            f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold; {advice}"
+        )
     dataset.check_num_classes(names)
     return names
 

@@ -41,3 +41,7 @@ def quiet_ultralytics() -> None:
 
     cv2.setNumThreads(threads)  # importing it leaves OpenCV a single thread
     PIL.Image.open = patches._image_open  # its own would install a package for each file that PIL does not know
+    from ultralytics.utils import nms
+
+    # by default, images that are late lose their boxes
+    nms.non_max_suppression = functools.partial(nms.non_max_suppression, max_time_img=float("inf"))

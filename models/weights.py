@@ -1,141 +1,127 @@
-"""Weight files: official ones are fetched, none runs code while it loads, what does not fit is refused by name."""
+"""Weight files: none runs code while it loads, and what a model must have is checked here, once, by name."""
 
 from __future__ import annotations
 
-import os
-import pickle
 import re
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.archives import damage_of, kind_of
+from models.downloads import ensure_weights
+from models.safe_loading import load_torch, load_ultralytics, missing_name, refused_name
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.config import ArchConfig
-from utils.config.official import OFFICIAL_SAM, OFFICIAL_YOLO
-from utils.distributed import Session
+from utils.config.official import address_of
 from utils.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import torch
-    from ultralytics.nn.tasks import BaseModel, DetectionModel
+    from ultralytics.nn.tasks import BaseModel
 
-YOLO_ADDRESS = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
-SAM_ADDRESS = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
 SHOWN = 3
 """How many tensors of a kind a message names."""
 
+HEADS = {
+    **dict.fromkeys(("Detect", "v10Detect", "WorldDetect", "YOLOEDetect", "RTDETRDecoder"), "detect"),
+    **dict.fromkeys(("Segment", "Segment26", "YOLOESegment", "YOLOESegment26"), "segment"),
+    **dict.fromkeys(("Pose", "Pose26"), "pose"),
+    **dict.fromkeys(("OBB", "OBB26"), "obb"),
+}
+"""The last layers that find boxes -> what Ultralytics calls their task."""
 
-def address_of(name: str) -> str | None:
-    """Where the publisher offers an official weight file, or None if the name is not official."""
-    if name in OFFICIAL_YOLO:
-        return YOLO_ADDRESS + name
-    published = {"sam2.1_hiera_l.pt": "sam2.1_hiera_large.pt"}.get(name, name)
-    return SAM_ADDRESS + published if name in OFFICIAL_SAM else None
+BOXLESS = {
+    "Classify": "a classifier, which says what an image shows, but not where",
+    "SemanticSegment": "a semantic segmenter, which labels pixels, but finds no boxes",
+    "Depth": "a depth estimator, which finds no boxes",
+}
+"""Other last layers, and why they do not serve."""
+
+TRIAL_SIZE = 192
+"""Side of the image, in pixels, on which a model is tried when it is loaded: a multiple of every stride."""
+
+WRAPPERS = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before the name of every tensor."""
 
 
 def yolo_weights(arch: ArchConfig) -> Path:
     """The detector's weights; UserError if they are not set."""
     if arch.yolo_weights is None:
-        official = ", ".join(OFFICIAL_YOLO)
-        raise UserError(f"arch.yolo_weights: not set; name a checkpoint, or an official one: {official}")
+        some = "yolov8n.pt, yolo11x.pt or yolo26s.pt"
+        raise UserError(f"arch.yolo_weights: not set; name a checkpoint, or an official one such as {some}")
     return arch.yolo_weights
 
 
-def ensure_weights(path: Path, *, download: bool = True) -> None:
-    """Download a missing official weight file, showing progress; an interrupted download leaves no weight file.
-
-    Args:
-        download: False only looks whether the file is there or could be downloaded.
-
-    Raises:
-        UserError: the file is missing, and not official or not to be had.
-    """
-    if path.is_file():
-        return
-    address = address_of(path.name)
-    if address is None:
-        official = ", ".join((*OFFICIAL_YOLO, *OFFICIAL_SAM))
-        raise UserError(f"{path}: no such weight file; only official ones are downloaded: {official}")
-    if not download:
-        return
-    from torch.hub import download_url_to_file
-
-    print(f"{path.name} is missing; downloading {address} to {path.parent}")
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        download_url_to_file(address, str(part))
-        if not zipfile.is_zipfile(part):  # its directory stands at the end
-            part.unlink()
-            raise OSError("the download was cut off")
-        os.replace(part, path)
-    except OSError as error:
-        raise UserError(f"{path}: missing, and cannot be downloaded: {error}; put a copy of {address} there") from error
-
-
-def fetch_weights(paths: Iterable[Path], session: Session, *, download: bool = True) -> None:
-    """`ensure_weights` of each path, by one process of each machine for all of them."""
-    if session.local_rank == 0:
-        for path in paths:
-            ensure_weights(path, download=download)
-    session.barrier()
-
-
-def load_yolo(path: Path, *, trust: bool = False) -> DetectionModel:
-    """A YOLO detector, in float32 on the CPU.
+def load_yolo(path: Path, *, trust: bool = False) -> BaseModel:
+    """A model of Ultralytics that finds boxes, in float32 on the CPU; its `names` are a dict by class id.
 
     Args:
         path: a checkpoint in ultralytics' form; a missing official one is downloaded.
-        trust: let the checkpoint run code while it is loaded.
+        trust: let the checkpoint run code while it is loaded, if it cannot be loaded without.
 
     Raises:
-        UserError: the file is missing, damaged, foreign or would run code, or its model is no detector of RGB images.
+        UserError: the file is missing, damaged, foreign or would run code, or its model finds no boxes in RGB images.
     """
     ensure_weights(path)
     quiet_ultralytics()
     import torch
-    from ultralytics.nn.tasks import BaseModel, torch_safe_load
+    from ultralytics.nn.tasks import BaseModel
 
     if not trust and not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         # ultralytics would load unsafely without a word
         raise UserError(f"{path}: torch {torch.__version__} cannot load it safely; use torch 2.6 or later")
-    checkpoint, _ = _read(path, lambda: torch_safe_load(str(path), safe_only=not trust))
-    model = checkpoint.get("ema") or checkpoint.get("model")
-    if not isinstance(model, BaseModel):
+    checkpoint = _read(path, lambda: load_ultralytics(path, trust=trust))
+    model = next((each for key in ("ema", "model") if isinstance(each := checkpoint.get(key), BaseModel)), None)
+    if model is None:
         raise UserError(f"{path}: not a YOLO checkpoint: it holds {_contents(checkpoint)}, but no YOLO model")
-    if not is_detector(model):
-        raise UserError(f"{path}: its model is no detector: it ends in {type(model.model[-1]).__name__}, not Detect")
-    if model.yaml.get("channels", 3) != 3:
-        raise UserError(f"{path}: its model takes images of {model.yaml['channels']} channels, not 3")
-    return model.float()
+    try:
+        return _checked(model, path)
+    except UserError:
+        raise
+    except Exception as error:  # of a model that was put together by hand, anything may be missing
+        raise UserError(f"{path}: its model cannot be used: {_told(error)}") from error
 
 
 def is_detector(model: BaseModel) -> bool:
-    """Whether a YOLO model finds boxes, and nothing else by which it would choose among them."""
-    from ultralytics.nn.modules import Detect
-
-    return type(model.model[-1]) is Detect
+    """Whether a model can be trained as a detector: it finds boxes and nothing else."""
+    return type(model.model[-1]).__name__ in ("Detect", "v10Detect")
 
 
 def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
     """The tensors of a SAM2 checkpoint, on the CPU, in the types in which they are stored.
 
     Args:
-        path: a file that holds `{"model": state_dict}`; a missing official one is downloaded.
-        trust: let the checkpoint run code while it is loaded.
+        path: a file that holds the tensors by name, or has them under `model` or `state_dict`; or safetensors. A
+            missing official one is downloaded.
+        trust: let the checkpoint run code while it is loaded; then it may hold a whole model, too.
 
     Raises:
-        UserError: the file is missing, damaged, foreign or would run code.
+        UserError: the file is missing, damaged, foreign or would run code, or a tensor is no good.
     """
     ensure_weights(path)
     import torch
 
-    checkpoint = _read(path, lambda: torch.load(path, map_location="cpu", weights_only=not trust))
-    state = checkpoint.get("model") if isinstance(checkpoint, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise UserError(f'{path}: not a SAM2 checkpoint, {{"model": state_dict}}: it holds {_contents(checkpoint)}')
-    return dict(state)
+    if path.is_file() and kind_of(path) == "safetensors":
+        state: object = _read_safetensors(path)
+    else:
+        state = content = _read(path, lambda: load_torch(path, trust=trust))
+        for key in ("model", "state_dict"):
+            state = state[key] if isinstance(state, Mapping) and key in state else state
+        if type(state).__module__.startswith("ultralytics."):
+            raise UserError(f"{path}: holds a YOLO model ({type(state).__name__}), not SAM2's tensors")
+        if isinstance(state, torch.nn.Module) and type(state).__module__.startswith("sam2."):
+            state = state.state_dict()
+        if not isinstance(state, Mapping) or not state or not _all_tensors(state):
+            raise UserError(f'{path}: not a SAM2 checkpoint, {{"model": state_dict}}: it holds {_contents(content)}')
+    assert isinstance(state, Mapping)
+    tensors = {str(name): tensor for name, tensor in state.items()}
+    for wrapper in WRAPPERS * 2:
+        if all(name.startswith(wrapper) for name in tensors):
+            tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    _check_tensors(tensors.items(), path)
+    return tensors
 
 
 def describe_mismatch(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str:
@@ -153,29 +139,161 @@ def describe_mismatch(state: Mapping[str, torch.Tensor], expected: Mapping[str, 
     return "; ".join(f"{len(names)} {kind} ({_listed(names)})" for kind, names in kinds.items() if names)
 
 
-def _read(path: Path, load: Callable[[], Any]) -> Any:
-    """What `load` makes of a checkpoint; whatever goes wrong becomes a UserError that names the file."""
-    if not zipfile.is_zipfile(path):  # what torch.save writes is a zip archive, with its directory at the end
-        raise UserError(f"{path}: truncated, or not a checkpoint at all")
+def check_yolo_yaml(content: object, place: str) -> None:
+    """Refuse the yaml of a YOLO model that names anything but layers: Ultralytics evaluates `activation` as code.
+
+    Args:
+        place: what messages call it.
+
+    Raises:
+        UserError: it names something else, or is no such yaml.
+    """
+    import torch
+    from ultralytics.nn import tasks
+
+    if not isinstance(content, Mapping):
+        raise UserError(f"{place}: not the yaml of a YOLO model")
+    number = r"\s*(\w+\s*=\s*)?(-?[\d.]+(e-?\d+)?|True|False|None)\s*"
+    activation = content.get("activation") or "nn.SiLU()"
+    called = re.fullmatch(rf"(?:torch\.)?nn\.(\w+)\(({number}(,{number})*)?\)", str(activation).strip())
+    if called is None or not _is_layer(torch.nn, called.group(1)):
+        raise UserError(f"{place}: activation: {str(activation)[:80]} is no activation of torch.nn; it is not run")
+    for row in [*(content.get("backbone") or ()), *(content.get("head") or ())]:
+        name = row[2] if isinstance(row, (list, tuple)) and len(row) == 4 else None
+        known = isinstance(name, str) and (
+            _is_layer(torch.nn, name[3:]) if name.startswith("nn.") else _is_layer(tasks, name)
+        )
+        if not known and not (isinstance(name, str) and re.fullmatch(r"torchvision\.ops\.[A-Z]\w+", name)):
+            raise UserError(f"{place}: {str(row)[:80]} is no layer that Ultralytics has")
+
+
+def _is_layer(module: Any, name: str) -> bool:
+    import torch
+
+    layer = getattr(module, name, None)
+    return isinstance(layer, type) and issubclass(layer, torch.nn.Module)
+
+
+def _checked(model: BaseModel, path: Path) -> BaseModel:
+    """A YOLO model in float32 of which everything is known to be there: boxes, names, stride, sound weights."""
+    import torch
+
+    head = model.model[-1]
+    kind = type(head).__name__
+    if kind not in HEADS:
+        why = BOXLESS.get(kind, f"its last layer is {kind}")
+        raise UserError(f"{path}: its model is no detector: {why}; name one that was trained to find boxes")
+    settings = getattr(model, "yaml", None) or {}
+    if isinstance(settings, Mapping) and settings.get("channels", 3) != 3:
+        raise UserError(f"{path}: its model takes images of {settings['channels']} channels, not 3")
+    if kind.startswith("YOLOE") and not hasattr(model, "pe") and not hasattr(head, "lrpc"):
+        raise UserError(f"{path}: no classes are set in this YOLOE; call its set_classes([...]) and save it again")
+    if settings:
+        check_yolo_yaml(settings, f"{path}: its yaml")
+    _check_tensors([*model.named_parameters(), *model.named_buffers()], path)
+    model = model.float().eval()
+    stride = getattr(model, "stride", torch.tensor([32.0]))
+    if not (isinstance(stride, torch.Tensor) and stride.numel() and stride.min() >= 1 and stride.max() <= TRIAL_SIZE):
+        raise UserError(f"{path}: its model has no usable stride, but {str(stride)[:40]}")
+    model.stride = stride
+    model.names = dict(enumerate(_names_of(model, int(head.nc), path)))
+    with torch.no_grad():
+        model(torch.zeros(1, 3, TRIAL_SIZE, TRIAL_SIZE))  # whatever else is missing is found here
+    return model
+
+
+def _names_of(model: BaseModel, count: int, path: Path) -> list[str]:
+    """The class names of a model by class id; without any, they are called class0, class1 and so on."""
+    names = getattr(model, "names", None)
+    if names is None or (isinstance(names, (Mapping, list, tuple)) and not names):
+        return [f"class{i}" for i in range(count)]
+    if isinstance(names, Mapping) and all(re.fullmatch(r"\d+", str(key)) for key in names):
+        by_id = {int(key): name for key, name in names.items()}
+        names = [by_id[i] for i in range(len(by_id))] if by_id.keys() == set(range(len(by_id))) else names
+    plain = isinstance(names, (list, tuple)) and all(isinstance(name, (str, int, float)) for name in names)
+    if not plain or len(names) != count:
+        found = f"{len(names)}" if plain else f"a {type(names).__name__} that is none of ids and texts"
+        raise UserError(f"{path}: its model has {count} classes, but its names are {found}")
+    return [str(name) for name in names]
+
+
+def _check_tensors(tensors: Iterable[tuple[str, torch.Tensor]], path: Path) -> None:
+    """UserError if a tensor is not a plain one on the CPU, or holds what is no finite number."""
+    import torch
+
+    for name, tensor in tensors:
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_complex():
+            kind = "empty (meta)" if tensor.is_meta else "quantized" if tensor.is_quantized else tensor.layout
+            raise UserError(f"{path}: its tensor {name} is {kind}, not of plain numbers; save the model in float32")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
+            raise UserError(
+                f"{path}: its tensor {name} holds NaN or infinite numbers: its training diverged, or it is damaged; "
+                "take the weights of an earlier epoch"
+            )
+
+
+def _all_tensors(state: Mapping[Any, Any]) -> bool:
+    import torch
+
+    return all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    if find_spec("safetensors") is None:
+        raise UserError(f"{path}: safetensors, which needs a package: pip install safetensors")
+    from safetensors.torch import load_file
+
     try:
-        return load()
-    except Exception as error:  # torch and ultralytics raise almost anything on a broken file
-        refused = _refused_global(error)
-        if refused is None:
-            raise UserError(f"{path}: cannot be loaded: {first_line(error)}") from error
-        if refused.startswith("ultralytics."):
-            raise UserError(f"{path}: holds a YOLO model ({refused}), not SAM2's tensors") from error
-        advice = "--trust-weights lets it, for files whose origin you trust"
-        raise UserError(f"{path}: refused, since loading it would run code ({refused}); {advice}") from error
+        return load_file(path)
+    except Exception as error:  # its errors are of its own kind
+        raise UserError(f"{path}: cannot be loaded: {first_line(error)}{_again(path)}") from error
 
 
-def _refused_global(error: BaseException) -> str | None:
-    """The name of what a checkpoint wanted to call, if that is why it was not loaded."""
-    cause = error if isinstance(error, pickle.UnpicklingError) else error.__cause__
-    if not isinstance(cause, pickle.UnpicklingError):
-        return None
-    found = re.search(r"GLOBAL (\S+)|class (\S+)|function (\S+)", str(cause))
-    return next(filter(None, found.groups())) if found else None
+def _read(path: Path, load: Callable[[], Any]) -> Any:
+    """What `load` makes of a checkpoint; whatever goes wrong becomes a UserError that names the file.
+
+    The archive's checksums are checked in the meantime.
+    """
+    kind = kind_of(path)
+    if kind not in ("zip", "pickle"):
+        told = {"html": "a web page, not a checkpoint", "empty": "truncated: it is empty"}
+        raise UserError(f"{path}: {told.get(kind, 'truncated, or not a checkpoint at all')}{_again(path)}")
+    with ThreadPoolExecutor(1) as pool:
+        damage = pool.submit(damage_of, path) if kind == "zip" else None
+        try:
+            content, failure = load(), None
+        except Exception as error:  # torch and ultralytics raise almost anything on a broken file
+            content, failure = None, error
+    if damage is not None and (found := damage.result()):
+        raise UserError(f"{path}: truncated or damaged: {found}{_again(path)}")
+    if failure is not None:
+        raise _explained(path, failure) from failure
+    return content
+
+
+def _explained(path: Path, error: Exception) -> UserError:
+    """Why a checkpoint was not loaded, and what to do next."""
+    refused = refused_name(error)
+    if (missing := missing_name(path)) is not None:
+        advice = "save its state_dict() alone where it is installed"
+        if missing.startswith("ultralytics."):
+            advice = "it is of a changed Ultralytics; export it to ONNX where that is installed"
+        return UserError(f"{path}: it needs {missing}, which is not installed here; {advice}")
+    if refused is None:
+        return UserError(f"{path}: cannot be loaded: {_told(error)}{_again(path)}")
+    if refused.startswith("ultralytics."):
+        return UserError(f"{path}: holds a YOLO model ({refused}), not SAM2's tensors")
+    advice = "--trust-weights lets it, for files whose origin you trust"
+    return UserError(f"{path}: refused, since loading it would run code ({refused}); {advice}")
+
+
+def _told(error: Exception) -> str:
+    """What an error says, without Ultralytics' own way of saying it."""
+    return first_line(error).removeprefix("ERROR ❌️ ")[:300]
+
+
+def _again(path: Path) -> str:
+    return "; delete it, and it is downloaded again" if address_of(path.name) else ""
 
 
 def _contents(checkpoint: object) -> str:

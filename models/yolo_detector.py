@@ -1,37 +1,44 @@
-"""YOLO: for every image the boxes of Ultralytics' `predict` on it alone, whatever else is in the batch."""
+"""YOLO: for every image the boxes of Ultralytics' `predict` on it alone, whatever else is in the batch.
+
+Ultralytics' own predictor of the model's kind prepares images and reads the model's answer; what is done here is to
+give it several images at a time, each letterboxed as if it were alone.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from models.exports import export_kind, is_export, load_export
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import load_yolo
+from models.weights import HEADS, TRIAL_SIZE, load_yolo
 from utils.boxes import ScoredBoxes
-from utils.classes import match_classes, nearest
+from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.config import Config
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import torch
+    from ultralytics.nn.tasks import BaseModel
 
 
 class YoloDetector:
-    """A YOLO detector of Ultralytics.
+    """A model of Ultralytics that finds boxes: YOLO of any version, RT-DETR, World, YOLOE; also -seg, -pose and -obb.
 
     Args:
-        weights: a checkpoint; an official one is downloaded where it is missing.
+        weights: a checkpoint, or an export of one; an official one is downloaded where it is missing.
         device: where it runs.
         config: of the run.
         trust: whether the checkpoint may run code while it is loaded.
 
     Attributes:
-        names: class names of the model, by class id.
+        names: class names of the model, by class id. Of a model with more classes than a label map can hold, only those
+            that the class filter names.
 
     Raises:
         UserError: the weights cannot be used, or lack a class that the class filter names.
@@ -39,60 +46,84 @@ class YoloDetector:
 
     def __init__(self, weights: Path, device: torch.device, config: Config, *, trust: bool = False) -> None:
         quiet_ultralytics()
-        from ultralytics.data.augment import LetterBox
-        from ultralytics.utils.checks import check_imgsz
-
-        self._conf, self._settings, self._device = config.dataset.conf, config.detector, device
-        model = load_yolo(weights, trust=trust)
-        self.names: tuple[str, ...] = tuple(model.names[i] for i in sorted(model.names))
-        self._filter = _filtered_ids(self._settings.classes, self.names)
-        self._model = model.fuse().eval().to(device)
-        stride = max(int(model.stride.max()), 32)
-        self._letterbox = LetterBox(check_imgsz(self._settings.imgsz, stride, min_dim=2), auto=True, stride=stride)
+        settings = config.detector
+        model = load_export(weights, trust=trust) if is_export(weights) else load_yolo(weights, trust=trust)
+        arguments = {"conf": config.dataset.conf, "iou": settings.iou, "max_det": settings.max_det}
+        arguments["imgsz"] = settings.imgsz
+        try:
+            self._predictor = _predictor_of(model, device, arguments)
+        except Exception as error:  # the packages that run exports raise almost anything
+            if isinstance(model, Path):
+                raise UserError(f"{weights}: cannot be run: {first_line(error)[:300]}") from error
+            raise
+        names = self._predictor.model.names
+        self.names: tuple[str, ...] = tuple(names[i] for i in sorted(names))
+        chosen = _filtered_ids(settings.classes, self.names)
+        self._predictor.args.classes = chosen
+        self._ids = np.arange(len(self.names))
+        if chosen is not None and len(self.names) > MAX_CLASSES:
+            self._ids = np.searchsorted(chosen, self._ids)
+            self.names = tuple(self.names[i] for i in chosen)
 
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[ScoredBoxes]:
         """Return the boxes of each image; images that are letterboxed to the same shape share a forward pass."""
-        letterboxed = [self._letterbox(image=image) for image in images]
+        letterboxed = [self._predictor.pre_transform([image])[0] for image in images]
         groups: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, image in enumerate(letterboxed):
             groups[image.shape].append(i)
-        rows: dict[int, torch.Tensor] = {}
+        found: dict[int, ScoredBoxes] = {}
         for members in groups.values():
-            rows |= zip(members, self._predict(np.stack([letterboxed[i] for i in members])))
-        return [
-            _to_image_pixels(rows[i], letterboxed[i].shape[:2], (image.shape[0], image.shape[1]))
-            for i, image in enumerate(images)
-        ]
+            stacked = np.stack([letterboxed[i] for i in members])
+            found |= zip(members, self._predict(stacked, [images[i] for i in members]))
+        return [found[i] for i in range(len(images))]
 
-    def _predict(self, images: npt.NDArray[np.uint8]) -> list[torch.Tensor]:
-        """Return for each of (B, H, W, 3) images its (N, 6+) rows x1, y1, x2, y2, score, class; in their pixels."""
+    def _predict(self, letterboxed: npt.NDArray[np.uint8], images: list[npt.NDArray[np.uint8]]) -> list[ScoredBoxes]:
+        """Return the boxes of images, in their pixels, from (B, H, W, 3) what they are letterboxed to."""
         import torch
-        import torchvision  # noqa: F401  (once it is there, ultralytics uses its NMS)
-        from ultralytics.utils.nms import non_max_suppression
 
         from models.transfer import to_device
 
+        predictor = self._predictor
         with torch.inference_mode():
-            pixels = to_device(images, self._device).permute(0, 3, 1, 2).contiguous().float().div_(255)
-            return non_max_suppression(
-                self._model(pixels),
-                self._conf,
-                self._settings.iou,
-                self._filter,
-                max_det=self._settings.max_det,
-                nc=len(self.names),
-                max_time_img=float("inf"),  # by default, images that are late lose their boxes
-            )
+            pixels = to_device(letterboxed, predictor.device).permute(0, 3, 1, 2).contiguous().float().div_(255)
+            prepared = predictor.preprocess(pixels)
+            predictor.batch = ([""] * len(images), images, [""] * len(images))
+            results = predictor.postprocess(predictor.model(prepared), prepared, images)
+        return [self._boxes_of(result) for result in results]
+
+    def _boxes_of(self, result: Any) -> ScoredBoxes:
+        """Take the upright boxes, scores and class ids out of a result."""
+        found = (result.boxes if result.obb is None else result.obb).cpu().numpy()
+        return found.xyxy, found.conf, self._ids[found.cls.astype(np.int64)]
 
 
-def _to_image_pixels(rows: torch.Tensor, letterboxed: tuple[int, int], size: tuple[int, int]) -> ScoredBoxes:
-    """Split (N, 6+) rows into boxes, scores and class ids; the boxes from letterboxed to image pixels."""
-    import torch
-    from ultralytics.utils.ops import scale_boxes
+def _predictor_of(model: BaseModel | Path, device: torch.device, arguments: dict[str, Any]) -> Any:
+    """Set up Ultralytics' predictor for a model, or for the file of an export, as `predict` does for a single image."""
+    import torchvision  # noqa: F401  (once it is there, ultralytics uses its NMS)
+    from ultralytics.models.rtdetr import RTDETRPredictor
+    from ultralytics.models.yolo import detect, obb, pose, segment
 
-    scaled = scale_boxes(letterboxed, rows[:, :4].clone(), size)
-    boxes, scores, classes = np.split(torch.cat((scaled, rows[:, 4:6]), 1).cpu().numpy(), (4, 5), axis=1)
-    return boxes, scores[:, 0], classes[:, 0].astype(np.int64)
+    kinds = {
+        "detect": detect.DetectionPredictor,
+        "segment": segment.SegmentationPredictor,
+        "pose": pose.PosePredictor,
+        "obb": obb.OBBPredictor,
+    }
+    if isinstance(model, Path):
+        task, head = export_kind(model)
+    else:
+        head = type(model.model[-1]).__name__
+        task = HEADS[head]
+    kind = RTDETRPredictor if head == "RTDETRDecoder" else kinds[task]
+    agnostic = head.startswith("YOLOE") and not isinstance(model, Path)  # which its own `predict` decides so
+    own = {"task": task, "mode": "predict", "rect": True, "save": False, "verbose": False, "agnostic_nms": agnostic}
+    predictor = kind(overrides={**own, **arguments})
+    predictor.args.device = device
+    predictor.setup_model(str(model) if isinstance(model, Path) else model, verbose=False)
+    if predictor.model.format == "pt" and predictor.model.end2end:  # as its `stream_inference` does
+        predictor.model.model.set_head_attr(max_det=max(arguments["max_det"], 300), agnostic_nms=agnostic)
+    predictor.setup_source(np.zeros((TRIAL_SIZE, TRIAL_SIZE, 3), np.uint8))
+    return predictor
 
 
 def _filtered_ids(wanted: Sequence[str] | None, names: Sequence[str]) -> list[int] | None:
@@ -109,4 +140,4 @@ def _filtered_ids(wanted: Sequence[str] | None, names: Sequence[str]) -> list[in
             close = nearest(name, names)
             hint = f"did you mean {close}?" if close else f"it has {', '.join(names)}"
             raise UserError(f"detector.classes[{i}]: the detector has no class {name}; {hint}")
-    return sorted(ids.values())
+    return sorted(set(ids.values()))

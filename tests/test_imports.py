@@ -60,7 +60,7 @@ EXCEPTIONS = {
 KNOWN_TO = {
     "av": {"datasets/video_file.py", "utils/visual/video.py"},
     "sam2.sam2_video_predictor": {"models/sam2_video.py"},
-    "ultralytics": {"models/yolo_detector.py", "models/weights.py", "models/ultralytics_quiet.py", "yolo/"},
+    "ultralytics": {"models/", "yolo/"},
     "pycocotools": {"utils/"},
 }
 """Library -> the files, or folders, that may import it; benchmarks compare with libraries and may import any."""

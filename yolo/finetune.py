@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.training import open_training_splits
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import is_detector, load_yolo
+from models.weights import check_yolo_yaml, is_detector, load_yolo
 from utils.cli.outputs import check_new_file
 from utils.cli.parsers import configured, finetune_parser, guarded, overrides_as_args
 from utils.config import Config
@@ -69,16 +69,23 @@ def starting_model(config: Config, *, trust: bool = False) -> DetectionModel | N
     Raises:
         UserError: neither is set, or it cannot be used.
     """
-    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
     init, architecture = config.finetune.init or config.arch.yolo_weights, config.finetune.yolo.architecture
     if init is None:
         raise UserError("finetuning needs finetune.init or arch.yolo_weights")
     if init != "scratch":
-        return load_yolo(Path(init), trust=trust)
+        model = load_yolo(Path(init), trust=trust)
+        if not is_detector(model):
+            last = type(model.model[-1]).__name__
+            raise UserError(f"{init}: ends in {last}; only detectors that end in Detect are trained")
+        return model
     place = f"finetune.yolo.architecture: {architecture}"
     try:
+        check_yolo_yaml(yaml_model_load(architecture), place)
         model = DetectionModel(architecture, verbose=False)
+    except UserError:
+        raise
     except Exception as error:  # its parser raises almost anything
         raise UserError(f"{place}: not a YOLO architecture: {error}") from error
     if not is_detector(model):

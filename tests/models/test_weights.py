@@ -5,17 +5,14 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import torch
 
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import address_of, describe_mismatch, ensure_weights, load_sam_state, load_yolo
-from utils.config.official import OFFICIAL_SAM, OFFICIAL_YOLO
+from models.weights import describe_mismatch, load_sam_state, load_yolo
 from utils.errors import UserError
 
 LOADERS = (load_yolo, load_sam_state)
@@ -112,14 +109,17 @@ def test_each_loader_refuses_the_others_checkpoints(tmp_path: Path, yolo_file: P
         load_sam_state(yolo_file)
 
 
-@pytest.mark.parametrize("kind, head", [("cls", "Classify"), ("pose", "Pose"), ("obb", "OBB"), ("seg", "Segment")])
-def test_only_detectors_are_taken(kind: str, head: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name, why",
+    [("yolov8n-cls", "a classifier"), ("yolo26n-sem", "a semantic segmenter"), ("yolo26n-depth", "a depth estimator")],
+)
+def test_models_without_boxes_are_refused_with_the_reason(name: str, why: str, tmp_path: Path) -> None:
     quiet_ultralytics()
     from ultralytics import YOLO
 
-    path = tmp_path / f"{kind}.pt"
-    torch.save({"model": YOLO(f"yolov8n-{kind}.yaml").model.half()}, path)
-    with pytest.raises(UserError, match=rf"{kind}\.pt: its model is no detector: it ends in {head}"):
+    path = tmp_path / "other.pt"
+    torch.save({"model": YOLO(f"{name}.yaml").model.half()}, path)
+    with pytest.raises(UserError, match=rf"other\.pt: its model is no detector: {why}, which .*; name one that was"):
         load_yolo(path)
 
 
@@ -131,63 +131,6 @@ def test_a_mismatch_says_what_differs() -> None:
     assert "1 unexpected (x)" in text
     assert "1 of another shape (b (3, 2) instead of (2, 3))" in text
     assert describe_mismatch(expected, expected) == ""
-
-
-def test_official_files_come_from_their_publishers() -> None:
-    assert address_of("yolov8x.pt") == "https://github.com/ultralytics/assets/releases/download/v8.3.0/yolov8x.pt"
-    sam = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_large.pt"
-    assert address_of("sam2.1_hiera_large.pt") == address_of("sam2.1_hiera_l.pt") == sam
-    assert all(address_of(name) for name in (*OFFICIAL_YOLO, *OFFICIAL_SAM))
-    assert address_of("mine.pt") is None
-
-
-@pytest.fixture
-def publisher(yolo_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A local server that has yolov8n.pt whole, and closes the connection in the middle of any other file."""
-
-    class Publisher(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            content = yolo_file.read_bytes()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content if self.path.endswith("yolov8n.pt") else content[: len(content) // 2])
-
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Publisher) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr("models.weights.YOLO_ADDRESS", f"http://127.0.0.1:{server.server_port}/")
-        yield
-        server.shutdown()
-
-
-@pytest.mark.usefixtures("publisher")
-def test_missing_official_weights_are_downloaded(
-    tmp_path: Path, yolo_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "new" / "yolov8n.pt"
-    assert load_yolo(path).names[0] == "car"
-    assert path.read_bytes() == yolo_file.read_bytes()
-    assert list(path.parent.iterdir()) == [path]
-    output = capsys.readouterr()
-    assert "downloading http" in output.out
-    assert "100%" in output.err
-
-
-@pytest.mark.usefixtures("publisher")
-def test_a_download_that_was_cut_off_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"yolov8s\.pt: missing.*cut off; put a copy of http.*/yolov8s\.pt there"):
-        ensure_weights(tmp_path / "yolov8s.pt")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_without_network_the_message_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.weights.SAM_ADDRESS", "http://127.0.0.1:9/")  # nobody listens there
-    with pytest.raises(UserError, match=r"tiny\.pt: missing, and cannot be downloaded: .*refused.*put a copy of http"):
-        ensure_weights(tmp_path / "sam2.1_hiera_tiny.pt")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_missing_files_are_named(tmp_path: Path) -> None:
