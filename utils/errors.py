@@ -1,4 +1,4 @@
-"""What can go wrong on the user's side; utils/cli.py turns it into messages and exit codes."""
+"""What can go wrong on the user's side; utils/cli/guard.py turns it into messages and exit codes."""
 
 from __future__ import annotations
 

@@ -21,9 +21,10 @@ import numpy as np
 from datasets.loading import open_images
 from models.box_sources import BoxSource, DetectorBoxes
 from models.cascade import load_detector, run_class_names
+from utils.cli.guard import guarded
 from utils.cli.options import Options
 from utils.cli.outputs import check_new_file
-from utils.cli.parsers import Parser, guarded, images_parser, options_of, overrides_as_args
+from utils.cli.parsers import Parser, images_parser, options_of, overrides_as_args
 from utils.device import choose_device
 from utils.distributed import Session
 from utils.engine import run_loop
