@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_run(options, open_images, RunModels) as run:
         if run.nothing_to_do:
             return 0
-        evaluator = build_evaluator(options, run.class_names, run.writers)
+        evaluator = build_evaluator(run)
         return run.execute([evaluator])
 
 

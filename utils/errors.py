@@ -61,6 +61,12 @@ def refuse_all(heading: str, problems: Mapping[str, Sequence[str]]) -> None:
         raise UserError("\n".join(lines))
 
 
+def first_of(names: Sequence[str]) -> str:
+    """List the first ten names and say how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
 def _first(problems: Sequence[str]) -> list[str]:
     more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
     return [*problems[:SHOWN], *more]

@@ -69,6 +69,29 @@ def test_a_batch_is_begun_before_the_one_before_it_is_written(capsys: pytest.Cap
     assert "mIoU 0.2500" in printed.err
 
 
+class Scoring(Noted):
+    """A sink whose threads have scored nothing at first, and not all at the last image, as those of an evaluation."""
+
+    mean = float("nan")
+
+    def running_metrics(self) -> dict[str, float]:
+        return {"mIoU": self.mean}
+
+    def write(self, sample: Sample, instances: Instances) -> None:
+        self.mean = 0.4830 if sample.image_id == "5" else self.mean
+
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
+        self.mean = 0.4712
+        return SinkReport([])
+
+
+def test_the_bar_begins_without_numbers_and_ends_on_the_final_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    run_loop(Noted(), Photos(), [Scoring()], Session(), "frame")
+    states = capsys.readouterr().err.strip().split("\r")
+    assert "nan" not in "".join(states)
+    assert "6/6" in states[-1] and "mIoU 0.4712" in states[-1] and "frame" in states[-1]
+
+
 def test_frames_of_a_video_that_cannot_be_used_are_named_once() -> None:
     film, photo = Path("film.mp4"), Path("a/1.png")
     ids = [*(f"film/{i:06}" for i in range(9)), "a/1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import is_dataclass, replace
@@ -250,6 +251,7 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         attribute=given.attribute,
         annotations=given.annotations and given.annotations.absolute(),
         video=given.video,
+        command=shlex.join(["python", sys.argv[0], *(sys.argv[1:] if argv is None else argv)]),
     )
     check(options, given)
     check_writable(options)

@@ -1,4 +1,4 @@
-"""The publishers' own weights: their names, the SAM2 configs that belong to them, and where they live here."""
+"""Weights that are known by name: where they live here, and the SAM2 configs of the publishers' own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ OFFICIAL_SAM = {
     "sam2.1_hiera_l.pt": "configs/sam2.1/sam2.1_hiera_l.yaml",
 }
 """Weight file -> the name of its architecture inside the sam2 package; the last two are one model."""
+
+DEMO_WEIGHTS = (
+    REPOSITORY / "yolo" / "yolov8" / "demo.pt",
+    REPOSITORY / "sam" / "sam2.1" / "sam2.1_hiera_demo.pt",
+)
+"""What `config.json` names: trained on painted scenes only."""
+
+PAINTED = "painted.json"
+"""File by which a tree is known as painted; it says how."""
 
 
 def home_of(name: str) -> Path | None:

@@ -33,7 +33,7 @@ def test_an_image_without_detections_counts_as_background(tmp_path: Path, writer
     target = np.array([[0, 1], [1, 1]], np.uint8)
     evaluator = Evaluator(["car"], tmp_path, writers)
     evaluator.write(sample_of("missed", target), Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32)))
-    lines = evaluator.finish(RunSummary(images=1), Session())
+    lines = evaluator.finish(RunSummary(images=1), Session()).lines
     assert lines[-3:] == ["Pixel_Accuracy: 0.2500", "Mean_IOU: 0.1250", "Class_IOU: 0:0.2500 1:0.0000"]
 
 
@@ -44,7 +44,7 @@ def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_pat
     mask = Mask(1, 0, np.ones((1, 1), bool))
     evaluator.write(sample_of("a", target), Instances((1, 3), found, [mask], np.array([0.9], np.float32)))
     failure = SampleError("b", Path("b.jpg"), "missing")
-    lines = evaluator.finish(RunSummary(1, [failure]), Session())
+    lines = evaluator.finish(RunSummary(1, [failure]), Session()).lines
     assert lines[-3:-1] == ["Pixel_Accuracy: 0.6667 over 1 of 2 images", "Mean_IOU: 0.5000 over 1 of 2 images"]
     assert lines[-1] == "Class_IOU: 0:0.5000 1:0.5000 2:nan"
     written = json.loads((tmp_path / "metrics.json").read_text())
