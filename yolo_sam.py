@@ -13,10 +13,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from datasets.loading import open_images
-from models.cascade import RunModels
-from utils.cli.parsers import guarded, parse
-from utils.run import build_evaluator, open_run
+from utils.cli.guard import guarded, packages_needed
+
+with packages_needed():
+    from datasets.loading import open_images
+    from models.cascade import RunModels
+    from utils.cli.parsers import parse
+    from utils.run import build_evaluator, open_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_run(options, open_images, RunModels) as run:
         if run.nothing_to_do:
             return 0
-        evaluator = build_evaluator(options, run.class_names, run.writers)
+        evaluator = build_evaluator(run)
         return run.execute([evaluator])
 
 

@@ -13,10 +13,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from datasets.loading import open_images
-from models.cascade import RunModels
-from utils.cli.parsers import guarded, parse
-from utils.run import build_renderer, open_run
+from utils.cli.guard import guarded, packages_needed
+
+with packages_needed():
+    from datasets.loading import open_images
+    from models.cascade import RunModels
+    from utils.cli.parsers import parse
+    from utils.run import build_renderer, open_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:

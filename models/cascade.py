@@ -15,6 +15,7 @@ from models.box_sources import BoxSource, DetectorBoxes, GroundTruthBoxes, Promp
 from models.cleanup import with_cleanup
 from models.detector import Detector, find_detector
 from models.downloads import fetch_weights
+from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
 from models.weights import yolo_weights
 from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.classes import MAX_CLASSES
@@ -123,6 +124,7 @@ class RunModels:
 
     Attributes:
         prompts: the boxes that take the place of the detector's, or None.
+        device: what the models run on, and the precision; known when the cascade is built.
 
     Raises:
         UserError: a weight file is not set, or missing and not to be had; the prompt file cannot be used.
@@ -130,6 +132,7 @@ class RunModels:
 
     def __init__(self, options: Options, images: RunImages, session: Session) -> None:
         self._options, self._images, self._session = options, images, session
+        self.device = "none"
         if options.annotations is None:
             find_detector(options.config.arch.yolo)  # refuses a wrong name before anything is fetched
             self._fetch_weights()
@@ -146,16 +149,21 @@ class RunModels:
         return load_detector(self._options.config, self._device, trust=self._options.trust_weights)
 
     def build_cascade(self) -> Cascade:
-        """Build what finds the instances of the run.
+        """Build what finds the instances of the run, and print what it is made of.
 
         Raises:
             UserError: weights, a SAM2 config, the device or the precision cannot be used.
         """
         options = self._options
         if options.annotations is not None:
+            say([f"annotations {options.annotations}, no model"])
             return AnnotationCascade(AnnotationFolder(options.annotations, self.class_names))
         boxes = self._box_source()
         segmenter = build_segmenter(options, self._device, len(self._images.ids))
+        self.device = describe_device(self._device, segmenter.precision)
+        names = self.detector.names if options.runs_detector else ()
+        say([models_line(options, names, self.device)])
+        warn(demo_warnings(options))
         if not options.video:
             return with_cleanup(ImageCascade(boxes, segmenter, gt_boxes=options.attribute), options.config.cleanup)
         from models.sam2_video import Propagator
@@ -175,7 +183,10 @@ class RunModels:
             return GroundTruthBoxes()
         if self.prompts is not None:
             return PromptFileBoxes(self.prompts, self._options.config.dataset.conf)
-        return DetectorBoxes(self.detector, self.class_names)
+        boxes = DetectorBoxes(self.detector, self.class_names)
+        if "evaluate" in self._options.outputs:
+            warn(missing_class_warnings(self.detector.names, self.class_names, self._options.config.detector.classes))
+        return boxes
 
     def _fetch_weights(self) -> None:
         """Fetch missing weight files, whose content the run's fingerprint needs; a dry run only looks."""

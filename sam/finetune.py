@@ -26,8 +26,9 @@ from models.cascade import sam_config_of, sam_files
 from models.sam2_build import build_sam2, load_sam2
 from sam.objectives import ClipObjective, ImageObjective
 from sam.trainer import BestScore, Objective, Trainer, write_weights
+from utils.cli.guard import guarded
 from utils.cli.outputs import check_new_file
-from utils.cli.parsers import ConfigOverrideAction, configured, finetune_parser, guarded, overrides_as_args
+from utils.cli.parsers import ConfigOverrideAction, configured, finetune_parser, overrides_as_args
 from utils.config import ArchConfig, Config, Override
 from utils.config.official import REPOSITORY
 from utils.device import choose_device

@@ -17,7 +17,8 @@ import cv2
 import pytest
 
 import yolo_sam_auto_anno_generator
-from utils.cli.parsers import configured, finetune_parser, guarded, parse
+from utils.cli.guard import guarded
+from utils.cli.parsers import configured, finetune_parser, parse
 
 REPOSITORY = Path(__file__).parents[1]
 DEMO = REPOSITORY / "datasets" / "demo"

@@ -15,7 +15,7 @@ import yolo_sam
 import yolo_sam_auto_anno_generator
 import yolo_sam_visual
 from datasets.scenes import main as paint
-from utils.cli.parsers import guarded
+from utils.cli.guard import guarded
 
 REPOSITORY = Path(__file__).parents[1]
 SCRIPTS = {"evaluate": yolo_sam, "visual": yolo_sam_visual, "annotate": yolo_sam_auto_anno_generator}

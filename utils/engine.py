@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
+from math import isnan
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -64,7 +65,7 @@ class MetricsSink(Protocol):
     """A sink whose measures are shown while a run goes on."""
 
     def running_metrics(self) -> Mapping[str, float]:
-        """Its measures so far, of this process, by their names."""
+        """Its measures by their names: so far, of this process; once it is finished, of all. NaN: not defined yet."""
 
 
 Result: TypeAlias = "tuple[Sample, Instances] | SampleError"
@@ -127,16 +128,21 @@ class RunImages(Protocol):
         """Return the batches of some of the units, read ahead by threads."""
 
 
-def run_loop(cascade: Cascade, batches: Batches, sinks: Sequence[Sink], session: Session) -> RunSummary:
+def run_loop(
+    cascade: Cascade, batches: Batches, sinks: Sequence[Sink], session: Session, unit: str = "image"
+) -> RunSummary:
     """Sends every image through the cascade into the sinks, then prints what they have to say.
 
     An image that cannot be used is named at the end and does not stop the run; nothing else is caught. With several
     processes each works on its own batches, and the first one prints for all.
+
+    Args:
+        unit: what the progress bar counts.
     """
     from tqdm import tqdm
 
     summary = RunSummary()
-    with tqdm(total=batches.num_images, unit="image", dynamic_ncols=True, disable=not session.is_main) as progress:
+    with tqdm(total=batches.num_images, unit=unit, dynamic_ncols=True, disable=not session.is_main) as progress:
         for failures, found in _ahead(cascade, batches):
             for outcome in chain(failures, found):
                 if isinstance(outcome, SampleError):
@@ -147,12 +153,13 @@ def run_loop(cascade: Cascade, batches: Batches, sinks: Sequence[Sink], session:
                     summary.images += 1
                     progress.set_postfix_str(_standing(sinks), refresh=False)
                 progress.update()
-    summary = _of_all(summary, batches.ids, session)
-    lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
-    for sink in sinks:
-        report = sink.finish(summary, session)
-        lines += report.lines
-        summary.unwritten += report.unwritten
+        summary = _of_all(summary, batches.ids, session)
+        lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
+        for sink in sinks:
+            report = sink.finish(summary, session)
+            lines += report.lines
+            summary.unwritten += report.unwritten
+        progress.set_postfix_str(_standing(sinks))  # threads score: only now all images of all processes are in it
     say(lines)
     session.barrier()  # torchrun ends all processes when the first one ends with exit code 1, whatever they are doing
     return summary
@@ -175,11 +182,11 @@ def _ahead(
 
 
 def _standing(sinks: Sequence[Sink]) -> str:
-    """What the progress bar shows beside the images: the measures so far."""
+    """What the progress bar shows beside the images: the measures so far, without those that are not defined yet."""
     measures = [
         measure for sink in sinks if isinstance(sink, MetricsSink) for measure in sink.running_metrics().items()
     ]
-    return ", ".join(f"{name} {value:.4f}" for name, value in measures)
+    return ", ".join(f"{name} {value:.4f}" for name, value in measures if not isnan(value))
 
 
 def _of_all(summary: RunSummary, ids: Sequence[str], session: Session) -> RunSummary:

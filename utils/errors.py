@@ -1,4 +1,4 @@
-"""What can go wrong on the user's side; utils/cli.py turns it into messages and exit codes."""
+"""What can go wrong on the user's side; utils/cli/guard.py turns it into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -59,6 +59,12 @@ def refuse_all(heading: str, problems: Mapping[str, Sequence[str]]) -> None:
             lines += [f"    {line}" for line in _first(found)]
     if len(lines) > 1:
         raise UserError("\n".join(lines))
+
+
+def first_of(names: Sequence[str]) -> str:
+    """List the first ten names and say how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _first(problems: Sequence[str]) -> list[str]:

@@ -15,7 +15,10 @@ from utils.distributed import Session, open_session
 from utils.engine import Cascade, RunImages, Sink, run_loop
 from utils.evaluation.comparison import Comparison
 from utils.evaluation.evaluator import Evaluator
+from utils.evaluation.files import date_of_evaluation
+from utils.evaluation.provenance import Provenance
 from utils.evaluation.report.pictures import WorstImages
+from utils.io.terminal import say
 from utils.io.writers import Writers
 from utils.metrics.attribution import Attribution
 from utils.prompts.prompts import Prompts
@@ -28,9 +31,11 @@ class Models(Protocol):
     Attributes:
         prompts: the boxes of a prompt file, or None.
         class_names: of the run, by class id.
+        device: names the device and the precision once the cascade is built.
     """
 
     prompts: Prompts | None
+    device: str
 
     @property
     def class_names(self) -> tuple[str, ...]: ...
@@ -81,21 +86,24 @@ class Run:
         script, *others = self.options.outputs
         sinks = {script: own} | {output: OUTPUTS[output](self) for output in others}
         ordered = [sink for output in OUTPUTS for sink in sinks.get(output, ())]
-        return run_loop(cascade, batches, ordered, self.session).exit_code
+        unit = "frame" if self.options.video else "image"
+        return run_loop(cascade, batches, ordered, self.session, unit).exit_code
 
 
-def build_evaluator(options: Options, class_names: Sequence[str], writers: Writers) -> Evaluator:
+def build_evaluator(run: Run) -> Evaluator:
     """Build what scores each image against its ground truth; `utils/metrics/summary.py` is the table of metrics."""
-    config, before = options.config, None
-    if options.diff is not None:
-        before = AnnotationFolder(options.diff, class_names)
+    options, names = run.options, run.class_names
+    config, folder = options.config, options.config.evaluator.save_dir
+    if replaced := date_of_evaluation(folder):
+        say([f"replaces the evaluation of {replaced} in {folder}; -o DIR puts this one elsewhere"])
     return Evaluator(
-        class_names,
-        config.evaluator.save_dir,
-        writers,
+        names,
+        folder,
+        run.writers,
         WorstImages(config.name, config.evaluator.report_images) if config.evaluator.report else None,
-        Attribution(len(class_names)) if options.attribute else None,
-        None if before is None else Comparison(class_names, before),
+        Attribution(len(names)) if options.attribute else None,
+        None if options.diff is None else Comparison(names, AnnotationFolder(options.diff, names)),
+        Provenance(options, lambda: run.models.device, run.session.world_size),
     )
 
 
@@ -125,7 +133,7 @@ def build_renderer(config: PredictorConfig, class_names: Sequence[str], writers:
 OUTPUTS: dict[Output, Callable[[Run], Sequence[Sink]]] = {
     "visual": lambda run: [build_renderer(run.options.config.predictor, run.class_names, run.writers)],
     "annotate": lambda run: run.plan.sinks(run.class_names, run.writers),
-    "evaluate": lambda run: [build_evaluator(run.options, run.class_names, run.writers)],
+    "evaluate": lambda run: [build_evaluator(run)],
 }
 """What `--also` adds to a run, in the order in which sinks take an image and print their lines.
 

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from datasets.training import open_training_splits
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import check_yolo_yaml, is_detector, load_yolo
+from utils.cli.guard import guarded
 from utils.cli.outputs import check_new_file
-from utils.cli.parsers import configured, finetune_parser, guarded, overrides_as_args
+from utils.cli.parsers import configured, finetune_parser, overrides_as_args
 from utils.config import Config
 from utils.config.official import REPOSITORY
 from utils.device import choose_device, choose_precision

@@ -21,9 +21,10 @@ import numpy as np
 from datasets.loading import open_images
 from models.box_sources import BoxSource, DetectorBoxes
 from models.cascade import load_detector, run_class_names
+from utils.cli.guard import guarded
 from utils.cli.options import Options
 from utils.cli.outputs import check_new_file
-from utils.cli.parsers import Parser, guarded, images_parser, options_of, overrides_as_args
+from utils.cli.parsers import Parser, images_parser, options_of, overrides_as_args
 from utils.device import choose_device
 from utils.distributed import Session
 from utils.engine import run_loop
@@ -90,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     detector = load_detector(options.config, choose_device(options.device, session), trust=options.trust_weights)
     names = run_class_names(options.config.dataset, lambda: detector.names)
     with PromptSink(path) as sink:
-        summary = run_loop(BoxCascade(DetectorBoxes(detector, names)), images.batches(), [sink], session)
+        cascade, unit = BoxCascade(DetectorBoxes(detector, names)), "frame" if args.video else "image"
+        summary = run_loop(cascade, images.batches(), [sink], session, unit)
     script = ["yolo_sam_auto_anno_generator.py", "-s", *args.source] if args.source else ["yolo_sam.py"]
     video = ["--video"] if args.video else []
     print("use it: ", shlex.join(map(str, ["python", *script, *video, *overrides_as_args(args), "-p", path])))

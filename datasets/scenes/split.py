@@ -14,7 +14,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from PIL import Image
 from datasets.folder import frame_id
 from datasets.scenes.scene import Scene, class_names, paint_clip, paint_scene
 from utils.classes import VOC_PALETTE
-from utils.cli.parsers import guarded
+from utils.cli.guard import guarded
+from utils.config.official import PAINTED
 from utils.errors import UserError
 from utils.formats.voc import CLASS_NAMES, map_files, split_lists
 from utils.io.writers import atomic_write
@@ -75,6 +76,9 @@ def write_split(root: Path, spec: SplitSpec) -> int:
     kept = [row for row in earlier if row["image_id"] not in painted]
     atomic_write(prompts, json.dumps(kept + rows).encode())
     _write_lines(known, class_names())
+    marker = root / PAINTED
+    splits = json.loads(marker.read_text()) if marker.exists() else {}
+    atomic_write(marker, json.dumps(splits | {spec.split: asdict(spec)}, indent=2).encode() + b"\n")
     if clip_ids:
         _write_lines(videos, clip_ids)
     _write_lines(images, image_ids)  # last: it marks the split as complete

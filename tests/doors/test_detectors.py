@@ -17,7 +17,7 @@ from datasets.scenes import main as paint
 from models.detector import DETECTORS, find_detector
 from tests.doors.conftest import Example
 from utils.boxes import ScoredBoxes
-from utils.cli.parsers import guarded
+from utils.cli.guard import guarded
 from utils.config import Config, DatasetConfig
 
 REPOSITORY = Path(__file__).parents[2]

@@ -21,7 +21,7 @@ import numpy as np
 
 import yolo_sam_auto_anno_generator as script
 from models.cascade import RunModels
-from utils.cli.parsers import guarded
+from utils.cli.guard import guarded
 from utils.distributed import Session
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample

@@ -76,15 +76,27 @@ def test_a_batch_is_begun_before_the_one_before_it_is_written(capsys: pytest.Cap
     assert "mIoU 0.2500" in printed.err
 
 
-def test_an_image_that_an_output_cannot_take_decides_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    class Picky(Noted):
-        def finish(self, summary: RunSummary, session: Session) -> SinkReport:
-            return SinkReport(["failed: 0.png: too long"], [SampleError("0", Path("0.png"), "too long")])
+class Scoring(Noted):
+    """A sink whose threads have scored nothing at first, and not all at the last image, as those of an evaluation."""
 
-    summary = run_loop(Noted(), Whole(), [Noted(), Picky()], Session())
-    assert (summary.images, summary.failures, [each.image_id for each in summary.unwritten]) == (1, [], ["0"])
-    assert summary.exit_code == 1
-    assert capsys.readouterr().out.splitlines() == ["cascade", "sink", "failed: 0.png: too long"]
+    mean = float("nan")
+
+    def running_metrics(self) -> dict[str, float]:
+        return {"mIoU": self.mean}
+
+    def write(self, sample: Sample, instances: Instances) -> None:
+        self.mean = 0.4830 if sample.image_id == "5" else self.mean
+
+    def finish(self, summary: RunSummary, session: Session) -> SinkReport:
+        self.mean = 0.4712
+        return SinkReport([])
+
+
+def test_the_bar_begins_without_numbers_and_ends_on_the_final_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    run_loop(Noted(), Photos(), [Scoring()], Session(), "frame")
+    states = capsys.readouterr().err.strip().split("\r")
+    assert "nan" not in "".join(states)
+    assert "6/6" in states[-1] and "mIoU 0.4712" in states[-1] and "frame" in states[-1]
 
 
 def test_frames_of_a_video_that_cannot_be_used_are_named_once() -> None:
@@ -98,3 +110,14 @@ def test_frames_of_a_video_that_cannot_be_used_are_named_once() -> None:
         "failed: film.mp4: film/000006 to film/000008: cut",
         "failed: a/1.png: gone",
     ]
+
+
+def test_an_image_that_an_output_cannot_take_decides_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    class Picky(Noted):
+        def finish(self, summary: RunSummary, session: Session) -> SinkReport:
+            return SinkReport(["failed: 0.png: too long"], [SampleError("0", Path("0.png"), "too long")])
+
+    summary = run_loop(Noted(), Whole(), [Noted(), Picky()], Session())
+    assert (summary.images, summary.failures, [each.image_id for each in summary.unwritten]) == (1, [], ["0"])
+    assert summary.exit_code == 1
+    assert capsys.readouterr().out.splitlines() == ["cascade", "sink", "failed: 0.png: too long"]

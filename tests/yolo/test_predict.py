@@ -16,7 +16,8 @@ from datasets.loading import open_images
 from models.cascade import RunModels
 from tests.helpers.clips import write_video
 from utils.annotations.stamps import SETTINGS
-from utils.cli.parsers import guarded, options_of, parse
+from utils.cli.guard import guarded
+from utils.cli.parsers import options_of, parse
 from utils.distributed import Session
 from utils.structures import Sample
 from yolo.predict import main, predict_parser

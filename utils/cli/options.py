@@ -50,6 +50,7 @@ class Options:
         attribute: whether evaluation says what of the missing mean IoU is whose.
         annotations: a folder of labelme annotations that take the place of both models, or None.
         video: whether objects are followed through clips; otherwise each frame is an image by itself.
+        command: the command line.
     """
 
     config: Config
@@ -66,11 +67,21 @@ class Options:
     attribute: bool = False
     annotations: Path | None = None
     video: bool = False
+    command: str = ""
 
     @property
     def runs_detector(self) -> bool:
         """Whether boxes come from the detector."""
         return self.boxes == "detector" and self.prompt is None and self.annotations is None
+
+    @property
+    def model_files(self) -> dict[str, Path]:
+        """The weight files that decide the results, by the models that they belong to."""
+        arch = self.config.arch
+        files = {} if self.annotations else {"SAM2": arch.sam_weights}
+        if not self.annotations and (self.runs_detector or self.config.dataset.classes is None):  # it names them
+            files = {"detector": arch.yolo_weights, **files}
+        return {model: path for model, path in files.items() if path is not None}
 
     @property
     def needs_targets(self) -> bool:

@@ -16,6 +16,9 @@ from utils.formats.registry import FORMATS, format_folder
 SECTIONS: Mapping[Output, str] = {"evaluate": "evaluator", "visual": "predictor", "annotate": "auto_mask"}
 """Output -> the section of the config whose `save_dir` it goes to."""
 
+FOLDERS: Mapping[Output, str] = {"evaluate": "evaluation", "visual": "masks", "annotate": "annotations"}
+"""Output -> its folder below the one that `-o` names."""
+
 
 def picture_folders(config: Config) -> list[Path]:
     """The folders of outputs that hold pictures, of which none is an image of a later run.

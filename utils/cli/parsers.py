@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import shlex
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from utils.cli.options import Options, Output, add_box_options, add_prompt_options, boxes_of, check, overrides_of
-from utils.cli.outputs import check_writable
+from utils.cli.outputs import FOLDERS, SECTIONS, check_writable
 from utils.config import Config, Override, load_config
+from utils.config.loading import KEYS, LISTS
 from utils.config.official import REPOSITORY
-from utils.errors import RunError, UserError
+from utils.errors import UserError
 from utils.formats.registry import FORMATS
 
 _EPILOG = """\
@@ -22,32 +24,78 @@ Any config key can be overridden:  --set detector.imgsz=1280 --set 'dataset.clas
 
 Paths given here start at the working directory, those inside a config file at that file's folder; an official weight
 name without a folder (yolov8x.pt, sam2.1_hiera_tiny.pt) means its home under yolo/yolov8/ or sam/sam2.1/. Long options
-may be written with - or _ between their words.
+may be written with - or _ between their words, and with one dash or two before them.
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that refuses by a UserError and takes `-` for `_` in the names of long options."""
+_DASHES = ("-", "\u2013", "\u2014")
+"""What options begin with; the last two, where they were copied from a text."""
 
-    def __init__(self, description: str | None) -> None:
+_ELSEWHERE = {
+    **dict.fromkeys(("model", "weights", "checkpoint"), "yolo_weights"),
+    **dict.fromkeys(("project", "save_dir", "out_dir"), "output"),
+    **dict.fromkeys(("images", "input"), "source"),
+    "half": "precision",
+    "names": "dataset.classes",
+}
+"""What options are called in other tools -> here."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that refuses by a UserError and takes long options in each spelling of their dashes.
+
+    Args:
+        description: shown by `--help`.
+        section: of the config, whose keys are what an unknown option most likely means.
+    """
+
+    def __init__(self, description: str | None, section: str = "") -> None:
         layout = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, epilog=_EPILOG, formatter_class=layout, allow_abbrev=False)
+        self._section = section
 
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """As the base class does; `parse_args` goes through here."""
+        """As the base class does, but refuses what no option takes; `parse_args` goes through here."""
         arguments = sys.argv[1:] if args is None else args
-        return super().parse_known_args([normalize_option(argument) for argument in arguments], namespace)
+        given, unknown = super().parse_known_args(list(map(self._normalized, arguments)), namespace)
+        if unknown:
+            raise UserError(self._unknown(*unknown[:2]))
+        return given, unknown
 
     def error(self, message: str) -> NoReturn:
         """Refuses the command line."""
         raise UserError(f"{message} (--help lists the options)")
 
+    def _normalized(self, argument: str) -> str:
+        """The spelling that argparse knows: two dashes, and `_` between words.
 
-def normalize_option(argument: str) -> str:
-    if not argument.startswith("--"):
+        One dash would otherwise begin a short option: `-split test` would mean the source `plit`.
+        """
+        name, equals, value = argument.lstrip("-").partition("=")
+        option = "--" + name.replace("-", "_")
+        known = argument.startswith("-") and option in self._option_string_actions
+        if argument.startswith("--") or (known and f"-{name}" not in self._option_string_actions):
+            return option + equals + value
         return argument
-    option, equals, value = argument[2:].partition("=")
-    return "--" + option.replace("-", "_") + equals + value
+
+    def _unknown(self, argument: str, following: str = "-") -> str:
+        """Why an argument is refused: the nearest option or config key, with the value that follows."""
+        if not argument.startswith(_DASHES):
+            return f"{argument}: belongs to no option (--help lists them)"
+        spelled, equals, value = argument.partition("=")
+        name = spelled.lstrip("".join(_DASHES)).replace("-", "_")
+        value = value if equals else "..." if following.startswith("-") else following
+        # Of keys of one name the last one stays: one of the parser's own section, and else none of finetuning.
+        keys = [key for key in KEYS if not is_dataclass(KEYS[key].annotation)]
+        keys.sort(key=lambda key: (key.startswith(f"{self._section}."), not key.startswith("finetune.")))
+        texts = {key.rpartition(".")[2]: f"--set {key}={value}" for key in keys}
+        texts |= {key: f"--set {key}={value}" for key in keys}
+        options = (option for option in self._option_string_actions if len(option) > len("-c"))
+        texts |= {option.lstrip("-"): option.replace("_", "-") for option in options}
+        texts |= {other: texts[ours] for other, ours in _ELSEWHERE.items() if ours in texts}
+        close = difflib.get_close_matches(name.lower(), texts, n=1, cutoff=0.6)
+        hint = f"did you mean {texts[close[0]]}?" if close else "--help lists the options"
+        return f"{spelled.replace('_', '-')}: no such option; {hint}"
 
 
 class ConfigOverrideAction(argparse.Action):
@@ -66,14 +114,36 @@ class ConfigOverrideAction(argparse.Action):
     def _override(self, values: Any) -> Override:
         if self.key is None:
             return Override.parse(values)
+        option = "/".join(self.option_strings[:2])
+        if not isinstance(values, list):  # as with nargs
+            return Override.from_text(self.key, values, option)
+        if option == "--classes" and Path(values[0]).suffix in LISTS:
+            advice = f"what the labels of a dataset mean is told by --set dataset.classes={values[0]}"
+            raise UserError(f"--classes {values[0]}: takes the names of the classes to be kept; {advice}")
+        return Override(self.key, values, option)
+
+
+class OutputAction(argparse.Action):
+    """`-o`: puts each output of a run into a folder of its own below one."""
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
+    ) -> None:
+        """Adds the overrides."""
         option = "/".join(self.option_strings)
-        several = isinstance(values, list)  # with nargs
-        return Override(self.key, values, option) if several else Override.from_text(self.key, values, option)
+        places = {f"{SECTIONS[output]}.save_dir": str(Path(values, name)) for output, name in FOLDERS.items()}
+        overrides = (Override(key, place, option) for key, place in places.items())
+        namespace.overrides = (*namespace.overrides, *overrides)
 
 
-def command_parser(description: str | None) -> Parser:
-    """A parser with the options that every command has: `-c`, `--set`, `--device` and `--trust_weights`."""
-    parser = Parser(description)
+def add_key(parser: argparse.ArgumentParser, *names: str, key: str, metavar: str, help: str, **rest: Any) -> None:
+    """Adds an option that overrides a config key."""
+    parser.add_argument(*names, action=ConfigOverrideAction, key=key, metavar=metavar, help=help, **rest)
+
+
+def command_parser(description: str | None, section: str = "") -> Parser:
+    """A parser with the options that every command has; see `Parser`."""
+    parser = Parser(description, section)
     add = parser.add_argument
     add("-c", "--config", type=Path, default=Path("config.json"), help="config file (default: %(default)s)")
     add(
@@ -82,6 +152,9 @@ def command_parser(description: str | None) -> Parser:
         metavar="KEY=VALUE",
         help="override a config key, such as dataset.split=test; VALUE is JSON, or else a text; may be repeated",
     )
+    add_key(parser, "--data", key="dataset.data_dir", metavar="DIR", help="the dataset: a folder in Pascal VOC layout")
+    add_key(parser, "--yolo_weights", key="arch.yolo_weights", metavar="FILE", help="weights of the detector")
+    add_key(parser, "--sam_weights", key="arch.sam_weights", metavar="FILE", help="weights of SAM2")
     add("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto (default: %(default)s)")
     add("--trust_weights", action="store_true", help="load checkpoints that may run code; only for files you trust")
     return parser
@@ -90,24 +163,14 @@ def command_parser(description: str | None) -> Parser:
 def images_parser(description: str | None) -> Parser:
     """A parser of a command that runs through images, with the options that say which."""
     parser = command_parser(description)
-    add = parser.add_argument
-    add(
-        "-b",
-        "--batch_size",
-        action=ConfigOverrideAction,
-        key="dataloader.batch_size",
-        metavar="N",
-        help="images a batch",
-    )
-    add(
-        "-conf",
-        "--conf_thres",
-        action=ConfigOverrideAction,
-        key="dataset.conf",
-        metavar="X",
-        help="leave out boxes that score X or lower, 0 to 1",
-    )
-    add(
+    batch, conf = ("-b", "--batch_size", "--batch"), ("-conf", "--conf_thres", "--conf")
+    add_key(parser, *batch, key="dataloader.batch_size", metavar="N", help="images a batch")
+    add_key(parser, *conf, key="dataset.conf", metavar="X", help="leave out boxes that score X or lower, 0 to 1")
+    add_key(parser, "--split", key="dataset.split", metavar="NAME", help="the split of the dataset, such as val")
+    add_key(parser, "--imgsz", key="detector.imgsz", metavar="N", help="longer side in pixels that the detector sees")
+    kept = "keep only the boxes of these classes"
+    add_key(parser, "--classes", key="detector.classes", metavar="NAME", help=kept, nargs="+")
+    parser.add_argument(
         "-s",
         "--source",
         type=Path,
@@ -135,28 +198,14 @@ def run_parser(description: str | None) -> Parser:
         metavar="OUTPUT",
         help=f"make the other scripts' outputs in the same run: {', '.join(get_args(Output))}",
     )
-    add(
-        "--precision",
-        action=ConfigOverrideAction,
-        key="segmenter.precision",
-        metavar="P",
-        help="auto, fp32, bf16 or fp16",
-    )
-    add(
-        "--compile",
-        action=ConfigOverrideAction,
-        key="segmenter.compile",
-        metavar="C",
-        help="compile SAM2 first: auto, on, off",
-    )
+    where = ", ".join(f"{name}/" for name in FOLDERS.values())
+    add("-o", "--output", action=OutputAction, metavar="DIR", help=f"put all outputs below a folder: {where}")
+    precisions, compiling = "auto, fp32, bf16 or fp16", "compile SAM2 first: auto, on, off"
+    add_key(parser, "--precision", key="segmenter.precision", metavar="P", help=precisions)
+    add_key(parser, "--compile", key="segmenter.compile", metavar="C", help=compiling)
     add("--video", action="store_true", help="follow objects through clips: one object, one id")
-    add(
-        "--keyframe_interval",
-        action=ConfigOverrideAction,
-        key="video.keyframe_interval",
-        metavar="N",
-        help="with --video, frames from one look for boxes to the next; 0: the first frame only",
-    )
+    interval = "with --video, frames from one look for boxes to the next; 0: the first frame only"
+    add_key(parser, "--keyframe_interval", key="video.keyframe_interval", metavar="N", help=interval)
     _add_annotating(parser)
     return parser
 
@@ -164,14 +213,8 @@ def run_parser(description: str | None) -> Parser:
 def _add_annotating(parser: Parser) -> None:
     """Adds the options that matter when annotations are written."""
     add = parser.add_argument
-    add(
-        "--format",
-        nargs="+",
-        action=ConfigOverrideAction,
-        key="auto_mask.formats",
-        metavar="FORMAT",
-        help=f"annotation formats: {', '.join(FORMATS)}",
-    )
+    formats = f"annotation formats: {', '.join(FORMATS)}"
+    add_key(parser, "--format", nargs="+", key="auto_mask.formats", metavar="FORMAT", help=formats)
     add("--overwrite", action="store_true", help="replace annotations that a person edited, too")
     add("--dry_run", action="store_true", help="only say what annotating would write, redo, skip and keep")
     add("--diff", type=Path, metavar="DIR", help="compare with the labelme annotations in a folder")
@@ -179,7 +222,7 @@ def _add_annotating(parser: Parser) -> None:
 
 def finetune_parser(description: str | None) -> Parser:
     """The parser of the two finetune scripts; each may add options of its own."""
-    parser = command_parser(description)
+    parser = command_parser(description, "finetune")
     parser.add_argument("--overwrite", action="store_true", help="replace the weight file if there is one")
     return parser
 
@@ -208,6 +251,7 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         attribute=given.attribute,
         annotations=given.annotations and given.annotations.absolute(),
         video=given.video,
+        command=shlex.join(["python", sys.argv[0], *(sys.argv[1:] if argv is None else argv)]),
     )
     check(options, given)
     check_writable(options)
@@ -255,27 +299,3 @@ def check_no_sam2_clone(folder: Path = REPOSITORY) -> None:
     if (clone / "sam2").is_dir():
         advice = "a clone of sam2 beside the scripts hides the sam2 package that pip installs; move it elsewhere"
         raise UserError(f"{clone}: {advice} (its checkpoints may stay)")
-
-
-def guarded(main: Callable[[], int]) -> int:
-    """The exit code of `main`; what a user can put right ends in one message and no traceback.
-
-    Returns:
-        what `main` returns, or 2 for a UserError, 3 for a RunError or anything unforeseen (with its traceback), and
-        130 for Ctrl-C.
-    """
-    try:
-        return main()
-    except UserError as error:
-        return _failed(2, f"error: {error}")
-    except RunError as error:
-        return _failed(3, f"error: {error}")
-    except KeyboardInterrupt:
-        return _failed(130, "interrupted")
-    except Exception:
-        return _failed(3, traceback.format_exc())
-
-
-def _failed(code: int, message: str) -> int:
-    print(message, file=sys.stderr)
-    return code

@@ -30,6 +30,10 @@ OBSOLETE = {"n_gpu": "--device chooses the device"}
 """Keys of older config files that mean nothing any more -> what took their place."""
 
 
+LISTS = (".txt", ".names", ".yaml", ".yml")
+"""Suffixes of files that list class names."""
+
+
 @pydantic_dataclass(frozen=True, config=SECTION)
 class Config:
     """All settings of a run; every path in a loaded config is absolute."""
@@ -108,13 +112,22 @@ class Override:
         """The text that `parse` takes for it."""
         return f"{self.key}={json.dumps(self.value) if self.text is None else self.text}"
 
+    def _names_file(self, field: FieldInfo) -> bool:
+        """Return whether the typed text means a file that lists names."""
+        path = Path(self.text or "").expanduser()
+        listed = any(isinstance(each, Located) for each in field.metadata)
+        return listed and (path.suffix in LISTS or len(path.parts) > 1 or path.is_file() or not self.text)
+
     def value_for(self, field: FieldInfo) -> Any:
-        """Return the value for a field: of what was typed, `.25` is a number, too, and `2012` a text."""
+        """Return the value for a field: of what was typed, `.25` is a number, too, `2012` a text, `cat,dog` a list."""
         if self.text is not None and float in kinds_of(field) and isinstance(self.value, str):
             with suppress(ValueError):
                 return number if isfinite(number := float(self.text)) else self.value
         if self.text is not None and str in kinds_of(field) and isinstance(self.value, (int, float)):
             return self.text
+        takes_list = any(get_origin(kind) is tuple for kind in kinds_of(field))
+        if self.text is not None and takes_list and isinstance(self.value, str) and not self._names_file(field):
+            return [name.strip("\"' ") for name in self.text.strip("[]").split(",")]  # a shell eats quotes
         return self.value
 
 

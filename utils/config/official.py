@@ -1,4 +1,4 @@
-"""The publishers' own weights: their names, the SAM2 configs that belong to them, and where they live here."""
+"""Weights that are known by name: where they live here, and the SAM2 configs of the publishers' own."""
 
 from __future__ import annotations
 
@@ -65,6 +65,15 @@ SHA256 = {
     "yolo26n.pt": "9b09cc8bf347f0fc8a5f7657480587f25db09b34bf33b0652110fb03a8ad4fef",
 }
 """The digests of the files that are published; of the others, length and inner checksums are checked."""
+
+DEMO_WEIGHTS = (
+    REPOSITORY / "yolo" / "yolov8" / "demo.pt",
+    REPOSITORY / "sam" / "sam2.1" / "sam2.1_hiera_demo.pt",
+)
+"""What `config.json` names: trained on painted scenes only."""
+
+PAINTED = "painted.json"
+"""File by which a tree is known as painted; it says how."""
 
 
 def home_of(name: str) -> Path | None:

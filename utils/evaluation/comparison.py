@@ -10,6 +10,7 @@ import numpy as np
 from utils.annotations.source import AnnotationFolder
 from utils.distributed import Session
 from utils.errors import SampleError
+from utils.io.terminal import counted
 from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou, pixel_accuracy
 from utils.metrics.summary import nan_to_none
 from utils.structures import Instances, Sample
@@ -54,7 +55,7 @@ class Comparison:
         }
         rows = metrics | {f"{label}:{name}": pair for label, (name, pair) in enumerate(zip(self._names, ious))}
         lines = [
-            f"comparison: over {images} images, from {self._before.folder} to this run",
+            f"comparison: over {counted(images, 'image')}, from {self._before.folder} to this run",
             *(f"comparison: {failure.path}: {failure.reason}, so it is left out here" for failure in failures),
         ]
         for name, (before, now) in rows.items():

@@ -10,6 +10,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from utils.classes import BACKGROUND, class_id_of
+from utils.io.terminal import counted
 from utils.metrics import summary
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipScore
 from utils.metrics.scores import AveragePrecision, Evaluation
@@ -24,10 +26,36 @@ MAX_CLIPS = 10
 def summary_lines(evaluation: Evaluation) -> list[str]:
     """Return all lines, the three metric lines last."""
     return [
+        *numbers_table(evaluation),
         *label_table(evaluation),
         *split_lines(evaluation),
         *clip_lines(evaluation.clips),
         *metric_lines(evaluation),
+    ]
+
+
+def numbers_table(evaluation: Evaluation) -> list[str]:
+    """Return the table of images, true and found instances of each class that occurs."""
+    numbers, found = summary.label_numbers(evaluation), evaluation.average_precision
+    present = [label for label in np.flatnonzero(evaluation.counts.union).tolist() if label != BACKGROUND]
+    heads = ["", "Class", "Images", "Instances", "Found"]
+    columns = [
+        [*map(str, present), ""],
+        [*(evaluation.names[label] for label in present), "all"],
+        *([f"{values[label]:,}" for label in present] for values in numbers.values()),
+    ]
+    totals = len(evaluation.images), numbers["true_objects"].sum(), numbers["found_objects"].sum()
+    for column, total in zip(columns[2:], totals):
+        column.append(f"{total:,}")
+    if found is not None:
+        heads.append("AP")
+        columns.append([*(percent(found.classes[class_id_of(label)]) for label in present), percent(found.mean)])
+    parts = sum(not image.objects.has_instance_ids for image in evaluation.images)
+    remark = f"{counted(parts, 'image')} without SegmentationObject: there connected parts stand for instances"
+    return [
+        *framed(heads, [*zip(*columns)], left=[1], separate_last=True),
+        "Images and Instances are those of the target" + ("" if found is None else "; AP is that of masks, in percent"),
+        *([remark] if parts else []),
     ]
 
 
@@ -49,8 +77,8 @@ def label_table(evaluation: Evaluation) -> list[str]:
     absent = len(evaluation.names) - len(present)
     return [
         *framed(heads, [*zip(*columns)], left=[1], separate_last=True),
-        *textwrap.wrap(f"In percent; {legends}", 80),
-        *([f"{absent} more labels are in neither prediction nor target"] if absent else []),
+        *wrapped(f"In percent; {legends}"),
+        *([f"{counted(absent, 'more label')} in neither prediction nor target"] if absent else []),
     ]
 
 
@@ -61,7 +89,7 @@ def split_lines(evaluation: Evaluation) -> list[str]:
         limits = f" ({interval(getattr(evaluation.intervals, measure.interval))})" if measure.interval else ""
         singles.append(f"{measure.text} {percent(values[name])}{limits}")
     return [
-        *textwrap.wrap(", ".join(singles), 80),
+        *wrapped(", ".join(singles)),
         *_average_precision_lines(evaluation.average_precision, len(evaluation.images)),
         "Mean IoU, by what it averages:",
         *(f"{percent(means[name]):>8}  {measure.text}" for name, measure in summary.MEAN_IOUS.items()),
@@ -73,7 +101,7 @@ def _average_precision_lines(found: AveragePrecision | None, num_images: int) ->
         return []
     scores = f"Mask AP {percent(found.mean)}, AP50 {percent(found.at_50)}, AP75 {percent(found.at_75)}, as COCO: "
     some = "" if found.images == num_images else f" in {found.images} of {num_images} images"
-    left_out = [f"    {found.on_void} more found lie mostly on void and do not count"] if found.on_void else []
+    left_out = [f"    not counted, since they lie mostly on void: {found.on_void}"] if found.on_void else []
     return [f"{scores}{found.found} found, {found.true} true{some}", *left_out]
 
 
@@ -89,18 +117,18 @@ def clip_lines(clips: AllClips | None) -> list[str]:
     rows = [row(each.name, each, each.frames, each.false_tracks) for each in clips.worst_first()[:MAX_CLIPS]]
     rows.append(row("mean", clips, clips.total("frames"), clips.total("false_tracks")))
     remarks = {
-        "more clips, which are better, are in per_clip.csv": len(clips.clips) - MAX_CLIPS,
-        "clips have no SegmentationObject: there a class stands for one object": sum(
+        ("better clip", "in per_clip.csv"): len(clips.clips) - MAX_CLIPS,
+        ("clip", "without SegmentationObject: there a class stands for one object"): sum(
             not each.has_instance_ids for each in clips.clips
         ),
-        "frames without SegmentationObject are left out of clips that have it": clips.total("left_out"),
-        "found objects have no track id: each counts as a track of its own": clips.total("without_track_id"),
+        ("frame", "without SegmentationObject left out of clips that have it"): clips.total("left_out"),
+        ("found object", "without track id: each counts as a track of its own"): clips.total("without_track_id"),
     }
     return [
         *framed(["Clip", "Frames", *CLIP_MEASURES.values(), "IDSW", "Surplus"], rows, left=[0], separate_last=True),
         "In percent, means over frames, then objects, then clips; IDSW are id switches,",
         "Surplus false tracks, which are matched to no object",
-        *(f"{count} {remark}" for remark, count in remarks.items() if count > 0),
+        *(f"{counted(count, noun)} {remark}" for (noun, remark), count in remarks.items() if count > 0),
     ]
 
 
@@ -114,6 +142,11 @@ def metric_lines(evaluation: Evaluation) -> list[str]:
         f"Mean_IOU: {summary.mean_ious(evaluation)['non_empty_union']:.4f}{over}",
         "Class_IOU: " + " ".join(f"{label}:{iou:.4f}" for label, iou in ious),
     ]
+
+
+def wrapped(text: str) -> list[str]:
+    """Break a text into lines of at most 80 columns between its words."""
+    return textwrap.wrap(text, 80, break_long_words=False, break_on_hyphens=False)
 
 
 def percent(value: float) -> str:

@@ -13,6 +13,7 @@ from utils.engine import RunSummary, SinkReport
 from utils.evaluation.comparison import Comparison
 from utils.evaluation.console import summary_lines
 from utils.evaluation.files import ALL_FILES, ATTRIBUTION, COMPARISON, METRICS, REPORT, evaluation_files
+from utils.evaluation.provenance import Provenance
 from utils.evaluation.report.pictures import WorstImages
 from utils.io.encoding import encode_json
 from utils.io.writers import Writers, atomic_write, remove_files
@@ -34,10 +35,12 @@ class Evaluator:
         attribution: splits the missing mean IoU between detector and SAM2; samples then carry what SAM2 makes of the
             true boxes. None: nobody asked for it.
         comparison: with annotations; None: nobody asked for it.
+        provenance: describes the run; None: nobody asked for it.
 
     Attributes:
         worst_images: collects the images of the report, or None.
-        matrix: (classes + 1, classes + 1) int64 confusion matrix of this process's images scored so far.
+        matrix: (classes + 1, classes + 1) int64 confusion matrix of this process's images scored so far, and of the
+            images of all processes at the end.
     """
 
     def __init__(
@@ -48,10 +51,12 @@ class Evaluator:
         worst_images: WorstImages | None = None,
         attribution: Attribution | None = None,
         comparison: Comparison | None = None,
+        provenance: Provenance | None = None,
     ) -> None:
         self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
         self._names, self._save_dir, self._writers = ("background", *names), save_dir, writers
         self.worst_images, self._attribution, self._comparison = worst_images, attribution, comparison
+        self._provenance = provenance
         self._images: list[ImageScore] = []
         self._lock = Lock()
 
@@ -77,7 +82,7 @@ class Evaluator:
             self.worst_images.add(score, sample, instances)
 
     def running_metrics(self) -> dict[str, float]:
-        """Return pixel accuracy and mean IoU of the images scored so far."""
+        """Return pixel accuracy and mean IoU of the images scored so far; NaN if there are none."""
         with self._lock:
             counts = LabelCounts.from_matrix(self.matrix)  # a view of the matrix in part
             return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
@@ -94,7 +99,8 @@ class Evaluator:
         comparison = None if self._comparison is None else self._comparison.result(session)
         if evaluation is None:
             return SinkReport([])
-        files, lines = evaluation_files(evaluation), list[str]()
+        run = None if self._provenance is None else self._provenance.describe()
+        files, lines = evaluation_files(evaluation, run), list[str]()
         if attribution is not None:
             files[ATTRIBUTION] = encode_json(attribution, indent=2)
             lines += attribution_lines(attribution)
@@ -104,7 +110,7 @@ class Evaluator:
         if self.worst_images is not None and panels is not None:
             from utils.evaluation.report.page import render
 
-            files[REPORT] = render(self.worst_images.title, evaluation, panels, attribution)
+            files[REPORT] = render(self.worst_images.title, evaluation, panels, attribution, run)
             lines.append(f"report: {self._save_dir / REPORT}")
         remove_files(self._save_dir, ALL_FILES.difference(files))
         for name, content in files.items():
@@ -116,13 +122,13 @@ class Evaluator:
         from utils.metrics.average_precision import average_precision
 
         self._writers.flush()
-        matrix, gathered = session.sum(self.matrix), session.gather(self._images)
+        self.matrix, gathered = session.sum(self.matrix), session.gather(self._images)
         if not session.is_main:
             return None
         images = tuple(sorted(gathered, key=lambda image: image.image_id))
         return Evaluation(
             self._names,
-            matrix,
+            self.matrix,
             images,
             tuple(summary.failures),
             bootstrap(images, len(self._names)),

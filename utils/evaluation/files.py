@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from utils.classes import label_of
+from utils.evaluation.console import percent
 from utils.io.encoding import encode_csv, encode_json, encode_table
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipObject
 from utils.metrics.scores import Evaluation, ImageScore
-from utils.metrics.summary import IMAGE_MEASURES, label_measures, mean_ious, nan_to_none, split_measures
+from utils.metrics.summary import (
+    IMAGE_MEASURES,
+    LABEL_MEASURES,
+    label_means,
+    label_measures,
+    label_numbers,
+    mean_ious,
+    nan_to_none,
+    split_measures,
+)
 
 METRICS, REPORT = "metrics.json", "report.html"
 PER_IMAGE, PER_CLIP, CONFUSION_MATRIX = "per_image.csv", "per_clip.csv", "confusion_matrix.csv"
+PER_CLASS, PER_CLASS_TEX = "per_class.csv", "per_class.tex"
 ATTRIBUTION, COMPARISON = "attribution.json", "comparison.json"
 
-ALL_FILES = {METRICS, REPORT, PER_IMAGE, PER_CLIP, CONFUSION_MATRIX, ATTRIBUTION, COMPARISON, "gain.json"}
+ALL_FILES = {
+    *(METRICS, REPORT, PER_CLASS, PER_CLASS_TEX, PER_IMAGE, PER_CLIP, CONFUSION_MATRIX, ATTRIBUTION, COMPARISON),
+    "gain.json",
+}
 """What a run may write, by its options; earlier versions called the comparison gain.json."""
 
 TARGET_BY_PREDICTION = "target \\ predicted"
@@ -25,12 +44,19 @@ IMAGE_COLUMNS = ("image_id", *IMAGE_MEASURES, "wrong_pixels", "pixels", "found_o
 CLIP_COLUMNS = ("clip", "object", "class", "track", *CLIP_MEASURES, "id_switches", "frames")
 
 
-def evaluation_files(evaluation: Evaluation) -> dict[str, bytes]:
-    """Encode the files of an evaluation: file name -> content."""
+def evaluation_files(evaluation: Evaluation, run: Mapping[str, Any] | None = None) -> dict[str, bytes]:
+    """Encode the files of an evaluation: file name -> content.
+
+    Args:
+        run: how it came about, see `Provenance`; `metrics.json` holds it.
+    """
+    content = metrics(evaluation) | ({} if run is None else {"run": run})
     images = (_image_row(image, evaluation) for image in evaluation.worst_first())
     matrix = zip(evaluation.names, evaluation.matrix.tolist())
     files = {
-        METRICS: encode_json(nan_to_none(metrics(evaluation)), indent=2) + b"\n",
+        METRICS: encode_json(nan_to_none(content), indent=2) + b"\n",
+        PER_CLASS: per_class_table(evaluation),
+        PER_CLASS_TEX: per_class_tex(evaluation).encode("utf-8", "backslashreplace"),
         PER_IMAGE: encode_table(IMAGE_COLUMNS, images),
         CONFUSION_MATRIX: encode_csv(
             [[TARGET_BY_PREDICTION, *evaluation.names], *([name, *row] for name, row in matrix)]
@@ -77,6 +103,19 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def date_of_evaluation(folder: Path) -> str:
+    """Tell when the evaluation in a folder was made, to the minute; empty if there is none."""
+    path = folder / METRICS
+    try:
+        changed = datetime.fromtimestamp(path.stat().st_mtime).isoformat(" ", "minutes")
+        made = json.loads(path.read_bytes())["run"]["date"]
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, KeyError, TypeError):  # an earlier version's, or damaged
+        return changed
+    return str(made).replace("T", " ")[: len(changed)]
+
+
 def _average_precision(evaluation: Evaluation) -> dict[str, Any] | None:
     found = evaluation.average_precision
     if found is None:
@@ -120,6 +159,53 @@ def _object(each: ClipObject, names: tuple[str, ...]) -> dict[str, Any]:
         "id_switches": each.id_switches,
         "frames": each.frames,
     }
+
+
+def per_class_table(evaluation: Evaluation) -> bytes:
+    """Encode `per_class.csv`: a row for each label, with its numbers and its measures as shares of 1."""
+    found, (low, high) = evaluation.average_precision, evaluation.intervals.class_iou
+    columns: dict[str, Sequence[Any]] = {
+        "label": range(len(evaluation.names)),
+        "class": evaluation.names,
+        **{name: values.tolist() for name, values in label_numbers(evaluation).items()},
+        **{name: values.tolist() for name, values in label_measures(evaluation).items()},
+        "iou_95_low": low.tolist(),
+        "iou_95_high": high.tolist(),
+        **({} if found is None else {"mask_AP": [math.nan, *found.classes.tolist()]}),
+        "true_pixels": evaluation.counts.target.tolist(),
+        "predicted_pixels": evaluation.counts.predicted.tolist(),
+    }
+    return encode_csv([[*columns], *([_cell(value) for value in row] for row in zip(*columns.values()))])
+
+
+def per_class_tex(evaluation: Evaluation) -> str:
+    """Write `per_class.tex`: a table for a paper, of the labels in prediction or target, in percent."""
+    found, values, means = evaluation.average_precision, label_measures(evaluation), label_means(evaluation)
+    heads = ["Class", *(measure.heading for measure in LABEL_MEASURES.values())]
+    rows = [[name, *(column[i] for column in values.values())] for i, name in enumerate(evaluation.names)]
+    mean = ["mean", *means.values()]
+    if found is not None:
+        heads, mean = [*heads, "AP"], [*mean, found.mean]
+        rows = [[*row, ap] for row, ap in zip(rows, [math.nan, *found.classes.tolist()])]
+    present = [row for row, union in zip(rows, evaluation.counts.union) if union]
+
+    def line(cells: Sequence[Any]) -> str:
+        return " & ".join(_tex(each if isinstance(each, str) else percent(each)) for each in cells) + r" \\"
+
+    return "\n".join(
+        [
+            r"% in percent; needs \usepackage{booktabs}",
+            rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+            *(r"\toprule", line(heads), r"\midrule", *map(line, present), r"\midrule", line(mean), r"\bottomrule"),
+            "\\end{tabular}\n",
+        ]
+    )
+
+
+def _tex(text: str) -> str:
+    """Escape the characters that mean something else to LaTeX."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(each, f"\\{each}" if each in "&%$#_{}" else each) for each in " ".join(text.split()))
 
 
 def per_clip_table(clips: AllClips, names: tuple[str, ...]) -> bytes:

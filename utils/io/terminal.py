@@ -3,24 +3,73 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable
 from typing import TextIO
 
 
 def say(lines: Iterable[str]) -> None:
-    """Print lines; characters that the terminal's encoding lacks are spelled out."""
-    _print(lines, sys.stdout)
+    """Print lines; see `write_lines`."""
+    if _speaks_for_all():
+        write_lines(lines, sys.stdout)
 
 
 def warn(lines: Iterable[str]) -> None:
-    """Print warnings to standard error, each behind the word `warning`."""
-    _print((f"warning: {line}" for line in lines), sys.stderr)
+    """Print warnings to standard error, each behind the word `warning`; see `write_lines`."""
+    if _speaks_for_all():
+        write_lines((f"warning: {line}" for line in lines), sys.stderr)
 
 
-def _print(lines: Iterable[str], stream: TextIO) -> None:
-    if os.environ.get("RANK", "0") != "0":  # torchrun's: the first process speaks for all
+def _speaks_for_all() -> bool:
+    return os.environ.get("RANK", "0") == "0"  # torchrun's: the first process
+
+
+def write_lines(lines: Iterable[str], stream: TextIO | None) -> None:
+    """Print lines as a person at a terminal reads them, whichever process this is.
+
+    Paths below the working directory begin there. A terminal gets lines that are broken between words. Characters that
+    the encoding lacks are spelled out. Where nobody reads any more, as behind `| head`, nothing is printed.
+    """
+    if stream is None:  # it was closed before the program began
         return
     encoding = stream.encoding or "utf-8"
-    for line in lines:
-        print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    width = shutil.get_terminal_size().columns if stream.isatty() else 0
+    try:
+        for line in lines:
+            for row in _rows(as_typed(line), width):
+                print(row.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except BrokenPipeError:
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Lead a stream whose reader is gone, and all that will still be written to it, into nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def as_typed(text: str) -> str:
+    """Shorten the absolute paths in a text that lie below the working directory to what one would type there."""
+    here = os.getcwd().rstrip(os.sep) + os.sep
+    return text if here == os.sep else re.sub(rf"(?<![^\s\"'(=:,]){re.escape(here)}(?=[^\s\"'),:;])", "", text)
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Put a number before a noun: `1 image`, `2 images`, `1,000 boxes` with `boxes` as the plural."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def _rows(text: str, width: int) -> list[str]:
+    """Break each line that is wider than the terminal between words; a width of 0 keeps them whole."""
+    rows = []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        broken = textwrap.wrap(
+            line, width or sys.maxsize, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        rows += broken if width and len(line) > width else [line]
+    return rows

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from utils.classes import label_of
 from utils.metrics import segmentation as seg
 from utils.metrics.scores import Evaluation, ImageScore
 from utils.metrics.segmentation import LabelCounts, nanmean
@@ -150,6 +151,17 @@ def label_measures(evaluation: Evaluation) -> dict[str, npt.NDArray[np.float64]]
 def label_means(evaluation: Evaluation) -> dict[str, float]:
     """Average each measure of labels over the labels for which it is defined."""
     return {name: float(nanmean(values)) for name, values in label_measures(evaluation).items()}
+
+
+def label_numbers(evaluation: Evaluation) -> dict[str, npt.NDArray[np.int64]]:
+    """Count what there is of each label: (L,) images of the target, true and found objects; the background has none."""
+    size, images = len(evaluation.names), evaluation.images
+    true_labels = [image.labels[image.counts.target > 0] for image in images]
+    true_ids = [label_of(image.objects.true_class_ids) for image in images]
+    found_ids = [label_of(image.objects.class_ids) for image in images]
+    columns = {"true_images": true_labels, "true_objects": true_ids, "found_objects": found_ids}
+    start = np.zeros(0, np.int64)
+    return {name: np.bincount(np.concatenate([start, *each]), minlength=size) for name, each in columns.items()}
 
 
 def mean_ious(evaluation: Evaluation) -> dict[str, float]:

@@ -86,7 +86,7 @@ WITHOUT_TORCH = """
 import sys
 from pathlib import Path
 import yolo_sam, yolo_sam_visual
-from utils.cli.parsers import guarded
+from utils.cli.guard import guarded
 folder, arguments = sys.argv[1], sys.argv[2:]
 for script, section in ((yolo_sam, "evaluator"), (yolo_sam_visual, "predictor")):
     code = guarded(lambda: script.main([*arguments, "--set", f"{section}.save_dir={folder}/{section}"]))

@@ -4,16 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from utils.cli.options import Options, Output
-from utils.cli.parsers import ConfigOverrideAction, check_no_sam2_clone, configured, finetune_parser, guarded, parse
+from utils.cli.parsers import ConfigOverrideAction, check_no_sam2_clone, configured, finetune_parser, parse
 from utils.config.official import REPOSITORY
 from utils.errors import UserError
-from utils.io.writers import WriterError
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +48,37 @@ def test_the_contracts_command_line(working_directory: Path) -> None:
 def test_spellings_of_long_options(command: str) -> None:
     config = parsed("visual", command).config
     assert (config.dataloader.batch_size, config.dataset.conf) == (4, 0.3)
+
+
+@pytest.mark.parametrize("dashes", ["-", "--"])
+def test_the_names_that_people_type(dashes: str, working_directory: Path) -> None:
+    given = (
+        "@conf 0.4 @batch 2 @imgsz 960 @classes dog cat @split test @data voc2 @yolo-weights yolov8n.pt "
+        "@sam_weights mine.pt @output run @prompt boxes.json @source photos"
+    )
+    words = given.replace("@", dashes).split()
+    options = parse("visual", "doc", words)
+    config = options.config
+    assert (config.dataset.conf, config.dataloader.batch_size, config.detector.imgsz) == (0.4, 2, 960)
+    assert (config.detector.classes, config.dataset.split) == (("dog", "cat"), "test")
+    assert config.dataset.data_dir == working_directory / "voc2"
+    assert config.arch.yolo_weights == REPOSITORY / "yolo" / "yolov8" / "yolov8n.pt"
+    assert config.arch.sam_weights == working_directory / "mine.pt"
+    assert config.predictor.save_dir == working_directory / "run" / "masks"
+    assert options.prompt == working_directory / "boxes.json"
+    assert options.source == (working_directory / "photos",)
+
+
+def test_one_option_puts_all_outputs_below_a_folder(working_directory: Path) -> None:
+    config = parsed("evaluate", "-o runs/a --set predictor.save_dir=pictures").config
+    assert config.evaluator.save_dir == working_directory / "runs" / "a" / "evaluation"
+    assert config.auto_mask.save_dir == working_directory / "runs" / "a" / "annotations"
+    assert config.predictor.save_dir == working_directory / "pictures"
+
+
+def test_an_unknown_option_of_finetuning_means_its_own_keys() -> None:
+    with pytest.raises(UserError, match=r"did you mean --set finetune\.yolo\.imgsz=320\?"):
+        finetune_parser("doc").parse_args(["--imgsz", "320"])
 
 
 def test_only_the_names_of_options_change_their_spelling(working_directory: Path) -> None:
@@ -113,7 +142,16 @@ CLASSES = '--set dataset.classes=["car"]'
         ("--set dataset.splt=x", "--set dataset.splt: unknown key; did you mean dataset.split?"),
         ("--set split", "--set split: expected section.key=value"),
         ("-c nowhere.json", "nowhere.json: cannot be read: No such file or directory"),
-        ("--batch 3", "unrecognized arguments: --batch 3 "),
+        ("--bach 3", "--bach: no such option; did you mean --batch?"),
+        ("--iou=0.5", "--iou: no such option; did you mean --set detector.iou=0.5?"),
+        ("--max-det 9", "--max-det: no such option; did you mean --set detector.max_det=9?"),
+        ("--epochs 5", "--epochs: no such option; did you mean --set finetune.yolo.epochs=5?"),
+        ("--weights a.pt", "--weights: no such option; did you mean --yolo-weights?"),
+        ("--project out", "--project: no such option; did you mean --output?"),
+        ("\u2013conf 0.5", "\u2013conf: no such option; did you mean --conf?"),
+        ("--zzz", "--zzz: no such option; --help lists the options"),
+        ("a.jpg", "a.jpg: belongs to no option"),
+        ("--classes names.txt", "--classes names.txt: takes the names of the classes to be kept; what the labels"),
         ("-p", "argument -p/--prompt: expected one argument "),
         ("--also draw", "argument --also: invalid choice: 'draw' "),
         ("-s photos --also evaluate", "-s/--source: photos without target masks cannot be evaluated"),
@@ -185,41 +223,6 @@ def test_a_clone_of_sam2_is_refused_but_not_its_checkpoints(tmp_path: Path) -> N
     (tmp_path / "sam2" / "sam2").mkdir()
     with pytest.raises(UserError, match=r"sam2: a clone of sam2 beside the scripts .* move it elsewhere"):
         check_no_sam2_clone(tmp_path)
-
-
-def failing(error: BaseException) -> Callable[[], int]:
-    def main() -> int:
-        raise error
-
-    return main
-
-
-@pytest.mark.parametrize(
-    "error, code, message",
-    [
-        (UserError("config.json: no"), 2, "error: config.json: no\n"),
-        (
-            WriterError(Path("a.json"), OSError(28, "No space left")),
-            3,
-            "error: a.json: cannot be written: No space left\n",
-        ),
-        (KeyboardInterrupt(), 130, "interrupted\n"),
-    ],
-)
-def test_exit_codes(error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert guarded(failing(error)) == code
-    assert capsys.readouterr() == ("", message)
-
-
-def test_the_exit_code_of_main_passes() -> None:
-    assert guarded(lambda: 1) == 1
-
-
-def test_the_unforeseen_shows_its_traceback_and_is_not_taken_for_failed_images(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert guarded(failing(ZeroDivisionError())) == 3
-    assert "Traceback" in capsys.readouterr().err
 
 
 def test_help_shows_the_scripts_own_text_without_loading_models() -> None:

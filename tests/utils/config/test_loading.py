@@ -11,6 +11,7 @@ import pytest
 from utils.config import Override, load_config
 from utils.config.official import REPOSITORY
 from utils.errors import UserError
+from utils.io.terminal import as_typed
 
 SEED = Path(__file__).parents[2] / "fixtures" / "seed_config.json"
 
@@ -112,7 +113,9 @@ def test_the_seeds_own_file_loads(capsys: pytest.CaptureFixture[str]) -> None:
     assert (config.dataset.num_classes, config.dataset.conf) == (31, 0.25)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == f"warning: {SEED}: n_gpu is obsolete and ignored; --device chooses the device\n"
+    assert (
+        captured.err == f"warning: {as_typed(str(SEED))}: n_gpu is obsolete and ignored; --device chooses the device\n"
+    )
 
 
 def test_num_classes_counts_the_background(tmp_path: Path) -> None:
@@ -307,3 +310,23 @@ def test_a_config_behaves_as_a_dataclass(tmp_path: Path) -> None:
     assert json.dumps(asdict(config.video)).startswith('{"keyframe_interval": 5, "match_iou": 1.0, ')
     with pytest.raises(FrozenInstanceError):
         config.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["dog", "dog,cat", "[dog, hot dog]", '["dog", "hot dog"]'])
+def test_names_are_listed_as_one_would_type_them(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    config = load_config(Path("config.json"), [f"detector.classes={text}", f"dataset.classes={text}"])
+    expected = {"dog": ("dog",), "dog,cat": ("dog", "cat")}.get(text, ("dog", "hot dog"))
+    assert config.detector.classes == config.dataset.classes == expected
+    (tmp_path / "dog").write_text("a file\n")
+    assert load_config(Path("config.json"), ["detector.classes=dog"]).detector.classes == ("a file",)
+    with pytest.raises(UserError, match=r"names\.txt: cannot read the class names"):
+        load_config(Path("config.json"), ["detector.classes=names.txt"])
+
+
+def test_other_lists_are_typed_alike(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert load_config(tmp_path / "config.json", ["auto_mask.formats=coco,voc"]).auto_mask.formats == ("coco", "voc")
+    with pytest.raises(UserError, match=r'formats\[0\]: must be labelme .* not "pdf"'):
+        load_config(tmp_path / "config.json", ["auto_mask.formats=pdf"])

@@ -88,7 +88,7 @@ def test_the_lines_stand_before_the_three_metric_lines(tmp_path: Path, pairs: li
     mean = lines[head + 6].split("|")
     shares = [f"{100 * metrics['clips'][name]:.2f}" for name in ("J_and_F", "J", "F")]
     assert [cell.strip() for cell in mean[1:-2]] == ["mean", "27", *shares, str(metrics["clips"]["id_switches"])]
-    assert "1 clips have no SegmentationObject: there a class stands for one object" in lines
+    assert "1 clip without SegmentationObject: there a class stands for one object" in lines
     assert [line.split(":")[0] for line in lines[-3:]] == ["Pixel_Accuracy", "Mean_IOU", "Class_IOU"]
     assert max(map(columns, lines[head - 1 : -3])) <= 80
 

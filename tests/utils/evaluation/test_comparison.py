@@ -31,6 +31,6 @@ def test_metrics_of_both_and_the_difference(tmp_path: Path) -> None:
     assert written["Class_IOU"]["1"] == {"before": half, "now": 1, "gain": half}
     assert written["Class_IOU"]["2"] == {"before": None, "now": None, "gain": None}
     assert written["Mean_IOU"]["gain"] == pytest.approx(1 - (half + ground) / 2)
-    assert lines[0] == f"comparison: over 1 images, from {tmp_path} to this run"
+    assert lines[0] == f"comparison: over 1 image, from {tmp_path} to this run"
     assert "b.json" in lines[1]
     assert "comparison: 1:car                0.5000 -> 1.0000  +0.5000" in lines

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import takewhile
 
 import numpy as np
 import pytest
 
 from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs
-from utils.evaluation.console import columns, summary_lines
+from utils.evaluation.console import columns, percent, summary_lines
 from utils.metrics.scores import Evaluation
 from utils.metrics.summary import label_measures, mean_ious
 
@@ -18,14 +19,48 @@ def evaluation() -> Evaluation:
     return evaluation_of(random_pairs(20), NAMES)
 
 
+def tables(lines: list[str]) -> list[list[str]]:
+    """The rows of the tables of all classes: that of numbers, that of measures."""
+    starts = [i for i, line in enumerate(lines) if "| Class " in line]
+    return [list(takewhile(lambda line: line[0] in "|+", lines[i:])) for i in starts]
+
+
+def rows_of(table: list[str]) -> list[list[str]]:
+    return [[cell.strip() for cell in row.split("|")[1:-1]] for row in table if row.startswith("|")]
+
+
+def test_the_first_table_counts_images_and_instances_of_each_class() -> None:
+    pairs = random_pairs(20)
+    evaluation = evaluation_of(pairs, NAMES)
+    heads, *rows, total = rows_of(tables(summary_lines(evaluation))[0])
+    assert heads == ["", "Class", "Images", "Instances", "Found", "AP"]
+    for label, name, images, instances, found, ap in rows:
+        class_id = NAMES.index(name)
+        assert int(label) == class_id + 1
+        assert int(images) == sum((sample.gt_mask == class_id + 1).any() for sample, _ in pairs)
+        truths = (sample.gt_instances.detections.class_ids for sample, _ in pairs)
+        assert int(instances) == sum((ids == class_id).sum() for ids in truths)
+        assert int(found) == sum((each.detections.class_ids == class_id).sum() for _, each in pairs)
+        assert ap == percent(evaluation.average_precision.classes[class_id])
+    assert [name for _, name, *_ in rows] == [name for name in NAMES if name != "nowhere"]
+    sums = [str(sum(int(row[i]) for row in rows)) for i in (3, 4)]
+    assert total == ["", "all", "20", *sums, percent(evaluation.average_precision.mean)]
+
+
+def test_where_objects_are_not_told_apart_the_numbers_say_so() -> None:
+    pairs = [(replace(sample, has_instance_ids=False), each) for sample, each in random_pairs(1)]
+    lines = summary_lines(evaluation_of(pairs, NAMES))
+    assert "1 image without SegmentationObject: there connected parts stand for instances" in lines
+
+
 def test_the_table_has_each_label_in_percent_and_counts_those_left_out(evaluation: Evaluation) -> None:
     lines = summary_lines(evaluation)
     ious, present = label_measures(evaluation)["iou"], np.flatnonzero(evaluation.counts.union)
-    table = [line for line in lines if line.startswith("|")]
+    table = [line for line in tables(lines)[1] if line.startswith("|")]
     assert [row.split("|")[1].strip() for row in table[1:-1]] == [str(label) for label in present]
     assert [row.split("|")[3].strip() for row in table[1:-1]] == [f"{100 * ious[label]:.2f}" for label in present]
     assert table[-1].split("|")[3].strip() == f"{100 * mean_ious(evaluation)['non_empty_union']:.2f}"
-    assert "1 more labels are in neither prediction nor target" in lines
+    assert "1 more label in neither prediction nor target" in lines
 
 
 def test_every_convention_is_named(evaluation: Evaluation) -> None:
@@ -39,7 +74,9 @@ def test_every_convention_is_named(evaluation: Evaluation) -> None:
 
 def test_it_fits_a_terminal_of_80_columns(evaluation: Evaluation) -> None:
     long = replace(evaluation, names=tuple(f"自転車 and something long {name}" for name in evaluation.names))
-    assert max(columns(line) for line in summary_lines(long)[:-1]) <= 80
+    lines = summary_lines(long)[:-1]
+    assert max(columns(line) for line in lines) <= 80
+    assert not any(line.endswith("-") for line in lines)
 
 
 def test_without_instance_ids_no_average_precision_is_printed(evaluation: Evaluation) -> None:

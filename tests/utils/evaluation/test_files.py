@@ -5,17 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pylatexenc.latex2text import LatexNodes2Text
 
 from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs
 from utils.errors import SampleError
-from utils.evaluation.files import evaluation_files
+from utils.evaluation.files import date_of_evaluation, evaluation_files
 from utils.metrics.scores import Evaluation
+from utils.metrics.summary import label_means
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +95,60 @@ def test_a_class_may_be_called_background(evaluation: Evaluation) -> None:
     named = replace(evaluation, names=("background", "Background", "background", *evaluation.names[3:]))
     _, *body = csv.reader(io.StringIO(evaluation_files(named)["confusion_matrix.csv"].decode()))
     np.testing.assert_array_equal(np.array([row[1:] for row in body], int), evaluation.matrix)
+
+
+def test_per_class_csv_is_what_metrics_json_says_of_labels(evaluation: Evaluation, files: dict[str, bytes]) -> None:
+    table, written = rows(files["per_class.csv"]), json.loads(files["metrics.json"])
+    assert [row["class"] for row in table] == list(evaluation.names)
+    aps = {"background": None, **written["mask_average_precision"]["classes"]}
+    for row, label in zip(table, written["labels"], strict=True):
+        shares = {"mask_AP": aps[row["class"]], **{name: label[name] for name in ("iou", "accuracy", "boundary_iou")}}
+        shares |= dict(zip(("iou_95_low", "iou_95_high"), label["iou_interval_95"]))
+        for column, share in shares.items():
+            assert row[column] == "" if share is None else float(row[column]) == pytest.approx(share, abs=5e-5)
+        assert int(row["label"]) == label["label"]
+        assert int(row["true_pixels"]) == label["true_pixels"]
+        assert int(row["true_images"]) <= label["images"]
+    assert sum(int(row["true_objects"]) for row in table) == sum(
+        len(i.objects.true_class_ids) for i in evaluation.images
+    )
+
+
+def test_per_class_tex_is_a_booktabs_table_that_latex_reads(evaluation: Evaluation) -> None:
+    names = ("background", r"50% cat_dog & co #1", "nowhere?", "nowhere", r"a\b", "{x}~^$", "snail")
+    named = replace(evaluation, names=names)
+    tex = evaluation_files(named)["per_class.tex"].decode()
+    assert re.findall(r"\\(?:top|mid|bottom)rule", tex) == [r"\toprule", r"\midrule", r"\midrule", r"\bottomrule"]
+    body = tex.split("\n", 2)[2].partition(r"\bottomrule")[0]
+    lines = [line for line in body.splitlines() if not line.endswith("rule")]
+    plain = LatexNodes2Text().latex_to_text
+    read = [[plain(cell).strip().replace("\u02c6", "^") for cell in re.split(r"(?<!\\)&", line[:-2])] for line in lines]
+    present = np.flatnonzero(evaluation.counts.union).tolist()
+    assert [row[0] for row in read] == ["Class", *(names[label] for label in present), "mean"]
+    assert {len(row) for row in read} == {len(re.findall("r", tex.partition("{lr")[2].partition("}")[0])) + 2}
+    printed = {row[0]: row[1:] for row in read}
+    table = {row["class"]: row for row in rows(evaluation_files(named)["per_class.csv"])}
+    for label in present:
+        assert float(printed[names[label]][0]) == pytest.approx(100 * float(table[names[label]]["iou"]), abs=0.011)
+    assert float(printed["mean"][0]) == pytest.approx(100 * label_means(evaluation)["iou"], abs=0.005)
+
+
+def test_the_run_is_written_behind_all_else(evaluation: Evaluation, files: dict[str, bytes]) -> None:
+    with_run = evaluation_files(evaluation, {"command": "python yolo_sam.py"})
+    plain, written = json.loads(files["metrics.json"]), json.loads(with_run["metrics.json"])
+    assert list(written) == [*plain, "run"]
+    assert written.pop("run") == {"command": "python yolo_sam.py"}
+    assert written == plain
+
+
+@pytest.mark.parametrize("content", ['{"Mean_IOU": 1}', "torn", '{"run": 3}'])
+def test_the_date_of_an_evaluation_of_an_earlier_version_is_that_of_its_file(content: str, tmp_path: Path) -> None:
+    assert date_of_evaluation(tmp_path) == ""
+    (tmp_path / "metrics.json").write_text(content)
+    os.utime(tmp_path / "metrics.json", (0, time.mktime((2026, 3, 4, 15, 6, 7, 0, 0, -1))))
+    assert date_of_evaluation(tmp_path) == "2026-03-04 15:06"
+
+
+def test_the_date_of_an_evaluation_is_the_one_that_it_tells(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"run": {"date": "2026-11-28T14:20:31+00:00"}}')
+    assert date_of_evaluation(tmp_path) == "2026-11-28 14:20"

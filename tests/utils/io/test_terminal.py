@@ -1,11 +1,64 @@
+"""What a run prints, as a person at a terminal reads it."""
+
 from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
-from utils.io.terminal import say, warn
+from utils.io.terminal import as_typed, counted, say, warn, write_lines
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_paths_are_printed_as_one_would_type_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert as_typed(f"report: {tmp_path}/out/report.html") == "report: out/report.html"
+    assert as_typed(f"-c={tmp_path}/a.json ({tmp_path}/b): '{tmp_path}/c d'") == "-c=a.json (b): 'c d'"
+    for other in (f"in {tmp_path}", f"/mnt{tmp_path}/x", f"{tmp_path}2/x", f"{tmp_path}/", "/elsewhere/x"):
+        assert as_typed(other) == other
+    monkeypatch.chdir("/")
+    assert as_typed("/a/b") == "/a/b"
+
+
+def test_a_terminal_gets_lines_broken_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = "  failed: a-long-name/with-hyphens.jpg: " + "overlong sentences " * 9 + "end\n| a table |"
+    terminal, file = Terminal(), io.StringIO()
+    write_lines([text], terminal)
+    write_lines([text], file)
+    rows = terminal.getvalue().splitlines()
+    assert max(map(len, rows)) <= 80 and len(rows) == 4
+    assert " ".join(terminal.getvalue().split()) == " ".join(text.split())
+    assert {row.split()[-1] for row in rows} <= {"overlong", "sentences", "end", "|"}
+    assert rows[0].startswith("  failed") and rows[1].startswith("    ")
+    assert file.getvalue() == text + "\n"
+
+
+def test_a_long_path_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    terminal, path = Terminal(), "/a-b/" + "c-d" * 20
+    write_lines([f"report in the file: {path}"], terminal)
+    assert path in terminal.getvalue()
+
+
+def test_only_the_first_process_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("RANK", "1")
+    say(["nothing"])
+    assert capsys.readouterr().out == ""
+
+
+def test_singular_and_plural() -> None:
+    assert counted(1, "image") == "1 image"
+    assert counted(0, "image") == "0 images"
+    assert counted(1234, "box", "boxes") == "1,234 boxes"
 
 
 def test_a_terminal_without_the_characters_of_a_name_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

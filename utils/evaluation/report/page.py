@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from utils.classes import BACKGROUND
+from utils.evaluation import provenance
 from utils.evaluation.report import tables
 from utils.evaluation.report.charts import Chart, class_bars, heat_map, score_chart, size_chart
 from utils.evaluation.report.curves import iou_by_score, iou_by_size
@@ -35,7 +36,11 @@ SHAPES = 0.5, 2.5
 
 
 def render(
-    title: str, evaluation: Evaluation, panels: Sequence[ImagePanels], attribution: Mapping[str, Any] | None = None
+    title: str,
+    evaluation: Evaluation,
+    panels: Sequence[ImagePanels],
+    attribution: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Write the page in UTF-8; the same arguments give the same bytes.
 
@@ -44,6 +49,7 @@ def render(
         evaluation: what it shows.
         panels: of images of the evaluation, in the order in which they are shown.
         attribution: the result of `Attribution`, or None.
+        run: what `Provenance` says of the run, or None.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -78,6 +84,8 @@ def render(
         choices=_choices(shown, evaluation.names),
         kinds=[(name, css(ERROR_COLORS[kind])) for kind, name in ERROR_NAMES.items()],
         css=Markup((folder / "page.css").read_text("utf-8")),
+        run=[] if run is None else provenance.shown(run),
+        config="" if run is None else json.dumps(run["config"], ensure_ascii=False, indent=2),
         js=Markup(script),
         script_hash=base64.b64encode(script_hash).decode(),
     )

@@ -1,0 +1,82 @@
+"""What a run says of its models before it begins: which they are, and what cannot come of them."""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.classes import match_classes
+from utils.cli.options import Options
+from utils.config.official import DEMO_WEIGHTS, PAINTED
+from utils.errors import first_of
+from utils.io.terminal import counted
+
+if TYPE_CHECKING:
+    import torch
+
+
+def models_line(options: Options, detector_names: Sequence[str], device: str) -> str:
+    """Say what finds the objects of a run.
+
+    Args:
+        detector_names: classes of the detector that gives the boxes.
+        device: see `describe_device`.
+    """
+    arch, parts = options.config.arch, []
+    if options.runs_detector and arch.yolo_weights:
+        parts.append(f"detector {arch.yolo_weights.name} ({counted(len(detector_names), 'class', 'classes')})")
+    sources = {"detector": "YOLO", "file": str(options.prompt), "target": "the ground truth"}
+    sam = arch.sam_weights.name if arch.sam_weights else ""
+    return " \u00b7 ".join([*parts, f"SAM2 {sam}", device, f"boxes from {sources[options.boxes]}"])
+
+
+def describe_device(device: torch.device, precision: torch.dtype) -> str:
+    """Name a device and the precision of SAM2's matrix products: `cuda:0 bf16`."""
+    short = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+    return f"{device} {short[str(precision).removeprefix('torch.')]}"
+
+
+def missing_class_warnings(detector: Sequence[str], names: Sequence[str], kept: Sequence[str] | None) -> list[str]:
+    """Name the classes of a run that no box of the detector can have.
+
+    Args:
+        detector: its class names.
+        names: those of the run.
+        kept: those that `detector.classes` leaves, or None for all.
+    """
+    known = set(match_classes(detector, names).values())
+    lacking = [name for class_id, name in enumerate(names) if class_id not in known]
+    lines = [f"the detector has no class {first_of(lacking)}: their IoU will be 0"] if lacking else []
+    if kept is not None:
+        wanted = set(match_classes(kept, names).values())
+        dropped = [name for class_id, name in enumerate(names) if class_id in known - wanted]
+        lines += [f"detector.classes leaves out {first_of(dropped)}: their IoU will be 0"] if dropped else []
+    return lines
+
+
+def demo_warnings(options: Options) -> list[str]:
+    """Warn of the demo's weights, which know painted scenes only, on other images."""
+    toys = [path for path in options.model_files.values() if _is_demo(path)]
+    data = options.config.dataset.data_dir
+    images = options.source or ([data] if data else [])
+    if not toys or all(map(_is_painted, images)):
+        return []
+    return [
+        f"{' and '.join(map(str, toys))}: toy weights, which know painted scenes only and find nothing sensible in "
+        "these images; -c configs/official.json takes the official models"
+    ]
+
+
+def _is_demo(path: Path) -> bool:
+    """Whether a weight file is one of those of the demo, whatever its name."""
+    return path.is_file() and any(
+        shipped.is_file() and filecmp.cmp(path, shipped, shallow=False) for shipped in DEMO_WEIGHTS
+    )
+
+
+def _is_painted(path: Path) -> bool:
+    """Whether images lie in a tree that `datasets.scenes` painted."""
+    folders: Iterable[Path] = (path, *path.absolute().parents)
+    return any((folder / PAINTED).is_file() for folder in folders)
