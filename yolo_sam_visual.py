@@ -17,7 +17,7 @@ from utils.cli.guard import guarded, packages_needed
 
 with packages_needed():
     from datasets.loading import open_images
-    from models.cascade import RunModels
+    from models.loading import RunModels
     from utils.cli.parsers import parse
     from utils.run import build_renderer, open_run
 

@@ -25,7 +25,7 @@ from PIL import Image
 from benchmarks.demo import draw_figure, find_boxes, read_image, segment, write_labelme
 from benchmarks.harness import CONF, IMGSZ, Boxes, Masks, Pixels, Workload, load_predictor
 from datasets.loading import Images, open_images
-from models.cascade import RunModels
+from models.loading import RunModels
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.annotations.plan import plan_annotations
 from utils.cli.options import Options, Output

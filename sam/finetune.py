@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from datasets.training import open_training_splits
-from models.cascade import sam_config_of, sam_files
+from models.loading import sam_config_of, sam_files
 from models.sam2_build import build_sam2, load_sam2
 from sam.objectives import ClipObjective, ImageObjective
 from sam.trainer import BestScore, Objective, Trainer, write_weights

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datasets.loading import open_images
-from models.cascade import RunModels
+from models.loading import RunModels
 from tests.helpers.clips import painted, write_frames, write_video
 from tests.helpers.project import BATCH, COUNT, Project
 from utils.cli.parsers import parse

@@ -50,8 +50,6 @@ NEIGHBOURS = {
 EXCEPTIONS = {
     # Annotating refuses overlays in the place of the frames that it writes, so it asks where overlays go.
     ("utils.annotations.plan", "utils.visual.overlay"),
-    # `label_masks` gives masks their classes for images and clips alike, and cascade.py builds both cascades.
-    ("models.video_cascade", "models.cascade"),
     # Under TYPE_CHECKING only: a format is tried on a source, a source yields tables, tables name their format.
     ("utils.prompts.table", "utils.prompts.source"),
 }

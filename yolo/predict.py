@@ -20,7 +20,7 @@ import numpy as np
 
 from datasets.loading import open_images
 from models.box_sources import BoxSource, DetectorBoxes
-from models.cascade import load_detector, run_class_names
+from models.loading import load_detector, run_class_names
 from utils.cli.guard import guarded
 from utils.cli.options import Options
 from utils.cli.outputs import check_new_file

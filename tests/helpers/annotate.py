@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 
 import yolo_sam_auto_anno_generator as script
-from models.cascade import RunModels
+from models.loading import RunModels
 from utils.cli.guard import guarded
 from utils.distributed import Session
 from utils.masks import Mask

@@ -16,8 +16,8 @@ import pytest
 
 from datasets.images import read_image
 from models.box_sources import DetectorBoxes, PromptFileBoxes
-from models.cascade import RunModels, load_detector, run_class_names
 from models.detector import DETECTORS, find_detector
+from models.loading import RunModels, load_detector, run_class_names
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo
 from models.yolo_detector import YoloDetector

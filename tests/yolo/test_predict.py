@@ -13,7 +13,7 @@ import pytest
 import yolo_sam_auto_anno_generator
 from datasets.images import read_image
 from datasets.loading import open_images
-from models.cascade import RunModels
+from models.loading import RunModels
 from tests.helpers.clips import write_video
 from utils.annotations.stamps import SETTINGS
 from utils.cli.guard import guarded

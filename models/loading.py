@@ -1,0 +1,243 @@
+"""The models of a run, and of use from Python: fetched, loaded once, and put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from models.box_sources import BoxSource, DetectorBoxes, GroundTruthBoxes, PromptFileBoxes
+from models.cascade import ImageCascade
+from models.cleanup import with_cleanup
+from models.detector import Detector, find_detector
+from models.downloads import fetch_weights
+from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
+from models.weights import yolo_weights
+from utils.annotations.source import AnnotationCascade, AnnotationFolder
+from utils.classes import MAX_CLASSES
+from utils.cli.options import Options
+from utils.config import ArchConfig, Config, DatasetConfig, load_config
+from utils.config.official import OFFICIAL_SAM
+from utils.device import choose_device, choose_precision
+from utils.distributed import Session
+from utils.engine import Cascade, RunImages
+from utils.errors import SampleError, UserError
+from utils.io.terminal import say, warn
+from utils.prompts.prompts import Prompts, load_prompts
+from utils.structures import Instances, Sample
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.segmenter import Segmenter
+
+
+class RunModels:
+    """The models of a run: each is loaded when it is first needed, and once.
+
+    Weights are fetched and the prompt file is read at once: what they say decides what there is to do.
+
+    Args:
+        options: of the run.
+        images: of the run.
+        session: the processes of the run, each of which has models of its own.
+
+    Attributes:
+        prompts: the boxes that take the place of the detector's, or None.
+        device: what the models run on, and the precision; known when the cascade is built.
+
+    Raises:
+        UserError: a weight file is not set, or missing and not to be had; the prompt file cannot be used.
+    """
+
+    def __init__(self, options: Options, images: RunImages, session: Session) -> None:
+        self._options, self._images, self._session = options, images, session
+        self.device = "none"
+        if options.annotations is None:
+            find_detector(options.config.arch.yolo)  # refuses a wrong name before anything is fetched
+            self._fetch_weights()
+        self.prompts = None if options.prompt is None else self._read_prompts(options.prompt)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The class names of the run, by class id; see `run_class_names`."""
+        return run_class_names(self._options.config.dataset, lambda: self.detector.names)
+
+    @cached_property
+    def detector(self) -> Detector:
+        """The detector of `arch.yolo`; see `load_detector`."""
+        return load_detector(self._options.config, self._device, trust=self._options.trust_weights)
+
+    def build_cascade(self) -> Cascade:
+        """Build what finds the instances of the run, and print what it is made of.
+
+        Raises:
+            UserError: weights, a SAM2 config, the device or the precision cannot be used.
+        """
+        options = self._options
+        if options.annotations is not None:
+            say([f"annotations {options.annotations}, no model"])
+            return AnnotationCascade(AnnotationFolder(options.annotations, self.class_names))
+        boxes = self._box_source()
+        segmenter = build_segmenter(options, self._device, len(self._images.ids))
+        self.device = describe_device(self._device, segmenter.precision)
+        names = self.detector.names if options.runs_detector else ()
+        say([models_line(options, names, self.device)])
+        warn(demo_warnings(options))
+        if not options.video:
+            return with_cleanup(ImageCascade(boxes, segmenter, gt_boxes=options.attribute), options.config.cleanup)
+        from models.sam2_video import Propagator
+        from models.video_cascade import VideoCascade
+
+        settings = options.config.video
+        propagator = Propagator(segmenter.model, segmenter.precision, non_overlap=settings.non_overlap_masks)
+        cascade = VideoCascade(boxes, segmenter, propagator, settings, self.prompts)
+        return with_cleanup(cascade, options.config.cleanup)
+
+    @cached_property
+    def _device(self) -> torch.device:
+        return choose_device(self._options.device, self._session)
+
+    def _box_source(self) -> BoxSource:
+        if self._options.boxes == "target":
+            return GroundTruthBoxes()
+        if self.prompts is not None:
+            return PromptFileBoxes(self.prompts, self._options.config.dataset.conf)
+        boxes = DetectorBoxes(self.detector, self.class_names)
+        if "evaluate" in self._options.outputs:
+            warn(missing_class_warnings(self.detector.names, self.class_names, self._options.config.detector.classes))
+        return boxes
+
+    def _fetch_weights(self) -> None:
+        """Fetch missing weight files, whose content the run's fingerprint needs; a dry run only looks."""
+        options, arch = self._options, self._options.config.arch
+        needed = [sam_files(arch)[1]]
+        if options.runs_detector or options.config.dataset.classes is None:
+            needed.append(yolo_weights(arch))
+        fetch_weights(needed, self._session, download=not options.dry_run)
+
+    def _read_prompts(self, path: Path) -> Prompts:
+        """Read the prompt file; the first process prints how it was understood."""
+        options, config = self._options, self._options.config
+        if options.dry_run and config.dataset.classes is None and not yolo_weights(config.arch).is_file():
+            advice = "missing, and a dry run downloads nothing; with dataset.classes it needs none"
+            raise UserError(f"{config.arch.yolo_weights}: {advice}")
+        prompts = load_prompts(path, self.class_names, self._images, options.prompt_overrides, config.detector.classes)
+        say(prompts.finding)
+        warn(prompts.warnings)
+        return prompts
+
+
+class Predictor:
+    """Find the instances of images from Python, with the models of a config file.
+
+    Args:
+        config: path of the config file.
+        overrides: `section.key=value` texts, as `--set` takes them.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+        trust_weights: whether checkpoints may run code while they are loaded.
+
+    Attributes:
+        class_names: by class id.
+
+    Raises:
+        UserError: the config, weights or the device cannot be used.
+    """
+
+    def __init__(self, config: str | Path, *overrides: str, device: str = "auto", trust_weights: bool = False) -> None:
+        options = Options(load_config(Path(config), overrides), (), (), None, device, trust_weights)
+        chosen = choose_device(device, Session())
+        detector = load_detector(options.config, chosen, trust=trust_weights)
+        self.class_names = run_class_names(options.config.dataset, lambda: detector.names)
+        segmenter = build_segmenter(options, chosen)
+        images = ImageCascade(DetectorBoxes(detector, self.class_names), segmenter)
+        self._cascade = with_cleanup(images, options.config.cleanup)
+
+    def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
+        """Return the instances of each (H, W, 3) RGB image, in detection order; an image may have none."""
+        samples = [Sample(str(i), Path(), image) for i, image in enumerate(images)]
+        results = self._cascade(samples)
+        return [result[1] for result in results if not isinstance(result, SampleError)]
+
+
+def load_detector(config: Config, device: torch.device, *, trust: bool) -> Detector:
+    """Load the detector of `arch.yolo` onto a device.
+
+    Args:
+        trust: whether the checkpoint may run code while it is loaded.
+
+    Raises:
+        UserError: the table of detectors has no such name, or the weights cannot be used.
+    """
+    return find_detector(config.arch.yolo)(yolo_weights(config.arch), device, config, trust=trust)
+
+
+def run_class_names(dataset: DatasetConfig, detector_names: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the class names of a run, by class id: the dataset's, or the detector's where the dataset has none.
+
+    Args:
+        detector_names: called only where they are needed, since it may load weights.
+
+    Raises:
+        UserError: there are too many classes, or not as many as `dataset.num_classes` says.
+    """
+    names = detector_names() if dataset.classes is None else dataset.classes
+    if len(names) > MAX_CLASSES:
+        advice = "choose fewer with dataset.classes or detector.classes"
+        raise UserError(
+            f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold; {advice}"
+        )
+    dataset.check_num_classes(names)
+    return names
+
+
+def build_segmenter(options: Options, device: torch.device, num_images: int = 1) -> Segmenter:
+    """Build the segmenter; compiled, if the options say so or, on a GPU, for a long run of single images.
+
+    Args:
+        num_images: how many images the whole run has.
+
+    Raises:
+        UserError: weights, a SAM2 config or the precision cannot be used, or SAM2 cannot be compiled, but shall.
+    """
+    from models.sam2_build import load_sam2
+    from models.sam2_forward import cache_pos_embed
+    from models.segmenter import LONG_RUN, Segmenter
+
+    config = options.config
+    settings, precision = config.segmenter, choose_precision(config.segmenter.precision, device)
+    model = load_sam2(*sam_files(config.arch), device, trust=options.trust_weights, video=options.video)
+    cache_pos_embed(model)
+    segmenter = Segmenter(model, precision, settings.chunk_mb * 2**20)
+    pays = device.type == "cuda" and num_images >= LONG_RUN and not options.video
+    if settings.compile == "on" or (settings.compile == "auto" and pays):
+        try:
+            line = f"compiled SAM2 in {segmenter.compile(config.dataloader.batch_size):.0f} s"
+        except UserError as error:
+            if settings.compile == "on":
+                raise
+            line = f"{error}; going on without"
+        say([line])
+    return segmenter
+
+
+def sam_files(arch: ArchConfig) -> tuple[str, Path]:
+    """Return SAM2's config and weights.
+
+    Raises:
+        UserError: one of them is not set.
+    """
+    if arch.sam_weights is None:
+        raise UserError("arch.sam_weights: not set; name a checkpoint, or an official one: " + ", ".join(OFFICIAL_SAM))
+    return sam_config_of(arch), arch.sam_weights
+
+
+def sam_config_of(arch: ArchConfig) -> str:
+    """Return `arch.sam_architecture`; UserError where none is set, and the name of the weights is not official."""
+    if arch.sam_architecture is None:
+        raise UserError(f"arch.sam_config: not set, and {arch.sam_weights} has no official name that would tell it")
+    return arch.sam_architecture
