@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -203,9 +203,10 @@ def _upright_rgb(frame: VideoFrame) -> np.ndarray:
     The matrix maps a point (x, y) to (a x + c y, b x + d y) in units of 1/65536 (ISO/IEC 14496-12, 8.3.2).
     """
     pixels = frame.to_ndarray(format="rgb24", threads=1)
-    if (matrix := frame.side_data.get("DISPLAYMATRIX")) is None:
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
         return np.ascontiguousarray(pixels)
-    a, b, _, c, d = np.frombuffer(memoryview(matrix), np.int32, 5).tolist()
+    a, b, _, c, d = np.frombuffer(matrix, np.int32, 5).tolist()
     if abs(b) + abs(c) > abs(a) + abs(d):
         pixels, a, d = pixels.swapaxes(0, 1), c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1].copy()

@@ -23,7 +23,6 @@ from utils.io.png_files import check_rows, late_exif
 from utils.io.tiff_files import tiff_page
 
 
-
 def _suffixes(kinds: str) -> frozenset[str]:
     return frozenset(f".{kind}" for kind in kinds.split())
 
@@ -32,15 +31,16 @@ HEIF_SUFFIXES = _suffixes("heic heif hif")
 """Lower-case suffixes of what the package pillow-heif reads."""
 
 IMAGE_SUFFIXES = (
-    _suffixes("jpg jpeg jpe jfif mpo jp2 j2k j2c jpc jpf jpx png apng bmp dib webp tif tiff gif ppm pgm pbm pnm tga psd")
+    _suffixes("jpg jpeg jpe jfif mpo jp2 j2k j2c jpc jpf jpx png apng bmp dib webp tif tiff gif ppm pgm pbm pnm")
+    | _suffixes("tga psd")
     | (_suffixes("avif") if find_spec("PIL._avif") or find_spec("pillow_heif") else frozenset())
     | (HEIF_SUFFIXES if find_spec("pillow_heif") else frozenset())
 )
 """Lower-case suffixes of supported images."""
 
 UNREAD_SUFFIXES = (
-    _suffixes("dng cr2 cr3 crw nef nrw arw sr2 srf srw orf raf rw2 rwl pef x3f 3fr fff iiq mef mos mrw erf kdc dcr gpr raw")
-    | _suffixes("avif jxl jxr hdr exr pfm pam qoi sgi pcx xcf dds ico icns dcm fits eps")
+    _suffixes("dng cr2 cr3 crw nef nrw arw sr2 srf srw orf raf rw2 rwl pef x3f 3fr fff iiq mef mos mrw erf kdc dcr gpr")
+    | _suffixes("raw avif jxl jxr hdr exr pfm pam qoi sgi pcx xcf dds ico icns dcm fits eps")
     | HEIF_SUFFIXES
 ) - IMAGE_SUFFIXES
 """Lower-case suffixes of photographs that are not supported; the user is told of them."""
