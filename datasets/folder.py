@@ -13,7 +13,7 @@ from typing import NoReturn, Protocol
 
 from datasets.images import read_image
 from utils.errors import SampleError, UserError, refuse
-from utils.io.image_files import IMAGE_SUFFIXES, is_image_name, is_unread_name, is_video_name
+from utils.io.image_files import IMAGE_SUFFIXES, heif_advice, is_image_name, is_special, is_unread_name, is_video_name
 from utils.structures import Sample
 
 
@@ -72,9 +72,14 @@ def sample_errors(image_id: str, path: Path) -> Iterator[None]:
 
 
 class ExcludedFolders:
-    """Folders to skip where they lie below another one; those that were met are remembered."""
+    """Folders to skip where they lie below another one; those that were met are remembered.
+
+    Attributes:
+        special: pipes, devices and sockets with wanted names that were met, and passed over.
+    """
 
     def __init__(self, folders: Iterable[Path] = ()) -> None:
+        self.special: list[Path] = []
         self._folders, self._met = {os.path.realpath(folder) for folder in folders}, dict[Path, None]()
 
     def excludes(self, folder: Path) -> bool:
@@ -93,20 +98,26 @@ class ExcludedFolders:
 def find_files(source: Path, is_wanted: Callable[[str], bool], excluded: ExcludedFolders) -> list[tuple[str, Path]]:
     """Find the files with wanted names in a folder and all folders below it, or check one file.
 
+    Pipes, devices and sockets are passed over: reading them may block or never end.
+
     Returns:
         ids and files, in natural order.
 
     Raises:
-        UserError: the source does not exist, or a folder cannot be listed.
+        UserError: the source does not exist or is neither file nor folder, or a folder cannot be listed.
     """
     if not source.exists():
         raise UserError(f"{source}: no such file or folder")
+    if is_special(source):
+        raise UserError(f"{source}: a pipe, a device or a socket, neither file nor folder; give a file or a folder")
     if source.is_dir():
         paths = (parent / name for parent, _, names in _walk(source, excluded) for name in names if is_wanted(name))
         files = [(image_id_of(path.relative_to(source)), path) for path in paths]
     else:
         files = [(image_id_of(PurePath(source.name)), source)] if is_wanted(source.name) else []
-    return sorted(files, key=lambda file: (natural_key(file[0]), file[1]))
+    special = {path for _, path in files if is_special(path)}
+    excluded.special += sorted(special)
+    return sorted((file for file in files if file[1] not in special), key=lambda file: (natural_key(file[0]), file[1]))
 
 
 def empty_folders(source: Path, excluded: ExcludedFolders) -> list[Path]:
@@ -176,7 +187,7 @@ class ImageFolder:
             sources, within one folder in natural order.
         paths: image files, in the order of `ids`.
         left_out: number of images in each excluded folder below the sources.
-        unread: videos, and photographs of formats that are not supported.
+        unread: videos, photographs of formats that are not supported, and what is no file.
     """
 
     def __init__(self, sources: Sequence[Path], outputs: Iterable[Path] = ()) -> None:
@@ -199,6 +210,7 @@ class ImageFolder:
                     paths.append(path)
         refuse("An image's id is its path below the folder, without suffix, and must be unique:", duplicate_ids(found))
         self.ids, self.paths = list(found), [paths[0] for paths in found.values()]
+        self.unread += excluded.special
         self.left_out = excluded.counts(is_image_name)
 
     def __len__(self) -> int:
@@ -219,4 +231,6 @@ def _find_images(source: Path, excluded: ExcludedFolders) -> tuple[list[tuple[st
         return files, [path for _, path in found if not is_image_name(path.name)]
     if any(is_video_name(path.name) for _, path in found):
         raise UserError(f"{source}: no image here, but video; --video takes it")
+    if advice := heif_advice(path for _, path in found):
+        raise UserError(f"{source}: no image here that is read; {advice}")
     raise UserError(f"{source}: no image here; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")

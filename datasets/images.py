@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import io
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
-from utils.io.image_files import exif_orientation, image_errors
+from utils.io.image_files import check_pixels, decode, exif_orientation, image_errors, open_image, open_regular
+from utils.io.tiff_files import tiff_page
 
 _JPEG_END = b"\xff\xd9"
+_BITS = 258  # TIFF's tag of the bits of each band's samples
+_LARGEST_JPEG = 2**31 - 1  # bytes
 _FILL = 128  # libjpeg's value, in all channels, of pixels whose data are missing
 _MORE_DATA = 8 * bytes(range(1, 255))  # decodes to pixels that are not plain grey; holds no JPEG marker
 
@@ -42,12 +47,32 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         ValueError: the file cannot be read; or a JPEG is truncated or damaged, which decoders accept silently and fill
             with grey.
     """
-    with image_errors():
-        content = path.read_bytes()
-        with Image.open(stream := io.BytesIO(content)) as image:
-            plain_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
-            pixels = _jpeg_pixels(content, stream.tell()) if plain_jpeg else None  # only the header is read
-            return _upright(_pixels(image) if pixels is None else pixels, exif_orientation(image))
+    with image_errors(), open_regular(path) as file:
+        if page := tiff_page(file):
+            check_pixels(page.size)
+            pixels, size, orientation = page.read(), page.size, page.orientation
+        else:
+            with open_image(file) as image:
+                size, orientation = image.size[::-1], exif_orientation(image)
+                pixels = _decode(file, image)
+        if pixels.shape[:2] != size:  # what headers say is relied on elsewhere
+            raise ValueError("damaged: its header tells another size than its data")
+        return _upright(pixels, orientation)
+
+
+def _decode(file: BinaryIO, image: Image.Image) -> np.ndarray:
+    """Decode an opened image to (H, W, 3) uint8 RGB, not turned."""
+    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
+        check_pixels(image.size)
+        data_start = file.tell()  # only the header is read
+        if os.fstat(file.fileno()).st_size > _LARGEST_JPEG:
+            raise ValueError("a JPEG file of more than 2 GB")
+        file.seek(0)
+        if (pixels := _jpeg_pixels(file.read(), data_start)) is not None:
+            return pixels
+    bits = image.tag_v2.get(_BITS, (16,))[0] if isinstance(image, TiffImageFile) else 16
+    decode(file, image)
+    return _pixels(image, bits)
 
 
 def _jpeg_pixels(content: bytes, data_start: int) -> np.ndarray | None:
@@ -73,24 +98,27 @@ def _jpeg_pixels(content: bytes, data_start: int) -> np.ndarray | None:
 
 
 def _decode_jpeg(content: bytes) -> np.ndarray | None:
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # it has limits of its own
+        return None
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
-    """Convert an image of any mode to (H, W, 3) uint8 RGB, not turned."""
+def _pixels(image: Image.Image, bits: int) -> np.ndarray:
+    """Convert an image of any mode to (H, W, 3) uint8 RGB, not turned; deep grey has samples of some bits."""
     if image.mode == "F":
         raise ValueError("its samples are floating-point numbers, for which black and white are not defined")
     if not image.mode.startswith("I"):
-        return np.array(image.convert("RGB"))
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     samples = np.array(image)  # Pillow would clip these to 255
     if samples.min() < 0 or samples.max() > 65535:
         raise ValueError("its samples have more than 16 bits, for which black and white are not defined")
-    return np.repeat((samples >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    return np.repeat((samples >> (bits - 8 if 8 < bits < 16 else 8)).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     turn = _TURNS.get(orientation)
-    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+    return pixels if turn is None else turn(pixels).copy()  # the copy of an image one pixel wide has forward strides
 
 
 def size_mismatch_message(what: str, size: Sequence[int], other: str, other_size: Sequence[int]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain
@@ -21,13 +21,16 @@ from utils.cli.outputs import picture_folders
 from utils.distributed import Session
 from utils.errors import SampleError, UserError, refuse, refuse_all
 from utils.formats.voc import CLASS_NAMES, map_files
-from utils.io.image_files import image_size, is_video_name
+from utils.io.image_files import heif_advice, image_size, is_special, is_video_name, set_largest_image
 from utils.io.terminal import say, warn
 from utils.structures import Sample
 from utils.visual.overlay import overlay_path
 
 PREFETCH = 2
 """How many batches are read ahead of the one in use; one more while the next one is waited for."""
+
+MAX_PIXELS = 256_000_000
+"""Of the images of a batch, and of all that are read ahead; a single larger image is a batch, too."""
 
 
 class Images:
@@ -86,6 +89,7 @@ class Batches:
 
     def __init__(self, dataset: Dataset, units: Sequence[range], batch_size: int, num_workers: int) -> None:
         self._dataset, self._units, self._batch_size, self._num_workers = dataset, units, batch_size, num_workers
+        self._video_sizes: dict[Path, tuple[int, int]] = {}
 
     @property
     def ids(self) -> list[str]:
@@ -99,26 +103,50 @@ class Batches:
 
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
         """The batches in order; a sample that cannot be used is replaced by what is wrong with it."""
-        batches = (batch for unit in self._units for batch in _cut(unit, self._batch_size))
         held = SameSizeFilter()
         if self._num_workers:
-            return self._read_ahead(batches, held)
-        return ([held(self._load(index)) for index in batch] for batch in batches)
+            return self._read_ahead(held)
+        return ([held(self._load(index)) for index in batch] for batch, _ in self._bounded(map))
 
-    def _read_ahead(self, batches: Iterator[range], held: SameSizeFilter) -> Iterator[list[Sample | SampleError]]:
+    def _read_ahead(self, held: SameSizeFilter) -> Iterator[list[Sample | SampleError]]:
         pool = ThreadPoolExecutor(self._num_workers, thread_name_prefix="read")
+        headers = ThreadPoolExecutor(self._num_workers, thread_name_prefix="read header")
         decoder = ThreadPoolExecutor(1, thread_name_prefix="read video")  # whose frames only come one after the other
-        begun: deque[list[Future[Sample | SampleError]]] = deque()
+        begun: deque[tuple[list[Future[Sample | SampleError]], int]] = deque()
         try:
-            for batch in batches:
-                begun.append([(decoder if self._in_video(i) else pool).submit(self._load, i) for i in batch])
-                if len(begun) > PREFETCH:
-                    yield [held(future.result()) for future in begun.popleft()]
+            for batch, pixels in self._bounded(headers.map):
+                while begun and (len(begun) > PREFETCH or sum(ahead for _, ahead in begun) + pixels > MAX_PIXELS):
+                    yield [held(future.result()) for future in begun.popleft()[0]]
+                futures = [(decoder if self._in_video(i) else pool).submit(self._load, i) for i in batch]
+                begun.append((futures, pixels))
             while begun:
-                yield [held(future.result()) for future in begun.popleft()]
+                yield [held(future.result()) for future in begun.popleft()[0]]
         finally:  # also when the consumer stops early or is interrupted: what is being read is finished, no more is
-            for each in (pool, decoder):
+            for each in (pool, headers, decoder):
                 each.shutdown(cancel_futures=True)
+
+    def _bounded(self, map_ahead: Callable[..., Iterator[int]]) -> Iterator[tuple[range, int]]:
+        """Yield the batches and their pixels; a batch of more than `MAX_PIXELS` is cut into smaller ones.
+
+        Args:
+            map_ahead: `map`, or one that works ahead; headers are read by it, one batch before they are needed.
+        """
+        waiting: deque[tuple[range, Iterator[int]]] = deque()
+        for batch in (batch for unit in self._units for batch in _cut(unit, self._batch_size)):
+            in_video = self._in_video(batch[0])  # all or none; its size is read once, by one thread
+            waiting.append((batch, (map if in_video else map_ahead)(self._pixels, batch)))
+            if len(waiting) > 1:
+                yield from _cut_by_pixels(*waiting.popleft())
+        while waiting:
+            yield from _cut_by_pixels(*waiting.popleft())
+
+    def _pixels(self, index: int) -> int:
+        """Read the pixels of an image from its header; 0 if it cannot be read."""
+        path = self._dataset.paths[index]
+        if self._in_video(index) and path not in self._video_sizes:
+            self._video_sizes[path] = _size(path) or (0, 0)
+        height, width = self._video_sizes.get(path) or _size(path) or (0, 0)
+        return height * width
 
     def _in_video(self, index: int) -> bool:
         return is_video_name(self._dataset.paths[index].name)
@@ -134,6 +162,17 @@ class Batches:
 def _cut(positions: range, size: int) -> list[range]:
     """Consecutive parts of a size; the last one may be smaller."""
     return [positions[start : start + size] for start in range(0, len(positions), size)]
+
+
+def _cut_by_pixels(batch: range, sizes: Iterable[int]) -> Iterator[tuple[range, int]]:
+    """Yield consecutive parts of a batch with at most `MAX_PIXELS`, or one image, each; and their pixels."""
+    start, total = batch.start, 0
+    for index, pixels in zip(batch, sizes):
+        if index > start and total + pixels > MAX_PIXELS:
+            yield range(start, index), total
+            start, total = index, 0
+        total += pixels
+    yield range(start, batch.stop), total
 
 
 def _size(path: Path) -> tuple[int, int] | None:
@@ -153,6 +192,7 @@ def open_images(options: Options, session: Session) -> Images:
         UserError: the images, a split list, masks or annotations cannot be used, or overlays would replace some.
     """
     loader, classes = options.config.dataloader, options.config.dataset.classes
+    set_largest_image(loader.max_megapixels)
     dataset = _open_dataset(options)
     clips = {} if isinstance(dataset, ImageFolder) else dataset.clips
     check = None
@@ -191,10 +231,12 @@ def _tell_of_photos(dataset: ImageFolder | ClipFolder) -> None:
         folders = ", ".join(map(str, dataset.left_out))
         say([f"-s/--source: in folders of outputs, left out: {sum(dataset.left_out.values())} ({folders})"])
     if dataset.unread:
-        kinds = Counter(path.suffix.lower() for path in dataset.unread).most_common()
+        unread = dataset.unread
+        kinds = Counter("pipe or device" if is_special(path) else path.suffix.lower() for path in unread).most_common()
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
-        video = "; --video takes videos" if any(is_video_name(path.name) for path in dataset.unread) else ""
-        warn([f"files of kinds that are not read, left out: {counts}{video}"])
+        video = "; --video takes videos" if any(is_video_name(path.name) for path in unread) else ""
+        advice = heif_advice(unread)
+        warn([f"files of kinds that are not read, left out: {counts}{video}{advice and f'; {advice}'}"])
 
 
 def _class_list_warnings(path: Path, classes: Sequence[str]) -> list[str]:

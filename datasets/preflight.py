@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +13,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from datasets.images import read_image, size_mismatch_message
+from datasets.images import size_mismatch_message
 from datasets.voc import VocDataset, mask_size_message
-from utils.classes import BACKGROUND, VOID
+from utils.classes import BACKGROUND, VOID, palette
 from utils.distributed import Session
 from utils.errors import SHOWN, refuse_all
-from utils.io.image_files import image_size, index_map_size, object_map_size, stored_size
+from utils.io.image_files import image_size, index_map_size, object_map_size, palette_of, stored_size
+from utils.io.terminal import warn
 from utils.label_maps import value_counts
 
 LISTS = "split lists and file names"
@@ -25,6 +27,8 @@ UNUSABLE = "masks that are missing or no index maps"
 SIZE_MISMATCH = "masks of another size than their images"
 VALUES = "masks with values outside the classes"
 MISSING_IMAGES = "missing images, which alone would not stop the run"
+
+_VOC_LABELS = {tuple(color): label for label, color in enumerate(palette(256).tolist())}
 
 
 def check_split(
@@ -78,8 +82,10 @@ def mask_problems(
     share = session.shard(present)
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(partial(_check_mask, dataset, num_classes), share))
-    found = [(index, *problem) for index, (problems, _) in zip(share, results) for problem in problems]
-    values = set(session.gather(sorted(set().union(*(values for _, values in results)))))
+    found = [(index, *problem) for index, (problems, _, _) in zip(share, results) for problem in problems]
+    values = set(session.gather(sorted(set().union(*(values for _, values, _ in results)))))
+    moved = session.gather([(index, labels) for index, (_, _, labels) in zip(share, results) if labels])
+    warn(_palette_warnings({dataset.mask_path(index): labels for index, labels in sorted(moved)}))
     problems: dict[str, list[str]] = {UNUSABLE: [], SIZE_MISMATCH: [], VALUES: []}
     for _, kind, text in sorted(session.gather(found)):
         problems[kind].append(text)
@@ -92,33 +98,71 @@ def mask_problems(
     return problems
 
 
-def _check_mask(dataset: VocDataset, num_classes: int | None, index: int) -> tuple[list[tuple[str, str]], set[int]]:
-    """Return the problems of a mask, each with its kind, and the values that it holds if the classes are known."""
-    path, values = dataset.mask_path(index), set[int]()
+def _palette_warnings(moved: Mapping[Path, Mapping[int, int]]) -> Iterator[str]:
+    """Say that palettes show other labels than the masks have; `moved` is what they show, by values."""
+    if not moved:
+        return
+    first, labels = next(iter(moved.items()))
+    value, label = next((value, label) for value, label in labels.items() if value != label)
+    joined = {value: label for shown in moved.values() for value, label in shown.items()}
+    if all(joined[value] == label for shown in moved.values() for value, label in shown.items()):
+        fix = f"set dataset.label_map to {json.dumps(dict(sorted(joined.items())))}"
+    else:  # each mask has a palette of its own, as Pillow's `quantize` makes
+        fix = (
+            "save each with VOC's palette (utils.classes.VOC_PALETTE) by Pillow: p = Image.new('P', (1, 1)); "
+            "p.putpalette(VOC_PALETTE); mask.convert('RGB').quantize(palette=p, dither=0).save(file)"
+        )
+    more = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
+    yield (
+        f"{first}{more}: the palette holds VOC's colors at "
+        f"other indices, and indices count: value {value} has the color of label {label}. If colors are meant, {fix}"
+    )
+
+
+def _moved_labels(path: Path, values: set[int]) -> dict[int, int]:
+    """Return the labels that a mask's palette shows for its values, if all colors are VOC's, but at other indices."""
+    found = palette_of(path)
+    if found is None or max(values) >= len(found):
+        return {}
+    colors = {value: tuple(found[value].tolist()) for value in values}
+    shown = {value: _VOC_LABELS[color] for value, color in colors.items() if color in _VOC_LABELS}
+    is_relabelling = len({*shown.values()}) == len(values)  # what was left black stands for no label
+    return shown if is_relabelling and any(value != label for value, label in shown.items()) else {}
+
+
+def _check_mask(
+    dataset: VocDataset, num_classes: int | None, index: int
+) -> tuple[list[tuple[str, str]], set[int], dict[int, int]]:
+    """Check a mask.
+
+    Returns:
+        its problems, each with its kind; and if the classes are known, the values that it holds, and the labels that
+        its palette shows for them if those are others.
+    """
+    path, values, moved = dataset.mask_path(index), set[int](), dict[int, int]()
     try:
         target = None if num_classes is None else dataset.target(index)
         shape = index_map_size(path) if target is None else target.shape
     except ValueError as error:
-        return [(UNUSABLE, f"{path}: {error}")], values
+        return [(UNUSABLE, f"{path}: {error}")], values, moved
     problems = [(SIZE_MISMATCH, f"{path}: {reason}") for reason in _size_mismatch(dataset.paths[index], shape)]
     if dataset.with_truth:
         problems += _object_problems(dataset.objects_path(index), shape)
     if target is not None and num_classes is not None:
         values |= set(np.flatnonzero(value_counts(target)).tolist())
+        if not dataset.label_map:  # with one, somebody has thought of it
+            moved = _moved_labels(path, values)
         for value in sorted(values - {*range(num_classes + 1), VOID})[:1]:
             y, x = np.argwhere(target == value)[0]
             reason = f"value {value} (x {x}, y {y}) is outside 0 to {num_classes}, and not {VOID} (void)"
             problems.append((VALUES, f"{path}: {reason}"))
-    return problems, values
+    return problems, values, moved
 
 
 def _size_mismatch(image: Path, mask: tuple[int, ...]) -> Iterator[str]:
     """Yield a message if a mask of a (height, width) does not fit its image; any mask fits an unreadable image."""
     try:
-        if mask == image_size(image):
-            return
-        # A PNG may have its EXIF after the pixels, where `image_size` does not look: the decoded image decides.
-        upright, stored = read_image(image).shape[:2], stored_size(image)
+        upright, stored = image_size(image), stored_size(image)
     except ValueError:
         return
     if mask != upright:

@@ -10,7 +10,7 @@ from datasets.voc import VocDataset
 from utils.config import Config
 from utils.distributed import Session
 from utils.errors import SampleError, UserError, refuse
-from utils.io.image_files import image_size
+from utils.io.image_files import image_size, set_largest_image
 
 
 def open_training_splits(
@@ -27,6 +27,7 @@ def open_training_splits(
             object; or the splits share images. By clips also: there are none, a frame has no map of its objects, or the
             frames of a clip differ in size.
     """
+    set_largest_image(config.dataloader.max_megapixels)
     dataset, names = config.dataset, (config.finetune.train_split, config.finetune.val_split)
     if dataset.data_dir is None or dataset.classes is None:
         raise UserError("finetuning needs dataset.data_dir and dataset.classes")

@@ -95,7 +95,7 @@ class ClipFolder:
         paths: image and video files, in the order of `ids`.
         clips: the positions of each clip, by its name. An empty folder, or a video that cannot be opened, has one.
         left_out: number of images and videos in each excluded folder below the sources.
-        unread: photographs of formats that are not supported.
+        unread: photographs of formats that are not supported, and what is no file.
     """
 
     def __init__(self, sources: Sequence[Path], outputs: Iterable[Path] = ()) -> None:
@@ -110,7 +110,8 @@ class ClipFolder:
         excluded = ExcludedFolders(outputs)
         found = _find_clips(sources, excluded)
         self.left_out = excluded.counts(_is_frame_or_video)
-        self.unread = [path for source in sources for _, path in find_files(source, is_unread_name, excluded)]
+        unread = [path for source in sources for _, path in find_files(source, is_unread_name, excluded)]
+        self.unread = [*unread, *excluded.special]
         paths = [place for _, place in found if is_video_name(place.name)]
         with ThreadPoolExecutor() as pool:
             self._videos = dict(zip(paths, pool.map(_open_video, paths)))

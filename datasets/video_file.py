@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from utils.io.image_files import is_special
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -28,8 +30,8 @@ _SEGMENT = b"\x18\x53\x80\x67"
 _INDEXED = "mov"
 """The format family whose index lists every frame, including those that a truncated file lacks."""
 
-_UNTIMED = "avi"
-"""The format whose frames have no presentation time; they are stored in decoding order."""
+_UNTIMED = ("avi", "asf")
+"""The formats whose frames have no presentation time of their own; they are stored in decoding order."""
 
 _VP8_SHOWN = 1 << 4
 """The bit of a VP8 frame's first byte that is set if the frame is shown (RFC 6386, 9.1)."""
@@ -66,7 +68,7 @@ class VideoFile:
             self.count = max(len(packets), _frames_in_headers(container, stream))
             if not stream.frames and is_cut_off(path):
                 self.count += 1  # it is unknown how many
-            timed = container.format.name != _UNTIMED
+            timed = container.format.name not in _UNTIMED
         if not self.count:
             raise ValueError("the video holds no frame")
         # If all frames have different times, they tell which frame the decoder leaves out.
@@ -154,16 +156,20 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video file with its main video stream; ValueError if it cannot be read or has none."""
     import av
 
+    if is_special(path):
+        raise ValueError("a pipe, a device or a socket, not a file")
     try:
         with av.open(str(path), metadata_errors="replace") as container:  # titles may be in any encoding
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
                 raise ValueError("holds no video")
+            if stream.codec_context is None:
+                raise ValueError("its codec is not known here; convert it, for example to mp4: ffmpeg -i IN OUT.mp4")
             yield container, stream
     except av.InvalidDataError as error:
         raise ValueError("no video, or one that breaks off before its index") from error
-    except av.FFmpegError as error:
-        raise ValueError(error.strerror) from error
+    except (av.FFmpegError, OSError) as error:
+        raise ValueError(error.strerror or str(error)) from error
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
@@ -192,8 +198,18 @@ def _frames_in_headers(container: InputContainer, stream: VideoStream) -> int:
 
 
 def _upright_rgb(frame: VideoFrame) -> np.ndarray:
-    """Convert to (H, W, 3) uint8 RGB by the file's color space and rotation."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24", threads=1), frame.rotation // 90))
+    """Convert to (H, W, 3) uint8 RGB by the file's color space, turned and mirrored by its display matrix.
+
+    The matrix maps a point (x, y) to (a x + c y, b x + d y) in units of 1/65536 (ISO/IEC 14496-12, 8.3.2).
+    """
+    pixels = frame.to_ndarray(format="rgb24", threads=1)
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return np.ascontiguousarray(pixels)
+    a, b, _, c, d = np.frombuffer(matrix, np.int32, 5).tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1].copy()
 
 
 def is_cut_off(path: Path) -> bool:
@@ -212,6 +228,8 @@ def is_cut_off(path: Path) -> bool:
 def _segment_end(head: bytes) -> int | None:
     """Read the end of a Matroska file's segment; None if its size was never filled in, as in a live recording."""
     start = head.index(_SEGMENT) + len(_SEGMENT)
+    if start + 8 > len(head):
+        return None
     width = 9 - head[start].bit_length()  # the number of leading zeros is that of further bytes
     number = int.from_bytes(head[start : start + width], "big") & ((1 << 7 * width) - 1)
     return None if number == (1 << 7 * width) - 1 else start + width + number

@@ -109,6 +109,7 @@ class VocDataset:
         clips: by clips, the positions of the frames of each folder, by its path below JPEGImages. A folder without
             frames has one position, whose path is the folder itself.
         left_out: by clips, how many images of `<split>.txt` are in no clip.
+        label_map: pixel value -> label, of masks that hold other values than labels.
         with_targets: whether samples have label maps; without ground-truth instances, only where the files exist.
         with_truth: whether samples have ground-truth instances.
         problems: what is wrong with the lists and the file names; `datasets.preflight` refuses it.
@@ -136,8 +137,9 @@ class VocDataset:
         """
         self.root, self.split = root, split
         self.with_targets, self.with_truth = with_targets, with_truth
+        self.label_map = label_map or {}
         self._labels = np.arange(256, dtype=np.uint8)
-        for value, label in (label_map or {}).items():
+        for value, label in self.label_map.items():
             self._labels[value] = label
         tree = ImageTree(root / "JPEGImages")
         lists = SplitLists(root, split, tree)

@@ -86,7 +86,7 @@ def test_two_processes_share_clips(sources: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(av, "open", lambda path, **how: opened.append(path) or real(path, **how))
         dealt.append([[shown(entry) for entry in batch] for batch in share])
         monkeypatch.undo()
-        assert len(opened) == 1  # a clip that is left out is not decoded
+        assert len({*opened}) == 1  # a clip that is left out is not decoded
     assert dealt == [[*whole[:2], whole[4]], whole[2:4]]
 
 

@@ -18,7 +18,7 @@ from utils.annotations.stamps import parse_if_unmodified
 from utils.classes import ClassIndex, match_classes
 from utils.errors import SampleError, UserError
 from utils.formats.base import Exported, Exporter
-from utils.formats.labelme_reader import check_size, labelme_instances, read_shapes
+from utils.formats.labelme_reader import check_size, labelme_instances, read_labelme_json, shapes_of, size_of
 from utils.io.encoding import encode_table
 from utils.io.writers import safe_path
 from utils.masks import Mask, mask_iou
@@ -107,12 +107,12 @@ class DiffExporter(Exporter):
 
     def _read(self, path: Path, size: tuple[int, int]) -> tuple[Sequence[str], Instances]:
         """Read an annotation, and the names that its class ids index: the run's and other labels."""
-        labels = list(dict.fromkeys(shape.label for shape in read_shapes(path)))
+        content = read_labelme_json(path)
+        check_size(size_of(content, path), size, path)  # before shapes are drawn in that size
+        labels = list(dict.fromkeys(shape.label for shape in shapes_of(content, path)))
         known = match_classes(labels, self._names)
         names = [*self._names, *(label for i, label in enumerate(labels) if i not in known)]
-        annotated = labelme_instances(path, ClassIndex(names))
-        check_size(annotated.size, size, path)
-        return names, annotated
+        return names, labelme_instances(path, ClassIndex(names))
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, bytes]:
         """Make `diff.csv`."""

@@ -7,17 +7,15 @@ off.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 
 from utils.annotations.fingerprint import hash_of, json_hash
 from utils.io.encoding import encode_json
+from utils.io.image_files import decode_mask
 
 SETTINGS, CONTENT = "settings_hash", "content_hash"
 
@@ -74,10 +72,5 @@ def _set_flags(flags: Mapping[str, bool] | None) -> list[str]:
 
 def _mask_hash(png: str) -> list[Any]:
     """Return height, width and hash of the pixels of a base64 PNG; ValueError if it is none."""
-    try:
-        image = cv2.imdecode(np.frombuffer(base64.b64decode(png), np.uint8), cv2.IMREAD_UNCHANGED)
-    except (cv2.error, binascii.Error) as error:
-        raise ValueError("not a base64 PNG") from error
-    if image is None:
-        raise ValueError("not a PNG")
-    return [*image.shape, hash_of(np.packbits(image != 0).tobytes())]
+    crop = decode_mask(png)
+    return [*crop.shape, hash_of(np.packbits(crop).tobytes())]

@@ -173,6 +173,8 @@ class DataloaderConfig:
     """Images per batch and per process."""
     num_workers: Natural = 8
     """Workers that read images ahead; with 0, images are read when they are needed."""
+    max_megapixels: Count = 1000
+    """Larger images are named and left out, as are those for which memory is short."""
 
 
 @dataclass(frozen=True, config=SECTION)

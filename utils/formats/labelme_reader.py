@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from utils.boxes import box_of_points
 from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.formats.polygons import POINTS, rasterize_labelme_shape
-from utils.io.image_files import image_errors, image_size, size_problem
+from utils.io.image_files import decode_mask, image_size, size_problem
 from utils.io.json_files import Location, describe, get, read_json
 from utils.masks import Mask
 from utils.structures import Instances
@@ -233,11 +230,7 @@ def _pasted(
 def _crop(encoded: str, place: str) -> npt.NDArray[np.bool_]:
     """Decode a base64 PNG: (h, w) bool."""
     try:
-        with image_errors(), Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
-            crop = np.array(picture).astype(bool)
-            if crop.ndim != 2:
-                raise ValueError(f"its mode is {picture.mode}")
-            return crop
+        return decode_mask(encoded)
     except ValueError as error:
         raise UserError(f"{place}.mask: no mask as a base64 PNG: {error}") from error
 

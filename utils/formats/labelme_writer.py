@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 
 from utils.formats.base import (
     MSG_EMPTY_MASKS,
@@ -25,6 +24,8 @@ from utils.formats.base import (
 from utils.formats.polygons import iou, polygons_on_pixel_centers, rasterize_labelme
 from utils.formats.review_flags import review_flags
 from utils.io.encoding import encode_image, encode_json
+from utils.io.image_files import PHOTO_FORMATS, open_image, open_regular
+from utils.io.tiff_files import tiff_page
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
@@ -136,12 +137,13 @@ def _png(mask: Mask) -> str:
 def _labelme_opens(path: Path) -> bool:
     """Return whether labelme can show the image file; it refuses CMYK and 16-bit grey, for example."""
     try:
-        with PIL.Image.open(path) as file:
-            return file.mode in SHOWN_MODES or (file.mode == "P" and file.format == "PNG")
-    except OSError:
+        with open_regular(path) as file:
+            if tiff_page(file):  # which Pillow, and so labelme, does not read right
+                return False
+            with open_image(file, PHOTO_FORMATS) as image:
+                return image.mode in SHOWN_MODES or (image.mode == "P" and image.format == "PNG")
+    except (OSError, ValueError):
         return False
-    except PIL.Image.DecompressionBombError:  # a size that labelme does not mind
-        return True
 
 
 def _embedded(image: npt.NDArray[np.uint8]) -> str:

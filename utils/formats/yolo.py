@@ -94,9 +94,12 @@ MSG_BRIDGES = "parts joined to their object by a line, since a row has one polyg
 
 MSG_TINY_IMAGES = "images under 10 pixels, which ultralytics leaves out"
 
-JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+JPEG, JPEG_END, PNG = b"\xff\xd8", b"\xff\xd9", b"\x89PNG"
 
-FILE_STARTS = {".jpg": JPEG, ".jpeg": JPEG, ".png": b"\x89PNG", ".bmp": b"BM", ".webp": b"RIFF"}
+ANIMATION = (b"acTL", b"fcTL", b"fdAT")
+"""The kinds of a PNG's chunks that only animations have."""
+
+FILE_STARTS = {".jpg": JPEG, ".jpeg": JPEG, ".png": PNG, ".bmp": b"BM", ".webp": b"RIFF"}
 """Suffix -> first bytes of such a file, of the kinds that every version of ultralytics reads in the same way."""
 
 DATA_YAML = """\
@@ -175,13 +178,17 @@ def unescape_images_dir(stem: str) -> str:
 def ultralytics_reads_same_pixels(sample: Sample, content: bytes) -> bool:
     """Return whether every version of ultralytics sees the pixels of the sample in its file.
 
-    It reads by cv2, which turns a JPEG by EXIF; other kinds are turned by some versions of cv2 only.
+    It reads by cv2, which turns a JPEG by EXIF; other kinds are turned by some versions of cv2 only. An animated PNG
+    can end the process there.
     """
     start = FILE_STARTS.get(sample.path.suffix.lower())
-    if start is None or not content.startswith(start):
+    if start is None or not content.startswith(start) or (start == PNG and any(map(content.count, ANIMATION))):
         return False
     flags = cv2.IMREAD_COLOR if start == JPEG else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:  # it has limits of its own
+        return False
     return pixels is not None and np.array_equal(pixels[:, :, ::-1], sample.image)
 
 

@@ -1,37 +1,77 @@
-"""Image files: their suffixes, the sizes in their headers, and index maps."""
+"""Image files: their kinds, the one function that opens them, the sizes in their headers, and index maps."""
 
 from __future__ import annotations
 
+import base64
+import io
+import logging
 import os
+import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
-IMAGE_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jfif", ".mpo", ".jp2", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"]
+from utils.io.png_files import check_rows, late_exif
+from utils.io.tiff_files import tiff_page
+
+
+def _suffixes(kinds: str) -> frozenset[str]:
+    return frozenset(f".{kind}" for kind in kinds.split())
+
+
+HEIF_SUFFIXES = _suffixes("heic heif hif")
+"""Lower-case suffixes of what the package pillow-heif reads."""
+
+IMAGE_SUFFIXES = (
+    _suffixes("jpg jpeg jpe jfif mpo jp2 j2k j2c jpc jpf jpx png apng bmp dib webp tif tiff gif ppm pgm pbm pnm")
+    | _suffixes("tga psd")
+    | (_suffixes("avif") if find_spec("PIL._avif") or find_spec("pillow_heif") else frozenset())
+    | (HEIF_SUFFIXES if find_spec("pillow_heif") else frozenset())
 )
 """Lower-case suffixes of supported images."""
 
-UNREAD_SUFFIXES = frozenset(
-    [".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"]
-)
+UNREAD_SUFFIXES = (
+    _suffixes("dng cr2 cr3 crw nef nrw arw sr2 srf srw orf raf rw2 rwl pef x3f 3fr fff iiq mef mos mrw erf kdc dcr gpr")
+    | _suffixes("raw avif jxl jxr hdr exr pfm pam qoi sgi pcx xcf dds ico icns dcm fits eps")
+    | HEIF_SUFFIXES
+) - IMAGE_SUFFIXES
 """Lower-case suffixes of photographs that are not supported; the user is told of them."""
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
+VIDEO_SUFFIXES = _suffixes("mp4 mov avi mkv webm m4v ts mts m2ts 3gp 3g2 mpg mpeg wmv asf flv f4v ogv vob mxf")
 """Lower-case suffixes of videos."""
+
+PHOTO_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "PSD")
+"""Pillow's names of the formats that photographs have by their content: none that runs a program or names files."""
+
+MAP_FORMATS = ("PNG", "TIFF", "BMP", "DIB", "GIF", "PPM", "TGA", "PSD")
+"""Pillow's names of the formats that masks have: those that keep every value."""
 
 INDEX_MODES = ("P", "L")
 
 DEEP_MODES = ("I;16", "I")
 """Pillow's modes of 16-bit grey, which depend on its version."""
 
-# A file that cannot be decoded gives an error with its name; Pillow's warnings do not name the file.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+_MEGA = 1_000_000
+_BYTES_PER_PIXEL = 12
+"""What an image takes while it is read: Pillow's four bytes, RGB twice, and what a decoder needs."""
+
+_largest = 1000 * _MEGA
+
+# What is wrong with a file becomes an error with its name; what Pillow and tifffile print does not name the file.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+for _library in ("PIL", "tifffile"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL + 1)
+# Pillow's limits for all images alike stop large photographs and long metadata; `check_pixels` stands in their place.
+Image.MAX_IMAGE_PIXELS = None
+PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 64 * _MEGA, 256 * _MEGA
 
 
 def is_image_name(name: str) -> bool:
@@ -53,22 +93,118 @@ def _has_suffix(name: str, suffixes: frozenset[str]) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
 
 
+def heif_advice(unread: Iterable[Path]) -> str:
+    """Return how to have unsupported photographs read, if a package does; else an empty text."""
+    kinds = sorted({path.suffix.lower() for path in unread} & {*HEIF_SUFFIXES, ".avif"})
+    return f"pip install pillow-heif reads {', '.join(kinds)}" if kinds else ""
+
+
+def set_largest_image(megapixels: int) -> None:
+    """Set how many megapixels an image may have to be read."""
+    global _largest
+    _largest = megapixels * _MEGA
+
+
+def check_pixels(size: Sequence[int]) -> None:
+    """Raise ValueError if an image of a (height, width) is larger than what is read, or than the free memory."""
+    height, width = size
+    if (pixels := height * width) > _largest:
+        limit = f"dataloader.max_megapixels is {_largest // _MEGA}; raise it to read the image"
+        raise ValueError(f"it has {width} x {height} pixels, which are {-(-pixels // _MEGA)} megapixels; {limit}")
+    if pixels > 64 * _MEGA and pixels * _BYTES_PER_PIXEL > (free := _free_memory()):
+        need = f"reading them takes about {pixels * _BYTES_PER_PIXEL / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise ValueError(f"it has {width} x {height} pixels; {need}; make the image smaller")
+
+
+def _free_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def is_special(path: Path) -> bool:
+    """Tell whether a path leads to a pipe, a device or a socket, which may block or never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # reading it tells what is wrong
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; ValueError for a pipe or device, which may block or never end."""
+    if is_special(path):
+        raise ValueError("a pipe, a device or a socket, not a file")
+    with path.open("rb") as file:
+        yield file
+
+
+@contextmanager
+def open_image(source: Path | BinaryIO, formats: Sequence[str] | None = None) -> Iterator[Image.Image]:
+    """Open an image; only its header is read. Every image of a user that Pillow reads is opened here.
+
+    The EXIF that a PNG holds behind its pixels is among `info`, too.
+
+    Args:
+        source: a path, or an open file.
+        formats: Pillow's names of the formats that are accepted; None: those of photographs.
+
+    Raises:
+        ValueError: the file cannot be read, or is of none of the formats.
+    """
+    with image_errors():
+        if isinstance(source, Path):
+            with open_regular(source) as file, open_image(file, formats) as image:
+                yield image
+            return
+        with Image.open(source, formats=tuple(formats or ()) or _photo_formats(getattr(source, "name", ""))) as image:
+            if image.format == "PNG":
+                image.info = late_exif(source) | image.info
+            yield image
+
+
+def _photo_formats(name: str) -> tuple[str, ...]:
+    """Return the formats of a photograph; TGA has no mark of its own, so it goes by the file's name."""
+    return (*PHOTO_FORMATS, *_extra_formats(), *(["TGA"] if str(name).lower().endswith(".tga") else []))
+
+
+@cache
+def _extra_formats() -> tuple[str, ...]:
+    """Return the formats of photographs that this installation reads beyond those of every Pillow."""
+    if find_spec("pillow_heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        if not find_spec("PIL._avif") and hasattr(pillow_heif, "register_avif_opener"):  # older ones have it
+            pillow_heif.register_avif_opener()
+    Image.init()
+    return tuple(kind for kind in ("AVIF", "HEIF") if kind in Image.OPEN)
+
+
 def image_size(path: Path) -> tuple[int, int]:
     """Read (height, width) in pixels of the upright image from its header; ValueError if it cannot be read."""
-    with image_errors(), Image.open(path) as image:
-        width, height = image.size
-        return (width, height) if exif_orientation(image) >= 5 else (height, width)
+    (height, width), orientation = _header(path)
+    return (width, height) if orientation >= 5 else (height, width)
 
 
 def stored_size(path: Path) -> tuple[int, int]:
     """Read (height, width) in pixels of an image as it is stored, before EXIF turns it; ValueError as `image_size`."""
-    with image_errors(), Image.open(path) as image:
-        return image.size[::-1]
+    return _header(path)[0]
+
+
+def _header(path: Path) -> tuple[tuple[int, int], int]:
+    """Read (height, width) as stored, and the orientation."""
+    with image_errors(), open_regular(path) as file:
+        if page := tiff_page(file):
+            return page.size, page.orientation
+        with open_image(file) as image:
+            return image.size[::-1], exif_orientation(image)
 
 
 def read_index_map(path: Path) -> npt.NDArray[np.uint8]:
     """Read a mask's (H, W) palette indices (mode P) or grey values (mode L); ValueError if it is no index map."""
-    with _open_map(path, INDEX_MODES) as image:
+    with _open_map(path, INDEX_MODES, decoded=True) as image:
         return np.array(image)
 
 
@@ -78,9 +214,16 @@ def index_map_size(path: Path) -> tuple[int, int]:
         return image.size[::-1]
 
 
+def palette_of(path: Path) -> npt.NDArray[np.uint8] | None:
+    """Read the (K, 3) RGB palette of an index map; None if it has none. ValueError as `read_index_map`."""
+    with _open_map(path, INDEX_MODES) as image:
+        colors = image.getpalette()
+        return None if colors is None else np.array(colors, np.uint8).reshape(-1, 3)
+
+
 def read_object_map(path: Path) -> npt.NDArray[np.uint8 | np.uint16]:
     """Read a mask's (H, W) object numbers like `read_index_map`; from 16-bit grey, too, then as uint16."""
-    with _open_map(path, (*INDEX_MODES, *DEEP_MODES)) as image:
+    with _open_map(path, (*INDEX_MODES, *DEEP_MODES), decoded=True) as image:
         return np.array(image).astype(np.uint16 if image.mode in DEEP_MODES else np.uint8)
 
 
@@ -88,6 +231,17 @@ def object_map_size(path: Path) -> tuple[int, int]:
     """Read (height, width) of a map of object numbers from its header; ValueError as `read_object_map`."""
     with _open_map(path, (*INDEX_MODES, *DEEP_MODES)) as image:
         return image.size[::-1]
+
+
+def decode_mask(encoded: str) -> npt.NDArray[np.bool_]:
+    """Decode a base64 PNG as labelme keeps masks: (h, w) bool; ValueError if it is none."""
+    with image_errors():
+        content = io.BytesIO(base64.b64decode(encoded))
+    with open_image(content, ("PNG",)) as picture:
+        if len(picture.getbands()) > 1:
+            raise ValueError(f"its mode is {picture.mode}")
+        decode(content, picture)
+        return np.array(picture).astype(bool)
 
 
 def size_problem(found: tuple[float, float], size: tuple[int, int]) -> str | None:
@@ -100,12 +254,27 @@ def size_problem(found: tuple[float, float], size: tuple[int, int]) -> str | Non
 
 
 @contextmanager
-def _open_map(path: Path, modes: Sequence[str]) -> Iterator[Image.Image]:
-    """Open a mask's file and check its mode."""
-    with image_errors(), Image.open(path) as image:
+def _open_map(path: Path, modes: Sequence[str], *, decoded: bool = False) -> Iterator[Image.Image]:
+    """Open a mask's file and check its mode and, where it is to be decoded, its pixels."""
+    with image_errors(), open_regular(path) as file, open_image(file, (*MAP_FORMATS, "JPEG", "WEBP")) as image:
+        if image.format not in MAP_FORMATS:
+            raise ValueError(f"its content is {image.format}, which does not keep labels exactly; save it as PNG")
         if image.mode not in modes:
             raise ValueError(f"not an index map: its mode is {image.mode}, not P (palette) or L (8-bit grey)")
+        if decoded:
+            decode(file, image)
         yield image
+
+
+def decode(file: BinaryIO, image: Image.Image) -> None:
+    """Decode the pixels of an image that is open; ValueError if it is too large, damaged or incomplete."""
+    check_pixels(size := image.size[::-1])
+    with image_errors():
+        image.load()
+        if image.size[::-1] != size:  # what headers say is relied on elsewhere
+            raise ValueError("damaged: its header tells another size than its data")
+        if image.format == "PNG":
+            check_rows(file, image)
 
 
 def exif_orientation(image: Image.Image) -> int:
@@ -113,9 +282,10 @@ def exif_orientation(image: Image.Image) -> int:
     if not image.info.keys() & {"exif", "Raw profile type exif"}:
         return 1
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # with damaged EXIF, the pixels are still usable
         return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 @contextmanager
@@ -127,6 +297,8 @@ def image_errors() -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         raise ValueError("not an image, damaged at its beginning, or of an unknown kind") from error
+    except MemoryError as error:
+        raise ValueError("it does not fit into the memory") from error
     except OSError as error:
         raise ValueError(error.strerror or f"cannot be decoded: {error}") from error
     except Exception as error:  # decoders raise almost anything on a broken file

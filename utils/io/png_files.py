@@ -1,0 +1,100 @@
+"""PNG files: EXIF behind the pixels, and rows that are missing, both of which decoders pass over."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TAIL = 1 << 18
+"""Bytes at the end of a file in which EXIF behind the pixels is looked for."""
+_EXIF_MARKS = (b"eXIf", b"Raw profile type exif")
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""By the color type in the header."""
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Of an interlaced image: the first pixel's x and y, and the steps."""
+_BLOCK = 1 << 20
+
+
+def late_exif(file: BinaryIO) -> dict[Any, Any]:
+    """Read what `info` of Pillow says of the EXIF behind a PNG's pixels; empty if there is none. The place is kept."""
+    place = file.tell()
+    try:
+        file.seek(max(0, file.seek(0, 2) - _TAIL))
+        tail = file.read()
+        if not any(mark in tail for mark in _EXIF_MARKS):
+            return {}
+        pixels_begun, late = False, b""
+        for kind, start, length in _chunks(file):
+            pixels_begun |= kind == b"IDAT"
+            if pixels_begun and (kind == b"eXIf" or kind[1:] in (b"EXt", b"TXt")) and length <= 64 * _BLOCK:
+                file.seek(start)
+                late += _chunk(kind, file.read(length))
+        file.seek(len(_SIGNATURE))
+        first = file.read(25)  # the header's chunk
+        with Image.open(io.BytesIO(_SIGNATURE + first + late + _chunk(b"IDAT", b"")), formats=("PNG",)) as image:
+            return {key: value for key, value in image.info.items() if key in ("exif", _EXIF_MARKS[1].decode())}
+    except Exception:  # with damaged EXIF, the pixels are still usable
+        return {}
+    finally:
+        file.seek(place)
+
+
+def check_rows(file: BinaryIO, image: Image.Image) -> None:
+    """Raise ValueError if the pixel data of a decoded PNG end before the picture does; Pillow fills with zeros."""
+    width, height = image.size
+    interlaced = _header(file)[-1]
+    if not interlaced and image.crop((0, height - 1, width, height)).getbbox() is not None:
+        return
+    if _inflated(file) < _expected(file):
+        raise ValueError("damaged: the PNG's data end before the picture does")
+
+
+def _header(file: BinaryIO) -> tuple[int, ...]:
+    file.seek(16)
+    return struct.unpack(">IIBBBBB", file.read(13))
+
+
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, place and length of the data of each chunk."""
+    place = len(_SIGNATURE)
+    while True:
+        file.seek(place)
+        if len(head := file.read(8)) < 8 or head[4:] == b"IEND":
+            return
+        length = int.from_bytes(head[:4], "big")
+        yield head[4:], place + 8, length
+        place += length + 12
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _expected(file: BinaryIO) -> int:
+    """Compute how many bytes the pixel data have: each row begins with the number of its filter."""
+    width, height, bits, kind, _, _, interlaced = _header(file)
+    total = 0
+    for x, y, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - x) // across), -(-(height - y) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + -(-columns * bits * _CHANNELS[kind] // 8))
+    return total
+
+
+def _inflated(file: BinaryIO) -> int:
+    """Count the bytes of the pixel data, which are not kept."""
+    inflate, count = zlib.decompressobj(), 0
+    for kind, start, length in _chunks(file):
+        if kind == b"IDAT":
+            file.seek(start)
+            data = file.read(length)
+            while data:
+                count += len(inflate.decompress(data, _BLOCK))
+                data = inflate.unconsumed_tail
+    return count + len(inflate.flush())

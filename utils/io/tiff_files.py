@@ -1,0 +1,101 @@
+"""TIFF files that Pillow refuses or reads wrongly: planes of 16 bits, inverted 16-bit grey, odd numbers of bands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage as Page
+
+_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5
+_PLANES = 2
+_ORIENTATION = 274
+
+
+@dataclass(frozen=True)
+class TiffPage:
+    """The first page of a TIFF file.
+
+    Attributes:
+        size: (height, width) in pixels as it is stored.
+        orientation: from 1 (upright) to 8, as in EXIF.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+    _page: Page
+
+    def read(self) -> npt.NDArray[np.uint8]:
+        """Decode to (H, W, 3) RGB, not turned: grey, or the first three bands, of deep samples the high bits.
+
+        Raises:
+            ValueError: a package that the compression needs is missing, or black and white are not defined.
+        """
+        if self._page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
+            kind = f"{self._page.samplesperpixel} bands of {self._page.bitspersample} bits, neither RGB nor grey"
+            raise ValueError(f"a TIFF of {kind}, which is not read; save it as PNG")
+        try:
+            samples = self._page.asarray(maxworkers=1)
+        except Exception as error:
+            if "imagecodecs" in str(error) or isinstance(error, ImportError):
+                advice = "pip install imagecodecs reads it, or save the image as PNG"
+                raise ValueError(f"a TIFF in a layout or compression that is not read as it is; {advice}") from error
+            raise
+        if samples.dtype.kind == "f":
+            raise ValueError("its samples are floating-point numbers, for which black and white are not defined")
+        if samples.dtype.kind != "u" or (bits := self._page.bitspersample) > 16:
+            raise ValueError("its samples are signed or have more than 16 bits: black and white are not defined")
+        if samples.ndim == 3 and self._page.planarconfig == _PLANES:
+            samples = np.moveaxis(samples, 0, -1)
+        bands = samples.reshape(*self.size, -1)
+        bands = bands[..., :3] if bands.shape[-1] >= 3 else bands[..., :1]
+        pixels = (bands >> (bits - 8) if bits > 8 else bands).astype(np.uint8)
+        if self._page.photometric == _WHITE_IS_ZERO:
+            pixels = 255 - pixels
+        return np.repeat(pixels, 3, axis=2) if pixels.shape[-1] == 1 else np.ascontiguousarray(pixels)
+
+
+def tiff_page(file: BinaryIO) -> TiffPage | None:
+    """Read the header of a TIFF file that Pillow does not read right; None for any other. The place is kept."""
+    place = file.tell()
+    try:
+        if file.read(4) not in _MARKS:
+            return None
+        file.seek(place)
+        import tifffile
+
+        page = tifffile.TiffFile(file).pages[0]
+        if not isinstance(page, tifffile.TiffPage) or not _is_odd(page):
+            return None
+        tag = page.tags.get(_ORIENTATION)
+        turned = tag.value if tag is not None and isinstance(tag.value, int) and 1 <= tag.value <= 8 else 1
+        return TiffPage((int(page.imagelength), int(page.imagewidth)), int(turned), page)
+    except Exception:  # Pillow tells what is wrong
+        return None
+    finally:
+        file.seek(place)
+
+
+def _is_odd(page: Page) -> bool:
+    """Tell whether Pillow refuses a page or reads it wrongly, by what its header says."""
+    bits, bands, planes = page.bitspersample, page.samplesperpixel, page.planarconfig == _PLANES
+    if page.imagedepth != 1 or not (page.imagelength and page.imagewidth):
+        return False
+    if page.photometric == _CMYK:
+        return bands > 4 or (bits > 8 and planes)
+    if bits not in (8, 10, 12, 14, 16):
+        return False
+    if page.photometric == _RGB:
+        return bands > 4 or bits in (10, 12, 14) or (bits == 16 and planes)
+    white = page.photometric == _WHITE_IS_ZERO
+    if not white and page.photometric != _BLACK_IS_ZERO:
+        return False
+    by_pillow = bits in (8, 16) or (bits == 12 and page.parent.byteorder == "<")
+    if bands == 1:
+        return not by_pillow or (white and bits > 8)
+    return bands > 2 or bits > 8 or white or planes
