@@ -75,6 +75,11 @@ class VocExporter(Exporter):
         record = {} if sample.frame is None else {"clip": sample.frame.clip}
         return Exported(files, record=record, shapes=len(visible), losses=losses)
 
+    def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
+        """Return whether a record names the image's own clip, or nothing."""
+        clip = record.get("clip")
+        return not record or (len(record) == 1 and isinstance(clip, str) and image_id.startswith(clip))
+
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
         """Make the split list, the list of its clips if it has any, and the class names."""
         clip_of = {image_id: record.get("clip") for image_id, record in records}
