@@ -71,7 +71,7 @@ def find_references(folder: Path, save_dir: Path, image_ids: Sequence[str], over
     if own and overwrite:
         raise UserError(f"--diff {folder}: --overwrite would replace the annotations there that it compares with")
     references = References(folder, own)
-    if not any(references.path(image_id).is_file() for image_id in image_ids):
+    if not any(os.path.isfile(references.path(image_id)) for image_id in image_ids):
         first = references.path(image_ids[0])
         raise UserError(f"--diff {folder}: no annotation of an image of the run; the first one's would be {first}")
     return references

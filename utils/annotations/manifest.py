@@ -24,7 +24,7 @@ from utils.distributed import Session
 from utils.errors import UserError, refuse
 from utils.formats.base import RECORDS, Exported, Exporter, photo_path
 from utils.io.image_files import IMAGE_SUFFIXES
-from utils.io.json_files import read_json
+from utils.io.json_files import path_problem, read_json
 from utils.io.writers import WriterError, atomic_link, atomic_write, remove_files, safe_path
 
 
@@ -137,7 +137,7 @@ class Manifest:
         """Compare the files of an image, itself in the file `image`, with what the run would write."""
         if record := self._record(image_id):
             return record.status(self.folder, self._sign(image_id, image))
-        made = any((self.folder / name).exists() for name in self._files(image_id))
+        made = any(os.path.exists(self.folder / name) for name in self._files(image_id))
         return FileStatus.EDITED if made else FileStatus.NEW
 
     def scan(self, image_ids: Sequence[str], images: Sequence[Path], session: Session) -> None:
@@ -224,6 +224,11 @@ class Manifest:
         for name in stale:
             atomic_write(self.folder / name, made[name])
         return [self.folder / name for name in edited]
+
+    def name_problem(self, image_id: str) -> str | None:
+        """Say why no files can have this image's name; None if they can."""
+        problems = (path_problem(path.name) for path in self._paths(image_id))
+        return next((problem for problem in problems if problem), None)
 
     def lacks(self, image_id: str) -> bool:
         """Return whether a file that was written for an image is gone."""
@@ -314,10 +319,9 @@ class LabelmeManifest(Manifest):
             return FileStatus.EDITED
         try:
             content = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return FileStatus.NEW
-        except OSError:
-            return FileStatus.EDITED
+        except OSError as error:
+            missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+            return FileStatus.NEW if missing else FileStatus.EDITED
         annotation = parse_if_unmodified(content)
         if annotation is None:
             return FileStatus.EDITED

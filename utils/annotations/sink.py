@@ -96,6 +96,8 @@ class AnnotationSink:
         written = False
         if self._manifest.is_to_write(status):
             try:
+                if problem := self._manifest.name_problem(sample.image_id):
+                    raise SampleError(sample.image_id, sample.path, f"{self._manifest.name}: {problem}")
                 exported = self._exporter.export(sample, instances)
             except SampleError as error:
                 self._unwritten.append(error)

@@ -10,7 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from utils.cli.options import Options, Output, add_box_options, add_prompt_options, boxes_of, check, overrides_of
+from utils.cli.options import (
+    Options,
+    Output,
+    add_box_options,
+    add_prompt_options,
+    boxes_of,
+    check,
+    overrides_of,
+    path_of,
+)
 from utils.cli.outputs import check_writable
 from utils.config import Config, Override, load_config
 from utils.config.official import REPOSITORY
@@ -75,7 +84,7 @@ def command_parser(description: str | None) -> Parser:
     """A parser with the options that every command has: `-c`, `--set`, `--device` and `--trust_weights`."""
     parser = Parser(description)
     add = parser.add_argument
-    add("-c", "--config", type=Path, default=Path("config.json"), help="config file (default: %(default)s)")
+    add("-c", "--config", type=path_of, default=Path("config.json"), help="config file (default: %(default)s)")
     add(
         "--set",
         action=ConfigOverrideAction,
@@ -110,7 +119,7 @@ def images_parser(description: str | None) -> Parser:
     add(
         "-s",
         "--source",
-        type=Path,
+        type=path_of,
         nargs="+",
         action="extend",
         default=[],
@@ -174,7 +183,7 @@ def _add_annotating(parser: Parser) -> None:
     )
     add("--overwrite", action="store_true", help="replace annotations that a person edited, too")
     add("--dry_run", action="store_true", help="only say what annotating would write, redo, skip and keep")
-    add("--diff", type=Path, metavar="DIR", help="compare with the labelme annotations in a folder")
+    add("--diff", type=path_of, metavar="DIR", help="compare with the labelme annotations in a folder")
 
 
 def finetune_parser(description: str | None) -> Parser:

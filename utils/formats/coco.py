@@ -143,7 +143,9 @@ class CocoExporter(Exporter):
             annotations.append(_annotation(instances, i, segmentation))
         height, width = sample.size
         # The name below JPEGImages or the source folder, which is what tools take as the folder of images.
-        name = sample.image_id + self.settings.photo(sample).suffix
+        photo = self.settings.photo(sample)
+        has_suffix = PurePosixPath(sample.image_id).name == photo.name  # of photos that differ in nothing else
+        name = sample.image_id if has_suffix else sample.image_id + photo.suffix
         image = {"file_name": name, "height": height, "width": width}
         return Exported(
             {},
@@ -159,7 +161,7 @@ class CocoExporter(Exporter):
         if not isinstance(image, dict) or not isinstance(annotations, list):
             return False
         name = image.get("file_name")
-        if not isinstance(name, str) or name != image_id + PurePosixPath(name).suffix:
+        if not isinstance(name, str) or name not in (image_id, image_id + PurePosixPath(name).suffix):
             return False
         keys = ("category_id", *(["track_id"] if "frame" in record else []))
         rows = all(isinstance(row, dict) and all(type(row.get(key, 0)) is int for key in keys) for row in annotations)
