@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NoReturn, Protocol
 
 from datasets.images import read_image
@@ -60,6 +60,24 @@ def duplicate_ids(files: Mapping[str, Sequence[Path]]) -> list[str]:
     """Describe each id that several files have, such as `a.jpg` and `a.png`."""
     several = ((image_id, paths) for image_id, paths in files.items() if len(paths) > 1)
     return [f"{image_id}: one id, several files: {', '.join(map(str, paths))}" for image_id, paths in several]
+
+
+def ids_kept_apart(files: Mapping[str, list[Path]]) -> tuple[dict[str, list[Path]], list[str]]:
+    """Give the files of one id ids with their suffix: `a.jpg` and `a.png` in place of `a`.
+
+    Returns:
+        the files by their ids, in the same order, and those ids that have a suffix now.
+    """
+    groups, kept = dict(files), list[str]()
+    while crowded := {image_id for image_id, paths in groups.items() if len({path.name for path in paths}) > 1}:
+        apart = dict[str, list[Path]]()
+        for image_id, paths in groups.items():
+            for path in paths:
+                named = str(PurePosixPath(image_id).with_name(path.name)) if image_id in crowded else image_id
+                apart.setdefault(named, []).append(path)
+        groups = apart
+        kept = [image_id for image_id, (path, *_) in groups.items() if PurePosixPath(image_id).name == path.name]
+    return groups, kept
 
 
 @contextmanager
@@ -188,6 +206,7 @@ class ImageFolder:
         paths: image files, in the order of `ids`.
         left_out: number of images in each excluded folder below the sources.
         unread: videos, photographs of formats that are not supported, and what is no file.
+        with_suffix: the ids that keep their suffix, since several files differ in nothing else.
     """
 
     def __init__(self, sources: Sequence[Path], outputs: Iterable[Path] = ()) -> None:
@@ -208,7 +227,8 @@ class ImageFolder:
                 paths = found.setdefault(image_id, [])
                 if path not in paths:
                     paths.append(path)
-        refuse("An image's id is its path below the folder, without suffix, and must be unique:", duplicate_ids(found))
+        found, self.with_suffix = ids_kept_apart(found)
+        refuse("An image's id is its path below the folder, and must be unique:", duplicate_ids(found))
         self.ids, self.paths = list(found), [paths[0] for paths in found.values()]
         self.unread += excluded.special
         self.left_out = excluded.counts(is_image_name)

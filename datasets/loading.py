@@ -230,6 +230,9 @@ def _tell_of_photos(dataset: ImageFolder | ClipFolder) -> None:
     if dataset.left_out:
         folders = ", ".join(map(str, dataset.left_out))
         say([f"-s/--source: in folders of outputs, left out: {sum(dataset.left_out.values())} ({folders})"])
+    if isinstance(dataset, ImageFolder) and dataset.with_suffix:
+        which = f"{len(dataset.with_suffix)}, such as {dataset.with_suffix[0]}"
+        say([f"-s/--source: files that differ in their suffix alone keep it in their ids and outputs: {which}"])
     if dataset.unread:
         unread = dataset.unread
         kinds = Counter("pipe or device" if is_special(path) else path.suffix.lower() for path in unread).most_common()

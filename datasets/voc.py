@@ -23,6 +23,7 @@ from datasets.images import read_image, size_mismatch_message
 from utils.errors import UserError
 from utils.formats.voc import map_files, split_lists
 from utils.io.image_files import is_image_name, read_index_map, read_object_map
+from utils.io.json_files import path_problem
 from utils.label_maps import instances_of
 from utils.structures import Sample
 
@@ -86,7 +87,9 @@ class SplitLists:
         entries = {}
         for number, line in enumerate(lines, 1):
             place, entry = f"{path}: line {number}", PureWindowsPath(line.strip())
-            if entry.anchor or ".." in entry.parts:
+            if problem := path_problem(line.strip()):
+                self.problems.append(f"{place}: {problem}")
+            elif entry.anchor or ".." in entry.parts:
                 self.problems.append(f"{place}: {entry.as_posix()} leads out of JPEGImages")
             elif entry.parts:
                 entries[place] = entry.as_posix()

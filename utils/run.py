@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from utils.annotations.plan import AnnotationPlan, plan_annotations
 from utils.annotations.source import AnnotationFolder
 from utils.cli.options import Options, Output
+from utils.cli.outputs import output_folders
 from utils.config import PredictorConfig
 from utils.distributed import Session, open_session
 from utils.engine import Cascade, RunImages, Sink, run_loop
@@ -19,7 +21,7 @@ from utils.evaluation.files import date_of_evaluation
 from utils.evaluation.provenance import Provenance
 from utils.evaluation.report.pictures import WorstImages
 from utils.io.terminal import say
-from utils.io.writers import Writers
+from utils.io.writers import Writers, locked_folder
 from utils.metrics.attribution import Attribution
 from utils.prompts.prompts import Prompts
 from utils.visual.overlay import OverlaySink
@@ -154,10 +156,16 @@ def open_run(
         open_models: fetches weights and reads the prompt file.
 
     Raises:
-        UserError: an input cannot be used.
+        UserError: an input cannot be used, or another run writes to the same folder.
+        RunError: at the end, a folder of outputs was removed meanwhile.
     """
-    with open_session() as session, Writers() as writers:
+    with open_session() as session, ExitStack() as locks, Writers() as writers:
         images = open_images(options, session)
         models = open_models(options, images, session)
+        if session.is_main and not options.dry_run:
+            folders = {os.path.realpath(folder): (folder, key) for key, folder in output_folders(options).items()}
+            for folder, key in folders.values():
+                locks.enter_context(locked_folder(folder, key))
+        session.barrier()  # none writes before the first one knows that it may
         plan = plan_annotations(options, images, models.prompts, session)
         yield Run(options, session, writers, images, models, plan)

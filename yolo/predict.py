@@ -22,7 +22,7 @@ from datasets.loading import open_images
 from models.box_sources import BoxSource, DetectorBoxes
 from models.loading import load_detector, run_class_names
 from utils.cli.guard import guarded
-from utils.cli.options import Options
+from utils.cli.options import Options, path_of
 from utils.cli.outputs import check_new_file
 from utils.cli.parsers import Parser, images_parser, options_of, overrides_as_args
 from utils.device import choose_device
@@ -61,9 +61,8 @@ class BoxCascade:
 def predict_parser() -> Parser:
     """Build the parser of this command."""
     parser = images_parser(__doc__)
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help=f"the prompt file (default: {FILE_NAME} beside the weights)"
-    )
+    where = f"the prompt file (default: {FILE_NAME} beside the weights)"
+    parser.add_argument("-o", "--output", type=path_of, metavar="FILE", help=where)
     parser.add_argument("--overwrite", action="store_true", help="replace the prompt file if there is one")
     parser.add_argument("--video", action="store_true", help="take clips, and all their frames; for a run with --video")
     return parser

@@ -72,12 +72,21 @@ def test_files_and_folders_in_the_order_given(tmp_path: Path) -> None:
     assert folder.ids == ["z", "2", "10"]
 
 
+def test_files_that_differ_in_their_suffix_alone_keep_it_in_their_ids(tmp_path: Path) -> None:
+    paint(*(tmp_path / name for name in ("sub/a.jpg", "sub/a.png", "sub/a.jpg.png", "b.jpg", "c.PNG", "c.bmp")))
+    folder = ImageFolder([tmp_path])
+    found = dict(zip(folder.ids, (path.relative_to(tmp_path).as_posix() for path in folder.paths)))
+    apart = ["sub/a.jpg", "sub/a.png", "sub/a.jpg.png", "c.PNG", "c.bmp"]
+    assert found == {"b": "b.jpg", **{name: name for name in apart}}
+    assert sorted(folder.with_suffix) == sorted(apart)
+
+
 def test_colliding_ids_are_refused_together(tmp_path: Path) -> None:
-    paint(*(tmp_path / f"{name}.{suffix}" for name in "abcdefghijkl" for suffix in ("jpg", "png")))
+    paint(*(tmp_path / place / f"{name}.jpg" for name in "abcdefghijkl" for place in ("one", "two")))
     with pytest.raises(
-        UserError, match=r"must be unique(.|\n)*a: .*several files: .*a\.jpg, .*a\.png(.|\n)*and 2 more"
+        UserError, match=r"must be unique(.|\n)*a: .*several files: .*a\.jpg, .*a\.jpg(.|\n)*and 2 more"
     ):
-        ImageFolder([tmp_path])
+        ImageFolder([tmp_path / "one", tmp_path / "two"])
 
 
 def test_ids_that_collide_between_folders_are_refused(tmp_path: Path) -> None:

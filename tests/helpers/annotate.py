@@ -44,7 +44,10 @@ class Chance:
         batch = ",".join(sample.image_id for sample in samples)
         for sample in samples:
             time.sleep(SECONDS)
-            yield sample, self.instances(sample, zlib.crc32(f"{batch}:{sample.image_id}".encode()))
+            yield (
+                sample,
+                self.instances(sample, zlib.crc32(f"{batch}:{sample.image_id}".encode("utf-8", "surrogateescape"))),
+            )
 
     def instances(self, sample: Sample, seed: int) -> Instances:
         rng, (height, width), count = np.random.default_rng(seed), sample.size, seed % 4

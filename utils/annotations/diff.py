@@ -71,7 +71,7 @@ def find_references(folder: Path, save_dir: Path, image_ids: Sequence[str], over
     if own and overwrite:
         raise UserError(f"--diff {folder}: --overwrite would replace the annotations there that it compares with")
     references = References(folder, own)
-    if not any(references.path(image_id).is_file() for image_id in image_ids):
+    if not any(os.path.isfile(references.path(image_id)) for image_id in image_ids):
         first = references.path(image_ids[0])
         raise UserError(f"--diff {folder}: no annotation of an image of the run; the first one's would be {first}")
     return references
@@ -114,6 +114,11 @@ class DiffExporter(Exporter):
         names = [*self._names, *(label for i, label in enumerate(labels) if i not in known)]
         return names, labelme_instances(path, ClassIndex(names))
 
+    def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
+        """Return whether a record is a row of the table, or empty."""
+        counts = all(type(record.get(count)) is int for count in COUNTS)
+        return not record or (counts and all(isinstance(value, (str, int, float)) for value in record.values()))
+
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, bytes]:
         """Make `diff.csv`."""
         entries = list(records)
@@ -121,7 +126,7 @@ class DiffExporter(Exporter):
         rows.sort(key=lambda row: -sum(row[count] for count in COUNTS))
         without = len(entries) - len(rows)
         sums = ", ".join(f"{sum(row[count] for row in rows)} {count.replace('_', ' ')}" for count in COUNTS)
-        differing = sum(bool(row["differences"]) for row in rows)
+        differing = sum(bool(row.get("differences")) for row in rows)
         self._summary = [
             f"{len(rows)} images compared with {self._references.folder}: objects {sums}, in {differing} images",
             *([f"{without} images have no annotation there to compare with"] if without else []),

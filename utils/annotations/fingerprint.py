@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from utils.cli.options import Options
 from utils.config import ArchConfig
@@ -48,12 +49,19 @@ def file_hash(path: Path) -> str | None:
     """Hash a file's content; None if it cannot be read."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with _open_plain(path) as file:
             while block := file.read(READ_BYTES):
                 digest.update(block)
     except OSError:
         return None
     return digest.hexdigest()
+
+
+def _open_plain(path: Path) -> BinaryIO:
+    """Open a file to read; OSError, too, where it is none: reading a pipe or a device may never end."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(path)
+    return path.open("rb")
 
 
 def file_signature(path: Path) -> str:
@@ -68,7 +76,7 @@ def file_signature(path: Path) -> str:
         return file.read(SAMPLE_BYTES)
 
     try:
-        with path.open("rb") as file:
+        with _open_plain(path) as file:
             length = file.seek(0, 2)
             end = max(0, length - SAMPLE_BYTES)
             samples = b"".join(block(end * part // NUM_SAMPLES) for part in range(NUM_SAMPLES))

@@ -7,6 +7,7 @@ and before its own: each file is then as the record says, or missing, or somebod
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,15 +15,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from utils.annotations.fingerprint import file_hash, file_signature, hash_of
 from utils.annotations.stamps import SETTINGS, add_stamp, parse_if_unmodified
 from utils.distributed import Session
+from utils.errors import UserError, refuse
 from utils.formats.base import RECORDS, Exported, Exporter, photo_path
 from utils.io.image_files import IMAGE_SUFFIXES
-from utils.io.writers import atomic_link, atomic_write, remove_files, safe_path
+from utils.io.json_files import path_problem, read_json
+from utils.io.writers import WriterError, atomic_link, atomic_write, remove_files, safe_path
 
 
 class FileStatus(Enum):
@@ -58,12 +61,14 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Record | None:
-        """Read a record; None if there is none that makes sense."""
+        """Read a record; None if there is none that makes sense. What it says may still be anybody's."""
         try:
-            record = cls(**json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError):
+            record = cls(**read_json(path))
+        except (UserError, TypeError):
             return None
-        return record if isinstance(record.files, dict) and isinstance(record.links, list) else None
+        containers = isinstance(record.files, dict), isinstance(record.links, list), isinstance(record.record, dict)
+        texts = (record.settings, record.photo, *record.files, *record.links) if all(containers) else (None,)
+        return record if all(isinstance(text, str) for text in texts) else None
 
     def save(self, path: Path) -> None:
         """Write the record; WriterError if that fails."""
@@ -83,8 +88,8 @@ class Record:
         """Return whether a file stands where a link or a copy was made, and is not what was copied."""
         if path.is_symlink() or not path.is_file():
             return False
-        # A signature of an earlier version is the beginning of today's.
-        return not self.photo or not file_signature(path).startswith(self.photo)
+        words = file_signature(path).split()
+        return self.photo not in (" ".join(words), " ".join(words[:2])) or not words  # two, of an earlier version
 
 
 class Manifest:
@@ -99,7 +104,7 @@ class Manifest:
         exporter: makes what turns instances into files, given the class names.
         files: the paths of an image's files below the folder, given its id.
         photo: the path, without suffix, at which the folder has the photo itself, given the image's id, or None.
-        frames: where the frames of video files lie as images; None: in the folder.
+        frames: where the frames of video files lie as images, and the folder itself; None: in the folder.
         records: name of the folder of records.
         shared: the hash of what decides the shared files besides the records; None: there are none.
         overwrite: replace files that a person edited or made, too.
@@ -125,19 +130,26 @@ class Manifest:
         self.name, self.folder, self.exporter, self.overwrite = name, folder, exporter, overwrite
         self.statuses: dict[str, FileStatus] = {}
         self._sign, self._files, self._photo, self._shared = sign, files, photo, shared
-        self._frames = frames or folder
+        self._frames, self._made = frames or folder, exporter(())
         self._records, self._shared_record = folder / records, folder / f"{records}.json"
 
     def status(self, image_id: str, image: Path) -> FileStatus:
         """Compare the files of an image, itself in the file `image`, with what the run would write."""
         if record := self._record(image_id):
             return record.status(self.folder, self._sign(image_id, image))
-        made = any((self.folder / name).exists() for name in self._files(image_id))
+        made = any(os.path.exists(self.folder / name) for name in self._files(image_id))
         return FileStatus.EDITED if made else FileStatus.NEW
 
     def scan(self, image_ids: Sequence[str], images: Sequence[Path], session: Session) -> None:
-        """Find the status of each image's files; each process looks at a part of them."""
+        """Find the status of each image's files; each process looks at a part of them.
+
+        Raises:
+            UserError: a link leads out of the folder where files are to be written.
+        """
         shard = session.shard(range(len(image_ids)))
+        folders = {folder: images[i] for i in shard for folder in self._folders(image_ids[i])}
+        linked = [f"{folder}: {aim}" for folder, image in folders.items() if (aim := self._link_from(folder, image))]
+        refuse(f"{self.name}: no file is written through a link; put a folder in its place:", session.gather(linked))
         with ThreadPoolExecutor() as pool:
             found = list(pool.map(lambda i: self.status(image_ids[i], images[i]), shard))
         statuses = dict(session.gather(list(zip(shard, found))))
@@ -154,8 +166,9 @@ class Manifest:
             whether they were written.
 
         Raises:
-            WriterError: no space, no permission.
+            WriterError: no space, no permission, or a link on the way.
         """
+        self._check_links(image_id, image)
         names = {*exported.files, *exported.links}
         assert all(self._is_own(image_id, name) for name in names), f"{self.name}: the table of formats lacks {names}"
         before = self._record(image_id) or Record()
@@ -176,7 +189,7 @@ class Manifest:
         """Return whether the shared files are there, made from the records that these images have now."""
         if self._shared is None:
             return True
-        record = Record.read(self._shared_record)
+        record = self._read_shared()
         if record is None or not all((self.folder / name).exists() for name in record.files):
             return False
         return record.settings == self._shared_hash(image_ids)
@@ -196,7 +209,7 @@ class Manifest:
         if self._shared is None:
             return []
         made = exporter.assemble(self._exported_records(image_ids))
-        before = Record.read(self._shared_record) or Record()
+        before = self._read_shared() or Record()
         hashes = {name: hash_of(content) for name, content in made.items()}
         found = {name: file_hash(self.folder / name) for name in made}
         ours = {name: found[name] in (None, before.files.get(name), hashes[name]) for name in made}
@@ -212,14 +225,44 @@ class Manifest:
             atomic_write(self.folder / name, made[name])
         return [self.folder / name for name in edited]
 
+    def name_problem(self, image_id: str) -> str | None:
+        """Say why no files can have this image's name; None if they can."""
+        problems = (path_problem(path.name) for path in self._paths(image_id))
+        return next((problem for problem in problems if problem), None)
+
+    def lacks(self, image_id: str) -> bool:
+        """Return whether a file that was written for an image is gone."""
+        return not all(os.path.lexists(path) for path in self._paths(image_id))
+
+    def _paths(self, image_id: str) -> list[Path]:
+        """List the files that every image has here."""
+        return [self._record_path(image_id), *(safe_path(self.folder, name, "") for name in self._files(image_id))]
+
+    def _folders(self, image_id: str) -> set[Path]:
+        """List the folders of an image's files."""
+        photos = [safe_path(self.folder, self._photo(image_id), "")] if self._photo else []
+        return {path.parent for path in (*self._paths(image_id), *photos)}
+
+    def _link_from(self, folder: Path, image: Path) -> str | None:
+        """Say where a folder below that of the annotations leads, if a link is on the way."""
+        plain = Path(os.path.realpath(self._frames), os.path.relpath(folder, self._frames))
+        real = os.path.realpath(folder)
+        return None if real == str(plain) else f"leads to {real}"
+
+    def _check_links(self, image_id: str, image: Path) -> None:
+        for folder in self._folders(image_id):
+            if aim := self._link_from(folder, image):
+                raise WriterError(folder, OSError(errno.ELOOP, aim))
+
     def _record_path(self, image_id: str) -> Path:
         return safe_path(self._records, image_id, ".json")
 
     def _record(self, image_id: str) -> Record | None:
-        """Read the record of an image; None if there is none, or it names files that no run makes for this image."""
+        """Read the record of an image; None if there is none, or it says what no run writes of this image."""
         record = Record.read(self._record_path(image_id))
-        names = (*record.files, *record.links) if record else ()
-        return record if all(self._is_own(image_id, name) for name in names) else None
+        if record is None or not self._made.is_record(image_id, record.record):
+            return None
+        return record if all(self._is_own(image_id, name) for name in (*record.files, *record.links)) else None
 
     def _is_own(self, image_id: str, name: str) -> bool:
         """Return whether a run would make a file of this name for the image; nothing else is compared or removed."""
@@ -236,10 +279,18 @@ class Manifest:
                     return True
         return False
 
+    def _read_shared(self) -> Record | None:
+        """Read the record of the shared files; None if there is none, or it names files out of the folder."""
+        record = Record.read(self._shared_record)
+        inside = record and all(
+            not PurePath(name).is_absolute() and ".." not in PurePath(name).parts for name in record.files
+        )
+        return record if inside else None
+
     def _exported_records(self, image_ids: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Read what the exporter recorded of each image that has a record, in order."""
         for image_id in image_ids:
-            if record := Record.read(self._record_path(image_id)):
+            if record := self._record(image_id):
                 yield image_id, record.record
 
     def _shared_hash(self, image_ids: Iterable[str]) -> str:
@@ -254,25 +305,35 @@ class Manifest:
 class LabelmeManifest(Manifest):
     """Know labelme files, one an image: each records within itself what it was made from, so that it can be moved."""
 
+    def _paths(self, image_id: str) -> list[Path]:
+        return [safe_path(self.folder, image_id, ".json")]
+
+    def _link_from(self, folder: Path, image: Path) -> str | None:
+        """As that of other formats; but annotations may lie beside their photos, wherever a link leads to these."""
+        return None if os.path.realpath(folder) == os.path.realpath(image.parent) else super()._link_from(folder, image)
+
     def status(self, image_id: str, image: Path) -> FileStatus:
         """Compare the file of an image with what the run would write; one without a stamp is a person's."""
-        path = safe_path(self.folder, image_id, ".json")
+        (path,) = self._paths(image_id)
+        if os.path.lexists(path) and not path.is_file():  # a folder, or a pipe, which may never end
+            return FileStatus.EDITED
         try:
             content = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return FileStatus.NEW
-        except OSError:
-            return FileStatus.EDITED
+        except OSError as error:
+            missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+            return FileStatus.NEW if missing else FileStatus.EDITED
         annotation = parse_if_unmodified(content)
         if annotation is None:
             return FileStatus.EDITED
-        named, photo = path.parent / str(annotation.get("imagePath")), photo_path(image_id, image, self._frames)
-        is_same = os.path.realpath(named) == os.path.realpath(photo)
+        named, photo = str(annotation.get("imagePath")), photo_path(image_id, image, self._frames)
+        is_same = "\0" not in named and os.path.realpath(path.parent / named) == os.path.realpath(photo)
         is_done = is_same and annotation.get(SETTINGS) == self._sign(image_id, image)
         return FileStatus.DONE if is_done else FileStatus.OUTDATED
 
     def write(self, image_id: str, image: Path, exported: Exported) -> bool:
         """Replace the image's file; `status` has told whether that may be."""
+        (path,) = self._paths(image_id)
+        self._check_links(image_id, image)
         ((_, content),) = exported.files.items()
-        atomic_write(safe_path(self.folder, image_id, ".json"), add_stamp(content, self._sign(image_id, image)))
+        atomic_write(path, add_stamp(content, self._sign(image_id, image)))
         return True

@@ -40,6 +40,11 @@ class ReviewExporter(Exporter):
         row |= {term: round(value, DIGITS) for term, value in zip(CONFIDENCE_TERMS, least)}
         return Exported({}, record=row)
 
+    def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
+        """Return whether a record is a row of the table."""
+        cells = all(isinstance(value, (str, int, float)) for value in record.values())
+        return cells and not isinstance(record.get("doubt", ""), str)
+
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, bytes]:
         """Make `review.csv`."""
         rows = [{"image_id": image_id, **row} for image_id, row in records]

@@ -9,7 +9,7 @@ from threading import Lock
 from utils.annotations.manifest import FileStatus, Manifest
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, failure_lines
-from utils.errors import SampleError
+from utils.errors import RunError, SampleError
 from utils.formats.base import Exported
 from utils.io.writers import Writers, safe_path
 from utils.structures import Instances, Sample
@@ -41,6 +41,7 @@ class AnnotationSink:
         edited = {image_id for image_id, status in manifest.statuses.items() if status is FileStatus.EDITED}
         self._edited = set() if manifest.overwrite else edited
         self._written: Counter[str] = Counter()
+        self._written_ids: list[str] = []
         self._losses: Counter[str] = Counter()
         self._measures: defaultdict[str, list[float]] = defaultdict(list)
         self._unwritten: list[SampleError] = []
@@ -61,8 +62,13 @@ class AnnotationSink:
 
         Raises:
             WriterError: a file could not be written.
+            RunError: files that were written are gone.
         """
         self._writers.flush()
+        lost = session.gather([image_id for image_id in self._written_ids if self._manifest.lacks(image_id)])
+        if lost:
+            fact = f"the files of {len(lost)} images, such as {lost[0]}, were removed while the run wrote there"
+            raise RunError(f"{self._manifest.folder}: {fact}; run again: what is missing is written then")
         unwritten = session.gather(self._unwritten)  # here each process waits until all have written
         failed = {failure.image_id for failure in (*summary.failures, *unwritten)}
         usable = [image_id for image_id in self._ids if image_id not in failed]
@@ -90,19 +96,22 @@ class AnnotationSink:
         written = False
         if self._manifest.is_to_write(status):
             try:
+                if problem := self._manifest.name_problem(sample.image_id):
+                    raise SampleError(sample.image_id, sample.path, f"{self._manifest.name}: {problem}")
                 exported = self._exporter.export(sample, instances)
             except SampleError as error:
                 self._unwritten.append(error)
                 return
             written = self._manifest.write(sample.image_id, sample.path, exported)
         if written:
-            self._count(exported)
+            self._count(sample.image_id, exported)
         else:
             self._edited.add(sample.image_id)
 
-    def _count(self, exported: Exported) -> None:
+    def _count(self, image_id: str, exported: Exported) -> None:
         with self._lock:
             self._written.update(images=1, shapes=exported.shapes)
+            self._written_ids.append(image_id)
             self._losses.update(exported.losses)
             for phrase, numbers in exported.measures.items():
                 self._measures[phrase].extend(numbers)

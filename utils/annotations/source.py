@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,7 +46,7 @@ class AnnotationFolder:
             SampleError: there is no annotation, or it cannot be used.
         """
         path = safe_path(self.folder, image_id, ".json")
-        if not path.is_file():
+        if not os.path.isfile(path):  # unlike Path.is_file, it takes names that are too long for the disk
             raise SampleError(image_id, path, "the image has no annotation")
         try:
             instances = labelme_instances(path, self._index, tracked)
@@ -67,7 +68,7 @@ class AnnotationFolder:
             what is wrong, a line each.
         """
         paths = [safe_path(self.folder, image_id, ".json") for image_id in images.ids]
-        there = [position for position, path in enumerate(paths) if path.is_file()]
+        there = [position for position, path in enumerate(paths) if os.path.isfile(path)]
         if paths and not there:
             return [f"no image of the run has an annotation here; the first one's would be {paths[0]}"]
         shard = session.shard(there)

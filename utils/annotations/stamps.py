@@ -35,7 +35,7 @@ def parse_if_unmodified(content: bytes) -> dict[str, Any] | None:
     try:
         annotation = json.loads(content)
         return annotation if content_hash(annotation) == annotation.get(CONTENT) else None
-    except (ValueError, TypeError, AttributeError, KeyError):
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError):
         return None
 
 

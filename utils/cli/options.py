@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from utils.classes import COCO_CLASSES, load_class_names
 from utils.config import Config
 from utils.errors import UserError
+from utils.io.json_files import path_problem
 from utils.prompts.table import BoxFormat, CategoryOffset, PromptOverrides
 
 Output = Literal["evaluate", "visual", "annotate"]
@@ -101,6 +102,13 @@ class Options:
         return {option: folder for option, folder in folders.items() if folder is not None}
 
 
+def path_of(text: str) -> Path:
+    """The path that a text of the command line means."""
+    if problem := path_problem(text):
+        raise ArgumentTypeError(problem)
+    return Path(text)
+
+
 def add_box_options(parser: ArgumentParser) -> None:
     """Adds what chooses the boxes, and what takes the place of the models."""
     add = parser.add_argument
@@ -109,7 +117,7 @@ def add_box_options(parser: ArgumentParser) -> None:
     add(
         "-a",
         "--annotations",
-        type=Path,
+        type=path_of,
         metavar="DIR",
         help="take the objects from a folder of labelme files, not from the models",
     )
@@ -188,7 +196,7 @@ def add_prompt_options(parser: ArgumentParser) -> None:
     add(
         "-p",
         "--prompt",
-        type=Path,
+        type=path_of,
         metavar="PATH",
         help="take the boxes from a prompt file, or a folder of YOLO labels or labelme files, not from the detector",
     )
@@ -196,7 +204,7 @@ def add_prompt_options(parser: ArgumentParser) -> None:
     offsets = get_args(CategoryOffset)
     add("--category_offset", choices=offsets, help="its first category id, or coco91: COCO's own ids, with gaps")
     names = "a file with one name a line, or coco: what its category ids index, in place of the dataset's classes"
-    add("--prompt_names", metavar="FILE", help=names)
+    add("--prompt_names", type=lambda text: str(path_of(text)), metavar="FILE", help=names)
 
 
 def overrides_of(options: Namespace) -> PromptOverrides:

@@ -32,11 +32,15 @@ def picture_folders(config: Config) -> list[Path]:
     return [config.predictor.save_dir, *own]
 
 
+def output_folders(options: Options) -> dict[str, Path]:
+    """The folders that a run writes to, by the config keys that name them."""
+    sections = (SECTIONS[output] for output in options.outputs)
+    return {f"{section}.save_dir": getattr(options.config, section).save_dir for section in sections}
+
+
 def check_writable(options: Options) -> None:
     """Raises UserError where a run could not write its outputs; no folder is made."""
-    sections = (SECTIONS[output] for output in options.outputs)
-    folders = {f"{section}.save_dir": getattr(options.config, section).save_dir for section in sections}
-    reasons = {f"{key}: {folder}": _obstacle(folder) for key, folder in folders.items()}
+    reasons = {f"{key}: {folder}": _obstacle(folder) for key, folder in output_folders(options).items()}
     refuse("No outputs can be written there:", [f"{place}: {reason}" for place, reason in reasons.items() if reason])
 
 

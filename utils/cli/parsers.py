@@ -11,7 +11,16 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from utils.cli.options import Options, Output, add_box_options, add_prompt_options, boxes_of, check, overrides_of
+from utils.cli.options import (
+    Options,
+    Output,
+    add_box_options,
+    add_prompt_options,
+    boxes_of,
+    check,
+    overrides_of,
+    path_of,
+)
 from utils.cli.outputs import FOLDERS, SECTIONS, check_writable
 from utils.config import Config, Override, load_config
 from utils.config.loading import KEYS, LISTS
@@ -145,7 +154,7 @@ def command_parser(description: str | None, section: str = "") -> Parser:
     """A parser with the options that every command has; see `Parser`."""
     parser = Parser(description, section)
     add = parser.add_argument
-    add("-c", "--config", type=Path, default=Path("config.json"), help="config file (default: %(default)s)")
+    add("-c", "--config", type=path_of, default=Path("config.json"), help="config file (default: %(default)s)")
     add(
         "--set",
         action=ConfigOverrideAction,
@@ -173,7 +182,7 @@ def images_parser(description: str | None) -> Parser:
     parser.add_argument(
         "-s",
         "--source",
-        type=Path,
+        type=path_of,
         nargs="+",
         action="extend",
         default=[],
@@ -217,7 +226,7 @@ def _add_annotating(parser: Parser) -> None:
     add_key(parser, "--format", nargs="+", key="auto_mask.formats", metavar="FORMAT", help=formats)
     add("--overwrite", action="store_true", help="replace annotations that a person edited, too")
     add("--dry_run", action="store_true", help="only say what annotating would write, redo, skip and keep")
-    add("--diff", type=Path, metavar="DIR", help="compare with the labelme annotations in a folder")
+    add("--diff", type=path_of, metavar="DIR", help="compare with the labelme annotations in a folder")
 
 
 def finetune_parser(description: str | None) -> Parser:

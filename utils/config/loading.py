@@ -23,7 +23,7 @@ from utils.config.finetune import FinetuneConfig
 from utils.config.official import OFFICIAL_SAM
 from utils.config.schema import SECTION, Located, absolute
 from utils.errors import UserError
-from utils.io.json_files import Location, describe, parse_json, read_json
+from utils.io.json_files import Location, describe, parse_json, read_json, value_problem
 from utils.io.terminal import warn
 
 OBSOLETE = {"n_gpu": "--device chooses the device"}
@@ -161,6 +161,7 @@ def load_config(path: Path, overrides: Sequence[str | Override] = ()) -> Config:
             del content[key]
             warn([f"{path}: {key} is obsolete and ignored; {OBSOLETE[key]}"])
         _apply(content, by_key, locate)
+        _check_values(content, locate)
         _locate_values(content, locate)
     try:
         return TypeAdapter(Config).validate_python(content)
@@ -189,6 +190,14 @@ def _apply(content: dict[str, Any], by_key: Mapping[str, Override], locate: Call
             raise locate(key).error("is a section; set its keys one by one")
         holder, name = _holder(content, key)
         holder[name] = override.value_for(KEYS[key])
+
+
+def _check_values(content: dict[str, Any], locate: Callable[[str], Location]) -> None:
+    """Refuse texts that no file can hold and integers of more than 64 bits."""
+    for key, field in KEYS.items():
+        holder, name = _holder(content, key)
+        if not is_dataclass(field.annotation) and (problem := value_problem(holder.get(name))):
+            raise locate(key).error(problem)
 
 
 def _locate_values(content: dict[str, Any], locate: Callable[[str], Location]) -> None:

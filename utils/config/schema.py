@@ -15,7 +15,16 @@ from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    WithJsonSchema,
+)
 from pydantic.dataclasses import dataclass
 
 from utils.classes import load_class_names, nearest
@@ -23,7 +32,7 @@ from utils.config.official import OFFICIAL_SAM, home_of
 from utils.errors import UserError
 from utils.formats.base import Segmentation
 from utils.formats.registry import FORMATS
-from utils.io.json_files import Location
+from utils.io.json_files import Location, path_problem
 
 SECTION = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 """How pydantic treats every section."""
@@ -40,6 +49,8 @@ def absolute(value: Any, at: Location) -> Any:
     """Make a text the absolute path that it means. UserError if it is empty."""
     if value == "":
         raise at.error("the path is empty")
+    if isinstance(value, (str, Path)) and (problem := path_problem(value)):
+        raise at.error(problem)
     return at.folder / os.path.expanduser(value) if isinstance(value, (str, Path)) else value
 
 
@@ -93,6 +104,12 @@ def _one_of(names: Collection[str]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _file_name(name: str) -> str:
+    if problem := path_problem(name):
+        raise ValueError(problem)
+    return name
+
+
 FormatName = Annotated[StrictStr, _one_of(FORMATS), WithJsonSchema({"enum": [*FORMATS]})]
 
 
@@ -138,7 +155,7 @@ class DatasetConfig:
 
     data_dir: Path | None = None
     """A folder in Pascal VOC layout; not needed with `--source`."""
-    split: Annotated[str, Field(strict=True, min_length=1)] = "val"
+    split: Annotated[str, Field(strict=True, min_length=1), AfterValidator(_file_name)] = "val"
     """The split: the list `ImageSets/Segmentation/<split>.txt` and, for frames, `<split>_videos.txt`."""
     conf: Share = 0.25
     """Detector boxes with this score or a lower one are left out."""

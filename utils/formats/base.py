@@ -87,6 +87,10 @@ class Exporter(ABC):
             SampleError: the photo's file is needed and can no longer be read, or the format cannot hold the image.
         """
 
+    def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
+        """Return whether `export` could have made this record of an image; one that was read may be damaged."""
+        return not record
+
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
         """Make the files that all images share; most formats have none.
 

@@ -69,6 +69,13 @@ def frame_record(sample: Sample) -> dict[str, Any]:
     return {} if frame is None else {"frame": {"clip": frame.clip, "index": frame.index}}
 
 
+def is_clip_of(frame: Any, image_id: str) -> bool:
+    """Return whether `frame_record` could have made this of an image."""
+    if not isinstance(frame, dict) or type(frame.get("index")) is not int:
+        return False
+    return isinstance(frame.get("clip"), str) and image_id.startswith(frame["clip"])
+
+
 class VideoIds:
     """Give clips and tracks their ids in the file, which count from 1 in the order in which they appear.
 
@@ -136,7 +143,9 @@ class CocoExporter(Exporter):
             annotations.append(_annotation(instances, i, segmentation))
         height, width = sample.size
         # The name below JPEGImages or the source folder, which is what tools take as the folder of images.
-        name = sample.image_id + self.settings.photo(sample).suffix
+        photo = self.settings.photo(sample)
+        has_suffix = PurePosixPath(sample.image_id).name == photo.name  # of photos that differ in nothing else
+        name = sample.image_id if has_suffix else sample.image_id + photo.suffix
         image = {"file_name": name, "height": height, "width": width}
         return Exported(
             {},
@@ -145,6 +154,18 @@ class CocoExporter(Exporter):
             losses={MSG_EMPTY_MASKS: len(instances) - len(kept)},
             measures={MSG_POLYGON_IOU: ious} if ious else {},
         )
+
+    def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
+        """Return whether a record is that of an image, as far as `assemble` looks into it."""
+        image, annotations, frame = (record.get(key) for key in ("image", "annotations", "frame"))
+        if not isinstance(image, dict) or not isinstance(annotations, list):
+            return False
+        name = image.get("file_name")
+        if not isinstance(name, str) or name not in (image_id, image_id + PurePosixPath(name).suffix):
+            return False
+        keys = ("category_id", *(["track_id"] if "frame" in record else []))
+        rows = all(isinstance(row, dict) and all(type(row.get(key, 0)) is int for key in keys) for row in annotations)
+        return rows and ("frame" not in record or is_clip_of(frame, image_id))
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
         """Make `instances.json`; of the records only the images' entries are kept in memory beside the file itself."""

@@ -146,6 +146,9 @@ LINE_WIDTH = 10
 
 POINT_RADIUS = 5
 
+MAX_DRAWN_RADIUS = 65536
+"""Pixels; Pillow draws a disk row by row, also rows outside the image, which takes minutes for larger ones."""
+
 POINTS: dict[str, tuple[float, float]] = {
     "mask": (2, 2),
     "polygon": (3, math.inf),
@@ -166,6 +169,10 @@ def rasterize_labelme_shape(kind: str, points: npt.NDArray[np.float64], size: tu
         kind: labelme's `shape_type`, one of POINTS.
         points: (K, 2) x and y in pixels from the centre of the first, as many as the kind has.
     """
+    if kind == "circle" and (radius := math.dist(*points.tolist())) > MAX_DRAWN_RADIUS:
+        rows, columns = np.ogrid[: size[0], : size[1]]
+        with np.errstate(over="ignore"):
+            return np.hypot(columns - points[0, 0], rows - points[0, 1]) <= radius
     picture = PIL.Image.new("L", size[::-1])
     _DRAWN[kind](PIL.ImageDraw.Draw(picture), [(x, y) for x, y in points.tolist()])
     return np.array(picture, bool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -56,8 +56,12 @@ class VocExporter(Exporter):
         """Make `SegmentationClass/<image_id>.png` and `SegmentationObject/<image_id>.png`, both of the upright image.
 
         Raises:
-            SampleError: it has a track of a number that 16 bits cannot hold, or 0, which is the background.
+            SampleError: no line of a list can hold its id, or it has a track of a number that 16 bits cannot hold, or
+                0, which is the background.
         """
+        if entry_of_line(sample.image_id) != sample.image_id:
+            reason = f"no split list can hold the name {sample.image_id!a}; rename the file for voc"
+            raise SampleError(sample.image_id, sample.path, reason)
         tracks = instances.track_ids
         if tracks is not None and len(odd := tracks[(tracks < 1) | (tracks >= MAX_OBJECT_ID)]):
             raise SampleError(sample.image_id, sample.path, f"no object map holds the track {odd[0]}")
@@ -75,6 +79,11 @@ class VocExporter(Exporter):
         record = {} if sample.frame is None else {"clip": sample.frame.clip}
         return Exported(files, record=record, shapes=len(visible), losses=losses)
 
+    def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
+        """Return whether a record names the image's own clip, or nothing."""
+        clip = record.get("clip")
+        return not record or (len(record) == 1 and isinstance(clip, str) and image_id.startswith(clip))
+
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
         """Make the split list, the list of its clips if it has any, and the class names."""
         clip_of = {image_id: record.get("clip") for image_id, record in records}
@@ -83,6 +92,16 @@ class VocExporter(Exporter):
         images_file, clips_file = split_lists(split)
         files = {images_file: _lines([*clip_of]), CLASS_NAMES: _lines(self.settings.names)}
         return files | ({clips_file: _lines(clips)} if clips else {})
+
+
+def entry_of_line(line: str) -> str | None:
+    """Return what a line of a split list means: a path with forward slashes. None for what no list holds."""
+    try:
+        text = line.encode().decode("utf-8-sig")
+    except UnicodeError:
+        return None
+    entry = PureWindowsPath(text.partition("\n")[0].strip())
+    return None if entry.anchor or ".." in entry.parts else entry.as_posix()
 
 
 def _lines(entries: Sequence[str]) -> bytes:

@@ -78,6 +78,8 @@ def _label(words: list[str], line: int, place: str) -> Label:
         class_id, numbers = int(words[0]), np.array(words[1:], np.float64)
     except (OverflowError, ValueError):
         raise UserError(f"{place}: expected an integer, the class, and numbers") from None
+    if not -(2**63) <= class_id < 2**63:
+        raise UserError(f"{place}: the class has more than 64 bits")
     if len(numbers) < 4:
         raise UserError(f"{place}: expected a class and at least four numbers, found {len(numbers)}")
     # A box has four numbers, a polygon an even number of them from six on; one more is the confidence.

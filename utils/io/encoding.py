@@ -44,11 +44,16 @@ def encode_json(value: Mapping[str, Any] | Sequence[Any], indent: int | None = N
 
 
 def encode_csv(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Encode rows as CSV in UTF-8."""
+    """Encode rows as CSV in UTF-8; a text that begins like a formula gets an apostrophe before it."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([_plain_cell(cell) for cell in row] for row in rows)
     # surrogateescape restores the bytes of a file name that is not valid UTF-8.
     return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _plain_cell(cell: Any) -> Any:
+    """Put an apostrophe before a text that spreadsheets would take for a formula; numbers stay."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def encode_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import NoneType
 from typing import Any
 
@@ -36,6 +37,49 @@ class Location:
     def error(self, reason: str) -> UserError:
         """Make the error to raise when the value here cannot be used."""
         return UserError(f"{self.name}: {reason}")
+
+
+MAX_NAME_BYTES = 255
+"""The longest name of a file or a folder that disks take."""
+
+
+MAX_PATH_BYTES = 4095
+
+
+def text_problem(text: str) -> str | None:
+    """Say why no file can hold a text; None if one can. A byte that is not UTF-8 may stand in it as Python has it."""
+    if "\0" in text:
+        return "holds a NUL character"
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        return f"holds half a character, {text[error.start]!a}"
+    return None
+
+
+def path_problem(path: str | os.PathLike[str]) -> str | None:
+    """Say why a path can name no file; None if it can."""
+    text = os.fspath(path)
+    if problem := text_problem(text):
+        return problem
+    if len(os.fsencode(text)) > MAX_PATH_BYTES:
+        return f"the path is longer than {MAX_PATH_BYTES} bytes"
+    longest = max(PurePath(text).parts, key=lambda part: len(os.fsencode(part)), default="")
+    if len(os.fsencode(longest)) > MAX_NAME_BYTES:
+        return f'the name "{longest[:20]}..." is longer than {MAX_NAME_BYTES} bytes'
+    return None
+
+
+def value_problem(value: Any) -> str | None:
+    """Say which text or integer within a JSON value cannot be used: see `text_problem`; integers have 64 bits."""
+    if isinstance(value, str):
+        return text_problem(value)
+    if type(value) is int:
+        return None if -(2**63) <= value < 2**63 else "the number is too large"
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    problems = map(value_problem, value if isinstance(value, list) else ())
+    return next((problem for problem in problems if problem), None)
 
 
 def parse_json(text: str) -> Any:
@@ -96,5 +140,8 @@ def coerce(kind: type, value: Any, location: Location) -> Any:
 
 def describe(value: object) -> str:
     """Describe a JSON value for a message: its kind and, where it is short, itself."""
-    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        text = " " * 61
     return _KINDS[type(value)] + (f" ({text})" if len(text) <= 60 else "")

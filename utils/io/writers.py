@@ -5,13 +5,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path, PurePath
 from threading import BoundedSemaphore
 from types import TracebackType
 
 from utils.errors import RunError, UserError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where runs are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+"""The file in a folder of outputs that a run has locked while it writes there."""
 
 
 class WriterError(RunError):
@@ -38,34 +49,163 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.tmp")
 
 
+def _lock_file(path: Path) -> int | None:
+    """Open a plain file, made if it is missing, for this process alone, until the handle is closed or the process ends.
+
+    Returns:
+        the handle; None where the disk has no locks, or the file is not to be written through.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    if fcntl is None:
+        return None
+    handle = None
+    try:
+        if path.is_symlink():
+            path.unlink()
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # the disk has no locks, so nobody writes there
+            path.unlink()
+        found = os.fstat(handle)
+        # Its last owner may have moved or removed it since it was opened; other names of it may lie anywhere.
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and os.path.samestat(found, os.lstat(path)):
+            handle, kept = None, handle
+            return kept
+    except BlockingIOError:
+        raise
+    except OSError:  # writing will tell
+        pass
+    finally:
+        if handle is not None:
+            os.close(handle)
+    return None
+
+
+class Temporary:
+    """A hidden file beside another one, which no other process writes to, until it is complete and takes its place.
+
+    It is `temporary_path`; where another run writes to that, or the disk has no locks, a file with a name of its own.
+
+    Args:
+        target: the file whose place it takes; its folder is made.
+
+    Attributes:
+        path: where to write.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.path, self._target, self._lock, self._done = temporary_path(target), target, None, False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(BlockingIOError):
+            self._lock = _lock_file(self.path)
+        if self._lock is None:
+            self.path = self.path.with_suffix(f".{secrets.token_hex(4)}.tmp")
+
+    def complete(self) -> None:
+        """Move it to its place; OSError if that fails."""
+        os.replace(self.path, self._target)
+        self._unlock()
+
+    def discard(self) -> None:
+        """Remove it, unless it was complete."""
+        if not self._done:
+            try:
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
+            finally:
+                self._unlock()
+
+    def _unlock(self) -> None:
+        self._done = True
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path, key: str) -> Iterator[None]:
+    """Keep a folder of outputs to this run. A killed run leaves nothing locked; disks without locks lock nothing.
+
+    Args:
+        folder: made if it is missing, and removed again if it stays empty.
+        key: the config key that names another folder.
+
+    Raises:
+        UserError: another run writes there.
+        RunError: at the end, somebody removed the folder meanwhile.
+    """
+    made = [*takewhile(lambda each: not os.path.lexists(each), (folder, *folder.parents))]
+    path, handle = folder / LOCK, None
+    with contextlib.suppress(OSError):  # writing will tell
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = _lock_file(path)
+    except BlockingIOError:
+        advice = f"wait until it ends, or name another folder by {key}"
+        raise UserError(f"{folder}: another run writes there; {advice}") from None
+    try:
+        yield
+        if handle is not None and not _is_at(handle, path):
+            advice = "run again: what is missing is written then"
+            raise RunError(f"{folder}: was removed while the run wrote there; {advice}")
+    finally:
+        if handle is not None:
+            with contextlib.suppress(OSError):
+                if _is_at(handle, path):
+                    path.unlink()
+            os.close(handle)
+        with contextlib.suppress(OSError):  # not empty, as a rule
+            for each in made:
+                each.rmdir()
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Return whether an open file is still to be found at a path."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except OSError:
+        return False
+
+
 def atomic_write(path: Path, data: bytes) -> None:
     """Write a file completely or not at all, through a temporary file beside it; create its folder.
 
     Raises:
         WriterError: no space, no permission, a file where a folder must be.
     """
-    temporary = temporary_path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # a killed `atomic_link` may have left a link: never write through it
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        temporary = Temporary(path)
+        try:
+            temporary.path.write_bytes(data)
+            temporary.complete()
+        except BaseException:
+            temporary.discard()
+            raise
     except OSError as error:
         raise WriterError(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def atomic_link(path: Path, target: Path) -> None:
     """Create a relative link to the file `target`, or a copy where links fail; WriterError if both do."""
-    temporary = temporary_path(path)
+    temporary = temporary_path(path).with_suffix(".link.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        aim = os.path.relpath(os.path.realpath(target), os.path.realpath(path.parent))
         temporary.unlink(missing_ok=True)
-        temporary.symlink_to(os.path.relpath(os.path.realpath(target), os.path.realpath(path.parent)))
+        with contextlib.suppress(FileExistsError):  # another run makes the same one: whose is moved does not matter
+            temporary.symlink_to(aim)
         os.replace(temporary, path)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as failure:
+        if isinstance(failure, FileNotFoundError) and path.is_symlink():  # moved by the other run
+            return
         try:
             content = target.read_bytes()
         except OSError as error:

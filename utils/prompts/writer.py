@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +12,7 @@ import numpy as np
 
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport
-from utils.io.writers import WriterError, temporary_path
+from utils.io.writers import Temporary, WriterError
 from utils.structures import Detections, Instances, Sample
 
 
@@ -31,10 +30,9 @@ class PromptSink:
 
     def __init__(self, path: Path) -> None:
         self.path, self.images, self.boxes = path, 0, 0
-        self._temporary = temporary_path(path)
         with self._failing():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._temporary.open("w", encoding="ascii", newline="\n")
+            self._temporary = Temporary(path)
+            self._file = self._temporary.path.open("w", encoding="ascii", newline="\n")
 
     def write(self, sample: Sample, instances: Instances) -> None:
         """Write an image's boxes; WriterError if that fails."""
@@ -50,7 +48,7 @@ class PromptSink:
         with self._failing():
             self._file.write("\n]\n" if self.boxes else "[]\n")
             self._file.close()
-            os.replace(self._temporary, self.path)
+            self._temporary.complete()
         return SinkReport([f"prompts: {self.boxes} boxes of {self.images} images in {self.path}"])
 
     def __enter__(self) -> PromptSink:
@@ -61,8 +59,7 @@ class PromptSink:
     ) -> None:
         with contextlib.suppress(OSError):
             self._file.close()
-        with contextlib.suppress(OSError):  # after finish there is none
-            self._temporary.unlink()
+        self._temporary.discard()  # after finish there is none
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -19,7 +18,7 @@ from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport
 from utils.errors import UserError
 from utils.io.image_files import is_video_name
-from utils.io.writers import Writers, temporary_path
+from utils.io.writers import Temporary, Writers
 from utils.structures import Instances, Sample
 from utils.visual.overlay import OverlaySink, overlay_path
 
@@ -51,7 +50,7 @@ class OrderedVideoWriter:
 
     def __init__(self, path: Path, rate: Fraction) -> None:
         self.path, self._rate = path, rate
-        self._temporary = temporary_path(path)
+        self._temporary: Temporary | None = None
         self._encoder: Encoder | None = None
         self._tickets = self._done = 0
         self._ready: dict[int, Callable[[], None]] = {}
@@ -84,8 +83,8 @@ class OrderedVideoWriter:
         if self._encoder is not None:
             with contextlib.suppress(Exception):  # closing may fail for the reason that broke the video
                 self._encoder.close()
-            with contextlib.suppress(OSError):
-                self._temporary.unlink()
+        if self._temporary is not None:
+            self._temporary.discard()
 
     def _run_in_order(self, ticket: int, step: Callable[[], None]) -> None:
         """Run a step when its ticket is next, then all waiting successors; otherwise leave it waiting."""
@@ -97,15 +96,15 @@ class OrderedVideoWriter:
 
     def _encode(self, index: int, image: np.ndarray) -> None:
         if self._encoder is None:
-            self._temporary.parent.mkdir(parents=True, exist_ok=True)
-            self._encoder = Encoder(self._temporary, self._rate, image.shape[:2])
+            self._temporary = Temporary(self.path)
+            self._encoder = Encoder(self._temporary.path, self._rate, image.shape[:2])
         self._encoder.add(index, image)
 
     def _complete(self) -> None:
-        if self._encoder is not None:
+        if self._encoder is not None and self._temporary is not None:
             self._encoder.close()
-            os.replace(self._temporary, self.path)
-            self._encoder = None
+            self._temporary.complete()
+            self._encoder = self._temporary = None
 
 
 class Encoder:

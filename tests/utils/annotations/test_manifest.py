@@ -29,6 +29,9 @@ class WordExporter:
     def __init__(self, files: tuple[str, ...] = ("all.txt", "count.txt")) -> None:
         self.files = files
 
+    def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
+        return record.keys() <= {"word"}
+
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, bytes]:
         words = [f"{image_id} {record['word']}" for image_id, record in records]
         return dict(zip(self.files, ("\n".join(words).encode(), str(len(words)).encode())))
@@ -261,7 +264,7 @@ def test_a_record_that_names_files_of_others_removes_none(name: str, folder: Pat
 def test_links_are_made_anew_over_what_a_killed_run_left(tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(b"photo")
-    left = utils.io.writers.temporary_path(tmp_path / "link.png")
+    left = utils.io.writers.temporary_path(tmp_path / "link.png").with_suffix(".link.tmp")
     left.symlink_to("nowhere")
     utils.io.writers.atomic_link(tmp_path / "link.png", photo)
     assert os.readlink(tmp_path / "link.png") == "photo.png"

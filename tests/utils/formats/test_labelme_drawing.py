@@ -63,3 +63,21 @@ def test_a_file_of_all_types_is_what_labelme_makes_of_it(tmp_path: Path) -> None
     ((_, found),) = read_labelme(tmp_path, list(values))
     np.testing.assert_array_equal(found.to_semantic(), labels)
     np.testing.assert_array_equal(found.rasterize(np.arange(len(found)) + 1), objects)
+
+
+@pytest.mark.parametrize("direction", [(1.0, 0.0), (0.6, 0.8), (0.0, -1.0)])
+def test_a_disk_too_large_to_be_drawn_by_labelme_is_like_the_largest_that_it_draws(
+    direction: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    radius = 30_000.0
+    points = np.array([[30, 20], [30, 20]]) + radius * np.array([direction, (0, 0)])
+    drawn = labelme.utils.shape_to_mask(SIZE, points.tolist(), "circle")
+    monkeypatch.setattr("utils.formats.polygons.MAX_DRAWN_RADIUS", radius - 1)
+    assert 0.3 < drawn.mean() < 0.7
+    assert np.count_nonzero(rasterize_labelme_shape("circle", points, SIZE) != drawn) <= 1.5 * max(SIZE)
+
+
+@pytest.mark.parametrize("radius", [1e6, 1e9, 1e20, 1e160, 1e300, 1.7e308])
+def test_disks_of_any_size_are_drawn_at_once(radius: float) -> None:
+    assert rasterize_labelme_shape("circle", np.array([[30, 20], [radius, 20]]), SIZE).all()
+    assert not rasterize_labelme_shape("circle", np.array([[-radius, 20], [-radius / 2, 20]]), SIZE).any()

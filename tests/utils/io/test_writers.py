@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UserError
-from utils.io.writers import WriterError, Writers, atomic_write, safe_path, temporary_path
+from utils.io.writers import Temporary, WriterError, Writers, atomic_write, safe_path, temporary_path
 
 ROOT = Path(__file__).parents[3]
 
@@ -47,6 +47,49 @@ def test_a_link_that_a_killed_run_left_is_not_written_through(tmp_path: Path) ->
     assert photo.read_bytes() == b"photo"
     assert path.read_bytes() == b"written"
     assert not path.is_symlink()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks files")
+def test_while_another_run_writes_a_file_its_temporary_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    other = Temporary(path)
+    other.path.write_bytes(b"half")
+    atomic_write(path, b"whole")
+    assert path.read_bytes() == b"whole"
+    with other.path.open("ab") as file:
+        file.write(b" and half")
+    assert path.read_bytes() == b"whole"
+    other.complete()
+    assert path.read_bytes() == b"half and half"
+    assert [file.name for file in tmp_path.iterdir()] == ["out.json"]
+
+
+WRITING = """
+import sys; from pathlib import Path; from utils.io.writers import atomic_write
+for i in range(400):
+    atomic_write(Path(sys.argv[1]), sys.argv[2].encode() * 200_000)
+"""
+
+
+def test_two_processes_that_write_one_file_never_show_a_half_of_it(tmp_path: Path) -> None:
+    path, seen = tmp_path / "out.bin", set()
+    processes = [subprocess.Popen([sys.executable, "-c", WRITING, path, letter], cwd=ROOT) for letter in "ab"]
+    while any(process.poll() is None for process in processes):
+        if path.exists():
+            content = path.read_bytes()
+            seen.add((len(content), content[:1] * len(content) == content))
+    assert [process.returncode for process in processes] == [0, 0]
+    assert seen == {(200_000, True)}
+    assert [file.name for file in tmp_path.iterdir()] == ["out.bin"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_another_name_of_a_file_elsewhere_is_not_written_through(tmp_path: Path) -> None:
+    photo, path = tmp_path / "photo.jpg", tmp_path / "out.jpg"
+    photo.write_bytes(b"photo")
+    os.link(photo, temporary_path(path))
+    atomic_write(path, b"written")
+    assert (photo.read_bytes(), path.read_bytes()) == (b"photo", b"written")
 
 
 def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path: Path) -> None:

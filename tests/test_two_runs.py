@@ -1,0 +1,201 @@
+"""Two runs at once, and hands of others in the folder of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import annotate
+from tests.helpers.project import PROGRAM, Project, tree
+from utils.annotations.fingerprint import hash_of
+from utils.structures import Instances, Sample
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="locks files, makes links")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
+
+
+def started(project: Project, *more: str) -> subprocess.Popen[str]:
+    """A run that has begun to write."""
+    command = [sys.executable, str(PROGRAM), *project.arguments(*more)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while process.poll() is None and not (project.out / ".lock").exists():
+        time.sleep(0.01)
+    return process
+
+
+def test_a_second_run_in_the_folder_is_refused_and_the_first_one_ends_whole(project: Project) -> None:
+    assert project.run() == 0
+    unbroken = tree(project.out)
+    shutil.rmtree(project.out)
+    first = started(project)
+    first.send_signal(signal.SIGSTOP)
+    second = subprocess.run([sys.executable, str(PROGRAM), *project.arguments()], capture_output=True, text=True)
+    first.send_signal(signal.SIGCONT)
+    assert second.returncode == 2
+    assert "another run writes there; wait until it ends, or name another folder by auto_mask.save_dir" in second.stderr
+    assert first.wait(60) == 0
+    assert tree(project.out) == unbroken
+
+
+def test_a_killed_run_leaves_nothing_locked(project: Project) -> None:
+    first = started(project)
+    first.kill()
+    first.wait()
+    assert (project.out / ".lock").exists()
+    assert project.run() == 0
+    assert not (project.out / ".lock").exists()
+
+
+def test_a_disk_without_locks_breaks_no_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*arguments: object) -> None:
+        raise OSError("not on this disk")
+
+    assert project.run() == 0
+    unbroken = tree(project.out)
+    shutil.rmtree(project.out)
+    monkeypatch.setattr("utils.io.writers.fcntl.flock", no_locks)
+    assert project.run() == 0
+    assert tree(project.out) == unbroken
+
+
+def test_a_dry_run_and_a_refused_one_leave_no_folder(project: Project) -> None:
+    assert project.run("--dry-run") == 0
+    assert not project.out.exists()
+    assert project.run("--diff", str(project.folder)) == 2
+    assert not project.out.exists()
+
+
+class Removing(annotate.Chance):
+    """Removes something when the second batch begins."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def instances(self, sample: Sample, seed: int) -> Instances:
+        if self.batches == 2 and self.path.exists():
+            time.sleep(0.3)  # the first batch is written
+            shutil.rmtree(self.path)
+        return super().instances(sample, seed)
+
+
+@pytest.mark.parametrize("name", [".", "yolo/labels", "coco", "voc/SegmentationClass", "labelme-polygon"])
+def test_a_folder_that_is_removed_in_the_midst_of_a_run_is_told(
+    project: Project, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.settings["dataloader"]["batch_size"] = 5
+    assert annotate.main(project.arguments(), lambda: Removing(project.out / name)) == 3
+    assert "removed while the run wrote there; run again" in capsys.readouterr().err
+    assert project.run() == 0
+    assert len([*project.out.glob("yolo/labels/**/*.txt")]) == 10
+
+
+OUTSIDE = "kept"
+
+
+def record_of(project: Project, image_id: str) -> Path:
+    return project.out / "yolo" / ".records" / f"{image_id}.json"
+
+
+def names_elsewhere(outside: Path) -> Sequence[str]:
+    return [str(outside / "a.txt"), "../../../elsewhere/a.txt", "labels/../../../../elsewhere/a.txt"]
+
+
+@pytest.mark.parametrize("key", ["files", "links"])
+@pytest.mark.parametrize("number", range(3))
+def test_a_record_removes_no_file_elsewhere(project: Project, key: str, number: int) -> None:
+    outside = project.folder.parent / "elsewhere"
+    outside.mkdir()
+    (outside / "a.txt").write_text(OUTSIDE)
+    assert project.run() == 0
+    for path in (record_of(project, "0"), project.out / "yolo" / ".records.json"):
+        record, name = json.loads(path.read_text()), names_elsewhere(outside)[number]
+        record["files"] |= {name: hash_of(OUTSIDE.encode())} if key == "files" else {}
+        record["links"] = [name] if key == "links" else []
+        path.write_text(json.dumps(record))
+    assert project.run("-conf", "0.5", "--overwrite") == 0
+    assert (outside / "a.txt").read_text() == OUTSIDE
+
+
+@pytest.mark.parametrize(
+    ("link", "inside"),
+    [
+        ("yolo/labels", "0.txt"),
+        ("yolo/images", "0.png"),
+        ("yolo/.records", "0.json"),
+        ("yolo", "labels/0.txt"),
+        ("voc/SegmentationClass", "0.png"),
+        ("labelme-polygon", "0.json"),
+        ("clip", "2.json"),
+        ("coco/.records", "0.json"),
+    ],
+)
+def test_no_file_is_written_or_removed_through_a_link_out_of_the_folder(
+    project: Project, link: str, inside: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.run() == 0
+    outside = project.folder.parent / "elsewhere"
+    shutil.move(project.out / link, outside)
+    (project.out / link).symlink_to(outside)
+    before = tree(outside)
+    assert inside in before
+    assert project.run("-conf", "0.5", "--overwrite") == 2
+    assert f"{project.out / link}" in capsys.readouterr().err
+    assert tree(outside) == before
+
+
+def test_a_linked_folder_of_photos_gets_its_annotations_beside_them(project: Project) -> None:
+    elsewhere = project.folder.parent / "elsewhere"
+    shutil.move(project.photos / "clip", elsewhere)
+    (project.photos / "clip").symlink_to(elsewhere)
+    project.settings["auto_mask"] = {"save_dir": "photos", "formats": ["labelme"]}
+    assert project.run() == 0
+    assert (elsewhere / "2.json").is_file()
+
+
+SPOILT = [
+    "[]", "3", '"text"', "null", "{", "", '{"files": 3}', '{"files": []}', '{"files": {"labels/0.txt": 3}}',
+    '{"links": {}}', '{"links": [3]}', '{"photo": 3}', '{"settings": []}', '{"record": 3}', '{"record": {"image": 3}}',
+    '{"record": {"image": {"file_name": "../x.png"}, "annotations": []}}', '{"record": {"clip": 3}}', '{"other": 1}',
+    '{"record": {"image": {"file_name": "0.png"}, "annotations": [3]}}', "[" * 100_000, '{"record": {"doubt": []}}',
+    '{"record": {"image": {"file_name": "0.png"}, "annotations": [{"category_id": []}], "frame": 3}}', "\ud800",
+    '{"settings": NaN}', '{"record": {"extra": 1, "missing": [], "low_overlap": 0}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", SPOILT)
+def test_a_damaged_record_counts_as_edited_and_what_has_no_file_is_made_again(project: Project, content: str) -> None:
+    assert project.run() == 0
+    unbroken = tree(project.out)
+    labels = (project.out / "yolo" / "labels" / "0.txt").read_bytes()
+    for record in (*project.out.rglob(".records/0.json"), project.out / ".review" / "0.json"):
+        record.write_bytes(content.encode("utf-8", "surrogatepass"))
+    assert project.run() == 0
+    assert (project.out / "coco" / "instances.json").read_bytes() == unbroken["coco/instances.json"]
+    assert (project.out / "review.csv").read_bytes() == unbroken["review.csv"]
+    assert (project.out / "yolo" / "labels" / "0.txt").read_bytes() == labels
+    assert project.run("--overwrite") == 0
+    assert tree(project.out) == unbroken
+
+
+@pytest.mark.parametrize("content", SPOILT)
+def test_a_damaged_record_of_shared_files_makes_them_anew(project: Project, content: str) -> None:
+    assert project.run() == 0
+    unbroken = tree(project.out)
+    for record in [*project.out.rglob(".records.json"), project.out / ".review.json"]:
+        record.write_bytes(content.encode("utf-8", "surrogatepass"))
+    assert project.run() == 0
+    assert tree(project.out) == unbroken
