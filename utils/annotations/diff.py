@@ -110,7 +110,7 @@ class DiffExporter(Exporter):
         labels = list(dict.fromkeys(shape.label for shape in read_shapes(path)))
         known = match_classes(labels, self._names)
         names = [*self._names, *(label for i, label in enumerate(labels) if i not in known)]
-        annotated = labelme_instances(path, ClassIndex(names))
+        annotated = labelme_instances(path, ClassIndex(names), known_size=size)
         check_size(annotated.size, size, path)
         return names, annotated
 

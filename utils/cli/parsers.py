@@ -10,7 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from utils.cli.options import Options, Output, add_box_options, add_prompt_options, boxes_of, check, overrides_of
+from utils.cli.options import (
+    Options,
+    Output,
+    add_box_options,
+    add_prompt_options,
+    boxes_of,
+    check,
+    overrides_of,
+    with_label_classes,
+)
 from utils.cli.outputs import check_writable
 from utils.config import Config, Override, load_config
 from utils.config.official import REPOSITORY
@@ -209,6 +218,7 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         annotations=given.annotations and given.annotations.absolute(),
         video=given.video,
     )
+    options = with_label_classes(options)
     check(options, given)
     check_writable(options)
     return options

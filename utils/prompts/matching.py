@@ -226,6 +226,19 @@ class Categories:
             f"{known} ({wrong.sum()} of {len(wrong)} rows)"
         )
 
+    def mapping(self, offset: CategoryOffset, most: int = 20) -> str:
+        """Say which class of the run each category id of the file means, up to `most` of them."""
+        listed, ids = self.listed(offset), np.unique(self._table.category_ids).tolist()
+        of_run = match_classes(listed, self._names)
+        if listed == self._names:  # two names of a list may mean the same, but each is the run's own
+            of_run = {i: i for i in range(len(listed))}
+        texts = []
+        for category_id, i in zip(ids[:most], np.unique(self._positions(offset))):
+            name = listed[i]
+            meant = self._names[of_run[i]] if i in of_run else "no class of the run"
+            texts.append(f"{category_id} {name}" + ("" if meant == name else f" -> {meant}"))
+        return ", ".join([*texts, *([f"and {len(ids) - most} more"] if len(ids) > most else [])])
+
     def counts(self, rows: npt.NDArray[np.bool_], offset: CategoryOffset) -> str:
         """List the classes of some of the (R,) rows with their counts, most frequent first."""
         listed = self.listed(offset)

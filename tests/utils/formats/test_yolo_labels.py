@@ -9,7 +9,11 @@ import pytest
 
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.errors import UserError
-from utils.formats.yolo import read_labels
+from utils.formats.yolo_labels import Label, LabelReader
+
+
+def read_labels(path: Path) -> list[Label]:
+    return LabelReader([path]).labels(path)
 
 
 @pytest.mark.parametrize("confident", [False, True])
@@ -47,7 +51,7 @@ def test_segment_rows(tmp_path: Path) -> None:
         ("1", r"at least four numbers, found 0"),
         ("1 320 240 20 20", r"no shares of the image's width and height"),
         ("1 0.5 0.5 nan 0.1", r"no shares"),
-        ("1 0.5 0.5 0.1 0.1 7", r"the confidence, 7, is not within 0 to 1"),
+        ("1 0.5 0.5 0.1 0.1 7.5", r"the confidence, 7.5, is not within 0 to 1"),
     ],
 )
 def test_other_lines_are_refused_with_their_number(line: str, message: str, tmp_path: Path) -> None:

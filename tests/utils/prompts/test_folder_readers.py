@@ -62,8 +62,12 @@ def test_yolo_labels(tmp_path: Path, images_of: Any) -> None:
     np.testing.assert_allclose(boxes, [[20, 20, 60, 60]] * 2, rtol=1e-6)
     assert (scores.tolist(), class_ids.tolist()) == ([1, 0.5], [1, 1])
     assert len(prompts.for_image("3", (100, 200))[0]) == 0
-    assert prompts.finding[0].endswith("boxes are shares of their images' sides, category ids count from 0")
-    assert "4 of 4 rows (100.0 %) and 3 of 3 images" in prompts.finding[1]
+    assert prompts.finding == [
+        f"prompts: {tmp_path}: YOLO labels: boxes are shares of their images' sides, category ids count from 0, rows "
+        "are `class x y w h` or `class x y w h conf` or `class polygon` or `class polygon conf`",
+        "prompts: of the file, 4 of 4 rows (100.0 %) and 3 of 3 images (100.0 %) are in the run, which has 3 images",
+        f"prompts: classes by {tmp_path / 'classes.txt'}: 0 car, 1 dog, 2 sofa",
+    ]
 
 
 def test_labels_of_other_classes(tmp_path: Path, images_of: Any) -> None:
@@ -82,13 +86,15 @@ def test_names_among_the_labels_are_what_their_ids_index(tmp_path: Path, images_
     images = images_of("1")
     prompts = load_prompts(tmp_path, NAMES, images, PromptOverrides())
     assert prompts.class_ids.tolist() == [2, 0]
-    assert prompts.finding[2:] == [f"prompts: category ids index the classes of {tmp_path / 'b/classes.txt'}"]
+    mapping = f"prompts: classes by {tmp_path / 'b/classes.txt'}: 0 Couch -> sofa, 1 tree -> no class of the run, 2 car"
+    assert prompts.finding[2:] == [mapping]
     assert prompts.left_out == ["prompts: rows of classes that the run lacks (tree 1), left out: 1"]
     write(tmp_path, {"b/classes.txt": "car\ntree\nCouch\n"})
     with pytest.raises(UserError, match=r"b/classes\.txt and .*classes\.txt name different classes; .*--prompt-names"):
         load_prompts(tmp_path, NAMES, images, PromptOverrides())
     given = load_prompts(tmp_path, NAMES, images, PromptOverrides(class_names=NAMES))
-    assert given.class_ids.tolist() == [0, 2, 1] and len(given.finding) == 2
+    assert given.class_ids.tolist() == [0, 2, 1]
+    assert given.finding[2:] == ["prompts: classes by --prompt-names: 0 car, 1 dog, 2 sofa"]
     write(tmp_path, dict.fromkeys(names, "a\nb\nc\n"))
     with pytest.raises(UserError, match=r"it shares no class with the run: it has a, b, c; the run has car"):
         load_prompts(tmp_path, NAMES, images, PromptOverrides())

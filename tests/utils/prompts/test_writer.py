@@ -46,7 +46,7 @@ def test_what_is_written_is_read_as_the_same(tmp_path: Path) -> None:
         for each in (first, instances(0), second):
             sink.write(SAMPLE, each)
         assert not path.exists()
-        (line,) = sink.finish(RunSummary(), Session())
+        (line,) = sink.finish(RunSummary(), Session()).lines
     assert line == f"prompts: 43 boxes of 3 images in {path}"
     rows = read_prompt_table(PromptSource(path))
     assert rows.image_keys == [SAMPLE.image_id]
