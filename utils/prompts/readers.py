@@ -94,8 +94,9 @@ def _path_id(file_name: str) -> str:
 
 
 def label_files(source: PromptSource) -> list[Path]:
-    """List the files of YOLO labels in a folder and below it."""
-    return [path for path in source.files[".txt"] if not is_class_list(path)]
+    """List the files of YOLO labels in a folder and below it; in a whole dataset, those in its `labels` folders."""
+    files = [path for path in source.files[".txt"] if not is_class_list(path)]
+    return [path for path in files if "labels" in path.relative_to(source.path).parts[:-1]] or files
 
 
 def label_class_names(path: Path, overrides: PromptOverrides) -> tuple[str, ...] | None:
@@ -125,7 +126,8 @@ def read_yolo_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
             files have different class names.
     """
     labels, rows, given = label_files(source), TableBuilder(), source.overrides
-    if shapes := source.files[".json"]:
+    shapes = [path for path in source.files[".json"] if path.parent in {label.parent for label in labels}]
+    if shapes:
         raise UserError(f"{source.path}: holds {labels[0].name} and {shapes[0].name}: name a folder of one kind")
     found = None if given.class_names is not None else find_class_names(source.path)
     reader = LabelReader(labels, given.label_columns, found.keypoints if found else 0)
