@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -134,33 +135,54 @@ def load_class_names(value: Sequence[str] | Path, where: str = "class names") ->
 
 
 def yaml_names(path: Path) -> list[str]:
-    """The class names of ultralytics' `data.yaml`, whose `names` is a list or maps 0, 1, ... to names.
+    """Return the class names of ultralytics' `data.yaml`, whose `names` is a list or maps 0, 1, ... to names.
+
+    Names are read as they are written: `no`, `null`, `010`, `12:30` and `1.10` are texts, as all others.
 
     Raises:
-        UserError: the file cannot be read or has no such names.
+        UserError: the file cannot be read or has no such names, or its `nc` is another number of classes.
+    """
+    content = read_yaml(path)
+    names, count = content.get("names"), content.get("nc")
+    if isinstance(names, dict) and set(names) == set(map(str, range(len(names)))):
+        names = [names[str(i)] for i in range(len(names))]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: names: expected a list of class names, or names by class id from 0")
+    if isinstance(count, str) and count.isdecimal() and int(count) != len(names):
+        raise UserError(f"{path}: nc is {int(count)}, but names has {len(names)} classes; correct one of the two")
+    return names
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file whose content is a mapping, all scalars as the texts that they are; another content is empty.
+
+    Raises:
+        UserError: the file cannot be read.
     """
     import yaml
 
     try:
-        content: Any = yaml.safe_load(path.read_text("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, dict) and set(names) == set(range(len(names))):
-        names = [names[i] for i in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise UserError(f"{path}: names: expected a list of class names, or names by class id from 0")
-    return [str(name) for name in names]
+        # The loader that resolves no types: to the others `no` is false, `010` is 8 and `12:30` is 750.
+        content: Any = yaml.load(path.read_text("utf-8-sig"), yaml.BaseLoader)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    return content if isinstance(content, dict) else {}
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file (with or without a byte order mark), blank ones at the end left out."""
+    """The lines of a UTF-8 text file (with or without a byte order mark), blank ones at the end left out.
+
+    Only line feeds end a line: `str.splitlines` would also cut a name at a form feed or at U+2028.
+    """
     try:
-        return path.read_text("utf-8-sig").rstrip().splitlines()
+        text = path.read_text("utf-8-sig").rstrip()
     except OSError as error:
         raise UserError(f"{path}: cannot read the class names: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: the class names are not UTF-8 text (byte {error.start})") from error
+    return text.split("\n") if text else []
 
 
 def _checked(names: Sequence[str], place: Callable[[int], str], whole: str) -> tuple[str, ...]:
@@ -177,6 +199,92 @@ def _checked(names: Sequence[str], place: Callable[[int], str], whole: str) -> t
     if not names:
         raise UserError(f"{whole}: there are no class names")
     return stripped
+
+
+CLASSES_FILE = "classes.txt"
+"""Where labelImg and Label Studio keep the class names: among the labels, or beside them."""
+
+NAMES_FILES = (CLASSES_FILE, "data.yaml", "data.yml", "obj.names")
+"""Files that name the classes of a dataset; obj.names is CVAT's and darknet's."""
+
+
+def is_class_list(path: Path) -> bool:
+    """Tell whether a file lists class names; a `classes.txt` may also hold the labels of an image `classes.jpg`.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if path.name != CLASSES_FILE:
+        return False
+    lines = [line.split() for line in _lines(path)]
+    return any(line and (len(line) < 5 or not all(map(_is_number, line))) for line in lines)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class ClassNames(NamedTuple):
+    """The class names of a dataset and the file that has them; `keypoints` is how many numbers an object's have."""
+
+    path: Path
+    names: tuple[str, ...]
+    keypoints: int
+
+
+def find_class_names(folder: Path) -> ClassNames | None:
+    """Find the class names of a folder of labels: in it, beside it, or one folder higher, the nearest first.
+
+    So ultralytics lays datasets out: `data.yaml` beside `labels/train/` or beside `train/labels/`.
+
+    Raises:
+        UserError: a file cannot be read, or two that are equally near name different classes.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.name in NAMES_FILES)
+    inside = [path for path in paths if not path.relative_to(folder).parts[0].startswith(".")] or _beside(folder)
+    for level in (inside, *(_beside(parent) for parent in folder.parents[:2])):
+        found = [names for path in level if (names := _class_names(path)) is not None]
+        for other in found[1:]:
+            if [*map(canonical, other.names)] != [*map(canonical, found[0].names)]:
+                both = f"{found[0].path} and {other.path}"
+                raise UserError(f"{both} name different classes; --prompt-names says which are right")
+        if found:
+            return found[0]
+    return None
+
+
+def _beside(folder: Path) -> list[Path]:
+    """List the files with class names in a folder; where none has a usual name, the only YAML file."""
+    usual = [path for name in NAMES_FILES if (path := folder / name).is_file()]
+    others = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
+    return usual or (others if len(others) == 1 else [])
+
+
+def _class_names(path: Path) -> ClassNames | None:
+    """Read a file of class names; None if it is another file: labels, or a YAML file without names.
+
+    Raises:
+        UserError: it cannot be read; but what has no usual name may be anything.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        return None if path.name == CLASSES_FILE and not is_class_list(path) else _named(path, 0)
+    try:
+        content = read_yaml(path)
+        shape = content.get("kpt_shape")
+        sides = [int(side) for side in shape] if isinstance(shape, list) else [0]
+        return _named(path, math.prod(sides)) if content.get("names") else None
+    except (UserError, TypeError, ValueError):
+        if path.name in NAMES_FILES:
+            raise
+        return None
+
+
+def _named(path: Path, keypoints: int) -> ClassNames:
+    return ClassNames(path, load_class_names(path), keypoints)
 
 
 def palette(count: int) -> np.ndarray:

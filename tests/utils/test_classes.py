@@ -7,7 +7,16 @@ import pytest
 import yaml
 from PIL import Image
 
-from utils.classes import VOC_PALETTE, canonical, load_class_names, match_classes, nearest, palette
+from utils.classes import (
+    VOC_PALETTE,
+    canonical,
+    find_class_names,
+    is_class_list,
+    load_class_names,
+    match_classes,
+    nearest,
+    palette,
+)
 from utils.errors import UserError
 
 VOC_MASKS = Path(__file__).parents[2] / "../shared/data/voc/SegmentationClass"
@@ -104,6 +113,112 @@ def test_a_data_yaml_names_its_classes(tmp_path: Path) -> None:
     path.write_text("names:\n  1: car\n  2: tree\n")
     with pytest.raises(UserError, match=r"data\.yaml: names: expected"):
         load_class_names(path)
+
+
+@pytest.mark.parametrize("form", ["list", "mapping", "lines"])
+def test_names_in_a_data_yaml_are_read_as_they_are_written(form: str, tmp_path: Path) -> None:
+    names = (
+        "car",
+        "no",
+        "on",
+        "null",
+        "~",
+        "010",
+        "1_000",
+        "12:30",
+        "1.10",
+        "0x1F",
+        "2024-01-01",
+        "1e3",
+        "traffic light",
+    )
+    texts = {
+        "list": f"names: [{', '.join(names)}]",
+        "mapping": "names:\n" + "".join(f"  {i}: {name}\n" for i, name in enumerate(names)),
+        "lines": "names:\n" + "".join(f"- {name}\n" for name in names),
+    }
+    (tmp_path / "data.yaml").write_text(f"nc: {len(names)}\n{texts[form]}\n")
+    assert load_class_names(tmp_path / "data.yaml") == names
+
+
+def test_a_data_yaml_that_counts_other_classes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text("nc: 3\nnames: [car, bus]\n")
+    with pytest.raises(UserError, match=r"data\.yaml: nc is 3, but names has 2 classes"):
+        load_class_names(path)
+    for text in ("names: [[a], b]", "names: {car: 0}", "names:", "- car", "nc: 2"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"data\.yaml: names: expected a list"):
+            load_class_names(path)
+
+
+def test_names_of_ultralytics_own_datasets_are_those_of_its_loader() -> None:
+    from ultralytics.nn.autobackend import check_class_names
+    from ultralytics.utils import ROOT, YAML
+
+    files = [file for file in sorted((ROOT / "cfg" / "datasets").glob("*.yaml")) if "names" in YAML.load(file)]
+    for file in files:
+        loaded = check_class_names(YAML.load(file)["names"])
+        if not str(loaded[0]).startswith("n0") and len({canonical(name) for name in loaded.values()}) == len(loaded):
+            assert load_class_names(file) == tuple(loaded[i].strip() for i in range(len(loaded)))
+    assert len(files) > 10
+
+
+def test_only_line_feeds_end_a_name(tmp_path: Path) -> None:
+    names = ("a\x0bb", "c\x0cd", "e\x1cf", "g\x85h", "i\u2028j", "k")
+    (tmp_path / "names.txt").write_text("\r\n".join(names) + "\r\n", "utf-8", newline="")
+    assert load_class_names(tmp_path / "names.txt") == names
+
+
+LAYOUTS = {
+    "inside": ("labels/classes.txt", "labels"),
+    "inside a folder of it": ("labels/train/classes.txt", "labels"),
+    "beside": ("data.yaml", "labels"),
+    "beside its parent, a folder a split": ("data.yaml", "labels/train"),
+    "beside its parent, as Roboflow": ("data.yaml", "train/labels"),
+    "another name": ("boats.yaml", "labels"),
+    "darknet": ("obj.names", "obj_train_data"),
+    "the whole dataset": ("data.yaml", "."),
+}
+
+
+@pytest.mark.parametrize("file, folder", LAYOUTS.values(), ids=LAYOUTS)
+def test_class_names_are_found_where_datasets_keep_them(file: str, folder: str, tmp_path: Path) -> None:
+    root = tmp_path / "a" / "det"
+    for path in (root / folder / "x", root / file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    assert find_class_names(root / folder) is None
+    (root / file).write_text("names: [boat, car]" if file.endswith("yaml") else "boat\ncar\n")
+    found = find_class_names(root / folder)
+    assert found is not None and found.path == root / file and found.names == ("boat", "car")
+
+
+def test_the_nearest_names_count_and_contradictions_are_refused(tmp_path: Path) -> None:
+    labels = tmp_path / "det" / "labels"
+    labels.mkdir(parents=True)
+    (tmp_path / "data.yaml").write_text("names: [far]")
+    (labels.parent / "other.yaml").write_text("services: {names: [a]}\n")
+    assert find_class_names(labels).names == ("far",)  # type: ignore[union-attr]
+    (labels.parent / "data.yaml").write_text("names: [boat, Car]\nkpt_shape: [17, 3]")
+    assert find_class_names(labels) == (labels.parent / "data.yaml", ("boat", "Car"), 51)
+    (labels.parent / "classes.txt").write_text("boat\ncar\n")
+    assert find_class_names(labels).names == ("boat", "car")  # type: ignore[union-attr]
+    (labels.parent / "classes.txt").write_text("car\nboat\n")
+    with pytest.raises(UserError, match=r"classes\.txt and .*data\.yaml name different classes; --prompt-names"):
+        find_class_names(labels)
+
+
+def test_the_labels_of_an_image_called_classes_are_no_class_list(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    for text, is_list in {
+        "0 0.5 0.5 0.1 0.1\n\n2.0 0.5 0.5 0.1 0.1 0.9\n": False,
+        "": False,
+        "car\nbus\n": True,
+        "0\n1\n2\n": True,
+        "type 1 2 3 4\n": True,
+    }.items():
+        path.write_text(text)
+        assert is_class_list(path) == is_list
 
 
 def test_missing_class_file(tmp_path: Path) -> None:

@@ -108,11 +108,11 @@ class DiffExporter(Exporter):
     def _read(self, path: Path, size: tuple[int, int]) -> tuple[Sequence[str], Instances]:
         """Read an annotation, and the names that its class ids index: the run's and other labels."""
         content = read_labelme_json(path)
-        check_size(size_of(content, path), size, path)  # before shapes are drawn in that size
+        check_size(size_of(content, path, size), size, path)  # before shapes are drawn in that size
         labels = list(dict.fromkeys(shape.label for shape in shapes_of(content, path)))
         known = match_classes(labels, self._names)
         names = [*self._names, *(label for i, label in enumerate(labels) if i not in known)]
-        return names, labelme_instances(path, ClassIndex(names))
+        return names, labelme_instances(path, ClassIndex(names), known_size=size)
 
     def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
         """Return whether a record is a row of the table, or empty."""

@@ -49,7 +49,7 @@ class AnnotationFolder:
         if not os.path.isfile(path):  # unlike Path.is_file, it takes names that are too long for the disk
             raise SampleError(image_id, path, "the image has no annotation")
         try:
-            instances = labelme_instances(path, self._index, tracked)
+            instances = labelme_instances(path, self._index, tracked, size)
             check_size(instances.size, size, path)
         except UserError as error:
             raise SampleError(image_id, path, str(error).removeprefix(f"{path}: ")) from error
@@ -81,7 +81,7 @@ class AnnotationFolder:
         """Check a file; the size is None where the image itself cannot be read."""
         try:
             content = read_labelme_json(path)
-            shapes, found = shapes_of(content, path), size_of(content, path)
+            shapes, found = shapes_of(content, path), size_of(content, path, size)
             check_size(found, size or found, path)
         except UserError as error:
             return [str(error)]

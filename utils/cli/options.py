@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,7 +13,9 @@ from typing import Literal, get_args
 from utils.classes import COCO_CLASSES, load_class_names
 from utils.config import Config
 from utils.errors import UserError
+from utils.formats.yolo_labels import LabelColumns
 from utils.io.json_files import path_problem
+from utils.prompts.readers import label_class_names
 from utils.prompts.table import BoxFormat, CategoryOffset, PromptOverrides
 
 Output = Literal["evaluate", "visual", "annotate"]
@@ -205,6 +207,8 @@ def add_prompt_options(parser: ArgumentParser) -> None:
     add("--category_offset", choices=offsets, help="its first category id, or coco91: COCO's own ids, with gaps")
     names = "a file with one name a line, or coco: what its category ids index, in place of the dataset's classes"
     add("--prompt_names", type=lambda text: str(path_of(text)), metavar="FILE", help=names)
+    columns = 'what follows the class in rows of YOLO labels, such as "x y w h conf"'
+    add("--label_columns", choices=get_args(LabelColumns), metavar="COLUMNS", help=columns)
 
 
 def overrides_of(options: Namespace) -> PromptOverrides:
@@ -213,11 +217,33 @@ def overrides_of(options: Namespace) -> PromptOverrides:
     Raises:
         UserError: there is no prompt file, or its class names cannot be read.
     """
-    given = {"--bbox-format": options.bbox_format, "--category-offset": options.category_offset}
-    for option, value in (given | {"--prompt-names": options.prompt_names}).items():
+    given = {
+        "--bbox-format": options.bbox_format,
+        "--category-offset": options.category_offset,
+        "--prompt-names": options.prompt_names,
+        "--label-columns": options.label_columns,
+    }
+    for option, value in given.items():
         if value is not None and options.prompt is None:
             raise UserError(f"{option}: there is no prompt file; -p/--prompt names it")
     names = options.prompt_names
     if names is not None:
         names = COCO_CLASSES if names == "coco" else load_class_names(Path(names).absolute())
-    return PromptOverrides(options.bbox_format, options.category_offset, names)
+    return PromptOverrides(options.bbox_format, options.category_offset, names, options.label_columns)
+
+
+def with_label_classes(options: Options) -> Options:
+    """Return options whose classes are those of the YOLO labels that `-p` names, unless the config has classes.
+
+    So the labels keep their own classes and ids, and the detector need not be there.
+
+    Raises:
+        UserError: nothing names the classes of the labels.
+    """
+    config = options.config
+    if options.prompt is None or config.dataset.classes is not None:
+        return options
+    names = label_class_names(options.prompt, options.prompt_overrides)
+    if names is None:
+        return options
+    return replace(options, config=replace(config, dataset=replace(config.dataset, classes=names)))

@@ -20,6 +20,7 @@ from utils.cli.options import (
     check,
     overrides_of,
     path_of,
+    with_label_classes,
 )
 from utils.cli.outputs import FOLDERS, SECTIONS, check_writable
 from utils.config import Config, Override, load_config
@@ -262,6 +263,7 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         video=given.video,
         command=shlex.join(["python", sys.argv[0], *(sys.argv[1:] if argv is None else argv)]),
     )
+    options = with_label_classes(options)
     check(options, given)
     check_writable(options)
     return options

@@ -160,7 +160,10 @@ class DatasetConfig:
     conf: Share = 0.25
     """Detector boxes with this score or a lower one are left out."""
     classes: ClassNames = None
-    """Class names by id: a list, a text file with a name a line, or a `data.yaml`; left out, those of the detector."""
+    """Class names by id: a list, a text file with a name a line, or a `data.yaml`.
+
+    Left out, those of the dataset where `-p` names YOLO labels, else those of the detector.
+    """
     num_classes: Annotated[int | None, Field(strict=True)] = None
     """An optional check: the number of classes plus one for the background."""
     label_map: Annotated[dict[int, StrictInt] | None, BeforeValidator(_label_map)] = None

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from utils.boxes import xywh_to_xyxy, xyxy_to_xywh
+from utils.boxes import box_of_points, xywh_to_xyxy, xyxy_to_xywh
 from utils.classes import ClassIndex, label_of
 from utils.formats.base import (
     MSG_EMPTY_MASKS,
@@ -30,19 +30,18 @@ from utils.structures import Instances, Sample
 T = TypeVar("T")
 
 
-def _entry_id(row: Any, key: str, location: Location) -> int | str:
-    """Return the id that an entry has under a key: an integer or, as some write it, a string.
+def _entry_id(row: Any, key: str, location: Location) -> str:
+    """Return the id that an entry has under a key, as text: some write 7, some "7", and some both in one file.
 
     Raises:
         UserError: the entry is no object, or has no such id.
     """
     named = isinstance(row, dict) and isinstance(row.get(key), str)
-    found: int | str = get(row, key, str if named else int, location)
-    return found
+    return str(get(row, key, str if named else int, location))
 
 
-def entries_by_id(content: Any, key: str, place: Location, read: Callable[[Any, Location], T]) -> dict[int | str, T]:
-    """A table of a COCO JSON by the `id` of its entries.
+def entries_by_id(content: Any, key: str, place: Location, read: Callable[[Any, Location], T]) -> dict[str, T]:
+    """Read a table of a COCO JSON by the `id` of its entries, as text.
 
     Args:
         content: what the file says.
@@ -53,7 +52,7 @@ def entries_by_id(content: Any, key: str, place: Location, read: Callable[[Any, 
     Raises:
         UserError: the table is no list of objects with an id, or an id is given twice.
     """
-    entries: dict[int | str, T] = {}
+    entries: dict[str, T] = {}
     for i, row in enumerate(get(content, key, list, place)):
         at = Location(f"{place.name}: {key}[{i}]")
         entry_id = _entry_id(row, "id", at)
@@ -299,7 +298,7 @@ def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
     )
 
 
-def _known(entries: dict[int | str, T], row: Any, key: str, place: Location) -> T:
+def _known(entries: dict[str, T], row: Any, key: str, place: Location) -> T:
     """The entry whose id the row has under a key."""
     entry_id = _entry_id(row, key, place)
     if entry_id not in entries:
@@ -316,12 +315,31 @@ def _read_image(row: Any, place: Location) -> CocoImage:
 
 def _read_annotation(row: Any, category: str, place: Location) -> CocoAnnotation:
     bbox, at = get(row, "bbox", list, place, optional=True), place.child("bbox")
-    if bbox is not None:
+    if bbox:
         bbox = tuple(coerce(float, number, at.at(i)) for i, number in enumerate(bbox))
         if len(bbox) != 4:
             raise at.error(f"expected four numbers, found {describe([*bbox])}")
     score, mask_score = (get(row, key, float, place, optional=True) for key in ("score", "mask_score"))
-    return CocoAnnotation(place, category, bbox, row.get("segmentation"), score, mask_score)
+    return CocoAnnotation(place, category, bbox or None, row.get("segmentation"), score, mask_score)
+
+
+def segmentation_box(segmentation: Any) -> list[float] | None:
+    """Compute the box around a segmentation, left, top, width and height in pixels; None where it is none.
+
+    Args:
+        segmentation: polygons or run lengths, unchecked.
+    """
+    from pycocotools import mask as coco
+
+    try:
+        if isinstance(segmentation, dict):
+            counts, size = segmentation["counts"], segmentation["size"]
+            encoded = coco.frPyObjects(segmentation, *size) if isinstance(counts, list) else segmentation
+            return [float(side) for side in coco.toBbox(encoded)]
+        points = np.concatenate([np.array(ring, np.float64).reshape(-1, 2) for ring in segmentation])
+        return [float(side) for side in xyxy_to_xywh(box_of_points(points))]
+    except Exception:  # its parsers raise almost anything
+        return None
 
 
 def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:

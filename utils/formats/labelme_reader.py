@@ -21,6 +21,9 @@ from utils.io.json_files import Location, describe, get, read_json
 from utils.masks import Mask
 from utils.structures import Instances
 
+OTHER_NAMES = {"rotation": "oriented_rectangle", "quadrilateral": "polygon"}
+"""Shape types of X-AnyLabeling -> those of labelme that are the same."""
+
 FLAT_KINDS = ("point", "points", "line", "linestrip")
 """Shape types that enclose no area."""
 
@@ -31,7 +34,7 @@ class Shape:
 
     Attributes:
         label: the class name as it was written.
-        kind: labelme's `shape_type`, such as `rectangle`, `polygon` or `mask`.
+        kind: labelme's name of its `shape_type`, such as `rectangle`, `polygon` or `mask`.
         points: (K, 2) float64 x y in pixels, K >= 1. Those of a mask are the two inclusive corners of its crop.
         group_id: shapes of one label and group id are parts of one object; None: an object of its own.
         mask: the base64 PNG of a mask's crop, or None.
@@ -100,8 +103,13 @@ def _shape(entry: Any, place: str) -> Shape:
         raise UserError(f"{place}.group_id: expected an integer, found {describe(group_id)}")
     if mask is not None and not isinstance(mask, str):
         raise UserError(f"{place}.mask: expected a string, found {describe(mask)}")
+    points = _points(entry.get("points"), f"{place}.points")
+    kind = OTHER_NAMES.get(kind, kind)
+    if kind == "rectangle" and len(points) == 4:  # X-AnyLabeling's has all corners
+        upright = len(np.unique(points[:, 0])) <= 2 and len(np.unique(points[:, 1])) <= 2
+        kind, points = ("rectangle", box_of_points(points).reshape(2, 2)) if upright else ("polygon", points)
     scores = {key: score for key in ("score", "mask_score") if (score := _score(entry.get(key))) is not None}
-    return Shape(label, kind, _points(entry.get("points"), f"{place}.points"), group_id, mask, scores)
+    return Shape(label, kind, points, group_id, mask, scores)
 
 
 def _points(value: Any, place: str) -> npt.NDArray[np.float64]:
@@ -142,20 +150,23 @@ def read_labelme(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Inst
             yield relative.removesuffix(".json"), labelme_instances(path, index)
 
 
-def labelme_instances(path: Path, index: ClassIndex, tracked: bool = False) -> Instances:
+def labelme_instances(
+    path: Path, index: ClassIndex, tracked: bool = False, known_size: tuple[int, int] | None = None
+) -> Instances:
     """Read the instances of a file, in the order of their first shapes; shapes of one label and group are one instance.
 
     A shape without a score has the score 1.
 
     Args:
         tracked: groups are tracks through a clip; a file with a shape that is in none has no tracks.
+        known_size: (height, width) of its image where that is known, for a file that does not say it.
 
     Raises:
         UserError: the file cannot be read or is none of labelme's, a shape is malformed or of a kind that is not read,
             a label names no class, or the image's size is not known.
     """
     content = read_labelme_json(path)
-    size, shapes = size_of(content, path), shapes_of(content, path)
+    size, shapes = size_of(content, path, known_size), shapes_of(content, path)
     objects: dict[object, list[int]] = {}
     for i, shape in enumerate(shapes):
         objects.setdefault(i if shape.group_id is None else (shape.label, shape.group_id), []).append(i)
@@ -235,8 +246,12 @@ def _crop(encoded: str, place: str) -> npt.NDArray[np.bool_]:
         raise UserError(f"{place}.mask: no mask as a base64 PNG: {error}") from error
 
 
-def size_of(content: dict[str, Any], path: Path) -> tuple[int, int]:
+def size_of(content: dict[str, Any], path: Path, known: tuple[int, int] | None = None) -> tuple[int, int]:
     """Return the (height, width) in pixels that a labelme file says, or else that of its image.
+
+    Args:
+        known: the size of the image, where that is known. Otherwise it is that of the file to which `imagePath` leads
+            or, where the photos were moved, of the one of that name beside the annotation.
 
     Raises:
         UserError: it says nothing, and the image cannot be read.
@@ -245,8 +260,11 @@ def size_of(content: dict[str, Any], path: Path) -> tuple[int, int]:
     height, width = (get(content, key, int, place, optional=True) for key in ("imageHeight", "imageWidth"))
     if height and width:
         return height, width
+    if known is not None:
+        return known
     image = path.parent / get(content, "imagePath", str, place).replace("\\", "/")
+    beside = path.parent / image.name
     try:
-        return image_size(image)
+        return image_size(beside if beside.is_file() and not image.is_file() else image)
     except ValueError as error:
         raise place.error(f"imageHeight and imageWidth are missing, and {image}: {error}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from utils.boxes import box_of_points, cxcywh_to_xyxy
 from utils.classes import ClassIndex, yaml_names
 from utils.errors import SampleError, UserError
 from utils.formats.base import (
@@ -27,70 +25,11 @@ from utils.formats.base import (
 )
 from utils.formats.frames import encode_frame
 from utils.formats.polygons import bridge_rings, filled_box, iou, polygons_on_pixel_centers, rasterize_ultralytics
+from utils.formats.yolo_labels import Label, LabelReader
 from utils.io.encoding import encode_image
 from utils.io.image_files import image_size, is_image_name, is_video_name
 from utils.masks import Mask
 from utils.structures import Instances, Sample
-
-LOWEST, HIGHEST = -0.01, 1.01
-"""Limits of coordinates as shares of an image's side, as ultralytics has them: rounding leads beyond 0 and 1."""
-
-
-@dataclass(frozen=True)
-class Label:
-    """Hold one row.
-
-    Attributes:
-        line: its number in the file, from 1.
-        class_id: from 0.
-        points: (K, 2) float64 x y, shares of the image's width and height: the polygon of a segment row, K >= 3, or
-            the upper left and the lower right corner of a box row, K = 2.
-        confidence: in [0, 1]; 1 where the row has none.
-    """
-
-    line: int
-    class_id: int
-    points: npt.NDArray[np.float64]
-    confidence: float
-
-    def box(self) -> np.ndarray:
-        """The tight box, (4,) float64 x1 y1 x2 y2."""
-        return box_of_points(self.points)
-
-
-def read_labels(path: Path) -> list[Label]:
-    """Read the rows of a label file, in its order; blank lines are skipped.
-
-    Raises:
-        UserError: the file cannot be read, or a line is no such row.
-    """
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-    return [_label(line.split(), number, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def _label(words: list[str], line: int, place: str) -> Label:
-    try:
-        class_id, numbers = int(words[0]), np.array(words[1:], np.float64)
-    except (OverflowError, ValueError):
-        raise UserError(f"{place}: expected an integer, the class, and numbers") from None
-    if not -(2**63) <= class_id < 2**63:
-        raise UserError(f"{place}: the class has more than 64 bits")
-    if len(numbers) < 4:
-        raise UserError(f"{place}: expected a class and at least four numbers, found {len(numbers)}")
-    # A box has four numbers, a polygon an even number of them from six on; one more is the confidence.
-    coordinates, confidence = numbers[: len(numbers) // 2 * 2], numbers[-1] if len(numbers) % 2 else 1.0
-    if not ((coordinates >= LOWEST) & (coordinates <= HIGHEST)).all():
-        raise UserError(f"{place}: the coordinates are no shares of the image's width and height, from 0 to 1")
-    if not 0 <= confidence <= 1:
-        raise UserError(f"{place}: the confidence, {confidence:g}, is not within 0 to 1")
-    points = (cxcywh_to_xyxy(coordinates) if len(coordinates) == 4 else coordinates).reshape(-1, 2)
-    return Label(line, class_id, points, float(confidence))
-
 
 MSG_BRIDGES = "parts joined to their object by a line, since a row has one polygon"
 
@@ -228,37 +167,33 @@ def read_yolo(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instanc
         names: class names, indexed by class id.
 
     Raises:
-        UserError: there are no images, a file cannot be read, a row is malformed, or a class is none of `names`.
+        UserError: there are no images, a file cannot be read, a row is malformed, what the columns of the rows are
+            cannot be decided, or a class is none of `names`.
     """
     images = sorted(path for path in (folder / "images").rglob("*") if is_image_name(path.name))
     if not images:
         raise UserError(f"{folder / 'images'}: no images, by whose sizes labels are read")
     class_ids = _class_ids(folder / "data.yaml", names)
-    for image in images:
-        stem = image.relative_to(folder / "images").with_suffix("").as_posix()
-        yield unescape_images_dir(stem), yolo_instances(folder / "labels" / f"{stem}.txt", _size_of(image), class_ids)
-
-
-def yolo_instances(path: Path, size: tuple[int, int], class_ids: Sequence[int]) -> Instances:
-    """Read the instances of a label file, in the order of its rows; none where there is no file.
-
-    Args:
-        size: (height, width) of the upright image.
-        class_ids: what the rows' class ids mean.
-
-    Raises:
-        UserError: the file cannot be read, a row is malformed, or a class id has no meaning.
-    """
-    rows = read_labels(path) if path.is_file() else []
-    for row in rows:
-        if not 0 <= row.class_id < len(class_ids):
-            raise UserError(f"{path}:{row.line}: the class {row.class_id} is outside the {len(class_ids)} classes")
-    return Instances.from_masks(
-        size,
-        [class_ids[row.class_id] for row in rows],
-        [_mask(row, size) for row in rows],
-        [row.confidence for row in rows],
-    )
+    stems = [image.relative_to(folder / "images").with_suffix("").as_posix() for image in images]
+    labels = {stem: path for stem in stems if (path := folder / "labels" / f"{stem}.txt").is_file()}
+    reader = LabelReader(labels.values())
+    for image, stem in zip(images, stems):
+        rows = reader.labels(labels[stem]) if stem in labels else []
+        for row in rows:
+            if not 0 <= row.class_id < len(class_ids):
+                raise UserError(
+                    f"{labels[stem]}:{row.line}: the class {row.class_id} is outside the {len(class_ids)} classes"
+                )
+        size = _size_of(image)
+        yield (
+            unescape_images_dir(stem),
+            Instances.from_masks(
+                size,
+                [class_ids[row.class_id] for row in rows],
+                [_mask(row, size) for row in rows],
+                [row.confidence for row in rows],
+            ),
+        )
 
 
 def _mask(row: Label, size: tuple[int, int]) -> Mask:

@@ -130,7 +130,12 @@ def get(value: Any, key: str, kind: type, location: Location, *, optional: bool 
 
 
 def coerce(kind: type, value: Any, location: Location) -> Any:
-    """Return a JSON value as an int, float, str, list or dict; UserError if it is another kind; 1 is a float, too."""
+    """Return a JSON value as an int, float, str, list or dict; UserError if it is another kind.
+
+    1 is a float, too, and 1.0, which tools of arrays write, an int.
+    """
+    if kind is int and type(value) is float and value.is_integer():
+        return int(value)
     if type(value) not in ((float, int) if kind is float else (kind,)):
         raise location.error(f"expected {_KINDS[kind]}, found {describe(value)}")
     if kind is float and abs(value) > sys.float_info.max:

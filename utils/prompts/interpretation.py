@@ -18,7 +18,7 @@ from utils.boxes import box_limits, xywh_to_xyxy
 from utils.classes import COCO_CLASSES, canonical
 from utils.engine import RunImages
 from utils.errors import UserError
-from utils.formats.yolo import HIGHEST, LOWEST
+from utils.formats.yolo_labels import HIGHEST, LOWEST
 from utils.prompts.matching import MAX_BAD_SHARE, NO_MATCH, Categories, ImageMatch
 from utils.prompts.table import BoxFormat, CategoryOffset, Interpretation, PromptOverrides, PromptTable
 
@@ -66,9 +66,9 @@ class FormatChecker:
     ) -> None:
         self._table, self._overrides, self._categories = table, overrides, categories
         self._match, self._images = match, images
-        known = overrides.bbox_format is not None or bool(table.format.fixed_boxes)
-        # Rows whose image's size is known; where nothing is left to decide about boxes, no header is read.
-        self._sized, self._limits = _image_limits(match.of_row[:0] if known else match.of_row, images)
+        # Rows whose image's size is known; where boxes can mean one thing only, no header is read.
+        fixed = bool(table.format.fixed_boxes)
+        self._sized, self._limits = _image_limits(match.of_row[:0] if fixed else match.of_row, images)
 
     def expected(self) -> Interpretation:
         """Return what the command line says and, where it says nothing, what the format means."""
@@ -90,7 +90,8 @@ class FormatChecker:
     def fits(self, interpretation: Interpretation) -> bool:
         """Tell whether almost all boxes and all category ids are as this interpretation has them."""
         bad = self.bad_boxes(interpretation)
-        return bad.sum() <= MAX_BAD_SHARE * len(bad) and not self._misfits(interpretation).any()
+        boxes_fit = self._overrides.bbox_format is not None or bad.sum() <= MAX_BAD_SHARE * len(bad)
+        return boxes_fit and not self._misfits(interpretation).any()
 
     def outcome(self, interpretation: Interpretation) -> tuple[str, bytes]:
         """Return what is the same for interpretations that give every row the same box and class."""
@@ -106,7 +107,7 @@ class FormatChecker:
         if self._coco_offsets():
             reason = "Ultralytics numbers COCO's classes from 1 or as COCO does"
             conflicts.append(Conflict(ID_OPTIONS[:1], reason))
-        if bad.sum() > MAX_BAD_SHARE * len(bad):
+        if bad.sum() > MAX_BAD_SHARE * len(bad) and self._overrides.bbox_format is None:
             row = self._table.short_location(int(self._sized[np.argmax(bad)]))
             reason = f"{row}.bbox is inverted or far outside its image as {expected.bbox_format}"
             conflicts.append(Conflict(BOX_OPTIONS, f"{reason} ({bad.sum()} of {len(bad)} rows)"))
@@ -124,12 +125,20 @@ class FormatChecker:
         return (inverted | beyond) & np.all(np.isfinite(boxes), axis=1)
 
     def warnings(self, interpretation: Interpretation) -> list[str]:
-        """Say what the file may mean as well as this interpretation."""
-        ids, path = self._table.category_ids, self._table.path
+        """Say what the file may mean as well as this interpretation, and where an option makes most boxes wrong."""
+        ids, path, given = self._table.category_ids, self._table.path, self._overrides.bbox_format
+        lines, bad = [], self.bad_boxes(interpretation)
+        if given and 2 * bad.sum() > len(bad):
+            other: BoxFormat = "xywh" if given == "xyxy" else "xyxy"
+            fits = len(bad) - int(self.bad_boxes(Interpretation(other, interpretation.category_offset)).sum())
+            lines.append(
+                f"{path}: --bbox-format {given} makes {bad.sum()} of {len(bad)} boxes inverted or far outside their "
+                f"images; with {other}, {fits} fit: leave the option out or give --bbox-format {other}"
+            )
         said = self._overrides.category_offset is not None or self._table.class_names is not None
         if said or interpretation.category_offset != "0" or not len(ids) or self._categories.misfits("1").any():
-            return []
-        return [f"{path}: no category id is 0, so they may count from 1: then give --category-offset 1, else 0"]
+            return lines
+        return [*lines, f"{path}: no category id is 0, so they may count from 1: then give --category-offset 1, else 0"]
 
     def check_pixels(self) -> None:
         """Raise UserError where boxes are shares of their images' sides, but the format, however meant, has pixels."""

@@ -83,19 +83,28 @@ def _match_paths(
     """Match paths that may start in another folder than the ids do.
 
     The id a/b may be train/a/b in the file, whose root then lies higher, or b, whose root lies lower. If `flattened`,
-    it may also be a_b, since tools that keep all labels in one folder write folders so.
+    it may also be a_b, since tools that keep all labels in one folder write folders so; and the labels of images/a are
+    labels/a, as ultralytics finds them.
     """
     position_of = {image_id: i for i, image_id in enumerate(ids)}
     higher = {key: position_of[t] for key in map(str, keys) for t in reversed([*_tails(key)]) if t in position_of}
     lower = _unique((tail, i) for i, image_id in enumerate(ids) for tail in _tails(image_id))
     if flattened:
         flat = ((tail.replace("/", "_"), i) for i, image_id in enumerate(ids) for tail in _tails(image_id))
-        lower = _unique([*lower.items(), *flat])
+        labels = ((_label_path(image_id), i) for i, image_id in enumerate(ids))
+        beside = ((tail, i) for path, i in labels for tail in _tails(path))
+        lower = _unique([*lower.items(), *flat, *beside])
     # What has its exact path in the file is settled: another file that ends alike is one for an image outside the run.
     settled = set(exact.tolist())
     aliases = {alias: i for alias, i in {**higher, **lower}.items() if i not in settled}
     rest = _look_up([key if i == NO_MATCH else "" for key, i in zip(keys, exact)], aliases)
     return np.where(exact == NO_MATCH, rest, exact)
+
+
+def _label_path(image_id: str) -> str:
+    """Return where ultralytics looks for the labels of an image: its last folder `images` becomes `labels`."""
+    head, images, tail = f"/{image_id}".rpartition("/images/")
+    return f"{head}/labels/{tail}".lstrip("/") if images else image_id
 
 
 def _unique(aliases: Iterable[tuple[str, int]]) -> dict[str, int]:
@@ -225,6 +234,22 @@ class Categories:
             f"{self._table.short_location(row)}.category_id: {self._table.category_ids[row]} is outside "
             f"{known} ({wrong.sum()} of {len(wrong)} rows)"
         )
+
+    def mapping(self, offset: CategoryOffset, most: int = 20) -> str:
+        """Say which class of the run each category id means: all that there are, or up to `most` that the file has."""
+        listed, ids = self.listed(offset), np.unique(self._table.category_ids).tolist()
+        of_run = match_classes(listed, self._names)
+        if listed == self._names:  # two names of a list may mean the same, but each is the run's own
+            of_run = {i: i for i in range(len(listed))}
+        texts = []
+        pairs = [*zip(ids, np.unique(self._positions(offset)).tolist())]
+        if len(listed) <= most and offset != "coco91":
+            pairs = [(i + int(offset), i) for i in range(len(listed))]
+        for category_id, i in pairs[:most]:
+            name = listed[i]
+            meant = self._names[of_run[i]] if i in of_run else "no class of the run"
+            texts.append(f"{category_id} {name}" + ("" if meant == name else f" -> {meant}"))
+        return ", ".join([*texts, *([f"and {len(pairs) - most} more"] if len(pairs) > most else [])])
 
     def counts(self, rows: npt.NDArray[np.bool_], offset: CategoryOffset) -> str:
         """List the classes of some of the (R,) rows with their counts, most frequent first."""

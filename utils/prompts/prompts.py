@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,8 +114,11 @@ def load_prompts(
         class_ids[kept],
         _rows_by_image(match.of_row[kept], images.ids),
         table.format.normalized,
-        [*lines, *_finding(table, interpretation, match, images)],
-        checker.warnings(interpretation),
+        [*lines, *_finding(table, interpretation, match, images), *_mapping(table, overrides, categories)],
+        [
+            *checker.warnings(interpretation),
+            *_loss_warnings(table, overrides, interpretation, in_run, no_class, other_class),
+        ],
         [f"prompts: rows {which}, left out: {count}" for which, count in left_out.items() if count],
     )
 
@@ -122,6 +126,8 @@ def load_prompts(
 def _check_overrides(table: PromptTable, overrides: PromptOverrides) -> None:
     """Raise UserError where the command line says about the file what its format leaves no room for."""
     holds = f"{table.path} holds {table.format.title}, "
+    if overrides.label_columns and not table.format.normalized:
+        raise UserError(f"--label-columns: {holds}which are no YOLO labels")
     if table.format.fixed_boxes and overrides.bbox_format:
         raise UserError(f"--bbox-format: {holds}whose boxes can mean one thing only")
     for option, value in (("--category-offset", overrides.category_offset), ("--prompt-names", overrides.class_names)):
@@ -154,12 +160,48 @@ def _finding(table: PromptTable, interpretation: Interpretation, match: ImageMat
     title = table.format.title if expected else table.format.other_title or table.format.title
     rows = _share(int((match.of_row != NO_MATCH).sum()), len(table), "rows")
     of_images = _share(int((match.of_key != NO_MATCH).sum()), len(table.image_keys), "images")
-    names_file = [] if table.names_file is None else [table.names_file]
+    columns = f", rows are {table.columns}" if table.columns else ""
     return [
-        f"prompts: {table.path}: {title}: {table.format.meaning(interpretation)}",
+        f"prompts: {table.path}: {title}: {table.format.meaning(interpretation)}{columns}",
         f"prompts: of the file, {rows} and {of_images} are in the run, which has {len(images.ids)} images",
-        *(f"prompts: category ids index the classes of {file}" for file in names_file),
     ]
+
+
+def _mapping(table: PromptTable, overrides: PromptOverrides, categories: Categories) -> list[str]:
+    """Say what the class ids of YOLO labels mean, which nothing in their rows confirms."""
+    if not table.format.normalized or not len(table):
+        return []
+    offset = overrides.category_offset or table.format.interpretation.category_offset
+    source = table.names_file or ("--prompt-names" if overrides.class_names else "dataset.classes")
+    return [f"prompts: classes by {source}: {categories.mapping(offset)}"]
+
+
+def _loss_warnings(
+    table: PromptTable,
+    overrides: PromptOverrides,
+    interpretation: Interpretation,
+    in_run: npt.NDArray[np.bool_],
+    no_class: npt.NDArray[np.bool_],
+    other_class: npt.NDArray[np.bool_],
+) -> list[str]:
+    """Say which option leaves out more than half of the rows that are for images of the run."""
+    count, lacking, unwanted = (int(rows.sum()) for rows in (in_run, no_class, other_class))
+    lines = []
+    if 2 * lacking > count:
+        if overrides.class_names is not None:
+            remedy = "--prompt-names names other classes than the run has; set dataset.classes to the same file"
+        elif table.class_names is None:
+            remedy = f"--category-offset {interpretation.category_offset} says so"
+        elif table.names_file is not None:
+            remedy = f"--set dataset.classes={table.names_file} makes its classes those of the run"
+        else:
+            remedy = f"--set 'dataset.classes={json.dumps(table.class_names)}' makes its classes those of the run"
+        what = "are of classes that the run lacks and are left out"
+        lines.append(f"{table.path}: {lacking} of {count} rows {what}; {remedy}")
+    if 2 * unwanted > count:
+        what = "are left out by detector.classes, which lists the only classes that count"
+        lines.append(f"{table.path}: {unwanted} of {count} rows {what}")
+    return lines
 
 
 def _share(part: int, whole: int, what: str) -> str:

@@ -16,17 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.boxes import enclosing_box
-from utils.classes import load_class_names
+from utils.classes import find_class_names, is_class_list
 from utils.errors import UserError
 from utils.formats.coco import entries_by_id
 from utils.formats.labelme_reader import FLAT_KINDS, Shape, read_labelme_json, shapes_of
-from utils.formats.yolo import read_labels
+from utils.formats.yolo_labels import LabelReader
 from utils.io.json_files import Location, describe, get
 from utils.prompts.source import NO_SCORE, PromptSource
-from utils.prompts.table import Interpretation, PromptFormat, PromptTable, Size, TableBuilder
-
-CLASSES_FILE = "classes.txt"
-"""Where labelImg keeps the class names, among the labels."""
+from utils.prompts.table import Interpretation, PromptFormat, PromptOverrides, PromptTable, Size, TableBuilder
 
 
 def read_row_list(source: PromptSource, format: PromptFormat) -> PromptTable:
@@ -58,22 +55,25 @@ def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
     table = source.json.build(format, annotations, "annotations")
     images = entries_by_id(content, "images", place, _name_and_size)
     for image_id in table.image_keys:
-        if image_id not in images:
+        if str(image_id) not in images:
             raise UserError(f"{path}: annotations: image_id {image_id} is none of the images")
     names = entries_by_id(content, "categories", place, lambda row, at: get(row, "name", str, at))
     position_of = {category_id: i for i, category_id in enumerate(names)}
-    positions = np.array([position_of.get(category_id, -1) for category_id in table.category_ids.tolist()], np.int64)
+    positions = np.array([position_of.get(str(number), -1) for number in table.category_ids.tolist()], np.int64)
     if (positions < 0).any():
         row = int(np.argmax(positions < 0))
         raise UserError(f"{table.location(row)}.category_id: {table.category_ids[row]} is none of the categories")
-    ids = dict.fromkeys([*table.image_keys, *images])  # images without boxes belong to the file, too
+    # The same image may be 7 and "7" in its rows; images without boxes belong to the file, too.
+    ids = {image_id: i for i, image_id in enumerate(dict.fromkeys([*map(str, table.image_keys), *images]))}
+    key_of = np.array([ids[str(image_id)] for image_id in table.image_keys], np.int64)
     return replace(
         table,
         image_keys=[_path_id(images[image_id][0]) for image_id in ids],
+        key_of_row=key_of[table.key_of_row],
         scores=np.where(table.scores == NO_SCORE, np.float32(1), table.scores),
         category_ids=positions,
         class_names=tuple(names.values()),
-        sizes={key: size for key, image_id in enumerate(ids) if (size := images[image_id][1])},
+        sizes={key: size for image_id, key in ids.items() if (size := images[image_id][1])},
     )
 
 
@@ -94,32 +94,50 @@ def _path_id(file_name: str) -> str:
 
 
 def label_files(source: PromptSource) -> list[Path]:
-    """List the files of YOLO labels in a folder and below it."""
-    return [path for path in source.files[".txt"] if path.name != CLASSES_FILE]
+    """List the files of YOLO labels in a folder and below it; in a whole dataset, those in its `labels` folders."""
+    files = [path for path in source.files[".txt"] if not is_class_list(path)]
+    return [path for path in files if "labels" in path.relative_to(source.path).parts[:-1]] or files
+
+
+def label_class_names(path: Path, overrides: PromptOverrides) -> tuple[str, ...] | None:
+    """Return the class names of a folder of YOLO labels, for a run that has none; None for prompts of other formats.
+
+    Raises:
+        UserError: nothing names its classes.
+    """
+    if not YOLO_LABELS.recognizes(PromptSource(path, overrides)):
+        return None
+    if overrides.class_names is not None:
+        return overrides.class_names
+    if (found := find_class_names(path)) is not None:
+        return found.names
+    raise UserError(
+        f"{path}: nothing names the classes of these YOLO labels: there is no classes.txt or data.yaml in the folder, "
+        "beside it or beside its parent, and the config has no dataset.classes; add --prompt-names FILE "
+        "(one name a line, or a data.yaml) or --prompt-names coco"
+    )
 
 
 def read_yolo_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
-    """Read a folder of YOLO labels, with the class names that lie among them unless the command line gives others.
+    """Read a folder of YOLO labels, with the class names of its dataset unless the command line gives others.
 
     Raises:
-        UserError: there are labelme files, too, a file cannot be read, or two files have different class names.
+        UserError: there are labelme files, too, a file cannot be read, what its columns are cannot be decided, or two
+            files have different class names.
     """
-    labels, rows = label_files(source), TableBuilder()
-    if shapes := source.files[".json"]:
+    labels, rows, given = label_files(source), TableBuilder(), source.overrides
+    shapes = [path for path in source.files[".json"] if path.parent in {label.parent for label in labels}]
+    if shapes:
         raise UserError(f"{source.path}: holds {labels[0].name} and {shapes[0].name}: name a folder of one kind")
+    found = None if given.class_names is not None else find_class_names(source.path)
+    reader = LabelReader(labels, given.label_columns, found.keypoints if found else 0)
     for path in labels:
         key = rows.key(_relative_id(source.path, path))
-        for label in read_labels(path):
+        for label in reader.labels(path):
             rows.add(key, label.line, label.box(), label.class_id, label.confidence)
-    table = rows.build(source.path, format, "/{key}.txt:{number}")
-    files = [path for path in source.files[".txt"] if path.name == CLASSES_FILE]
-    if not files or source.overrides.class_names is not None:
-        return table
-    first, *others = (load_class_names(path) for path in files)
-    for path, names in zip(files[1:], others):
-        if names != first:
-            raise UserError(f"{files[0]} and {path} name different classes; --prompt-names says which are right")
-    return replace(table, class_names=first, names_file=files[0])
+    columns = " or ".join(f"`class {columns}`" for columns in reader.columns)
+    table = rows.build(source.path, format, "/{key}.txt:{number}", columns=columns)
+    return table if found is None else replace(table, class_names=found.names, names_file=found.path)
 
 
 def read_labelme_folder(source: PromptSource, format: PromptFormat) -> PromptTable:

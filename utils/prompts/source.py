@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from utils.errors import UserError
+from utils.formats.coco import segmentation_box
 from utils.io.json_files import describe, read_json
 from utils.prompts.table import PromptFormat, PromptOverrides, PromptTable, TableBuilder
 
@@ -80,7 +81,7 @@ class JsonRows:
 
     def _take(self, row: dict[str, Any]) -> dict[str, Any]:
         """Replace an object by TAKEN if it is a sound row; another one stays what it is. For json's object_hook."""
-        if _problem(row):
+        if _problem(row := _usual(row)):
             return row
         number, self._count = self._count, self._count + 1
         if row.get("iscrowd"):
@@ -108,6 +109,18 @@ class JsonRows:
             raise UserError(f"{self.path}: it has rows inside others, or outside the list")
         left_out = {"that are crowds, not objects": self._crowds}
         return self.rows.build(self.path, format, f": {prefix}[{{number}}]", left_out=left_out)
+
+
+def _usual(row: dict[str, Any]) -> dict[str, Any]:
+    """Write an annotation of COCO as most tools do: ids as integers, and a box where it has only a segmentation."""
+    if not {"image_id", "category_id"} <= row.keys() or not row.keys() & {"id", "iscrowd", "segmentation"}:
+        return row  # the rows of predictions have no id of their own, and are what one of two programs writes
+    row = {key: int(value) if type(value) is float and value.is_integer() else value for key, value in row.items()}
+    if isinstance(category_id := row["category_id"], str) and category_id.isascii() and category_id.isdecimal():
+        row["category_id"] = int(category_id)
+    if not row.get("bbox") and row.get("segmentation"):
+        row["bbox"] = segmentation_box(row["segmentation"])
+    return row
 
 
 def _problem(row: Any) -> str | None:

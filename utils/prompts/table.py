@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from utils.formats.yolo_labels import LabelColumns
+
 if TYPE_CHECKING:
     from utils.prompts.source import PromptSource
 
@@ -52,11 +54,13 @@ class PromptOverrides:
         bbox_format: what its boxes mean.
         category_offset: where its category ids begin.
         class_names: the names that its category ids index, in place of the run's.
+        label_columns: what follows the class in the rows of YOLO labels.
     """
 
     bbox_format: BoxFormat | None = None
     category_offset: CategoryOffset | None = None
     class_names: tuple[str, ...] | None = None
+    label_columns: LabelColumns | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,7 @@ class PromptTable:
         left_out: counts of what was not taken for a row, by a phrase.
         names_file: the file beside those with rows that has `class_names`, or None.
         sizes: those of images, by their position in `image_keys`, where the file states them.
+        columns: what its rows consist of, for messages, where files of the format differ.
     """
 
     path: Path
@@ -127,6 +132,7 @@ class PromptTable:
     left_out: Mapping[str, int] = field(default_factory=dict)
     names_file: Path | None = None
     sizes: Mapping[int, Size] = field(default_factory=dict)
+    columns: str = ""
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -46,6 +46,13 @@ def test_annotations_become_instances_and_what_is_missing_fails_by_name(tmp_path
     assert "no annotation" in str(failures[0]) and "10 x 8 pixels, the image has 9 x 8" in str(failures[1])
 
 
+def test_a_file_that_states_no_size_has_that_of_its_image(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"shapes": [SHAPE], "imagePath": "gone.jpg"}))
+    folder = AnnotationFolder(tmp_path, ("car",))
+    assert folder.problems(images("a"), Session()) == []
+    assert folder.read("a", (8, 9)).size == (8, 9)
+
+
 def test_groups_are_tracks_in_a_clip_only(tmp_path: Path) -> None:
     write(tmp_path, "a", SHAPE | {"group_id": 7}, SHAPE | {"group_id": -2})
     write(tmp_path, "b", SHAPE | {"group_id": 7}, SHAPE)

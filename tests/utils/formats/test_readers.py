@@ -78,6 +78,32 @@ def test_the_size_of_an_old_file_is_that_of_its_image(tmp_path: Path) -> None:
         only(read_labelme(folder, NAMES))
 
 
+def test_the_size_of_a_file_whose_photo_was_moved_is_that_of_the_photo_beside_it(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.png")
+    for moved in ("../photos/a.png", "C:\\photos\\a.png", "/nowhere/a.png"):
+        folder = labelme(tmp_path, polygon(), imageHeight=None, imageWidth=None, imagePath=moved)
+        assert only(read_labelme(folder, NAMES)).size == (8, 9)
+    assert only(read_labelme(labelme(tmp_path, polygon(), imageHeight=18.0, imageWidth=19.0), NAMES)).size == (18, 19)
+    with pytest.raises(UserError, match=r"a\.json: imageHeight: expected an integer, found a number \(18\.5\)"):
+        only(read_labelme(labelme(tmp_path, polygon(), imageHeight=18.5), NAMES))
+
+
+def test_shapes_of_x_anylabeling_are_drawn_as_labelme_draws_theirs(tmp_path: Path) -> None:
+    upright, turned = [[1, 1], [6, 1], [6, 5], [1, 5]], [[4, 0], [8, 3], [5, 7], [1, 4]]
+    theirs = {
+        "rectangle": (upright, "rectangle", [upright[0], upright[2]]),
+        "rotation": (turned, "polygon", turned),
+        "quadrilateral": (turned, "polygon", turned),
+    }
+    for kind, (points, as_kind, as_points) in theirs.items():
+        found = only(read_labelme(labelme(tmp_path, polygon(shape_type=kind, points=points, direction=1.5)), NAMES))
+        drawn = official.utils.shape_to_mask((8, 9), as_points, as_kind)
+        np.testing.assert_array_equal(found.masks[0].to_full((8, 9)), drawn)
+    found = only(read_labelme(labelme(tmp_path, polygon(shape_type="rectangle", points=turned)), NAMES))
+    drawn = official.utils.shape_to_mask((8, 9), turned, "polygon")
+    np.testing.assert_array_equal(found.masks[0].to_full((8, 9)), drawn)
+
+
 def test_files_of_other_formats_are_left_out(tmp_path: Path) -> None:
     labelme(tmp_path, polygon())
     for name in (".records/a.json", "labelme-polygon/a.json", "coco/instances.json", "clip/.hidden/a.json"):
@@ -139,6 +165,17 @@ def test_coco_of_others(tmp_path: Path) -> None:
     assert (image_id, found.size) == ("clip/a.b", (8, 9))
     assert found.detections.class_ids.tolist() == [1, 1, 1]
     assert found.detections.boxes.tolist() == [[0, 0, 4, 4], [0, 0, 1, 2], [1, 2, 5, 8]]
+
+
+def test_coco_ids_as_text_and_sizes_with_a_point(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["images"][0] |= {"height": 8.0, "width": 9.0}
+        content["annotations"][0] |= {"image_id": "7", "category_id": "3", "bbox": []}
+        content["annotations"].append(content["annotations"][0] | {"image_id": 7.0, "category_id": 3.0, "bbox": None})
+
+    ((_, found),) = read_coco(coco(tmp_path, change), NAMES)
+    assert found.detections.class_ids.tolist() == [1, 1]
+    assert found.size == (8, 9) and found.detections.boxes.tolist() == [[0, 0, 4, 4]] * 2
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from utils.errors import UserError
 from utils.prompts.prompts import load_prompts
-from utils.prompts.readers import read_prompt_table
+from utils.prompts.readers import label_class_names, read_prompt_table
 from utils.prompts.source import PromptSource
 from utils.prompts.table import PromptOverrides
 
@@ -62,8 +62,12 @@ def test_yolo_labels(tmp_path: Path, images_of: Any) -> None:
     np.testing.assert_allclose(boxes, [[20, 20, 60, 60]] * 2, rtol=1e-6)
     assert (scores.tolist(), class_ids.tolist()) == ([1, 0.5], [1, 1])
     assert len(prompts.for_image("3", (100, 200))[0]) == 0
-    assert prompts.finding[0].endswith("boxes are shares of their images' sides, category ids count from 0")
-    assert "4 of 4 rows (100.0 %) and 3 of 3 images" in prompts.finding[1]
+    assert prompts.finding == [
+        f"prompts: {tmp_path}: YOLO labels: boxes are shares of their images' sides, category ids count from 0, rows "
+        "are `class x y w h` or `class x y w h conf` or `class polygon` or `class polygon conf`",
+        "prompts: of the file, 4 of 4 rows (100.0 %) and 3 of 3 images (100.0 %) are in the run, which has 3 images",
+        f"prompts: classes by {tmp_path / 'classes.txt'}: 0 car, 1 dog, 2 sofa",
+    ]
 
 
 def test_labels_of_other_classes(tmp_path: Path, images_of: Any) -> None:
@@ -82,16 +86,104 @@ def test_names_among_the_labels_are_what_their_ids_index(tmp_path: Path, images_
     images = images_of("1")
     prompts = load_prompts(tmp_path, NAMES, images, PromptOverrides())
     assert prompts.class_ids.tolist() == [2, 0]
-    assert prompts.finding[2:] == [f"prompts: category ids index the classes of {tmp_path / 'b/classes.txt'}"]
+    mapping = f"prompts: classes by {tmp_path / 'b/classes.txt'}: 0 Couch -> sofa, 1 tree -> no class of the run, 2 car"
+    assert prompts.finding[2:] == [mapping]
     assert prompts.left_out == ["prompts: rows of classes that the run lacks (tree 1), left out: 1"]
     write(tmp_path, {"b/classes.txt": "car\ntree\nCouch\n"})
     with pytest.raises(UserError, match=r"b/classes\.txt and .*classes\.txt name different classes; .*--prompt-names"):
         load_prompts(tmp_path, NAMES, images, PromptOverrides())
     given = load_prompts(tmp_path, NAMES, images, PromptOverrides(class_names=NAMES))
-    assert given.class_ids.tolist() == [0, 2, 1] and len(given.finding) == 2
+    assert given.class_ids.tolist() == [0, 2, 1]
+    assert given.finding[2:] == ["prompts: classes by --prompt-names: 0 car, 1 dog, 2 sofa"]
     write(tmp_path, dict.fromkeys(names, "a\nb\nc\n"))
     with pytest.raises(UserError, match=r"it shares no class with the run: it has a, b, c; the run has car"):
         load_prompts(tmp_path, NAMES, images, PromptOverrides())
+
+
+def test_labels_bring_the_classes_of_a_run_that_has_none(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a" / "det", {"labels/train/1.txt": "3 0.5 0.5 0.1 0.1\n"}) / "labels"
+    with pytest.raises(UserError, match=r"labels: nothing names the classes .* data\.yaml .*--prompt-names FILE"):
+        label_class_names(folder, PromptOverrides())
+    assert label_class_names(folder, PromptOverrides(class_names=("a", "b"))) == ("a", "b")
+    write(folder.parent, {"data.yaml": "names: [no, 010]"})
+    assert label_class_names(folder, PromptOverrides()) == ("no", "010")
+    assert label_class_names(write(tmp_path / "b", SHAPES), PromptOverrides()) is None
+    assert label_class_names(tmp_path / "nowhere", PromptOverrides()) is None
+
+
+def test_data_yaml_beside_the_labels_names_them_not_the_run(tmp_path: Path, images_of: Any) -> None:
+    folder = write(tmp_path / "det", {"labels/1.txt": "1 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.1 0.1\n"}) / "labels"
+    write(folder.parent, {"data.yaml": "names: [Couch, car, tree]"})
+    prompts = load_prompts(folder, NAMES, images_of("1"), PromptOverrides())
+    assert prompts.class_ids.tolist() == [0, 2] and prompts.warnings == []
+    file = folder.parent / "data.yaml"
+    assert prompts.finding[2] == f"prompts: classes by {file}: 0 Couch -> sofa, 1 car, 2 tree -> no class of the run"
+
+
+def test_losing_most_rows_is_warned_of_with_the_option_that_does_it(tmp_path: Path, images_of: Any) -> None:
+    rows = "0 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 0.1\n2 0.5 0.5 0.1 0.1\n"
+    folder, images = (
+        write(tmp_path, {"labels/1.txt": rows, "data.yaml": "names: [boat, tree, car]"}) / "labels",
+        images_of("1"),
+    )
+    (line,) = load_prompts(folder, NAMES, images, PromptOverrides()).warnings
+    lost = f"{folder}: 2 of 3 rows are of classes that the run lacks and are left out; "
+    assert line == f"{lost}--set dataset.classes={tmp_path / 'data.yaml'} makes its classes those of the run"
+    given = PromptOverrides(class_names=("boat", "tree", "car"))
+    (line,) = load_prompts(folder, NAMES, images, given).warnings
+    assert line.startswith(f"{lost}--prompt-names names other classes than the run has")
+    names = ("boat", "tree", "car")
+    (line,) = load_prompts(folder, names, images, PromptOverrides(), ("car",)).warnings
+    assert line.endswith("2 of 3 rows are left out by detector.classes, which lists the only classes that count")
+    assert load_prompts(folder, names, images, PromptOverrides()).warnings == []
+    shapes = [shape("rectangle", [[1, 2], [3, 4]], label) for label in ("boat", "boat", "car")]
+    (line,) = load_prompts(
+        write(tmp_path / "shapes", {"1.json": {"shapes": shapes}}), NAMES, images, PromptOverrides()
+    ).warnings
+    assert line.endswith("""--set 'dataset.classes=["boat", "car"]' makes its classes those of the run""")
+
+
+@pytest.mark.parametrize(
+    "images_folder, labels_folder", [("images/train", "labels/train"), ("train/images", "train/labels")]
+)
+def test_a_whole_dataset_may_be_named(images_folder: str, labels_folder: str, tmp_path: Path, images_of: Any) -> None:
+    files = {
+        f"{labels_folder}/1.txt": "0 0.5 0.5 0.1 0.1\n",
+        "data.yaml": "names: [car]",
+        "README.txt": "of boats",
+        "train.txt": "./images/train/1.jpg",
+        "notes.json": {},
+    }
+    ids = [f"{images_folder}/1", f"{images_folder.replace('train', 'val')}/1"]
+    prompts = load_prompts(write(tmp_path, files), NAMES, images_of(ids), PromptOverrides())
+    assert prompts.rows_of == {ids[0]: slice(0, 1)}
+
+
+def test_labels_of_an_image_called_classes(tmp_path: Path, images_of: Any) -> None:
+    write(tmp_path, {"classes.txt": "1 0.5 0.5 0.1 0.1\n", "a.txt": "0 0.5 0.5 0.1 0.1\n"})
+    prompts = load_prompts(tmp_path, NAMES, images_of(["a", "classes"]), PromptOverrides())
+    assert prompts.rows_of == {"a": slice(0, 1), "classes": slice(1, 2)}
+    assert prompts.finding[2] == "prompts: classes by dataset.classes: 0 car, 1 dog, 2 sofa"
+
+
+def test_columns_of_labels_by_an_option(tmp_path: Path, images_of: Any) -> None:
+    folder, images = write(tmp_path, {"1.txt": "0 0.5 0.4 0.2 0.2 0.3\n"}), images_of("1")
+    first = load_prompts(folder, NAMES, images, PromptOverrides())
+    assert first.scores.tolist() == [np.float32(0.3)] and first.finding[0].endswith("rows are `class x y w h conf`")
+    other = load_prompts(folder, NAMES, images, PromptOverrides(label_columns="conf x y w h"))
+    assert other.scores.tolist() == [0.5] and other.finding[0].endswith("rows are `class conf x y w h`")
+    shapes = write(tmp_path / "shapes", SHAPES)
+    with pytest.raises(UserError, match=r"--label-columns: .* holds labelme shapes, which are no YOLO labels"):
+        load_prompts(shapes, NAMES, images_of(["2"]), PromptOverrides(label_columns="polygon"))
+
+
+def test_shapes_of_x_anylabeling(tmp_path: Path, images_of: Any) -> None:
+    corners = [[10, 5], [30, 5], [30, 25], [10, 25]]
+    turned = [[20, 0], [30, 10], [20, 20], [10, 10]]
+    shapes = [shape("rectangle", corners, score=None), shape("rotation", turned, direction=0.7)]
+    folder = write(tmp_path, {"a.json": {"shapes": shapes, "imageHeight": 60.0, "imageWidth": 80.0}})
+    prompts = load_prompts(folder, NAMES, images_of("a", (60, 80)), PromptOverrides())
+    np.testing.assert_array_equal(prompts.boxes, [[10, 5, 30, 25], [10, 0, 30, 20]])
 
 
 def test_labelme_shapes(tmp_path: Path, images_of: Any) -> None:

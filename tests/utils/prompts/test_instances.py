@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
 from utils.errors import UserError
@@ -72,6 +73,54 @@ def test_images_of_another_size_are_refused_and_no_other_headers_are_read(write:
     assert asked == [[0]]
     small |= {"height": 480.0, "width": 640}
     assert len(load_prompts(write(content), NAMES, images, PromptOverrides()).boxes)
+
+
+@pytest.mark.parametrize("form", ["polygons", "counts", "compressed"])
+def test_boxes_of_annotations_that_have_only_a_segmentation(form: str, write: Write, images_of: Any) -> None:
+    content = instances()
+    for each in content["annotations"]:
+        x, y, w, h = (int(side) for side in each["bbox"])
+        picture = np.zeros((480, 640), np.uint8, "F")
+        picture[y : y + h, x : x + w] = 1
+        encoded = mask_utils.encode(picture)
+        each["bbox"] = [x, y, w, h]
+        each["segmentation"] = {
+            "polygons": [[x, y, x + w, y, x + w, y + h], [x, y + h, x + w, y + h, x, y]],
+            "counts": {"size": [480, 640], "counts": run_lengths(picture)},
+            "compressed": {"size": [480, 640], "counts": encoded["counts"].decode()},
+        }[form]
+    images = images_of(["clip/1", "2"])
+    wanted = load_prompts(write(content), NAMES, images, PromptOverrides())
+    for i, each in enumerate(content["annotations"]):
+        del each["bbox"]
+        if i % 2:
+            each["bbox"] = None
+    found = load_prompts(write(content), NAMES, images, PromptOverrides())
+    np.testing.assert_array_equal(found.boxes, wanted.boxes)
+    assert len(found.boxes) > 10
+    del content["annotations"][3]["segmentation"]
+    with pytest.raises(UserError, match=r"annotations\[3\]\.bbox: expected four numbers, found nothing"):
+        load_prompts(write(content), NAMES, images, PromptOverrides())
+
+
+def run_lengths(picture: np.ndarray) -> list[int]:
+    pixels = picture.ravel("F")
+    ends = np.flatnonzero(np.diff(pixels)) + 1
+    return np.diff([0, *([0] if pixels[0] else []), *ends, len(pixels)]).tolist()
+
+
+def test_ids_as_text_or_with_a_point(write: Write, images_of: Any) -> None:
+    content, images = instances(), images_of(["clip/1", "2"])
+    wanted = load_prompts(write(content), NAMES, images, PromptOverrides())
+    for i, each in enumerate(content["annotations"]):
+        each["image_id"] = (str, float, int)[i % 2 if i < 20 else 2](each["image_id"])
+        each["category_id"] = (str, float)[i % 2](each["category_id"])
+    content["images"][0]["id"] = str(content["images"][0]["id"])
+    content["images"][1] |= {"height": 480.0, "width": 640.0}
+    found = load_prompts(write(content), NAMES, images, PromptOverrides())
+    np.testing.assert_array_equal(found.boxes, wanted.boxes)
+    np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
+    assert found.rows_of == wanted.rows_of and found.finding == wanted.finding
 
 
 def test_corners_in_coco_instances_are_noticed(write: Write, images_of: Any) -> None:

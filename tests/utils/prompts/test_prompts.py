@@ -170,6 +170,20 @@ def test_more_than_a_tenth_turns_the_interpretation_of_a_short_file_too(write: W
     assert boxes(3)[0] == [50, 60, 90, 159]
 
 
+@pytest.mark.parametrize("right, wrong", [("xywh", "xyxy"), ("xyxy", "xywh")])
+def test_a_wrong_box_format_is_warned_of(right: str, wrong: str, write: Write, images_of: Any) -> None:
+    corners = [[x, y, x + 60, y + 50] for x in range(300, 560, 40) for y in range(250, 400, 30)]
+    boxes = [[x1, y1, x2 - x1, y2 - y1] if right == "xywh" else [x1, y1, x2, y2] for x1, y1, x2, y2 in corners]
+    rows = [{"image_id": NUMBERED[0], "category_id": 0, "bbox": box, "score": 0.5} for box in boxes]
+    path, images = write(rows), images_of(NUMBERED)
+    (line,) = load_prompts(path, NAMES, images, PromptOverrides(bbox_format=wrong)).warnings  # type: ignore[arg-type]
+    assert line == (
+        f"{path}: --bbox-format {wrong} makes {len(rows)} of {len(rows)} boxes inverted or far outside their images; "
+        f"with {right}, {len(rows)} fit: leave the option out or give --bbox-format {right}"
+    )
+    assert load_prompts(path, NAMES, images, PromptOverrides(bbox_format=right)).warnings == []  # type: ignore[arg-type]
+
+
 def test_ids_that_may_count_from_one_are_warned_of(write: Write, images_of: Any) -> None:
     def warnings(ids: Sequence[int], given: PromptOverrides) -> list[str]:
         rows = [row | {"category_id": ids[i % len(ids)]} for i, row in enumerate(truth(NUMBERED))]

@@ -1,0 +1,288 @@
+"""Read the rows of YOLO labels, whose columns all rows of a folder together tell."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from utils.boxes import box_of_points, cxcywh_to_xyxy
+from utils.errors import UserError
+
+LOWEST, HIGHEST = -0.01, 1.01
+"""Limits of coordinates as shares of an image's side, as ultralytics has them: rounding leads beyond 0 and 1."""
+
+MAX_MISFITS = 0.1
+"""Rows may contradict what is said of their columns up to this share; then each is a mistake of its own."""
+
+LARGEST_ID = 2**63
+
+LabelColumns: TypeAlias = Literal[
+    "x y w h",
+    "x y w h conf",
+    "x y w h id",
+    "x y w h conf id",
+    "conf x y w h",
+    "polygon",
+    "polygon conf",
+    "polygon id",
+    "polygon conf id",
+    "x y w h keypoints",
+    "x y w h keypoints conf",
+    "x y w h keypoints id",
+    "x y w h keypoints conf id",
+]
+"""What may follow the class in a row: a box or a polygon, a confidence, the id of a track, keypoints."""
+
+Numbers: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Label:
+    """Hold one row.
+
+    Attributes:
+        line: its number in the file, from 1.
+        class_id: from 0.
+        points: (K, 2) float64 x y, shares of the image's width and height: the polygon of a segment row, K >= 3, or
+            the upper left and the lower right corner of a box row, K = 2.
+        confidence: in [0, 1]; 1 where the row has none.
+    """
+
+    line: int
+    class_id: int
+    points: Numbers
+    confidence: float
+
+    def box(self) -> np.ndarray:
+        """Compute the tight box, (4,) float64 x1 y1 x2 y2."""
+        return box_of_points(self.points)
+
+
+class Row(NamedTuple):
+    """One row as it stands: the numbers behind the class are not yet told apart."""
+
+    path: Path
+    line: int
+    class_id: int
+    numbers: Numbers
+
+    @property
+    def place(self) -> str:
+        """What messages call it."""
+        return f"{self.path}:{self.line}"
+
+
+class LabelReader:
+    """Read label files that one tool wrote in one way: all their rows together tell what the columns are.
+
+    Args:
+        paths: the files.
+        columns: what the columns are, where somebody says it; rows of which it cannot be said are told apart as ever.
+        keypoints: how many numbers the keypoints of a row have, where that is known.
+
+    Attributes:
+        columns: what was found, for messages: each kind of columns that rows have.
+
+    Raises:
+        UserError: a file cannot be read, a line is no row of numbers, or what its columns are cannot be decided.
+    """
+
+    def __init__(self, paths: Iterable[Path], columns: LabelColumns | None = None, keypoints: int = 0) -> None:
+        self._rows = {path: [*_rows(path)] for path in paths}
+        every = [row for rows in self._rows.values() for row in rows]
+        groups: defaultdict[int, list[Row]] = defaultdict(list)
+        for row in every:
+            groups[_group(len(row.numbers))].append(row)
+        posed = None if columns else _keypoint_columns(every, keypoints)
+        polygons_too = any(group > CONF_AND_ID for group in groups)
+        self._columns: dict[int, LabelColumns] = {}
+        for group in sorted(groups):
+            possible = POSSIBLE[group]
+            given = columns if columns in possible or (columns in KEYPOINTS and group > CONF_AND_ID) else posed
+            self._columns[group] = given or _decide(groups[group], possible, polygons_too=polygons_too)
+        self.columns = [*dict.fromkeys(self._columns.values())]
+        if columns is not None and every and columns not in self.columns:
+            counts = " or ".join(map(str, sorted({len(row.numbers) for row in every})[:5]))
+            raise UserError(
+                f'--label-columns: no row can have "{columns}" behind its class: rows have {counts} numbers'
+            )
+
+    def labels(self, path: Path) -> list[Label]:
+        """Return the rows of a file, in its order.
+
+        Raises:
+            UserError: coordinates or a confidence are outside their limits.
+        """
+        labels = []
+        for row in self._rows[path]:
+            columns = self._columns[_group(len(row.numbers))]
+            if problem := _problem(row, columns):
+                raise UserError(f"{row.place}: {problem}")
+            points, confidence, _ = _split(row.numbers, columns)
+            labels.append(Label(row.line, row.class_id, points, confidence))
+        return labels
+
+
+BOX, CONF, CONF_AND_ID = 4, 5, 6
+"""How many numbers a box has, alone and with more columns; a polygon has six or more."""
+
+ODD, EVEN = 7, 8
+"""Stand for all numbers from there on: polygons have any number of points."""
+
+POSSIBLE: dict[int, tuple[LabelColumns, ...]] = {
+    BOX: ("x y w h",),
+    CONF: ("x y w h conf", "x y w h id", "conf x y w h"),
+    CONF_AND_ID: ("x y w h conf id", "polygon"),
+    ODD: ("polygon conf", "polygon id"),
+    EVEN: ("polygon", "polygon conf id"),
+}
+"""What so many numbers may be, most common first."""
+
+KEYPOINTS: tuple[LabelColumns, ...] = (
+    "x y w h keypoints",
+    "x y w h keypoints conf",
+    "x y w h keypoints id",
+    "x y w h keypoints conf id",
+)
+
+POSED_NUMBERS, POSED_ROWS = 11, 3
+"""So many rows of so many numbers, all alike, are no polygons where the first four numbers are a box of the others.
+
+Fewer numbers have oriented boxes, which are polygons of four points.
+"""
+
+
+def _group(count: int) -> int:
+    return count if count <= CONF_AND_ID else (EVEN, ODD)[count % 2]
+
+
+def _keypoint_columns(rows: Sequence[Row], known: int) -> LabelColumns | None:
+    """Return the columns of rows that have a box and keypoints; None for others.
+
+    Args:
+        known: how many numbers the keypoints of a row have; 0: not known.
+    """
+    counts = {len(row.numbers) for row in rows}
+    if len(counts) != 1 or min(counts) <= CONF_AND_ID:
+        return None
+    numbers = np.stack([row.numbers for row in rows])
+    for columns in KEYPOINTS:
+        length = numbers.shape[1] - BOX - len(columns.split()[BOX + 1 :])
+        body = numbers[:, BOX : BOX + length]
+        if known and length != known:
+            continue
+        if (known or _are_keypoints(numbers[:, :BOX], body)) and all(_fits(row, columns) for row in rows):
+            return columns
+    return None
+
+
+def _are_keypoints(boxes: Numbers, body: Numbers) -> bool:
+    """Tell whether (R, K) numbers are keypoints of (R, 4) boxes: each with a visibility, or nearly all in the box."""
+    if body.shape[1] % 3 == 0 and np.isin(body[:, 2::3], (0, 1, 2)).all():
+        return True
+    if len(body) < POSED_ROWS or BOX + body.shape[1] < POSED_NUMBERS:
+        return False
+    for size in (2, 3):
+        if body.shape[1] % size == 0:
+            points = body.reshape(len(body), -1, size)[:, :, :2]
+            away = np.abs(points - boxes[:, None, :2]) > boxes[:, None, 2:] * (0.5 + MAX_MISFITS)
+            if (away.any(axis=2) & points.any(axis=2)).mean() <= MAX_MISFITS:
+                return True
+    return False
+
+
+def _decide(rows: Sequence[Row], possible: Sequence[LabelColumns], *, polygons_too: bool) -> LabelColumns:
+    """Choose the columns that all rows fit, or else almost all.
+
+    Args:
+        polygons_too: whether the folder has rows that are too long for a box.
+
+    Raises:
+        UserError: several fit, and it matters which, or none does.
+    """
+    if len(possible) == 1:
+        return possible[0]
+    misfits = {columns: sum(not _fits(row, columns) for row in rows) for columns in possible}
+    fitting = [columns for columns in possible if not misfits[columns]]
+    if not fitting:
+        fitting = [columns for columns in possible if misfits[columns] <= MAX_MISFITS * len(rows)]
+    if not fitting:  # boxes that stick out of their images; where that is not all, `labels` names the row
+        return next((each for each in possible if not any(_problem(row, each) for row in rows)), possible[0])
+    if fitting == ["x y w h conf id", "polygon"]:  # triangles alone are rare, and do not all end in an integer
+        return "polygon" if polygons_too else "x y w h conf id"
+    if len(rows[0].numbers) % 2 and all(row.numbers[-1] == 1 for row in rows):
+        fitting = [columns for columns in fitting if not columns.endswith(" id")]  # a confidence of 1 says the same
+    if fitting == ["x y w h conf", "conf x y w h"]:  # few rows fit both; nearly all tools write the first
+        fitting = fitting[:1]
+    if len(fitting) > 1:
+        either = " or ".join(f'"{columns}"' for columns in fitting)
+        raise UserError(
+            f"{rows[0].place}: the {len(rows[0].numbers)} numbers behind the class may be {either} "
+            f"({len(rows)} rows like this): give one of the two as --label-columns"
+        )
+    return fitting[0]
+
+
+def _fits(row: Row, columns: LabelColumns) -> bool:
+    """Tell whether a row is sound and its box, moreover, lies in the image."""
+    points = _split(row.numbers, columns)[0]
+    inside = ((points >= LOWEST) & (points <= HIGHEST)).all() and (len(points) > 2 or (points[0] <= points[1]).all())
+    return bool(inside) and _problem(row, columns) is None
+
+
+def _split(numbers: Numbers, columns: LabelColumns) -> tuple[Numbers, float, float]:
+    """Return (K, 2) x y of a row's polygon or of the corners of its box, its confidence, and its track id or 0."""
+    words, track, confidence = columns.split(), 0.0, 1.0
+    if words[-1] == "id":
+        words, numbers, track = words[:-1], numbers[:-1], float(numbers[-1])
+    if words[-1] == "conf":
+        words, numbers, confidence = words[:-1], numbers[:-1], float(numbers[-1])
+    if words[0] == "conf":
+        words, numbers, confidence = words[1:], numbers[1:], float(numbers[0])
+    points = numbers if words == ["polygon"] else cxcywh_to_xyxy(numbers[:BOX])
+    return points.reshape(-1, 2), confidence, track
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+    for number, line in enumerate(lines, 1):
+        if words := line.split():
+            yield _row(words, path, number)
+
+
+def _row(words: Sequence[str], path: Path, line: int) -> Row:
+    """Read a row; the class may be written as `0.0`, as tools of arrays write it."""
+    try:
+        class_id, numbers = float(words[0]), np.array(words[1:], np.float64)
+    except ValueError:
+        raise UserError(f"{path}:{line}: expected an integer, the class, and numbers") from None
+    if not class_id.is_integer() or abs(class_id) >= LARGEST_ID:
+        raise UserError(f"{path}:{line}: expected an integer, the class, found {words[0]}")
+    if len(numbers) < BOX:
+        raise UserError(f"{path}:{line}: expected a class and at least four numbers, found {len(numbers)}")
+    return Row(path, line, int(class_id), numbers)
+
+
+def _problem(row: Row, columns: LabelColumns) -> str | None:
+    """Say which number of a row cannot be what the columns make it, or return None."""
+    points, confidence, track = _split(row.numbers, columns)
+    box = row.numbers[columns.startswith("conf") :][:BOX]
+    coordinates = points if columns.startswith("polygon") else box
+    if not ((coordinates >= LOWEST) & (coordinates <= HIGHEST)).all():
+        return "the coordinates are no shares of the image's width and height, from 0 to 1"
+    if not 0 <= confidence <= 1:
+        return f"the confidence, {confidence:g}, is not within 0 to 1"
+    if track < 0 or track != np.floor(track):
+        return f"the track id, {track:g}, is no integer from 0"
+    return None
