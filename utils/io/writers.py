@@ -57,13 +57,15 @@ def atomic_write(path: Path, data: bytes) -> None:
             temporary.unlink()
 
 
-def atomic_link(path: Path, target: Path) -> None:
-    """Create a relative link to the file `target`, or a copy where links fail; WriterError if both do."""
+def atomic_link(path: Path, target: Path, copy: bool = False) -> None:
+    """Create an absolute link to the file `target`, or a copy where links fail or if asked; WriterError if both do."""
     temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
-        temporary.symlink_to(os.path.relpath(os.path.realpath(target), os.path.realpath(path.parent)))
+        if copy:
+            raise ValueError("a copy is asked for")
+        temporary.symlink_to(Path(os.path.realpath(target.parent), target.name))
         os.replace(temporary, path)
     except (OSError, ValueError):
         try:
