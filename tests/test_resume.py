@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -330,6 +331,21 @@ def test_doubtful_photos_are_linked_and_labelme_is_told_how_to_open_them(
     assert (project.out / "review" / "mine.txt").read_text() == "a note"
     assert project.run("--format", "labelme") == 0
     assert "masks have no points to drag in labelme; --format labelme-polygon" in capsys.readouterr().out
+
+
+def test_what_labelme_saves_from_the_review_folder_names_the_photo_again(project: Project) -> None:
+    assert project.run() == 0
+    link = next(path for path in (project.out / "review" / "clip").iterdir())
+    image_id, form = f"clip/{link.stem}", project.out / "labelme-polygon"
+    path = form / f"{image_id}.json"
+    saved = {**json.loads(path.read_text()), "shapes": [], "imagePath": os.path.relpath(link, path.parent)}
+    path.write_text(json.dumps(saved))
+    assert labelme.LabelFile(str(path)).image_data
+    assert project.run() == 0
+    assert not link.is_symlink(), "what a person edited is no longer doubtful"
+    content = json.loads(path.read_text())
+    assert (path.parent / content.pop("imagePath")).resolve() == project.photos / f"{image_id}.png"
+    assert content.items() == {key: saved[key] for key in saved if key != "imagePath"}.items()
 
 
 def test_annotations_of_deleted_photos_are_told_and_pruned_unless_edited(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from utils.annotations.manifest import FileStatus, Manifest
@@ -14,7 +15,7 @@ from utils.formats.base import RECORDS, REVIEW, Exported, Exporter
 from utils.formats.labelme_writer import relative_path
 from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms
 from utils.formats.voc import CLASS_NAMES
-from utils.io.encoding import encode_table
+from utils.io.encoding import encode_json, encode_table
 from utils.io.writers import atomic_link, atomic_write, safe_path
 from utils.structures import Instances, Sample
 
@@ -142,11 +143,25 @@ class ReviewManifest(Manifest):
         free = [name for name in wanted if name in before or not (folder / name).exists()]
         atomic_write(folder / RECORDS, json.dumps(free).encode())
         for name in ours:
+            self._name_photo(name)
             if name not in wanted:
                 safe_path(folder, name, "").unlink()
         for name in free:
             if wanted[name].exists():
                 atomic_link(folder / name, wanted[name])
+
+    def _name_photo(self, name: str) -> None:
+        """Let an annotation name its photo again; labelme saves the path of the link by which it was opened."""
+        link = self.folder / REVIEW / name
+        path = (self._settings.labelme or self.folder) / PurePath(name).with_suffix(".json")
+        try:
+            annotation = json.loads(path.read_bytes())
+            named = path.parent / annotation["imagePath"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return
+        if Path(os.path.realpath(named.parent), named.name) == Path(os.path.realpath(link.parent), link.name):
+            annotation["imagePath"] = relative_path(Path(os.readlink(link)), path.parent)
+            atomic_write(path, encode_json(annotation, indent=2))
 
 
 def open_lines(settings: ReviewSettings, doubtful: bool) -> list[str]:
