@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_what_changes_no_result_redoes_nothing(setting: str, done: Project) -> N
 
 
 @pytest.mark.parametrize(
-    "setting", ["dataset.conf=0.3", "detector.imgsz=320", "segmenter.precision=fp32", "auto_mask.review_below=0.5"]
+    "setting", ["dataset.conf=0.3", "detector.imgsz=320", "segmenter.precision=fp32", "auto_mask.polygon_tolerance=2"]
 )
 def test_what_changes_results_redoes_them(setting: str, done: Project) -> None:
     assert done.run("--set", setting) == 0
@@ -144,6 +145,8 @@ def test_outputs_among_the_photos_are_no_photos_of_the_next_run(
     assert project.run("--also", "visual", *video) == 0
     assert project.seen == first and len(first or ()) == COUNT
     left_out = {project.photos / "look": COUNT, project.photos / "yolo": COUNT, project.photos / "voc": 2 * COUNT}
+    left_out[project.photos / "review"] = len([*(project.photos / "review").rglob("*.png")])
+    assert 0 < left_out[project.photos / "review"] <= COUNT
     line = re.findall(r"-s/--source: in folders of outputs, left out: (\d+) \((.*)\)", capsys.readouterr().out)
     assert [(int(count), set(folders.split(", "))) for count, folders in line] == [
         (sum(left_out.values()), set(map(str, left_out)))
@@ -197,11 +200,11 @@ def test_a_bad_image_is_named_has_no_file_and_ends_nothing(
 
 def test_overlays_of_the_same_pass_need_all_images_but_annotations_are_not_written_again(done: Project) -> None:
     edited = done.edit("0")
-    before = {path: path.stat().st_mtime_ns for path in done.out.rglob("*.json")}
+    before = {path: path.stat().st_mtime_ns for path in done.out.rglob("[!.]*.json")}
     assert done.run("--also", "visual", "--set", f"predictor.save_dir={done.folder / 'masks'}") == 0
     assert done.seen == done.ids()
     assert len(list((done.folder / "masks").rglob("*.jpg"))) == COUNT
-    assert {path: path.stat().st_mtime_ns for path in done.out.rglob("*.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in done.out.rglob("[!.]*.json")} == before
     assert done.labelme("0").read_bytes() == edited
 
 
@@ -275,3 +278,107 @@ def test_doubtful_shapes_are_flagged_and_the_table_counts_them(project: Project)
                 flag >= (min(shape["other_data"]["score"], shape["other_data"]["mask_score"]) < 0.5)
                 for flag, shape in zip(flagged, shapes)
             )
+
+
+def test_another_limit_flags_anew_without_the_models(done: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    edited = done.edit("0")
+    limits = "auto_mask.review_below=0.5", "auto_mask.review_below=0.2", "auto_mask.review_below=null"
+    for limit in limits:
+        capsys.readouterr()
+        assert done.run("--set", limit) == 0
+        assert done.seen is None, "no model is even loaded"
+        assert "done, to be brought up to date without the models" in capsys.readouterr().out
+        fresh = Project(done.folder / limit[-3:])
+        assert fresh.run("--set", limit) == 0
+        for image_id in done.ids()[1:]:
+            for name in ("", "labelme-polygon"):
+                ours, theirs = (json.loads((p.out / name / f"{image_id}.json").read_text()) for p in (done, fresh))
+                assert ours["shapes"] == theirs["shapes"]
+        tables = [list(csv.DictReader((p.out / "review.csv").open())) for p in (done, fresh)]
+        ours, theirs = ({row.pop("image_id"): row for row in table} for table in tables)
+        assert ours.pop("0") == {**theirs.pop("0"), "edited": "1"}
+        assert ours == theirs
+        assert done.run("--set", limit) == 0
+        assert "brought up to date" not in capsys.readouterr().out
+    assert done.labelme("0").read_bytes() == edited
+
+
+def test_doubtful_photos_are_linked_and_labelme_is_told_how_to_open_them(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def linked() -> set[str]:
+        paths = [path for path in (project.out / "review").rglob("*") if path.is_symlink()]
+        assert all(path.resolve() == project.photos / path.relative_to(project.out / "review") for path in paths)
+        return {path.relative_to(project.out / "review").with_suffix("").as_posix() for path in paths}
+
+    def doubtful() -> set[str]:
+        rows = list(csv.DictReader((project.out / "review.csv").open()))
+        return {row["image_id"] for row in rows if row["edited"] == "0" and float(row["doubt"]) > 0.5}
+
+    assert project.run() == 0
+    first = linked()
+    assert first == doubtful() != set()
+    printed = capsys.readouterr().out
+    command = f"--output {project.out / 'labelme-polygon'} --labels {project.out / 'class_names.txt'}\n"
+    assert f": labelme {project.out / 'review'} {command}" in printed
+    assert printed.endswith(f": labelme {project.photos} {command}")
+    (project.out / "review" / "mine.txt").write_text("a note")
+    edited = min(first)
+    project.edit(edited)
+    assert project.run() == 0
+    assert project.seen is None
+    assert linked() == doubtful() == first - {edited}
+    assert (project.out / "review" / "mine.txt").read_text() == "a note"
+    assert project.run("--format", "labelme") == 0
+    assert "masks have no points to drag in labelme; --format labelme-polygon" in capsys.readouterr().out
+
+
+def test_what_labelme_saves_from_the_review_folder_names_the_photo_again(project: Project) -> None:
+    assert project.run() == 0
+    link = next(path for path in (project.out / "review" / "clip").iterdir())
+    image_id, form = f"clip/{link.stem}", project.out / "labelme-polygon"
+    path = form / f"{image_id}.json"
+    saved = {**json.loads(path.read_text()), "shapes": [], "imagePath": os.path.relpath(link, path.parent)}
+    path.write_text(json.dumps(saved))
+    assert labelme.LabelFile(str(path)).image_data
+    assert project.run() == 0
+    assert not link.is_symlink(), "what a person edited is no longer doubtful"
+    content = json.loads(path.read_text())
+    assert (path.parent / content.pop("imagePath")).resolve() == project.photos / f"{image_id}.png"
+    assert content.items() == {key: saved[key] for key in saved if key != "imagePath"}.items()
+
+
+def test_annotations_of_deleted_photos_are_told_and_pruned_unless_edited(
+    done: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done.edit("0")
+    for name in ("0", "1", "clip/2"):
+        (done.photos / f"{name}.png").unlink()
+    before = tree(done.out)
+    assert done.run("--dry-run", "--prune") == done.run("--dry-run") == 0
+    told = "3 annotations without photo, such as 0; --prune removes those that no person edited\n"
+    assert capsys.readouterr().out.count(told) == 2
+    assert tree(done.out) == before
+    left = [image_id for image_id in done.ids() if image_id not in ("0", "1", "clip/2")]
+    assert done.run() == 0
+    coco = json.loads((done.out / "coco" / "instances.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == [f"{image_id}.png" for image_id in left]
+    assert done.run("--prune", "--format", "labelme") == 0, "formats that the run does not write are pruned, too"
+    assert "3 annotations without photo: 2 removed, 1 edited and kept\n" in capsys.readouterr().out
+    names = {name.removesuffix(".png") for name in tree(done.out)}
+    assert not [name for name in names if re.search(r"(^|/)1(\.|$)|clip/2(\.|$)", name)]
+    assert {"0.json", "yolo/labels/0.txt", "voc/SegmentationClass/0"} <= names
+
+
+def test_photos_of_another_run_or_of_a_disk_that_is_away_are_not_deleted_ones(
+    done: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (done.folder / "others").mkdir()
+    shutil.copy(done.photos / "0.png", done.folder / "others" / "other.png")
+    others = ["-c", str(done.folder / "config.json"), "-s", str(done.folder / "others"), "--prune"]
+    done.arguments = lambda *more: [*others, *more]  # type: ignore[method-assign]
+    assert done.run() == 0
+    done.photos.rename(done.folder / "away")
+    assert done.run() == 0
+    assert "without photo" not in capsys.readouterr().out
+    assert done.labelme("1").exists()

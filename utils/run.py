@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from utils.annotations.plan import AnnotationPlan, plan_annotations
+from utils.annotations.plan import AnnotationPlan, NoCascade, plan_annotations
 from utils.annotations.source import AnnotationFolder
 from utils.cli.options import Options, Output
 from utils.cli.outputs import output_folders
@@ -83,7 +83,7 @@ class Run:
             own: the sinks of the script's own output; those of `--also` are added.
         """
         self.images.check_gt_masks(len(self.class_names))
-        cascade = self.plan.skip_finished(self.models.build_cascade())
+        cascade = self.plan.skip_finished(self.models.build_cascade() if self.plan.units else NoCascade())
         batches = self.images.batches(self.session.shard(self.plan.units))
         script, *others = self.options.outputs
         sinks = {script: own} | {output: OUTPUTS[output](self) for output in others}

@@ -23,6 +23,8 @@ from utils.annotations.stamps import SETTINGS, add_stamp, parse_if_unmodified
 from utils.distributed import Session
 from utils.errors import UserError, refuse
 from utils.formats.base import RECORDS, Exported, Exporter, photo_path
+from utils.formats.review_flags import REVIEW_FLAG, flags_of
+from utils.io.encoding import encode_json
 from utils.io.image_files import IMAGE_SUFFIXES
 from utils.io.json_files import path_problem, read_json
 from utils.io.writers import WriterError, atomic_link, atomic_write, remove_files, safe_path
@@ -37,6 +39,8 @@ class FileStatus(Enum):
     """Written before, with the same settings from the same image."""
     OUTDATED = "outdated"
     """Written before, with other settings or from another image."""
+    REFRESH = "refresh"
+    """As the run would write it, but for what needs no model: review flags, or copies in place of links."""
     EDITED = "edited"
     """Not as it was written: a person changed it, or made it in the first place."""
 
@@ -107,6 +111,8 @@ class Manifest:
         frames: where the frames of video files lie as images, and the folder itself; None: in the folder.
         records: name of the folder of records.
         shared: the hash of what decides the shared files besides the records; None: there are none.
+        keep_others: leave shared files that an earlier run made and this one does not, such as lists of other splits.
+        copy: copy photos to where the folder has them; otherwise links lead to them.
         overwrite: replace files that a person edited or made, too.
 
     Attributes:
@@ -125,18 +131,24 @@ class Manifest:
         frames: Path | None = None,
         records: str = RECORDS,
         shared: str | None = None,
+        keep_others: bool = True,
+        copy: bool = False,
         overwrite: bool = False,
     ) -> None:
         self.name, self.folder, self.exporter, self.overwrite = name, folder, exporter, overwrite
         self.statuses: dict[str, FileStatus] = {}
         self._sign, self._files, self._photo, self._shared = sign, files, photo, shared
-        self._frames, self._made = frames or folder, exporter(())
+        self._frames, self._keep_others, self._copy = frames or folder, keep_others, copy
+        self._made = exporter(())
+        self._images: dict[str, Path] = {}
         self._records, self._shared_record = folder / records, folder / f"{records}.json"
 
     def status(self, image_id: str, image: Path) -> FileStatus:
         """Compare the files of an image, itself in the file `image`, with what the run would write."""
         if record := self._record(image_id):
-            return record.status(self.folder, self._sign(image_id, image))
+            status = record.status(self.folder, self._sign(image_id, image))
+            linked = self._copy and any((self.folder / name).is_symlink() for name in record.links)
+            return FileStatus.REFRESH if linked and status is FileStatus.DONE else status
         made = any(os.path.exists(self.folder / name) for name in self._files(image_id))
         return FileStatus.EDITED if made else FileStatus.NEW
 
@@ -154,6 +166,7 @@ class Manifest:
             found = list(pool.map(lambda i: self.status(image_ids[i], images[i]), shard))
         statuses = dict(session.gather(list(zip(shard, found))))
         self.statuses = {image_id: statuses[i] for i, image_id in enumerate(image_ids)}
+        self._images = dict(zip(image_ids, images))
 
     def is_to_write(self, status: FileStatus) -> bool:
         """Return whether the run writes files of this status."""
@@ -182,11 +195,31 @@ class Manifest:
         for name, content in exported.files.items():
             atomic_write(self.folder / name, content)
         for name, target in exported.links.items():
-            atomic_link(self.folder / name, target)
+            atomic_link(self.folder / name, target, copy=self._copy)
         return True
 
+    def is_edited(self, image_id: str) -> bool:
+        """Return whether a person edited or made a file of an image, whatever the settings."""
+        if record := self._record(image_id):
+            return record.status(self.folder, "") is FileStatus.EDITED
+        return any((self.folder / name).exists() for name in self._files(image_id))
+
+    def remove(self, image_id: str) -> None:
+        """Remove the files and the record of an image that nobody edited."""
+        if record := self._record(image_id):
+            remove_files(self.folder, (*record.files, *record.links))
+            remove_files(self._records, [f"{image_id}.json"])
+
+    def refresh(self, image_id: str) -> None:
+        """Bring up to date what needs no model."""
+        record = self._record(image_id)
+        for name in record.links if record else ():
+            atomic_link(self.folder / name, self._images[image_id], copy=self._copy)
+
     def is_assembled(self, image_ids: Sequence[str]) -> bool:
-        """Return whether the shared files are there, made from the records that these images have now."""
+        """Return whether all is up to date, the shared files with the records that these images have now."""
+        if FileStatus.REFRESH in self.statuses.values():
+            return False
         if self._shared is None:
             return True
         record = self._read_shared()
@@ -195,7 +228,7 @@ class Manifest:
         return record.settings == self._shared_hash(image_ids)
 
     def assemble(self, exporter: Exporter, image_ids: Sequence[str]) -> list[Path]:
-        """Write the shared files from the records of those images that have one.
+        """Bring up to date what needs no model; write the shared files from the records of images that have one.
 
         Only one process may do so, when the records of all images are written. Shared files of other runs stay, such as
         the list of another split, and so do files that a person edited, unless `overwrite` is set.
@@ -206,6 +239,8 @@ class Manifest:
         Raises:
             WriterError: no space, no permission.
         """
+        for image_id in (each for each in image_ids if self.statuses.get(each) is FileStatus.REFRESH):
+            self.refresh(image_id)
         if self._shared is None:
             return []
         made = exporter.assemble(self._exported_records(image_ids))
@@ -216,8 +251,11 @@ class Manifest:
         edited = [] if self.overwrite else [name for name in made if not ours[name]]
         stale = [name for name in made if name not in edited and found[name] != hashes[name]]
         others = {name: known for name, known in before.files.items() if (self.folder / name).exists()}
-        known = others | {name: hashes[name] for name in made if name not in edited}
-        remove_files(self.folder, stale)
+        left = {} if self._keep_others else {name: others[name] for name in others if name not in made}
+        gone = [name for name in left if file_hash(self.folder / name) == left[name]]
+        known = {name: others[name] for name in others if name not in gone}
+        known |= {name: hashes[name] for name in made if name not in edited}
+        remove_files(self.folder, [*stale, *gone])
         settings = self._shared_hash(image_ids)
         if (settings, known) != (before.settings, before.files):
             Record(settings, known).save(self._shared_record)
@@ -291,7 +329,8 @@ class Manifest:
         """Read what the exporter recorded of each image that has a record, in order."""
         for image_id in image_ids:
             if record := self._record(image_id):
-                yield image_id, record.record
+                names = [*record.files, *record.links]
+                yield image_id, {**({"files": names} if names else {}), **record.record}
 
     def _shared_hash(self, image_ids: Iterable[str]) -> str:
         """Hash what decides the shared files: their own settings, and all records in their order."""
@@ -303,7 +342,15 @@ class Manifest:
 
 
 class LabelmeManifest(Manifest):
-    """Know labelme files, one an image: each records within itself what it was made from, so that it can be moved."""
+    """Know labelme files, one an image: each records within itself what it was made from, so that it can be moved.
+
+    Args:
+        review_below: the limit of the flag `needs_review`, which is set anew without the models.
+    """
+
+    def __init__(self, *args: Any, review_below: float | None = None, **others: Any) -> None:
+        super().__init__(*args, **others)
+        self._review_below = review_below
 
     def _paths(self, image_id: str) -> list[Path]:
         return [safe_path(self.folder, image_id, ".json")]
@@ -327,8 +374,13 @@ class LabelmeManifest(Manifest):
             return FileStatus.EDITED
         named, photo = str(annotation.get("imagePath")), photo_path(image_id, image, self._frames)
         is_same = "\0" not in named and os.path.realpath(path.parent / named) == os.path.realpath(photo)
-        is_done = is_same and annotation.get(SETTINGS) == self._sign(image_id, image)
-        return FileStatus.DONE if is_done else FileStatus.OUTDATED
+        if not is_same or annotation.get(SETTINGS) != self._sign(image_id, image):
+            return FileStatus.OUTDATED
+        shapes = annotation["shapes"]
+        if all(self._flagged(shape)["flags"] == shape.get("flags") for shape in shapes):
+            return FileStatus.DONE
+        known = self._review_below is None or all("confidence" in shape for shape in shapes)
+        return FileStatus.REFRESH if known else FileStatus.OUTDATED
 
     def write(self, image_id: str, image: Path, exported: Exported) -> bool:
         """Replace the image's file; `status` has told whether that may be."""
@@ -337,3 +389,25 @@ class LabelmeManifest(Manifest):
         ((_, content),) = exported.files.items()
         atomic_write(path, add_stamp(content, self._sign(image_id, image)))
         return True
+
+    def is_edited(self, image_id: str) -> bool:
+        """Return whether a person edited or made the file of an image."""
+        path = safe_path(self.folder, image_id, ".json")
+        return path.is_file() and parse_if_unmodified(path.read_bytes()) is None
+
+    def remove(self, image_id: str) -> None:
+        """Remove the file of an image that nobody edited."""
+        remove_files(self.folder, [f"{image_id}.json"])
+
+    def refresh(self, image_id: str) -> None:
+        """Set the review flags of an image's file anew, unless a person edited it meanwhile."""
+        path = safe_path(self.folder, image_id, ".json")
+        if annotation := parse_if_unmodified(path.read_bytes()):
+            settings = annotation.pop(SETTINGS)
+            annotation["shapes"] = [self._flagged(shape) for shape in annotation["shapes"]]
+            atomic_write(path, add_stamp(encode_json(annotation, indent=2), settings))
+
+    def _flagged(self, shape: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a shape with the flag that the limit of the run gives it; its other flags stay."""
+        others = {name: on for name, on in (shape.get("flags") or {}).items() if name != REVIEW_FLAG}
+        return {**shape, "flags": {**others, **flags_of(shape.get("confidence"), self._review_below)}}

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from utils.annotations.diff import DiffExporter, find_references
 from utils.annotations.fingerprint import RunFingerprint, json_hash
 from utils.annotations.manifest import FileStatus, LabelmeManifest, Manifest
-from utils.annotations.review import ReviewExporter
+from utils.annotations.prune import find_orphans, prune
+from utils.annotations.review import ReviewExporter, ReviewManifest, ReviewSettings, open_lines
 from utils.annotations.sink import AnnotationSink
+from utils.annotations.splits import assign_splits, split_lines
 from utils.cli.options import Options
 from utils.distributed import Session
 from utils.engine import Cascade, Result, RunImages, Sink
 from utils.errors import UserError, refuse
-from utils.formats.base import FRAME_SUFFIX, ExportSettings
+from utils.formats.base import FRAME_SUFFIX, ExportSettings, photo_path
 from utils.formats.frames import JPEG_QUALITY, FrameExporter
 from utils.formats.registry import FORMATS, format_folder
 from utils.io.image_files import is_video_name
@@ -26,6 +29,9 @@ from utils.io.writers import Writers
 from utils.prompts.prompts import Prompts
 from utils.structures import Sample
 from utils.visual.overlay import overlay_path
+
+MAX_SOURCES = 3
+"""Sources for which the command that opens them is printed."""
 
 
 class AnnotationPlan:
@@ -49,9 +55,11 @@ class AnnotationPlan:
 
     def __init__(self, options: Options, images: RunImages, prompts: Prompts | None, session: Session) -> None:
         self._options, self._ids = options, images.ids
-        self._manifests = _manifests(options, images, prompts) if "annotate" in options.outputs else []
-        for manifest in self._manifests:
-            manifest.scan(images.ids, images.paths, session)
+        self._manifests: list[Manifest] = []
+        self._splits: dict[str, str] = {}
+        self._told: list[str] = []
+        if "annotate" in options.outputs:
+            self._prepare(images, RunFingerprint(options, prompts, _clips(options, images)), session)
         only = options.outputs == ("annotate",)
         self._needed = {image_id for image_id in self._ids if not only or self._is_unfinished(image_id)}
         self.units = [unit for unit in images.units if any(self._ids[i] in self._needed for i in unit)]
@@ -60,14 +68,46 @@ class AnnotationPlan:
         done = only and not self.units and all(each.is_assembled(self._ids) for each in self._manifests)
         self.nothing_to_do = options.dry_run or session.gather([done])[0]
 
+    def _prepare(self, images: RunImages, fingerprint: RunFingerprint, session: Session) -> None:
+        """Make the manifests of all outputs and look at what is there; remove what has no photo any more."""
+        options, splits = self._options, assign_splits(self._options, images)
+        form = partial(_format, options=options, fingerprint=fingerprint, splits=splits)
+        formats = {name: form(name) for name in dict.fromkeys(options.config.auto_mask.formats)}
+        frames = _frames(options, images, fingerprint)
+        self._manifests = [*frames, *formats.values()]
+        for manifest in self._manifests:
+            manifest.scan(images.ids, images.paths, session)
+        edited = {i for form in formats.values() for i, status in form.statuses.items() if status is FileStatus.EDITED}
+        self._review = _review_settings(options, images, [] if options.overwrite else sorted(edited))
+        tables = [_review(options, fingerprint, self._review), *_diff(options, images, fingerprint)]
+        for manifest in tables:
+            manifest.scan(images.ids, images.paths, session)
+        self._manifests += tables
+        if not all(FORMATS[name].is_labelme for name in formats):
+            self._told = split_lines(splits, options)
+        if session.is_main and (orphans := find_orphans(options.config.auto_mask.save_dir, images.ids)):
+            others = [form(name) for name in FORMATS if name not in formats and _is_apart(options, name)]
+            self._told.append(self._prune_line(orphans, [*frames, *formats.values(), *others, *reversed(tables)]))
+
+    def _prune_line(self, orphans: Sequence[str], manifests: Sequence[Manifest]) -> str:
+        """Remove annotations without photo if that is wanted; say how many there are."""
+        line = f"{len(orphans)} {'annotation' if len(orphans) == 1 else 'annotations'} without photo"
+        if self._options.dry_run or not self._options.prune:
+            return f"{line}, such as {orphans[0]}; --prune removes those that no person edited"
+        kept = prune(orphans, manifests)
+        told = [f"{len(orphans) - len(kept)} removed", *([f"{len(kept)} edited and kept"] if kept else [])]
+        return f"{line}: {', '.join(told)}"
+
     def lines(self) -> list[str]:
         """Say for each format with something there what becomes of how many images; in a dry run for all outputs."""
         counted = [(manifest, Counter(manifest.statuses.values())) for manifest in self._manifests]
-        return [
+        statuses = [
             f"{manifest.name}: {self._status_text(counts)}; {manifest.folder}"
             for manifest, counts in counted
             if self._options.dry_run or (manifest.name in FORMATS and {*counts} != {FileStatus.NEW})
         ]
+        opened = open_lines(self._review, False) if self.nothing_to_do and not self._options.dry_run else []
+        return [*statuses, *self._told, *opened]
 
     def sinks(self, names: Sequence[str], writers: Writers) -> list[Sink]:
         """Make the sinks of all outputs.
@@ -90,9 +130,20 @@ class AnnotationPlan:
             FileStatus.NEW: "to write",
             FileStatus.OUTDATED: "to write again, made with other settings or from another image",
             FileStatus.DONE: "done",
+            FileStatus.REFRESH: "done, to be brought up to date without the models",
             FileStatus.EDITED: "edited, to be replaced" if self._options.overwrite else "edited and kept",
         }
         return ", ".join(f"{counts[status]} {text}" for status, text in texts.items() if counts[status])
+
+
+class NoCascade:
+    """A cascade for runs that need no model: only shared files, flags or links are brought up to date."""
+
+    def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
+        return iter(())
+
+    def summary_lines(self, session: Session) -> list[str]:
+        return []
 
 
 class _SkipFinished:
@@ -116,57 +167,111 @@ def plan_annotations(options: Options, images: RunImages, prompts: Prompts | Non
     return plan
 
 
-def _manifests(options: Options, images: RunImages, prompts: Prompts | None) -> list[Manifest]:
-    """Make the manifests of all outputs of a run: frames of videos, formats, tables."""
-    auto_mask, formats = options.config.auto_mask, list(dict.fromkeys(options.config.auto_mask.formats))
-    below, low = auto_mask.review_below, auto_mask.low_overlap
-    clips = [[(images.ids[i], images.paths[i]) for i in unit] for unit in images.units] if options.video else []
-    fingerprint = RunFingerprint(options, prompts, clips)
-    manifests = [_format(name, options, fingerprint) for name in formats]
-    table = partial(Manifest, folder=auto_mask.save_dir, overwrite=options.overwrite)
-    if filmed := {image_id for image_id, path in zip(images.ids, images.paths) if is_video_name(path.name)}:
-        _check_apart_from_sources(options)
-        _check_overlays(options, images.ids, filmed, formats)
-        if not all(FORMATS[name].photo for name in formats):  # frames depend on nothing but their video
-            frames = table(
-                "frames",
-                sign=lambda image_id, image: json_hash(["frames", JPEG_QUALITY, fingerprint.signature(image)]),
-                exporter=lambda names: FrameExporter(),
-                files=lambda image_id: [f"{image_id}{FRAME_SUFFIX}"] if image_id in filmed else [],
-                photo=lambda image_id: image_id,
-                records=".frames",
-            )
-            manifests.insert(0, frames)
-    settings = fingerprint.settings("review", {"below": below})
-    review = partial(table, "review", records=".review", shared=settings)
-    manifests.append(review(sign=fingerprint.signer(settings), exporter=lambda names: ReviewExporter(names, below)))
-    if options.diff is not None:
-        references = find_references(options.diff, auto_mask.save_dir, images.ids, options.overwrite)
-        settings = fingerprint.settings("diff", {"low": low})
-        sign = fingerprint.signer(settings, references.content_hash)
-        diff = partial(table, "diff", records=".diff", shared=settings)
-        manifests.append(diff(sign=sign, exporter=lambda names: DiffExporter(names, references, low)))
-    return manifests
+def _clips(options: Options, images: RunImages) -> list[list[tuple[str, Path]]]:
+    """List id and file of each frame of each clip; empty without `--video`."""
+    return [[(images.ids[i], images.paths[i]) for i in unit] for unit in images.units] if options.video else []
 
 
-def _format(name: str, options: Options, fingerprint: RunFingerprint) -> Manifest:
+def _frames(options: Options, images: RunImages, fingerprint: RunFingerprint) -> list[Manifest]:
+    """Make the manifest of the frames of videos, where there are any and a format names them."""
+    auto_mask = options.config.auto_mask
+    filmed = {image_id for image_id, path in zip(images.ids, images.paths) if is_video_name(path.name)}
+    if not filmed:
+        return []
+    _check_apart_from_sources(options)
+    _check_overlays(options, images.ids, filmed, auto_mask.formats)
+    if all(FORMATS[name].photo for name in auto_mask.formats):
+        return []
+    frames = Manifest(
+        "frames",
+        auto_mask.save_dir,
+        # Frames depend on nothing but their video.
+        lambda image_id, image: json_hash(["frames", JPEG_QUALITY, fingerprint.signature(image)]),
+        lambda names: FrameExporter(),
+        files=lambda image_id: [f"{image_id}{FRAME_SUFFIX}"] if image_id in filmed else [],
+        photo=lambda image_id: image_id,
+        records=".frames",
+        overwrite=options.overwrite,
+    )
+    return [frames]
+
+
+def _review_settings(options: Options, images: RunImages, edited: Sequence[str]) -> ReviewSettings:
+    """Collect what the review table needs of a run."""
+    folder, below = options.config.auto_mask.save_dir, options.config.auto_mask.review_below
+    photos = {image_id: photo_path(image_id, path, folder) for image_id, path in zip(images.ids, images.paths)}
+    # For correcting, polygons come before masks, which have no points to drag.
+    labelme = sorted((name for name in options.config.auto_mask.formats if FORMATS[name].is_labelme), reverse=True)
+    root, filmed = options.config.dataset.data_dir, any(is_video_name(path.name) for path in images.paths)
+    sources = [folder] if filmed else [*options.source] or ([root / "JPEGImages"] if root else [])
+    corrected = format_folder(folder, labelme[0]) if labelme else None
+    return ReviewSettings(folder, (), below, edited, photos, corrected, sources[:MAX_SOURCES])
+
+
+def _review(options: Options, fingerprint: RunFingerprint, settings: ReviewSettings) -> Manifest:
+    """Make the manifest of the review table; its limit and what was edited decide the table, not the records."""
+    unlimited = fingerprint.settings("review", {"below": None})
+    own = settings.below is not None or settings.edited
+    return ReviewManifest(
+        settings,
+        "review",
+        settings.folder,
+        fingerprint.signer(unlimited),
+        lambda names: ReviewExporter(replace(settings, names=names)),
+        records=".review",
+        shared=json_hash([unlimited, settings.below, settings.edited]) if own else unlimited,
+        overwrite=options.overwrite,
+    )
+
+
+def _diff(options: Options, images: RunImages, fingerprint: RunFingerprint) -> list[Manifest]:
+    """Make the manifest of the table of differences, where it is asked for."""
+    if options.diff is None:
+        return []
+    folder, low = options.config.auto_mask.save_dir, options.config.auto_mask.low_overlap
+    references = find_references(options.diff, folder, images.ids, options.overwrite)
+    settings = fingerprint.settings("diff", {"low": low})
+    diff = Manifest(
+        "diff",
+        folder,
+        fingerprint.signer(settings, references.content_hash),
+        lambda names: DiffExporter(names, references, low),
+        records=".diff",
+        shared=settings,
+        overwrite=options.overwrite,
+    )
+    return [diff]
+
+
+def _is_apart(options: Options, name: str) -> bool:
+    """Return whether a format's folder is another one than that of the annotations that are read."""
+    folder = format_folder(options.config.auto_mask.save_dir, name)
+    return options.annotations is None or os.path.realpath(folder) != os.path.realpath(options.annotations)
+
+
+def _format(name: str, options: Options, fingerprint: RunFingerprint, splits: Mapping[str, str]) -> Manifest:
     """Make the manifest of a format; UserError if its files would be written among the annotations that are read."""
     auto_mask, split, form = options.config.auto_mask, options.config.dataset.split, FORMATS[name]
     folder = format_folder(auto_mask.save_dir, name)
-    if options.annotations and os.path.realpath(folder) == os.path.realpath(options.annotations):
+    if not _is_apart(options, name):
         raise UserError(f"-a/--annotations {folder}: {name} files would be written there; set auto_mask.save_dir")
-    settings = fingerprint.settings(name, {key: getattr(auto_mask, key) for key in form.settings})
+    # Flags follow another limit without the models; the key stays, so that files of earlier versions are known.
+    own = {key: None if key == "review_below" else getattr(auto_mask, key) for key in form.settings}
+    settings = fingerprint.settings(name, own)
     details = auto_mask.polygon_tolerance, auto_mask.coco_segmentation, auto_mask.review_below, auto_mask.save_dir
-    kind = LabelmeManifest if form.is_labelme else Manifest
-    return kind(
+    make = partial(LabelmeManifest, review_below=auto_mask.review_below) if form.is_labelme else Manifest
+    shared = [settings, split, *([list(splits.items())] if splits else [])]
+    return make(
         name,
         folder,
         fingerprint.signer(settings),
-        lambda names: form.exporter(ExportSettings(folder, names, split, *details)),
+        lambda names: form.exporter(ExportSettings(folder, names, split, *details, splits)),
         files=form.files,
         photo=form.photo,
         frames=auto_mask.save_dir,
-        shared=None if form.is_labelme else json_hash([settings, split]),
+        shared=None if form.is_labelme else json_hash(shared),
+        keep_others=form.keeps_other_splits and not splits and not options.source,
+        copy=auto_mask.copy_images,
         overwrite=options.overwrite,
     )
 

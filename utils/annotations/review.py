@@ -1,61 +1,208 @@
-"""The table that tells a person which images to look at first."""
+"""What tells a person which images to look at first: a table, links to the doubtful photos, commands that open them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+import json
+import os
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import Any
 
-from utils.formats.base import Exported, Exporter
-from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms, needs_review
-from utils.io.encoding import encode_table
+from utils.annotations.manifest import FileStatus, Manifest
+from utils.formats.base import RECORDS, REVIEW, Exported, Exporter
+from utils.formats.labelme_writer import relative_path
+from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms
+from utils.formats.voc import CLASS_NAMES
+from utils.io.encoding import encode_json, encode_table
+from utils.io.writers import atomic_link, atomic_write, safe_path
 from utils.structures import Instances, Sample
+
+BELOW = 0.5
+"""Where no limit is set, images with a confidence term below this are doubtful."""
+
+NOTHING = "nothing found"
+"""In place of a class, where an image has no object."""
+
+
+@dataclass(frozen=True)
+class ReviewSettings:
+    """Hold what the table must know besides the instances.
+
+    Attributes:
+        folder: the annotation folder.
+        names: class names, indexed by class id.
+        below: the limit of `needs_review`; None counts no shapes.
+        edited: the images whose annotation a person edited; they are finished.
+        photos: the image files that annotations name, by image id.
+        labelme: the folder of the labelme files that a person corrects, or None.
+        sources: what labelme opens to show all images.
+    """
+
+    folder: Path
+    names: Sequence[str]
+    below: float | None = None
+    edited: Collection[str] = ()
+    photos: Mapping[str, Path] = field(default_factory=dict)
+    labelme: Path | None = None
+    sources: Sequence[Path] = ()
 
 
 class ReviewExporter(Exporter):
-    """Make the table `review.csv`, the most uncertain image first, ties in the order of the run.
+    """Make the table `review.csv`: images without an object, then the most doubtful ones, at the end the edited."""
 
-    Args:
-        names: class names, indexed by class id.
-        below: the limit of `needs_review`; None counts no shapes.
-    """
-
-    def __init__(self, names: Sequence[str], below: float | None = None) -> None:
-        self._names, self._below = names, below
-        self._summary: list[str] = []
+    def __init__(self, settings: ReviewSettings) -> None:
+        self.settings = settings
+        self.doubtful: list[str] = []
+        self._images = 0
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make the image's row; no file."""
         terms = confidence_terms(instances)
-        min_confidence = terms.min(axis=1, initial=1.0)
-        worst = int(min_confidence.argmin()) if len(instances) else None
-        uncertainty = 0.0 if worst is None else 1 - min_confidence[worst]
-        row: dict[str, Any] = {"doubt": round(uncertainty, DIGITS), "objects": len(instances)}
-        if self._below is not None:
-            row["needs_review"] = int(needs_review(instances, self._below).sum())
+        least_of_each = terms.min(axis=1, initial=1.0)
+        worst = int(least_of_each.argmin()) if len(instances) else None
+        row: dict[str, Any] = {
+            "doubt": 1.0 if worst is None else round(1 - least_of_each[worst], DIGITS),
+            "objects": len(instances),
+            "doubtful": NOTHING if worst is None else self.settings.names[instances.detections.class_ids[worst]],
+            "confidences": least_of_each.tolist(),
+            "photo": relative_path(sample.path, self.settings.folder),
+        }
         if instances.track_ids is not None:
             row["track"] = "" if worst is None else int(instances.track_ids[worst])
-        row["doubtful"] = "" if worst is None else self._names[instances.detections.class_ids[worst]]
         least = terms.min(axis=0, initial=1.0).tolist()
         row |= {term: round(value, DIGITS) for term, value in zip(CONFIDENCE_TERMS, least)}
         return Exported({}, record=row)
 
     def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
         """Return whether a record is a row of the table."""
-        cells = all(isinstance(value, (str, int, float)) for value in record.values())
-        return cells and not isinstance(record.get("doubt", ""), str)
+        cells = {key: value for key, value in record.items() if key != "confidences"}
+        known = record.get("confidences", [])
+        return (
+            all(isinstance(value, (str, int, float)) for value in cells.values())
+            and isinstance(known, list)
+            and all(isinstance(value, (int, float)) for value in known)
+            and not isinstance(record.get("doubt", ""), str)
+        )
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, bytes]:
-        """Make `review.csv`."""
-        rows = [{"image_id": image_id, **row} for image_id, row in records]
-        rows.sort(key=lambda row: -row["doubt"])
-        flagged = sum(bool(row.get("needs_review")) for row in rows)
-        count = f"; {flagged} of them with shapes to review" if self._below is not None else ""
-        self._summary = [f"{len(rows)} images, the most doubtful first{count}"]
+        """Make `review.csv`, and the list of classes for labelme."""
+        rows = [self._row(image_id, record) for image_id, record in records]
+        rows.sort(key=lambda row: (row["edited"], row["objects"] > 0, -row["doubt"]))
+        self._images = len(rows)
+        self.doubtful = [row["image_id"] for row in rows if not row["edited"] and self._is_doubtful(row)]
         track = ["track"] if any("track" in row for row in rows) else []
-        columns = ("image_id", "doubt", "objects", "needs_review", "doubtful", *track, *CONFIDENCE_TERMS)
-        return {"review.csv": encode_table(columns, rows)}
+        columns = ("image_id", "edited", "doubt", "objects", "needs_review", "doubtful", *track, *CONFIDENCE_TERMS)
+        return {"review.csv": encode_table(columns, rows), CLASS_NAMES: _lines(self.settings.names)}
+
+    def _row(self, image_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        row = {"image_id": image_id, **record, "edited": int(image_id in self.settings.edited)}
+        if not row["objects"]:  # earlier versions had no doubt of it
+            row |= {"doubt": 1.0, "doubtful": NOTHING}
+        if self.settings.below is not None:
+            row["needs_review"] = sum(confidence < self.settings.below for confidence in record.get("confidences", ()))
+        return row
+
+    def _is_doubtful(self, row: Mapping[str, Any]) -> bool:
+        below = BELOW if self.settings.below is None else self.settings.below
+        return not row["objects"] or 1 - row["doubt"] < below
 
     def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
-        """Say how many images the table holds; nothing in processes that did not make it."""
-        return self._summary
+        """Say how many images are doubtful and how to open them; nothing in processes that did not make the table."""
+        if not self._images:
+            return []
+        lines = [f"{_images(self._images)}, {len(self.doubtful)} doubtful, ranked in {folder / 'review.csv'}"]
+        return lines + open_lines(self.settings, bool(self.doubtful))
+
+
+class ReviewManifest(Manifest):
+    """Know the table's records, and the links beside it. A limit alone needs no new records.
+
+    Args:
+        settings: of the table.
+    """
+
+    def __init__(self, settings: ReviewSettings, *args: Any, **others: Any) -> None:
+        super().__init__(*args, **others)
+        self._settings = settings
+
+    def status(self, image_id: str, image: Path) -> FileStatus:
+        """Compare as `Manifest.status` does; an earlier version's record does for no limit only."""
+        status, record = super().status(image_id, image), self._record(image_id)
+        lacks = self._settings.below is not None and record is not None and "confidences" not in record.record
+        return FileStatus.OUTDATED if lacks and status is FileStatus.DONE else status
+
+    def assemble(self, exporter: Exporter, image_ids: Sequence[str]) -> list[Path]:
+        """Write the table and the links to the doubtful photos, as `Manifest.assemble` does."""
+        edited = super().assemble(exporter, image_ids)
+        assert isinstance(exporter, ReviewExporter)
+        photos = {image_id: self._settings.photos.get(image_id) for image_id in exporter.doubtful}
+        self._link({f"{image_id}{photo.suffix}": photo for image_id, photo in photos.items() if photo})
+        return edited
+
+    def _link(self, wanted: Mapping[str, Path]) -> None:
+        """Make the links of `review/`; those of an earlier run go, and what somebody else put there stays."""
+        folder = self.folder / REVIEW
+        try:
+            before = json.loads((folder / RECORDS).read_bytes())
+        except (OSError, ValueError):
+            before = []
+        if not before and not wanted:
+            return
+        ours = [name for name in before if isinstance(name, str) and (folder / name).is_symlink()]
+        free = [name for name in wanted if name in before or not (folder / name).exists()]
+        atomic_write(folder / RECORDS, json.dumps(free).encode())
+        for name in ours:
+            self._name_photo(name)
+            if name not in wanted:
+                safe_path(folder, name, "").unlink()
+        for name in free:
+            if wanted[name].exists():
+                atomic_link(folder / name, wanted[name])
+
+    def _name_photo(self, name: str) -> None:
+        """Let an annotation name its photo again; labelme saves the path of the link by which it was opened."""
+        link = self.folder / REVIEW / name
+        path = (self._settings.labelme or self.folder) / PurePath(name).with_suffix(".json")
+        try:
+            annotation = json.loads(path.read_bytes())
+            named = path.parent / annotation["imagePath"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return
+        if Path(os.path.realpath(named.parent), named.name) == Path(os.path.realpath(link.parent), link.name):
+            annotation["imagePath"] = relative_path(Path(os.readlink(link)), path.parent)
+            atomic_write(path, encode_json(annotation, indent=2))
+
+
+def open_lines(settings: ReviewSettings, doubtful: bool) -> list[str]:
+    """Say which commands open the labelme files: those of doubtful images, and all."""
+    corrected = settings.labelme
+    if corrected is None:
+        return []
+    classes = settings.folder / CLASS_NAMES
+    labels = typed(classes) if classes.is_file() else ",".join(settings.names)
+
+    def command(source: Path) -> str:
+        return shlex.join(["labelme", typed(source), "--output", typed(corrected), "--labels", labels])
+
+    nested = any("/" in image_id for image_id in settings.photos)
+    hint = " (labelme 7; earlier ones look into no sub-folder of --output)" if nested else ""
+    lines = [f"open the doubtful images{hint}: {command(settings.folder / REVIEW)}"] if doubtful else []
+    lines += [f"open all{hint}: {command(source)}" for source in settings.sources]
+    if corrected == settings.folder:
+        lines.append("masks have no points to drag in labelme; --format labelme-polygon writes polygons to correct")
+    return lines
+
+
+def typed(path: Path) -> str:
+    """Return a path as a user types it: from the working directory where it lies below that."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _images(count: int) -> str:
+    return f"{count} image" if count == 1 else f"{count} images"
+
+
+def _lines(names: Sequence[str]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape")

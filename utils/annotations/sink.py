@@ -91,7 +91,7 @@ class AnnotationSink:
     def _export(self, sample: Sample, instances: Instances) -> None:
         """Write an image's files unless they are there; called in a thread."""
         status = self._manifest.status(sample.image_id, sample.path)
-        if status is FileStatus.DONE:
+        if status in (FileStatus.DONE, FileStatus.REFRESH):
             return
         written = False
         if self._manifest.is_to_write(status):

@@ -24,6 +24,7 @@ Boxes = Literal["detector", "file", "target"]
 
 NEEDS: dict[str, tuple[str, tuple[Output, ...]]] = {
     "overwrite": ("annotations, which this run does not write; --also annotate makes it", ("annotate",)),
+    "prune": ("annotations, which this run does not write; --also annotate makes it", ("annotate",)),
     "dry_run": ("annotations, which this run does not write; --also annotate makes it", ("annotate",)),
     "diff": (
         "annotations or metrics, and this run makes neither; --also annotate or evaluate makes it",
@@ -47,6 +48,7 @@ class Options:
         trust_weights: whether checkpoints may run code while they are loaded.
         prompt_overrides: what is said of the prompt file.
         overwrite: whether annotations that a person edited are replaced.
+        prune: whether annotations whose photo is gone are removed, but for those that a person edited.
         dry_run: whether the run only says what annotating would write.
         diff: a folder of labelme annotations to compare with, or None.
         boxes: whose boxes prompt SAM2; `file` exactly where there is a prompt file.
@@ -64,6 +66,7 @@ class Options:
     trust_weights: bool
     prompt_overrides: PromptOverrides = field(default_factory=PromptOverrides)
     overwrite: bool = False
+    prune: bool = False
     dry_run: bool = False
     diff: Path | None = None
     boxes: Boxes = "detector"

@@ -10,7 +10,7 @@ from pathlib import Path
 from utils.cli.options import Options, Output
 from utils.config import Config
 from utils.errors import UserError, refuse
-from utils.formats.base import RECORDS
+from utils.formats.base import RECORDS, REVIEW
 from utils.formats.registry import FORMATS, format_folder
 
 SECTIONS: Mapping[Output, str] = {"evaluate": "evaluator", "visual": "predictor", "annotate": "auto_mask"}
@@ -29,7 +29,8 @@ def picture_folders(config: Config) -> list[Path]:
     wanted = config.auto_mask
     made = {name: format_folder(wanted.save_dir, name) for name, form in FORMATS.items() if form.has_own_folder}
     own = [folder for name, folder in made.items() if name in wanted.formats or (folder / RECORDS).is_dir()]
-    return [config.predictor.save_dir, *own]
+    review = wanted.save_dir / REVIEW
+    return [config.predictor.save_dir, *own, *([review] if (review / RECORDS).exists() else [])]
 
 
 def output_folders(options: Options) -> dict[str, Path]:

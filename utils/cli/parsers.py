@@ -226,6 +226,7 @@ def _add_annotating(parser: Parser) -> None:
     formats = f"annotation formats: {', '.join(FORMATS)}"
     add_key(parser, "--format", nargs="+", key="auto_mask.formats", metavar="FORMAT", help=formats)
     add("--overwrite", action="store_true", help="replace annotations that a person edited, too")
+    add("--prune", action="store_true", help="remove annotations whose photo is gone and that no person edited")
     add("--dry_run", action="store_true", help="only say what annotating would write, redo, skip and keep")
     add("--diff", type=path_of, metavar="DIR", help="compare with the labelme annotations in a folder")
 
@@ -255,6 +256,7 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         prompt=given.prompt and given.prompt.absolute(),
         prompt_overrides=overrides_of(given),
         overwrite=given.overwrite,
+        prune=given.prune,
         dry_run=given.dry_run,
         diff=given.diff and given.diff.absolute(),
         boxes=boxes_of(given),

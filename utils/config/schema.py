@@ -10,6 +10,7 @@ section's `__post_init__` raises `ValueError("key: reason")`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
@@ -111,6 +112,23 @@ def _file_name(name: str) -> str:
 
 
 FormatName = Annotated[StrictStr, _one_of(FORMATS), WithJsonSchema({"enum": [*FORMATS]})]
+
+
+def _splits(value: Any) -> Any:
+    """Check the names and the sum of the shares; wrong types are left for pydantic to refuse."""
+    if not isinstance(value, dict) or not all(type(share) in (int, float) for share in value.values()):
+        return value
+    for name, share in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9][\w-]*", str(name)):
+            raise ValueError(f'"{name}" cannot be part of a file name; use letters and digits, such as train')
+        if not share > 0:
+            raise ValueError(f"{name}: {share} is not above 0")
+    if abs(sum(value.values()) - 1) > 1e-6:
+        raise ValueError(f"the shares add up to {sum(value.values()):g}, not to 1")
+    return value
+
+
+Splits = Annotated[dict[str, Share] | None, BeforeValidator(_splits)]
 
 
 def _label_map(value: Any) -> Any:
@@ -241,6 +259,14 @@ class AutoMaskConfig:
     """Shapes with a score or another sign of confidence below this get the labelme flag `needs_review`."""
     low_overlap: Share = 0.75
     """With `--diff`, objects whose IoU with the annotated one is below this are listed."""
+    splits: Splits = None
+    """Shares of the images by split, `{"train": 0.8, "val": 0.2}`; train, val and test folders are kept in any case."""
+    split_by: Literal["image", "clip", "folder"] = "image"
+    """What is never divided: an image, a `clip` (a folder of frames), or the outermost `folder`. Clips never are."""
+    split_seed: Natural = 0
+    """Another number draws other splits."""
+    copy_images: StrictBool = False
+    """Copy photos to `yolo/images/`; otherwise links lead to them."""
 
 
 @dataclass(frozen=True, config=SECTION)

@@ -23,6 +23,9 @@ FRAME_SUFFIX = ".jpg"
 RECORDS = ".records"
 """The folder, in that of a format, of what was written for each image; by it a folder is known as an output."""
 
+REVIEW = "review"
+"""The folder of links to doubtful photos, in the annotation folder."""
+
 MSG_EMPTY_MASKS = "empty masks left out"
 
 MSG_POLYGON_IOU = "IoU of polygons with their masks"
@@ -36,6 +39,7 @@ class ExportSettings:
         folder: the format's folder; files in it name others relative to where they will lie.
         names: class names, indexed by class id.
         split: what the images of the run are called together, in formats with split lists.
+        splits: the split of each image, by its id, where there are several; empty: all are of `split`.
         tolerance: how far in pixels a polygon may leave the outline of its mask.
         segmentation: how COCO files hold masks.
         review_below: instances with a confidence term below this are flagged in labelme files; None: none is.
@@ -49,6 +53,7 @@ class ExportSettings:
     segmentation: Segmentation = "rle"
     review_below: float | None = None
     frames: Path | None = None
+    splits: Mapping[str, str] = field(default_factory=dict)
 
     def photo(self, sample: Sample) -> Path:
         """Return the image file that other files name: the sample's own, or that of a video's frame."""
@@ -95,7 +100,8 @@ class Exporter(ABC):
         """Make the files that all images share; most formats have none.
 
         Args:
-            records: image id and `Exported.record` of each image, in the order of the run.
+            records: image id and `Exported.record` of each image, in the order of the run; in the record, `files` names
+                the files and links that were made for the image.
 
         Returns:
             contents by path.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -119,8 +120,15 @@ class VideoIds:
 FILE_NAME = "instances.json"
 
 
+def split_file(split: str) -> str:
+    """Return the name of the file of a split, where there are several."""
+    return f"instances_{split}.json"
+
+
 class CocoExporter(Exporter):
-    """Write one file of all images: ids count from 1 in the order of the run, a category's id is its class id + 1.
+    """Write one file of all images, or of each split: ids count from 1 in the order of the run.
+
+    A category's id is its class id + 1.
 
     Of clips it has the videos and tracks, too, as TAO has them.
     """
@@ -167,27 +175,43 @@ class CocoExporter(Exporter):
         return rows and ("frame" not in record or is_clip_of(frame, image_id))
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """Make `instances.json`; of the records only the images' entries are kept in memory beside the file itself."""
-        file, images, videos, count = io.BytesIO(), list[bytes](), VideoIds(), 0
+        """Make `instances.json`, or `instances_<split>.json` of each split."""
+        names = {split: split_file(split) for split in self.settings.splits.values()} or {"": FILE_NAME}
+        files = {split: _CocoFile(self.settings.names) for split in names}
+        for image_id, record in records:
+            files[self.settings.splits.get(image_id, "")].add(record)
+        return {names[split]: file.content() for split, file in files.items()}
+
+
+class _CocoFile:
+    """A file in the making; of the records only the images' entries are kept in memory beside the file itself."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._file, self._images, self._videos, self._count = io.BytesIO(), list[bytes](), VideoIds(), 0
         categories = [
-            {"id": label_of(class_id), "name": name, "supercategory": ""}
-            for class_id, name in enumerate(self.settings.names)
+            {"id": label_of(class_id), "name": name, "supercategory": ""} for class_id, name in enumerate(names)
         ]
-        file.write(b'{"info": {}, "licenses": [], "categories": ' + encode_json(categories) + b', "annotations": [')
-        for image_id, (_, record) in enumerate(records, 1):
-            clip = videos.for_image(record)
-            images.append(encode_json({"id": image_id, **record["image"], **clip}))
-            for annotation in record["annotations"]:
-                file.write(b",\n" if count else b"\n")
-                count += 1
-                ids = {"id": count, "image_id": image_id}
-                beyond = videos.for_annotation(clip, annotation)
-                file.write(encode_json({**ids, **annotation, **beyond}))
-        file.write(b'], "images": [\n' + b",\n".join(images) + b"]")
-        for name, entries in videos.lists().items():
-            file.write(b', "' + name.encode() + b'": [\n' + b",\n".join(map(encode_json, entries)) + b"]")
-        file.write(b"}\n")
-        return {FILE_NAME: file.getvalue()}
+        start = b'{"info": {}, "licenses": [], "categories": '
+        self._file.write(start + encode_json(categories) + b', "annotations": [')
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Append an image and its annotations."""
+        image_id, clip = len(self._images) + 1, self._videos.for_image(record)
+        self._images.append(encode_json({"id": image_id, **record["image"], **clip}))
+        for annotation in record["annotations"]:
+            self._file.write(b",\n" if self._count else b"\n")
+            self._count += 1
+            ids = {"id": self._count, "image_id": image_id}
+            beyond = self._videos.for_annotation(clip, annotation)
+            self._file.write(encode_json({**ids, **annotation, **beyond}))
+
+    def content(self) -> bytes:
+        """Return the whole file."""
+        self._file.write(b'], "images": [\n' + b",\n".join(self._images) + b"]")
+        for name, entries in self._videos.lists().items():
+            self._file.write(b', "' + name.encode() + b'": [\n' + b",\n".join(map(encode_json, entries)) + b"]")
+        self._file.write(b"}\n")
+        return self._file.getvalue()
 
 
 def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, Any]:
@@ -251,7 +275,7 @@ class CocoImage:
 
 
 def read_coco(source: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
-    """Read a COCO file, or `instances.json` in a folder: every image once, in the order of the file.
+    """Read a COCO file, or in a folder `instances.json` or that of each split: every image, in the order of the file.
 
     Args:
         names: class names, indexed by class id.
@@ -260,8 +284,9 @@ def read_coco(source: Path, names: Sequence[str]) -> Iterator[tuple[str, Instanc
         UserError: the file cannot be read or is no COCO file, a segmentation is malformed, or a category names no
             class.
     """
-    index = ClassIndex(names)
-    for image in parse_coco(source / FILE_NAME if source.is_dir() else source):
+    index, whole = ClassIndex(names), source / FILE_NAME if source.is_dir() else source
+    of_splits = [] if whole.is_file() else sorted(source.glob(split_file("*")))
+    for image in chain.from_iterable(map(parse_coco, of_splits or [whole])):
         yield image.image_id, coco_instances(image, index)
 
 

@@ -21,8 +21,8 @@ from utils.formats.base import (
     json_score,
     nonempty_indices,
 )
-from utils.formats.polygons import iou, polygons_on_pixel_centers, rasterize_labelme
-from utils.formats.review_flags import review_flags
+from utils.formats.polygons import iou, polygons_to_correct, rasterize_labelme
+from utils.formats.review_flags import confidences, flags_of
 from utils.io.encoding import encode_image, encode_json
 from utils.io.image_files import PHOTO_FORMATS, open_image, open_regular
 from utils.io.tiff_files import tiff_page
@@ -34,6 +34,8 @@ VERSION = "5.5.0"
 
 SHOWN_MODES = {"1", "L", "LA", "RGB", "RGBA"}
 """Modes of images that labelme opens by itself; of palette images only PNG survives its conversion."""
+
+MSG_SPECKS = "specks and small holes left out of polygons"
 
 MAX_JPEG_SIDE = 65500
 """Pixels that a side of a JPEG has at most."""
@@ -47,19 +49,19 @@ class LabelmeExporter(Exporter):
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make `<image_id>.json`; empty masks have no shape."""
-        flags = review_flags(instances, self.settings.review_below)
-        shapes = [self._shape(instances, i, flags[i]) for i in nonempty_indices(instances)]
+        least = confidences(instances)
+        shapes = [self._shape(instances, i, least[i]) for i in nonempty_indices(instances)]
         losses = {MSG_EMPTY_MASKS: len(instances) - len(shapes)}
         files = {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings)}
         return Exported(files, shapes=len(shapes), losses=losses)
 
-    def _shape(self, instances: Instances, i: int, flags: Mapping[str, bool]) -> dict[str, Any]:
+    def _shape(self, instances: Instances, i: int, confidence: float) -> dict[str, Any]:
         """Make the mask shape of instance `i`; its corners are inclusive."""
         mask, tracks = instances.masks[i], instances.track_ids
         left, top, right, bottom = mask.box.tolist()
         corners = [[left, top], [right - 1, bottom - 1]]
         group = None if tracks is None else int(tracks[i])
-        return labelme_shape(instances, i, self.settings.names, "mask", corners, group, flags, mask=_png(mask))
+        return labelme_shape(instances, i, self.settings, "mask", corners, group, confidence, mask=_png(mask))
 
 
 def labelme_file(sample: Sample, shapes: Sequence[Mapping[str, Any]], settings: ExportSettings) -> bytes:
@@ -86,33 +88,34 @@ def labelme_file(sample: Sample, shapes: Sequence[Mapping[str, Any]], settings: 
 def labelme_shape(
     instances: Instances,
     i: int,
-    names: Sequence[str],
+    settings: ExportSettings,
     kind: str,
     points: list[list[int]],
     group_id: int | None,
-    flags: Mapping[str, bool],
+    confidence: float,
     **own: Any,
 ) -> dict[str, Any]:
     """Make a shape of instance `i`.
 
     Args:
-        names: class names, indexed by class id.
+        settings: tell the class names and the limit of the flag `needs_review`, which a person can tick.
         kind: labelme's `shape_type`.
         points: [x, y] in pixels.
         group_id: the same for shapes that make up one object.
-        flags: what a person can tick.
+        confidence: the smallest confidence term; kept, so that another limit needs no model.
         own: keys that only shapes of this kind have.
     """
     return {
-        "label": names[instances.detections.class_ids[i]],
+        "label": settings.names[instances.detections.class_ids[i]],
         "points": points,
         "group_id": group_id,
         "description": "",
         "shape_type": kind,
-        "flags": flags,
+        "flags": flags_of(confidence, settings.review_below),
         **own,
         "score": json_score(instances.detections.scores[i]),
         "mask_score": json_score(instances.mask_scores[i]),
+        "confidence": confidence,
     }
 
 
@@ -153,7 +156,10 @@ def _embedded(image: npt.NDArray[np.uint8]) -> str:
 
 
 class LabelmePolygonExporter(Exporter):
-    """Write a polygon for each part of a mask, holes cut out; the parts of one mask share a `group_id`."""
+    """Write polygons to be corrected by hand: few vertices, and no specks unless the tolerance is 0.
+
+    Each part of a mask is a polygon, holes cut out; the parts of one mask share a `group_id`.
+    """
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
@@ -162,25 +168,26 @@ class LabelmePolygonExporter(Exporter):
         """Make `<image_id>.json`; measure the IoU of the polygons, as labelme draws them, with the masks."""
         shapes: list[dict[str, Any]] = []
         kept, ious = nonempty_indices(instances), []
-        flags = review_flags(instances, self.settings.review_below)
+        least, specks = confidences(instances), 0
         for i in kept:
             crop = instances.masks[i].crop
-            parts = polygons_on_pixel_centers(crop, self.settings.tolerance)
-            shapes += self._shapes(instances, i, parts, flags[i])
+            parts, left_out = polygons_to_correct(crop, self.settings.tolerance)
+            shapes += self._shapes(instances, i, parts, least[i])
             ious.append(iou(rasterize_labelme(parts, crop.shape), crop))
+            specks += left_out
         return Exported(
             {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings)},
             shapes=len(shapes),
-            losses={MSG_EMPTY_MASKS: len(instances) - len(kept)},
+            losses={MSG_EMPTY_MASKS: len(instances) - len(kept), MSG_SPECKS: specks},
             measures={MSG_POLYGON_IOU: ious} if ious else {},
         )
 
     def _shapes(
-        self, instances: Instances, i: int, parts: list[npt.NDArray[np.int32]], flags: Mapping[str, bool]
+        self, instances: Instances, i: int, parts: list[npt.NDArray[np.int32]], confidence: float
     ) -> list[dict[str, Any]]:
         """Make the polygons of instance `i`; they need a group where there are several, or where it has a track."""
         mask, tracks = instances.masks[i], instances.track_ids
         group = int(tracks[i]) if tracks is not None else i if len(parts) > 1 else None
         polygons = [(part + mask.offset).tolist() for part in parts]
-        names = self.settings.names
-        return [labelme_shape(instances, i, names, "polygon", points, group, flags) for points in polygons]
+        settings = self.settings
+        return [labelme_shape(instances, i, settings, "polygon", points, group, confidence) for points in polygons]

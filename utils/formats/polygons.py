@@ -21,6 +21,16 @@ tolerance, and cost few points.
 """
 
 
+MAX_POINTS = 60
+"""Points of an object's polygons that a person still corrects with ease."""
+
+MAX_GROWTH = 0.08
+"""How far the polygons of `polygons_to_correct` may leave the outline, as a share of the root of the object's area."""
+
+SPECK_PIXELS, SPECK_SHARE = 9, 0.02
+"""Parts and holes with a smaller area, in pixels or as a share of the object's, are specks."""
+
+
 def polygons_on_pixel_centers(crop: npt.NDArray[np.bool_], tolerance: float) -> list[npt.NDArray[np.int32]]:
     """Trace the parts of a mask (8 neighbours) through the centres of their outermost pixels.
 
@@ -38,6 +48,32 @@ def polygons_on_pixel_centers(crop: npt.NDArray[np.bool_], tolerance: float) -> 
     """
     parts = [[_simplified(ring, tolerance) for ring in rings] for rings in _parts(crop)]
     return [_at_least_three(bridge_rings(rings)) for rings in parts]
+
+
+def polygons_to_correct(crop: npt.NDArray[np.bool_], tolerance: float) -> tuple[list[npt.NDArray[np.int32]], int]:
+    """Trace outlines as `polygons_on_pixel_centers`, but for a person to correct: few points, and no specks.
+
+    The tolerance grows with the object until its polygons have `MAX_POINTS`, but not beyond what changes its form. With
+    a tolerance of 0 nothing is left out.
+
+    Returns:
+        the polygons, and the number of specks and small holes that are left out.
+    """
+    parts = _parts(crop)
+    if not tolerance:
+        return polygons_on_pixel_centers(crop, 0), 0
+    smallest = max(SPECK_PIXELS, SPECK_SHARE * np.count_nonzero(crop))
+    areas = [cv2.contourArea(rings[0]) for rings in parts]
+    large = [rings for rings, area in zip(parts, areas) if area >= min(smallest, max(areas))]
+    kept = [[rings[0], *(hole for hole in rings[1:] if cv2.contourArea(hole) >= smallest)] for rings in large]
+    left_out, limit = sum(map(len, parts)) - sum(map(len, kept)), MAX_GROWTH * math.sqrt(np.count_nonzero(crop))
+    cap = True
+    while True:
+        simple = [[_simplified(ring, tolerance, cap) for ring in rings] for rings in kept]
+        polygons = [_at_least_three(bridge_rings(rings)) for rings in simple]
+        if sum(map(len, polygons)) <= MAX_POINTS or tolerance >= limit:
+            return polygons, left_out
+        cap, tolerance = False, tolerance if cap else 1.25 * tolerance
 
 
 def polygons_on_pixel_edges(crop: npt.NDArray[np.bool_], tolerance: float) -> list[npt.NDArray[np.int32]]:
@@ -122,12 +158,13 @@ def _parts(picture: npt.NDArray[np.bool_]) -> list[list[npt.NDArray[np.int32]]]:
     return list(parts.values())
 
 
-def _simplified(ring: npt.NDArray[np.int32], tolerance: float) -> npt.NDArray[np.int32]:
-    """Drop as many points of a ring as the tolerance allows."""
+def _simplified(ring: npt.NDArray[np.int32], tolerance: float, cap: bool = True) -> npt.NDArray[np.int32]:
+    """Drop as many points of a ring as the tolerance allows, which `cap` lowers for small and thin rings."""
     if len(ring) < 3:
         return ring
-    half_width = cv2.contourArea(ring) / cv2.arcLength(ring, closed=True)
-    fewer = cv2.approxPolyDP(ring[:, None], min(tolerance, MAX_DEVIATION * half_width), closed=True)[:, 0]
+    if cap:
+        tolerance = min(tolerance, MAX_DEVIATION * cv2.contourArea(ring) / cv2.arcLength(ring, closed=True))
+    fewer = cv2.approxPolyDP(ring[:, None], tolerance, closed=True)[:, 0]
     return fewer.astype(np.int32, copy=False) if len(fewer) >= 3 else ring
 
 

@@ -31,6 +31,7 @@ class ExportFormat:
             no photos, its files name them where they lie.
         settings: the keys of `auto_mask` that change its files.
         reader: reads a folder of it, given the class names, as image ids with their instances; None: nothing does.
+        keeps_other_splits: whether runs over other splits of a dataset add to the folder, each its own lists.
         has_own_folder: whether its files go to a folder of its name; if not, to the annotation folder itself.
         is_labelme: whether each image has one file in labelme's form, which records what it was made from within it.
     """
@@ -40,6 +41,7 @@ class ExportFormat:
     photo: Callable[[str], str] | None = None
     settings: Sequence[str] = ()
     reader: Callable[[Path, Sequence[str]], Iterator[tuple[str, Instances]]] | None = None
+    keeps_other_splits: bool = False
     has_own_folder: bool = True
     is_labelme: bool = False
 
@@ -70,7 +72,7 @@ FORMATS: dict[str, ExportFormat] = {
         settings=["polygon_tolerance"],
         reader=read_yolo,
     ),
-    "voc": ExportFormat(VocExporter, map_files, reader=read_voc),
+    "voc": ExportFormat(VocExporter, map_files, reader=read_voc, keeps_other_splits=True),
 }
 """Name -> format, in the order of `--help`."""
 

@@ -12,6 +12,8 @@ CONFIDENCE_TERMS = ("score", "mask_score", "box_iou", "uncontested")
 """Detector score, SAM2's own estimate of the mask's IoU, IoU of the box with the box around the mask, and the share of
 the mask's pixels that no other mask has."""
 
+REVIEW_FLAG = "needs_review"
+
 DIGITS = 4
 """Decimals in the table."""
 
@@ -28,16 +30,14 @@ def confidence_terms(instances: Instances) -> npt.NDArray[np.float64]:
     return np.clip(columns.astype(np.float64), 0, 1)
 
 
-def review_flags(instances: Instances, below: float | None) -> list[dict[str, bool]]:
-    """Make the labelme flags of each instance: `needs_review`, on or off, or none without a limit."""
-    if below is None:
-        return [{} for _ in range(len(instances))]
-    return [{"needs_review": needed} for needed in needs_review(instances, below).tolist()]
+def confidences(instances: Instances) -> list[float]:
+    """Return the smallest confidence term of each instance."""
+    return confidence_terms(instances).min(axis=1, initial=1.0).tolist()
 
 
-def needs_review(instances: Instances, below: float) -> npt.NDArray[np.bool_]:
-    """Find the instances with a confidence term below the limit: (N,) bool."""
-    return np.any(confidence_terms(instances) < below, axis=1)
+def flags_of(confidence: float | None, below: float | None) -> dict[str, bool]:
+    """Make the labelme flags of an instance: `needs_review`, on or off, or none without a limit."""
+    return {} if below is None or confidence is None else {REVIEW_FLAG: confidence < below}
 
 
 def _uncontested(instances: Instances) -> np.ndarray:

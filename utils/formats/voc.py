@@ -85,13 +85,19 @@ class VocExporter(Exporter):
         return not record or (len(record) == 1 and isinstance(clip, str) and image_id.startswith(clip))
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """Make the split list, the list of its clips if it has any, and the class names."""
-        clip_of = {image_id: record.get("clip") for image_id, record in records}
-        clips = list(dict.fromkeys(clip for clip in clip_of.values() if clip))
+        """Make the list of each split, the list of its clips if it has any, and the class names."""
         split = PurePath(self.settings.split).name  # one read from elsewhere, such as ../Main/val, is written here
-        images_file, clips_file = split_lists(split)
-        files = {images_file: _lines([*clip_of]), CLASS_NAMES: _lines(self.settings.names)}
-        return files | ({clips_file: _lines(clips)} if clips else {})
+        images = {each: list[str]() for each in self.settings.splits.values() or [split]}
+        clips = {each: dict[str, None]() for each in images}
+        for image_id, record in records:
+            own = self.settings.splits.get(image_id, split)
+            images[own].append(image_id)
+            clips[own] |= {record["clip"]: None} if record.get("clip") else {}
+        files = {CLASS_NAMES: _lines(self.settings.names)}
+        for each in images:
+            images_file, clips_file = split_lists(each)
+            files |= {images_file: _lines(images[each])} | ({clips_file: _lines([*clips[each]])} if clips[each] else {})
+        return files
 
 
 def entry_of_line(line: str) -> str | None:

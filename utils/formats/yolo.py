@@ -43,12 +43,17 @@ ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 FILE_STARTS = {".jpg": JPEG, ".jpeg": JPEG, ".png": PNG, ".bmp": b"BM", ".webp": b"RIFF"}
 """Suffix -> first bytes of such a file, of the kinds that every version of ultralytics reads in the same way."""
 
-DATA_YAML = """\
+SAME_IMAGES = """\
 # ultralytics asks for both; before you trust a metric, validate on images that were not trained on
 train: images
 val: images
-names:
 """
+
+SPLITS = ("train", "val", "test")
+"""Those that ultralytics knows."""
+
+STAND_INS = {"train": ("val", "test"), "val": ("test", "train")}
+"""Split that ultralytics asks for -> those that take its place where there is none, the first one that there is."""
 
 
 class YoloExporter(Exporter):
@@ -56,6 +61,7 @@ class YoloExporter(Exporter):
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
+        self._unlisted = 0
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make `labels/<image_id>.txt` and `images/<image_id>.*`; an image without objects has an empty file.
@@ -86,9 +92,39 @@ class YoloExporter(Exporter):
         )
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """Make `data.yaml`, without a path, so that the folder may be moved."""
+        """Make `data.yaml`, without a path, so that the folder may be moved, and the list of images of each split."""
         quoted = (json.dumps(name, ensure_ascii=False) for name in self.settings.names)  # YAML reads it as JSON does
-        return {"data.yaml": (DATA_YAML + "".join(f"  {i}: {name}\n" for i, name in enumerate(quoted))).encode()}
+        names = "".join(f"  {i}: {name}\n" for i, name in enumerate(quoted))
+        lists = {split: list[str]() for split in self.settings.splits.values()}
+        for image_id, record in records if lists else ():
+            photo = next((name for name in record["files"] if name.startswith("images/")), None)
+            if photo and photo.splitlines() == [photo] == [photo.encode("utf-8", "ignore").decode()]:
+                lists[self.settings.splits[image_id]].append(f"./{photo}\n")
+            elif photo:
+                self._unlisted += 1
+        files = {f"{split}.txt": "".join(photos).encode() for split, photos in lists.items()}
+        return {"data.yaml": f"{self._splits_yaml(lists)}names:\n{names}".encode(), **files}
+
+    def _splits_yaml(self, lists: Mapping[str, Sequence[str]]) -> str:
+        """Name the list of each split that has an image; ultralytics refuses a file without train and val."""
+        keys = {split: split for split in SPLITS if lists.get(split)}
+        for split, others in STAND_INS.items():
+            if split not in keys and (other := next((each for each in others if lists.get(each)), None)):
+                keys[split] = other
+        if not {"train", "val"} <= keys.keys():
+            return SAME_IMAGES
+        told = {split: f"  # there is no {split}" for split, other in keys.items() if split != other}
+        return "".join(f"{split}: {keys[split]}.txt{told.get(split, '')}\n" for split in sorted(keys, key=SPLITS.index))
+
+    def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
+        """Say what was written, and what is to be known before training."""
+        same = "train and val of data.yaml are the same images; auto_mask.splits divides them"
+        unlisted = f"images whose names no list can hold, left out of the splits: {self._unlisted}"
+        return [
+            *super().summary_lines(shapes, images, folder),
+            *([] if self.settings.splits else [same]),
+            *([unlisted] if self._unlisted else []),
+        ]
 
 
 def label_file(image_id: str) -> str:

@@ -193,15 +193,16 @@ def atomic_write(path: Path, data: bytes) -> None:
         raise WriterError(path, error) from error
 
 
-def atomic_link(path: Path, target: Path) -> None:
-    """Create a relative link to the file `target`, or a copy where links fail; WriterError if both do."""
+def atomic_link(path: Path, target: Path, copy: bool = False) -> None:
+    """Create an absolute link to the file `target`, or a copy where links fail or if asked; WriterError if both do."""
     temporary = temporary_path(path).with_suffix(".link.tmp")
     try:
+        if copy:
+            raise ValueError("a copy is asked for")
         path.parent.mkdir(parents=True, exist_ok=True)
-        aim = os.path.relpath(os.path.realpath(target), os.path.realpath(path.parent))
         temporary.unlink(missing_ok=True)
         with contextlib.suppress(FileExistsError):  # another run makes the same one: whose is moved does not matter
-            temporary.symlink_to(aim)
+            temporary.symlink_to(Path(os.path.realpath(target.parent), target.name))
         os.replace(temporary, path)
     except (OSError, ValueError) as failure:
         if isinstance(failure, FileNotFoundError) and path.is_symlink():  # moved by the other run

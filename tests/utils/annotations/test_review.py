@@ -10,8 +10,8 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from utils.annotations.review import ReviewExporter
-from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms, needs_review
+from utils.annotations.review import NOTHING, ReviewExporter, ReviewSettings
+from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms, confidences
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
 
@@ -32,9 +32,9 @@ def found(*objects: tuple[np.ndarray, tuple[float, ...], float, float]) -> Insta
     return Instances(SIZE, detections, [Mask.from_array(mask) for mask in masks], np.array(mask_scores, np.float32))
 
 
-def rows(*images: Instances, below: float | None = None) -> list[dict[str, str]]:
+def rows(*images: Instances, below: float | None = None, edited: tuple[str, ...] = ()) -> list[dict[str, str]]:
     """The table of these images, called 0, 1, ..., after its records went through a file."""
-    exporter = ReviewExporter(NAMES, below)
+    exporter = ReviewExporter(ReviewSettings(Path("out"), NAMES, below, edited))
     sample = Sample("x", Path("x.png"), np.zeros((*SIZE, 3), np.uint8))
     records = [(str(i), json.loads(json.dumps(exporter.export(sample, each).record))) for i, each in enumerate(images)]
     content = exporter.assemble(records)["review.csv"]
@@ -73,28 +73,30 @@ def test_a_mask_score_above_one_is_one() -> None:
     assert confidence_terms(found((rectangle(0, 0, 9, 9), (0, 0, 9, 9), 1.0, 1.02))).max() == 1
 
 
-def test_the_most_doubtful_image_stands_first_and_tells_why() -> None:
+def test_nothing_found_stands_on_top_then_the_most_doubtful_and_finished_work_at_the_end() -> None:
     sure = (rectangle(0, 0, 10, 10), (0, 0, 10, 10), 0.9, 0.95)
     weak = (rectangle(20, 20, 30, 30), (20, 20, 30, 30), 0.3, 0.8)
     loose = (rectangle(40, 20, 45, 30), (40, 20, 50, 30), 0.9, 0.8)
-    table = rows(found(), found(sure), found(sure, loose), found(loose, weak), found())
-    assert [row["image_id"] for row in table] == ["3", "2", "1", "0", "4"]
-    assert [float(row["doubt"]) for row in table] == pytest.approx([0.7, 0.5, 0.1, 0, 0], abs=10**-DIGITS)
-    assert [row["objects"] for row in table] == ["2", "2", "1", "0", "0"]
-    assert [row["doubtful"] for row in table] == ["tree", "tree", "car", "", ""]
-    assert [float(table[0][term]) for term in CONFIDENCE_TERMS] == [0.3, 0.8, 0.5, 1]
+    images = found(), found(sure), found(sure, loose), found(loose, weak), found(), found(weak)
+    table = rows(*images, edited=("4", "5"))
+    assert [row["image_id"] for row in table] == ["0", "3", "2", "1", "4", "5"]
+    assert [row["edited"] for row in table] == ["0", "0", "0", "0", "1", "1"]
+    assert [float(row["doubt"]) for row in table] == pytest.approx([1, 0.7, 0.5, 0.1, 1, 0.7], abs=10**-DIGITS)
+    assert [row["objects"] for row in table] == ["0", "2", "2", "1", "0", "1"]
+    assert [row["doubtful"] for row in table] == [NOTHING, "tree", "tree", "car", NOTHING, "car"]
+    assert [float(table[1][term]) for term in CONFIDENCE_TERMS] == [0.3, 0.8, 0.5, 1]
     assert {row["needs_review"] for row in table} == {""}
 
 
 def test_shapes_below_the_limit_are_counted() -> None:
     masks = [rectangle(20 * i, 0, 20 * i + 10, 10) for i in range(3)]
     instances = found(*((mask, (20 * i, 0, 20 * i + 10, 10), 0.2 + 0.3 * i, 0.9) for i, mask in enumerate(masks)))
-    assert needs_review(instances, 0.6).tolist() == [True, True, False]
+    assert [confidence < 0.6 for confidence in confidences(instances)] == [True, True, False]
     assert [row["needs_review"] for row in rows(instances, below=0.6)] == ["2"]
 
 
 def test_ids_are_kept_whatever_they_hold() -> None:
-    exporter = ReviewExporter(NAMES)
+    exporter = ReviewExporter(ReviewSettings(Path("out"), NAMES))
     row = {"doubt": 0.5, "objects": 0, "doubtful": "", **dict.fromkeys(CONFIDENCE_TERMS, 1.0)}
     content = exporter.assemble([('a,"b\udcff\n', row)])["review.csv"]
     parsed = list(csv.DictReader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline="")))

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 
 from datasets.voc import VocDataset
 from tests.helpers.clips import clip, instances, sample
-from utils.annotations.review import ReviewExporter
+from utils.annotations.review import ReviewExporter, ReviewSettings
 from utils.errors import SampleError
 from utils.formats.base import Exporter, ExportSettings
 from utils.formats.coco import CocoExporter
@@ -156,7 +156,8 @@ def test_coco_and_yolo_name_the_frames(tmp_path: Path, write: Callable) -> None:
 
 def test_the_review_names_the_track_of_the_least_sure_object(tmp_path: Path, write: Callable) -> None:
     pairs = [(one, replace(found, mask_scores=np.array([0.9, 0.1], np.float32))) for one, found in clip("a", 2, (3, 8))]
-    write(ReviewExporter(NAMES), tmp_path, pairs)
+    settings = ReviewSettings(tmp_path, NAMES)
+    write(ReviewExporter(settings), tmp_path, pairs)
     assert [row["track"] for row in csv.DictReader((tmp_path / "review.csv").open())] == ["8", "8"]
-    write(ReviewExporter(NAMES), tmp_path, [(one, replace(found, track_ids=None)) for one, found in pairs])
+    write(ReviewExporter(settings), tmp_path, [(one, replace(found, track_ids=None)) for one, found in pairs])
     assert "track" not in (tmp_path / "review.csv").read_text()

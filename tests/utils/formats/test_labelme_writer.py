@@ -101,7 +101,8 @@ def test_the_keys_are_those_that_labelme_itself_writes(tmp_path: Path) -> None:
     assert (ours["imagePath"], ours["imageData"], ours["imageHeight"], ours["imageWidth"]) == ("a.jpg", None, 40, 60)
     for shape in ours["shapes"]:
         assert list(shape) == [
-            *("label", "points", "group_id", "description", "shape_type", "flags", "mask", "score", "mask_score")
+            *("label", "points", "group_id", "description", "shape_type", "flags", "mask", "score", "mask_score"),
+            "confidence",
         ]
         assert (shape["group_id"], shape["description"], shape["shape_type"], shape["flags"]) == (None, "", "mask", {})
         assert all(type(value) is int for point in shape["points"] for value in point)

@@ -1,0 +1,55 @@
+"""Annotations whose photo is gone: found, and removed unless a person edited them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path, PurePosixPath
+
+from utils.annotations.manifest import Manifest, Record
+from utils.io.image_files import is_video_name
+
+
+def find_orphans(folder: Path, image_ids: Collection[str]) -> list[str]:
+    """Find the images that were annotated, are not in the run, and whose photo is gone.
+
+    A photo counts as gone only where the folder that its id is relative to is still there: a disk that is not mounted,
+    or a folder that was moved, is no reason to call all of its photos deleted.
+
+    Args:
+        folder: the annotation folder; each annotated image has a record of the review table there.
+        image_ids: the images of the run.
+    """
+    records, known, orphans = folder / ".review", {*image_ids}, []
+    for path in records.rglob("*.json"):
+        image_id = path.relative_to(records).with_suffix("").as_posix()
+        if image_id in known or not (record := Record.read(path)):
+            continue
+        named = record.record.get("photo")
+        if isinstance(named, str) and _is_gone(Path(os.path.realpath(folder), named), image_id):
+            orphans.append(image_id)
+    return sorted(orphans)
+
+
+def _is_gone(photo: Path, image_id: str) -> bool:
+    depth = 1 if is_video_name(photo.name) else len(PurePosixPath(image_id).parts)
+    photo = Path(os.path.normpath(photo))
+    root = photo.parents[min(depth, len(photo.parents)) - 1]
+    return root.is_dir() and not photo.exists()
+
+
+def prune(orphans: Sequence[str], manifests: Sequence[Manifest]) -> list[str]:
+    """Remove all files of these images but those of images that a person edited; return these.
+
+    Args:
+        manifests: of all formats; the one whose records tell of the images comes last, so that they are found again if
+            the process is killed.
+    """
+    kept = []
+    for image_id in orphans:
+        if any(manifest.is_edited(image_id) for manifest in manifests):
+            kept.append(image_id)
+            continue
+        for manifest in manifests:
+            manifest.remove(image_id)
+    return kept
