@@ -27,7 +27,7 @@ class ObjectScores:
 
     Attributes:
         has_instance_ids: whether the dataset has a map of objects (SegmentationObject); if not, each connected part of
-            a class is one true object.
+            a class is one true object, specks excepted.
         class_ids: (N,) int64 of the found objects, in the order of the instances.
         areas: (N,) int64 pixels of their masks that are not void in the target.
         on_void: (N,) int64 pixels of their masks that are void in the target.
@@ -227,7 +227,7 @@ def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[
         LabelCounts(*counts.stacked[:, labels]),
         LabelCounts(*boundary.stacked[:, labels]),
         score_objects(sample, instances),
-        None if sample.frame is None else score_frame(sample, _true_objects(sample), instances),
+        None if sample.frame is None else score_frame(sample, _true_objects(sample, specks=True), instances),
     )
     return score, matrix
 
@@ -235,7 +235,7 @@ def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[
 def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
     """Compare the objects found in an image, which must have a target, with the true ones of the same class."""
     assert sample.gt_mask is not None, sample.image_id
-    truth, counted = _true_objects(sample), sample.gt_mask != VOID
+    truth, counted = _true_objects(sample, specks=False), sample.gt_mask != VOID
     class_ids, true_class_ids = instances.detections.class_ids, truth.detections.class_ids
     # Without void a crop may not be tight any more, but neither areas nor overlaps need that.
     masks = [Mask(mask.left, mask.top, mask.crop & counted[mask.slices]) for mask in instances.masks]
@@ -256,9 +256,12 @@ def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
     )
 
 
-def _true_objects(sample: Sample) -> Instances:
+def _true_objects(sample: Sample, specks: bool) -> Instances:
+    """Return the objects of the dataset, or connected parts; specks are part of a class but no objects."""
     assert sample.gt_mask is not None, sample.image_id
-    return instances_of(sample.gt_mask, None) if sample.gt_instances is None else sample.gt_instances
+    if sample.gt_instances is None or (specks and sample.gt_instances.track_ids is None):
+        return instances_of(sample.gt_mask, None, specks)
+    return sample.gt_instances
 
 
 def _areas(masks: Sequence[Mask]) -> npt.NDArray[np.int64]:

@@ -133,20 +133,20 @@ def test_the_attribution_of_a_run_is_a_section_beside_its_file(tmp_path: Path) -
     with Writers(1) as writers:
         evaluator = Evaluator(NAMES, tmp_path, writers, WorstImages("a", 0), Attribution(len(NAMES)))
         evaluator.write(sample, instances)
-        lines = evaluator.finish(RunSummary(1), Session())
+        lines = evaluator.finish(RunSummary(1), Session()).lines
     page = outline(tmp_path / "report.html")
     assert page.ids["attribution"] == 1
     assert "#attribution" in page.sources
     missing = json.loads((tmp_path / "attribution.json").read_text())["missing"]
     assert f"Missing\n  {100 * missing:.1f}" in page.text
     assert lines[0].startswith(f"attribution: missing in Mean_IOU            {missing:7.4f}")
-    assert lines[6] == f"report: {tmp_path / 'report.html'}"
+    assert f"report: {tmp_path / 'report.html'}" in lines
 
 
 def test_without_a_collection_of_worst_images_there_is_no_report(tmp_path: Path) -> None:
     with Writers(1) as writers:
         evaluator = Evaluator(NAMES, tmp_path, writers)
         evaluator.write(*next(images(1)))
-        lines = evaluator.finish(RunSummary(1), Session())
+        lines = evaluator.finish(RunSummary(1), Session()).lines
     assert not (tmp_path / "report.html").exists()
     assert not [line for line in lines if line.startswith("report:")]
