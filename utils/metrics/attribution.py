@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
@@ -127,7 +128,7 @@ def attribution_lines(result: dict[str, Any]) -> list[str]:
     return [*lines, *(f"attribution: {line}" for line in remark)]
 
 
-def connected_parts(result: dict[str, Any]) -> str:
+def connected_parts(result: Mapping[str, Any]) -> str:
     """Say that connected parts stand for objects, and how many are too small; empty if they do not."""
     images, specks = result["connected_parts"]["images"], result["connected_parts"]["specks"]
     some = f"{images} image has" if images == 1 else f"{images} images have"
