@@ -174,7 +174,7 @@ class VocDataset:
         has_ids, instances = objects_path.is_file(), None
         if self.with_truth:
             with sample_errors(image_id, objects_path):
-                instances = instances_of(target, read_object_map(objects_path) if has_ids else None)
+                instances = instances_of(target, read_object_map(objects_path) if has_ids else None, specks=False)
         gt_mask = target if self.with_targets else None
         return Sample(image_id, path, image, gt_mask, instances, has_instance_ids=has_ids)
 

@@ -17,6 +17,12 @@ MAX_PIXELS = 1 << 24
 """Pixels to count at a time: cv2 returns float32, in which larger whole numbers are not exact."""
 
 
+SPECK = 32
+"""A connected part of fewer pixels is no object; in a small image, of fewer than a share of it."""
+
+SPECK_SHARE = 1 / 2000
+
+
 def value_counts(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Count the pixels of each value in an (H, W) map: (256,)."""
     return _histogram(values)
@@ -40,13 +46,16 @@ def _histogram(*maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     return counts
 
 
-def instances_of(labels: npt.NDArray[np.uint8], objects: npt.NDArray[np.uint8 | np.uint16] | None) -> Instances:
+def instances_of(
+    labels: npt.NDArray[np.uint8], objects: npt.NDArray[np.uint8 | np.uint16] | None, specks: bool = True
+) -> Instances:
     """Find the true instances of an image; void pixels belong to none.
 
     Args:
         labels: (H, W) label map.
         objects: (H, W) map with a number for each object, 0 for none, 255 void; an object has the class that most of
             its pixels have. None: each connected part of a class (8 neighbors) is an object.
+        specks: whether connected parts that are too small for an object count; `count_specks` tells how many there are.
 
     Returns:
         tight boxes with scores of 1, and masks; in the order of the object numbers, which are the track ids, or of the
@@ -57,13 +66,24 @@ def instances_of(labels: npt.NDArray[np.uint8], objects: npt.NDArray[np.uint8 | 
     """
     if objects is not None and objects.shape != labels.shape:
         raise ValueError(f"its size is {objects.shape[::-1]}, that of the label map is {labels.shape[::-1]}")
-    found = list(_connected(labels) if objects is None else _numbered(labels, objects))
+    smallest = 0 if specks else _smallest_object(labels)
+    found = list(_connected(labels, smallest) if objects is None else _numbered(labels, objects))
     return Instances.from_masks(
         labels.shape,
         [class_id_of(label) for _, label, _ in found],
         [mask for _, _, mask in found],
         track_ids=None if objects is None else [number for number, _, _ in found],
     )
+
+
+def count_specks(labels: npt.NDArray[np.uint8]) -> int:
+    """Count the connected parts in a (H, W) label map that are too small for an object."""
+    smallest = _smallest_object(labels)
+    return sum(mask.area < smallest for _, _, mask in _connected(labels))
+
+
+def _smallest_object(labels: npt.NDArray[np.uint8]) -> float:
+    return min(SPECK, labels.size * SPECK_SHARE)
 
 
 def _numbered(
@@ -77,12 +97,12 @@ def _numbered(
         yield number, int(pairs[number].argmax()), Mask.from_array((objects == number) & (labels != VOID))
 
 
-def _connected(labels: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int, Mask]]:
-    """Yield the number within its label, label and mask of each connected part."""
+def _connected(labels: npt.NDArray[np.uint8], smallest: float = 0) -> Iterator[tuple[int, int, Mask]]:
+    """Yield the number within its label, label and mask of each connected part of so many pixels at least."""
     for label in np.setdiff1d(np.flatnonzero(value_counts(labels)), [BACKGROUND, VOID]).tolist():
         whole = Mask.from_array(labels == label)
         count, parts, stats, _ = cv2.connectedComponentsWithStats(whole.crop.view(np.uint8))
-        for part in range(1, count):
+        for part in (np.flatnonzero(stats[1:count, cv2.CC_STAT_AREA] >= smallest) + 1).tolist():
             left, top, right, bottom = xywh_to_xyxy(stats[part, : cv2.CC_STAT_AREA]).tolist()
             crop = parts[top:bottom, left:right] == part
             yield part, label, Mask(whole.left + left, whole.top + top, crop)

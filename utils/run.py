@@ -114,22 +114,8 @@ def build_renderer(config: PredictorConfig, class_names: Sequence[str], writers:
     if config.format == "mp4":
         from utils.visual.video import VideoOverlaySink  # which needs PyAV
 
-        return VideoOverlaySink(
-            config.save_dir,
-            class_names,
-            writers,
-            fps=config.fps,
-            side_by_side=config.side_by_side,
-            font=config.font,
-        )
-    return OverlaySink(
-        config.save_dir,
-        class_names,
-        writers,
-        format=config.format,
-        side_by_side=config.side_by_side,
-        font=config.font,
-    )
+        return VideoOverlaySink(config, class_names, writers)
+    return OverlaySink(config, class_names, writers)
 
 
 OUTPUTS: dict[Output, Callable[[Run], Sequence[Sink]]] = {

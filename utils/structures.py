@@ -46,7 +46,7 @@ class Sample:
         gt_mask: (H, W) uint8 label map (0 background, class id + 1, 255 void), or None.
         gt_instances: the ground-truth instances, or None where nobody asked for them.
         has_instance_ids: whether the dataset has a map of objects (SegmentationObject); if not, each connected part of
-            a class stands for one.
+            a class stands for one, specks excepted.
         frame: its place in a clip, or None where it is an image by itself.
         gt_box_instances: SAM2's masks for the boxes of `gt_instances`, for error attribution; None where nobody asked
             for them.

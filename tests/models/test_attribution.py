@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,13 +112,33 @@ def test_what_the_masks_of_true_boxes_lack_is_sam2s() -> None:
     result = attribution.result(Session())
     assert result["parts"] == dict(zip(ERRORS, (0, 0, 0, result["missing"])))
     assert result["missing"] > 0
-    assert attribution_lines(result)[-1].split()[-3:] == [f"{result['missing']:.4f}", "2", "objects"]
+    assert attribution_lines(result)[5].split()[-3:] == [f"{result['missing']:.4f}", "2", "objects"]
 
 
 def test_a_wrong_class_is_a_false_and_a_missed_box() -> None:
     attribution = Attribution(2)
     attribution.add(sample_of(TARGET), boxes(FIRST, SECOND, class_ids=[1, 1]), TRUE)
     assert attribution.boxes == {"found": 2, "true": 2, "matched": 1, "false": 1, "missed": 1}
+
+
+def test_where_there_is_no_map_of_objects_specks_are_counted_and_it_is_said() -> None:
+    clean = TARGET.repeat(10, axis=0).repeat(10, axis=1)
+    target = clean.copy()
+    target[0, 299], target[199, :2] = 1, 2
+    true, numbered = instances_of(target, None, specks=False), instances_of(clean, clean)
+    samples = [Sample("a", Path("a.jpg"), np.zeros((*target.shape, 3), np.uint8), target, true)] * 2
+    samples += [replace(samples[0], gt_mask=clean, gt_instances=numbered, has_instance_ids=True)]
+    attribution, only_maps = Attribution(2), Attribution(2)
+    for sample in samples:
+        attribution.add(sample, true, sample.gt_instances)
+    result = attribution.result(Session())
+    assert result["boxes"]["true"] == 6 and result["boxes"]["missed"] == 0
+    assert result["connected_parts"] == {"images": 2, "specks": 4}
+    lines = attribution_lines(result)
+    assert lines[6].startswith("attribution: 2 images have no SegmentationObject: connected parts stand for")
+    assert lines[7].endswith("4 specks below 32 pixels left out") and max(map(len, lines[6:])) <= 80
+    only_maps.add(samples[2], true, numbered)
+    assert len(attribution_lines(only_maps.result(Session()))) == 6
 
 
 def test_nothing_counted_has_no_lines() -> None:
@@ -192,4 +213,4 @@ def test_found_and_true_boxes_are_segmented_together_and_sinks_see_the_found_one
     written = json.loads((tmp_path / "attribution.json").read_text())
     assert written["boxes"] == {"found": 4, "true": 4, "matched": 4, "false": 0, "missed": 0}
     assert written["Mean_IOU"] == 1 and [stage["Mean_IOU"] for stage in written["chain"]] == [1] * 5
-    assert len([line for line in lines if line.startswith("attribution: ")]) == len(attribution_lines(written)) == 6
+    assert len([line for line in lines if line.startswith("attribution: ")]) == len(attribution_lines(written)) == 8

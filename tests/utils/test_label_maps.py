@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from utils.label_maps import instances_of
+from utils.label_maps import SPECK, count_specks, instances_of
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_photos = pytest.mark.skipif(not SHARED.is_dir(), reason="the test photographs are not here")
@@ -81,6 +81,25 @@ def test_connected_parts_equal_those_of_scipy() -> None:
         expected += [(label - 1, (parts == part).tobytes()) for part in range(1, count + 1)]
     found = zip(instances.detections.class_ids.tolist(), instances.masks)
     assert sorted((class_id, mask.to_full(labels.shape).tobytes()) for class_id, mask in found) == sorted(expected)
+
+
+@needs_photos
+def test_specks_of_photographs_are_no_objects_and_real_objects_are_no_specks() -> None:
+    maps = [read(path) for path in sorted((SHARED / "voc" / "SegmentationClass").glob("*.png"))]
+    kept = [instances_of(labels, None, specks=False) for labels in maps]
+    specks = sum(map(count_specks, maps))
+    assert specks == sum(len(instances_of(labels, None)) for labels in maps) - sum(map(len, kept)) > 300
+    assert min(mask.area for instances in kept for mask in instances.masks) >= SPECK
+    for path in (SHARED / "coco" / "SegmentationObject").glob("*.png"):
+        found = instances_of(read(SHARED / "coco" / "SegmentationClass" / path.name), read(path), specks=False)
+        assert min((mask.area for mask in found.masks), default=SPECK) >= SPECK, "a person drew them"
+
+
+def test_what_is_a_speck_depends_on_a_small_image() -> None:
+    labels = np.zeros((40, 100), np.uint8)
+    labels[0, 0], labels[10, :2] = 1, 2
+    assert [mask.area for mask in instances_of(labels, None, specks=False).masks] == [2]
+    assert count_specks(labels) == 1
 
 
 def test_nothing_there() -> None:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -95,14 +95,15 @@ FileOrNameOrNone = Annotated[str | None, Field(strict=True), Located(_file_or_na
 def _one_of(names: Collection[str]) -> BeforeValidator:
     """Refuse a text that is none of the names, with the nearest one; what is no text is left for pydantic to refuse."""
 
-    def check(name: Any) -> Any:
-        if isinstance(name, str) and name not in names:
-            close = nearest(name, names) if len(names) > 1 else None
-            advice = f"; did you mean {close}?" if close else ""
-            raise ValueError(f'must be {" or ".join(names)}, not "{name}"{advice}')
-        return name
+    return BeforeValidator(lambda name: _check_name(name, names))
 
-    return BeforeValidator(check)
+
+def _check_name(name: Any, names: Collection[str]) -> Any:
+    if isinstance(name, str) and name not in names:
+        close = nearest(name, names) if len(names) > 1 else None
+        advice = f"; did you mean {close}?" if close else ""
+        raise ValueError(f'must be {" or ".join(names)}, not "{name}"{advice}')
+    return name
 
 
 def _file_name(name: str) -> str:
@@ -227,12 +228,37 @@ class EvaluatorConfig:
     """How many images the report shows, the worst first."""
 
 
+Shown = Literal["names", "scores", "boxes", "masks", "outlines", "ids"]
+
+
+def _split(value: Any) -> Any:
+    """Make the parts of an overlay that a text names, `masks,names`, a list, and check that there are such parts."""
+    listed = value.replace(",", " ").split() if isinstance(value, str) else value
+    return [_check_name(each, get_args(Shown)) for each in listed] if isinstance(listed, list) else listed
+
+
+ShownParts = Annotated[
+    tuple[Shown, ...],
+    BeforeValidator(_split),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": {"enum": [*get_args(Shown)]}}, {"type": "string"}]}),
+]
+
+
 @dataclass(frozen=True, config=SECTION)
 class PredictorConfig:
     """Overlays."""
 
     save_dir: Path = Path("outputs/masks")
     """Folder of the overlays."""
+    show: ShownParts = get_args(Shown)
+    """What to draw: names, scores, boxes, masks, outlines, and in clips ids; also as text: `masks,names`."""
+    color: Literal["class", "object"] | None = None
+    """Color by `class`, or a color for each `object`; left out, by class, and in clips by object."""
+    opacity: Share = 0.45
+    """Opacity of masks: 0 leaves the photograph as it is, 1 hides it."""
+    line_width: Annotated[int | None, Field(strict=True, ge=1, le=100)] = None
+    """Width of boxes and outlines in pixels; left out, by the size of the image."""
     format: Literal["jpg", "png", "mp4"] = "jpg"
     """`jpg` or `png`, or `mp4`: with `--video`, a film of each clip in place of its frames."""
     fps: Annotated[float, Field(strict=True, ge=1, le=1000)] = 25.0

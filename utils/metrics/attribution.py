@@ -12,12 +12,15 @@ kind of error less than the one before:
 The difference in mean IoU of two neighbors is the cost of that error: false, badly placed and missed boxes, and SAM2.
 So the errors add up to 1 - Mean_IOU. The split depends on this fixed order; a part can be negative if an error happens
 to raise the mean IoU. A box of the wrong class counts as a false and a missed one; whatever separates the masks of the
-true boxes from the target counts as SAM2's error.
+true boxes from the target counts as SAM2's error. Without a map of objects, connected parts of a class stand for them,
+and specks are left out.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
@@ -26,6 +29,7 @@ import numpy as np
 from utils.boxes import box_iou
 from utils.classes import BACKGROUND, VOID
 from utils.distributed import Session
+from utils.label_maps import SPECK, count_specks
 from utils.matching import match_best_total
 from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou
 from utils.metrics.summary import nan_to_none
@@ -60,7 +64,7 @@ class Attribution:
 
     def __init__(self, num_classes: int) -> None:
         self.matrices = np.zeros((len(STAGES), num_classes + 1, num_classes + 1), np.int64)
-        self.boxes = Counter[str]()
+        self.boxes, self.parts = Counter[str](), Counter[str]()
         self._lock = Lock()
 
     def add(self, sample: Sample, found: Instances, from_true_boxes: Instances) -> None:
@@ -78,13 +82,16 @@ class Attribution:
         maps = [*(instances.to_semantic() for instances in stages), perfect]
         matrices = [confusion_matrix(prediction, sample.gt_mask, self.matrices.shape[1]) for prediction in maps]
         counts = {"found": len(found), "true": len(from_true_boxes), "matched": len(matched)}
+        parts = {} if sample.has_instance_ids else {"images": 1, "specks": count_specks(sample.gt_mask)}
         with self._lock:
             self.matrices += matrices
+            self.parts.update(parts)
             self.boxes.update(counts, false=len(found) - len(matched), missed=len(from_true_boxes) - len(matched))
 
     def result(self, session: Session) -> dict[str, Any]:
         """Sum up all processes and return the content of `attribution.json`; None for what was not counted."""
         counts, boxes = LabelCounts.from_matrix(session.sum(self.matrices)), session.sum_counts(self.boxes)
+        parts = session.sum_counts(self.parts)
         means = mean_iou(counts)
         ious = [{str(label): iou for label, iou in enumerate(row)} for row in class_iou(counts).tolist()]
         content = {
@@ -97,6 +104,7 @@ class Attribution:
                 for stage, mean, iou in zip(STAGES, means.tolist(), ious)
             ],
             "boxes": {kind: boxes[kind] for kind in ("found", "true", "matched", "false", "missed")},
+            "connected_parts": {"images": parts["images"], "specks": parts["specks"]},
             "match_iou": MATCH,
         }
         return nan_to_none(content)
@@ -115,4 +123,15 @@ def attribution_lines(result: dict[str, Any]) -> list[str]:
         ("    missed objects", parts["missed"], f"{boxes['missed']} objects"),
         ("  SAM2, given the true boxes", parts["sam2"], f"{boxes['true']} objects"),
     ]
-    return [f"attribution: {name:<30} {loss:7.4f}   {remark}" for name, loss, remark in rows]
+    lines = [f"attribution: {name:<30} {loss:7.4f}   {remark}" for name, loss, remark in rows]
+    remark = textwrap.wrap(connected_parts(result), 80 - len("attribution: "))
+    return [*lines, *(f"attribution: {line}" for line in remark)]
+
+
+def connected_parts(result: Mapping[str, Any]) -> str:
+    """Say that connected parts stand for objects, and how many are too small; empty if they do not."""
+    images, specks = result["connected_parts"]["images"], result["connected_parts"]["specks"]
+    some = f"{images} image has" if images == 1 else f"{images} images have"
+    left_out = f"{specks} speck" if specks == 1 else f"{specks} specks"
+    said = f"{some} no SegmentationObject: connected parts stand for objects; {left_out} below {SPECK} pixels left out"
+    return said if images else ""

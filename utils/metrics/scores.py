@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from utils.classes import VOID
+from utils.boxes import box_iou
+from utils.classes import VOID, label_of
 from utils.errors import SampleError
 from utils.label_maps import instances_of
 from utils.masks import Mask
@@ -27,7 +28,7 @@ class ObjectScores:
 
     Attributes:
         has_instance_ids: whether the dataset has a map of objects (SegmentationObject); if not, each connected part of
-            a class is one true object.
+            a class is one true object, specks excepted.
         class_ids: (N,) int64 of the found objects, in the order of the instances.
         areas: (N,) int64 pixels of their masks that are not void in the target.
         on_void: (N,) int64 pixels of their masks that are void in the target.
@@ -36,6 +37,7 @@ class ObjectScores:
         true_class_ids: (M,) int64 of the true objects.
         true_areas: (M,) int64 pixels of their masks.
         ious: (N, M) float64 IoU of masks; 0 between different classes.
+        box_ious: (N, M) float64 IoU of boxes; 0 between different classes.
     """
 
     has_instance_ids: bool
@@ -47,6 +49,7 @@ class ObjectScores:
     true_class_ids: npt.NDArray[np.int64]
     true_areas: npt.NDArray[np.int64]
     ious: npt.NDArray[np.float64]
+    box_ious: npt.NDArray[np.float64]
 
     @property
     def best_ious(self) -> npt.NDArray[np.float64]:
@@ -197,6 +200,12 @@ class Evaluation:
         return np.bincount(labels, minlength=len(self.names))
 
     @cached_property
+    def label_objects(self) -> npt.NDArray[np.int64]:
+        """(L,) number of true objects of each label; 0 of the background."""
+        class_ids = np.concatenate([np.zeros(0, np.int64), *(image.objects.true_class_ids for image in self.images)])
+        return np.bincount(label_of(class_ids), minlength=len(self.names))
+
+    @cached_property
     def clips(self) -> AllClips | None:
         """The clips that the images are frames of; None where they are in none."""
         clips = clip_scores(image.frame for image in self.images if image.frame is not None)
@@ -227,7 +236,7 @@ def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[
         LabelCounts(*counts.stacked[:, labels]),
         LabelCounts(*boundary.stacked[:, labels]),
         score_objects(sample, instances),
-        None if sample.frame is None else score_frame(sample, _true_objects(sample), instances),
+        None if sample.frame is None else score_frame(sample, _true_objects(sample, specks=True), instances),
     )
     return score, matrix
 
@@ -235,12 +244,12 @@ def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[
 def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
     """Compare the objects found in an image, which must have a target, with the true ones of the same class."""
     assert sample.gt_mask is not None, sample.image_id
-    truth, counted = _true_objects(sample), sample.gt_mask != VOID
+    truth, counted = _true_objects(sample, specks=False), sample.gt_mask != VOID
     class_ids, true_class_ids = instances.detections.class_ids, truth.detections.class_ids
     # Without void a crop may not be tight any more, but neither areas nor overlaps need that.
     masks = [Mask(mask.left, mask.top, mask.crop & counted[mask.slices]) for mask in instances.masks]
-    ious = np.zeros((len(masks), len(truth)))
-    for i, j in np.argwhere(class_ids[:, None] == true_class_ids):
+    ious, same_class = np.zeros((len(masks), len(truth))), class_ids[:, None] == true_class_ids
+    for i, j in np.argwhere(same_class):
         ious[i, j] = masks[i].iou(truth.masks[j])
     areas = _areas(masks)
     return ObjectScores(
@@ -253,12 +262,16 @@ def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
         true_class_ids=true_class_ids,
         true_areas=_areas(truth.masks),
         ious=ious,
+        box_ious=box_iou(instances.detections.boxes, truth.detections.boxes) * same_class,
     )
 
 
-def _true_objects(sample: Sample) -> Instances:
+def _true_objects(sample: Sample, specks: bool) -> Instances:
+    """Return the objects of the dataset, or connected parts; specks are part of a class but no objects."""
     assert sample.gt_mask is not None, sample.image_id
-    return instances_of(sample.gt_mask, None) if sample.gt_instances is None else sample.gt_instances
+    if sample.gt_instances is None or (specks and sample.gt_instances.track_ids is None):
+        return instances_of(sample.gt_mask, None, specks)
+    return sample.gt_instances
 
 
 def _areas(masks: Sequence[Mask]) -> npt.NDArray[np.int64]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from utils.boxes import xywh_to_xyxy
 from utils.classes import VOID, label_of
+from utils.config import PredictorConfig
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, failure_lines
 from utils.errors import SampleError
@@ -37,34 +38,21 @@ class OverlaySink:
     """Writes `<save_dir>/<image_id>.jpg` or `.png` for each image of the run.
 
     Args:
-        save_dir: the folder of the overlays; created when first needed.
+        config: where overlays go and what they show. Characters in names that no available font has cause a warning.
         names: class names, indexed by class id.
         writers: threads that draw, encode and write.
-        format: `jpg` or `png`.
-        side_by_side: put the ground truth, where there is any, beside the prediction.
-        font: preferred font file for the names. Characters that no available font has cause a warning.
 
     Raises:
         UserError: the font cannot be used.
     """
 
-    def __init__(
-        self,
-        save_dir: Path,
-        names: Sequence[str],
-        writers: Writers,
-        *,
-        format: str = "jpg",
-        side_by_side: bool = False,
-        font: Path | None = None,
-    ) -> None:
-        self.save_dir, self.names, self.writers = save_dir, names, writers
-        self.format, self.side_by_side, self.font = format, side_by_side, font
+    def __init__(self, config: PredictorConfig, names: Sequence[str], writers: Writers) -> None:
+        self.config, self.names, self.writers = config, names, writers
         self.files = self.without_target = 0
         self._unwritten: list[SampleError] = []
-        if font is not None:
-            check_font(font)
-        if missing := missing_glyphs(names, font):
+        if config.font is not None:
+            check_font(config.font)
+        if "names" in config.show and (missing := missing_glyphs(names, config.font)):
             logging.warning("no font for %s in the class names: set predictor.font to one that has them", missing)
 
     def write(self, sample: Sample, instances: Instances) -> None:
@@ -74,7 +62,7 @@ class OverlaySink:
             UserError: the image id leads out of the folder.
             WriterError: an earlier file could not be written.
         """
-        path = overlay_path(self.save_dir, sample.image_id, self.format)
+        path = overlay_path(self.config.save_dir, sample.image_id, self.config.format)
         self.writers.submit(path, lambda: self._save(path, sample, instances))
         self._count(sample)
 
@@ -88,23 +76,24 @@ class OverlaySink:
         unwritten = sorted(session.gather(self._unwritten), key=lambda failure: failure.image_id)
         files, without_target = session.sum(np.array([self.files, self.without_target])).tolist()
         lines = failure_lines(unwritten, [failure.image_id for failure in unwritten])
-        lines.append(f"overlays: {files - len(unwritten)} images in {self.save_dir}")
+        lines.append(f"overlays: {files - len(unwritten)} images in {self.config.save_dir}")
         if without_target:
             lines.append(f"overlays: {without_target} images have no target to show beside")
         return SinkReport(lines, unwritten)
 
     def render(self, sample: Sample, instances: Instances) -> npt.NDArray[np.uint8]:
         """Draw the overlay of one image; see the function `render`."""
-        return render(sample, instances, self.names, side_by_side=self.side_by_side, font=self.font)
+        return render(sample, instances, self.names, self.config)
 
     def _count(self, sample: Sample) -> None:
         self.files += 1
-        self.without_target += self.side_by_side and sample.gt_mask is None
+        self.without_target += self.config.side_by_side and sample.gt_mask is None
 
     def _save(self, path: Path, sample: Sample, instances: Instances) -> None:
         """Write the overlay of an image; runs in a thread."""
         try:
-            content = encode_image(self.render(sample, instances), f".{self.format}", *ENCODING[self.format])
+            format = self.config.format
+            content = encode_image(self.render(sample, instances), f".{format}", *ENCODING[format])
         except EncodingError as error:
             reason = f"no overlay: {error}; predictor.format=png can hold it"
             self._unwritten.append(SampleError(sample.image_id, sample.path, reason))
@@ -113,41 +102,45 @@ class OverlaySink:
 
 
 def render(
-    sample: Sample, instances: Instances, names: Sequence[str], *, side_by_side: bool = False, font: Path | None = None
+    sample: Sample, instances: Instances, names: Sequence[str], config: PredictorConfig | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Draw the overlay of one image; instances with track ids show them by number and color.
+    """Draw the overlay of one image.
 
     Args:
         names: class names, indexed by class id.
-        side_by_side: put the ground truth, where there is any, beside the prediction, in the colors of classes.
-        font: preferred font file for the names; characters that it lacks come from other fonts.
+        config: what to show; None: the defaults.
 
     Returns:
-        (H, W, 3) RGB; side by side it is wider than two images and has captions on top.
+        (H, W, 3) RGB; side by side with the ground truth, which has the colors of classes, it is wider than two images
+        and has captions on top.
     """
-    style = Style.for_image(sample.size, len(instances) if instances.track_ids is None else TAGS_OF_CLIPS, font)
-    prediction = draw_marks(sample.image, _instance_marks(instances, names), style)
-    if not side_by_side or sample.gt_mask is None:
+    config = config or PredictorConfig()
+    style = Style.for_image(sample.size, len(instances) if instances.track_ids is None else TAGS_OF_CLIPS, config)
+    prediction = draw_marks(sample.image, _instance_marks(instances, names, config), style)
+    if not config.side_by_side or sample.gt_mask is None:
         return prediction
     hatched = hatch(sample.image, sample.gt_mask == VOID, style)
-    target = draw_marks(hatched, _gt_marks(sample.gt_mask, names), style)
+    target = draw_marks(hatched, _gt_marks(sample.gt_mask, names, config), style)
     return _beside({"prediction": prediction, "target": target}, style)
 
 
-def _instance_marks(instances: Instances, names: Sequence[str]) -> list[Mark]:
+def _instance_marks(instances: Instances, names: Sequence[str], config: PredictorConfig) -> list[Mark]:
     """Make a mark for each instance, in z-order: the one that wins overlapped pixels last."""
     detections, tracks, marks = instances.detections, instances.track_ids, []
-    for i in instances.z_order():
-        class_id, detail = int(detections.class_ids[i]), f"{detections.scores[i]:.2f}"
-        color = class_color(class_id)
-        if tracks is not None:
-            color, detail = track_color(int(tracks[i])), f"{tracks[i]} {detail}"
+    by_object = config.color == "object" or (config.color is None and tracks is not None)
+    for i in instances.z_order().tolist():
+        class_id, number = int(detections.class_ids[i]), i + 1 if tracks is None else int(tracks[i])
+        details = [f"{number}"] if "ids" in config.show and tracks is not None else []
+        details += [f"{detections.scores[i]:.2f}"] if "scores" in config.show else []
+        color = track_color(number) if by_object else class_color(class_id)
+        name = names[class_id] if "names" in config.show else ""
         x1, y1, x2, y2 = (round(float(edge)) for edge in detections.boxes[i])
-        marks.append(Mark(instances.masks[i], color, names[class_id], detail, (x1, y1, x2, y2), True))
+        boxed = "boxes" in config.show
+        marks.append(Mark(instances.masks[i], color, name, " ".join(details), (x1, y1, x2, y2), boxed))
     return marks
 
 
-def _gt_marks(gt_mask: np.ndarray, names: Sequence[str]) -> list[Mark]:
+def _gt_marks(gt_mask: np.ndarray, names: Sequence[str], config: PredictorConfig) -> list[Mark]:
     """Make a mark for each class in a (H, W) uint8 label map, with the tag at its largest part."""
     counts, marks = value_counts(gt_mask), []
     for class_id, name in enumerate(names):
@@ -156,7 +149,8 @@ def _gt_marks(gt_mask: np.ndarray, names: Sequence[str]) -> list[Mark]:
             parts = cv2.connectedComponentsWithStats(mask.crop.view(np.uint8))[2][1:]
             largest = parts[parts[:, cv2.CC_STAT_AREA].argmax(), : cv2.CC_STAT_AREA]
             x1, y1, x2, y2 = (xywh_to_xyxy(largest) + np.tile(mask.offset, 2)).tolist()
-            marks.append(Mark(mask, class_color(class_id), name, "", (x1, y1, x2, y2), boxed=False))
+            shown = name if "names" in config.show else ""
+            marks.append(Mark(mask, class_color(class_id), shown, "", (x1, y1, x2, y2), boxed=False))
     return marks
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from utils.config import PredictorConfig
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport
 from utils.errors import UserError
@@ -182,33 +183,23 @@ class VideoOverlaySink(OverlaySink):
     before it is shown longer, so the video keeps the clip's time.
 
     Args:
-        save_dir, names, writers, side_by_side, font: see OverlaySink.
-        fps: frames per second of clips that are no video files.
+        config, names, writers: see OverlaySink; clips that are no video files have `config.fps`.
 
     Raises:
         UserError: there is no encoder, or the font cannot be used.
     """
 
-    def __init__(
-        self,
-        save_dir: Path,
-        names: Sequence[str],
-        writers: Writers,
-        *,
-        fps: float = 25.0,
-        side_by_side: bool = False,
-        font: Path | None = None,
-    ) -> None:
-        super().__init__(save_dir, names, writers, format="mp4", side_by_side=side_by_side, font=font)
-        self.videos, self._rate = 0, Fraction(fps).limit_denominator(1001)
-        self._video = OrderedVideoWriter(save_dir, Fraction(1))  # of no clip: it gets no frame and writes no file
+    def __init__(self, config: PredictorConfig, names: Sequence[str], writers: Writers) -> None:
+        super().__init__(config, names, writers)
+        self.videos, self._rate = 0, Fraction(config.fps).limit_denominator(1001)
+        self._video = OrderedVideoWriter(config.save_dir, Fraction(1))  # of no clip: it gets no frame, writes no file
         if not has_encoder():
             raise UserError("predictor.format: mp4 needs an H.264 encoder, which PyAV lacks here; use jpg or png")
 
     def write(self, sample: Sample, instances: Instances) -> None:
         """Hand the frame to the writers, see OverlaySink; the frames of a clip come one after another."""
         assert sample.frame is not None, "the command line refuses videos of single images"
-        path = overlay_path(self.save_dir, sample.image_id, self.format)
+        path = overlay_path(self.config.save_dir, sample.image_id, self.config.format)
         if self._video.path != path:
             self._complete()
             source = frame_rate(sample.path) if is_video_name(sample.path.name) else None

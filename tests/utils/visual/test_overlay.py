@@ -1,23 +1,29 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
 import pytest
+from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
-from PIL import Image
+from PIL import Image, ImageFont
 
 from tests.helpers.images import contains
+from utils.config import PredictorConfig, load_config
+from utils.config.schema import Shown
 from utils.distributed import Session
 from utils.engine import RunSummary
 from utils.errors import UserError
 from utils.io.writers import Writers
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
-from utils.visual.colors import class_color, text_color
-from utils.visual.drawing import draw_tag, font_for, missing_glyphs
+from utils.visual import drawing
+from utils.visual.colors import class_color, text_color, track_color
+from utils.visual.drawing import MOST_HIDDEN, draw_tag, missing_glyphs, text_runs
 from utils.visual.overlay import OverlaySink, render
 
 NAMES = ("car", "airplane", "elephant")
@@ -146,11 +152,11 @@ def test_tags_of_objects_at_one_place_do_not_hide_each_other() -> None:
 
 def test_text_and_lines_grow_with_the_image() -> None:
     heights = []
-    for scale in (1, 4, 16):
+    for scale, margin in ((1, 2), (4, 3), (16, 4)):
         size = (150 * scale, 200 * scale)
         box = (50 * scale, 50 * scale, 150 * scale, 100 * scale)
         overlay = render(sample_of(np.zeros((*size, 3), np.uint8)), boxes_only(size, (box, 0, 0.5)), NAMES)
-        column = (overlay[: 50 * scale - 5, 50 * scale + 1] == class_color(0)).all(axis=1)
+        column = (overlay[: 50 * scale - 5, 50 * scale + margin] == class_color(0)).all(axis=1)
         heights.append(int(column.sum()))
     assert 8 <= heights[0] < heights[1] < heights[2] < 100
 
@@ -161,7 +167,9 @@ def test_an_image_smaller_than_its_tag_can_be_drawn(size: tuple[int, int], side_
     height, width = size
     sample = sample_of(photo(height, width), np.full(size, 1, np.uint8))
     instances = instances_of(size, ((0, 0, width, height), 0, 0.5))
-    overlay = render(sample, instances, ("a name that is very long indeed",), side_by_side=side_by_side)
+    overlay = render(
+        sample, instances, ("a name that is very long indeed",), PredictorConfig(side_by_side=side_by_side)
+    )
     if side_by_side:
         assert overlay.shape[0] > height
         assert overlay.shape[1] > 2 * width
@@ -184,28 +192,161 @@ def test_a_name_in_any_script_is_drawn(name: str) -> None:
     assert contains(overlay, draw_tag(name, "0.50", TEXT, class_color(0), 320))
 
 
-def test_missing_glyphs_are_those_that_the_chosen_font_has_not() -> None:
+def test_missing_glyphs_are_those_that_no_font_has() -> None:
     for name in ("Größe", "Машина", "πλοίο", "سيارة", "汽车", "くるま", "🐢turtle", "กขค", "name"):
-        known = TTFont(font_for(name, 12).path, fontNumber=0).getBestCmap()
-        assert missing_glyphs([name]) == "".join(dict.fromkeys(char for char in name if ord(char) not in known))
+        runs = [(text, TTFont(font.path, fontNumber=0).getBestCmap()) for text, font in text_runs(name, 12)]
+        assert "".join(text for text, _ in runs) == name
+        lacking = (char for text, known in runs for char in text if ord(char) not in known)
+        assert missing_glyphs([name]) == "".join(dict.fromkeys(lacking))
 
 
 def test_names_without_glyphs_cause_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), Writers(1) as writers:
-        OverlaySink(tmp_path, ("car", "\U000f0000", "x\U000f0000"), writers)
+        OverlaySink(PredictorConfig(tmp_path), ("car", "\U000f0000", "x\U000f0000"), writers)
     assert [record.getMessage().count("\U000f0000") for record in caplog.records] == [1]
     assert "predictor.font" in caplog.text
 
 
 def test_a_configured_font_is_used_and_a_bad_one_is_refused(tmp_path: Path) -> None:
-    default = Path(str(font_for("car", 12).path))
+    default = Path(str(text_runs("car", 12)[0][1].path))
     bold = default.with_name("DejaVuSans-Bold.ttf")
     sample, instances = sample_of(photo()), instances_of((240, 320), ((60, 60, 200, 200), 0, 0.5))
-    assert not np.array_equal(render(sample, instances, NAMES, font=bold), render(sample, instances, NAMES))
+    assert not np.array_equal(
+        render(sample, instances, NAMES, PredictorConfig(font=bold)), render(sample, instances, NAMES)
+    )
     (tmp_path / "no.ttf").write_text("not a font")
     for path, reason in ((tmp_path / "none.ttf", "does not exist"), (tmp_path / "no.ttf", "is no font")):
         with pytest.raises(UserError, match=f"predictor.font: .*{path.name} {reason}"), Writers(1) as writers:
-            OverlaySink(tmp_path, NAMES, writers, font=path)
+            OverlaySink(PredictorConfig(tmp_path, font=path), NAMES, writers)
+
+
+def font_of(text: str, path: Path) -> Path:
+    """A font of these characters alone: Chinese ones often lack Latin letters and digits."""
+    font, subsetter = TTFont(text_runs("car", 12)[0][1].path), Subsetter(Options(drop_tables=["FFTM"]))
+    subsetter.populate(text=text)
+    subsetter.subset(font)
+    font.save(path)
+    return path
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_scores_can_be_read_beside_a_name_whose_font_has_no_digits(
+    tmp_path: Path, others: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a font that has all of the tag, or with one font for the name and another for the digits."""
+    letters, digits = font_of("Машина", tmp_path / "letters.ttf"), font_of("0123456789.", tmp_path / "digits.ttf")
+    if not others:
+        fonts = [ImageFont.truetype(str(file), 14) for file in (letters, digits)]
+        monkeypatch.setattr(drawing, "_fonts", lambda size, preferred: iter(fonts))
+        drawing.text_runs.cache_clear()
+        assert drawing.text_runs("Машина 7.", 14, letters) == (("Машина ", fonts[0]), ("7.", fonts[1]))
+    seven, eight = (draw_tag("Машина", f"{i} 0.93", 14, (250, 200, 50), 300, letters) for i in (7, 8))
+    drawing.text_runs.cache_clear()
+    assert not np.array_equal(seven, eight), "both are boxes, as fonts draw what they lack"
+
+
+def tag_pixels(overlay: np.ndarray, plain: np.ndarray) -> np.ndarray:
+    """(H, W) bool: where the pictures differ."""
+    return (overlay != plain).any(axis=2)
+
+
+WITHOUT_TAGS = PredictorConfig(show=("boxes", "masks", "outlines"))
+
+
+@pytest.mark.parametrize("width", [48, 200, 640, 1600])
+@pytest.mark.parametrize("count", [1, 40, 200])
+def test_tags_hide_little_of_a_picture(width: int, count: int) -> None:
+    size, rng = (width * 3 // 4, width), np.random.default_rng(count)
+    corners = rng.integers(0, (width * 3 // 4, width // 2), (count, 2))
+    objects = [((x, y, x + width // 5, y + width // 5), i % 3, 0.5) for i, (x, y) in enumerate(corners.tolist())]
+    sample, instances = sample_of(np.zeros((*size, 3), np.uint8)), boxes_only(size, *objects)
+    names = ("car", "dining table", "a name of the kind that ontologies have")
+    hidden = tag_pixels(render(sample, instances, names), render(sample, instances, names, WITHOUT_TAGS))
+    assert hidden.mean() <= MOST_HIDDEN
+    assert hidden.any() == (width > 48)
+
+
+def test_where_tags_find_no_room_large_objects_keep_theirs() -> None:
+    size = (150, 200)
+    small = [((5 + 24 * (i % 8), 40 + 24 * (i // 8), 15 + 24 * (i % 8), 50 + 24 * (i // 8)), 0, 0.5) for i in range(32)]
+    overlay = render(sample_of(photo(*size)), boxes_only(size, *small, ((10, 30, 190, 140), 2, 0.25)), NAMES)
+    assert contains(overlay, draw_tag("elephant", "0.25", 10, class_color(2), 200))
+    assert overlay.shape == (*size, 3)
+
+
+def test_a_tag_does_not_cover_small_objects() -> None:
+    small, large = (100, 60, 130, 74), (100, 76, 300, 220)
+    sample, instances = (
+        sample_of(np.zeros((240, 320, 3), np.uint8)),
+        boxes_only((240, 320), (small, 0, 0.5), (large, 1, 0.9)),
+    )
+    hidden = tag_pixels(render(sample, instances, NAMES), render(sample, instances, NAMES, WITHOUT_TAGS))
+    assert hidden[60:74, 100:130].mean() < 0.5
+
+
+def test_tags_of_one_color_that_touch_are_set_apart() -> None:
+    box = (100, 100, 220, 200)
+    overlay = render(
+        sample_of(np.zeros((240, 320, 3), np.uint8)), boxes_only((240, 320), (box, 0, 0.5), (box, 0, 0.5)), NAMES
+    )
+    ground = (overlay == class_color(0)).all(axis=2)
+    tags = [stats for stats in cv2.connectedComponentsWithStats(ground.view(np.uint8))[2][1:] if stats[3] > TEXT]
+    tag = draw_tag("car", "0.50", TEXT, class_color(0), 320)
+    assert sorted(stats[2:4].tolist() for stats in tags)[:2] == [[tag.shape[1], tag.shape[0]]] * 2
+
+
+@pytest.mark.parametrize("part", get_args(Shown))
+def test_only_what_is_asked_for_is_drawn(part: str) -> None:
+    """Of a mask in the middle of its box: text is above the box, and each part changes pixels of its own."""
+    size, box = (240, 320), (60, 60, 260, 220)
+    full = np.zeros(size, bool)
+    full[100:180, 100:220] = True
+    found = Instances(size, boxes_only(size, (box, 0, 0.5)).detections, [Mask.from_array(full)], np.ones(1, np.float32))
+    found = replace(found, track_ids=np.array([7]))
+    sample = sample_of(np.full((*size, 3), 128, np.uint8))
+    changed = tag_pixels(render(sample, found, NAMES, PredictorConfig(show=(part,))), sample.image)
+    seen = {
+        "masks": changed[120:160, 120:200].all(),
+        "outlines": changed[98:103, 140:180].any(),
+        "boxes": changed[120, 58:63].any() and changed[200, 258:263].any(),
+        "tag": changed[45:58, 63:80].any(),
+    }
+    expected = {"masks": {"masks", "outlines"}}.get(part, {part if part in seen else "tag"})
+    assert {name for name, there in seen.items() if there} == expected
+    if "tag" in expected:
+        text = {"names": ("car", ""), "scores": ("", "0.50"), "ids": ("", "7")}[part]
+        overlay = render(sample, found, NAMES, PredictorConfig(show=(part,)))
+        assert contains(overlay, draw_tag(*text, TEXT, track_color(7), 320))
+
+
+def test_color_opacity_and_line_width_are_chosen() -> None:
+    size = (240, 320)
+    sample = sample_of(np.zeros((*size, 3), np.uint8))
+    instances = instances_of(size, ((20, 40, 140, 200), 0, 0.5), ((160, 40, 300, 200), 0, 0.9))
+    by_class, by_object = (
+        render(sample, instances, NAMES, PredictorConfig(color=color)) for color in ("class", "object")
+    )
+    assert np.array_equal(by_class[120, 80], by_class[120, 230])
+    assert not np.array_equal(by_object[120, 80], by_object[120, 230])
+    clip = replace(instances, track_ids=np.array([1, 2]))
+    assert np.array_equal(
+        render(sample, clip, NAMES, PredictorConfig(color="class"))[120, [80, 230]], by_class[120, [80, 230]]
+    )
+    solid = render(sample, instances, NAMES, PredictorConfig(opacity=1.0))
+    assert solid[120, 80].tolist() == list(class_color(0))
+    boxes = PredictorConfig(show=("boxes",), line_width=9)
+    line = (render(sample, instances, NAMES, boxes)[120, :80] == class_color(0)).all(axis=1)
+    assert line.sum() == 9
+
+
+def test_what_to_show_is_also_read_from_text_and_misspellings_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    for text, expected in (('"masks, names"', ("masks", "names")), ('["ids"]', ("ids",))):
+        file.write_text(f'{{"predictor": {{"show": {text}}}}}')
+        assert load_config(file).predictor.show == expected
+    file.write_text('{"predictor": {"show": "mask"}}')
+    with pytest.raises(UserError, match=r'predictor\.show: must be .*, not "mask"; did you mean masks\?'):
+        load_config(file)
 
 
 def test_target_and_prediction_are_side_by_side_in_the_same_colors() -> None:
@@ -214,7 +355,10 @@ def test_target_and_prediction_are_side_by_side_in_the_same_colors() -> None:
     target[20:60, 60:260] = 255
     image = np.zeros((240, 320, 3), np.uint8)
     overlay = render(
-        sample_of(image, target), instances_of((240, 320), ((60, 100, 260, 200), 1, 0.9)), NAMES, side_by_side=True
+        sample_of(image, target),
+        instances_of((240, 320), ((60, 100, 260, 200), 1, 0.9)),
+        NAMES,
+        PredictorConfig(side_by_side=True),
     )
     top, left = overlay.shape[0] - 240, overlay.shape[1] - 320
     prediction, beside = overlay[top:, :320], overlay[top:, left:]
@@ -233,7 +377,7 @@ def test_the_sink_writes_an_image_for_each_sample(tmp_path: Path, format: str) -
     sample = sample_of(cv2.GaussianBlur(photo(), (0, 0), 9), image_id="clip/000001")
     instances = instances_of((240, 320), ((60, 60, 200, 200), 0, 0.5))
     with Writers(1) as writers:
-        sink = OverlaySink(tmp_path, NAMES, writers, format=format, side_by_side=True)
+        sink = OverlaySink(PredictorConfig(tmp_path, format=format, side_by_side=True), NAMES, writers)
         sink.write(sample, instances)
         lines = sink.finish(RunSummary(), Session()).lines
         written = np.asarray(Image.open(tmp_path / "clip" / f"000001.{format}"))
@@ -245,7 +389,7 @@ def test_the_sink_writes_an_image_for_each_sample(tmp_path: Path, format: str) -
 
 def test_an_image_too_long_for_its_format_is_named_and_the_others_are_written(tmp_path: Path) -> None:
     with Writers(1) as writers:
-        sink = OverlaySink(tmp_path, NAMES, writers)
+        sink = OverlaySink(PredictorConfig(tmp_path), NAMES, writers)
         for image_id, width in (("long", 66000), ("a", 40)):
             sink.write(sample_of(photo(8, width), image_id=image_id), instances_of((8, width)))
         report = sink.finish(RunSummary(), Session())

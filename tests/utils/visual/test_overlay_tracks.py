@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers.clips import instances, sample
 from tests.helpers.images import contains
+from utils.config import PredictorConfig
 from utils.visual.colors import TRACK_COLORS, class_color, track_color
 from utils.visual.drawing import Style, draw_tag
 from utils.visual.overlay import TAGS_OF_CLIPS, render
@@ -38,7 +39,7 @@ def test_the_color_of_a_track_does_not_depend_on_class_or_position() -> None:
 
 
 def test_the_tag_says_class_track_and_score() -> None:
-    style = Style.for_image((400, 600), TAGS_OF_CLIPS, None)
+    style = Style.for_image((400, 600), TAGS_OF_CLIPS, PredictorConfig())
     overlay = render(sample("a", 0, 1, size=(400, 600)), instances(0, [3], [0], (400, 600)), NAMES)
     expected = draw_tag("dog", "3 0.50", style.text, track_color(3), 600)
     assert contains(overlay, expected)
@@ -48,7 +49,7 @@ def test_the_tag_says_class_track_and_score() -> None:
 def test_text_keeps_its_size_from_frame_to_frame() -> None:
     few, many = (instances(0, range(1, n + 1), [0] * n, (1500, 1500)) for n in (1, 90))
     frames = [render(sample("a", 0, 1, size=(1500, 1500)), found, NAMES) for found in (few, many)]
-    style = Style.for_image((1500, 1500), TAGS_OF_CLIPS, None)
+    style = Style.for_image((1500, 1500), TAGS_OF_CLIPS, PredictorConfig())
     for frame in frames:
         expected = draw_tag("dog", "1 0.50", style.text, track_color(1), 1500)
         assert contains(frame[:200, :400], expected)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.clips import GROUND, clip, sample
+from utils.config import PredictorConfig
 from utils.distributed import Session
 from utils.engine import RunSummary
 from utils.io.writers import WriterError, Writers, temporary_path
@@ -39,7 +40,7 @@ def frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
 
 def write_overlays(folder: Path, pairs: Sequence[Pair], **settings: object) -> list[str]:
     with Writers(4) as writers:
-        sink = VideoOverlaySink(folder, NAMES, writers, **settings)  # type: ignore[arg-type]
+        sink = VideoOverlaySink(PredictorConfig(folder, format="mp4", **settings), NAMES, writers)  # type: ignore[arg-type]
         for pair in pairs:
             sink.write(*pair)
         return sink.finish(RunSummary(), Session()).lines
@@ -122,7 +123,7 @@ def test_an_interrupted_run_leaves_the_old_video_and_nothing_else(tmp_path: Path
 
     def run() -> None:
         with Writers(2) as writers:
-            sink = VideoOverlaySink(tmp_path, NAMES, writers)
+            sink = VideoOverlaySink(PredictorConfig(tmp_path, format="mp4"), NAMES, writers)
             for pair in [*clip("a", 8), *clip("b", 8)][:12]:
                 sink.write(*pair)
             writers.flush()
@@ -140,9 +141,10 @@ def test_a_killed_run_leaves_no_torn_video(tmp_path: Path) -> None:
     script = (
         "import os, sys; sys.path.insert(0, '.')\n"
         "from pathlib import Path; from tests.helpers.clips import clip\n"
+        "from utils.config import PredictorConfig\n"
         "from utils.visual.video import VideoOverlaySink; from utils.io.writers import Writers\n"
         "with Writers(2) as writers:\n"
-        "    sink = VideoOverlaySink(Path(sys.argv[1]), ('dog', 'cat'), writers)\n"
+        "    sink = VideoOverlaySink(PredictorConfig(Path(sys.argv[1]), format='mp4'), ('dog', 'cat'), writers)\n"
         "    for pair in [*clip('a', 4), *clip('b', 60)][:60]: sink.write(*pair)\n"
         "    writers.flush(); os.kill(os.getpid(), 9)\n"
     )
@@ -170,7 +172,7 @@ def test_few_frames_wait_for_a_slow_one_however_long_the_clip(tmp_path: Path, mo
     monkeypatch.setattr(VideoOverlaySink, "render", slow_at_first)
     most = 0
     with Writers(4) as writers:
-        sink = VideoOverlaySink(tmp_path, NAMES, writers)
+        sink = VideoOverlaySink(PredictorConfig(tmp_path, format="mp4"), NAMES, writers)
         for pair in clip("a", 120):
             sink.write(*pair)
             most = max(most, sink._video.waiting)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup, escape
 
-from utils.evaluation.report.curves import Curve
+from utils.evaluation.report.curves import RECALLS, THRESHOLDS, BoxCurves, Curve
 from utils.metrics.scores import Evaluation
 from utils.metrics.summary import label_measures
 
@@ -114,20 +114,16 @@ def inline_svg(figure: Figure, name: str, description: str) -> Markup:
     return Markup(f'<svg {size} role="img" aria-label="{label}">{body.strip()}')
 
 
-WIDTH = 380
-"""Width of a chart in pixels; three stand side by side on a wide screen, one fills a phone."""
+WIDTH = 320
+"""Width of a chart in pixels; four stand side by side on a wide screen, one fills a phone."""
+
+BARS_WIDTH = 400
 
 MAX_NAME = 20
 """Characters of a name that a chart shows."""
 
-MOST_NUMBERED = 16
-"""The cells of the confusion matrix hold numbers up to so many labels."""
-
-HEAT = (0.16, 0.44, 0.83)
-"""Red, green and blue of a full cell, which lies half transparent on the light or dark background."""
-
-DEEPEST = 0.75
-"""Opacity of a full cell."""
+MOST_LINES = 30
+"""Up to so many classes have a line of their own in the charts of boxes."""
 
 PERCENTS = (0, 25, 50, 75, 100)
 
@@ -140,14 +136,12 @@ class Chart:
         name: for links, ids and file names; no other chart has it.
         title, note: for the reader.
         svg: the drawing.
-        width: of the drawing in pixels.
     """
 
     name: str
     title: str
     note: str
     svg: Markup
-    width: int = WIDTH
 
 
 def class_bars(evaluation: Evaluation) -> Chart:
@@ -155,7 +149,7 @@ def class_bars(evaluation: Evaluation) -> Chart:
     ious, (low, high) = 100 * label_measures(evaluation)["iou"], 100 * evaluation.intervals.class_iou
     labels = sorted(np.flatnonzero(~np.isnan(ious)).tolist(), key=lambda label: (ious[label], -label))
     with page_style({"axes.grid.axis": "x"}):
-        figure, axes = new_chart(WIDTH, 46 + 24 * len(labels))
+        figure, axes = new_chart(BARS_WIDTH, 46 + 24 * len(labels))
         places = np.arange(len(labels))
         axes.barh(places, ious[labels], 0.62, color=ACCENT, alpha=0.6)
         axes.hlines(places, low[labels], high[labels], color=INK, linewidth=1.5)
@@ -179,7 +173,7 @@ def size_chart(curve: Curve) -> Chart:
     from matplotlib.ticker import NullLocator
 
     with page_style():
-        figure, axes = new_chart(WIDTH, 270)
+        figure, axes = new_chart(WIDTH, 250)
         _draw(axes, curve, ACCENT, "o")
         axes.set_xscale("log", base=2)
         axes.set_xlim(curve.centers.min() / 1.3, curve.centers.max() * 1.3)
@@ -190,7 +184,7 @@ def size_chart(curve: Curve) -> Chart:
         axes.set_xticks(ticks, [f"{each:g}" for each in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("side in pixels of a square of the object's area")
-        _iou_axis(axes)
+        _percent_axis(axes)
         svg = inline_svg(figure, "size", f"Curve: mean IoU by object size; {_in_words(curve)}")
     note = "Dots are means, lines span the middle half. A missed object has an IoU of 0."
     return Chart("size", "IoU and object size", note, svg)
@@ -199,42 +193,45 @@ def size_chart(curve: Curve) -> Chart:
 def score_chart(curves: Mapping[str, Curve]) -> Chart:
     """Draw the IoU of found objects against their scores, a curve for each kind of score."""
     with page_style():
-        figure, axes = new_chart(WIDTH, 290)
+        figure, axes = new_chart(WIDTH, 270)
         axes.plot((0, 1), (0, 100), color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
         for (name, curve), color, marker in zip(curves.items(), (ACCENT, SECOND), "os"):
             _draw(axes, curve, color, marker, name)
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("score")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0, frameon=False, labelcolor=INK)
-        _iou_axis(axes)
+        _percent_axis(axes)
         spoken = "; ".join(f"{name}: {_in_words(curve)}" for name, curve in curves.items())
         svg = inline_svg(figure, "score", f"Curves: mean IoU by score; {spoken}")
     note = "On the dashed line the score equals the IoU; below it, the model is overconfident."
     return Chart("score", "IoU and score", note, svg)
 
 
-def heat_map(evaluation: Evaluation) -> Chart:
-    """Draw the confusion matrix, each row in percent of its sum."""
-    shares = row_shares(evaluation.matrix)
-    count = len(shares)
-    cell = 44 if count <= MOST_NUMBERED else max(7, min(24, 1000 // count))
-    width = 150 + cell * count
-    changes = {"axes.grid": False, "axes.linewidth": 1, "font.size": TEXT if cell >= 14 else cell * 0.8}
-    with page_style(changes):
-        figure, axes = new_chart(width, width - 20)
-        _draw_matrix(axes, shares, [shortened(name) for name in evaluation.names])
-        if count <= MOST_NUMBERED:
-            _number_cells(axes, shares)
-        spoken = f"Heat map: {count} target labels by {count} predicted ones; the largest confusions stand in a table"
-        svg = inline_svg(figure, "confusion", spoken)
-    note = "Each row shows where the true pixels of a label went, in percent. On the diagonal they are right."
-    return Chart("confusion", "Confusion matrix", note, svg, width)
+def precision_chart(curves: BoxCurves) -> Chart:
+    """Draw the precision of boxes against their recall."""
+    mean = curves.precision.mean(axis=0)
+    with page_style():
+        figure, axes = new_chart(WIDTH, 250)
+        _class_lines(axes, RECALLS, curves.precision)
+        _percent_axis(axes, "precision in percent")
+        axes.set_xlabel("recall")
+        svg = inline_svg(figure, "precision", f"Curve: precision of boxes by recall; AP50 {100 * mean.mean():.0f} %")
+    note = f"Thick: mean of classes, AP50 {100 * mean.mean():.1f}. Thin: each class. A box is right from IoU 0.5 on."
+    return Chart("precision", "Precision and recall of boxes", note, svg)
 
 
-def row_shares(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Divide each row of an (L, L) count matrix by its sum; NaN where that is 0."""
-    whole = matrix.sum(axis=1, keepdims=True)
-    return np.divide(matrix, whole, out=np.full(matrix.shape, np.nan), where=whole > 0)
+def f1_chart(curves: BoxCurves) -> Chart:
+    """Draw the F1 of the boxes that score at least a threshold against that threshold."""
+    best, score = curves.best
+    with page_style():
+        figure, axes = new_chart(WIDTH, 250)
+        _class_lines(axes, THRESHOLDS, curves.f1)
+        axes.axvline(score, color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
+        _percent_axis(axes, "F1 in percent")
+        axes.set_xlabel("least score")
+        svg = inline_svg(figure, "f1", f"Curve: F1 of boxes by least score; best {100 * best:.0f} % at {score:.2f}")
+    note = f"Best mean F1: {100 * best:.1f} at {score:.2f}. Boxes with less than dataset.conf are not in it."
+    return Chart("f1", "F1 of boxes and score", note, svg)
 
 
 def shortened(name: str) -> str:
@@ -243,29 +240,13 @@ def shortened(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
-def _draw_matrix(axes: Axes, shares: npt.NDArray[np.float64], names: Sequence[str]) -> None:
-    """Draw the cells; the square root makes small shares visible."""
-    pixels = np.empty((*shares.shape, 4))
-    pixels[..., :3], pixels[..., 3] = HEAT, DEEPEST * np.sqrt(np.nan_to_num(shares))
-    axes.imshow(pixels, interpolation="none", aspect="equal")
-    axes.xaxis.tick_top()
-    axes.xaxis.set_label_position("top")
-    axes.set_xticks(range(len(names)), names, rotation=90, color=INK)
-    axes.set_yticks(range(len(names)), names, color=INK)
-    plain([*axes.get_xticklabels(), *axes.get_yticklabels()])
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("target")
-
-
-def _number_cells(axes: Axes, shares: npt.NDArray[np.float64]) -> None:
-    """Write percents where they are not 0.0, and draw lines between the cells."""
-    for row, column in np.argwhere(shares >= 0.0005).tolist():
-        share = shares[row, column]
-        text = f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}"
-        axes.text(column, row, text, ha="center", va="center")
-    for edge in (np.arange(len(shares) + 1) - 0.5).tolist():
-        axes.axhline(edge, color=LINE, linewidth=1)
-        axes.axvline(edge, color=LINE, linewidth=1)
+def _class_lines(axes: Axes, places: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> None:
+    """Draw a thin line for each of (C, K) classes, unless there are many, and a thick one for their mean."""
+    if len(values) <= MOST_LINES:
+        seen = np.where(values > 0, 100 * values, np.nan)  # a class ends where it has no more boxes
+        axes.plot(places, seen.T, color=QUIET, linewidth=1, alpha=0.45)
+    axes.plot(places, 100 * values.mean(axis=0), color=ACCENT, linewidth=2.5)
+    axes.set_xlim(-0.02, 1.02)
 
 
 def _draw(axes: Axes, curve: Curve, color: str, marker: str, name: str | None = None) -> None:
@@ -274,10 +255,10 @@ def _draw(axes: Axes, curve: Curve, color: str, marker: str, name: str | None = 
     axes.plot(curve.centers, 100 * curve.means, color=color, linewidth=1.5, marker=marker, markersize=6, label=name)
 
 
-def _iou_axis(axes: Axes) -> None:
+def _percent_axis(axes: Axes, name: str = "IoU in percent") -> None:
     axes.set_yticks(PERCENTS, [*map(str, PERCENTS)])
     axes.set_ylim(-3, 103)
-    axes.set_ylabel("IoU in percent")
+    axes.set_ylabel(name)
 
 
 def _in_words(curve: Curve) -> str:

@@ -1,4 +1,4 @@
-"""IoU of objects by their size and by the scores that the models gave them."""
+"""IoU of objects by their size and by the scores that the models gave them; precision, recall and F1 of boxes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ SIDES = (0, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724)
 """Lower ends of the bins of object size: the side in pixels of a square of the same area. Two bins double the side."""
 
 SCORE_BINS = 10
+
+BOX_IOU = 0.5
+"""A box is right if its IoU with a true one of its class, which no better box has taken, is at least this."""
+
+RECALLS = np.linspace(0, 1, 101)
+"""COCO's."""
+
+THRESHOLDS = np.linspace(0, 1, 201)
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,71 @@ def iou_by_score(evaluation: Evaluation, kind: str) -> Curve:
     bins = np.clip(scores[known] * SCORE_BINS, 0, SCORE_BINS - 1).astype(int)
     names = [f"{i / SCORE_BINS:.1f} to {(i + 1) / SCORE_BINS:.1f}" for i in range(SCORE_BINS)]
     return _binned(scores[known], ious[known], bins, names)
+
+
+@dataclass(frozen=True)
+class BoxCurves:
+    """How good boxes are at every score, for each of the C classes that have true objects.
+
+    Attributes:
+        class_ids: (C,) int64.
+        precision: (C, 101) float64, at each of `RECALLS` the highest at this recall or a higher one, as COCO has it.
+        f1: (C, 201) float64, of the boxes that score at least each of `THRESHOLDS`.
+    """
+
+    class_ids: npt.NDArray[np.int64]
+    precision: npt.NDArray[np.float64]
+    f1: npt.NDArray[np.float64]
+
+    @property
+    def best(self) -> tuple[float, float]:
+        """The highest mean F1 over classes and the score at which it is reached."""
+        return best_threshold(self.f1.mean(axis=0))
+
+
+def best_threshold(f1: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the highest of (201,) values at `THRESHOLDS` and the last threshold that has it."""
+    last = len(f1) - 1 - f1[::-1].argmax()
+    return float(f1[last]), float(THRESHOLDS[last])
+
+
+def box_curves(evaluation: Evaluation) -> BoxCurves | None:
+    """Compare found boxes with true ones; None without true objects, or where all scores are alike."""
+    objects = [image.objects for image in evaluation.images]
+    true = np.concatenate([np.empty(0, np.int64), *(each.true_class_ids for each in objects)])
+    found = np.concatenate([np.empty(0, np.int64), *(each.class_ids for each in objects)])
+    scores = np.concatenate([np.empty(0), *(each.scores for each in objects)])
+    if not len(true) or len(np.unique(scores)) < 2:
+        return None
+    hits = np.concatenate([_hits(each.box_ious, each.scores) for each in objects])
+    class_ids = np.unique(true)
+    curves = [_class_curves(scores[found == i], hits[found == i], int(np.count_nonzero(true == i))) for i in class_ids]
+    precision, f1 = (np.stack(each) for each in zip(*curves))
+    return BoxCurves(class_ids, precision, f1)
+
+
+def _hits(ious: npt.NDArray[np.float64], scores: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Give each found box, the best score first, the free true one that it fits best: (N,), which ones got one."""
+    hits, free = np.zeros(len(ious), bool), ious.copy()
+    for i in np.argsort(-scores, kind="stable") if ious.shape[1] else ():
+        j = free[i].argmax()
+        hits[i] = free[i, j] >= BOX_IOU
+        free[:, j] *= not hits[i]
+    return hits
+
+
+def _class_curves(
+    scores: npt.NDArray[np.float64], hits: npt.NDArray[np.bool_], true: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return precision at `RECALLS` and F1 at `THRESHOLDS` of the (N,) boxes of a class that has `true` objects."""
+    order = np.argsort(-scores, kind="stable")
+    right = np.concatenate([[0], hits[order].cumsum()])  # among the first so many boxes
+    ends = np.arange(1, len(order) + 1)
+    highest = np.maximum.accumulate((right[1:] / ends)[::-1])[::-1]
+    places = np.searchsorted(right[1:] / true, RECALLS)
+    precision = np.concatenate([highest, [0]])[places]
+    kept = np.searchsorted(-scores[order], -THRESHOLDS, side="right")
+    return precision, 2 * right[kept] / (kept + true)
 
 
 def _binned(

@@ -1,5 +1,35 @@
 "use strict";
 (() => {
+  // A click on the head of a column sorts its table: numbers the highest first, texts from A to Z, then the other way.
+  const value = (row, column) => row.cells[column].innerText.trim();
+  const number = (text) => Number.parseFloat(text.replaceAll(",", ""));
+  for (const head of document.querySelectorAll("table.sortable thead th")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const body = head.closest("table").tBodies[0];
+      const rows = [...body.rows];
+      const column = head.cellIndex;
+      const numeric = column > 0 && rows.some((row) => !Number.isNaN(number(value(row, column))));
+      const first = numeric ? "descending" : "ascending";
+      const other = numeric ? "ascending" : "descending";
+      const order = head.getAttribute("aria-sort") === first ? other : first;
+      const sign = order === "ascending" ? 1 : -1;
+      const compare = (a, b) => {
+        const [one, two] = [value(a, column), value(b, column)];
+        if (!numeric) return sign * one.localeCompare(two);
+        const missing = Number.isNaN(number(one)) - Number.isNaN(number(two)); // they stay below
+        return missing || sign * (number(one) - number(two));
+      };
+      for (const each of head.parentElement.cells) each.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", order);
+      body.append(...rows.sort(compare));
+    });
+  }
+})();
+(() => {
   const list = document.getElementById("images");
   if (!list) return;
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from utils.classes import BACKGROUND
+from utils.classes import BACKGROUND, label_of
 from utils.evaluation import provenance
 from utils.evaluation.report import tables
-from utils.evaluation.report.charts import Chart, class_bars, heat_map, score_chart, size_chart
-from utils.evaluation.report.curves import iou_by_score, iou_by_size
+from utils.evaluation.report.charts import Chart, class_bars, f1_chart, precision_chart, score_chart, size_chart
+from utils.evaluation.report.curves import box_curves, iou_by_score, iou_by_size
 from utils.evaluation.report.pictures import ERROR_COLORS, ErrorKind, ImagePanels
 from utils.evaluation.report.tables import Table, css, curve_table, label_color, percent
 from utils.metrics.scores import Evaluation, ImageScore
@@ -30,6 +30,12 @@ ERROR_NAMES = {
 }
 
 PANELS = ("Image", "Target", "Prediction", "Errors")
+
+SIDE = 400
+"""Longer side of the drawing of boxes, in its own units."""
+
+MOST_SCORES = 12
+"""So many of an image's boxes, the largest, show their score; the others tell it where the mouse rests on them."""
 
 SHAPES = 0.5, 2.5
 """The least and the greatest width of a picture over its height; others get margins."""
@@ -77,8 +83,10 @@ def render(
         labels_table=tables.label_table(evaluation),
         means_table=tables.mean_table(evaluation),
         confusions=tables.confusion_table(evaluation),
-        heat=heat_map(evaluation),
+        heat=tables.heat_map(evaluation),
+        bars=class_bars(evaluation),
         charts=list(_charts(evaluation)),
+        parts=any(not image.objects.has_instance_ids for image in evaluation.images),
         sections=sections,
         cards=[_card(*each, evaluation.names) for each in zip(panels, shown)],
         choices=_choices(shown, evaluation.names),
@@ -95,7 +103,6 @@ def render(
 
 def _charts(evaluation: Evaluation) -> Iterator[tuple[Chart, Table | None]]:
     """Yield each chart with the table of its numbers, or None where another table has them."""
-    yield class_bars(evaluation), None
     by_size = iou_by_size(evaluation)
     if len(by_size.counts):
         yield size_chart(by_size), curve_table("IoU and object size", "Size in pixels", {"": by_size})
@@ -104,6 +111,10 @@ def _charts(evaluation: Evaluation) -> Iterator[tuple[Chart, Table | None]]:
     by_score = {name: curve for name, curve in by_score.items() if len(curve.counts)}
     if by_score:
         yield score_chart(by_score), curve_table("IoU and score", "Score", by_score)
+    boxes = box_curves(evaluation)
+    if boxes is not None:
+        yield precision_chart(boxes), tables.box_table(boxes, evaluation.names)
+        yield f1_chart(boxes), None
 
 
 def _card(panels: ImagePanels, score: ImageScore, names: Sequence[str]) -> dict[str, Any]:
@@ -116,10 +127,30 @@ def _card(panels: ImagePanels, score: ImageScore, names: Sequence[str]) -> dict[
         "score": score,
         "photo": _data_url(panels.photo, "jpeg"),
         "layers": [(caption, _data_url(layer, "png")) for caption, layer in zip(PANELS, layers)],
+        "boxes": _boxes(panels, names),
         "shape": round(min(max(width / height, SHAPES[0]), SHAPES[1]), 4),
         "labels": [(names[label], label_color(label), percent(ious[label])) for label in worst_first],
         "ious": json.dumps({str(label): round(iou, 4) for label, iou in ious.items()}, separators=(",", ":")),
     }
+
+
+def _boxes(panels: ImagePanels, names: Sequence[str]) -> dict[str, Any] | None:
+    """Return the boxes over the prediction, in a drawing whose longer side is `SIDE`; None without boxes."""
+    scale = SIDE / max(panels.size)
+    height, width = (round(side * scale, 1) for side in panels.size)
+    drawn = [
+        {
+            "place": [f"{value * scale:.0f}" for value in each[2:]],
+            "color": label_color(label_of(each.class_id)),
+            "tip": f"{names[label_of(each.class_id)]} {each.score:.2f}",
+            # The score stands in the upper left corner, and where that is outside, still in the picture.
+            "score": (f"{each.score:.2f}", round(each.x * scale + 3), max(18, round(each.y * scale - 3)))
+            if i < MOST_SCORES
+            else None,
+        }
+        for i, each in enumerate(panels.boxes)
+    ]
+    return {"width": width, "height": height, "drawn": drawn} if drawn else None
 
 
 def _choices(shown: Sequence[ImageScore], names: Sequence[str]) -> list[tuple[int, str, int]]:

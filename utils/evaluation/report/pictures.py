@@ -8,16 +8,18 @@ from bisect import insort
 from dataclasses import dataclass
 from enum import IntEnum
 from threading import Lock
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from utils.boxes import box_area, xyxy_to_xywh
 from utils.classes import BACKGROUND, MAX_CLASSES, VOID, label_of
 from utils.distributed import Session
 from utils.io.encoding import encode_image
 from utils.metrics.scores import ImageScore
-from utils.structures import Instances, Sample
+from utils.structures import Detections, Instances, Sample
 from utils.visual.colors import Color, class_color
 
 QUALITIES = (60, 45, 30, 15)
@@ -59,6 +61,21 @@ _LABEL_PALETTE = _palette({**{label_of(i): class_color(i) for i in range(MAX_CLA
 _ERROR_PALETTE = _palette(ERROR_COLORS)
 
 
+MAX_BOXES = 20_000
+"""Boxes of all images together; where many images are shown, the largest boxes of each."""
+
+
+class PanelBox(NamedTuple):
+    """A found box in pixels of the pictures."""
+
+    class_id: int
+    score: float
+    x: float
+    y: float
+    width: float
+    height: float
+
+
 @dataclass(frozen=True)
 class ImagePanels:
     """Contents of files that show one image; the last three are transparent and lie over the first.
@@ -69,6 +86,7 @@ class ImagePanels:
         photo: JPEG.
         target, prediction: PNG in the colors of the classes.
         errors: PNG in the colors of `ERROR_COLORS`.
+        boxes: found ones, the largest first.
     """
 
     image_id: str
@@ -77,6 +95,7 @@ class ImagePanels:
     target: bytes
     prediction: bytes
     errors: bytes
+    boxes: tuple[PanelBox, ...]
 
 
 def draw_panels(
@@ -86,6 +105,7 @@ def draw_panels(
     prediction: npt.NDArray[np.uint8],
     side: int,
     limit: int,
+    boxes: Detections | None = None,
 ) -> ImagePanels:
     """Draw the pictures of an image, scaled down where it is larger.
 
@@ -94,6 +114,7 @@ def draw_panels(
         target, prediction: (H, W) label maps; void in the target only.
         side: maximum of pixels a side.
         limit: bytes that they should have together; photographs with much detail get a lower quality.
+        boxes: found ones, the largest first.
     """
     height, width = image.shape[:2]
     scale = min(1, side / max(height, width))
@@ -110,7 +131,15 @@ def draw_panels(
         jpeg = encode_image(photo, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1)
         if len(jpeg) <= left:
             break
-    return ImagePanels(image_id, size, jpeg, *layers)
+    placed = panel_boxes(Detections.empty() if boxes is None else boxes, scale)
+    return ImagePanels(image_id, size, jpeg, layers[0], layers[1], layers[2], placed)
+
+
+def panel_boxes(detections: Detections, scale: float) -> tuple[PanelBox, ...]:
+    """Scale the boxes of an image to its pictures."""
+    corners = np.round(xyxy_to_xywh(detections.boxes.astype(np.float64)) * scale, 1).tolist()
+    scores = np.round(detections.scores.astype(np.float64), 2).tolist()
+    return tuple(PanelBox(*each, *box) for *each, box in zip(detections.class_ids.tolist(), scores, corners))
 
 
 def error_map(target: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -178,9 +207,10 @@ class WorstImages:
             if full and (not self._kept or rank > self._kept[-1][0]):
                 return
         assert sample.gt_mask is not None, sample.image_id
-        panels = draw_panels(
-            sample.image_id, sample.image, sample.gt_mask, instances.to_semantic(), self._side, self._limit
-        )
+        boxes, most = instances.detections, MAX_BOXES // max(self.count, 1)
+        largest = boxes[np.argsort(-box_area(boxes.boxes), kind="stable")[:most]]
+        label_map = instances.to_semantic()
+        panels = draw_panels(sample.image_id, sample.image, sample.gt_mask, label_map, self._side, self._limit, largest)
         with self._lock:
             insort(self._kept, (rank, panels), key=lambda entry: entry[0])
             del self._kept[self.count :]

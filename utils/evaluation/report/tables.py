@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from utils.classes import BACKGROUND, class_id_of
-from utils.evaluation.report.charts import row_shares
-from utils.evaluation.report.curves import Curve
+from utils.classes import BACKGROUND, class_id_of, label_of
+from utils.evaluation.report.charts import shortened
+from utils.evaluation.report.curves import BoxCurves, Curve, best_threshold
 from utils.metrics import summary
+from utils.metrics.attribution import connected_parts
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipScore
 from utils.metrics.scores import Evaluation
 from utils.visual.colors import class_color
 
 MAX_CONFUSIONS = 12
+
+MOST_NUMBERED = 40
+"""The cells of the confusion matrix hold numbers up to so many labels; more labels have small cells."""
+
+HEAT = (41, 112, 212)
+"""Red, green and blue of a full cell, which lies half transparent on the light or dark background."""
+
+DEEPEST = 0.75
+"""Opacity of a full cell."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,34 @@ class Table:
     heads: tuple[str, ...]
     rows: tuple[Row, ...]
     foot: Row | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the confusion matrix.
+
+    Attributes:
+        text: a percentage, or nothing.
+        tip: what stands in the cell in words; empty where there are no pixels.
+        fill: as CSS.
+    """
+
+    text: str = ""
+    tip: str = ""
+    fill: str = ""
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """The confusion matrix of the labels that occur: their names, and a row of cells for each."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def numbered(self) -> bool:
+        """Whether cells hold numbers."""
+        return len(self.rows) <= MOST_NUMBERED
 
 
 @dataclass(frozen=True)
@@ -87,22 +125,24 @@ def label_table(evaluation: Evaluation) -> Table:
     values, means, intervals = summary.label_measures(evaluation), summary.label_means(evaluation), evaluation.intervals
     found = evaluation.average_precision
 
-    def row(name: str, measures: list[float], limits: npt.NDArray[np.float64], ap: str, images: int) -> Row:
+    def row(name: str, measures: list[float], limits: npt.NDArray[np.float64], ap: str, *counts: Any) -> Row:
         cells = [*map(percent, measures)]
         cells.insert(1, interval(limits))  # of the first measure, the IoU
-        return Row(name, (*cells, *(() if found is None else (ap,)), str(images)))
+        return Row(name, (*cells, *(() if found is None else (ap,)), *map(str, counts)))
 
     rows = []
     for label in np.flatnonzero(evaluation.counts.union).tolist():
         measures, limits = [values[name][label] for name in summary.LABEL_MEASURES], intervals.class_iou[:, label]
         ap = "" if found is None or label == BACKGROUND else percent(found.classes[class_id_of(label)])
-        plain = row(evaluation.names[label], measures, limits, ap, evaluation.label_images[label])
+        objects = "" if label == BACKGROUND else evaluation.label_objects[label]
+        plain = row(evaluation.names[label], measures, limits, ap, evaluation.label_images[label], objects)
         rows.append(Row(plain.name, plain.cells, color=label_color(label)))
     ap = "" if found is None else percent(found.mean)
-    foot = row("Mean", [*means.values()], intervals.mean_iou, ap, len(evaluation.images))
+    counts = len(evaluation.images), evaluation.label_objects.sum()
+    foot = row("Mean, or sum", [*means.values()], intervals.mean_iou, ap, *counts)
     heads = ["Class", *(measure.title for measure in summary.LABEL_MEASURES.values())]
     heads.insert(2, "95 % interval")
-    heads += ["Images"] if found is None else ["AP", "Images"]
+    heads += [*([] if found is None else ["AP"]), "Images", "Instances"]
     return Table("Measures of each class in percent", tuple(heads), tuple(rows), foot)
 
 
@@ -111,6 +151,50 @@ def mean_table(evaluation: Evaluation) -> Table:
     means = summary.mean_ious(evaluation)
     rows = (Row(measure.title, (percent(means[name]),), measure.note) for name, measure in summary.MEAN_IOUS.items())
     return Table("Mean IoU in percent", ("Averaged over", "Mean IoU"), tuple(rows))
+
+
+def row_shares(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Divide each row of an (L, L) count matrix by its sum; NaN where that is 0."""
+    whole = matrix.sum(axis=1, keepdims=True)
+    return np.divide(matrix, whole, out=np.full(matrix.shape, np.nan), where=whole > 0)
+
+
+def heat_map(evaluation: Evaluation) -> HeatMap:
+    """Return the confusion matrix, each row in percent of its sum."""
+    labels, shares = np.flatnonzero(evaluation.counts.union).tolist(), row_shares(evaluation.matrix)
+    numbered = len(labels) <= MOST_NUMBERED
+
+    def cell(true: int, found: int) -> Cell:
+        share, pixels = shares[true, found], evaluation.matrix[true, found]
+        if not pixels:
+            return Cell()
+        text = f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}"
+        verdict = "found" if true == found else f"taken for {evaluation.names[found]}"
+        tip = f"{evaluation.names[true]} {verdict}: {percent(share)} %, {pixels:,} pixels"
+        # The square root makes small shares visible.
+        fill = f"rgb({' '.join(map(str, HEAT))} / {DEEPEST * np.sqrt(share):.2f})"
+        return Cell(text if numbered and share >= 0.0005 else "", tip, fill)
+
+    rows = tuple(tuple(cell(true, found) for found in labels) for true in labels)
+    return HeatMap(tuple(shortened(evaluation.names[label]) for label in labels), rows)
+
+
+def box_table(curves: BoxCurves, names: Sequence[str]) -> Table:
+    """Return the numbers of the charts of boxes.
+
+    Args:
+        names: of the labels, the background first.
+    """
+
+    def row(name: str, precision: float, best: tuple[float, float], color: str | None = None) -> Row:
+        return Row(name, (percent(precision), percent(best[0]), f"{best[1]:.2f}"), color=color)
+
+    rows = tuple(
+        row(names[label_of(class_id)], precision.mean(), best_threshold(f1), label_color(label_of(class_id)))
+        for class_id, precision, f1 in zip(curves.class_ids.tolist(), curves.precision, curves.f1)
+    )
+    mean = row("Mean", curves.precision.mean(), curves.best)
+    return Table("Boxes of each class", ("Class", "AP50", "Best F1", "at score"), rows, mean)
 
 
 def confusion_table(evaluation: Evaluation) -> Table:
@@ -173,7 +257,7 @@ def clip_section(clips: AllClips) -> Section:
 
 def attribution_section(result: Mapping[str, Any]) -> Section:
     """Return the section about an attribution, given as `Attribution.result`; dashes where no pixel was counted."""
-    boxes, parts = result["boxes"], result["parts"]
+    boxes, parts, parts_said = result["boxes"], result["parts"], connected_parts(result)
     rows = (
         ("Detector, all together", result["detector"], f"{boxes['found']} boxes for {boxes['true']} objects"),
         ("Detector: false boxes", parts["false"], f"{boxes['false']} of {boxes['found']} boxes"),
@@ -191,14 +275,15 @@ def attribution_section(result: Mapping[str, Any]) -> Section:
         "attribution",
         "Error attribution",
         "What is missing in the mean IoU, in percent: lost by errors of the detector's boxes, and by SAM2 given the "
-        "boxes of the true objects. The errors add up. One can be negative if it happens to raise the mean IoU.",
+        "boxes of the true objects. The errors add up. One can be negative if it happens to raise the mean IoU."
+        + (f" {parts_said}." if parts_said else ""),
         table,
     )
 
 
 def percent(value: float | None) -> str:
     """Format a share of 1 in percent; a dash for NaN and None."""
-    return "–" if value is None or np.isnan(value) else f"{100 * value:.1f}"
+    return "–" if value is None or np.isnan(value) else f"{round(100 * value, 1) + 0.0:.1f}"  # never -0.0
 
 
 def interval(limits: npt.NDArray[np.float64]) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers.report import images, write_report
 
@@ -69,7 +73,7 @@ def test_all_that_the_text_promises_is_there(visit: Visit) -> None:
     assert len(visit.cards()) == SHOWN
     assert page.locator("#count").inner_text() == f"{SHOWN} images"
     assert page.locator("#classes table >> nth=0 >> tbody tr").count() == len(HOSTILE) + 1
-    assert page.locator("svg[role=img][aria-label]").count() == page.locator("svg").count() == 4
+    assert page.locator("svg[role=img][aria-label]").count() == page.locator("svg:not(.boxes)").count() == 5
     assert page.locator("[role=img]:not([aria-label])").count() == 0
     assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
 
@@ -134,7 +138,7 @@ def test_the_large_view_steps_through_the_filtered_images(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, 390, 1280, 1400])
 def test_it_fits_and_can_be_read(browser: playwright.Browser, report: Path, width: int, scheme: str) -> None:
     visit = Visit(browser, report, width, scheme)
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -156,13 +160,82 @@ CONTRASTS = """() => {
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
   };
   const ground = luminance(getComputedStyle(document.body).backgroundColor);
-  const texts = "h1, h2, h3, p, a, th, td, dt, dd, small, li, summary, figcaption, svg text";
+  const texts = "h1, h2, h3, p, a, th, td, dt, dd, small, li, summary, figcaption, svg:not(.boxes) text";
   return [...document.querySelectorAll(texts)].map((element) => {
     const style = getComputedStyle(element);
     const ink = luminance(element.closest("svg") ? style.fill : style.color);
     return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
   });
 }"""
+
+
+def box_of(page: playwright.Page, selector: str) -> dict[str, float]:
+    box = page.locator(selector).first.bounding_box()
+    assert box is not None, selector
+    return box
+
+
+def test_at_a_desk_charts_stand_beside_tables(browser: playwright.Browser, report: Path) -> None:
+    page = Visit(browser, report, 1400).page
+    for left, right in (("#classes table", "#chart-bars"), (".heat", "#confusions table.sortable")):
+        one, other = box_of(page, left), box_of(page, right)
+        assert one["x"] + one["width"] <= other["x"]
+        assert one["y"] < other["y"] + other["height"] and other["y"] < one["y"] + one["height"]
+    tops = {box_of(page, f"#chart-{name}")["y"] for name in ("size", "score", "precision", "f1")}
+    assert len(tops) == 1, "one row"
+    assert box_of(page, "#worst")["y"] < 2800, "with a name of 160 letters"
+    page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_no_cell_of_the_figures_is_grey(browser: playwright.Browser, report: Path, width: int) -> None:
+    """Where the last row is not full, the rest of it has the colour of the page."""
+    page = Visit(browser, report, width).page
+    box = box_of(page, ".figures")
+    picture = np.asarray(Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB"))
+    top, left = round(box["y"]), round(box["x"])
+    area = picture[top : top + round(box["height"]), left : left + round(box["width"])]
+    assert (area == 255).all(axis=2).mean() > 0.8
+    assert (area[-12:-4, -12:-4] == 255).all()
+    page.close()
+
+
+def test_a_click_on_the_head_of_a_column_sorts_its_table(visit: Visit) -> None:
+    def column(index: int) -> list[str]:
+        cells = visit.page.locator(f"#classes table >> nth=0 >> tbody tr > :nth-child({index + 1})")
+        return [text.strip() for text in cells.all_inner_texts()]
+
+    foot = visit.page.locator("#classes tfoot").first.inner_text()
+    head = visit.page.locator("#classes table >> nth=0 >> thead th")
+    before = column(1)
+    for index, reverse in ((1, True), (1, False), (4, True)):
+        head.nth(index).locator("button").click()
+        numbers = [float(text) for text in column(index)]
+        assert numbers == sorted(numbers, reverse=reverse)
+        assert head.nth(index).get_attribute("aria-sort") == ("descending" if reverse else "ascending")
+    assert sorted(column(1)) == sorted(before)
+    head.nth(0).locator("button").click()
+    assert column(0) == sorted(column(0), key=str.lower) or len(set(column(0))) == len(before)
+    assert visit.page.locator("#classes [aria-sort]").count() == 1
+    assert visit.page.locator("#classes tfoot").first.inner_text() == foot, "the mean stays below"
+
+
+def test_cells_of_the_confusion_matrix_have_numbers_and_say_what_they_are(visit: Visit) -> None:
+    cells = visit.page.locator(".heat td[title]")
+    assert cells.count() > len(HOSTILE)
+    first = cells.first
+    assert first.get_attribute("title").startswith("background found: ")
+    assert float(first.inner_text()) > 50
+
+
+def test_predictions_show_boxes_and_scores(visit: Visit) -> None:
+    card = visit.page.locator(".card:has(.boxes)").first
+    rect, picture = card.locator(".boxes rect").first, card.locator(".picture:has(.boxes)")
+    assert re.search(r" 0\.\d\d$", rect.locator("title").text_content())
+    assert re.fullmatch(r"0\.\d\d|1\.00", card.locator(".boxes text").first.text_content())
+    inner, outer = rect.bounding_box(), picture.bounding_box()
+    assert outer["x"] - 2 <= inner["x"] and inner["x"] + inner["width"] <= outer["x"] + outer["width"] + 2
+    assert inner["width"] == pytest.approx(outer["width"] / 4, rel=0.1), "true boxes are a quarter wide"
 
 
 def test_without_scripts_all_is_there_but_the_filter(browser: playwright.Browser, report: Path) -> None:

@@ -1,21 +1,39 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
 
 from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs
-from utils.evaluation.report.charts import DEEPEST, HEAT, MOST_NUMBERED, PAGE_COLORS, class_bars, heat_map, row_shares
-from utils.evaluation.report.curves import Curve
-from utils.evaluation.report.tables import confusion_table, curve_table, interval, label_table, percent
+from utils.evaluation.report.charts import PAGE_COLORS, class_bars, f1_chart, precision_chart
+from utils.evaluation.report.curves import BoxCurves, Curve
+from utils.evaluation.report.tables import (
+    DEEPEST,
+    HEAT,
+    MOST_NUMBERED,
+    box_table,
+    confusion_table,
+    curve_table,
+    heat_map,
+    interval,
+    label_table,
+    percent,
+    row_shares,
+)
+from utils.label_maps import instances_of
 from utils.metrics.scores import Evaluation
+from utils.structures import Sample
 
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
     return evaluation_of(random_pairs(12), NAMES)
+
+
+CURVES = BoxCurves(np.array([0, 2]), np.linspace(1, 0, 202).reshape(2, 101), np.linspace(1, 0, 402).reshape(2, 201))
 
 
 def texts(svg: str) -> list[str]:
@@ -32,8 +50,8 @@ def test_bars_stand_for_the_labels_that_occur_the_best_on_top(evaluation: Evalua
 
 
 def test_colours_and_fonts_are_the_pages(evaluation: Evaluation) -> None:
-    for chart in (class_bars(evaluation), heat_map(evaluation)):
-        assert "currentColor" in chart.svg
+    for chart in (class_bars(evaluation), precision_chart(CURVES), f1_chart(CURVES)):
+        assert "var(--accent)" in chart.svg
         assert not [color for color in PAGE_COLORS if color in chart.svg]
         assert "font-family" not in chart.svg
         assert "<style" not in chart.svg
@@ -52,10 +70,33 @@ def test_what_others_set_in_matplotlib_changes_nothing(evaluation: Evaluation) -
 def test_cells_hold_percents_of_their_rows_unless_there_are_many(evaluation: Evaluation) -> None:
     shares = row_shares(evaluation.matrix)
     assert np.nansum(shares, axis=1)[evaluation.matrix.any(axis=1)] == pytest.approx(1)
-    written = texts(heat_map(evaluation).svg)
-    assert sum(bool(re.fullmatch(r"[\d.]+", text)) for text in written) == np.count_nonzero(shares >= 0.0005)
+    heat, occurring = heat_map(evaluation), np.flatnonzero(evaluation.counts.union)
+    assert heat.names == tuple(evaluation.names[label] for label in occurring)
+    cells = [cell for row in heat.rows for cell in row]
+    assert sum(bool(cell.text) for cell in cells) == np.count_nonzero(shares >= 0.0005)
+    assert sum(bool(cell.tip) for cell in cells) == np.count_nonzero(evaluation.matrix)
+    first = evaluation.matrix[0, occurring[1]]
+    expected = f"background taken for {heat.names[1]}: {percent(shares[0, occurring[1]])} %, {first:,} pixels"
+    assert heat.rows[0][1].tip == expected
+    assert heat.rows[0][0].tip.startswith("background found: ")
+
+
+def test_cells_of_many_labels_hold_no_numbers_but_say_them() -> None:
     names = [f"class {i}" for i in range(MOST_NUMBERED)]
-    assert not re.search(r">[\d.]+</text>", heat_map(evaluation_of(random_pairs(4), names)).svg)
+    labels = np.arange(MOST_NUMBERED + 1, dtype=np.uint8)[None]
+    sample = Sample("a", Path("a.jpg"), np.zeros((*labels.shape, 3), np.uint8), labels)
+    heat = heat_map(evaluation_of([(sample, instances_of(labels, None))], names))
+    assert not heat.numbered
+    cells = [cell for row in heat.rows for cell in row]
+    assert {cell.text for cell in cells} == {""}
+    assert len([cell for cell in cells if cell.tip]) >= MOST_NUMBERED
+
+
+def test_the_numbers_of_boxes_name_the_best_score(evaluation: Evaluation) -> None:
+    table = box_table(CURVES, evaluation.names)
+    assert [row.name for row in table.rows] == [evaluation.names[1], evaluation.names[3]]
+    assert table.rows[0].cells == ("75.1", "100.0", "0.00")
+    assert table.foot.cells[0] == "50.0"
 
 
 @pytest.mark.parametrize(
@@ -76,6 +117,9 @@ def test_tables_say_what_the_evaluation_found(evaluation: Evaluation) -> None:
     occurring = np.flatnonzero(evaluation.counts.union)
     assert [row.name for row in labels.rows] == [evaluation.names[label] for label in occurring]
     assert {len(row.cells) + 1 for row in (*labels.rows, labels.foot)} == {len(labels.heads)}
+    objects = [int(row.cells[-1] or 0) for row in labels.rows]
+    assert labels.heads[-2:] == ("Images", "Instances")
+    assert sum(objects) == int(labels.foot.cells[-1]) == sum(len(each.objects.true_areas) for each in evaluation.images)
     wrong = evaluation.matrix - np.diag(evaluation.matrix.diagonal())
     true, found = np.unravel_index(wrong.argmax(), wrong.shape)
     first = confusion_table(evaluation).rows[0]

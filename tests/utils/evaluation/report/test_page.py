@@ -75,7 +75,7 @@ def test_every_image_wanted_has_its_card_and_every_label_its_row(tmp_path: Path)
     assert (tmp_path / "report.html").read_text("utf-8").count('class="card"') == 5
     assert "The 5 images with the lowest mean IoU of 12." in re.sub(r"\s+", " ", page.text)
     assert all(name in page.text for name in ("background", *NAMES))
-    assert page.tags["svg"] == 4
+    assert len([name for name in page.ids if name.startswith("chart-")]) == 5
     assert page.tags["img"] == 3 * 5
 
 
@@ -123,7 +123,7 @@ def test_images_in_which_nothing_is_and_nothing_was_found(tmp_path: Path, shown:
         return sample, type(instances).from_masks(sample.size, [], [])
 
     page = outline(write_report(tmp_path, [blank(0, 0), blank(1, 255)], shown=shown))
-    assert page.tags["svg"] == 2
+    assert [name for name in page.ids if name.startswith("chart-")] == ["chart-bars"]
     assert ("Worst images first" in page.text) == (shown > 0)
 
 
@@ -140,7 +140,7 @@ def test_the_attribution_of_a_run_is_a_section_beside_its_file(tmp_path: Path) -
     missing = json.loads((tmp_path / "attribution.json").read_text())["missing"]
     assert f"Missing\n  {100 * missing:.1f}" in page.text
     assert lines[0].startswith(f"attribution: missing in Mean_IOU            {missing:7.4f}")
-    assert lines[6] == f"report: {tmp_path / 'report.html'}"
+    assert f"report: {tmp_path / 'report.html'}" in lines
 
 
 def test_without_a_collection_of_worst_images_there_is_no_report(tmp_path: Path) -> None:

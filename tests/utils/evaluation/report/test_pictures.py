@@ -9,6 +9,7 @@ from PIL import Image
 
 from utils.classes import VOID
 from utils.evaluation.report.pictures import ERROR_COLORS, ErrorKind, draw_panels, error_map
+from utils.structures import Detections
 from utils.visual.colors import class_color
 
 # Machado, Oliveira and Fernandes (2009): what people without one kind of cone see, in linear light.
@@ -90,6 +91,12 @@ def test_large_images_become_small_and_small_ones_stay(size: tuple[int, int], sm
     assert pictures.size == small
     for content in (pictures.photo, pictures.target, pictures.prediction, pictures.errors):
         assert decoded(content).shape[:2] == small
+
+
+def test_boxes_are_scaled_with_the_picture() -> None:
+    labels, boxes = np.zeros((200, 100), np.uint8), Detections.from_arrays([[10, 20, 60, 180]], [0.876], [1])
+    pictures = draw_panels("a", np.zeros((200, 100, 3), np.uint8), labels, labels, 100, 10**6, boxes)
+    assert pictures.boxes == ((1, 0.88, 5, 10, 25, 80),)
 
 
 def test_detailed_photographs_get_coarser_where_many_are_shown() -> None:
