@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models.attribution import AttributingCascade
 
+from models.attribution import AttributingCascade
 from models.box_sources import GroundTruthDetector, JoinedDetector
 from utils.boxes import box_iou
 from utils.distributed import Session

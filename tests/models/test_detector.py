@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from models.prompts import read_prompts
 
 from datasets.images import read_image
 from models.box_sources import PromptFileDetector
 from models.detector import YoloDetector, build_detector, class_names
+from models.prompts import read_prompts
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo
 from utils.cli.options import Options
