@@ -68,9 +68,10 @@ def read_sam_config(sam_config: str) -> dict[str, Any]:
     target = model.get("_target_")
     if not isinstance(target, str) or target not in MODELS:
         raise UserError(f"{sam_config}: model._target_: {target} is not a SAM2 model; it is not run")
-    for key, value in model.items():
-        if key != "_target_":
-            _check(value, f"model.{key}", key, sam_config)
+    if bad := [key for key in model if not isinstance(key, str)]:
+        raise UserError(f"{sam_config}: model: {bad[0]} is not the name of an argument")
+    for key in model.keys() - {"_target_"}:
+        _check(model[key], f"model.{key}", key, sam_config)
     return model
 
 

@@ -124,6 +124,7 @@ def refuse(folder: Path, text: str | bytes, reason: str) -> None:
         ("activation: relu", "activation: ${oc.env:HOME}", "references are not followed"),
         ("activation: relu", "activation: {_target_: torch.nn.ReLU}", "torch.nn.ReLU is not a part"),
         ("num_maskmem: 7", "num_maskmem: ${model.image_size}", "references are not followed"),
+        ("num_maskmem: 7", "7: num_maskmem", "7 is not the name of an argument"),
         ("num_maskmem: 7", "num_maskmem: .nan", "nan is not a plain number"),
         ("num_maskmem: 7", "num_maskmem: 2026-01-01", "takes no text|not a plain"),
         ("num_maskmem: 7", "num_maskmem: !!python/object/apply:os.system [touch trace]", "not a readable yaml config"),

@@ -10,38 +10,22 @@ import types
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.checkpoints import Calls, changed, stored
 
 from models import safe_loading
 from models.archives import damage_of
-from models.sam2_build import build_sam2, load_sam2
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import check_yolo_yaml, load_sam_state, load_yolo
+from models.weights import load_sam_state, load_yolo
 from utils.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
-DEMO_CONFIG = str(REPOSITORY / "sam/sam2.1/sam2.1_hiera_demo.yaml")
-DEMO_SAM = REPOSITORY / "sam/sam2.1/sam2.1_hiera_demo.pt"
 FAULTS = REPOSITORY / "../shared/data/faults/weights"
-
-
-def stored(path: Path) -> dict[str, Any]:
-    quiet_ultralytics()
-    return torch.load(path, weights_only=False)
-
-
-def changed(yolo_file: Path, path: Path, change: Callable[[Any], object]) -> Path:
-    """The checkpoint with a changed model."""
-    checkpoint = stored(yolo_file)
-    change(checkpoint["model"])
-    torch.save(checkpoint, path)
-    return path
 
 
 # Genuine files of old versions, and their hostile siblings
@@ -97,16 +81,6 @@ def fake_dill(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setitem(sys.modules, "dill", types.ModuleType("dill"))
     monkeypatch.setitem(sys.modules, "dill._dill", module)
     return load
-
-
-class Calls:
-    """Unpickling it calls a function."""
-
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self.function, self.arguments
 
 
 @pytest.mark.parametrize("name, sound", [("set", True), ("eval", False), ("CodeType", False), ("type", False)])
@@ -181,155 +155,6 @@ def test_what_a_changed_ultralytics_left_is_named(trust: bool) -> None:
     assert "--trust-weights" not in str(refused.value)
 
 
-# What a model must have
-
-
-def test_names_in_any_form_are_read(yolo_file: Path, tmp_path: Path) -> None:
-    forms: dict[str, Any] = {
-        "list": ["a", "b", "c", "d"],
-        "tuple": ("a", "b", "c", "d"),
-        "dict": {0: "a", 1: "b", 2: "c", 3: "d"},
-        "unordered": {3: "d", 1: "b", 2: "c", 0: "a"},
-        "text keys": {"0": "a", "1": "b", "2": "c", "3": "d"},
-    }
-    for form, names in forms.items():
-        path = changed(yolo_file, tmp_path / f"{form}.pt", lambda model, names=names: setattr(model, "names", names))
-        assert load_yolo(path).names == {0: "a", 1: "b", 2: "c", 3: "d"}, form
-    path = changed(yolo_file, tmp_path / "ints.pt", lambda model: setattr(model, "names", {i: i * 7 for i in range(4)}))
-    assert load_yolo(path).names == {0: "0", 1: "7", 2: "14", 3: "21"}
-    for missing in (lambda model: delattr(model, "names"), lambda model: setattr(model, "names", None)):
-        path = changed(yolo_file, tmp_path / "missing.pt", missing)
-        assert load_yolo(path).names == {i: f"class{i}" for i in range(4)}
-
-
-def poison(model: Any, value: float) -> None:
-    model.model[2].cv1.conv.weight.data[0, 0, 0, 0] = value
-
-
-def without(name: str) -> Callable[[Any], None]:
-    return lambda model: model.__dict__.pop(name)
-
-
-CRAFTED: dict[str, tuple[Callable[[Any], object], str]] = {
-    "nan": (lambda model: poison(model, float("nan")), r"tensor model\.2\.cv1\.conv\.weight holds NaN"),
-    "inf": (lambda model: poison(model, float("inf")), r"tensor model\.2\.cv1\.conv\.weight holds NaN or infinite"),
-    "nan buffer": (lambda model: model.model[0].bn.running_var.fill_(float("nan")), r"model\.0\.bn\.running_var"),
-    "sparse": (
-        lambda model: setattr(model.model[0].conv, "weight", sparse(model.model[0].conv.weight)),
-        r"model\.0\.conv\.weight is .*sparse",
-    ),
-    "meta": (lambda model: model.to("meta"), r"is empty \(meta\)"),
-    "few names": (lambda model: setattr(model, "names", ["a"]), "has 4 classes, but its names are 1"),
-    "odd names": (lambda model: setattr(model, "names", {"a": 1}), "its names are a dict that is none of"),
-    "nested names": (lambda model: setattr(model, "names", [["a"]] * 4), "its names are a list that is none of"),
-    "number for names": (lambda model: setattr(model, "names", 7), "its names are a int"),
-    "text for names": (lambda model: setattr(model, "names", "abcd"), "its names are a str"),
-    "no layers": (lambda model: setattr(model, "model", torch.nn.Sequential()), "its model cannot be used"),
-    "no model": (lambda model: model._modules.pop("model"), "its model cannot be used"),
-    "no save": (without("save"), "its model cannot be used"),
-    "no stride": (lambda model: setattr(model, "stride", torch.zeros(3)), "no usable stride"),
-    "text for stride": (lambda model: setattr(model, "stride", "8"), "no usable stride"),
-    "nan stride": (lambda model: setattr(model, "stride", torch.full((3,), torch.nan)), "no usable stride"),
-    "wrong shape": (
-        lambda model: setattr(model.model[0].conv, "weight", torch.nn.Parameter(torch.zeros(1, 1, 1, 1))),
-        "its model cannot be used",
-    ),
-    "half a head": (lambda model: model.model[-1]._modules.pop("cv3"), "its model cannot be used"),
-    "no class count": (lambda model: model.model[-1].__dict__.pop("nc"), "its model cannot be used"),
-    "list for yaml": (lambda model: setattr(model, "yaml", [1]), "its yaml: not the yaml of a YOLO model"),
-    "grey": (lambda model: model.yaml.update(channels=1), "takes images of 1 channels, not 3"),
-    "eval": (
-        lambda model: model.yaml.update(activation="__import__('os').system('touch trace')"),
-        r"its yaml: activation: __import__.* is no activation of torch\.nn; it is not run",
-    ),
-}
-
-
-def sparse(weight: torch.Tensor) -> torch.nn.Parameter:
-    return torch.nn.Parameter(weight.detach().float().to_sparse(), requires_grad=False)
-
-
-@pytest.mark.parametrize("kind", CRAFTED)
-def test_a_model_that_lacks_something_is_refused_by_what(kind: str, yolo_file: Path, tmp_path: Path) -> None:
-    change, reason = CRAFTED[kind]
-    path = changed(yolo_file, tmp_path / "crafted.pt", change)
-    with pytest.raises(UserError, match=rf"crafted\.pt: .*{reason}"):
-        load_yolo(path)
-
-
-@pytest.mark.parametrize("ema", [torch.ones(3), torch.zeros(1), 7, "text", {"a": 1}, [1], False])
-def test_what_is_no_model_under_ema_does_not_hide_the_model(ema: object, yolo_file: Path, tmp_path: Path) -> None:
-    torch.save({**stored(yolo_file), "ema": ema}, tmp_path / "ema.pt")
-    assert load_yolo(tmp_path / "ema.pt").names[0] == "car"
-
-
-@pytest.mark.parametrize(
-    "content", [{"model": torch.ones(2), "epoch": 1}, {"ema": None}, {"model": {}}, [], {1: 2}, 7, "text", None]
-)
-def test_files_without_a_model_are_refused(content: object, tmp_path: Path) -> None:
-    torch.save(content, tmp_path / "other.pt")
-    for load in (load_yolo, load_sam_state):
-        with pytest.raises(UserError, match=r"other\.pt: "):
-            load(tmp_path / "other.pt")
-
-
-ACTIVATIONS = [
-    "nn.SiLU()",
-    "torch.nn.ReLU()",
-    "nn.LeakyReLU(0.1)",
-    "nn.ReLU(inplace=True)",
-    "nn.Hardtanh(-1, 1.5)",
-    None,
-]
-EVILS = [
-    "__import__('os').system('touch trace')",
-    "nn.SiLU() or exit()",
-    "nn.modules.module.torch.hub.load('a', 'b')",
-    "nn.Module.__class__()",
-    "nn.init.os()",
-    "nn.SiLU(); exit()",
-    "nn.SiLU(exit())",
-    "nn.factory_kwargs({})",
-    "torch.load('x')",
-    "lambda: 1",
-    7,
-    ["nn.SiLU()"],
-]
-LAYERS = [[-1, 1, "Conv", [64, 3, 2]], [-1, 1, "nn.Upsample", [None, 2, "nearest"]]]
-
-
-def test_the_yaml_of_a_model_names_layers_and_activations_only() -> None:
-    quiet_ultralytics()
-    for activation in ACTIVATIONS:
-        check_yolo_yaml({"activation": activation, "backbone": LAYERS, "head": LAYERS}, "mine.yaml")
-    for activation in EVILS:
-        with pytest.raises(UserError, match=r"mine\.yaml: activation: .*it is not run"):
-            check_yolo_yaml({"activation": activation, "backbone": LAYERS, "head": LAYERS}, "mine.yaml")
-    for layer in (
-        "exit",
-        "torch_safe_load",
-        "nn.init.os",
-        "torch",
-        "nn.factory_kwargs",
-        "Path",
-        7,
-        None,
-        "__builtins__",
-    ):
-        with pytest.raises(UserError, match=r"mine\.yaml: .* is no layer that Ultralytics has"):
-            check_yolo_yaml({"backbone": [[-1, 1, layer, []]], "head": LAYERS}, "mine.yaml")
-
-
-def test_every_yaml_of_ultralytics_passes() -> None:
-    quiet_ultralytics()
-    from ultralytics.utils import ROOT, YAML
-
-    files = [*(ROOT / "cfg/models").rglob("*.yaml")]
-    assert len(files) > 50
-    for file in [*files, REPOSITORY / "yolo/yolov8/yolov8-demo.yaml"]:
-        check_yolo_yaml(YAML.load(file), file.name)
-
-
 # Bit rot
 
 
@@ -377,110 +202,6 @@ def test_of_a_damaged_official_file_the_message_says_what_to_delete(yolo_file: P
             (tmp_path / name).write_bytes(content)
             with pytest.raises(UserError, match=rf"{name}: .*; delete it, and it is downloaded again"):
                 load(tmp_path / name)
-
-
-# SAM2
-
-
-@pytest.fixture(scope="module")
-def sam_state() -> dict[str, torch.Tensor]:
-    torch.manual_seed(1)
-    return build_sam2(DEMO_CONFIG).state_dict()
-
-
-WRAPPED: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "official": lambda state: {"model": state},
-    "bare": lambda state: state,
-    "state_dict": lambda state: {"state_dict": state, "epoch": 3},
-    "trainer": lambda state: {"model": state, "optimizer": {"state": {}}, "epoch": 3, "loss": {}, "steps": {}},
-    "lightning": lambda state: {"state_dict": {f"module.{name}": each for name, each in state.items()}},
-    "parallel": lambda state: {"model": {f"module.{name}": each for name, each in state.items()}},
-    "compiled": lambda state: {f"_orig_mod.{name}": each for name, each in state.items()},
-    "both": lambda state: {f"module._orig_mod.{name}": each for name, each in state.items()},
-    "half": lambda state: {"model": {name: each.half() for name, each in state.items()}},
-    "bfloat16": lambda state: {"model": {name: each.bfloat16() for name, each in state.items()}},
-    "double": lambda state: {"model": {name: each.double() for name, each in state.items()}},
-    "parameters": lambda state: {name: torch.nn.Parameter(each) for name, each in state.items()},
-}
-
-
-@pytest.mark.parametrize("form, name", [*((form, "mine.pt") for form in WRAPPED), ("bare", "my.pth"), ("bare", "my")])
-def test_sam2_files_load_in_every_form(form: str, name: str, sam_state: dict[str, Any], tmp_path: Path) -> None:
-    torch.save(WRAPPED[form](sam_state), tmp_path / name)
-    check_sam(tmp_path / name, sam_state, {"half": 1e-3, "bfloat16": 1e-2}.get(form, 0))
-
-
-def check_sam(path: Path, state: dict[str, torch.Tensor], error: float) -> None:
-    model = load_sam2(DEMO_CONFIG, path, torch.device("cpu"))
-    assert {each.dtype for each in model.parameters()} == {torch.float32}
-    for name, found in model.state_dict().items():
-        torch.testing.assert_close(found, state[name], rtol=error, atol=error)
-
-
-def test_the_old_form_of_torch_save_loads(sam_state: dict[str, Any], tmp_path: Path) -> None:
-    torch.save({"model": sam_state}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    check_sam(tmp_path / "old.pth", sam_state, 0)
-
-
-@pytest.mark.skipif(find_spec("safetensors") is None, reason="no safetensors")
-@pytest.mark.parametrize("name", ["mine.safetensors", "mine.pt"])
-def test_safetensors_load_by_content(name: str, sam_state: dict[str, Any], tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({key: each.contiguous().clone() for key, each in sam_state.items()}, tmp_path / name)
-    check_sam(tmp_path / name, sam_state, 0)
-    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:90000])
-    with pytest.raises(UserError, match=rf"{name}: cannot be loaded"):
-        load_sam_state(tmp_path / name)
-
-
-def test_without_its_package_safetensors_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}" + bytes(90))
-    monkeypatch.setattr("models.weights.find_spec", lambda name: None)
-    with pytest.raises(
-        UserError, match=r"mine\.safetensors: safetensors, which needs a package: pip install safetensors"
-    ):
-        load_sam_state(tmp_path / "mine.safetensors")
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
-def test_sam2_weights_that_are_not_finite_are_refused_by_name(
-    value: float, sam_state: dict[str, Any], tmp_path: Path
-) -> None:
-    state = {name: each.double().clone() for name, each in sam_state.items()}
-    state["maskmem_tpos_enc"].flatten()[3] = value
-    torch.save({"model": state}, tmp_path / "nan.pt")
-    with pytest.raises(UserError, match=r"nan\.pt: its tensor maskmem_tpos_enc holds NaN or infinite numbers"):
-        load_sam2(DEMO_CONFIG, tmp_path / "nan.pt", torch.device("cpu"))
-
-
-def test_whole_models_are_refused_and_load_when_trusted(sam_state: dict[str, Any], tmp_path: Path) -> None:
-    model = build_sam2(DEMO_CONFIG)
-    model.load_state_dict(sam_state)
-    torch.save(model, tmp_path / "whole.pt")
-    with pytest.raises(
-        UserError, match=r"whole\.pt: refused, since loading it would run code .*--trust-weights lets it"
-    ):
-        load_sam_state(tmp_path / "whole.pt")
-    state = load_sam_state(tmp_path / "whole.pt", trust=True)
-    assert all(torch.equal(state[name], each) for name, each in sam_state.items())
-
-
-def test_a_whole_model_of_a_package_that_is_missing_is_not_to_be_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = types.ModuleType("my_lab")
-    kind = type("MySam", (torch.nn.Linear,), {"__module__": "my_lab"})
-    module.MySam = kind
-    monkeypatch.setitem(sys.modules, "my_lab", module)
-    torch.save({"model": kind(2, 2)}, tmp_path / "lab.pt")
-    monkeypatch.undo()
-    for trust in (False, True):
-        with pytest.raises(
-            UserError, match=r"lab\.pt: it needs my_lab\.MySam, which is not installed here; save"
-        ) as told:
-            load_sam_state(tmp_path / "lab.pt", trust=trust)
-        assert "--trust-weights" not in str(told.value)
 
 
 def test_a_yolo_file_is_told_from_sam2s_whatever_was_loaded_before(yolo_file: Path) -> None:
