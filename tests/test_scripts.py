@@ -159,7 +159,7 @@ def test_classes_that_the_detector_cannot_find_are_named(project: Project, capsy
     assert project.run("evaluate", "--classes", *names[:4], prompts=False) == 0
     warnings = capsys.readouterr().err
     assert "warning: the detector has no class bicycle, ship: their IoU will be 0\n" in warnings
-    assert f"warning: detector.classes leaves out {names[4]}: their IoU will be 0\n" in warnings
+    assert f"warning: detector.classes leaves out {names[4]}: its IoU will be 0\n" in warnings
 
 
 @pytest.mark.parametrize("kind", ["photos", "tree"])
