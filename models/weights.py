@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import sys
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from utils.config import ArchConfig
 from utils.config.official import OFFICIAL_SAM, OFFICIAL_YOLO
 from utils.distributed import Session
 from utils.errors import UserError, first_line
+from utils.io.terminal import write_lines
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +63,8 @@ def ensure_weights(path: Path, *, download: bool = True) -> None:
         return
     from torch.hub import download_url_to_file
 
-    print(f"{path.name} is missing; downloading {address} to {path.parent}")
+    # Not `say`: any process of a machine may be the one that downloads.
+    write_lines([f"{path.name} is missing; downloading {address} to {path.parent}"], sys.stdout)
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,9 +61,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(tmp_path_factory.mktemp("sources"))
 
 
-def test_annotations_of_a_run_give_its_metrics_to_the_last_digit(project: Project) -> None:
+def test_annotations_of_a_run_give_its_metrics_to_the_last_digit(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert project.run("evaluate", "-a", str(project.made)) == 0
     assert project.read("metrics") == project.direct
+    assert f"annotations {project.made}, no model" in capsys.readouterr().out.splitlines()
     assert project.direct["Mean_IOU"] == project.blame["Mean_IOU"]
 
 
