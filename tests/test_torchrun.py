@@ -59,6 +59,7 @@ def test_two_processes_share_clips(tmp_path: Path, run_alone: Run, torchrun: Run
         films = ["--set=predictor.format=mp4", "--set=video.keyframe_interval=2"]
         done = start("yolo_sam.py", *project.arguments("--also", "visual", "annotate", *formats, *films))
         found.append((done.returncode, done.stdout.replace(str(project.folder), "FOLDER"), project.files()))
+        assert "frame/s" in done.stderr or "s/frame" in done.stderr
     code, lines, files = found[0]
     assert code == 1
     assert "failed: FOLDER/tree/JPEGImages/first/3.png" in lines
