@@ -48,12 +48,14 @@ def missing_class_warnings(detector: Sequence[str], names: Sequence[str], kept: 
     """
     known = set(match_classes(detector, names).values())
     lacking = [name for class_id, name in enumerate(names) if class_id not in known]
-    lines = [f"the detector has no class {first_of(lacking)}: their IoU will be 0"] if lacking else []
-    if kept is not None:
-        wanted = set(match_classes(kept, names).values())
-        dropped = [name for class_id, name in enumerate(names) if class_id in known - wanted]
-        lines += [f"detector.classes leaves out {first_of(dropped)}: their IoU will be 0"] if dropped else []
-    return lines
+    wanted = known if kept is None else set(match_classes(kept, names).values())
+    dropped = [name for class_id, name in enumerate(names) if class_id in known - wanted]
+    lists = {"the detector has no class": lacking, "detector.classes leaves out": dropped}
+    return [
+        f"{reason} {first_of(found)}: {'its' if len(found) == 1 else 'their'} IoU will be 0"
+        for reason, found in lists.items()
+        if found
+    ]
 
 
 def demo_warnings(options: Options) -> list[str]:

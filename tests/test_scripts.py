@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import html
 import json
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ import yolo_sam
 import yolo_sam_auto_anno_generator
 import yolo_sam_visual
 from datasets.scenes import main as paint
+from tests.helpers.evaluate import without_run
 from utils.cli.guard import guarded
 
 REPOSITORY = Path(__file__).parents[1]
@@ -100,6 +105,80 @@ def test_evaluation_ends_in_the_metric_lines_and_writes_them(
     assert written["failed"] == 0
 
 
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_an_evaluation_says_what_it_uses_and_what_made_it(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    started = datetime.now().astimezone().replace(microsecond=0)
+    assert project.run("evaluate", "--set", "segmenter.precision=fp32", "-conf", "0.3") == 0
+    printed = capsys.readouterr()
+    parts = "SAM2 sam2.1_hiera_demo.pt", "cpu fp32", f"boxes from {project.prompts}"
+    assert " · ".join(parts) in printed.out.splitlines()
+    assert "painted" not in printed.err
+    folder, arch = project.folder / "out/evaluator", project.settings["arch"]
+    run = json.loads((folder / "metrics.json").read_text())["run"]
+    assert shlex.split(run["command"])[-2:] == ["-conf", "0.3"]
+    assert run["config"]["dataset"] | {"conf": 0.3, "split": "val"} == run["config"]["dataset"]
+    assert run["weights"] == {"SAM2": {"path": arch["sam_weights"], "sha256": sha256(Path(arch["sam_weights"]))}}
+    assert run["prompt_file"] == {"path": str(project.prompts), "sha256": sha256(project.prompts)}
+    assert run["data"] == {"data_dir": str(project.tree), "split": "val"}
+    assert run["versions"].keys() >= {"python", "torch", "ultralytics", "numpy"}
+    assert (run["device"], run["processes"]) == ("cpu fp32", 1)
+    assert started <= datetime.fromisoformat(run["date"]) <= datetime.now().astimezone()
+    assert 0 < run["seconds"] < 600
+    foot = (folder / "report.html").read_text().partition('<footer id="run"')[2]
+    for text in ("-conf 0.3", run["weights"]["SAM2"]["sha256"], str(project.prompts), "cpu fp32", run["date"][:10]):
+        assert text in html.unescape(foot)
+
+    assert project.run("evaluate", prompts=False) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"replaces the evaluation of {run['date'].replace('T', ' ')[:16]} in {folder}; -o DIR" in "\n".join(lines)
+    assert any(
+        re.match(r"detector demo\.pt \(5 classes\) · SAM2 .* · cpu \w+ · boxes from YOLO$", line) for line in lines
+    )
+    weights = json.loads((folder / "metrics.json").read_text())["run"]["weights"]
+    assert weights["detector"]["sha256"] == sha256(Path(arch["yolo_weights"]))
+
+
+def test_all_outputs_of_a_run_go_below_one_folder(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert project.run("evaluate", "--also", "visual", "annotate", "-o", str(project.folder / "run")) == 0
+    folders = {"/".join(name.split("/")[:2]) for name in project.written()}
+    assert folders == {"run/evaluation", "run/masks", "run/annotations"}
+    printed = capsys.readouterr()
+    assert "replaces" not in printed.out
+    final = re.findall(r"^Mean_IOU: (\S+)", printed.out, re.MULTILINE)[0]
+    states = printed.err.strip().split("\r")
+    assert states[-1].endswith(f"mIoU {final}]") and "nan" not in printed.err
+
+
+def test_classes_that_the_detector_cannot_find_are_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    names = (project.tree / "class_names.txt").read_text().replace("airplane", "aeroplane").splitlines()
+    project.settings["dataset"]["classes"] = [*names, "bicycle", "ship"]
+    project.save()
+    assert project.run("evaluate", "--classes", *names[:4], prompts=False) == 0
+    warnings = capsys.readouterr().err
+    assert "warning: the detector has no class bicycle, ship: their IoU will be 0\n" in warnings
+    assert f"warning: detector.classes leaves out {names[4]}: its IoU will be 0\n" in warnings
+
+
+@pytest.mark.parametrize("kind", ["photos", "tree"])
+def test_toy_weights_on_anything_but_painted_scenes_are_warned_of(
+    kind: str, project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy = "toy weights, which know painted scenes only"
+    painted = ["-s", str(project.tree / "JPEGImages")] if kind == "photos" else []
+    renamed = tmp_path / "best.pt"
+    shutil.copy(project.settings["arch"]["yolo_weights"], renamed)
+    given = ["--yolo-weights", str(renamed), *painted]
+    assert project.run("visual", *given, prompts=False) == 0
+    assert toy not in capsys.readouterr().err
+    (project.tree / "painted.json").unlink()
+    assert project.run("visual", *given, prompts=False) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if toy in line]
+    assert line.startswith(f"warning: {renamed} and ") and "configs/official.json" in line
+
+
 def test_each_script_writes_a_file_for_every_image(project: Project) -> None:
     assert project.run("visual", "--also", "annotate", prompts=False) == 0
     expected = {f"out/predictor/{image_id}.jpg" for image_id in project.ids()}
@@ -109,11 +188,12 @@ def test_each_script_writes_a_file_for_every_image(project: Project) -> None:
 
 def test_one_pass_gives_what_separate_runs_give(project: Project) -> None:
     assert project.run("annotate", "--also", "evaluate", "visual") == 0
-    together = {name: (project.folder / name).read_bytes() for name in project.written()}
+    together = {name: without_run(name, (project.folder / name).read_bytes()) for name in project.written()}
     shutil.rmtree(project.folder / "out")
     for output in SCRIPTS:
         assert project.run(output) == 0
-    assert {name: (project.folder / name).read_bytes() for name in project.written()} == together
+    apart = {name: without_run(name, (project.folder / name).read_bytes()) for name in project.written()}
+    assert apart == together
 
 
 def test_annotations_open_in_labelme_and_show_the_classes(project: Project) -> None:

@@ -105,7 +105,7 @@ def build_evaluator(run: Run) -> Evaluator:
         WorstImages(config.name, config.evaluator.report_images) if config.evaluator.report else None,
         Attribution(len(names)) if options.attribute else None,
         None if options.diff is None else Comparison(names, AnnotationFolder(options.diff, names)),
-        Provenance(options, lambda: run.models.device, run.session.world_size),
+        Provenance(options, lambda: run.models.device, run.session.world_size) if run.session.is_main else None,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -67,6 +69,19 @@ def evaluation_of(pairs: Sequence[Pair], names: Sequence[str]) -> Evaluation:
     matrix = np.sum([matrix for _, matrix in scored], axis=0)
     found = average_precision(images, len(names))
     return Evaluation(("background", *names), matrix, images, (), bootstrap(images, len(names) + 1), found)
+
+
+def without_run(name: str, content: bytes) -> bytes:
+    """A file of an evaluation without what differs from run to run: command, date, seconds."""
+    if name.endswith("metrics.json"):
+        written = json.loads(content)
+        assert written.pop("run")["date"]
+        return json.dumps(written).encode()
+    if name.endswith("report.html"):
+        page, count = re.subn(rb'<footer id="run".*?</footer>', b"", content, flags=re.DOTALL)
+        assert count == 1
+        return page
+    return content
 
 
 def _random_pair(seed: int) -> Pair:

@@ -221,7 +221,7 @@ class EvaluatorConfig:
     """Evaluation."""
 
     save_dir: Path = Path("outputs/evaluation")
-    """Folder of `metrics.json`, `per_image.csv`, `confusion_matrix.csv`, `report.html`; for clips, `per_clip.csv`."""
+    """Folder of `metrics.json`, `report.html` and the tables `per_class`, `per_image` and `confusion_matrix`."""
     report: StrictBool = True
     """Write `report.html`."""
     report_images: Natural = 200

@@ -35,7 +35,7 @@ class Evaluator:
         attribution: splits the missing mean IoU between detector and SAM2; samples then carry what SAM2 makes of the
             true boxes. None: nobody asked for it.
         comparison: with annotations; None: nobody asked for it.
-        provenance: describes the run; None: nobody asked for it.
+        provenance: describes the run; needed in the first process only.
 
     Attributes:
         worst_images: collects the images of the report, or None.

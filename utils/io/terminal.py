@@ -54,7 +54,10 @@ def silence(stream: TextIO) -> None:
 
 def as_typed(text: str) -> str:
     """Shorten the absolute paths in a text that lie below the working directory to what one would type there."""
-    here = os.getcwd().rstrip(os.sep) + os.sep
+    try:
+        here = os.getcwd().rstrip(os.sep) + os.sep
+    except OSError:  # it was removed meanwhile
+        return text
     return text if here == os.sep else re.sub(rf"(?<![^\s\"'(=:,]){re.escape(here)}(?=[^\s\"'),:;])", "", text)
 
 
