@@ -170,6 +170,10 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise ValueError("no video, or one that breaks off before its index") from error
     except (av.FFmpegError, OSError) as error:
         raise ValueError(error.strerror or str(error)) from error
+    except ValueError:
+        raise
+    except Exception as error:  # demuxers raise almost anything on a broken file
+        raise ValueError(f"cannot be decoded: {error}") from error
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:

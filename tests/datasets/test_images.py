@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import base64
 import io
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import labelme.utils
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+import torch
+from PIL import EpsImagePlugin, ExifTags, Image, PngImagePlugin
 
 from datasets.images import read_image
-from utils.io.image_files import image_size
+from utils.io.image_files import decode_mask, image_size, read_index_map, set_largest_image
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 ODD = SHARED / "odd"
@@ -159,10 +165,112 @@ def test_grey_photograph_and_bytes_after_the_end_are_fine(tmp_path: Path) -> Non
     np.testing.assert_array_equal(read_image(tmp_path / "a.jpg")[-16:], 128)
 
 
-def test_first_frame_of_an_animation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
+def test_first_frame_of_an_animation(
+    tmp_path: Path, picture: Image.Image, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise AssertionError("OpenCV crashes on some animated PNGs")
+
+    monkeypatch.setattr(cv2, "imdecode", crash)
     frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (50, 200)]
-    path = saved(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    path = saved(frames[0], tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], lossless=True)
     assert (read_image(path) == 50).all()
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.gif"])
+def test_postscript_is_run_by_nobody(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise AssertionError("Ghostscript would run")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", run)
+    start = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / name).write_bytes(start)
+    for read in (read_image, image_size, read_index_map):
+        with pytest.raises(ValueError, match="not an image"):
+            read(tmp_path / name)
+    with pytest.raises(ValueError, match="not an image"):
+        decode_mask(base64.b64encode(start).decode())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(1, 50), (50, 1), (1, 1)])
+def test_an_image_one_pixel_wide_can_be_a_tensor(tmp_path: Path, size: tuple[int, int], orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = saved(Image.new("RGB", size), tmp_path / "a.png", exif=exif)
+    assert torch.from_numpy(read_image(path)).shape[:2] == image_size(path)
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_exif_values_without_a_meaning_turn_nothing(tmp_path: Path, picture: Image.Image, value: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = value
+    texts = exif.tobytes().replace(b"\x12\x01\x03\0", b"\x12\x01\x02\0"), exif.tobytes()  # as text, and as a number
+    for content in texts:
+        path = saved(picture, tmp_path / "a.jpg", exif=content)
+        assert image_size(path) == read_image(path).shape[:2] == (24, 40)
+
+
+@pytest.mark.parametrize("maxval", [1, 3, 100, 254, 256, 1023, 4095, 65535])
+@pytest.mark.parametrize(("mark", "shape"), [("P5", (24, 40)), ("P6", (24, 40, 3))])
+def test_portable_maps_are_scaled_by_their_maximum(tmp_path: Path, mark: str, shape: tuple, maxval: int) -> None:
+    samples = np.random.default_rng(0).integers(0, maxval + 1, shape)
+    data = samples.astype(">u2" if maxval > 255 else np.uint8).tobytes()
+    (tmp_path / "a.pnm").write_bytes(f"{mark}\n40 24\n{maxval}\n".encode() + data)
+    expected = np.broadcast_to((samples / maxval * 255).reshape(24, 40, -1), (24, 40, 3))
+    assert np.abs(read_image(tmp_path / "a.pnm") - expected).max() <= 1
+
+
+def test_long_texts_and_profiles_do_not_hide_an_image(tmp_path: Path, picture: Image.Image) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("XML:com.adobe.xmp", "x" * 3_000_000, zip=True)
+    info.add_itxt("Comment", "y" * 3_000_000)
+    path = saved(picture, tmp_path / "a.png", pnginfo=info, icc_profile=bytes(3_000_000))
+    np.testing.assert_array_equal(read_image(path), np.array(picture))
+
+
+def test_the_largest_image_can_be_set(tmp_path: Path) -> None:
+    path = saved(Image.new("1", (14000, 13800)), tmp_path / "a.png")  # more than Pillow's own limit
+    assert image_size(path) == (13800, 14000)
+    set_largest_image(100)
+    try:
+        with pytest.raises(ValueError, match=r"194 megapixels; dataloader.max_megapixels is 100; raise it"):
+            read_image(path)
+    finally:
+        set_largest_image(1000)
+    assert read_image(path).shape == (13800, 14000, 3)
+
+
+def test_an_image_that_does_not_fit_into_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.io.image_files._free_memory", lambda: 10**9)
+    path = saved(Image.new("1", (14000, 13800)), tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"takes about 2.3 GB, 1.0 GB are free"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("read", [read_image, image_size, read_index_map])
+def test_a_pipe_and_an_endless_device_are_refused_at_once(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("/dev/zero")
+    for name in ("a.jpg", "b.jpg"):
+        with pytest.raises(ValueError, match="a pipe, a device or a socket"):
+            read(tmp_path / name)
+
+
+def test_nothing_of_the_libraries_reaches_the_terminal(tmp_path: Path, picture: Image.Image) -> None:
+    saved(Image.new("1", (14000, 13800)), tmp_path / "bomb.png")
+    content = bytearray(saved(picture, tmp_path / "a.tif", exif=b"Exif\0\0II*\0\x08\0\0\0\x09\0").read_bytes())
+    (tmp_path / "a.tif").write_bytes(content[:-3])
+    code = (
+        "import sys; from pathlib import Path; from datasets.images import read_image\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: read_image(Path(path))\n"
+        "    except ValueError: pass"
+    )
+    paths = [str(path) for path in (tmp_path / "bomb.png", tmp_path / "a.tif", *sorted(ODD.glob("other/*exif*")))]
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_reason_does_not_depend_on_the_place(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from utils.formats.polygons import bridge_rings, filled_box, iou, polygons_on_pi
 from utils.formats.yolo_labels import Label, LabelReader
 from utils.io.encoding import encode_image
 from utils.io.image_files import image_size, is_image_name, is_video_name
+from utils.io.png_files import is_plain
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
@@ -36,9 +37,6 @@ MSG_BRIDGES = "parts joined to their object by a line, since a row has one polyg
 MSG_TINY_IMAGES = "images under 10 pixels, which ultralytics leaves out"
 
 JPEG, JPEG_END, PNG = b"\xff\xd8", b"\xff\xd9", b"\x89PNG"
-
-ANIMATION = (b"acTL", b"fcTL", b"fdAT")
-"""The kinds of a PNG's chunks that only animations have."""
 
 FILE_STARTS = {".jpg": JPEG, ".jpeg": JPEG, ".png": PNG, ".bmp": b"BM", ".webp": b"RIFF"}
 """Suffix -> first bytes of such a file, of the kinds that every version of ultralytics reads in the same way."""
@@ -155,11 +153,11 @@ def unescape_images_dir(stem: str) -> str:
 def ultralytics_reads_same_pixels(sample: Sample, content: bytes) -> bool:
     """Return whether every version of ultralytics sees the pixels of the sample in its file.
 
-    It reads by cv2, which turns a JPEG by EXIF; other kinds are turned by some versions of cv2 only. An animated PNG
-    can end the process there.
+    It reads by cv2, which turns a JPEG by EXIF; other kinds are turned by some versions of cv2 only. Animated or
+    damaged PNGs can end the process there.
     """
     start = FILE_STARTS.get(sample.path.suffix.lower())
-    if start is None or not content.startswith(start) or (start == PNG and any(map(content.count, ANIMATION))):
+    if start is None or not content.startswith(start) or (start == PNG and not is_plain(content)):
         return False
     flags = cv2.IMREAD_COLOR if start == JPEG else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:

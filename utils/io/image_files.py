@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from utils.io.png_files import check_rows, late_exif
-from utils.io.tiff_files import tiff_page
+from utils.io.tiff_files import check_segments, tiff_page
 
 
 def _suffixes(kinds: str) -> frozenset[str]:
@@ -270,6 +270,7 @@ def decode(file: BinaryIO, image: Image.Image) -> None:
     """Decode the pixels of an image that is open; ValueError if it is too large, damaged or incomplete."""
     check_pixels(size := image.size[::-1])
     with image_errors():
+        check_segments(image)
         image.load()
         if image.size[::-1] != size:  # what headers say is relied on elsewhere
             raise ValueError("damaged: its header tells another size than its data")

@@ -45,6 +45,15 @@ def late_exif(file: BinaryIO) -> dict[Any, Any]:
         file.seek(place)
 
 
+def is_plain(content: bytes) -> bool:
+    """Tell whether a PNG is whole and not animated; on others, OpenCV may crash or stall."""
+    end, kinds = len(_SIGNATURE), set[bytes]()
+    for kind, start, length in _chunks(io.BytesIO(content)):
+        kinds.add(kind)
+        end = start + length + 4
+    return content[end + 4 : end + 8] == b"IEND" and not kinds & {b"acTL", b"fcTL", b"fdAT"}
+
+
 def check_rows(file: BinaryIO, image: Image.Image) -> None:
     """Raise ValueError if the pixel data of a decoded PNG end before the picture does; Pillow fills with zeros."""
     width, height = image.size

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 if TYPE_CHECKING:
     from tifffile import TiffPage as Page
@@ -14,7 +17,9 @@ if TYPE_CHECKING:
 _MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5
 _PLANES = 2
-_ORIENTATION = 274
+_WIDTH, _HEIGHT, _STRIPS, _ORIENTATION, _BANDS, _ROWS, _LAYOUT = 256, 257, 273, 274, 277, 278, 284
+_TILE_WIDTH, _TILE_HEIGHT, _TILES = 322, 323, 324
+_INCOMPLETE = "damaged: the TIFF's data end before the picture does"
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class TiffPage:
         if self._page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
             kind = f"{self._page.samplesperpixel} bands of {self._page.bitspersample} bits, neither RGB nor grey"
             raise ValueError(f"a TIFF of {kind}, which is not read; save it as PNG")
+        self._check_segments()
         try:
             samples = self._page.asarray(maxworkers=1)
         except Exception as error:
@@ -58,6 +64,29 @@ class TiffPage:
         if self._page.photometric == _WHITE_IS_ZERO:
             pixels = 255 - pixels
         return np.repeat(pixels, 3, axis=2) if pixels.shape[-1] == 1 else np.ascontiguousarray(pixels)
+
+    def _check_segments(self) -> None:
+        """Raise ValueError if strips or tiles are missing, which tifffile fills with zeros."""
+        offsets, counts = self._page.dataoffsets, self._page.databytecounts
+        expected, end = math.prod(self._page.chunked), self._page.parent.filehandle.size
+        inside = all(count and offset + count <= end for offset, count in zip(offsets, counts))
+        if not inside or min(len(offsets), len(counts)) < expected:
+            raise ValueError(_INCOMPLETE)
+
+
+def check_segments(image: Image.Image) -> None:
+    """Raise ValueError if a TIFF that Pillow opened lacks strips or tiles, which Pillow fills with zeros."""
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    width, height = tags.get(_WIDTH, 0), tags.get(_HEIGHT, 0)
+    if _TILES in tags:
+        found, expected = tags[_TILES], -(-width // tags[_TILE_WIDTH]) * -(-height // tags[_TILE_HEIGHT])
+    elif _STRIPS in tags:
+        found, expected = tags[_STRIPS], -(-height // min(tags.get(_ROWS, height), height))
+    else:
+        return
+    planes = tags.get(_BANDS, 1) if tags.get(_LAYOUT) == _PLANES else 1
+    if len(found) < expected * planes:
+        raise ValueError(_INCOMPLETE)
 
 
 def tiff_page(file: BinaryIO) -> TiffPage | None:

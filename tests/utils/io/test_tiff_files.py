@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from datasets.images import read_image
+from utils.io.image_files import image_size
+
+BAND = (np.add.outer(np.arange(50), np.arange(37) * 5) % 256).astype(np.uint8)
+
+
+def bands(count: int, dtype: str) -> np.ndarray:
+    """(50, 37, count), each band another one; deep ones with noise in the low byte."""
+    stack = np.stack([np.roll(BAND, 7 * i, 1) for i in range(count)], -1)
+    return stack if dtype == "uint8" else stack.astype(np.uint16) * 256 + np.arange(37, dtype=np.uint16)[:, None]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("tile", [None, (16, 16)], ids=["strips", "tiles"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [("rgb", 3), ("rgb", 4), *(("minisblack", count) for count in (2, 4, 5)), ("miniswhite", 2)],
+)
+def test_every_layout_of_bands_keeps_the_high_byte(
+    tmp_path: Path, kind: str, count: int, dtype: str, planes: str, compression: str | None, tile: tuple, order: str
+) -> None:
+    samples = bands(count, dtype)
+    stored = np.moveaxis(samples, -1, 0) if planes == "separate" else samples
+    layout = {"photometric": kind, "planarconfig": planes, "tile": tile, "rowsperstrip": None if tile else 7}
+    tifffile.imwrite(tmp_path / "a.tif", stored, compression=compression, byteorder=order, **layout)
+    expected = (samples >> 8 if dtype == "uint16" else samples)[..., :3]
+    expected = np.repeat(expected[..., :1], 3, -1) if count == 2 else expected
+    found = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(found, 255 - expected if kind == "miniswhite" else expected)
+    assert image_size(tmp_path / "a.tif") == (50, 37)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("kind", ["minisblack", "miniswhite"])
+def test_grey_is_inverted_where_zero_is_white(tmp_path: Path, kind: str, dtype: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", bands(1, dtype)[..., 0], photometric=kind)
+    expected = BAND if kind == "minisblack" else 255 - BAND
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[..., 1], expected)
+
+
+def packed_12_bits(samples: np.ndarray) -> bytes:
+    """A little-endian TIFF of (H, W) samples of 12 bits, without gaps."""
+    height, width = samples.shape
+    rows = ["".join(f"{value:012b}" for value in row).ljust(-(-width * 12 // 8) * 8, "0") for row in samples.tolist()]
+    data = b"".join(int(row, 2).to_bytes(len(row) // 8, "big") for row in rows)
+    tags = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_packed_12_bits_are_not_black(tmp_path: Path) -> None:
+    samples = np.add.outer(np.arange(50) * 64, np.arange(37) * 5) % 4096
+    (tmp_path / "a.tif").write_bytes(packed_12_bits(samples))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[..., 0], samples >> 4)
+
+
+def test_what_stays_unreadable_says_what_to_do(tmp_path: Path) -> None:
+    planes = np.moveaxis(bands(4, "uint16"), -1, 0)
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="separated", planarconfig="separate")
+    with pytest.raises(ValueError, match="4 bands of 16 bits, neither RGB nor grey, which is not read; save it as PNG"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_missing_strip_is_damage(tmp_path: Path, dtype: str, planes: str) -> None:
+    path, samples = tmp_path / "a.tif", bands(3, dtype)
+    stored = np.moveaxis(samples, -1, 0) if planes == "separate" else samples
+    tifffile.imwrite(path, stored, photometric="rgb", planarconfig=planes, rowsperstrip=10)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        tag = file.pages[0].tags["ImageLength"]
+        tag.overwrite(1_000_000)
+    with pytest.raises(ValueError, match="the TIFF's data end before the picture does"):
+        read_image(path)
