@@ -131,6 +131,10 @@ def read_yolo_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
         raise UserError(f"{source.path}: holds {labels[0].name} and {shapes[0].name}: name a folder of one kind")
     found = None if given.class_names is not None else find_class_names(source.path)
     reader = LabelReader(labels, given.label_columns, found.keypoints if found else 0)
+    if given.label_columns not in (None, *reader.columns) and reader.counts:
+        counts = " or ".join(map(str, reader.counts[:5]))
+        what = f'"{given.label_columns}" behind the class fits no row; rows have {counts} numbers there'
+        raise UserError(f"--label-columns: {source.path}: {what}")
     for path in labels:
         key = rows.key(_relative_id(source.path, path))
         for label in reader.labels(path):
