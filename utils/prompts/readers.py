@@ -135,12 +135,19 @@ def read_yolo_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
         counts = " or ".join(map(str, reader.counts[:5]))
         what = f'"{given.label_columns}" behind the class fits no row; rows have {counts} numbers there'
         raise UserError(f"--label-columns: {source.path}: {what}")
+    repeated = 0
     for path in labels:
-        key = rows.key(_relative_id(source.path, path))
+        key, seen = rows.key(_relative_id(source.path, path)), set[tuple[int, float, bytes]]()
         for label in reader.labels(path):
+            content = label.class_id, label.confidence, label.points.tobytes()
+            if content in seen:  # ultralytics leaves them out, too
+                repeated += 1
+                continue
+            seen.add(content)
             rows.add(key, label.line, label.box(), label.class_id, label.confidence)
+    left_out = {"that repeat another row of their file": repeated}
     columns = " or ".join(f"`class {columns}`" for columns in reader.columns)
-    table = rows.build(source.path, format, "/{key}.txt:{number}", columns=columns)
+    table = rows.build(source.path, format, "/{key}.txt:{number}", columns=columns, left_out=left_out)
     return table if found is None else replace(table, class_names=found.names, names_file=found.path)
 
 
