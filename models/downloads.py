@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from utils.classes import nearest
 from utils.config import official
 from utils.distributed import Session
 from utils.errors import UserError, first_line
+from utils.io.terminal import write_lines
 
 try:
     import fcntl
@@ -63,7 +65,8 @@ def ensure_weights(path: Path, *, download: bool = True) -> None:
         raise UserError(f"{path}: no such weight file; {hint}")
     if not download:
         return
-    print(f"{path.name} is missing; downloading {address} to {path.parent}")
+    # Not `say`: any process of a machine may be the one that downloads.
+    write_lines([f"{path.name} is missing; downloading {address} to {path.parent}"], sys.stdout)
     part = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

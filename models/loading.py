@@ -128,7 +128,7 @@ class RunModels:
             raise UserError(f"{config.arch.yolo_weights}: {advice}")
         prompts = load_prompts(path, self.class_names, self._images, options.prompt_overrides, config.detector.classes)
         say(prompts.finding)
-        warn(prompts.warnings)
+        warn([*prompts.warnings, *prompts.score_warnings(config.dataset.conf)])
         return prompts
 
 

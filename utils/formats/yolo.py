@@ -210,7 +210,7 @@ def read_yolo(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instanc
     class_ids = _class_ids(folder / "data.yaml", names)
     stems = [image.relative_to(folder / "images").with_suffix("").as_posix() for image in images]
     labels = {stem: path for stem in stems if (path := folder / "labels" / f"{stem}.txt").is_file()}
-    reader = LabelReader(labels.values())
+    reader = LabelReader(labels.values(), "x y w h conf")
     for image, stem in zip(images, stems):
         rows = reader.labels(labels[stem]) if stem in labels else []
         for row in rows:

@@ -88,6 +88,7 @@ class LabelReader:
 
     Attributes:
         columns: what was found, for messages: each kind of columns that rows have.
+        counts: how many numbers rows have, each once.
 
     Raises:
         UserError: a file cannot be read, a line is no row of numbers, or what its columns are cannot be decided.
@@ -107,11 +108,7 @@ class LabelReader:
             given = columns if columns in possible or (columns in KEYPOINTS and group > CONF_AND_ID) else posed
             self._columns[group] = given or _decide(groups[group], possible, polygons_too=polygons_too)
         self.columns = [*dict.fromkeys(self._columns.values())]
-        if columns is not None and every and columns not in self.columns:
-            counts = " or ".join(map(str, sorted({len(row.numbers) for row in every})[:5]))
-            raise UserError(
-                f'--label-columns: no row can have "{columns}" behind its class: rows have {counts} numbers'
-            )
+        self.counts = sorted({len(row.numbers) for row in every})
 
     def labels(self, path: Path) -> list[Label]:
         """Return the rows of a file, in its order.
@@ -218,13 +215,11 @@ def _decide(rows: Sequence[Row], possible: Sequence[LabelColumns], *, polygons_t
         return "polygon" if polygons_too else "x y w h conf id"
     if len(rows[0].numbers) % 2 and all(row.numbers[-1] == 1 for row in rows):
         fitting = [columns for columns in fitting if not columns.endswith(" id")]  # a confidence of 1 says the same
-    if fitting == ["x y w h conf", "conf x y w h"]:  # few rows fit both; nearly all tools write the first
-        fitting = fitting[:1]
     if len(fitting) > 1:
         either = " or ".join(f'"{columns}"' for columns in fitting)
         raise UserError(
             f"{rows[0].place}: the {len(rows[0].numbers)} numbers behind the class may be {either} "
-            f"({len(rows)} rows like this): give one of the two as --label-columns"
+            f"({len(rows)} row{'s' * (len(rows) > 1)} like this): give one of the two as --label-columns"
         )
     return fitting[0]
 

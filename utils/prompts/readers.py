@@ -131,12 +131,23 @@ def read_yolo_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
         raise UserError(f"{source.path}: holds {labels[0].name} and {shapes[0].name}: name a folder of one kind")
     found = None if given.class_names is not None else find_class_names(source.path)
     reader = LabelReader(labels, given.label_columns, found.keypoints if found else 0)
+    if given.label_columns not in (None, *reader.columns) and reader.counts:
+        counts = " or ".join(map(str, reader.counts[:5]))
+        what = f'"{given.label_columns}" behind the class fits no row; rows have {counts} numbers there'
+        raise UserError(f"--label-columns: {source.path}: {what}")
+    repeated = 0
     for path in labels:
-        key = rows.key(_relative_id(source.path, path))
+        key, seen = rows.key(_relative_id(source.path, path)), set[tuple[int, float, bytes]]()
         for label in reader.labels(path):
+            content = label.class_id, label.confidence, label.points.tobytes()
+            if content in seen:  # ultralytics leaves them out, too
+                repeated += 1
+                continue
+            seen.add(content)
             rows.add(key, label.line, label.box(), label.class_id, label.confidence)
+    left_out = {"that repeat another row of their file": repeated}
     columns = " or ".join(f"`class {columns}`" for columns in reader.columns)
-    table = rows.build(source.path, format, "/{key}.txt:{number}", columns=columns)
+    table = rows.build(source.path, format, "/{key}.txt:{number}", columns=columns, left_out=left_out)
     return table if found is None else replace(table, class_names=found.names, names_file=found.path)
 
 

@@ -32,6 +32,8 @@ def test_what_is_said_of_a_prompt_file(working_directory: Path) -> None:
     assert options.prompt == working_directory / "labels"
     assert options.prompt_overrides == PromptOverrides("xywh", "coco91", ("dog", "cat"))
     assert parsed("-p a.json --prompt-names coco").prompt_overrides == PromptOverrides(class_names=COCO_CLASSES)
+    columns = parse("visual", "doc", ["-p", "a.json", "--label-columns", "x y w h id"]).prompt_overrides
+    assert columns == PromptOverrides(label_columns="x y w h id")
     assert parsed("-p a.json").prompt_overrides == parsed("").prompt_overrides == PromptOverrides()
 
 
@@ -41,6 +43,8 @@ def test_what_is_said_of_a_prompt_file(working_directory: Path) -> None:
         ("--bbox-format xywh", "--bbox-format: there is no prompt file; -p/--prompt names it"),
         ("--category-offset 1", "--category-offset: there is no prompt file"),
         ("--prompt-names coco", "--prompt-names: there is no prompt file"),
+        ("--label-columns polygon", "--label-columns: there is no prompt file"),
+        ("-p a --label-columns xywh", "argument --label_columns: invalid choice: 'xywh'"),
         ("-p a --bbox-format cxcywh", "argument --bbox_format: invalid choice: 'cxcywh'"),
         ("-p a --category-offset 2", "argument --category_offset: invalid choice: '2'"),
         ("-p a --prompt-names gone.txt", "{}/gone.txt: cannot read the class names"),

@@ -127,8 +127,10 @@ def test_what_stays_open_is_refused_until_somebody_says_it(tmp_path: Path) -> No
         labels_in(tmp_path, flags)
     assert [label.confidence for label in labels_in(tmp_path, flags, columns="x y w h id")[1]] == [1, 1]
     assert [label.confidence for label in labels_in(tmp_path, flags, columns="x y w h conf")[1]] == [0, 1]
-    with pytest.raises(UserError, match=r'--label-columns: no row can have "polygon" behind .*: rows have 4 numbers'):
-        labels_in(tmp_path, {"a.txt": "0 0.5 0.5 0.2 0.2\n"}, columns="polygon")
+    both = {"a.txt": "0 0.5 0.5 0.6 0.4 0.8\n"}
+    with pytest.raises(UserError, match=r'may be "x y w h conf" or "conf x y w h" \(1 row like this\)'):
+        labels_in(tmp_path, both)
+    assert labels_in(tmp_path, both, columns="conf x y w h")[1][0].confidence == 0.5
     touching = {"a.txt": "0 0.2 0.2 0.5 0.2 0.9 0.9 0.5 1\n"}
     with pytest.raises(UserError, match=r'may be "polygon" or "polygon conf id"'):
         labels_in(tmp_path, touching)

@@ -166,12 +166,24 @@ def test_labels_of_an_image_called_classes(tmp_path: Path, images_of: Any) -> No
     assert prompts.finding[2] == "prompts: classes by dataset.classes: 0 car, 1 dog, 2 sofa"
 
 
+def test_rows_that_are_repeated_count_once_as_for_ultralytics(tmp_path: Path, images_of: Any) -> None:
+    rows = "0 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 0.1\n0 0.5 0.50 0.1 0.1\n"
+    prompts = load_prompts(write(tmp_path, {"1.txt": rows}), NAMES, images_of("1"), PromptOverrides())
+    assert prompts.class_ids.tolist() == [0, 1]
+    assert prompts.left_out == ["prompts: rows that repeat another row of their file, left out: 1"]
+
+
 def test_columns_of_labels_by_an_option(tmp_path: Path, images_of: Any) -> None:
     folder, images = write(tmp_path, {"1.txt": "0 0.5 0.4 0.2 0.2 0.3\n"}), images_of("1")
-    first = load_prompts(folder, NAMES, images, PromptOverrides())
+    with pytest.raises(UserError, match=r"give one of the two as --label-columns"):
+        load_prompts(folder, NAMES, images, PromptOverrides())
+    first = load_prompts(folder, NAMES, images, PromptOverrides(label_columns="x y w h conf"))
     assert first.scores.tolist() == [np.float32(0.3)] and first.finding[0].endswith("rows are `class x y w h conf`")
     other = load_prompts(folder, NAMES, images, PromptOverrides(label_columns="conf x y w h"))
     assert other.scores.tolist() == [0.5] and other.finding[0].endswith("rows are `class conf x y w h`")
+    write(tmp_path, {"1.txt": "0 0.5 0.4 0.2 0.2 0.9\n"})
+    with pytest.raises(UserError, match=r'--label-columns: .*: "polygon" behind the class fits no row; .* 5 numbers'):
+        load_prompts(folder, NAMES, images, PromptOverrides(label_columns="polygon"))
     shapes = write(tmp_path / "shapes", SHAPES)
     with pytest.raises(UserError, match=r"--label-columns: .* holds labelme shapes, which are no YOLO labels"):
         load_prompts(shapes, NAMES, images_of(["2"]), PromptOverrides(label_columns="polygon"))

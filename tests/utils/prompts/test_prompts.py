@@ -170,6 +170,14 @@ def test_more_than_a_tenth_turns_the_interpretation_of_a_short_file_too(write: W
     assert boxes(3)[0] == [50, 60, 90, 159]
 
 
+def test_scores_that_lose_most_rows_are_warned_of(write: Write, images_of: Any) -> None:
+    rows = [row | {"score": 0.001 if i % 3 else 0.9} for i, row in enumerate(truth(NUMBERED))]
+    prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), PromptOverrides())
+    (line,) = prompts.score_warnings(0.25)
+    assert line.startswith("-conf 0.25 (dataset.conf) leaves out 48 of 72 rows")
+    assert prompts.score_warnings(0.0005) == []
+
+
 @pytest.mark.parametrize("right, wrong", [("xywh", "xyxy"), ("xyxy", "xywh")])
 def test_a_wrong_box_format_is_warned_of(right: str, wrong: str, write: Write, images_of: Any) -> None:
     corners = [[x, y, x + 60, y + 50] for x in range(300, 560, 40) for y in range(250, 400, 30)]
