@@ -12,6 +12,7 @@ from PIL import Image
 
 from datasets.folder import ImageFolder, ImageTree, natural_key
 from utils.errors import SampleError, UserError
+from utils.io.image_files import IMAGE_SUFFIXES
 
 
 def paint(*paths: Path) -> None:
@@ -153,3 +154,37 @@ def test_each_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert all(len(tree.find(image_id)) == 1 for image_id in tree.ids_in("clip"))
     assert tree.find("clip/99") == []
     assert listed == [str(tmp_path / "clip")]
+
+
+def test_pipes_and_devices_are_passed_over(tmp_path: Path) -> None:
+    paint(tmp_path / "a.jpg")
+    os.mkfifo(tmp_path / "b.jpg")
+    (tmp_path / "c.png").symlink_to("/dev/zero")
+    (tmp_path / "d.jpg").symlink_to(tmp_path / "gone")  # named when it is read
+    folder = ImageFolder([tmp_path])
+    assert folder.ids == ["a", "d"]
+    assert {path.name for path in folder.unread} == {"b.jpg", "c.png"}
+    with pytest.raises(UserError, match="a pipe, a device or a socket"):
+        ImageFolder([tmp_path / "b.jpg"])
+
+
+@pytest.mark.parametrize("suffix", ["jpe", "j2k", "dib", "tga", "pnm", "ppm", "jfif"])
+def test_kinds_of_photographs_are_read(tmp_path: Path, suffix: str) -> None:
+    kinds = {"jpe": "JPEG", "jfif": "JPEG", "j2k": "JPEG2000", "dib": "DIB", "tga": "TGA", "pnm": "PPM", "ppm": "PPM"}
+    Image.new("RGB", (4, 3), (200, 100, 50)).save(tmp_path / f"a.{suffix}", kinds[suffix])
+    folder = ImageFolder([tmp_path])
+    assert np.abs(folder.load(0).image.astype(int) - (200, 100, 50)).max() <= 2
+
+
+@pytest.mark.parametrize("suffix", ["exr", "jxl", "nef", "srw", "x3f"])
+def test_kinds_that_nobody_here_reads_are_counted(tmp_path: Path, suffix: str) -> None:
+    paint(tmp_path / "a.jpg")
+    (tmp_path / f"b.{suffix}").write_bytes(b"pixels")
+    assert [path.suffix for path in ImageFolder([tmp_path]).unread] == [f".{suffix}"]
+
+
+@pytest.mark.skipif(".heic" in IMAGE_SUFFIXES, reason="pillow-heif is installed")
+def test_a_folder_of_heic_photographs_names_what_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "a.HEIC").write_bytes(b"pixels")
+    with pytest.raises(UserError, match=r"pip install pillow-heif reads .heic"):
+        ImageFolder([tmp_path])

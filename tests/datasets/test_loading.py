@@ -137,3 +137,30 @@ def test_units_can_be_dealt_out() -> None:
     shards = [images.batches(images.units[rank::2]) for rank in range(2)]
     assert [shard.num_images for shard in shards] == [6, 5]
     assert [[[s.image_id for s in batch] for batch in shard] for shard in shards] == [whole[0::2], whole[1::2]]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_are_bounded_by_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_workers: int) -> None:
+    sides = [4, 4, 4, 30, 4, 4, 10, 10, 10]
+    for number, side in enumerate(sides):
+        Image.new("L", (side, 10)).save(tmp_path / f"{number}.png")
+    (tmp_path / "9.png").write_bytes(b"no image")
+    monkeypatch.setattr("datasets.loading.MAX_PIXELS", 200)
+    images = Images(ImageFolder([tmp_path]), 5, num_workers)
+    batches = list(images.batches())
+    assert [[int(entry.image_id) for entry in batch] for batch in batches] == [[0, 1, 2], [3], [4], [5, 6], [7, 8, 9]]
+    assert images.units == [range(5), range(5, 10)]  # so that finished and dealt out ones are the same as ever
+
+
+def test_large_images_are_not_read_far_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(8):
+        Image.new("L", (30, 10)).save(tmp_path / f"{number}.png")
+    monkeypatch.setattr("datasets.loading.MAX_PIXELS", 200)
+    folder, begun = ImageFolder([tmp_path]), list[int]()
+    load = folder.load
+    monkeypatch.setattr(folder, "load", lambda index: begun.append(index) or load(index))
+    reading = iter(Images(folder, 4, 2).batches())
+    next(reading)
+    time.sleep(0.1)
+    assert len(begun) <= 2
+    reading.close()

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 
 from datasets.preflight import check_split
 from datasets.voc import VocDataset
+from utils.classes import palette
 from utils.distributed import Session
 from utils.errors import UserError
 
@@ -232,3 +233,41 @@ def test_missing_images_alone_are_warned_of(split: Split, capsys: pytest.Capture
 def test_masks_that_are_not_needed_are_not_checked(split: Split) -> None:
     split.add(None)
     split.check(masks=False)
+
+
+def voc_colored(labels: np.ndarray, order: list[int]) -> Image.Image:
+    """A mask whose colors are VOC's, and whose value of label `order[i]` is i."""
+    picture = Image.fromarray(np.argsort(order).astype(np.uint8)[labels])
+    picture.putpalette(palette(256)[order].tobytes())
+    return picture
+
+
+def test_a_palette_with_vocs_colors_elsewhere_is_warned_of_with_the_fix(
+    split: Split, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = np.array([[0, 1, 2, 2], [0, 0, 0, 0], [2, 2, 2, 2]], np.uint8)
+    split.add(voc_colored(labels, [0, 1, 2]))
+    split.check()
+    assert capsys.readouterr().err == ""
+    split.add(voc_colored(labels, [2, 0, 1]))
+    split.check()
+    error = capsys.readouterr().err
+    assert "i2.png: the palette holds VOC's colors at other indices" in error
+    assert (
+        'value 0 has the color of label 2. If colors are meant, set dataset.label_map to {"0": 2, "1": 0, "2": 1}'
+        in error
+    )
+    split.check(label_map={0: 2, 1: 0, 2: 1})
+    assert capsys.readouterr().err == ""
+    split.add(voc_colored(labels, [1, 2, 0]))
+    split.check()
+    assert "i2.png and 1 more: the palette" in (error := capsys.readouterr().err)
+    assert "quantize(palette=p, dither=0)" in error
+
+
+def test_a_mask_with_the_content_of_a_jpeg_is_refused(split: Split) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(GOOD).save(stream, "JPEG")
+    (split.root / "SegmentationClass" / "i0.png").write_bytes(stream.getvalue())
+    with pytest.raises(UserError, match="its content is JPEG, which does not keep labels exactly; save it as PNG"):
+        split.check()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -110,6 +111,64 @@ def test_frames_are_upright(tmp_path: Path, quarters: int) -> None:
     np.testing.assert_array_equal(frame, np.rot90(painted(1), quarters))
     np.testing.assert_array_equal(frame, by_opencv(path)[1])
     assert video_size(path) == frame.shape[:2]
+
+
+def quarter_turns() -> list[tuple[int, int, int, int]]:
+    """All matrices (a, b, c, d) of quarter turns, with and without a mirror."""
+    turns = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
+    return [*turns, *((-a, b, -c, d) for a, b, c, d in turns)]
+
+
+@pytest.mark.parametrize("matrix", quarter_turns())
+def test_frames_are_turned_and_mirrored_by_the_display_matrix(
+    tmp_path: Path, matrix: tuple[int, int, int, int]
+) -> None:
+    """By the definition: (x, y) is shown at (a x + c y, b x + d y)."""
+    path, image = write_video(tmp_path / "a.mp4", [painted(0)]), painted(0)
+    content, (a, b, c, d) = bytearray(path.read_bytes()), matrix
+    start = content.index(b"tkhd") + 44
+    content[start : start + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    columns, rows = a * x + c * y, b * x + d * y
+    shown = np.zeros((np.ptp(rows) + 1, np.ptp(columns) + 1, 3), np.uint8)
+    shown[rows - rows.min(), columns - columns.min()] = image
+    frame = VideoFile(path).frame(0)
+    np.testing.assert_array_equal(frame, shown)
+    assert frame.flags.c_contiguous
+    assert video_size(path) == shown.shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        *(("ts", "libx264"), ("mts", "mpeg2video"), ("mpg", "mpeg2video"), ("vob", "mpeg2video"), ("3g2", "mpeg4")),
+        *(("wmv", "wmv2"), ("asf", "libx264"), ("flv", "flv"), ("flv", "libx264"), ("f4v", "libx264")),
+    ],
+)
+def test_other_containers_give_the_frames_that_their_decoder_gives(tmp_path: Path, suffix: str, codec: str) -> None:
+    images = [np.roll(painted(i, 144, 176), 5 * i, 1) for i in range(24)]
+    path = write_video(tmp_path / f"a.{suffix}", images, codec, "yuv420p", {})
+    with av.open(str(path)) as container:
+        expected = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    video = VideoFile(path)
+    assert video.count == len(expected) == 24
+    for place, image in enumerate(expected):
+        np.testing.assert_array_equal(video.frame(place), image)
+
+
+def test_an_unknown_codec_is_named(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", map(painted, range(3)), "mjpeg", "yuvj420p", {})
+    path.write_bytes(path.read_bytes().replace(b"MJPG", b"QQQQ"))
+    for read in (VideoFile, video_size):
+        with pytest.raises(ValueError, match="its codec is not known here; convert it"):
+            read(path)
+
+
+def test_a_pipe_is_no_video(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match="a pipe, a device or a socket"):
+        VideoFile(tmp_path / "a.mp4")
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
