@@ -24,7 +24,7 @@ from utils.distributed import Session
 from utils.errors import UserError, refuse
 from utils.formats.base import RECORDS, Exported, Exporter, photo_path
 from utils.io.image_files import IMAGE_SUFFIXES
-from utils.io.json_files import path_problem, read_json
+from utils.io.json_files import path_problem, read_json, text_problem
 from utils.io.writers import WriterError, atomic_link, atomic_write, remove_files, safe_path
 
 
@@ -326,7 +326,7 @@ class LabelmeManifest(Manifest):
         if annotation is None:
             return FileStatus.EDITED
         named, photo = str(annotation.get("imagePath")), photo_path(image_id, image, self._frames)
-        is_same = "\0" not in named and os.path.realpath(path.parent / named) == os.path.realpath(photo)
+        is_same = not text_problem(named) and os.path.realpath(path.parent / named) == os.path.realpath(photo)
         is_done = is_same and annotation.get(SETTINGS) == self._sign(image_id, image)
         return FileStatus.DONE if is_done else FileStatus.OUTDATED
 

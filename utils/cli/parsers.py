@@ -21,6 +21,7 @@ from utils.cli.options import (
     path_of,
 )
 from utils.cli.outputs import check_writable
+from utils.cli.process import INTERRUPTED, TERMINATED, Terminated, process_of_a_run
 from utils.config import Config, Override, load_config
 from utils.config.official import REPOSITORY
 from utils.errors import RunError, UserError
@@ -270,21 +271,24 @@ def guarded(main: Callable[[], int]) -> int:
     """The exit code of `main`; what a user can put right ends in one message and no traceback.
 
     Returns:
-        what `main` returns, or 2 for a UserError, 3 for a RunError or anything unforeseen (with its traceback), and
-        130 for Ctrl-C.
+        what `main` returns, or 2 for a UserError, 3 for a RunError or anything unforeseen (with its traceback), 130 for
+        Ctrl-C, and 143 for SIGTERM.
     """
-    try:
-        return main()
-    except UserError as error:
-        return _failed(2, f"error: {error}")
-    except RunError as error:
-        return _failed(3, f"error: {error}")
-    except KeyboardInterrupt:
-        return _failed(130, "interrupted")
-    except Exception:
-        return _failed(3, traceback.format_exc())
+    with process_of_a_run():
+        try:
+            return main()
+        except UserError as error:
+            return _failed(2, f"error: {error}")
+        except RunError as error:
+            return _failed(3, f"error: {error}")
+        except Terminated:
+            return _failed(TERMINATED, "terminated")
+        except KeyboardInterrupt:
+            return _failed(INTERRUPTED, "interrupted")
+        except Exception:
+            return _failed(3, traceback.format_exc())
 
 
 def _failed(code: int, message: str) -> int:
-    print(message, file=sys.stderr)
+    print(message.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
     return code

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from typing import TextIO
+
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that may move the cursor or do worse; names of files can hold them."""
 
 
 def say(lines: Iterable[str]) -> None:
@@ -23,4 +27,5 @@ def _print(lines: Iterable[str], stream: TextIO) -> None:
         return
     encoding = stream.encoding or "utf-8"
     for line in lines:
+        line = CONTROLS.sub(lambda found: repr(found[0])[1:-1], line)
         print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
