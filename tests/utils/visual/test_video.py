@@ -164,7 +164,8 @@ def test_a_video_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 36, 4096])
 def test_a_full_disk_is_told_in_words_of_the_disk(tmp_path: Path, size: int) -> None:
     script = (
-        "import resource, sys; sys.path.insert(0, '.'); from pathlib import Path; from tests.helpers.clips import clip\n"
+        "import resource, sys; sys.path.insert(0, '.')\n"
+        "from pathlib import Path; from tests.helpers.clips import clip\n"
         "from utils.visual.video import VideoOverlaySink; from utils.io.writers import WriterError, Writers\n"
         "from utils.distributed import Session\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
