@@ -15,6 +15,8 @@ from PIL import Image
 import yolo_sam_auto_anno_generator as script
 from tests.helpers.project import Project, tree
 from utils.cli.parsers import guarded
+from utils.errors import UserError
+from utils.formats.labelme_reader import read_labelme
 
 SQUARE = {"label": "car", "points": [[1, 2], [5, 2], [5, 9]], "shape_type": "polygon", "flags": {}}
 
@@ -59,6 +61,18 @@ def test_shapes_that_cover_no_pixel_count_as_empty_masks(
     assert run_with(project, folder, "--also", "visual") == 0
     assert capsys.readouterr().out.count("empty masks left out: 30") == 5
     assert project.run("--diff", str(folder), "--overwrite") == 0
+
+
+@pytest.mark.parametrize("size", [(10**30, 32), (24, -(2**64)), (-1, -1), (24, 2**31), (0, 10**30)])
+def test_sizes_that_no_image_has_are_named_before_anything_is_drawn(
+    project: Project, size: tuple[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = annotations(project, imageHeight=size[0], imageWidth=size[1])
+    with pytest.raises(UserError):
+        dict(read_labelme(folder, ["car"]))
+    assert run_with(project, folder) == 2
+    assert project.run("--diff", str(folder)) == 1
+    assert "Traceback" not in capsys.readouterr().err
 
 
 NESTED = '{"shapes": ' + "[" * 1500 + "]" * 1500 + "}"

@@ -24,6 +24,9 @@ from utils.io.json_files import Location, describe, get, read_json
 from utils.masks import Mask
 from utils.structures import Instances
 
+MAX_SIDE = 2**20
+"""Pixels; the sides of no image that is read are longer."""
+
 FLAT_KINDS = ("point", "points", "line", "linestrip")
 """Shape types that enclose no area."""
 
@@ -251,6 +254,8 @@ def size_of(content: dict[str, Any], path: Path) -> tuple[int, int]:
     place = Location(str(path))
     height, width = (get(content, key, int, place, optional=True) for key in ("imageHeight", "imageWidth"))
     if height and width:
+        if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+            raise place.error(f"imageHeight and imageWidth: no image has {width} x {height} pixels")
         return height, width
     image = path.parent / get(content, "imagePath", str, place).replace("\\", "/")
     try:
