@@ -10,6 +10,11 @@ torchrun --nproc_per_node=4 yolo_sam_auto_anno_generator.py -c config.json   fou
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take long
+    from utils.cli.process import end_at_signals
+
+    end_at_signals()
+
 import sys
 from collections.abc import Sequence
 

@@ -19,9 +19,8 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor
 
 from models.sam2_forward import Backbone, autocast
-from models.segmenter import preprocess
+from models.segmenter import not_finite, preprocess
 from models.transfer import HostSync, masks_to_host_async
-from utils.errors import RunError
 from utils.masks import Mask
 
 Tracked: TypeAlias = "tuple[Mask, float]"
@@ -185,7 +184,7 @@ class Propagator:
         """Store (N, 1, h, w) float32 logits of the frame, with the N scores that the model kept."""
         scores = torch.cat(self.model.mask_scores).float().cpu().numpy()
         if not np.isfinite(scores).all():
-            raise RunError(f"SAM2's output is not finite in {self.precision}: choose --precision bf16 or fp32")
+            raise not_finite(self.precision)
         self._found |= zip(track_ids, zip(logits, scores.tolist()), strict=True)
 
     def _tracked(self, track_ids: Sequence[int]) -> dict[int, Tracked]:

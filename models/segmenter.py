@@ -48,6 +48,13 @@ def preprocess(images: Sequence[np.ndarray], side: int, device: torch.device) ->
     return torch.stack([resized(image) for image in images]).sub_(mean).div_(std).to(device)
 
 
+def not_finite(precision: torch.dtype) -> RunError:
+    """Make the error of an output that is not finite: because of a precision that overflows, else of the weights."""
+    overflows = precision == torch.float16
+    advice = "choose --precision bf16 or fp32" if overflows else "the weights are damaged: replace arch.sam_weights"
+    return RunError(f"SAM2's output is not finite in {precision}: {advice}")
+
+
 class Segmenter:
     """Give boxes their masks. A mask has no class: `models/cascade.py` gives it that of its box.
 
@@ -80,7 +87,7 @@ class Segmenter:
         """
         found = pending.wait()
         if not all(np.isfinite(each.scores).all() for each in found):
-            raise RunError(f"SAM2's output is not finite in {self.precision}: choose --precision bf16 or fp32")
+            raise not_finite(self.precision)
         return found
 
     @torch.inference_mode()

@@ -11,6 +11,11 @@ The same command resumes an interrupted run.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take long
+    from utils.cli.process import end_at_signals
+
+    end_at_signals()
+
 import shlex
 import sys
 from argparse import Namespace

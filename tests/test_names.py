@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,15 @@ def test_cells_that_begin_like_formulas_are_escaped_and_numbers_are_not() -> Non
     assert encode_csv(rows).decode() == "'=1+2,'+a,'-b,'@c,'\td,'\re,-1.5,-2,d=1,\n"
 
 
+BYTE = os.fsdecode(b"latin\xe4")
+
+DEEP: list[Any] = []
+for _ in range(900):
+    DEEP = [DEEP]
+
 BAD_VALUES = [
+    ("dataloader.num_workers", DEEP), ("auto_mask.formats", DEEP), ("dataset.classes", DEEP), ("name", DEEP),
+    ("name", BYTE), ("dataset.split", BYTE), ("auto_mask.formats", [BYTE]), ("predictor.format", BYTE),
     ("name", NUL), ("name", HALF), ("dataset.split", NUL), ("dataset.split", HALF), ("dataset.split", LONG),
     ("dataset.split", "a/" * 3000), ("dataset.data_dir", NUL), ("dataset.data_dir", HALF), ("dataset.data_dir", LONG),
     ("dataset.classes", ["car", NUL]), ("dataset.classes", ["car", HALF]), ("dataset.classes", LONG),
@@ -98,7 +107,7 @@ BAD_VALUES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("key", "value"), BAD_VALUES, ids=ascii)
+@pytest.mark.parametrize(("key", "value"), BAD_VALUES, ids=lambda value: ascii(value)[:30])
 def test_texts_and_numbers_that_nothing_can_hold_are_refused_by_their_key(
     project: Project, key: str, value: object, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,11 @@ Several GPUs: --set 'finetune.yolo.extra={"device": "0,1"}', without torchrun: u
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take long
+    from utils.cli.process import end_at_signals
+
+    end_at_signals()
+
 import io
 import os
 import shlex

@@ -9,6 +9,11 @@ A low -conf keeps more boxes; the -conf of a run with the file filters them agai
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take long
+    from utils.cli.process import end_at_signals
+
+    end_at_signals()
+
 import os
 import shlex
 import sys

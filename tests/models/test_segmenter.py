@@ -13,7 +13,7 @@ from sam2.utils.transforms import SAM2Transforms
 
 from datasets.voc import VocDataset
 from models.sam2_build import build_sam2, load_sam2
-from models.segmenter import Segmenter, preprocess
+from models.segmenter import Segmenter, not_finite, preprocess
 from utils.errors import RunError, UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -179,8 +179,13 @@ def test_low_precision_gives_about_the_same_masks() -> None:
 def test_output_that_is_not_finite_is_refused_instead_of_becoming_empty_masks() -> None:
     model = random_model(DEMO_CONFIG, logit_scale=1, logit_shift=0)
     model.sam_mask_decoder.iou_prediction_head.layers[-1].bias.data[:] = torch.nan
-    with pytest.raises(RunError, match="not finite"):
+    with pytest.raises(RunError, match=r"not finite in torch\.float32: the weights are damaged"):
         Segmenter(model, torch.float32, GIB)(pictures(), random_boxes([1, 0, 0, 0]))
+
+
+def test_only_a_precision_that_overflows_is_advised_against() -> None:
+    assert str(not_finite(torch.float16)).endswith("choose --precision bf16 or fp32")
+    assert "--precision" not in str(not_finite(torch.bfloat16))
 
 
 def test_a_config_that_is_nowhere_or_no_model_is_refused_by_name(tmp_path: Path) -> None:

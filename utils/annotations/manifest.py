@@ -26,7 +26,7 @@ from utils.formats.base import RECORDS, Exported, Exporter, photo_path
 from utils.formats.review_flags import REVIEW_FLAG, flags_of
 from utils.io.encoding import encode_json
 from utils.io.image_files import IMAGE_SUFFIXES
-from utils.io.json_files import path_problem, read_json
+from utils.io.json_files import path_problem, read_json, text_problem
 from utils.io.writers import WriterError, atomic_link, atomic_write, remove_files, safe_path
 
 
@@ -373,7 +373,7 @@ class LabelmeManifest(Manifest):
         if annotation is None:
             return FileStatus.EDITED
         named, photo = str(annotation.get("imagePath")), photo_path(image_id, image, self._frames)
-        is_same = "\0" not in named and os.path.realpath(path.parent / named) == os.path.realpath(photo)
+        is_same = not text_problem(named) and os.path.realpath(path.parent / named) == os.path.realpath(photo)
         if not is_same or annotation.get(SETTINGS) != self._sign(image_id, image):
             return FileStatus.OUTDATED
         shapes = annotation["shapes"]

@@ -5,14 +5,14 @@ Nothing but the standard library is imported here, so that a Python without the 
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from utils.cli.process import INTERRUPTED, TERMINATED, Terminated, process_of_a_run
 from utils.errors import RunError, UserError
-from utils.io.terminal import silence, write_lines
+from utils.io.terminal import write_lines
 
 OLDEST_PYTHON = (3, 10)
 
@@ -30,40 +30,30 @@ def packages_needed() -> Iterator[None]:
 
 
 def guarded(main: Callable[[], int]) -> int:
-    """The exit code of `main`; what a user can put right ends in one message and no traceback.
+    """Run `main`; what a user can put right ends in one message and no traceback.
 
     Where nobody reads what is printed, as behind `| head`, the run goes on in silence.
 
     Returns:
         what `main` returns, or 2 for a UserError or a missing package, 3 for a RunError or anything unforeseen (with
-        its traceback), and 130 for Ctrl-C.
+        its traceback), 130 for Ctrl-C, and 143 for SIGTERM.
     """
-    # A stream that was closed before the program began is None, which much code does not expect.
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    try:
-        return main()
-    except UserError as error:
-        return _failed(2, f"error: {error}")
-    except ModuleNotFoundError as error:
-        return _failed(2, f"error: {_advice(error)}")
-    except RunError as error:
-        return _failed(3, f"error: {error}")
-    except KeyboardInterrupt:
-        return _failed(130, "interrupted")
-    except Exception:
-        print(traceback.format_exc(), file=sys.stderr)
-        return 3
-    finally:
-        _flush()
-
-
-def _flush() -> None:
-    """Python would complain at its end of what it cannot flush, such as a `--help` behind `| head`."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        silence(sys.stdout)
+    with process_of_a_run():
+        try:
+            return main()
+        except UserError as error:
+            return _failed(2, f"error: {error}")
+        except ModuleNotFoundError as error:
+            return _failed(2, f"error: {_advice(error)}")
+        except RunError as error:
+            return _failed(3, f"error: {error}")
+        except Terminated:
+            return _failed(TERMINATED, "terminated")
+        except KeyboardInterrupt:
+            return _failed(INTERRUPTED, "interrupted")
+        except Exception:
+            print(traceback.format_exc(), file=sys.stderr)
+            return 3
 
 
 def _advice(error: ModuleNotFoundError) -> str:

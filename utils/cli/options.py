@@ -153,9 +153,15 @@ def check(options: Options, given: Namespace) -> None:
         raise UserError(problem)
 
 
-def _contradictions(options: Options, _: Namespace) -> Iterator[str]:
+def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
     if options.boxes == "target" and options.source:
         yield "--boxes target: photos of -s/--source have no target"
+    for override in given.overrides:
+        is_detector = override.key.startswith("detector.")
+        if options.boxes == "target" and (is_detector or override.key == "dataset.conf"):
+            yield f"--boxes target: the true boxes count as they stand; {override.option} would change nothing"
+        if options.prompt and is_detector and override.key != "detector.classes":
+            yield f"-p/--prompt: no detector is run; {override.option} would change nothing"
     if options.boxes == "target" and options.attribute:
         yield "--attribute: with --boxes target there is no detector to blame; leave one of the two out"
     for option, folder in options.annotation_folders.items():
@@ -174,7 +180,7 @@ def _contradictions_of_annotations(options: Options, given: Namespace) -> Iterat
         if value:
             yield f"-a/--annotations: takes the place of both models, so there are no boxes for {option}"
     for override in given.overrides:
-        if override.key == "dataset.conf" or override.key.startswith("cleanup."):
+        if override.key == "dataset.conf" or override.key.startswith(("cleanup.", "detector.", "segmenter.")):
             yield f"-a/--annotations: its objects count as they stand; {override.option} would change nothing"
     if options.diff and _same(options.diff, options.annotations):
         yield f"--diff {options.diff}: is the folder of -a/--annotations; name the one before it was corrected"
@@ -185,8 +191,9 @@ def _contradictions_of_clips(options: Options, given: Namespace) -> Iterator[str
         yield "--attribute: tells apart whose fault an image is, not a clip; leave --video out"
     if options.video and options.config.segmenter.compile == "on":
         yield "--compile on (segmenter.compile): with --video SAM2 is never compiled; choose auto or off"
-    if not options.video and any(override.option == "--keyframe_interval" for override in given.overrides):
-        yield "--keyframe-interval: is about clips; --video makes them of the frames"
+    for override in given.overrides:
+        if not options.video and override.key.startswith("video."):
+            yield f"{override.option.replace('_', '-', 1)}: is about clips; --video makes them of the frames"
     if not options.video and "visual" in options.outputs and options.config.predictor.format == "mp4":
         yield "predictor.format: mp4 is for clips; --video makes them of the frames"
 

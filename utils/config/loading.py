@@ -196,7 +196,8 @@ def _check_values(content: dict[str, Any], locate: Callable[[str], Location]) ->
     """Refuse texts that no file can hold and integers of more than 64 bits."""
     for key, field in KEYS.items():
         holder, name = _holder(content, key)
-        if not is_dataclass(field.annotation) and (problem := value_problem(holder.get(name))):
+        is_path = Path in kinds_of(field) or any(isinstance(each, Located) for each in field.metadata)
+        if not is_dataclass(field.annotation) and (problem := value_problem(holder.get(name), is_path=is_path)):
             raise locate(key).error(problem)
 
 

@@ -23,6 +23,8 @@ from utils.structures import Instances
 
 OTHER_NAMES = {"rotation": "oriented_rectangle", "quadrilateral": "polygon"}
 """Shape types of X-AnyLabeling -> those of labelme that are the same."""
+MAX_SIDE = 2**20
+"""Pixels; the sides of no image that is read are longer."""
 
 FLAT_KINDS = ("point", "points", "line", "linestrip")
 """Shape types that enclose no area."""
@@ -259,6 +261,8 @@ def size_of(content: dict[str, Any], path: Path, known: tuple[int, int] | None =
     place = Location(str(path))
     height, width = (get(content, key, int, place, optional=True) for key in ("imageHeight", "imageWidth"))
     if height and width:
+        if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+            raise place.error(f"imageHeight and imageWidth: no image has {width} x {height} pixels")
         return height, width
     if known is not None:
         return known

@@ -70,16 +70,21 @@ def path_problem(path: str | os.PathLike[str]) -> str | None:
     return None
 
 
-def value_problem(value: Any) -> str | None:
-    """Say which text or integer within a JSON value cannot be used: see `text_problem`; integers have 64 bits."""
-    if isinstance(value, str):
-        return text_problem(value)
-    if type(value) is int:
-        return None if -(2**63) <= value < 2**63 else "the number is too large"
-    if isinstance(value, dict):
-        value = [*value, *value.values()]
-    problems = map(value_problem, value if isinstance(value, list) else ())
-    return next((problem for problem in problems if problem), None)
+def value_problem(value: Any, *, is_path: bool) -> str | None:
+    """Say which text or integer within a JSON value cannot be used; a text that is no path must be UTF-8 as well."""
+    waiting = [value]
+    while waiting:
+        each, problem = waiting.pop(), None
+        if isinstance(each, str):
+            problem = text_problem(each)
+            if not problem and not is_path and any("\ud800" <= letter <= "\udfff" for letter in each):
+                problem = "holds a byte that is no UTF-8 text"
+        elif type(each) is int and not -(2**63) <= each < 2**63:
+            problem = "the number is too large"
+        if problem:
+            return problem
+        waiting += [*each, *each.values()] if isinstance(each, dict) else each if isinstance(each, list) else []
+    return None
 
 
 def parse_json(text: str) -> Any:

@@ -10,6 +10,9 @@ import textwrap
 from collections.abc import Iterable
 from typing import TextIO
 
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that may move the cursor or do worse; names of files can hold them."""
+
 
 def say(lines: Iterable[str]) -> None:
     """Print lines; see `write_lines`."""
@@ -39,7 +42,7 @@ def write_lines(lines: Iterable[str], stream: TextIO | None) -> None:
     width = shutil.get_terminal_size().columns if stream.isatty() else 0
     try:
         for line in lines:
-            for row in _rows(as_typed(line), width):
+            for row in _rows(CONTROLS.sub(lambda found: repr(found[0])[1:-1], as_typed(line)), width):
                 print(row.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
     except BrokenPipeError:
         silence(stream)

@@ -29,7 +29,9 @@ class WriterError(RunError):
     """An output file could not be written; the message names it and the reason. Scripts print it and exit 3."""
 
     def __init__(self, path: Path, cause: Exception) -> None:
-        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else f"{type(cause).__name__}: {cause}"
+        causes = [cause, cause.__cause__, cause.__context__]  # libraries hide a full disk in errors of their own
+        reasons = [each.strerror for each in causes if isinstance(each, OSError) and each.strerror]
+        reason = next(iter(reasons), f"{type(cause).__name__}: {cause}")
         super().__init__(f"{path}: cannot be written: {reason}")
         self.path = path
 

@@ -162,6 +162,28 @@ def test_a_video_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_overlays(tmp_path / "in the way", list(clip("a", 3)))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
+@pytest.mark.parametrize("size", [0, 36, 4096])
+def test_a_full_disk_is_told_in_words_of_the_disk(tmp_path: Path, size: int) -> None:
+    script = (
+        "import resource, sys; sys.path.insert(0, '.')\n"
+        "from pathlib import Path; from tests.helpers.clips import clip\n"
+        "from utils.visual.video import VideoOverlaySink; from utils.io.writers import WriterError, Writers\n"
+        "from utils.distributed import Session\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
+        "try:\n"
+        "    with Writers(2) as writers:\n"
+        "        sink = VideoOverlaySink(Path(sys.argv[1]), ('dog', 'cat'), writers)\n"
+        "        for pair in clip('a', 60): sink.write(*pair)\n"
+        "        sink.finish(None, Session())\n"
+        "except WriterError as error: print(error)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(size)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{tmp_path / 'a.mp4'}: cannot be written: File too large\n", done.stderr
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_few_frames_wait_for_a_slow_one_however_long_the_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     render_frame = VideoOverlaySink.render
 
