@@ -90,6 +90,18 @@ def test_labels_named_by_the_shared_data_yaml(
     assert "0 car, 1 no, 2 on, 3 null, 4 010, 5 1_000, 6 12:30, 7 1.10" in capsys.readouterr().out
 
 
+def test_other_classes_or_another_number_of_them_are_refused(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["-s", str(dataset / "images"), "-p", str(dataset / "labels"), "--dry-run"]
+    assert guarded(lambda: script.main([*write_config(tmp_path, classes=["person"]), *command])) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"the run has person; --set dataset.classes={dataset / 'data.yaml'} takes its classes")
+    assert guarded(lambda: script.main([*write_config(tmp_path, num_classes=9), *command])) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: num_classes: is 9, but 4 class names and the background make 5"
+
+
 def test_set_classes_are_matched_by_name(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = write_config(tmp_path, classes=["Traffic-Light", "person"])
     command = [*options, "-s", str(dataset / "images"), "-p", str(dataset / "labels"), "--dry-run"]

@@ -219,9 +219,11 @@ class Categories:
             raise UserError(f"{self._table.path}: {first}; give --category-offset or --prompt-names")
         if len(class_ids) and not match_classes(listed, self._names):
             here = ", ".join(self._names)
-            raise UserError(
-                f"{self._table.path}: it shares no class with the run: it has {', '.join(listed)}; the run has {here}"
+            remedy = (
+                f"; --set dataset.classes={self._table.names_file} takes its classes" if self._table.names_file else ""
             )
+            both = f"it has {', '.join(listed)}; the run has {here}{remedy}"
+            raise UserError(f"{self._table.path}: it shares no class with the run: {both}")
         return class_ids
 
     def first(self, wrong: npt.NDArray[np.bool_], offset: CategoryOffset) -> str:
