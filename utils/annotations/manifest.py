@@ -204,10 +204,8 @@ class Manifest:
 
     def is_assembled(self, image_ids: Sequence[str]) -> bool:
         """Return whether all is up to date, the shared files with the records that these images have now."""
-        if FileStatus.REFRESH in self.statuses.values():
-            return False
-        if self._shared is None:
-            return True
+        if self._shared is None or FileStatus.REFRESH in self.statuses.values():
+            return FileStatus.REFRESH not in self.statuses.values()
         record = Record.read(self._shared_record)
         if record is None or not all((self.folder / name).exists() for name in record.files):
             return False
@@ -317,10 +315,10 @@ class LabelmeManifest(Manifest):
         if not is_same or annotation.get(SETTINGS) != self._sign(image_id, image):
             return FileStatus.OUTDATED
         shapes = annotation["shapes"]
-        if all(self._flagged(shape)["flags"] == shape.get("flags") for shape in shapes):
-            return FileStatus.DONE
-        known = self._review_below is None or all("confidence" in shape for shape in shapes)
-        return FileStatus.REFRESH if known else FileStatus.OUTDATED
+        if self._review_below is not None and not all("confidence" in shape for shape in shapes):
+            return FileStatus.OUTDATED  # an earlier version's
+        is_flagged = all(self._flagged(shape)["flags"] == (shape.get("flags") or {}) for shape in shapes)
+        return FileStatus.DONE if is_flagged else FileStatus.REFRESH
 
     def write(self, image_id: str, image: Path, exported: Exported) -> bool:
         """Replace the image's file; `status` has told whether that may be."""

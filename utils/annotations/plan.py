@@ -270,7 +270,7 @@ def _format(name: str, options: Options, fingerprint: RunFingerprint, splits: Ma
         photo=form.photo,
         frames=auto_mask.save_dir,
         shared=None if form.is_labelme else json_hash(shared),
-        keep_others=form.keeps_other_splits and not splits and not options.source,
+        keep_others=form.keeps_other_splits and not splits,
         copy=auto_mask.copy_images,
         overwrite=options.overwrite,
     )
