@@ -14,7 +14,7 @@ from PIL import Image
 
 import yolo_sam_auto_anno_generator as script
 from tests.helpers.project import Project, tree
-from utils.cli.parsers import guarded
+from utils.cli.guard import guarded
 from utils.errors import UserError
 from utils.formats.labelme_reader import read_labelme
 

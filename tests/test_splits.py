@@ -7,6 +7,7 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from pycocotools.coco import COCO
 
 from models.ultralytics_quiet import quiet_ultralytics
 from tests.helpers.project import COUNT, Project
-from utils.annotations.splits import draw_splits
-from utils.formats.coco import read_coco
+from utils.annotations.splits import assign_splits, draw_splits
+from utils.cli.options import Options
+from utils.config import AutoMaskConfig, Config, DatasetConfig
+from utils.formats.coco_reader import read_coco
 
 SPLIT_FORMATS = ("yolo", "coco", "voc")
 
@@ -147,7 +150,7 @@ def test_shares_and_seed_draw_the_same_splits_for_all_formats_and_runs(project: 
         others.append(loaded(project.out / "yolo"))
     assert any(other != first for other in others)
     assert run(project) == 0
-    assert set(in_coco(project.out / "coco")) == {"instances"} and set(in_voc(project.out / "voc")) == {"val"}
+    assert set(in_coco(project.out / "coco")) == {"instances"}
     assert not (project.out / "yolo" / "train.txt").exists()
 
 
@@ -221,6 +224,23 @@ def test_groups_that_come_later_move_few_others() -> None:
     before = draw_splits({f"{i}": 1 for i in range(1000)}, shares, 0)
     after = draw_splits({f"{i}": 1 for i in range(1100)}, shares, 0)
     assert sum(after[group] != split for group, split in before.items()) < 30
+
+
+def test_clips_that_a_tree_lists_are_never_divided(tmp_path: Path) -> None:
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "val_videos.txt").write_text("".join(f"clip{i}\n" for i in range(6)))
+    ids = [f"clip{i}/{k}" for i in range(6) for k in range(4)] + [f"stills/{i}" for i in range(8)]
+    config = Config(
+        dataset=DatasetConfig(data_dir=tmp_path), auto_mask=AutoMaskConfig(splits={"train": 0.5, "val": 0.5})
+    )
+    options = Options(config, ("annotate",), (), None, "cpu", False)
+    images = SimpleNamespace(ids=ids, paths=[tmp_path / f"{image_id}.png" for image_id in ids], units=[])
+    splits = assign_splits(options, images)  # type: ignore[arg-type]
+    sides = {clip: {splits[i] for i in ids if i.startswith(clip)} for clip in {i.split("/")[0] for i in ids}}
+    assert sides.pop("stills") == {"train", "val"}
+    assert all(len(side) == 1 for side in sides.values())
+    assert set().union(*sides.values()) == {"train", "val"}
 
 
 def test_a_moved_folder_still_leads_to_its_photos(project: Project) -> None:

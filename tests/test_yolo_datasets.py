@@ -12,7 +12,7 @@ from PIL import Image
 
 import yolo_sam_auto_anno_generator as script
 from models.ultralytics_quiet import quiet_ultralytics
-from utils.cli.parsers import guarded
+from utils.cli.guard import guarded
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"

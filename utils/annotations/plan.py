@@ -11,7 +11,8 @@ from pathlib import Path
 
 from utils.annotations.diff import DiffExporter, find_references
 from utils.annotations.fingerprint import RunFingerprint, json_hash
-from utils.annotations.manifest import FileStatus, LabelmeManifest, Manifest
+from utils.annotations.labelme_manifest import LabelmeManifest
+from utils.annotations.manifest import FileStatus, Manifest
 from utils.annotations.prune import find_orphans, prune
 from utils.annotations.review import ReviewExporter, ReviewManifest, ReviewSettings, open_lines
 from utils.annotations.sink import AnnotationSink
@@ -270,7 +271,7 @@ def _format(name: str, options: Options, fingerprint: RunFingerprint, splits: Ma
         photo=form.photo,
         frames=auto_mask.save_dir,
         shared=None if form.is_labelme else json_hash(shared),
-        keep_others=form.keeps_other_splits and not splits and not options.source,
+        keep_others=form.keeps_other_splits and not splits,
         copy=auto_mask.copy_images,
         overwrite=options.overwrite,
     )

@@ -16,11 +16,13 @@ from utils.formats.labelme_writer import relative_path
 from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms
 from utils.formats.voc import CLASS_NAMES
 from utils.io.encoding import encode_json, encode_table
-from utils.io.writers import atomic_link, atomic_write, safe_path
+from utils.io.writers import atomic_link, atomic_write, remove_files, safe_path
 from utils.structures import Instances, Sample
 
 BELOW = 0.5
 """Where no limit is set, images with a confidence term below this are doubtful."""
+
+PENDING = "pending"
 
 NOTHING = "nothing found"
 """In place of a class, where an image has no object."""
@@ -133,33 +135,45 @@ class ReviewManifest(Manifest):
         lacks = self._settings.below is not None and record is not None and "confidences" not in record.record
         return FileStatus.OUTDATED if lacks and status is FileStatus.DONE else status
 
+    def is_assembled(self, image_ids: Sequence[str]) -> bool:
+        """Return whether table and links are up to date; a process that was killed may have left some links undone."""
+        return super().is_assembled(image_ids) and not self._linked().get(PENDING)
+
     def assemble(self, exporter: Exporter, image_ids: Sequence[str]) -> list[Path]:
         """Write the table and the links to the doubtful photos, as `Manifest.assemble` does."""
+        before = self._linked().get("links", [])
+        self._note(before, pending=True)
         edited = super().assemble(exporter, image_ids)
         assert isinstance(exporter, ReviewExporter)
-        photos = {image_id: self._settings.photos.get(image_id) for image_id in exporter.doubtful}
-        self._link({f"{image_id}{photo.suffix}": photo for image_id, photo in photos.items() if photo})
+        photos = {image_id: self._settings.photos[image_id] for image_id in exporter.doubtful}
+        self._link({f"{image_id}{photo.suffix}": photo for image_id, photo in photos.items()}, before)
         return edited
 
-    def _link(self, wanted: Mapping[str, Path]) -> None:
+    def _linked(self) -> dict[str, Any]:
+        """Read which links are ours, and whether some may be missing."""
+        try:
+            noted = json.loads((self.folder / REVIEW / RECORDS).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return noted if isinstance(noted, dict) else {}
+
+    def _note(self, links: Sequence[str], pending: bool) -> None:
+        content = json.dumps({"links": links, PENDING: pending})
+        atomic_write(self.folder / REVIEW / RECORDS, content.encode())
+
+    def _link(self, wanted: Mapping[str, Path], before: Sequence[str]) -> None:
         """Make the links of `review/`; those of an earlier run go, and what somebody else put there stays."""
         folder = self.folder / REVIEW
-        try:
-            before = json.loads((folder / RECORDS).read_bytes())
-        except (OSError, ValueError):
-            before = []
-        if not before and not wanted:
-            return
-        ours = [name for name in before if isinstance(name, str) and (folder / name).is_symlink()]
-        free = [name for name in wanted if name in before or not (folder / name).exists()]
-        atomic_write(folder / RECORDS, json.dumps(free).encode())
+        ours = [name for name in before if safe_path(folder, name, "").is_symlink()]
+        free = [name for name in wanted if name in ours or not os.path.lexists(folder / name)]
+        self._note([*{*ours, *free}], pending=True)
         for name in ours:
             self._name_photo(name)
-            if name not in wanted:
-                safe_path(folder, name, "").unlink()
+        remove_files(folder, [name for name in ours if name not in wanted])
         for name in free:
             if wanted[name].exists():
                 atomic_link(folder / name, wanted[name])
+        self._note(free, pending=False)
 
     def _name_photo(self, name: str) -> None:
         """Let an annotation name its photo again; labelme saves the path of the link by which it was opened."""

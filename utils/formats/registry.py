@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.formats.base import Exporter, ExportSettings
-from utils.formats.coco import CocoExporter, read_coco
+from utils.formats.coco import CocoExporter
+from utils.formats.coco_reader import read_coco
 from utils.formats.labelme_reader import read_labelme
 from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
 from utils.formats.voc import VocExporter, map_files, read_voc

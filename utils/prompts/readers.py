@@ -18,7 +18,7 @@ import numpy.typing as npt
 from utils.boxes import enclosing_box
 from utils.classes import find_class_names, is_class_list
 from utils.errors import UserError
-from utils.formats.coco import entries_by_id
+from utils.formats.coco_reader import entries_by_id
 from utils.formats.labelme_reader import FLAT_KINDS, Shape, read_labelme_json, shapes_of
 from utils.formats.yolo_labels import LabelReader
 from utils.io.json_files import Location, describe, get

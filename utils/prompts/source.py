@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from utils.errors import UserError
-from utils.formats.coco import segmentation_box
+from utils.formats.coco_reader import segmentation_box
 from utils.io.json_files import describe, read_json
 from utils.prompts.table import PromptFormat, PromptOverrides, PromptTable, TableBuilder
 

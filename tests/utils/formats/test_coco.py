@@ -15,7 +15,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from utils.formats.base import MSG_EMPTY_MASKS, MSG_POLYGON_IOU, ExportSettings
-from utils.formats.coco import CocoExporter, read_coco
+from utils.formats.coco import CocoExporter
+from utils.formats.coco_reader import read_coco
 from utils.structures import Instances, Sample
 
 NAMES = ("car", "airplane", "汽车")

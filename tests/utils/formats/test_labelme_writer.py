@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from utils.annotations.manifest import LabelmeManifest
+from utils.annotations.labelme_manifest import LabelmeManifest
 from utils.annotations.sink import AnnotationSink
 from utils.annotations.stamps import CONTENT, SETTINGS
 from utils.distributed import Session

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from utils.errors import UserError
-from utils.formats.coco import read_coco
+from utils.formats.coco_reader import read_coco
 from utils.formats.labelme_reader import read_labelme
 from utils.formats.voc import read_voc
 from utils.formats.yolo import read_yolo

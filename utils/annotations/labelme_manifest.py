@@ -1,0 +1,89 @@
+"""Which labelme files are there, done, outdated or edited: each records within itself what it was made from."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from utils.annotations.manifest import FileStatus, Manifest
+from utils.annotations.stamps import SETTINGS, add_stamp, parse_if_unmodified
+from utils.formats.base import Exported, photo_path
+from utils.formats.review_flags import REVIEW_FLAG, flags_of
+from utils.io.encoding import encode_json
+from utils.io.json_files import text_problem
+from utils.io.writers import atomic_write, remove_files, safe_path
+
+
+class LabelmeManifest(Manifest):
+    """Know labelme files, one an image: each records within itself what it was made from, so that it can be moved.
+
+    Args:
+        review_below: the limit of the flag `needs_review`, which is set anew without the models.
+    """
+
+    def __init__(self, *args: Any, review_below: float | None = None, **others: Any) -> None:
+        super().__init__(*args, **others)
+        self._review_below = review_below
+
+    def _paths(self, image_id: str) -> list[Path]:
+        return [safe_path(self.folder, image_id, ".json")]
+
+    def _link_from(self, folder: Path, image: Path) -> str | None:
+        """As that of other formats; but annotations may lie beside their photos, wherever a link leads to these."""
+        return None if os.path.realpath(folder) == os.path.realpath(image.parent) else super()._link_from(folder, image)
+
+    def status(self, image_id: str, image: Path) -> FileStatus:
+        """Compare the file of an image with what the run would write; one without a stamp is a person's."""
+        (path,) = self._paths(image_id)
+        if os.path.lexists(path) and not path.is_file():  # a folder, or a pipe, which may never end
+            return FileStatus.EDITED
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+            return FileStatus.NEW if missing else FileStatus.EDITED
+        annotation = parse_if_unmodified(content)
+        if annotation is None:
+            return FileStatus.EDITED
+        named, photo = str(annotation.get("imagePath")), photo_path(image_id, image, self._frames)
+        is_same = not text_problem(named) and os.path.realpath(path.parent / named) == os.path.realpath(photo)
+        if not is_same or annotation.get(SETTINGS) != self._sign(image_id, image):
+            return FileStatus.OUTDATED
+        shapes = annotation["shapes"]
+        if self._review_below is not None and not all("confidence" in shape for shape in shapes):
+            return FileStatus.OUTDATED  # an earlier version's
+        is_flagged = all(self._flagged(shape)["flags"] == (shape.get("flags") or {}) for shape in shapes)
+        return FileStatus.DONE if is_flagged else FileStatus.REFRESH
+
+    def write(self, image_id: str, image: Path, exported: Exported) -> bool:
+        """Replace the image's file; `status` has told whether that may be."""
+        (path,) = self._paths(image_id)
+        self._check_links(image_id, image)
+        ((_, content),) = exported.files.items()
+        atomic_write(path, add_stamp(content, self._sign(image_id, image)))
+        return True
+
+    def is_edited(self, image_id: str) -> bool:
+        """Return whether a person edited or made the file of an image."""
+        path = safe_path(self.folder, image_id, ".json")
+        return path.is_file() and parse_if_unmodified(path.read_bytes()) is None
+
+    def remove(self, image_id: str) -> None:
+        """Remove the file of an image that nobody edited."""
+        remove_files(self.folder, [f"{image_id}.json"])
+
+    def refresh(self, image_id: str) -> None:
+        """Set the review flags of an image's file anew, unless a person edited it meanwhile."""
+        path = safe_path(self.folder, image_id, ".json")
+        if annotation := parse_if_unmodified(path.read_bytes()):
+            settings = annotation.pop(SETTINGS)
+            annotation["shapes"] = [self._flagged(shape) for shape in annotation["shapes"]]
+            atomic_write(path, add_stamp(encode_json(annotation, indent=2), settings))
+
+    def _flagged(self, shape: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a shape with the flag that the limit of the run gives it; its other flags stay."""
+        others = {name: on for name, on in (shape.get("flags") or {}).items() if name != REVIEW_FLAG}
+        return {**shape, "flags": {**others, **flags_of(shape.get("confidence"), self._review_below)}}

@@ -1,0 +1,200 @@
+"""COCO instances: read and checked, as written here or by other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import numpy as np
+
+from utils.boxes import box_of_points, xywh_to_xyxy, xyxy_to_xywh
+from utils.classes import ClassIndex
+from utils.formats.coco import FILE_NAME, split_file
+from utils.formats.polygons import filled_box
+from utils.io.json_files import Location, coerce, describe, get, read_json
+from utils.masks import Mask
+from utils.structures import Instances
+
+T = TypeVar("T")
+
+
+def _entry_id(row: Any, key: str, location: Location) -> str:
+    """Return the id that an entry has under a key, as text: some write 7, some "7", and some both in one file.
+
+    Raises:
+        UserError: the entry is no object, or has no such id.
+    """
+    named = isinstance(row, dict) and isinstance(row.get(key), str)
+    return str(get(row, key, str if named else int, location))
+
+
+def entries_by_id(content: Any, key: str, place: Location, read: Callable[[Any, Location], T]) -> dict[str, T]:
+    """Read a table of a COCO JSON by the `id` of its entries, as text.
+
+    Args:
+        content: what the file says.
+        key: the table, `images` or `categories`.
+        place: the file.
+        read: converts an entry, given its place.
+
+    Raises:
+        UserError: the table is no list of objects with an id, or an id is given twice.
+    """
+    entries: dict[str, T] = {}
+    for i, row in enumerate(get(content, key, list, place)):
+        at = Location(f"{place.name}: {key}[{i}]")
+        entry_id = _entry_id(row, "id", at)
+        if entry_id in entries:
+            raise at.child("id").error(f"{entry_id} is given twice")
+        entries[entry_id] = read(row, at)
+    return entries
+
+
+@dataclass(frozen=True, slots=True)
+class CocoAnnotation:
+    """Hold one object as its file has it.
+
+    Attributes:
+        place: what messages call it.
+        category: the class by its name.
+        bbox: left, top, width and height in pixels, or None.
+        segmentation: polygons or run lengths, unchecked.
+        score, mask_score: as this project's exporter writes them, or None.
+    """
+
+    place: Location
+    category: str
+    bbox: tuple[float, ...] | None
+    segmentation: Any
+    score: float | None
+    mask_score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CocoImage:
+    """Hold an image with its annotations, in the order of the file.
+
+    Attributes:
+        image_id: `file_name` without its suffix.
+        size: (height, width) in pixels.
+    """
+
+    image_id: str
+    size: tuple[int, int]
+    annotations: list[CocoAnnotation] = field(default_factory=list)
+
+
+def read_coco(source: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
+    """Read a COCO file, or in a folder `instances.json` or that of each split: every image, in the order of the file.
+
+    Args:
+        names: class names, indexed by class id.
+
+    Raises:
+        UserError: the file cannot be read or is no COCO file, a segmentation is malformed, or a category names no
+            class.
+    """
+    index, whole = ClassIndex(names), source / FILE_NAME if source.is_dir() else source
+    of_splits = [] if whole.is_file() else sorted(source.glob(split_file("*")))
+    for image in chain.from_iterable(map(parse_coco, of_splits or [whole])):
+        yield image.image_id, coco_instances(image, index)
+
+
+def parse_coco(path: Path) -> list[CocoImage]:
+    """Read the images of a COCO file with their annotations; categories may be any.
+
+    Raises:
+        UserError: the file cannot be read or is no COCO file, an id is given twice, or an annotation belongs to no
+            image or to no category.
+    """
+    content, place = read_json(path), Location(str(path))
+    images = entries_by_id(content, "images", place, _read_image)
+    categories = entries_by_id(content, "categories", place, lambda row, at: get(row, "name", str, at))
+    for i, row in enumerate(get(content, "annotations", list, place)):
+        at = Location(f"{path}: annotations[{i}]")
+        image = _known(images, row, "image_id", at)
+        image.annotations.append(_read_annotation(row, _known(categories, row, "category_id", at), at))
+    return list(images.values())
+
+
+def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
+    """Convert the annotations of an image to instances; those without a score have the score 1.
+
+    Raises:
+        UserError: a segmentation is malformed, or a category names no class.
+    """
+    rows = image.annotations
+    return Instances.from_masks(
+        image.size,
+        [index.class_id(row.category, row.place.child("category_id").name) for row in rows],
+        [_read_mask(row, image.size) for row in rows],
+        [1.0 if row.score is None else row.score for row in rows],
+        [np.nan if row.mask_score is None else row.mask_score for row in rows],
+    )
+
+
+def _known(entries: dict[str, T], row: Any, key: str, place: Location) -> T:
+    """The entry whose id the row has under a key."""
+    entry_id = _entry_id(row, key, place)
+    if entry_id not in entries:
+        raise place.child(key).error(f"nothing has the id {entry_id}")
+    return entries[entry_id]
+
+
+def _read_image(row: Any, place: Location) -> CocoImage:
+    name = PurePosixPath(get(row, "file_name", str, place).replace("\\", "/"))
+    if not name.name:
+        raise place.child("file_name").error("is empty")
+    return CocoImage(str(name.with_suffix("")), (get(row, "height", int, place), get(row, "width", int, place)))
+
+
+def _read_annotation(row: Any, category: str, place: Location) -> CocoAnnotation:
+    bbox, at = get(row, "bbox", list, place, optional=True), place.child("bbox")
+    if bbox:
+        bbox = tuple(coerce(float, number, at.at(i)) for i, number in enumerate(bbox))
+        if len(bbox) != 4:
+            raise at.error(f"expected four numbers, found {describe([*bbox])}")
+    score, mask_score = (get(row, key, float, place, optional=True) for key in ("score", "mask_score"))
+    return CocoAnnotation(place, category, bbox or None, row.get("segmentation"), score, mask_score)
+
+
+def segmentation_box(segmentation: Any) -> list[float] | None:
+    """Compute the box around a segmentation, left, top, width and height in pixels; None where it is none.
+
+    Args:
+        segmentation: polygons or run lengths, unchecked.
+    """
+    from pycocotools import mask as coco
+
+    try:
+        if isinstance(segmentation, dict):
+            counts, size = segmentation["counts"], segmentation["size"]
+            encoded = coco.frPyObjects(segmentation, *size) if isinstance(counts, list) else segmentation
+            return [float(side) for side in coco.toBbox(encoded)]
+        points = np.concatenate([np.array(ring, np.float64).reshape(-1, 2) for ring in segmentation])
+        return [float(side) for side in xyxy_to_xywh(box_of_points(points))]
+    except Exception:  # its parsers raise almost anything
+        return None
+
+
+def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
+    """Decode an annotation's mask: polygons, run lengths as numbers or compressed text, or, without either, its box."""
+    from pycocotools import mask as coco
+
+    encoded = row.segmentation
+    if not encoded and row.bbox is not None:
+        return Mask.from_array(filled_box(xywh_to_xyxy(np.array(row.bbox)), size))
+    if isinstance(encoded, dict) and encoded.get("size") != list(size):
+        reason = f"the image is {size[0]} high and {size[1]} wide, this is not"
+        raise row.place.child("segmentation.size").error(reason)
+    try:
+        if isinstance(encoded, list):
+            encoded = coco.merge(coco.frPyObjects([polygon for polygon in encoded if len(polygon) >= 6], *size))
+        elif isinstance(encoded["counts"], list):
+            encoded = coco.frPyObjects(encoded, *size)
+        return Mask.from_array(coco.decode(encoded))
+    except Exception as error:  # its parsers raise almost anything
+        raise row.place.child("segmentation").error(f"neither polygons nor run lengths: {error}") from error
