@@ -24,22 +24,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
+from utils.cli.guard import guarded, packages_needed
 
-from datasets.training import open_training_splits
-from models.loading import sam_config_of, sam_files
-from models.sam2_build import build_sam2, load_sam2
-from sam.objectives import ClipObjective, ImageObjective
-from sam.trainer import BestScore, Objective, Trainer, write_weights
-from utils.cli.guard import guarded
-from utils.cli.outputs import check_new_file
-from utils.cli.parsers import ConfigOverrideAction, configured, finetune_parser, overrides_as_args
-from utils.config import ArchConfig, Config, Override
-from utils.config.official import REPOSITORY
-from utils.device import choose_device
-from utils.distributed import Session, open_session
-from utils.errors import SampleError, UserError
-from utils.io.terminal import say
+with packages_needed():
+    import torch
+
+    from datasets.training import open_training_splits
+    from models.loading import sam_config_of, sam_files
+    from models.sam2_build import build_sam2, load_sam2
+    from sam.objectives import ClipObjective, ImageObjective
+    from sam.trainer import BestScore, Objective, Trainer, write_weights
+    from utils.cli.outputs import check_new_file
+    from utils.cli.parsers import ConfigOverrideAction, configured, finetune_parser, overrides_as_args
+    from utils.config import ArchConfig, Config, Override
+    from utils.config.official import REPOSITORY
+    from utils.device import choose_device
+    from utils.distributed import Session, open_session
+    from utils.errors import SampleError, UserError
+    from utils.io.terminal import say
+
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

@@ -22,20 +22,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets.training import open_training_splits
-from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import check_yolo_yaml, is_detector, load_yolo
-from utils.cli.guard import guarded
-from utils.cli.outputs import check_new_file
-from utils.cli.parsers import configured, finetune_parser, overrides_as_args
-from utils.config import Config
-from utils.config.official import REPOSITORY
-from utils.device import choose_device, choose_precision
-from utils.distributed import Session
-from utils.errors import SampleError, UserError
-from utils.io.terminal import say
-from utils.io.writers import atomic_write
-from yolo.training_data import write_training_data
+from utils.cli.guard import guarded, packages_needed
+
+with packages_needed():
+    from datasets.training import open_training_splits
+    from models.ultralytics_quiet import quiet_ultralytics
+    from models.weights import check_yolo_yaml, is_detector, load_yolo
+    from utils.cli.outputs import check_new_file
+    from utils.cli.parsers import configured, finetune_parser, overrides_as_args
+    from utils.config import Config
+    from utils.config.official import REPOSITORY
+    from utils.device import choose_device, choose_precision
+    from utils.distributed import Session
+    from utils.errors import SampleError, UserError
+    from utils.io.terminal import say
+    from utils.io.writers import atomic_write
+    from yolo.training_data import write_training_data
+
 
 if TYPE_CHECKING:
     import torch

@@ -21,22 +21,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+from utils.cli.guard import guarded, packages_needed
 
-from datasets.loading import open_images
-from models.box_sources import BoxSource, DetectorBoxes
-from models.loading import load_detector, run_class_names
-from utils.cli.guard import guarded
-from utils.cli.options import Options, path_of
-from utils.cli.outputs import check_new_file
-from utils.cli.parsers import Parser, images_parser, options_of, overrides_as_args
-from utils.device import choose_device
-from utils.distributed import Session
-from utils.engine import run_loop
-from utils.errors import UserError
-from utils.masks import Mask
-from utils.prompts.writer import PromptSink
-from utils.structures import Instances, Sample
+with packages_needed():
+    import numpy as np
+
+    from datasets.loading import open_images
+    from models.box_sources import BoxSource, DetectorBoxes
+    from models.loading import load_detector, run_class_names
+    from utils.cli.options import Options, path_of
+    from utils.cli.outputs import check_new_file
+    from utils.cli.parsers import Parser, images_parser, options_of, overrides_as_args
+    from utils.device import choose_device
+    from utils.distributed import Session
+    from utils.engine import run_loop
+    from utils.errors import UserError
+    from utils.masks import Mask
+    from utils.prompts.writer import PromptSink
+    from utils.structures import Instances, Sample
+
 
 FILE_NAME = "prediction.json"
 

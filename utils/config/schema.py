@@ -16,16 +16,8 @@ from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-    WithJsonSchema,
-)
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from utils.classes import load_class_names, nearest
@@ -35,7 +27,7 @@ from utils.formats.base import Segmentation
 from utils.formats.registry import FORMATS
 from utils.io.json_files import Location, path_problem
 
-SECTION = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+SECTION = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 """How pydantic treats every section."""
 
 
