@@ -284,15 +284,23 @@ def test_a_tag_does_not_cover_small_objects() -> None:
     assert hidden[60:74, 100:130].mean() < 0.5
 
 
-def test_tags_of_one_color_that_touch_are_set_apart() -> None:
+def test_among_objects_smaller_than_a_tag_there_are_no_tags() -> None:
+    grid = [((x, y, x + 20, y + 10), 0, 0.5) for x in range(0, 320, 20) for y in range(0, 240, 10)]
+    sample, instances = sample_of(np.zeros((240, 320, 3), np.uint8)), boxes_only((240, 320), *grid)
+    assert np.array_equal(render(sample, instances, NAMES), render(sample, instances, NAMES, WITHOUT_TAGS))
+
+
+def test_tags_of_one_color_have_a_border_where_they_touch() -> None:
     box = (100, 100, 220, 200)
-    overlay = render(
-        sample_of(np.zeros((240, 320, 3), np.uint8)), boxes_only((240, 320), (box, 0, 0.5), (box, 0, 0.5)), NAMES
-    )
-    ground = (overlay == class_color(0)).all(axis=2)
-    tags = [stats for stats in cv2.connectedComponentsWithStats(ground.view(np.uint8))[2][1:] if stats[3] > TEXT]
-    tag = draw_tag("car", "0.50", TEXT, class_color(0), 320)
-    assert sorted(stats[2:4].tolist() for stats in tags)[:2] == [[tag.shape[1], tag.shape[0]]] * 2
+    ground = np.full((240, 320, 3), class_color(0), np.uint8)
+    instances = boxes_only((240, 320), (box, 0, 0.51), (box, 0, 0.52))
+    overlay = render(sample_of(ground), instances, NAMES)
+    edge = np.array(text_color(class_color(0)), np.uint8)
+    for score in ("0.51", "0.52"):
+        tag = draw_tag("car", score, TEXT, class_color(0), 320)
+        framed = np.tile(edge, (tag.shape[0] + 2, tag.shape[1] + 2, 1))
+        framed[1:-1, 1:-1] = tag
+        assert contains(overlay, framed)
 
 
 @pytest.mark.parametrize("part", get_args(Shown))
