@@ -55,6 +55,7 @@ PRINTED = {
     "yolo.finetune": r"^use it: ",
     "sam.finetune": r"^use it: ",
     "datasets.scenes": r"",
+    "utils.config.docs": r"^wrote ",
 }
 """Script or module -> what it prints when it did its work."""
 

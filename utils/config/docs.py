@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from pydantic import TypeAdapter
 
 from utils.config.loading import Config
 from utils.config.official import REPOSITORY
+from utils.io.terminal import say
 
 TABLE = "| key | type | default | meaning |\n|---|---|---|---|\n"
 
@@ -64,7 +67,14 @@ def made_files() -> dict[Path, str]:
     return {page: introduction + TABLE + rows, REPOSITORY / "configs/schema.json": text}
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the files; return the exit code."""
+    argparse.ArgumentParser(description=__doc__).parse_args(argv)
     for path, content in made_files().items():
         path.write_text(content, "utf-8")
-        print(f"wrote {path}")
+        say([f"wrote {path}"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
