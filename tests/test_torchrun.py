@@ -40,7 +40,8 @@ def test_two_processes_give_what_one_gives(tree: Path, tmp_path: Path, run_alone
     code, lines, files = outcome(run_alone, tree, tmp_path / "one" / "out")
     assert code == 1
     assert any("val_00002.jpg" in line for line in lines)
-    tables = {"metrics.json", "per_image.csv", "confusion_matrix.csv", "report.html", "attribution.json", "review.csv"}
+    evaluated = {"metrics.json", "per_image.csv", "confusion_matrix.csv", "report.html", "attribution.json"}
+    tables = evaluated | {"review.csv", "class_names.txt"}
     assert len([name for name in files if "/." not in name]) == 6 + 6 + len(tables)
     assert outcome(torchrun, tree, tmp_path / "two" / "out") == (code, lines, files)
 
