@@ -183,7 +183,7 @@ def test_each_script_writes_a_file_for_every_image(project: Project) -> None:
     assert project.run("visual", "--also", "annotate", prompts=False) == 0
     expected = {f"out/predictor/{image_id}.jpg" for image_id in project.ids()}
     expected |= {f"out/auto_mask/{image_id}.json" for image_id in project.ids()}
-    assert project.written() == expected | {"out/auto_mask/review.csv"}
+    assert project.written() == expected | {"out/auto_mask/review.csv", "out/auto_mask/class_names.txt"}
 
 
 def test_one_pass_gives_what_separate_runs_give(project: Project) -> None:
@@ -226,7 +226,7 @@ def test_photos_without_a_dataset_take_the_detectors_classes(project: Project, t
     shutil.copytree(project.tree / "JPEGImages", photos)
     assert project.run("annotate", "-s", str(photos), prompts=False) == 0
     expected = {f"out/auto_mask/{image_id}.json" for image_id in project.ids()}
-    assert project.written() == expected | {"out/auto_mask/review.csv"}
+    assert project.written() == expected | {"out/auto_mask/review.csv", "out/auto_mask/class_names.txt"}
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_two_processes_give_what_one_gives(tree: Path, tmp_path: Path, run_alone
     assert any("val_00002.jpg" in line for line in lines)
     tables = {
         *("metrics.json", "per_class.csv", "per_class.tex", "per_image.csv", "confusion_matrix.csv"),
-        *("report.html", "attribution.json", "review.csv"),
+        *("report.html", "attribution.json", "review.csv", "class_names.txt"),
     }
     assert len([name for name in files if "/." not in name]) == 6 + 6 + len(tables)
     assert outcome(torchrun, tree, tmp_path / "two" / "out") == (code, lines, files)

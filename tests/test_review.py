@@ -1,0 +1,145 @@
+"""Reviewing annotations: limits, links to doubtful photos, and annotations whose photo is gone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import labelme
+import pytest
+
+from tests.helpers.project import Project, tree
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def done(project: Project) -> Project:
+    """A project that is annotated."""
+    assert project.run() == 0
+    return project
+
+
+def test_another_limit_flags_anew_without_the_models(done: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    edited = done.edit("0")
+    limits = "auto_mask.review_below=0.5", "auto_mask.review_below=0.2", "auto_mask.review_below=null"
+    for limit in limits:
+        capsys.readouterr()
+        assert done.run("--set", limit) == 0
+        assert done.seen is None, "no model is even loaded"
+        assert "done, to be brought up to date without the models" in capsys.readouterr().out
+        fresh = Project(done.folder / limit[-3:])
+        assert fresh.run("--set", limit) == 0
+        for image_id in done.ids()[1:]:
+            for name in ("", "labelme-polygon"):
+                ours, theirs = (json.loads((p.out / name / f"{image_id}.json").read_text()) for p in (done, fresh))
+                assert ours["shapes"] == theirs["shapes"]
+        tables = [list(csv.DictReader((p.out / "review.csv").open())) for p in (done, fresh)]
+        ours, theirs = ({row.pop("image_id"): row for row in table} for table in tables)
+        assert ours.pop("0") == {**theirs.pop("0"), "edited": "1"}
+        assert ours == theirs
+        assert done.run("--set", limit) == 0
+        assert "brought up to date" not in capsys.readouterr().out
+    assert done.labelme("0").read_bytes() == edited
+
+
+def test_doubtful_photos_are_linked_and_labelme_is_told_how_to_open_them(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def linked() -> set[str]:
+        paths = [path for path in (project.out / "review").rglob("*") if path.is_symlink()]
+        assert all(path.resolve() == project.photos / path.relative_to(project.out / "review") for path in paths)
+        return {path.relative_to(project.out / "review").with_suffix("").as_posix() for path in paths}
+
+    def doubtful() -> set[str]:
+        rows = list(csv.DictReader((project.out / "review.csv").open()))
+        return {row["image_id"] for row in rows if row["edited"] == "0" and float(row["doubt"]) > 0.5}
+
+    assert project.run() == 0
+    first = linked()
+    assert first == doubtful() != set()
+    printed = capsys.readouterr().out
+    command = f"--output {project.out / 'labelme-polygon'} --labels {project.out / 'class_names.txt'}\n"
+    assert f": labelme {project.out / 'review'} {command}" in printed
+    assert printed.endswith(f": labelme {project.photos} {command}")
+    (project.out / "review" / "mine.txt").write_text("a note")
+    edited = min(first)
+    project.edit(edited)
+    assert project.run() == 0
+    assert project.seen is None
+    assert linked() == doubtful() == first - {edited}
+    assert (project.out / "review" / "mine.txt").read_text() == "a note"
+    assert project.run("--format", "labelme") == 0
+    assert "masks have no points to drag in labelme; --format labelme-polygon" in capsys.readouterr().out
+
+
+def test_what_labelme_saves_from_the_review_folder_names_the_photo_again(project: Project) -> None:
+    assert project.run() == 0
+    link = next(path for path in (project.out / "review" / "clip").iterdir())
+    image_id, form = f"clip/{link.stem}", project.out / "labelme-polygon"
+    path = form / f"{image_id}.json"
+    saved = {**json.loads(path.read_text()), "shapes": [], "imagePath": os.path.relpath(link, path.parent)}
+    path.write_text(json.dumps(saved))
+    assert labelme.LabelFile(str(path)).image_data
+    assert project.run() == 0
+    assert not link.is_symlink(), "what a person edited is no longer doubtful"
+    content = json.loads(path.read_text())
+    assert (path.parent / content.pop("imagePath")).resolve() == project.photos / f"{image_id}.png"
+    assert content.items() == {key: saved[key] for key in saved if key != "imagePath"}.items()
+
+
+def test_links_that_a_killed_run_left_undone_are_made_by_the_next(project: Project) -> None:
+    def no_links(*paths: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("utils.annotations.review.atomic_link", no_links)
+        assert project.run("--format", "labelme") == 130
+    assert (project.out / "review.csv").exists()
+    assert not list((project.out / "review").rglob("*.png"))
+    assert project.run("--format", "labelme") == 0
+    assert project.seen is None
+    assert list((project.out / "review").rglob("*.png"))
+
+
+def test_annotations_of_deleted_photos_are_told_and_pruned_unless_edited(
+    done: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done.edit("0")
+    for name in ("0", "1", "clip/2"):
+        (done.photos / f"{name}.png").unlink()
+    before = tree(done.out)
+    assert done.run("--dry-run", "--prune") == done.run("--dry-run") == 0
+    told = "3 annotations without photo, such as 0; --prune removes those that no person edited\n"
+    assert capsys.readouterr().out.count(told) == 2
+    assert tree(done.out) == before
+    left = [image_id for image_id in done.ids() if image_id not in ("0", "1", "clip/2")]
+    assert done.run() == 0
+    coco = json.loads((done.out / "coco" / "instances.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == [f"{image_id}.png" for image_id in left]
+    assert done.run("--prune", "--format", "labelme") == 0, "formats that the run does not write are pruned, too"
+    assert "3 annotations without photo: 2 removed, 1 edited and kept\n" in capsys.readouterr().out
+    names = {name.removesuffix(".png") for name in tree(done.out)}
+    assert not [name for name in names if re.search(r"(^|/)1(\.|$)|clip/2(\.|$)", name)]
+    assert {"0.json", "yolo/labels/0.txt", "voc/SegmentationClass/0"} <= names
+
+
+def test_photos_of_another_run_or_of_a_disk_that_is_away_are_not_deleted_ones(
+    done: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (done.folder / "others").mkdir()
+    shutil.copy(done.photos / "0.png", done.folder / "others" / "other.png")
+    others = ["-c", str(done.folder / "config.json"), "-s", str(done.folder / "others"), "--prune"]
+    done.arguments = lambda *more: [*others, *more]  # type: ignore[method-assign]
+    assert done.run() == 0
+    done.photos.rename(done.folder / "away")
+    assert done.run() == 0
+    assert "without photo" not in capsys.readouterr().out
+    assert done.labelme("1").exists()
