@@ -160,8 +160,6 @@ def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
         is_detector = override.key.startswith("detector.")
         if options.boxes == "target" and (is_detector or override.key == "dataset.conf"):
             yield f"--boxes target: the true boxes count as they stand; {override.option} would change nothing"
-        if options.prompt and is_detector and override.key != "detector.classes":
-            yield f"-p/--prompt: no detector is run; {override.option} would change nothing"
     if options.boxes == "target" and options.attribute:
         yield "--attribute: with --boxes target there is no detector to blame; leave one of the two out"
     for option, folder in options.annotation_folders.items():

@@ -192,7 +192,6 @@ CLASSES = '--set dataset.classes=["car"]'
         ),
         ("--boxes target -conf 0.5", "--boxes target: the true boxes count as they stand; -conf/--conf_thres would"),
         ("--boxes target --set detector.iou=0.5", "--boxes target: the true boxes count as they stand; --set detector"),
-        ("-p a.json --set detector.max_det=5", "-p/--prompt: no detector is run; --set detector.max_det would change"),
         ("--set video.patience=3", "--set video.patience: is about clips; --video makes them of the frames"),
         (
             f"-a mine --set cleanup.clip_to_box=true {CLASSES}",
