@@ -118,7 +118,7 @@ def test_texts_and_numbers_that_nothing_can_hold_are_refused_by_their_key(
     message = capsys.readouterr().err
     assert key in message
     assert not project.out.exists()
-    if isinstance(value, str):
+    if isinstance(value, str) and key != "dataset.classes":  # there, what is no file is a list of names
         holder.pop(name)
         assert project.run("--set", f"{key}={value}") == 2
         assert key in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
@@ -114,9 +115,10 @@ class Override:
 
     def _names_file(self, field: FieldInfo) -> bool:
         """Return whether the typed text means a file that lists names."""
-        path = Path(self.text or "").expanduser()
+        path = os.path.expanduser(self.text or "")
         listed = any(isinstance(each, Located) for each in field.metadata)
-        return listed and (path.suffix in LISTS or len(path.parts) > 1 or path.is_file() or not self.text)
+        has_folder = len(Path(path).parts) > 1
+        return listed and (Path(path).suffix in LISTS or has_folder or os.path.isfile(path) or not self.text)
 
     def value_for(self, field: FieldInfo) -> Any:
         """Return the value for a field: of what was typed, `.25` is a number, too, `2012` a text, `cat,dog` a list."""

@@ -59,7 +59,7 @@ def _weights_or_scratch(value: Any, at: Location) -> Any:
 def _file_or_name(value: Any, at: Location) -> Any:
     """Make a text the absolute path of a file if there is one; else it stays a name, which a package knows."""
     file = absolute(value, at)
-    return str(file) if isinstance(file, Path) and file.is_file() else value
+    return str(file) if isinstance(file, Path) and os.path.isfile(file) else value
 
 
 def _class_names(value: Any, at: Location) -> Any:
