@@ -1,4 +1,4 @@
-"""YOLO's boxes prompt SAM2; its masks, which have no class of their own, get the class of their box."""
+"""Prompt SAM2 with YOLO's boxes; its masks, which have no class of their own, get the class of their box."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 Launched: TypeAlias = "tuple[Sequence[Sample], Sequence[Sequence[Detections]], AsyncMasks]"
-"""Consecutive images, the sets of boxes of each, and the masks of all sets on their way."""
+"""Consecutive images, the sets of boxes of each, and the masks of all sets, which a GPU may still compute."""
 
 
 def label_masks(size: tuple[int, int], detections: Detections, found: BoxMasks) -> Instances:
@@ -40,7 +40,7 @@ class ImageCascade:
         boxes: gives boxes and their classes.
         segmenter: gives each box its mask.
         gt_boxes: whether SAM2 also segments the boxes of the true instances, as error attribution needs it; the
-            samples then carry the result on as `gt_box_instances`. An image is encoded once for both.
+            samples then have the result as `gt_box_instances`. An image is encoded once for both.
     """
 
     def __init__(self, boxes: BoxSource, segmenter: Segmenter, *, gt_boxes: bool = False) -> None:
@@ -53,13 +53,14 @@ class ImageCascade:
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """Yield the instances of each image of a batch, in order, found in one detector and one segmenter call.
 
-        A GPU begins at once, and works on while the host does something else; a CPU begins when the first are taken.
+        On a GPU the work starts at once and runs beside other work of the host. On a CPU it starts when the first result
+        is asked for.
         """
         on_cpu = self.segmenter.device.type == "cpu"
         return self._collected(samples, None if on_cpu else self._launch(samples))
 
     def summary_lines(self, session: Session) -> list[str]:
-        """Return what the boxes' source and the segmenter have to say at the end of a run."""
+        """Return the lines that the source of boxes and the segmenter print at the end of a run."""
         return [
             *self.boxes.summary_lines(session),
             *self.segmenter.summary_lines(),

@@ -44,10 +44,10 @@ def ensure_weights(path: Path, *, download: bool = True) -> None:
     """Download a missing official weight file, showing progress; what is no whole official file never takes its name.
 
     Args:
-        download: False only looks whether the file is there or could be downloaded.
+        download: False checks only whether the file exists or could be downloaded.
 
     Raises:
-        UserError: the file is missing, and not official or not to be had.
+        UserError: the file is missing, and not official or cannot be downloaded.
     """
     if path.is_file() or (path.is_dir() and path.name.endswith("_openvino_model")):
         return
