@@ -17,14 +17,13 @@ from datasets.voc import VocDataset
 from utils.annotations.source import AnnotationFolder
 from utils.classes import is_no_class, label_of, load_class_names, match_classes
 from utils.cli.options import Options
-from utils.cli.outputs import picture_folders
+from utils.cli.outputs import overlay_path, picture_folders
 from utils.distributed import Session
 from utils.errors import SampleError, UserError, refuse, refuse_all
 from utils.formats.voc import CLASS_NAMES, map_files
 from utils.io.image_files import heif_advice, image_size, is_special, is_video_name, set_largest_image
 from utils.io.terminal import say, warn
 from utils.structures import Sample
-from utils.visual.overlay import overlay_path
 
 PREFETCH = 2
 """How many batches are read ahead of the one in use; one more while the next one is waited for."""

@@ -48,8 +48,6 @@ NEIGHBOURS = {
 """Which files may import one of another package on their own floor."""
 
 EXCEPTIONS = {
-    # Annotating refuses overlays in the place of the frames that it writes, so it asks where overlays go.
-    ("utils.annotations.plan", "utils.visual.overlay"),
     # Under TYPE_CHECKING only: a format is tried on a source, a source yields tables, tables name their format.
     ("utils.prompts.table", "utils.prompts.source"),
 }

@@ -18,6 +18,7 @@ from utils.annotations.review import ReviewExporter, ReviewManifest, ReviewSetti
 from utils.annotations.sink import AnnotationSink
 from utils.annotations.splits import assign_splits, split_lines
 from utils.cli.options import Options
+from utils.cli.outputs import overlay_path
 from utils.distributed import Session
 from utils.engine import Cascade, Result, RunImages, Sink
 from utils.errors import UserError, refuse
@@ -29,7 +30,6 @@ from utils.io.terminal import say
 from utils.io.writers import Writers
 from utils.prompts.prompts import Prompts
 from utils.structures import Sample
-from utils.visual.overlay import overlay_path
 
 MAX_SOURCES = 3
 """Sources for which the command that opens them is printed."""

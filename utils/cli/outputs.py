@@ -12,6 +12,7 @@ from utils.config import Config
 from utils.errors import UserError, refuse
 from utils.formats.base import RECORDS, REVIEW
 from utils.formats.registry import FORMATS, format_folder
+from utils.io.writers import safe_path
 
 SECTIONS: Mapping[Output, str] = {"evaluate": "evaluator", "visual": "predictor", "annotate": "auto_mask"}
 """Output -> the section of the config whose `save_dir` it goes to."""
@@ -69,3 +70,8 @@ def _obstacle(folder: Path) -> str:
             return ""
     except OSError as error:
         return f"no file can be made in {nearest}: {error.strerror}"
+
+
+def overlay_path(save_dir: Path, image_id: str, format: str) -> Path:
+    """Return the path of an image's overlay or, for mp4, its clip's video; UserError if it is outside the folder."""
+    return safe_path(save_dir, image_id.rpartition("/")[0] if format == "mp4" else image_id, f".{format}")

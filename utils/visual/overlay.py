@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from utils.boxes import xywh_to_xyxy
 from utils.classes import VOID, label_of
+from utils.cli.outputs import overlay_path
 from utils.config import PredictorConfig
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, failure_lines
 from utils.errors import SampleError
 from utils.io.encoding import EncodingError, encode_image
-from utils.io.writers import Writers, atomic_write, safe_path
+from utils.io.writers import Writers, atomic_write
 from utils.label_maps import value_counts
 from utils.masks import Mask
 from utils.structures import Instances, Sample
@@ -164,8 +165,3 @@ def _beside(panels: dict[str, np.ndarray], style: Style) -> np.ndarray:
         column[tag.shape[0] + gap :, :-gap] = panel
         columns.append(column)
     return np.hstack(columns)[:, :-gap]
-
-
-def overlay_path(save_dir: Path, image_id: str, format: str) -> Path:
-    """Return the path of an image's overlay or, for mp4, its clip's video; UserError if it is outside the folder."""
-    return safe_path(save_dir, image_id.rpartition("/")[0] if format == "mp4" else image_id, f".{format}")

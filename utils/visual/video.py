@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from utils.cli.outputs import overlay_path
 from utils.config import PredictorConfig
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport
@@ -21,7 +22,7 @@ from utils.errors import UserError
 from utils.io.image_files import is_video_name
 from utils.io.writers import Temporary, Writers
 from utils.structures import Instances, Sample
-from utils.visual.overlay import OverlaySink, overlay_path
+from utils.visual.overlay import OverlaySink
 
 CODEC: Final = "h264"
 
