@@ -1,4 +1,4 @@
-"""YOLO's boxes prompt SAM2; its masks, which have no class of their own, get the class of their box."""
+"""Prompt SAM2 with YOLO's boxes; its masks, which have no class of their own, get the class of their box."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from models.transfer import AsyncMasks, BoxMasks
 
 
-Launched: TypeAlias = "tuple[Sequence[Sample], Sequence[Sequence[Detections]], AsyncMasks]"
-"""Consecutive images, the sets of boxes of each, and the masks of all sets on their way."""
+PendingBatch: TypeAlias = "tuple[Sequence[Sample], Sequence[Sequence[Detections]], AsyncMasks]"
+"""Consecutive images, the sets of boxes of each, and the masks of all sets, which a GPU may still compute."""
 
 
 def label_masks(size: tuple[int, int], detections: Detections, found: BoxMasks) -> Instances:
@@ -40,7 +40,7 @@ class ImageCascade:
         boxes: gives boxes and their classes.
         segmenter: gives each box its mask.
         gt_boxes: whether SAM2 also segments the boxes of the true instances, as error attribution needs it; the
-            samples then carry the result on as `gt_box_instances`. An image is encoded once for both.
+            samples then have the result as `gt_box_instances`. An image is encoded once for both.
     """
 
     def __init__(self, boxes: BoxSource, segmenter: Segmenter, *, gt_boxes: bool = False) -> None:
@@ -53,38 +53,39 @@ class ImageCascade:
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """Yield the instances of each image of a batch, in order, found in one detector and one segmenter call.
 
-        A GPU begins at once, and works on while the host does something else; a CPU begins when the first are taken.
+        On a GPU the work starts at once and runs beside other work of the host. On a CPU it starts when the first
+        result is asked for.
         """
         on_cpu = self.segmenter.device.type == "cpu"
         return self._collected(samples, None if on_cpu else self._launch(samples))
 
     def summary_lines(self, session: Session) -> list[str]:
-        """Return what the boxes' source and the segmenter have to say at the end of a run."""
+        """Return the lines that the source of boxes and the segmenter print at the end of a run."""
         return [
             *self.boxes.summary_lines(session),
             *self.segmenter.summary_lines(),
             *self._oom_retry.summary_lines(session),
         ]
 
-    def _launch(self, samples: Sequence[Sample]) -> list[Launched]:
+    def _launch(self, samples: Sequence[Sample]) -> list[PendingBatch]:
         """Start consecutive parts of a batch, as large as memory allows."""
         parts = self._oom_retry(len(samples), lambda part: self.boxes(samples[part]))
         sets = [[found] for part in parts for found in part]
         if self._gt_boxes is not None:
-            sets = [[*found, true] for found, true in zip(sets, self._gt_boxes(samples))]
+            sets = [[*found, gt_boxes] for found, gt_boxes in zip(sets, self._gt_boxes(samples))]
         return self._oom_retry(len(samples), lambda part: self._launch_part(samples[part], sets[part]))
 
-    def _launch_part(self, samples: Sequence[Sample], sets: Sequence[Sequence[Detections]]) -> Launched:
+    def _launch_part(self, samples: Sequence[Sample], sets: Sequence[Sequence[Detections]]) -> PendingBatch:
         """Start images, each with one set of boxes or two; the order of the masks is image by image, set by set."""
-        boxes = [each.boxes for of_image in sets for each in of_image]
-        image_index = [i for i, of_image in enumerate(sets) for _ in of_image]
+        boxes = [each.boxes for boxes_of_image in sets for each in boxes_of_image]
+        image_index = [i for i, boxes_of_image in enumerate(sets) for _ in boxes_of_image]
         return samples, sets, self.segmenter.launch([sample.image for sample in samples], boxes, image_index)
 
     def _collected(
-        self, samples: Sequence[Sample], launched: list[Launched] | None
+        self, samples: Sequence[Sample], launched: list[PendingBatch] | None
     ) -> Iterator[tuple[Sample, Instances]]:
         for part, sets, pending in self._launch(samples) if launched is None else launched:
             masks = iter(self.segmenter.collect(pending))
-            for sample, of_image in zip(part, sets):
-                instances, *of_gt = [label_masks(sample.size, boxes, next(masks)) for boxes in of_image]
-                yield (replace(sample, gt_box_instances=of_gt[0]) if of_gt else sample), instances
+            for sample, boxes_of_image in zip(part, sets):
+                instances, *gt_instances = [label_masks(sample.size, boxes, next(masks)) for boxes in boxes_of_image]
+                yield (replace(sample, gt_box_instances=gt_instances[0]) if gt_instances else sample), instances

@@ -1,4 +1,4 @@
-"""The table of detectors: what `arch.yolo` may name, and what each must offer."""
+"""The table of detectors: the names that `arch.yolo` may have, and the interface of a detector."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ if TYPE_CHECKING:
 
 
 class Detector(Protocol):
-    """Finds boxes and names them.
+    """Find boxes and their classes.
 
     Attributes:
-        names: its own class names, by its own class id.
+        names: class names of the detector, by class id of the detector.
     """
 
     @property
     def names(self) -> tuple[str, ...]: ...
 
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[ScoredBoxes]:
-        """Return the boxes of each (H, W, 3) RGB image, best first; those that score `dataset.conf` or less left out.
+        """Return the boxes of each (H, W, 3) RGB image, best first, without those that score `dataset.conf` or less.
 
-        Boxes may leave their images: what sanitizes, counts and maps classes comes behind (`models/box_sources.py`).
+        Boxes may leave their images: clipping, counting and the mapping of classes are done afterwards in
+        `models/box_sources.py`.
         """
 
 
 class DetectorLoader(Protocol):
-    """Loads a detector; a class whose constructor has these parameters is one."""
+    """Load a detector; a class whose constructor has these parameters is a loader."""
 
     def __call__(self, weights: Path, device: torch.device, config: Config, *, trust: bool) -> Detector:
         """Load the weights onto a device.
@@ -55,11 +56,14 @@ DETECTORS: dict[str, DetectorLoader] = {
     "yolov8": YoloDetector,
     "ultralytics": YoloDetector,
 }
-"""Name in `arch.yolo` -> detector. Both names take any checkpoint that Ultralytics trains; the first is the seed's."""
+"""Name in `arch.yolo` -> detector.
+
+Both names take any checkpoint that Ultralytics trains; `yolov8` is kept for compatibility.
+"""
 
 
 def find_detector(name: str) -> DetectorLoader:
-    """Look a detector up.
+    """Return the loader of a detector, by its name in `arch.yolo`.
 
     Raises:
         UserError: the table has no such name.

@@ -1,4 +1,4 @@
-"""Exported detectors: ONNX, OpenVINO, TorchScript and TensorRT, where the package that runs them is installed."""
+"""Check exported detectors: ONNX, OpenVINO, TorchScript and TensorRT, where the package that runs them is installed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from models.downloads import ensure_weights
 from models.ultralytics_quiet import quiet_ultralytics
+from models.weights import HEADS
 from utils.errors import UserError
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
@@ -17,14 +18,14 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     ".torchscript": (),
     ".engine": ("tensorrt",),
 }
-"""How the name of an export ends -> the packages that run it."""
+"""Ending of an export's name -> the packages that run it."""
 
 PROGRAMS = (".torchscript", ".engine")
 """Exports that are programs rather than data."""
 
 
 def is_export(path: Path) -> bool:
-    """Whether a file, or the folder of an OpenVINO model, is an export rather than a checkpoint, by its name."""
+    """Tell by its name whether a file, or the folder of an OpenVINO model, is an export rather than a checkpoint."""
     return _ending(path) is not None
 
 
@@ -32,7 +33,7 @@ def load_export(path: Path, *, trust: bool = False) -> Path:
     """Check that an export can be run here and finds boxes; return its path, which Ultralytics loads.
 
     Args:
-        trust: whether it may be a program.
+        trust: whether the export may be a program.
 
     Raises:
         UserError: it is missing, needs a package, is a program that is not trusted, or finds no boxes.
@@ -49,13 +50,13 @@ def load_export(path: Path, *, trust: bool = False) -> Path:
     if not metadata:
         raise UserError(f"{path}: not an export of Ultralytics: it does not say which classes it finds")
     task = metadata.get("task")
-    if task not in ("detect", "segment", "pose", "obb"):
+    if task not in HEADS.values():
         raise UserError(f"{path}: its model is no detector, but of the task {task}; name one that finds boxes")
     return path
 
 
 def export_kind(path: Path) -> tuple[str, str]:
-    """The task of an export and the name of its last layer, empty where it does not say."""
+    """Return the task of an export and the name of its last layer; the name is empty if it is not stated."""
     metadata = _metadata(path)
     return str(metadata["task"]), str(metadata.get("head", ""))
 

@@ -1,4 +1,4 @@
-"""The models of a run, and of use from Python: fetched, loaded once, and put together."""
+"""Fetch, load and combine the models of a run, or of a `Predictor` in Python."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
 
 class RunModels:
-    """The models of a run: each is loaded when it is first needed, and once.
+    """Load each model of a run once, when it is first needed.
 
-    Weights are fetched and the prompt file is read at once: what they say decides what there is to do.
+    Weights are fetched and the prompt file is read by the constructor, since their content decides which images are
+    finished already.
 
     Args:
         options: of the run.
@@ -47,16 +48,16 @@ class RunModels:
         session: the processes of the run, each of which has models of its own.
 
     Attributes:
-        prompts: the boxes that take the place of the detector's, or None.
-        device: what the models run on, and the precision; known when the cascade is built.
+        prompts: the boxes of a prompt file, used instead of the detector's, or None.
+        device_text: what the models run on, and the precision; known when the cascade is built.
 
     Raises:
-        UserError: a weight file is not set, or missing and not to be had; the prompt file cannot be used.
+        UserError: a weight file is not set, or missing and cannot be downloaded; the prompt file cannot be used.
     """
 
     def __init__(self, options: Options, images: RunImages, session: Session) -> None:
         self._options, self._images, self._session = options, images, session
-        self.device = "none"
+        self.device_text = "none"
         if options.annotations is None:
             find_detector(options.config.arch.yolo)  # refuses a wrong name before anything is fetched
             self._fetch_weights()
@@ -64,16 +65,16 @@ class RunModels:
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The class names of the run, by class id; see `run_class_names`."""
+        """Return the class names of the run, by class id; see `run_class_names`."""
         return run_class_names(self._options.config.dataset, lambda: self.detector.names)
 
     @cached_property
     def detector(self) -> Detector:
-        """The detector of `arch.yolo`; see `load_detector`."""
+        """Return the detector of `arch.yolo`; see `load_detector`."""
         return load_detector(self._options.config, self._device, trust=self._options.trust_weights)
 
     def build_cascade(self) -> Cascade:
-        """Build what finds the instances of the run, and print what it is made of.
+        """Build the cascade that finds the instances of the run, and print which models it uses.
 
         Raises:
             UserError: weights, a SAM2 config, the device or the precision cannot be used.
@@ -84,9 +85,9 @@ class RunModels:
             return AnnotationCascade(AnnotationFolder(options.annotations, self.class_names))
         boxes = self._box_source()
         segmenter = build_segmenter(options, self._device, len(self._images.ids))
-        self.device = describe_device(self._device, segmenter.precision)
+        self.device_text = describe_device(self._device, segmenter.precision)
         names = self.detector.names if options.runs_detector else ()
-        say([models_line(options, names, self.device)])
+        say([models_line(options, names, self.device_text)])
         warn(demo_warnings(options))
         if not options.video:
             return with_cleanup(ImageCascade(boxes, segmenter, gt_boxes=options.attribute), options.config.cleanup)
@@ -113,7 +114,7 @@ class RunModels:
         return boxes
 
     def _fetch_weights(self) -> None:
-        """Fetch missing weight files, whose content the run's fingerprint needs; a dry run only looks."""
+        """Fetch missing weight files, whose content the run's fingerprint needs; a dry run checks for existence."""
         options, arch = self._options, self._options.config.arch
         needed = [sam_files(arch)[1]]
         if options.runs_detector or options.config.dataset.classes is None:
@@ -121,7 +122,7 @@ class RunModels:
         fetch_weights(needed, self._session, download=not options.dry_run)
 
     def _read_prompts(self, path: Path) -> Prompts:
-        """Read the prompt file; the first process prints how it was understood."""
+        """Read the prompt file; the first process prints how it was interpreted."""
         options, config = self._options, self._options.config
         if options.dry_run and config.dataset.classes is None and not yolo_weights(config.arch).is_file():
             advice = "missing, and a dry run downloads nothing; with dataset.classes it needs none"
@@ -149,7 +150,14 @@ class Predictor:
     """
 
     def __init__(self, config: str | Path, *overrides: str, device: str = "auto", trust_weights: bool = False) -> None:
-        options = Options(load_config(Path(config), overrides), (), (), None, device, trust_weights)
+        options = Options(
+            config=load_config(Path(config), overrides),
+            outputs=(),
+            source=(),
+            prompt=None,
+            device=device,
+            trust_weights=trust_weights,
+        )
         chosen = choose_device(device, Session())
         detector = load_detector(options.config, chosen, trust=trust_weights)
         self.class_names = run_class_names(options.config.dataset, lambda: detector.names)
@@ -159,9 +167,12 @@ class Predictor:
 
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
         """Return the instances of each (H, W, 3) RGB image, in detection order; an image may have none."""
-        samples = [Sample(str(i), Path(), image) for i, image in enumerate(images)]
-        results = self._cascade(samples)
-        return [result[1] for result in results if not isinstance(result, SampleError)]
+        found = []
+        for result in self._cascade([Sample(str(i), Path(), image) for i, image in enumerate(images)]):
+            if isinstance(result, SampleError):  # none of this cascade; left out, it would shift all later results
+                raise result
+            found.append(result[1])
+        return found
 
 
 def load_detector(config: Config, device: torch.device, *, trust: bool) -> Detector:
@@ -196,13 +207,13 @@ def run_class_names(dataset: DatasetConfig, detector_names: Callable[[], tuple[s
 
 
 def build_segmenter(options: Options, device: torch.device, num_images: int = 1) -> Segmenter:
-    """Build the segmenter; compiled, if the options say so or, on a GPU, for a long run of single images.
+    """Build the segmenter; compile it if the options say so or, on a GPU, for a long run of single images.
 
     Args:
         num_images: how many images the whole run has.
 
     Raises:
-        UserError: weights, a SAM2 config or the precision cannot be used, or SAM2 cannot be compiled, but shall.
+        UserError: weights, a SAM2 config or the precision cannot be used, or `segmenter.compile` is on and fails.
     """
     from models.sam2_build import load_sam2
     from models.sam2_forward import cache_pos_embed
@@ -213,8 +224,8 @@ def build_segmenter(options: Options, device: torch.device, num_images: int = 1)
     model = load_sam2(*sam_files(config.arch), device, trust=options.trust_weights, video=options.video)
     cache_pos_embed(model)
     segmenter = Segmenter(model, precision, settings.chunk_mb * 2**20)
-    pays = device.type == "cuda" and num_images >= LONG_RUN and not options.video
-    if settings.compile == "on" or (settings.compile == "auto" and pays):
+    worth_compiling = device.type == "cuda" and num_images >= LONG_RUN and not options.video
+    if settings.compile == "on" or (settings.compile == "auto" and worth_compiling):
         try:
             line = f"compiled SAM2 in {segmenter.compile(config.dataloader.batch_size):.0f} s"
         except UserError as error:
@@ -237,7 +248,7 @@ def sam_files(arch: ArchConfig) -> tuple[str, Path]:
 
 
 def sam_config_of(arch: ArchConfig) -> str:
-    """Return `arch.sam_architecture`; UserError where none is set, and the name of the weights is not official."""
+    """Return `arch.sam_architecture`; raise UserError if none is set and the name of the weights is not official."""
     if arch.sam_architecture is None:
         raise UserError(f"arch.sam_config: not set, and {arch.sam_weights} has no official name that would tell it")
     return arch.sam_architecture

@@ -1,4 +1,4 @@
-"""Where a GPU's memory is out, work goes on with half as many images at a time."""
+"""Go on with half as many images at a time when a GPU runs out of memory."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ OTHER_WORDS = (
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether a computation failed since the GPU's memory is out."""
+    """Return whether a computation failed because the GPU ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OTHER_WORDS)
 
 
 class OomRetry:
-    """Does the work of a batch in as few parts as memory allows; once it had to halve, it stays with small parts.
+    """Do the work of a batch in as few parts as memory allows; once parts were halved, they stay small.
 
     Args:
-        save: called where a single image is too much; frees memory for another try, or raises what ends the run.
+        save: called if a single image needs too much; frees memory for another try, or raises the error that ends the
+            run.
     """
 
     def __init__(self, save: Callable[[], None]) -> None:
         self._save, self._most = save, 0
 
     def __call__(self, count: int, work: Callable[[slice], T]) -> list[T]:
-        """What `work` returns for each part, in order.
+        """Return the results of `work` for all parts, in order.
 
         Args:
             count: how many images there are.
-            work: does a slice of them; it is called again for images of a slice at which it ran out of memory.
+            work: processes a slice of the images; where it runs out of memory, it is called again for smaller slices.
         """
         done: list[T] = []
         start = 0
@@ -53,12 +54,12 @@ class OomRetry:
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
-                # What it held is free only when it is gone.
+                # The memory that the exception refers to is freed only after this block.
             self._make_room(part.stop - part.start)
         return done
 
     def summary_lines(self, session: Session) -> list[str]:
-        """A line if memory was out in any process."""
+        """Return a line if any process ran out of memory, else none."""
         halved = [most for most in session.gather([self._most]) if most]
         return [f"GPU out of memory: went on with {min(halved)} images at a time"] if halved else []
 

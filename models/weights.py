@@ -1,4 +1,4 @@
-"""Weight files: none runs code while it loads, and what a model must have is checked here, once, by name."""
+"""Load weight files without running code from them, and check once that each holds a model that can be used."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ WRAPPERS = ("module.", "_orig_mod.")
 
 
 def yolo_weights(arch: ArchConfig) -> Path:
-    """The detector's weights; UserError if they are not set."""
+    """Return the path of the detector's weights; raise UserError if it is not set."""
     if arch.yolo_weights is None:
         some = "yolov8n.pt, yolo11x.pt or yolo26s.pt"
         raise UserError(f"arch.yolo_weights: not set; name a checkpoint, or an official one such as {some}")
@@ -55,7 +55,7 @@ def yolo_weights(arch: ArchConfig) -> Path:
 
 
 def load_yolo(path: Path, *, trust: bool = False) -> BaseModel:
-    """A model of Ultralytics that finds boxes, in float32 on the CPU; its `names` are a dict by class id.
+    """Load a model of Ultralytics that finds boxes, in float32 on the CPU; its `names` are a dict by class id.
 
     Args:
         path: a checkpoint in ultralytics' form; a missing official one is downloaded.
@@ -85,12 +85,12 @@ def load_yolo(path: Path, *, trust: bool = False) -> BaseModel:
 
 
 def is_detector(model: BaseModel) -> bool:
-    """Whether a model can be trained as a detector: it finds boxes and nothing else."""
+    """Return whether a model can be trained as a detector: it finds boxes and nothing else."""
     return type(model.model[-1]).__name__ in ("Detect", "v10Detect")
 
 
 def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
-    """The tensors of a SAM2 checkpoint, on the CPU, in the types in which they are stored.
+    """Load the tensors of a SAM2 checkpoint, on the CPU, in the types in which they are stored.
 
     Args:
         path: a file that holds the tensors by name, or has them under `model` or `state_dict`; or safetensors. A
@@ -98,7 +98,7 @@ def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor
         trust: let the checkpoint run code while it is loaded; then it may hold a whole model, too.
 
     Raises:
-        UserError: the file is missing, damaged, foreign or would run code, or a tensor is no good.
+        UserError: the file is missing, damaged, foreign or would run code, or a tensor cannot be used.
     """
     ensure_weights(path)
     import torch
@@ -125,7 +125,7 @@ def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor
 
 
 def describe_mismatch(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str:
-    """How the tensors of a checkpoint differ from those that a model expects; empty if they fit."""
+    """Describe how the tensors of a checkpoint differ from those that a model expects; return "" if they fit."""
     differing = [
         f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
         for name, tensor in expected.items()
@@ -140,13 +140,13 @@ def describe_mismatch(state: Mapping[str, torch.Tensor], expected: Mapping[str, 
 
 
 def check_yolo_yaml(content: object, place: str) -> None:
-    """Refuse the yaml of a YOLO model that names anything but layers: Ultralytics evaluates `activation` as code.
+    """Check that the yaml of a YOLO model names layers only: Ultralytics evaluates `activation` as code.
 
     Args:
-        place: what messages call it.
+        place: names the yaml in messages.
 
     Raises:
-        UserError: it names something else, or is no such yaml.
+        UserError: it names anything but layers, or is not the yaml of a YOLO model.
     """
     import torch
     from ultralytics.nn import tasks
@@ -175,7 +175,7 @@ def _is_layer(module: Any, name: str) -> bool:
 
 
 def _checked(model: BaseModel, path: Path) -> BaseModel:
-    """A YOLO model in float32 of which everything is known to be there: boxes, names, stride, sound weights."""
+    """Check that a YOLO model finds boxes and has names, a stride and finite weights; return it in float32."""
     import torch
 
     head = model.model[-1]
@@ -198,12 +198,12 @@ def _checked(model: BaseModel, path: Path) -> BaseModel:
     model.stride = stride
     model.names = dict(enumerate(_names_of(model, int(head.nc), path)))
     with torch.no_grad():
-        model(torch.zeros(1, 3, TRIAL_SIZE, TRIAL_SIZE))  # whatever else is missing is found here
+        model(torch.zeros(1, 3, TRIAL_SIZE, TRIAL_SIZE))  # fails here if anything else is missing
     return model
 
 
 def _names_of(model: BaseModel, count: int, path: Path) -> list[str]:
-    """The class names of a model by class id; without any, they are called class0, class1 and so on."""
+    """Return the class names of a model by class id: class0, class1 and so on if it has none."""
     names = getattr(model, "names", None)
     if names is None or (isinstance(names, (Mapping, list, tuple)) and not names):
         return [f"class{i}" for i in range(count)]
@@ -218,7 +218,7 @@ def _names_of(model: BaseModel, count: int, path: Path) -> list[str]:
 
 
 def _check_tensors(tensors: Iterable[tuple[str, torch.Tensor]], path: Path) -> None:
-    """UserError if a tensor is not a plain one on the CPU, or holds what is no finite number."""
+    """Raise UserError if a tensor is not a plain one on the CPU, or holds NaN or infinite numbers."""
     import torch
 
     for name, tensor in tensors:
@@ -250,9 +250,9 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _read(path: Path, load: Callable[[], Any]) -> Any:
-    """What `load` makes of a checkpoint; whatever goes wrong becomes a UserError that names the file.
+    """Return the result of `load`; raise any error of it as a UserError that names the file.
 
-    The archive's checksums are checked in the meantime.
+    The checksums of a zip archive are checked in a thread meanwhile.
     """
     kind = kind_of(path)
     if kind not in ("zip", "pickle"):
@@ -272,7 +272,7 @@ def _read(path: Path, load: Callable[[], Any]) -> Any:
 
 
 def _explained(path: Path, error: Exception) -> UserError:
-    """Why a checkpoint was not loaded, and what to do next."""
+    """Make the error that says why a checkpoint was not loaded, and what to do next."""
     refused = refused_name(error)
     if (missing := missing_name(path)) is not None:
         advice = "save its state_dict() alone where it is installed"
@@ -288,7 +288,7 @@ def _explained(path: Path, error: Exception) -> UserError:
 
 
 def _told(error: Exception) -> str:
-    """What an error says, without Ultralytics' own way of saying it."""
+    """Return the first line of an error, without the prefix that Ultralytics puts before it."""
     return first_line(error).removeprefix("ERROR ❌️ ")[:300]
 
 
@@ -297,7 +297,7 @@ def _again(path: Path) -> str:
 
 
 def _contents(checkpoint: object) -> str:
-    """What a file holds, for a message."""
+    """Describe what a file holds, for a message."""
     if isinstance(checkpoint, Mapping):
         return f"the keys {_listed([str(key) for key in checkpoint])}" if checkpoint else "nothing"
     return f"a {type(checkpoint).__name__}"

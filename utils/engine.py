@@ -19,7 +19,7 @@ from utils.structures import Instances, Sample
 
 @dataclass
 class RunSummary:
-    """What a run did, in all its processes.
+    """Count what a run did, in all its processes.
 
     Attributes:
         images: how many images went through.
@@ -33,13 +33,13 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """0: every image went through; 1: some could not be used."""
+        """Return 0 if every image went through, 1 if some could not be used."""
         return 1 if self.failures or self.unwritten else 0
 
 
 @dataclass(frozen=True)
 class SinkReport:
-    """Hold what a sink has to say at the end of a run.
+    """Hold the lines that a sink prints at the end of a run, and the images that it could not write.
 
     Attributes:
         lines: to print.
@@ -51,39 +51,45 @@ class SinkReport:
 
 
 class Sink(Protocol):
-    """What becomes of the instances: metrics, overlays, every annotation format. A process hands it its own share."""
+    """Receive the instances of each image: metrics, overlays, every annotation format.
+
+    Each process has sinks of its own, which get the images of this process only.
+    """
 
     def write(self, sample: Sample, instances: Instances) -> None:
-        """Takes one image's instances."""
+        """Take the instances of one image."""
 
     def finish(self, summary: RunSummary, session: Session) -> SinkReport:
-        """Completes the output when all images of all processes went through; returns lines to print."""
+        """Complete the output when all images of all processes went through; return lines to print."""
 
 
 @runtime_checkable
 class MetricsSink(Protocol):
-    """A sink whose measures are shown while a run goes on."""
+    """Mark a sink whose measures are shown while a run goes on."""
 
     def running_metrics(self) -> Mapping[str, float]:
-        """Its measures by their names: so far, of this process; once it is finished, of all. NaN: not defined yet."""
+        """Return the measures by name: of the images of this process so far; after `finish`, of all images.
+
+        A measure that is not defined yet is NaN.
+        """
 
 
 Result: TypeAlias = "tuple[Sample, Instances] | SampleError"
-"""What a cascade makes of an image: its instances, or why it has none to offer."""
+"""What a cascade returns for an image: its instances, or why the image could not be used."""
 
 
 class Cascade(Protocol):
-    """What finds the instances."""
+    """Find the instances of images."""
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
-        """What becomes of each image of a batch, in order; the next batch may be handed over before that is taken."""
+        """Return an iterator over the results of a batch, in order; the next call may come before it is used up."""
 
     def summary_lines(self, session: Session) -> list[str]:
-        """Lines to print when all images of all processes went through."""
+        """Return lines to print when all images of all processes went through."""
 
 
 class Batches(Protocol):
-    """Batches of a known number of images.
+    """Yield batches of a known number of images.
 
     Attributes:
         ids: the images of the whole run, those of other processes included.
@@ -97,16 +103,16 @@ class Batches(Protocol):
     def num_images(self) -> int: ...
 
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
-        """Yield the batches; an image that cannot be used stands as its error."""
+        """Yield the batches; an image that cannot be used is replaced by its error."""
 
 
 class RunImages(Protocol):
-    """The images of a run, in the order of their dataset.
+    """List the images of a run, in the order of their dataset.
 
     Attributes:
         ids: their image ids.
         paths: their files; frames of a video share its file.
-        units: the positions of what is done whole or not at all: the images of a batch or, with `--video`, of a clip.
+        units: positions of the images of each batch or, with `--video`, of each clip. A unit is done as a whole.
     """
 
     @property
@@ -131,7 +137,7 @@ class RunImages(Protocol):
 def run_loop(
     cascade: Cascade, batches: Batches, sinks: Sequence[Sink], session: Session, unit: str = "image"
 ) -> RunSummary:
-    """Sends every image through the cascade into the sinks, then prints what they have to say.
+    """Send every image through the cascade into the sinks, then print the lines that they return.
 
     An image that cannot be used is named at the end and does not stop the run; nothing else is caught. With several
     processes each works on its own batches, and the first one prints for all.
@@ -143,7 +149,7 @@ def run_loop(
 
     summary = RunSummary()
     with tqdm(total=batches.num_images, unit=unit, dynamic_ncols=True, disable=not session.is_main) as progress:
-        for failures, found in _ahead(cascade, batches):
+        for failures, found in _prefetch(cascade, batches):
             for outcome in chain(failures, found):
                 if isinstance(outcome, SampleError):
                     summary.failures.append(outcome)
@@ -151,26 +157,26 @@ def run_loop(
                     for sink in sinks:
                         sink.write(*outcome)
                     summary.images += 1
-                    progress.set_postfix_str(_standing(sinks), refresh=False)
+                    progress.set_postfix_str(_progress_text(sinks), refresh=False)
                 progress.update()
-        summary = _of_all(summary, batches.ids, session)
+        summary = _merge_processes(summary, batches.ids, session)
         lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
         for sink in sinks:
             report = sink.finish(summary, session)
             lines += report.lines
             summary.unwritten += report.unwritten
-        progress.set_postfix_str(_standing(sinks))  # threads score: only now all images of all processes are in it
+        progress.set_postfix_str(_progress_text(sinks))  # threads score: only now is every image counted
     say(lines)
     session.barrier()  # torchrun ends all processes when the first one ends with exit code 1, whatever they are doing
     return summary
 
 
-def _ahead(
+def _prefetch(
     cascade: Cascade, batches: Iterable[Sequence[Sample | SampleError]]
 ) -> Iterator[tuple[list[SampleError], Iterator[Result]]]:
-    """What failed already and what becomes of the rest of each batch, in order.
+    """Yield, for each batch in order, the images that failed already and the results of the others.
 
-    A batch is handed to the cascade before the one before it is given out, so that a GPU works while the sinks do.
+    The cascade gets a batch before the results of the previous one are yielded, so that a GPU works while the sinks do.
     """
     begun: deque[tuple[list[SampleError], Iterator[Result]]] = deque()
     for batch in batches:
@@ -181,23 +187,23 @@ def _ahead(
     yield from begun
 
 
-def _standing(sinks: Sequence[Sink]) -> str:
-    """What the progress bar shows beside the images: the measures so far, without those that are not defined yet."""
+def _progress_text(sinks: Sequence[Sink]) -> str:
+    """Return what the progress bar shows: the measures so far, without those that are not defined yet."""
     measures = [
         measure for sink in sinks if isinstance(sink, MetricsSink) for measure in sink.running_metrics().items()
     ]
     return ", ".join(f"{name} {value:.4f}" for name, value in measures if not isnan(value))
 
 
-def _of_all(summary: RunSummary, ids: Sequence[str], session: Session) -> RunSummary:
-    """The report of all processes together, failures in the order of the run."""
+def _merge_processes(summary: RunSummary, ids: Sequence[str], session: Session) -> RunSummary:
+    """Merge the summaries of all processes, with failures in the order of the run."""
     place = {image_id: i for i, image_id in enumerate(ids)}
     failures = sorted(session.gather(summary.failures), key=lambda failure: place[failure.image_id])
     return RunSummary(sum(session.gather([summary.images])), failures)
 
 
 def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[str]:
-    """What to print of failures, in the order of the run; frames of a video that follow each other share a line.
+    """Return lines that name the failures, in the order of the run; consecutive frames of a video share a line.
 
     Args:
         ids: the images of the whole run.

@@ -1,4 +1,4 @@
-"""A run of one of the three scripts: what they share, from its images to its outputs."""
+"""Set up a run of one of the three scripts: its images, models, plan and outputs."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from utils.visual.overlay import OverlaySink
 
 
 class Models(Protocol):
-    """The models of a run, loaded when they are first needed.
+    """Load the models of a run when they are first needed.
 
     Attributes:
         prompts: the boxes of a prompt file, or None.
         class_names: of the run, by class id.
-        device: names the device and the precision once the cascade is built.
+        device_text: names the device and the precision once the cascade is built.
     """
 
     prompts: Prompts | None
-    device: str
+    device_text: str
 
     @property
     def class_names(self) -> tuple[str, ...]: ...
 
     def build_cascade(self) -> Cascade:
-        """Build what finds the instances."""
+        """Build the cascade that finds the instances."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a script has at hand when its options are read and its inputs are found sound.
+    """Hold what a script needs after its options are read and its inputs are checked.
 
     Attributes:
         options: of the command line.
@@ -56,7 +56,7 @@ class Run:
         writers: threads that score, encode and write.
         images: all images of the run.
         models: detector and SAM2, or the annotations in their place.
-        plan: which annotations are to be written; without them, every image is to be worked on.
+        plan: which annotations are to be written; a run that writes none works on every image.
     """
 
     options: Options
@@ -68,16 +68,16 @@ class Run:
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether it was a dry run, or all that it would write is there."""
+        """Return whether this is a dry run, or everything that it would write exists already."""
         return self.plan.nothing_to_do
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Class names, by class id."""
+        """Return the class names, by class id."""
         return self.models.class_names
 
     def execute(self, own: Sequence[Sink]) -> int:
-        """Send every image that is left through the models into the outputs; return the exit code.
+        """Send every image that is not finished yet through the models into the outputs; return the exit code.
 
         Args:
             own: the sinks of the script's own output; those of `--also` are added.
@@ -93,7 +93,7 @@ class Run:
 
 
 def build_evaluator(run: Run) -> Evaluator:
-    """Build what scores each image against its ground truth; `utils/metrics/summary.py` is the table of metrics."""
+    """Build the sink that scores images against their ground truth; the metrics are in `utils/metrics/summary.py`."""
     options, names = run.options, run.class_names
     config, folder = options.config, options.config.evaluator.save_dir
     if replaced := date_of_evaluation(folder):
@@ -105,12 +105,12 @@ def build_evaluator(run: Run) -> Evaluator:
         WorstImages(config.name, config.evaluator.report_images) if config.evaluator.report else None,
         Attribution(len(names)) if options.attribute else None,
         None if options.diff is None else Comparison(names, AnnotationFolder(options.diff, names)),
-        Provenance(options, lambda: run.models.device, run.session.world_size) if run.session.is_main else None,
+        Provenance(options, lambda: run.models.device_text, run.session.world_size) if run.session.is_main else None,
     )
 
 
 def build_renderer(config: PredictorConfig, class_names: Sequence[str], writers: Writers) -> OverlaySink:
-    """Build what renders overlays: a picture an image, or with `mp4` a video a clip."""
+    """Build the sink that renders overlays: one picture per image, or with `mp4` one video per clip."""
     if config.format == "mp4":
         from utils.visual.video import VideoOverlaySink  # which needs PyAV
 
@@ -135,7 +135,7 @@ def open_run(
     open_images: Callable[[Options, Session], RunImages],
     open_models: Callable[[Options, RunImages, Session], Models],
 ) -> Iterator[Run]:
-    """Find the inputs of a run sound, one after the other, and plan its annotations; no large model is loaded yet.
+    """Check the inputs of a run, one after the other, and plan its annotations; no large model is loaded yet.
 
     Args:
         open_images: finds the images and checks what belongs to them.
