@@ -21,7 +21,7 @@ VOID = 255
 """Label of a pixel that is not counted."""
 
 MAX_CLASSES = 254
-"""Most classes that a label map can hold: it is uint8, and two values are the background and void."""
+"""Largest number of classes in a label map: it is uint8, and two of its values are the background and void."""
 
 _VOC_TO_COCO = {
     "aeroplane": "airplane",
