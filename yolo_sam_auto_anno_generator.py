@@ -1,4 +1,4 @@
-"""Write labelme annotations of YOLOv8 + SAM2 instances, to be corrected in labelme and trained on.
+"""Write YOLO + SAM2 instances as annotations: labelme, labelme-polygon, coco, yolo or voc.
 
 python yolo_sam_auto_anno_generator.py                                       the embedded demo
 python yolo_sam_auto_anno_generator.py -c configs/official.json -s photos/   your own photos, official models

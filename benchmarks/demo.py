@@ -134,7 +134,7 @@ def segment(predictor: Any, images: Sequence[Pixels], boxes: Sequence[Boxes], *,
 
 
 def draw_figure(path: Path, image: Pixels, masks: npt.NDArray[Any], boxes: Boxes, names: Sequence[str]) -> None:
-    """Save the figure that SAM2's own notebook draws: a color layer a mask, a rectangle a box."""
+    """Save the figure that SAM2's own notebook draws: a color layer per mask, a rectangle per box."""
     import matplotlib as mpl
 
     mpl.use("Agg")

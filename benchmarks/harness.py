@@ -66,11 +66,11 @@ class Workload:
     model: str  # a key of MODELS; the architecture of the demo is this project's
     size: tuple[int, int]  # (width, height) of the images in pixels
     images: int  # how many
-    boxes: int | None  # an image; None: the skewed mix
-    batch: int  # images a batch
+    boxes: int | None  # per image; None: the skewed mix
+    batch: int  # images per batch
     device: str  # `cpu` or `cuda`
     image_size: int | None = None  # side of SAM2's square input in pixels; None: the architecture's own
-    detector: str | None = None  # a YOLO architecture that finds at most `boxes` an image; None: fixed boxes
+    detector: str | None = None  # a YOLO architecture that finds at most `boxes` per image; None: fixed boxes
     clip: bool = False  # whether the images are the frames of a clip
     compile: str = "off"  # of the bare forward: a mode of `torch.compile`, or `off`
     project: tuple[str, ...] = ()  # further options of this project's scripts

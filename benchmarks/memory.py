@@ -25,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add, sizes = parser.add_argument, [(1920, 1080), (640, 360), (3840, 2160)]
     add("--flat_images", type=int, nargs=2, default=[200, 2000], metavar="N", help="lengths of two runs; 0 0: none")
     add("--video", action="store_true", help="the images of these runs are the frames of one clip")
-    add("--boxes", type=int, nargs="*", default=[1, 10, 100, 1000], metavar="N", help="boxes an image (1 10 100 1000)")
+    add("--boxes", type=int, nargs="*", default=[1, 10, 100, 1000], metavar="N", help="boxes per image (1 10 100 1000)")
     add("--sizes", type=harness.size_of, nargs="+", default=sizes, metavar="WxH", help="all boxes at the first one")
-    add("--batch", type=int, default=1, metavar="N", help="images a batch (default: %(default)s)")
+    add("--batch", type=int, default=1, metavar="N", help="images per batch (default: %(default)s)")
     given = parser.parse_args(argv)
     gates, points = [], []
     if any(given.flat_images):

@@ -252,10 +252,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.epilog = "Defaults not named here depend on the device; README.md has them."
     add = parser.add_argument
     add("--size", type=harness.size_of, default=(1920, 1080), metavar="WxH", help="of the images (1920x1080)")
-    add("--boxes", type=box_count, default=10, metavar="N", help="boxes an image, or skewed (default: %(default)s)")
-    add("--detector", metavar="NAME", help="yolov8n, ...: YOLO finds the boxes, at most --boxes an image")
+    add("--boxes", type=box_count, default=10, metavar="N", help="boxes per image, or skewed (default: %(default)s)")
+    add("--detector", metavar="NAME", help="yolov8n, ...: YOLO finds the boxes, at most --boxes per image")
     add("--images", type=int, metavar="N", help="images at hand")
-    add("--batch", type=int, metavar="N", help="images a batch")
+    add("--batch", type=int, metavar="N", help="images per batch")
     add("--rows", type=int, nargs="+", choices=ROWS, default=[*ROWS], help="all by default")
     add("--scopes", nargs="+", choices=SCOPES)
     add("--precisions", nargs="+", choices=("fp32", "bf16", "fp16"), default=["fp32", "bf16"])

@@ -1,4 +1,4 @@
-"""The images of a run: found sound before it begins, then read ahead by threads, in batches of a fixed order."""
+"""Check the images of a run before it begins, then read them ahead in threads, in batches of a fixed order."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def open_images(options: Options, session: Session) -> Images:
     if isinstance(dataset, VocDataset):
         masks, may_lack = dataset.with_targets, not dataset.with_truth
         check = partial(check_split, dataset, session=session, masks=masks, may_lack=may_lack)
-    check_later = check if classes is None and options.needs_targets else None
+    check_later = check if classes is None and options.needs_gt_masks else None
     images = Images(Clips(dataset, clips) if clips else dataset, loader.batch_size, loader.num_workers, check_later)
     _check_overlays(options, images)
     problems = {
@@ -292,7 +292,7 @@ def _open_dataset(options: Options) -> ImageFolder | ClipFolder | VocDataset:
         config.data_dir,
         config.split,
         config.label_map,
-        options.needs_targets,
-        with_truth=options.needs_truth,
+        options.needs_gt_masks,
+        with_truth=options.needs_gt_instances,
         by_clips=options.video,
     )

@@ -1,4 +1,4 @@
-"""The archives that torch.save writes: told by their content, and checked by their own checksums."""
+"""Recognize the archives that torch.save writes by their content, and check them by their own checksums."""
 
 from __future__ import annotations
 

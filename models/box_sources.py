@@ -1,4 +1,4 @@
-"""Where the boxes of a run come from: a detector, a prompt file, or the ground truth."""
+"""Provide the boxes of a run: from a detector, a prompt file, or the ground truth."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BoxSource(Protocol):
 
 
 class DetectorBoxes:
-    """The boxes of a detector, with its classes mapped to those of the run by name or alias.
+    """Provide the boxes of a detector, with its classes mapped to those of the run by name or alias.
 
     Args:
         detector: finds boxes, with class ids of its own.
@@ -76,7 +76,7 @@ class DetectorBoxes:
 
 
 class PromptFileBoxes:
-    """The boxes of a prompt file, in its order, all that score higher than `conf`.
+    """Provide the boxes of a prompt file, in its order, all that score higher than `conf`.
 
     Args:
         prompts: the boxes of the run's images.
@@ -106,7 +106,7 @@ class PromptFileBoxes:
 
 
 class GroundTruthBoxes:
-    """The tight boxes of the true instances, which score 1: what is wrong with their masks is SAM2's doing alone."""
+    """Provide the tight boxes of the true instances, with score 1: errors of their masks are due to SAM2 alone."""
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         """Return the boxes of each image, whose true instances must be loaded."""
@@ -137,7 +137,7 @@ class BoxSanitizer:
         class_ids: npt.NDArray[np.int64],
         size: tuple[int, int],
     ) -> Detections:
-        """Return sound detections of an image of a (height, width), from (N, 4) xyxy boxes, (N,) scores and ids."""
+        """Return valid detections of an image of a (height, width), from (N, 4) xyxy boxes, (N,) scores and ids."""
         boxes, keep, clipped = sanitize(boxes, size)
         self.counts["clipped to their images"] += clipped
         self.counts["dropped (NaN, inverted, without area, or outside their images)"] += int((~keep).sum())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from models.transfer import AsyncMasks, BoxMasks
 
 
-Launched: TypeAlias = "tuple[Sequence[Sample], Sequence[Sequence[Detections]], AsyncMasks]"
+PendingBatch: TypeAlias = "tuple[Sequence[Sample], Sequence[Sequence[Detections]], AsyncMasks]"
 """Consecutive images, the sets of boxes of each, and the masks of all sets, which a GPU may still compute."""
 
 
@@ -53,8 +53,8 @@ class ImageCascade:
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """Yield the instances of each image of a batch, in order, found in one detector and one segmenter call.
 
-        On a GPU the work starts at once and runs beside other work of the host. On a CPU it starts when the first result
-        is asked for.
+        On a GPU the work starts at once and runs beside other work of the host. On a CPU it starts when the first
+        result is asked for.
         """
         on_cpu = self.segmenter.device.type == "cpu"
         return self._collected(samples, None if on_cpu else self._launch(samples))
@@ -67,25 +67,25 @@ class ImageCascade:
             *self._oom_retry.summary_lines(session),
         ]
 
-    def _launch(self, samples: Sequence[Sample]) -> list[Launched]:
+    def _launch(self, samples: Sequence[Sample]) -> list[PendingBatch]:
         """Start consecutive parts of a batch, as large as memory allows."""
         parts = self._oom_retry(len(samples), lambda part: self.boxes(samples[part]))
         sets = [[found] for part in parts for found in part]
         if self._gt_boxes is not None:
-            sets = [[*found, true] for found, true in zip(sets, self._gt_boxes(samples))]
+            sets = [[*found, gt_boxes] for found, gt_boxes in zip(sets, self._gt_boxes(samples))]
         return self._oom_retry(len(samples), lambda part: self._launch_part(samples[part], sets[part]))
 
-    def _launch_part(self, samples: Sequence[Sample], sets: Sequence[Sequence[Detections]]) -> Launched:
+    def _launch_part(self, samples: Sequence[Sample], sets: Sequence[Sequence[Detections]]) -> PendingBatch:
         """Start images, each with one set of boxes or two; the order of the masks is image by image, set by set."""
-        boxes = [each.boxes for of_image in sets for each in of_image]
-        image_index = [i for i, of_image in enumerate(sets) for _ in of_image]
+        boxes = [each.boxes for boxes_of_image in sets for each in boxes_of_image]
+        image_index = [i for i, boxes_of_image in enumerate(sets) for _ in boxes_of_image]
         return samples, sets, self.segmenter.launch([sample.image for sample in samples], boxes, image_index)
 
     def _collected(
-        self, samples: Sequence[Sample], launched: list[Launched] | None
+        self, samples: Sequence[Sample], launched: list[PendingBatch] | None
     ) -> Iterator[tuple[Sample, Instances]]:
         for part, sets, pending in self._launch(samples) if launched is None else launched:
             masks = iter(self.segmenter.collect(pending))
-            for sample, of_image in zip(part, sets):
-                instances, *of_gt = [label_masks(sample.size, boxes, next(masks)) for boxes in of_image]
-                yield (replace(sample, gt_box_instances=of_gt[0]) if of_gt else sample), instances
+            for sample, boxes_of_image in zip(part, sets):
+                instances, *gt_instances = [label_masks(sample.size, boxes, next(masks)) for boxes in boxes_of_image]
+                yield (replace(sample, gt_box_instances=gt_instances[0]) if gt_instances else sample), instances

@@ -25,7 +25,7 @@ def with_cleanup(cascade: Cascade, settings: CleanupConfig) -> Cascade:
 
 
 class CleanedCascade:
-    """The instances of another cascade with their masks cleaned."""
+    """Clean the masks of another cascade's instances."""
 
     def __init__(self, cascade: Cascade, settings: CleanupConfig) -> None:
         self._cascade, self._settings, self._changes = cascade, settings, Counter[str]()

@@ -56,7 +56,10 @@ DETECTORS: dict[str, DetectorLoader] = {
     "yolov8": YoloDetector,
     "ultralytics": YoloDetector,
 }
-"""Name in `arch.yolo` -> detector. Both take any checkpoint that Ultralytics trains; `yolov8` is for compatibility."""
+"""Name in `arch.yolo` -> detector.
+
+Both names take any checkpoint that Ultralytics trains; `yolov8` is kept for compatibility.
+"""
 
 
 def find_detector(name: str) -> DetectorLoader:

@@ -37,7 +37,7 @@ CHUNK = 2**20
 
 
 class _Final(Exception):  # noqa: N818
-    """Why a download cannot succeed, however often it is tried."""
+    """Report a download that cannot succeed, however often it is tried."""
 
 
 def ensure_weights(path: Path, *, download: bool = True) -> None:
@@ -172,7 +172,7 @@ def _blocks(response: Any) -> Iterator[bytes]:
 
 
 def _problem(part: Path, digest: str | None) -> str | None:
-    """What a whole download is instead of the official file, or None if it is that file."""
+    """Say what a complete download is instead of the official file; return None if it is that file."""
     if digest is None:
         return None if (damage := damage_of(part)) is None else f"a damaged file: {damage}"
     hashed = hashlib.sha256()
@@ -183,7 +183,7 @@ def _problem(part: Path, digest: str | None) -> str | None:
 
 
 def _is_final(error: BaseException) -> bool:
-    """Whether trying again is pointless: nobody is there, the file is not, or the disk is full."""
+    """Return whether trying again is pointless: no server answers, it lacks the file, or the disk is full."""
     if isinstance(error, HTTPError):
         return error.code < 500 and error.code not in (408, 425, 429)
     cause = error.reason if isinstance(error, URLError) else error

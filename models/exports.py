@@ -56,7 +56,7 @@ def load_export(path: Path, *, trust: bool = False) -> Path:
 
 
 def export_kind(path: Path) -> tuple[str, str]:
-    """Return the task of an export and the name of its last layer; the name is empty if the export does not state it."""
+    """Return the task of an export and the name of its last layer; the name is empty if it is not stated."""
     metadata = _metadata(path)
     return str(metadata["task"]), str(metadata.get("head", ""))
 

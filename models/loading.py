@@ -49,7 +49,7 @@ class RunModels:
 
     Attributes:
         prompts: the boxes of a prompt file, used instead of the detector's, or None.
-        device: what the models run on, and the precision; known when the cascade is built.
+        device_text: what the models run on, and the precision; known when the cascade is built.
 
     Raises:
         UserError: a weight file is not set, or missing and cannot be downloaded; the prompt file cannot be used.
@@ -57,7 +57,7 @@ class RunModels:
 
     def __init__(self, options: Options, images: RunImages, session: Session) -> None:
         self._options, self._images, self._session = options, images, session
-        self.device = "none"
+        self.device_text = "none"
         if options.annotations is None:
             find_detector(options.config.arch.yolo)  # refuses a wrong name before anything is fetched
             self._fetch_weights()
@@ -85,9 +85,9 @@ class RunModels:
             return AnnotationCascade(AnnotationFolder(options.annotations, self.class_names))
         boxes = self._box_source()
         segmenter = build_segmenter(options, self._device, len(self._images.ids))
-        self.device = describe_device(self._device, segmenter.precision)
+        self.device_text = describe_device(self._device, segmenter.precision)
         names = self.detector.names if options.runs_detector else ()
-        say([models_line(options, names, self.device)])
+        say([models_line(options, names, self.device_text)])
         warn(demo_warnings(options))
         if not options.video:
             return with_cleanup(ImageCascade(boxes, segmenter, gt_boxes=options.attribute), options.config.cleanup)
@@ -224,8 +224,8 @@ def build_segmenter(options: Options, device: torch.device, num_images: int = 1)
     model = load_sam2(*sam_files(config.arch), device, trust=options.trust_weights, video=options.video)
     cache_pos_embed(model)
     segmenter = Segmenter(model, precision, settings.chunk_mb * 2**20)
-    pays = device.type == "cuda" and num_images >= LONG_RUN and not options.video
-    if settings.compile == "on" or (settings.compile == "auto" and pays):
+    worth_compiling = device.type == "cuda" and num_images >= LONG_RUN and not options.video
+    if settings.compile == "on" or (settings.compile == "auto" and worth_compiling):
         try:
             line = f"compiled SAM2 in {segmenter.compile(config.dataloader.batch_size):.0f} s"
         except UserError as error:

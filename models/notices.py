@@ -1,4 +1,4 @@
-"""What a run says of its models before it begins: which they are, and what cannot come of them."""
+"""Make the lines that a run prints about its models before it begins: which they are, and what they cannot find."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def demo_warnings(options: Options) -> list[str]:
 
 
 def _is_demo(path: Path) -> bool:
-    """Whether a weight file is one of those of the demo, whatever its name."""
+    """Return whether a weight file is one of the demo's, whatever its name."""
     return path.is_file() and any(
         shipped.is_file() and filecmp.cmp(path, shipped, shallow=False) for shipped in DEMO_WEIGHTS
     )
 
 
 def _is_painted(path: Path) -> bool:
-    """Whether images lie in a tree that `datasets.scenes` painted."""
+    """Return whether images lie in a tree that `datasets.scenes` painted."""
     folders: Iterable[Path] = (path, *path.absolute().parents)
     return any((folder / PAINTED).is_file() for folder in folders)

@@ -88,7 +88,7 @@ def missing_name(path: Path) -> str | None:
 
 
 def _is_missing(name: str) -> bool:
-    """Whether a dotted name is nowhere; modules that are not imported are looked for as files."""
+    """Return whether a dotted name does not exist; modules that are not imported are looked for as files."""
     module, _, own = name.rpartition(".")
     if module in sys.modules:
         return not hasattr(sys.modules[module], own)

@@ -26,7 +26,7 @@ BUCKETS = (128, 64, 32, 16, 8)
 
 
 class Sam2Forward:
-    """The forward passes of a model in eval mode on its device, for any shapes.
+    """Hold the forward passes of a model in eval mode on its device, for any shapes.
 
     Attributes:
         max_batch: how many images may be encoded at once.
@@ -49,7 +49,7 @@ class Sam2Forward:
 
 
 class CompiledForward(Sam2Forward):
-    """The compiled forward passes.
+    """Hold the compiled forward passes.
 
     Args:
         model: a SAM2 model in eval mode on its device.

@@ -46,7 +46,7 @@ TEXTS = {
 """The arguments that take a text, with their texts: sam2 looks some of them up as names of classes."""
 
 MAX_BYTES, MAX_BRACKETS, MAX_NUMBER, MAX_LAYERS, MAX_DEPTH = 2**16, 500, 2**17, 512, 32
-"""What no sound config exceeds: its size, its brackets (PyYAML takes minutes for many), its numbers, its count of
+"""Limits of any usable config: its size, its brackets (PyYAML takes minutes for many), its numbers, its count of
 layers of a kind, and how deep it is nested."""
 
 
@@ -149,7 +149,7 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _problem(value: Any, key: str, depth: int) -> str | None:
-    """Why a value cannot stand under a key, or None."""
+    """Say why a value cannot stand under a key; return None if it can."""
     if depth > MAX_DEPTH:
         return "nested too deeply"
     if key.startswith("_"):
@@ -168,7 +168,7 @@ def _problem(value: Any, key: str, depth: int) -> str | None:
 
 
 def _problem_of_scalar(value: Any, key: str) -> str | None:
-    """Why a value that is neither list nor section cannot stand under a key, or None."""
+    """Say why a value that is neither list nor section cannot stand under a key; return None if it can."""
     if isinstance(value, str) and "${" in value:
         return f"references are not followed; write the value itself instead of {value[:40]}"
     if isinstance(value, str):

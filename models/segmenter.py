@@ -26,10 +26,10 @@ PIXEL_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 PIXEL_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 MIN_CHUNK_BYTES = 32 * 2**20
-"""Where memory is out, the budget of a decode is halved down to this."""
+"""Smallest budget of a decode, to which it is halved when memory runs out."""
 
 LONG_RUN = 20_000
-"""Images from which on compiling is taken to pay on a GPU: it takes minutes and saves milliseconds an image."""
+"""Number of images from which on SAM2 is compiled on a GPU: it takes minutes and saves milliseconds per image."""
 
 
 def preprocess(images: Sequence[np.ndarray], side: int, device: torch.device) -> torch.Tensor:
@@ -70,7 +70,7 @@ class Segmenter:
 
     @property
     def device(self) -> torch.device:
-        """Where the model runs."""
+        """Return the device on which the model runs."""
         return self.model.device
 
     def __call__(

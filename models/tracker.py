@@ -21,7 +21,7 @@ even if the other one's mask fits better by a few pixels."""
 
 @dataclass
 class Track:
-    """One object through a clip.
+    """Hold one object through a clip.
 
     Attributes:
         score: score of its latest detection.
@@ -46,7 +46,7 @@ class Track:
 
 @dataclass(frozen=True)
 class KeyframeUpdate:
-    """How the detections of a keyframe change the tracks.
+    """Describe how the detections of a keyframe change the tracks.
 
     Attributes:
         started: positions of the detections that start a track, by the track's id.
@@ -64,7 +64,7 @@ class KeyframeUpdate:
 
 
 class TrackManager:
-    """The tracks of one clip. Their ids count from 1 in the order in which they start; no id is used twice.
+    """Hold the tracks of one clip. Their ids count from 1 in the order in which they start; no id is used twice.
 
     Attributes:
         live: the tracks that have not ended, by id.

@@ -36,7 +36,7 @@ class PackedMasks:
         return cls(to_host_async(full.any(dim=2)), to_host_async(full.any(dim=1)), to_host_async(bits))
 
     def masks(self) -> list[Mask]:
-        """The masks."""
+        """Return the masks."""
         return [
             _unpacked(rows, columns, bits)
             for rows, columns, bits in zip(self.rows.numpy(), self.columns.numpy(), self.bits.numpy())
@@ -65,13 +65,13 @@ def to_host_async(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class HostSync:
-    """The moment at which all that was sent to the host so far has arrived."""
+    """Mark the moment at which everything sent to the host so far has arrived."""
 
     def __init__(self, device: torch.device) -> None:
         self._event = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
 
     def wait(self) -> None:
-        """Returns when it has come."""
+        """Wait until it has come."""
         if self._event is not None:
             self._event.synchronize()
 
@@ -88,7 +88,7 @@ def _unpacked(rows: np.ndarray, columns: np.ndarray, bits: np.ndarray) -> Mask:
 
 @dataclass(frozen=True)
 class BoxMasks:
-    """What SAM2 answers to the N boxes of a set: masks without a class.
+    """Hold the masks that SAM2 returns for the N boxes of a set; they have no class.
 
     Attributes:
         masks: N masks, in the order of the boxes; one may be empty.
@@ -100,7 +100,7 @@ class BoxMasks:
 
 
 class AsyncMasks:
-    """The masks of the sets of boxes of a batch, on their way from the device while the host does something else.
+    """Hold the masks of a batch's sets of boxes, which are copied from the device beside other work of the host.
 
     Args:
         counts: how many boxes each set has.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class YoloDetector:
-    """A model of Ultralytics that finds boxes: YOLO of any version, RT-DETR, World, YOLOE; also -seg, -pose and -obb.
+    """Run a model of Ultralytics that finds boxes: any YOLO, RT-DETR, World, YOLOE; also -seg, -pose and -obb.
 
     Args:
         weights: a checkpoint, or an export of one; an official one is downloaded where it is missing.

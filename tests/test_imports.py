@@ -1,4 +1,4 @@
-"""Who may import whom: rooms, the floors of `utils`, no circle; and which files alone know a library."""
+"""Who may import whom: rooms, the layers of `utils`, no circle; and which files alone know a library."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOMS = {
 }
 """Folder -> the folders of this repository that its files may import."""
 
-FLOORS = (
+LAYERS = (
     ("utils.run",),
     ("utils.evaluation",),
     ("utils.annotations", "utils.visual"),
@@ -36,7 +36,7 @@ FLOORS = (
     ("utils.io", "utils.classes", "utils.device"),
     ("utils.boxes", "utils.masks", "utils.matching", "utils.errors", "utils.distributed"),
 )
-"""`utils` from the top: a file may import its own package and all that stands on lower floors.
+"""`utils` from the top: a file may import its own package and all lower layers.
 
 `config` stands above `formats`, whose table tells it which formats there are and which settings they have.
 """
@@ -45,7 +45,7 @@ NEIGHBOURS = {
     ("utils.label_maps", "utils.structures"),
     ("utils.masks", "utils.boxes"),
 }
-"""Which files may import one of another package on their own floor."""
+"""Which files may import one of another package in their own layer."""
 
 EXCEPTIONS = {
     # Under TYPE_CHECKING only: a format is tried on a source, a source yields tables, tables name their format.
@@ -95,9 +95,9 @@ def room_of(module: str) -> str:
     return first if first in {*ROOMS, "tests"} else SCRIPTS
 
 
-def floor_of(module: str) -> tuple[int, str] | None:
-    """The floor, counted from the top, and the part of it that a module belongs to; None if there is none."""
-    found = [(i, part) for i, parts in enumerate(FLOORS) for part in parts if f"{module}.".startswith(f"{part}.")]
+def layer_of(module: str) -> tuple[int, str] | None:
+    """The layer, counted from the top, and the part of it that a module belongs to; None if there is none."""
+    found = [(i, part) for i, parts in enumerate(LAYERS) for part in parts if f"{module}.".startswith(f"{part}.")]
     return found[0] if found else None
 
 
@@ -107,13 +107,13 @@ def across_rooms(imports: Imports) -> list[tuple[str, str]]:
 
 
 def upward(imports: Imports) -> list[tuple[str, str]]:
-    """The imports inside `utils` that do not lead to a floor below."""
+    """The imports inside `utils` that do not lead to a lower layer."""
 
     def leads_down(importing: str, name: str) -> bool:
-        (floor, part), (other_floor, other_part) = floor_of(importing), floor_of(name)
-        return floor < other_floor or part == other_part or (importing, name) in NEIGHBOURS
+        (layer, part), (other_layer, other_part) = layer_of(importing), layer_of(name)
+        return layer < other_layer or part == other_part or (importing, name) in NEIGHBOURS
 
-    inside = (each for each in imports if all(floor_of(module) for module in each))
+    inside = (each for each in imports if all(layer_of(module) for module in each))
     return sorted(each for each in inside if not leads_down(*each))
 
 
@@ -145,7 +145,7 @@ def test_rooms_import_only_those_below_them(imports: Imports) -> None:
     assert across_rooms(imports - EXCEPTIONS) == []
 
 
-def test_floors_of_utils_import_only_those_below_them(imports: Imports) -> None:
+def test_layers_of_utils_import_only_those_below_them(imports: Imports) -> None:
     assert upward(imports - EXCEPTIONS) == []
 
 
@@ -153,16 +153,16 @@ def test_no_modules_import_each_other_in_a_circle(imports: Imports) -> None:
     assert circle(imports - EXCEPTIONS) == []
 
 
-def test_every_module_of_utils_stands_on_a_floor_and_every_floor_is_there() -> None:
+def test_every_module_of_utils_belongs_to_a_layer_and_every_layer_is_there() -> None:
     inside = [name for name in modules() if name.startswith("utils.")]
-    assert [name for name in inside if floor_of(name) is None] == []
-    assert {floor_of(name)[1] for name in inside} == {part for parts in FLOORS for part in parts}
+    assert [name for name in inside if layer_of(name) is None] == []
+    assert {layer_of(name)[1] for name in inside} == {part for parts in LAYERS for part in parts}
 
 
 def test_nothing_is_allowed_that_nobody_does(imports: Imports) -> None:
     assert imports >= NEIGHBOURS | EXCEPTIONS
     assert NEIGHBOURS.isdisjoint(EXCEPTIONS)
-    assert all(floor_of(one)[0] == floor_of(other)[0] for one, other in NEIGHBOURS)
+    assert all(layer_of(one)[0] == layer_of(other)[0] for one, other in NEIGHBOURS)
     for each in EXCEPTIONS:
         left = imports - EXCEPTIONS | {each}
         assert across_rooms(left) or upward(left) or circle(left), f"{each} breaks no rule"

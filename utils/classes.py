@@ -1,4 +1,4 @@
-"""Class names and labels: which names mean the same class, and which label and colour a class gets."""
+"""Match class names, and give classes their labels and colors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VOID = 255
 """Label of a pixel that is not counted."""
 
 MAX_CLASSES = 254
-"""A label map is uint8 and keeps two values for itself: the background and void."""
+"""Largest number of classes in a label map: it is uint8, and two of its values are the background and void."""
 
 _VOC_TO_COCO = {
     "aeroplane": "airplane",
@@ -38,17 +38,17 @@ ClassIds = TypeVar("ClassIds", int, np.ndarray)
 
 
 def label_of(class_id: ClassIds) -> ClassIds:
-    """The label of a 0-based class id, or of an array of them: the one after it, since 0 is the background."""
+    """Return the label of a 0-based class id, or of an array of them: id + 1, since label 0 is the background."""
     return class_id + 1
 
 
 def class_id_of(label: ClassIds) -> ClassIds:
-    """The 0-based class id of a label, or of an array of them, that is neither background nor void."""
+    """Return the 0-based class id of a label, or of an array of them; none may be background or void."""
     return label - 1
 
 
 def canonical(name: str) -> str:
-    """The form in which names of one class are equal: case, separators and VOC's own words do not count.
+    """Normalize a class name, so that names of the same class become equal: case, separators, VOC's own words.
 
     `Potted-Plant`, `potted_plant` and VOC's `pottedplant` all become `potted plant`.
     """
@@ -58,12 +58,12 @@ def canonical(name: str) -> str:
 
 
 def is_no_class(name: str) -> bool:
-    """Whether a name stands for pixels of no class, as `background` and labelme's `__ignore__` and `_background_`."""
+    """Return whether a name means pixels of no class: `background`, labelme's `__ignore__` and `_background_`, ..."""
     return canonical(name) in _NO_CLASS
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that somebody who wrote `name` most likely meant, or None if none is similar."""
+    """Return the most similar of `names`, to suggest for a misspelled `name`; None if none is similar."""
     by_folded = {candidate.casefold(): candidate for candidate in names}
     close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
     return by_folded[close[0]] if close else None
@@ -85,7 +85,7 @@ def match_classes(source: Sequence[str], target: Sequence[str]) -> dict[int, int
 
 
 class ClassIndex:
-    """Finds the class id that a name in a file means.
+    """Look up the class ids of names in files.
 
     Args:
         names: class names, indexed by class id.
@@ -96,13 +96,13 @@ class ClassIndex:
         self._known: dict[str, int | None] = {}
 
     def class_id(self, name: str, place: str) -> int:
-        """The class id of a name, found by itself or by its alias.
+        """Return the class id of a name or of an alias of it.
 
         Args:
-            place: where the name stands, for the message.
+            place: file and place of the name, for the message.
 
         Raises:
-            UserError: no class has this name; the message has the nearest one.
+            UserError: no class has this name; the message suggests the nearest one.
         """
         if name not in self._known:
             self._known[name] = match_classes([name], self.names).get(0)
@@ -116,13 +116,13 @@ class ClassIndex:
 
 
 def load_class_names(value: Sequence[str] | Path, where: str = "class names") -> tuple[str, ...]:
-    """Class names from a list, or from a file: UTF-8 text with one name a line, or ultralytics' `data.yaml`.
+    """Load class names from a list or a file: UTF-8 text with one name per line, or Ultralytics' `data.yaml`.
 
     Class ids are positions from 0.
 
     Args:
         value: the names themselves or the file's path. Blank lines at the end of a file are ignored.
-        where: what messages call a list, such as the config key that it came from.
+        where: names a list in messages, such as the config key that it came from.
 
     Raises:
         UserError: the file cannot be read, there is no name, a name is blank, or two names mean the same class.
@@ -137,7 +137,7 @@ def load_class_names(value: Sequence[str] | Path, where: str = "class names") ->
 def yaml_names(path: Path) -> list[str]:
     """Return the class names of ultralytics' `data.yaml`, whose `names` is a list or maps 0, 1, ... to names.
 
-    Names are read as they are written: `no`, `null`, `010`, `12:30` and `1.10` are texts, as all others.
+    Names are read as texts, as they are written, also `no`, `null`, `010`, `12:30` and `1.10`.
 
     Raises:
         UserError: the file cannot be read or has no such names, or its `nc` is another number of classes.
@@ -154,7 +154,7 @@ def yaml_names(path: Path) -> list[str]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file whose content is a mapping, all scalars as the texts that they are; another content is empty.
+    """Read a YAML file whose content is a mapping, with all scalars as texts; return {} for any other content.
 
     Raises:
         UserError: the file cannot be read.
@@ -172,7 +172,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file (with or without a byte order mark), blank ones at the end left out.
+    """Read the lines of a UTF-8 text file (with or without a byte order mark), without blank ones at the end.
 
     Only line feeds end a line: `str.splitlines` would also cut a name at a form feed or at U+2028.
     """
@@ -186,7 +186,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _checked(names: Sequence[str], place: Callable[[int], str], whole: str) -> tuple[str, ...]:
-    """The names without surrounding blanks; UserError, naming the place, if they cannot serve as a list of classes."""
+    """Strip blanks around names; raise UserError, with the place, if one is blank or two mean the same class."""
     first_use: dict[str, int] = {}
     stripped = tuple(name.strip() for name in names)
     for index, name in enumerate(stripped):
@@ -202,7 +202,7 @@ def _checked(names: Sequence[str], place: Callable[[int], str], whole: str) -> t
 
 
 CLASSES_FILE = "classes.txt"
-"""Where labelImg and Label Studio keep the class names: among the labels, or beside them."""
+"""File in which labelImg and Label Studio keep the class names: among the labels, or beside them."""
 
 NAMES_FILES = (CLASSES_FILE, "data.yaml", "data.yml", "obj.names")
 """Files that name the classes of a dataset; obj.names is CVAT's and darknet's."""
@@ -229,7 +229,7 @@ def _is_number(text: str) -> bool:
 
 
 class ClassNames(NamedTuple):
-    """The class names of a dataset and the file that has them; `keypoints` is how many numbers an object's have."""
+    """Hold the class names of a dataset and their file; `keypoints` counts the numbers of one object's keypoints."""
 
     path: Path
     names: tuple[str, ...]
@@ -239,10 +239,10 @@ class ClassNames(NamedTuple):
 def find_class_names(folder: Path) -> ClassNames | None:
     """Find the class names of a folder of labels: in it, beside it, or one folder higher, the nearest first.
 
-    So ultralytics lays datasets out: `data.yaml` beside `labels/train/` or beside `train/labels/`.
+    Ultralytics lays datasets out like this: `data.yaml` beside `labels/train/` or beside `train/labels/`.
 
     Raises:
-        UserError: a file cannot be read, or two that are equally near name different classes.
+        UserError: a file cannot be read, or two files at the same level name different classes.
     """
     paths = sorted(path for path in folder.rglob("*") if path.name in NAMES_FILES)
     inside = [path for path in paths if not path.relative_to(folder).parts[0].startswith(".")] or _beside(folder)
@@ -268,7 +268,7 @@ def _class_names(path: Path) -> ClassNames | None:
     """Read a file of class names; None if it is another file: labels, or a YAML file without names.
 
     Raises:
-        UserError: it cannot be read; but what has no usual name may be anything.
+        UserError: it has a usual name, but cannot be read; files with other names are ignored then.
     """
     if path.suffix not in (".yaml", ".yml"):
         return None if path.name == CLASSES_FILE and not is_class_list(path) else _named(path, 0)
@@ -288,7 +288,7 @@ def _named(path: Path, keypoints: int) -> ClassNames:
 
 
 def palette(count: int) -> np.ndarray:
-    """(count, 3) uint8 RGB colours of the labels 0 to count - 1 as Pascal VOC defines them; count is at most 256.
+    """Return the (count, 3) uint8 RGB colors of labels 0 to count - 1 as Pascal VOC defines them; count is at most 256.
 
     Bits 0, 1 and 2 of a label become the highest bits of red, green and blue, bits 3 to 5 the next ones, and so on.
     """
@@ -302,7 +302,7 @@ def palette(count: int) -> np.ndarray:
 
 
 VOC_PALETTE = palette(256).tobytes()
-"""What PIL's `putpalette` takes to colour a label map as VOC does."""
+"""Argument of PIL's `putpalette`, to color a label map as VOC does."""
 
 COCO_CLASSES = (
     *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),

@@ -1,4 +1,4 @@
-"""Which device and which precision a run uses."""
+"""Choose the device and the precision of a run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt's names for its parameters, fro
 
 
 def choose_device(name: str, session: Session) -> torch.device:
-    """The device of a `--device` value: `auto` takes CUDA, else MPS, else the CPU; each process takes a GPU of its own.
+    """Return the device that `--device` names: for `auto`, CUDA, else MPS, else the CPU; each process has its own GPU.
 
     Raises:
-        UserError: no such device, or it is not on this machine.
+        UserError: there is no such device, or not on this machine.
     """
     import torch
 
@@ -43,10 +43,10 @@ def choose_device(name: str, session: Session) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep the memory of freed tensors for the next ones; without effect where the C library is another.
+    """Make glibc keep the memory of freed tensors for the next ones; with another C library, do nothing.
 
-    By default it returns large blocks to the system at once, and takes them back page by page, each cleared: a good
-    part of the time that SAM2 takes on a CPU. What is kept is bounded by what was in use at one time.
+    By default glibc returns large blocks to the system at once and gets them back page by page, each cleared, which
+    takes a good part of SAM2's time on a CPU. The memory kept is at most the largest amount in use at one time.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -55,7 +55,7 @@ def keep_freed_memory() -> None:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type that SAM2's matrix products run in.
+    """Return the type in which SAM2's matrix products are computed.
 
     `auto` is bf16 where the device computes in it natively (CUDA from compute capability 8, CPUs with AVX512-BF16 or
     AMX), else fp32.

@@ -1,4 +1,4 @@
-"""The processes of one run: one, or as many as torchrun started."""
+"""Connect the processes of a run: one, or as many as torchrun started."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=1)
-"""How long a process waits for the others. They meet at the end of a run, to which some may come hours after others;
-torch waits half an hour by default. A process that ends is noticed at once all the same."""
+"""How long a process waits for the others at the end of a run, which some may reach hours before others.
+
+torch waits half an hour by default. A process that fails is still noticed at once.
+"""
 
 
 @dataclass(frozen=True)
 class Session:
-    """One of the processes of a run. Every process calls the methods below in the same order, each waits for all.
+    """Represent one of the processes of a run.
+
+    All processes must call the methods below in the same order; each call waits for all processes.
 
     Attributes:
-        rank: this process, from 0; rank 0 is the one that prints and puts shared files together.
-        world_size: how many there are.
-        local_rank: this process among those on its machine.
+        rank: number of this process, from 0; rank 0 prints and writes the files that all processes share.
+        world_size: number of processes.
+        local_rank: number of this process among those on its machine.
     """
 
     rank: int = 0
@@ -38,15 +42,15 @@ class Session:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process prints and puts shared files together."""
+        """Return whether this process prints and writes the files that all processes share."""
         return self.rank == 0
 
     def shard(self, units: Sequence[T]) -> Sequence[T]:
-        """The units of work that are this process's; the shares of all processes make up the whole, each unit once."""
+        """Return the units of work of this process; each unit belongs to exactly one process."""
         return units[self.rank :: self.world_size]
 
     def sum(self, array: np.ndarray) -> np.ndarray:
-        """The sum over all processes of an integer array of the same shape in each; exact, so order does not matter."""
+        """Sum an integer array, of the same shape in each process, over all processes; exactly, in whatever order."""
         assert np.issubdtype(array.dtype, np.integer), array.dtype
         if self.world_size == 1:
             return array
@@ -58,7 +62,7 @@ class Session:
         return total.numpy()
 
     def gather(self, part: Sequence[T]) -> list[T]:
-        """What all processes bring, in the order of their ranks."""
+        """Concatenate the sequences of all processes, in the order of their ranks."""
         if self.world_size == 1:
             return list(part)
         import torch.distributed
@@ -68,17 +72,17 @@ class Session:
         return [entry for part in parts for entry in part]
 
     def sum_counts(self, counts: Counter[str]) -> Counter[str]:
-        """Counts of all processes added up."""
+        """Add up the counts of all processes."""
         return sum(self.gather([counts]), Counter[str]())
 
     def barrier(self) -> None:
-        """Returns when every process has called it."""
+        """Wait until every process has called this."""
         self.gather([])
 
     def mean_gradients(self, parameters: Sequence[torch.nn.Parameter], weight: int) -> int:
-        """Replaces each gradient by its mean over all processes, each counted `weight` times; returns the weights' sum.
+        """Replace each gradient by its mean over all processes, weighted by `weight`; return the sum of the weights.
 
-        A gradient that is missing counts as zero, one of a process of weight 0 not at all.
+        A missing gradient counts as zero; a process of weight 0 does not count.
         """
         if self.world_size == 1:
             return weight
@@ -97,9 +101,9 @@ class Session:
 
 @contextmanager
 def open_session() -> Iterator[Session]:
-    """The session of this process: alone, unless torchrun's environment says otherwise.
+    """Open the session of this process: the only one, unless torchrun's environment names more.
 
-    A process that failed waits for nobody: it must end, so that torchrun ends the others.
+    A process that fails does not wait for the others: it must end, so that torchrun ends them.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
@@ -113,10 +117,10 @@ def open_session() -> Iterator[Session]:
 
 
 def _join_processes() -> None:
-    """Meets the other processes; on one machine at a place of its own for each start that torchrun makes.
+    """Join the other processes; on one machine, use a part of torchrun's store for each start of its processes.
 
-    After a restart, torchrun's store still holds the addresses of the processes that ended; whoever is early would call
-    there. With several machines their counts of restarts may differ, so there the store is used as it is.
+    After a restart, the store still holds the addresses of the ended processes, which early processes would call.
+    Several machines may count restarts differently, so they share the whole store.
     """
     import torch
     from torch.distributed import PrefixStore, init_process_group, is_nccl_available, rendezvous

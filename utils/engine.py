@@ -149,7 +149,7 @@ def run_loop(
 
     summary = RunSummary()
     with tqdm(total=batches.num_images, unit=unit, dynamic_ncols=True, disable=not session.is_main) as progress:
-        for failures, found in _ahead(cascade, batches):
+        for failures, found in _prefetch(cascade, batches):
             for outcome in chain(failures, found):
                 if isinstance(outcome, SampleError):
                     summary.failures.append(outcome)
@@ -157,21 +157,21 @@ def run_loop(
                     for sink in sinks:
                         sink.write(*outcome)
                     summary.images += 1
-                    progress.set_postfix_str(_standing(sinks), refresh=False)
+                    progress.set_postfix_str(_progress_text(sinks), refresh=False)
                 progress.update()
-        summary = _of_all(summary, batches.ids, session)
+        summary = _merge_processes(summary, batches.ids, session)
         lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
         for sink in sinks:
             report = sink.finish(summary, session)
             lines += report.lines
             summary.unwritten += report.unwritten
-        progress.set_postfix_str(_standing(sinks))  # threads score: only now all images of all processes are in it
+        progress.set_postfix_str(_progress_text(sinks))  # threads score: only now is every image counted
     say(lines)
     session.barrier()  # torchrun ends all processes when the first one ends with exit code 1, whatever they are doing
     return summary
 
 
-def _ahead(
+def _prefetch(
     cascade: Cascade, batches: Iterable[Sequence[Sample | SampleError]]
 ) -> Iterator[tuple[list[SampleError], Iterator[Result]]]:
     """Yield, for each batch in order, the images that failed already and the results of the others.
@@ -187,7 +187,7 @@ def _ahead(
     yield from begun
 
 
-def _standing(sinks: Sequence[Sink]) -> str:
+def _progress_text(sinks: Sequence[Sink]) -> str:
     """Return what the progress bar shows: the measures so far, without those that are not defined yet."""
     measures = [
         measure for sink in sinks if isinstance(sink, MetricsSink) for measure in sink.running_metrics().items()
@@ -195,7 +195,7 @@ def _standing(sinks: Sequence[Sink]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in measures if not isnan(value))
 
 
-def _of_all(summary: RunSummary, ids: Sequence[str], session: Session) -> RunSummary:
+def _merge_processes(summary: RunSummary, ids: Sequence[str], session: Session) -> RunSummary:
     """Merge the summaries of all processes, with failures in the order of the run."""
     place = {image_id: i for i, image_id in enumerate(ids)}
     failures = sorted(session.gather(summary.failures), key=lambda failure: place[failure.image_id])

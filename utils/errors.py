@@ -1,4 +1,4 @@
-"""What can go wrong on the user's side; utils/cli/guard.py turns it into messages and exit codes."""
+"""Errors with messages for the user; `utils/cli/guard.py` prints them and sets the exit code."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """What the user gave cannot be used; the message names the file and the place. Scripts print it and exit 2."""
+    """Report an input that cannot be used; the message names the file and the place. Scripts print it and exit 2."""
 
 
 class SampleError(Exception):
-    """One image cannot be used; the run names it, goes on without it and exits 1."""
+    """Report an image that cannot be used; the run names it, goes on without it and exits 1."""
 
     def __init__(self, image_id: str, path: Path, reason: str) -> None:
         super().__init__(image_id, path, reason)  # all of them, so that it can be sent to another process
@@ -22,11 +22,11 @@ class SampleError(Exception):
 
 
 class RunError(Exception):
-    """The run cannot go on, after part of its outputs was written. Scripts print the message and exit 3."""
+    """Report that a run failed after it wrote part of its outputs. Scripts print the message and exit 3."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, shortly; its kind, if it says nothing."""
+    """Return the first line of an error's message, or the name of its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -34,7 +34,7 @@ SHOWN = 10
 
 
 def refuse(heading: str, problems: Sequence[str]) -> None:
-    """Refuse to begin if there are problems: name the first ten and say how many more there are.
+    """Raise UserError if there are problems: name the first ten and say how many more there are.
 
     Raises:
         UserError: `problems` is not empty.
@@ -44,10 +44,10 @@ def refuse(heading: str, problems: Sequence[str]) -> None:
 
 
 def refuse_all(heading: str, problems: Mapping[str, Sequence[str]]) -> None:
-    """Refuse to begin if there are problems of any kind: name the first ten of each and say how many more there are.
+    """Raise UserError if there are problems of any kind: name the first ten of each and say how many more there are.
 
     Args:
-        problems: those of a kind, by what the kind is called.
+        problems: name of a kind -> its problems.
 
     Raises:
         UserError: some kind is not empty.

@@ -14,7 +14,7 @@ from utils.boxes import box_of_mask
 
 @dataclass(frozen=True)
 class Mask:
-    """A mask on the host: its tight crop and where the crop lies. An empty mask has a crop of 0 x 0 pixels.
+    """Hold a mask on the host: its tight crop and where the crop lies. An empty mask has a crop of 0 x 0 pixels.
 
     Attributes:
         left, top: the crop's upper left pixel in the image.

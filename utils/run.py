@@ -33,11 +33,11 @@ class Models(Protocol):
     Attributes:
         prompts: the boxes of a prompt file, or None.
         class_names: of the run, by class id.
-        device: names the device and the precision once the cascade is built.
+        device_text: names the device and the precision once the cascade is built.
     """
 
     prompts: Prompts | None
-    device: str
+    device_text: str
 
     @property
     def class_names(self) -> tuple[str, ...]: ...
@@ -105,7 +105,7 @@ def build_evaluator(run: Run) -> Evaluator:
         WorstImages(config.name, config.evaluator.report_images) if config.evaluator.report else None,
         Attribution(len(names)) if options.attribute else None,
         None if options.diff is None else Comparison(names, AnnotationFolder(options.diff, names)),
-        Provenance(options, lambda: run.models.device, run.session.world_size) if run.session.is_main else None,
+        Provenance(options, lambda: run.models.device_text, run.session.world_size) if run.session.is_main else None,
     )
 
 

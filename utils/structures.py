@@ -21,7 +21,7 @@ Value = TypeVar("Value", bound=np.generic)
 
 @dataclass(frozen=True)
 class Frame:
-    """The place of a sample in its clip.
+    """Hold the place of a sample in its clip.
 
     Attributes:
         clip: the clip's name: the path of its folder, or of its video file without suffix; what the ids of frames begin
@@ -69,7 +69,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Detections:
-    """The boxes of one image, N >= 0, in the order of the detector.
+    """Hold the boxes of one image, N >= 0, in the order of the detector.
 
     Attributes:
         boxes: (N, 4) float32, x1 y1 x2 y2 in pixels of the upright image, x1 < x2 and y1 < y2, inside the image.
@@ -117,7 +117,7 @@ class Detections:
 
 @dataclass(frozen=True)
 class Instances:
-    """The objects of one image: detections with a mask each; N >= 0, in detection order.
+    """Hold the objects of one image: detections with a mask each; N >= 0, in detection order.
 
     Attributes:
         size: (height, width) of the image in pixels.

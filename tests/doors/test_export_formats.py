@@ -10,6 +10,7 @@ import pytest
 import yolo_sam_auto_anno_generator as script
 from tests.doors.conftest import Example
 from tests.helpers.project import COUNT, Project
+from utils.formats.registry import FORMATS
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def box_table(example: Example) -> str:
 def test_a_format_is_added_by_one_line(box_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         script.main(["--help"])
-    assert f"labelme, labelme-polygon, coco, yolo, voc, {box_table}" in " ".join(capsys.readouterr().out.split())
+    assert box_table in FORMATS and ", ".join(FORMATS) in " ".join(capsys.readouterr().out.split())
 
     project = Project(tmp_path / "project")
     folder = project.out / box_table
@@ -49,5 +50,5 @@ def test_a_format_is_added_by_one_line(box_table: str, tmp_path: Path, capsys: p
 
 def test_a_format_that_is_not_in_the_table_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Project(tmp_path / "project").run("--format", "box-table") == 2
-    message = 'must be labelme or labelme-polygon or coco or yolo or voc, not "box-table"'
+    message = f'must be {" or ".join(FORMATS)}, not "box-table"'
     assert message in capsys.readouterr().err

@@ -66,7 +66,7 @@ def zipped(files: dict[str, str]) -> bytes:
 
 
 def damaged(kind: str, whole: bytes) -> bytes:
-    """A checkpoint that is no good any more, or never was one."""
+    """A checkpoint that is damaged, or never was one."""
     middle = len(whole) // 2
     return {
         "truncated": whole[:middle],

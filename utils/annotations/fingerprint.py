@@ -1,6 +1,6 @@
 """Hash what an image's annotation depends on: same hash, same annotation.
 
-Left out is what changes no result worth speaking of: paths, device, batch size, workers.
+Not hashed are paths, device, batch size and workers, which change no result noticeably.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from utils.io.image_files import is_video_name
 from utils.prompts.prompts import Prompts
 
 VERSION = 3
-"""Raised when the same instances give other files, or images are identified otherwise, so that files of an earlier
-version are made again."""
+"""Part of every hash. Increase it when the same instances give other files or images are identified in another way, so
+that files of an earlier version are made again."""
 
 SAMPLE_BYTES = 4096
 """Length of each block of an image file that is read to identify it."""
@@ -36,7 +36,7 @@ READ_BYTES = 2**20
 
 
 def hash_of(content: bytes) -> str:
-    """Return the SHA-256 in hexadecimal digits."""
+    """Return the SHA-256 of bytes in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -46,7 +46,7 @@ def json_hash(value: Any) -> str:
 
 
 def file_hash(path: Path) -> str | None:
-    """Hash a file's content; None if it cannot be read."""
+    """Hash a file's content; return None if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with _open_plain(path) as file:
@@ -58,7 +58,7 @@ def file_hash(path: Path) -> str | None:
 
 
 def _open_plain(path: Path) -> BinaryIO:
-    """Open a file to read; OSError, too, where it is none: reading a pipe or a device may never end."""
+    """Open a regular file to read; raise OSError for a pipe or a device, since reading it may never end."""
     if not os.path.isfile(path):
         raise FileNotFoundError(path)
     return path.open("rb")
@@ -68,7 +68,7 @@ def file_signature(path: Path) -> str:
     """Identify an image file without reading all of it: by its length, its end and samples of the rest.
 
     Returns:
-        a word for each; empty if the file is missing. Earlier versions gave the first two words alone.
+        a word for each of the three; "" if the file is missing. Earlier versions returned the first two words only.
     """
 
     def block(start: int) -> bytes:
@@ -86,9 +86,9 @@ def file_signature(path: Path) -> str:
 
 
 class RunFingerprint:
-    """Hash what decides the instances of each image of a run, in every format.
+    """Hash all that the instances of each image of a run depend on, in every format.
 
-    In a clip that is what decides those of every frame, since objects are carried from frame to frame.
+    In a clip they depend on every frame, since objects are carried from frame to frame.
 
     Args:
         options: of the run.
@@ -101,20 +101,20 @@ class RunFingerprint:
         # Existing annotations belong to one frame each: nothing is carried to other frames.
         self._clips = [] if options.annotations else clips
         self._clip_of = {image_id: number for number, clip in enumerate(self._clips) for image_id, _ in clip}
-        self._clip_hash, self._video_signature = cache(self._hash_clip), cache(file_signature)  # once a clip, a file
+        self._clip_hash, self._video_signature = cache(self._hash_clip), cache(file_signature)  # once per clip and file
 
     def settings(self, name: str, own: Any) -> str:
-        """Hash what decides all images' files of a format: its name, its own settings and those of the run."""
+        """Hash what the files of all images in a format depend on: its name, its own settings and those of the run."""
         return json_hash({"format": name, "version": VERSION, "own": own, "run": self._run})
 
     def signer(
         self, settings: str, extra: Callable[[str], str | None] = lambda image_id: None
     ) -> Callable[[str, Path], str]:
-        """Make the function that hashes what decides the files of one image, given its id and its file.
+        """Make a function that hashes what the files of one image depend on, given its id and its file.
 
         Args:
-            settings: what `settings` returned.
-            extra: what else decides the files of an image, given its id.
+            settings: the hash that `settings` returned.
+            extra: returns what else the files of an image depend on, given its id.
         """
 
         def sign(image_id: str, image: Path) -> str:
@@ -128,7 +128,7 @@ class RunFingerprint:
         return self._video_signature(image) if is_video_name(image.name) else file_signature(image)
 
     def _own(self, image_id: str) -> list[str | None]:
-        """Hash what only this image has: its boxes in a prompt file, or files that take their place."""
+        """Hash what belongs to this image only: its boxes in a prompt file, or the files that are used instead."""
         boxes = [] if self._prompts is None else [hash_of(self._prompts.content(image_id))]
         return [*boxes, *map(file_hash, dependency_files(self._options, image_id))]
 
@@ -138,10 +138,10 @@ class RunFingerprint:
 
 
 def run_settings(options: Options) -> dict[str, Any]:
-    """Collect what decides the instances of all images of a run: weights by their content, thresholds, classes.
+    """Collect what the instances of all images of a run depend on: weights by their content, thresholds, classes.
 
-    The boxes of a prompt file are not part of it: each image has its own. `dependency_files` names what else decides
-    single images.
+    The boxes of a prompt file are not part of it: each image has its own. `dependency_files` lists what single images
+    depend on.
     """
     config = options.config
     if options.annotations:
@@ -168,7 +168,7 @@ def run_settings(options: Options) -> dict[str, Any]:
 
 
 def dependency_files(options: Options, image_id: str) -> list[Path]:
-    """List the files beside the image that decide its instances: its annotation, or the masks its boxes come from."""
+    """List the files that an image's instances depend on besides it: its annotation, or the masks of its boxes."""
     if options.annotations:
         return [options.annotations / f"{image_id}.json"]
     root = options.config.dataset.data_dir
@@ -182,7 +182,7 @@ def _weights_hash(path: Path | None) -> str | None:
 
 
 def _sam_config_hash(arch: ArchConfig) -> str | None:
-    """Hash the architecture's file, which may lie in the sam2 package; return its name if it is nowhere."""
+    """Hash the architecture's file, which may lie in the sam2 package; return its name if none exists."""
     name = arch.sam_architecture
     if name is None:
         return None

@@ -1,4 +1,4 @@
-"""Read a folder of labelme annotations in place of the models: one file an image, no model loaded."""
+"""Read a folder of labelme annotations in place of the models: one file per image, no model loaded."""
 
 from __future__ import annotations
 

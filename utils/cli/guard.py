@@ -1,4 +1,4 @@
-"""What surrounds every command: whatever goes wrong ends in one message and an exit code.
+"""Run every command so that any error ends in one message and an exit code.
 
 Nothing but the standard library is imported here, so that a Python without the packages gets that far.
 """

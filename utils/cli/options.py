@@ -1,4 +1,4 @@
-"""What a run is asked for, and which wishes contradict each other."""
+"""Hold the options of a run, and refuse those that contradict each other."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ NEEDS: dict[str, tuple[str, tuple[Output, ...]]] = {
     ),
     "attribute": ("evaluation, which this run does not do; --also evaluate makes it", ("evaluate",)),
 }
-"""Options that matter for some outputs only: what they are about, and which outputs."""
+"""Option that matters for some outputs only -> what it is about, and those outputs."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for.
+    """Hold the options of the command line.
 
     Attributes:
         config: all settings; `-b`, `-conf`, `--precision` and `--set` are already in it.
-        outputs: what the run makes: the script's own output first, then those of `--also`, each once.
-        source: photos and folders of photos that take the place of the dataset; empty for the dataset.
-        prompt: the file or folder whose boxes take the place of the detector's, or None.
+        outputs: the outputs that the run makes: the script's own output first, then those of `--also`, each once.
+        source: photos and folders of photos to use instead of the dataset; empty for the dataset.
+        prompt: the file or folder whose boxes are used instead of the detector's, or None.
         device: `auto`, `cpu`, `cuda`, `cuda:1` (a certain GPU) or `mps`.
         trust_weights: whether checkpoints may run code while they are loaded.
-        prompt_overrides: what is said of the prompt file.
+        prompt_overrides: how the prompt file is to be interpreted.
         overwrite: whether annotations that a person edited are replaced.
-        prune: whether annotations whose photo is gone are removed, but for those that a person edited.
-        dry_run: whether the run only says what annotating would write.
+        prune: whether annotations whose photo is gone are removed, except those that a person edited.
+        dry_run: whether the run only prints what annotating would write.
         diff: a folder of labelme annotations to compare with, or None.
-        boxes: whose boxes prompt SAM2; `file` exactly where there is a prompt file.
-        attribute: whether evaluation says what of the missing mean IoU is whose.
-        annotations: a folder of labelme annotations that take the place of both models, or None.
+        boxes: the source of the boxes that prompt SAM2; `file` if and only if there is a prompt file.
+        attribute: whether evaluation tells how much of the missing mean IoU is due to which model.
+        annotations: a folder of labelme annotations to use instead of both models, or None.
         video: whether objects are followed through clips; otherwise each frame is an image by itself.
         command: the command line.
     """
@@ -77,12 +77,12 @@ class Options:
 
     @property
     def runs_detector(self) -> bool:
-        """Whether boxes come from the detector."""
+        """Return whether boxes come from the detector."""
         return self.boxes == "detector" and self.prompt is None and self.annotations is None
 
     @property
     def model_files(self) -> dict[str, Path]:
-        """The weight files that decide the results, by the models that they belong to."""
+        """Return the weight files on which the results depend, by model."""
         arch = self.config.arch
         files = {} if self.annotations else {"SAM2": arch.sam_weights}
         if not self.annotations and (self.runs_detector or self.config.dataset.classes is None):  # it names them
@@ -90,32 +90,32 @@ class Options:
         return {model: path for model, path in files.items() if path is not None}
 
     @property
-    def needs_targets(self) -> bool:
-        """Whether the run looks at the true masks."""
+    def needs_gt_masks(self) -> bool:
+        """Return whether the run needs the ground-truth masks."""
         compares = "visual" in self.outputs and self.config.predictor.side_by_side
-        return compares or self.needs_truth
+        return compares or self.needs_gt_instances
 
     @property
-    def needs_truth(self) -> bool:
-        """Whether the run looks at the true instances."""
+    def needs_gt_instances(self) -> bool:
+        """Return whether the run needs the ground-truth instances."""
         return "evaluate" in self.outputs or self.boxes == "target" or self.attribute
 
     @property
     def annotation_folders(self) -> dict[str, Path]:
-        """The folders whose labels must be classes of the run, by the option that names them."""
+        """Return the folders whose labels must be classes of the run, by the option that names them."""
         folders = {"-a/--annotations": self.annotations, "--diff": self.diff if "evaluate" in self.outputs else None}
         return {option: folder for option, folder in folders.items() if folder is not None}
 
 
 def path_of(text: str) -> Path:
-    """The path that a text of the command line means."""
+    """Convert a text of the command line to a path; raise ArgumentTypeError if it is none."""
     if problem := path_problem(text):
         raise ArgumentTypeError(problem)
     return Path(text)
 
 
 def add_box_options(parser: ArgumentParser) -> None:
-    """Adds what chooses the boxes, and what takes the place of the models."""
+    """Add the options that choose the boxes, or annotations instead of the models."""
     add = parser.add_argument
     add("--boxes", choices=get_args(Boxes), help="boxes for SAM2: detector, file (-p) or target (the true objects')")
     add("--attribute", action="store_true", help="evaluating, say how much of the missing mIoU is whose")
@@ -129,10 +129,10 @@ def add_box_options(parser: ArgumentParser) -> None:
 
 
 def boxes_of(given: Namespace) -> Boxes:
-    """Whose boxes are taken: those of the prompt file where there is one, else the detector's.
+    """Return the source of the boxes: the prompt file if there is one, else the detector, unless `--boxes` is given.
 
     Raises:
-        UserError: `--boxes` says otherwise.
+        UserError: `--boxes` contradicts `-p`.
     """
     if given.boxes == "file" and given.prompt is None:
         raise UserError("--boxes file: there is no prompt file; -p/--prompt names it")
@@ -142,7 +142,7 @@ def boxes_of(given: Namespace) -> Boxes:
 
 
 def check(options: Options, given: Namespace) -> None:
-    """Raises UserError where wishes contradict each other or lack something."""
+    """Raise UserError if options contradict each other or lack something."""
     for name, (subject, outputs) in NEEDS.items():
         if getattr(given, name) and not set(outputs) & set(options.outputs):
             raise UserError(f"--{name.replace('_', '-')}: is about {subject}")
@@ -201,7 +201,7 @@ def _same(first: Path, second: Path) -> bool:
 
 
 def add_prompt_options(parser: ArgumentParser) -> None:
-    """Adds `-p` and what settles the meaning of its file."""
+    """Add `-p` and the options that say how its file is interpreted."""
     add = parser.add_argument
     add(
         "-p",
@@ -213,14 +213,14 @@ def add_prompt_options(parser: ArgumentParser) -> None:
     add("--bbox_format", choices=get_args(BoxFormat), help="what its boxes mean: two corners, or a corner and the size")
     offsets = get_args(CategoryOffset)
     add("--category_offset", choices=offsets, help="its first category id, or coco91: COCO's own ids, with gaps")
-    names = "a file with one name a line, or coco: what its category ids index, in place of the dataset's classes"
+    names = "a file with one name per line, or coco: what its category ids index, in place of the dataset's classes"
     add("--prompt_names", type=lambda text: str(path_of(text)), metavar="FILE", help=names)
     columns = 'what follows the class in rows of YOLO labels, such as "x y w h conf"'
     add("--label_columns", choices=get_args(LabelColumns), metavar="COLUMNS", help=columns)
 
 
 def overrides_of(options: Namespace) -> PromptOverrides:
-    """What the options say of the prompt file.
+    """Return how the options say that the prompt file is to be interpreted.
 
     Raises:
         UserError: there is no prompt file, or its class names cannot be read.

@@ -1,4 +1,4 @@
-"""Where the outputs of a run go."""
+"""Find and check the folders and files that a run writes to."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from utils.formats.registry import FORMATS, format_folder
 from utils.io.writers import safe_path
 
 SECTIONS: Mapping[Output, str] = {"evaluate": "evaluator", "visual": "predictor", "annotate": "auto_mask"}
-"""Output -> the section of the config whose `save_dir` it goes to."""
+"""Output -> section of the config whose `save_dir` is its folder."""
 
 FOLDERS: Mapping[Output, str] = {"evaluate": "evaluation", "visual": "masks", "annotate": "annotations"}
 """Output -> its folder below the one that `-o` names."""
 
 
 def picture_folders(config: Config) -> list[Path]:
-    """The folders of outputs that hold pictures, of which none is an image of a later run.
+    """List the output folders that hold pictures, which later runs must not take for photos.
 
-    The annotation folder is no such folder, since annotations may lie beside their photos; those of its formats are if
-    this config has the format, or a run made them. (Another one of the same name is somebody's photos.)
+    The annotation folder itself is not among them, since annotations may lie beside their photos. The folder of a
+    format is, if this config has the format or a run made the folder; otherwise it may hold somebody's photos.
     """
     wanted = config.auto_mask
     made = {name: format_folder(wanted.save_dir, name) for name, form in FORMATS.items() if form.has_own_folder}
@@ -35,23 +35,23 @@ def picture_folders(config: Config) -> list[Path]:
 
 
 def output_folders(options: Options) -> dict[str, Path]:
-    """The folders that a run writes to, by the config keys that name them."""
+    """Return the folders that a run writes to, by the config keys that name them."""
     sections = (SECTIONS[output] for output in options.outputs)
     return {f"{section}.save_dir": getattr(options.config, section).save_dir for section in sections}
 
 
 def check_writable(options: Options) -> None:
-    """Raises UserError where a run could not write its outputs; no folder is made."""
+    """Raise UserError if a run could not write its outputs; no folder is made."""
     reasons = {f"{key}: {folder}": _obstacle(folder) for key, folder in output_folders(options).items()}
     refuse("No outputs can be written there:", [f"{place}: {reason}" for place, reason in reasons.items() if reason])
 
 
 def check_new_file(path: Path, option: str, *, overwrite: bool) -> None:
-    """Raises UserError where a file cannot be written, or is there and must not be replaced.
+    """Raise UserError if a file cannot be written, or exists and must not be replaced.
 
     Args:
-        option: what names another place.
-        overwrite: whether the user lets a file be replaced.
+        option: the option that names another file, for the message.
+        overwrite: whether the user allows an existing file to be replaced.
     """
     if path.is_dir():
         raise UserError(f"{path}: is a folder; {option} names a file")
@@ -62,7 +62,7 @@ def check_new_file(path: Path, option: str, *, overwrite: bool) -> None:
 
 
 def _obstacle(folder: Path) -> str:
-    """Why no file can be made in a folder, which need not be there yet; empty if one can."""
+    """Return why no file can be made in a folder, which need not exist yet; "" if one can."""
     nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     try:
         # Permissions alone do not tell: a disk may be read-only, a server may allow less than they say.

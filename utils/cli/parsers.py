@@ -1,4 +1,4 @@
-"""How the command line is read: it refuses by a UserError, spells long options two ways, and may set config keys."""
+"""Parse the command line: refuse by UserError, accept two spellings of long options, and set config keys."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ may be written with - or _ between their words, and with one dash or two before 
 
 
 _DASHES = ("-", "\u2013", "\u2014")
-"""What options begin with; the last two, where they were copied from a text."""
+"""Characters that options begin with; text processors turn dashes into the last two."""
 
 _ELSEWHERE = {
     **dict.fromkeys(("model", "weights", "checkpoint"), "yolo_weights"),
@@ -48,15 +48,15 @@ _ELSEWHERE = {
     "half": "precision",
     "names": "dataset.classes",
 }
-"""What options are called in other tools -> here."""
+"""Name of an option in other tools -> its name here."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that refuses by a UserError and takes long options in each spelling of their dashes.
+    """Parse arguments; raise UserError on mistakes, and accept `-` and `_` in long options.
 
     Args:
         description: shown by `--help`.
-        section: of the config, whose keys are what an unknown option most likely means.
+        section: section of the config whose keys are suggested first for an unknown option.
     """
 
     def __init__(self, description: str | None, section: str = "") -> None:
@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
         self._section = section
 
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """As the base class does, but refuses what no option takes; `parse_args` goes through here."""
+        """Parse as the base class does, but raise UserError if there are unknown arguments; `parse_args` calls this."""
         arguments = sys.argv[1:] if args is None else args
         given, unknown = super().parse_known_args(list(map(self._normalized, arguments)), namespace)
         if unknown:
@@ -73,11 +73,11 @@ class Parser(argparse.ArgumentParser):
         return given, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Refuses the command line."""
+        """Raise a UserError with this message; argparse calls this on mistakes."""
         raise UserError(f"{message} (--help lists the options)")
 
     def _normalized(self, argument: str) -> str:
-        """The spelling that argparse knows: two dashes, and `_` between words.
+        """Return an argument as argparse knows it: two dashes, and `_` between words.
 
         One dash would otherwise begin a short option: `-split test` would mean the source `plit`.
         """
@@ -89,13 +89,13 @@ class Parser(argparse.ArgumentParser):
         return argument
 
     def _unknown(self, argument: str, following: str = "-") -> str:
-        """Why an argument is refused: the nearest option or config key, with the value that follows."""
+        """Return the message for an unknown argument; it suggests the nearest option or config key, with its value."""
         if not argument.startswith(_DASHES):
             return f"{argument}: belongs to no option (--help lists them)"
         spelled, equals, value = argument.partition("=")
         name = spelled.lstrip("".join(_DASHES)).replace("-", "_")
         value = value if equals else "..." if following.startswith("-") else following
-        # Of keys of one name the last one stays: one of the parser's own section, and else none of finetuning.
+        # Of keys with the same name the last is suggested: the parser's own section is sorted last, finetuning first.
         keys = [key for key in KEYS if not is_dataclass(KEYS[key].annotation)]
         keys.sort(key=lambda key: (key.startswith(f"{self._section}."), not key.startswith("finetune.")))
         texts = {key.rpartition(".")[2]: f"--set {key}={value}" for key in keys}
@@ -109,7 +109,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class ConfigOverrideAction(argparse.Action):
-    """An option whose value overrides a config key: always the same one, or the one that `key=value` names."""
+    """Override a config key by an option's value: the key given here, or the one that the value `key=value` names."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, key: str | None = None, **rest: Any) -> None:
         super().__init__(option_strings, "overrides", default=(), **rest)
@@ -118,7 +118,7 @@ class ConfigOverrideAction(argparse.Action):
     def __call__(
         self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
     ) -> None:
-        """Adds the override; argparse calls this where the option stands."""
+        """Add the override; argparse calls this when it meets the option."""
         namespace.overrides = (*namespace.overrides, self._override(values))
 
     def _override(self, values: Any) -> Override:
@@ -134,12 +134,12 @@ class ConfigOverrideAction(argparse.Action):
 
 
 class OutputAction(argparse.Action):
-    """`-o`: puts each output of a run into a folder of its own below one."""
+    """Put each output of a run into a folder of its own below the one that `-o` names."""
 
     def __call__(
         self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
     ) -> None:
-        """Adds the overrides."""
+        """Add the overrides."""
         option = "/".join(self.option_strings)
         places = {f"{SECTIONS[output]}.save_dir": str(Path(values, name)) for output, name in FOLDERS.items()}
         overrides = (Override(key, place, option) for key, place in places.items())
@@ -147,12 +147,12 @@ class OutputAction(argparse.Action):
 
 
 def add_key(parser: argparse.ArgumentParser, *names: str, key: str, metavar: str, help: str, **rest: Any) -> None:
-    """Adds an option that overrides a config key."""
+    """Add an option that overrides a config key."""
     parser.add_argument(*names, action=ConfigOverrideAction, key=key, metavar=metavar, help=help, **rest)
 
 
 def command_parser(description: str | None, section: str = "") -> Parser:
-    """A parser with the options that every command has; see `Parser`."""
+    """Return a parser with the options that every command has; see `Parser`."""
     parser = Parser(description, section)
     add = parser.add_argument
     add("-c", "--config", type=path_of, default=Path("config.json"), help="config file (default: %(default)s)")
@@ -171,10 +171,10 @@ def command_parser(description: str | None, section: str = "") -> Parser:
 
 
 def images_parser(description: str | None) -> Parser:
-    """A parser of a command that runs through images, with the options that say which."""
+    """Return a parser for commands that process images, with the options that choose them."""
     parser = command_parser(description)
     batch, conf = ("-b", "--batch_size", "--batch"), ("-conf", "--conf_thres", "--conf")
-    add_key(parser, *batch, key="dataloader.batch_size", metavar="N", help="images a batch")
+    add_key(parser, *batch, key="dataloader.batch_size", metavar="N", help="images per batch")
     add_key(parser, *conf, key="dataset.conf", metavar="X", help="leave out boxes that score X or lower, 0 to 1")
     add_key(parser, "--split", key="dataset.split", metavar="NAME", help="the split of the dataset, such as val")
     add_key(parser, "--imgsz", key="detector.imgsz", metavar="N", help="longer side in pixels that the detector sees")
@@ -194,7 +194,7 @@ def images_parser(description: str | None) -> Parser:
 
 
 def run_parser(description: str | None) -> Parser:
-    """The parser of the three scripts."""
+    """Return the parser of the three scripts."""
     parser = images_parser(description)
     add_prompt_options(parser)
     add_box_options(parser)
@@ -221,7 +221,7 @@ def run_parser(description: str | None) -> Parser:
 
 
 def _add_annotating(parser: Parser) -> None:
-    """Adds the options that matter when annotations are written."""
+    """Add the options that matter when annotations are written."""
     add = parser.add_argument
     formats = f"annotation formats: {', '.join(FORMATS)}"
     add_key(parser, "--format", nargs="+", key="auto_mask.formats", metavar="FORMAT", help=formats)
@@ -232,17 +232,17 @@ def _add_annotating(parser: Parser) -> None:
 
 
 def finetune_parser(description: str | None) -> Parser:
-    """The parser of the two finetune scripts; each may add options of its own."""
+    """Return the parser of the two finetune scripts; each may add options of its own."""
     parser = command_parser(description, "finetune")
     parser.add_argument("--overwrite", action="store_true", help="replace the weight file if there is one")
     return parser
 
 
 def parse(output: Output, description: str | None, argv: Sequence[str] | None = None) -> Options:
-    """The options of one of the three scripts.
+    """Parse the command line of one of the three scripts.
 
     Args:
-        output: what the script is for.
+        output: the output that the script makes.
         description: the script's docstring, shown by `--help`.
         argv: the command line without the program, `sys.argv[1:]` by default.
 
@@ -272,10 +272,10 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
 
 
 def options_of(given: argparse.Namespace, outputs: tuple[Output, ...] = ()) -> Options:
-    """What an `images_parser`'s options ask for.
+    """Return the options that an `images_parser` has parsed.
 
     Args:
-        outputs: what the run makes.
+        outputs: the outputs that the run makes.
 
     Raises:
         UserError: the config file cannot be used, there are no images, or they cannot be evaluated.
@@ -297,7 +297,7 @@ def overrides_as_args(given: argparse.Namespace, *left_out: str) -> list[str]:
 
 
 def configured(given: argparse.Namespace) -> Config:
-    """The config that a `command_parser`'s options name and change.
+    """Load the config file that a `command_parser`'s options name, with their overrides.
 
     Raises:
         UserError: the config cannot be used, or a clone of sam2 lies where it hides the package.
@@ -307,7 +307,7 @@ def configured(given: argparse.Namespace) -> Config:
 
 
 def check_no_sam2_clone(folder: Path = REPOSITORY) -> None:
-    """Raises UserError where a clone of sam2's repository beside the scripts would hide the installed package."""
+    """Raise UserError if a clone of sam2's repository beside the scripts would hide the installed package."""
     clone = folder / "sam2"
     if (clone / "sam2").is_dir():
         advice = "a clone of sam2 beside the scripts hides the sam2 package that pip installs; move it elsewhere"

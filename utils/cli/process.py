@@ -1,4 +1,4 @@
-"""The process of a command: how signals end it, and what becomes of output that nobody takes."""
+"""Handle signals to the process of a command, and output that nobody reads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _end(code: int) -> None:
 
 
 def _codes() -> dict[signal.Signals, int]:
-    """The exit codes of the signals that are this process's to answer, not ignored or answered by somebody else.
+    """Return the exit codes of the signals that this process handles, not ignored or handled by another program.
 
     What torchrun ends with SIGTERM ends at once: it may wait for a process that is gone.
     """
@@ -81,7 +81,7 @@ def _open_missing() -> None:
 
 
 class Unfailing:
-    """A text stream that goes on into nothing where its reader is gone or its disk is full."""
+    """Write a text stream; discard what follows once its reader is gone or its disk is full."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

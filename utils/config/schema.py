@@ -171,7 +171,7 @@ class DatasetConfig:
     conf: Share = 0.25
     """Detector boxes with this score or a lower one are left out."""
     classes: ClassNames = None
-    """Class names by id: a list, a text file with a name a line, or a `data.yaml`.
+    """Class names by id: a list, a text file with one name per line, or a `data.yaml`.
 
     Left out, those of the dataset where `-p` names YOLO labels, else those of the detector.
     """

@@ -68,7 +68,7 @@ def evaluation_files(evaluation: Evaluation, run: Mapping[str, Any] | None = Non
 
 
 def metrics(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the content of `metrics.json` in full precision; the first three keys are the contract's."""
+    """Return the content of `metrics.json` in full precision; the first three keys are kept for compatibility."""
     labels, means, split = label_measures(evaluation), mean_ious(evaluation), split_measures(evaluation)
     counts, intervals, failures = evaluation.counts, evaluation.intervals, evaluation.failures
     return {

@@ -111,7 +111,7 @@ def entry_of_line(line: str) -> str | None:
 
 
 def _lines(entries: Sequence[str]) -> bytes:
-    """Encode a text file with an entry a line; the bytes of a file name that is not valid UTF-8 are kept."""
+    """Encode a text file with one entry per line; the bytes of a file name that is not valid UTF-8 are kept."""
     return "".join(f"{entry}\n" for entry in entries).encode("utf-8", "surrogateescape")
 
 

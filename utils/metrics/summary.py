@@ -1,7 +1,13 @@
 """The tables of metrics: the one place where console, files and report look up what is measured and how it is named.
 
-To add a metric, write a function in `utils/metrics` and a line in one of the tables. It then appears in the console, in
-`metrics.json` and in `report.html`.
+To add a metric, write a function in `utils/metrics` and a line in one of the tables, which decides where it appears:
+
+| table            | console | files                                | report.html                                |
+|------------------|---------|--------------------------------------|--------------------------------------------|
+| `LABEL_MEASURES` | column  | metrics.json, per_class.csv and .tex | column; mean at the top if `figure` is set |
+| `SPLIT_MEASURES` | yes     | metrics.json                         | only if `title` is set                     |
+| `MEAN_IOUS`      | yes     | metrics.json                         | yes                                        |
+| `IMAGE_MEASURES` | no      | per_image.csv                        | no                                         |
 """
 
 from __future__ import annotations
@@ -127,7 +133,7 @@ MEAN_IOUS: dict[str, SplitMeasure] = {
         "of all pairs of an image and a label in it",
     ),
 }
-"""Key in `metrics.json` below `mean_iou` -> mean IoU under one convention; the first is the contract's Mean_IOU.
+"""Key in `metrics.json` below `mean_iou` -> mean IoU under one convention; the first is also the key `Mean_IOU`.
 
 Images that are all void have no mean. The last two are torchmetrics' functional mean_iou and its MeanIoU (1.9).
 """
@@ -165,7 +171,7 @@ def label_numbers(evaluation: Evaluation) -> dict[str, npt.NDArray[np.int64]]:
 
 
 def mean_ious(evaluation: Evaluation) -> dict[str, float]:
-    """Compute the mean IoU under each convention; the first is the contract's Mean_IOU."""
+    """Compute the mean IoU under each convention; the first is also the key `Mean_IOU`."""
     return {name: float(measure.compute(evaluation)) for name, measure in MEAN_IOUS.items()}
 
 

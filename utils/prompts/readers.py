@@ -114,7 +114,7 @@ def label_class_names(path: Path, overrides: PromptOverrides) -> tuple[str, ...]
     raise UserError(
         f"{path}: nothing names the classes of these YOLO labels: there is no classes.txt or data.yaml in the folder, "
         "beside it or beside its parent, and the config has no dataset.classes; add --prompt-names FILE "
-        "(one name a line, or a data.yaml) or --prompt-names coco"
+        "(one name per line, or a data.yaml) or --prompt-names coco"
     )
 
 

@@ -17,7 +17,7 @@ GREY: Color = (128, 128, 128)
 
 WHITE: Color = (255, 255, 255)
 
-TRACK_COLORS = 20
+NUM_TRACK_COLORS = 20
 """Number of colors of tracks: those of the first classes, which differ most."""
 
 # Oklab (Björn Ottosson): a color space whose distances approximate perceived differences.
@@ -41,8 +41,8 @@ def class_color(class_id: int) -> Color:
 
 
 def track_color(track_id: int) -> Color:
-    """Return the color of a track, the same in every frame; colors repeat after TRACK_COLORS."""
-    return class_color((track_id - 1) % TRACK_COLORS)
+    """Return the color of a track, the same in every frame; colors repeat after NUM_TRACK_COLORS."""
+    return class_color((track_id - 1) % NUM_TRACK_COLORS)
 
 
 def text_color(background: Color) -> Color:

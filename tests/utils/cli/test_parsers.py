@@ -12,6 +12,7 @@ from utils.cli.options import Options, Output
 from utils.cli.parsers import ConfigOverrideAction, check_no_sam2_clone, configured, finetune_parser, parse
 from utils.config.official import REPOSITORY
 from utils.errors import UserError
+from utils.formats.registry import FORMATS
 
 
 @pytest.fixture(autouse=True)
@@ -114,9 +115,9 @@ def test_where_boxes_and_objects_come_from(working_directory: Path) -> None:
     for given in ("-p a.json", "-p a.json --boxes file"):
         assert (parsed("visual", given).boxes, parsed("visual", given).runs_detector) == ("file", False)
     target = parsed("visual", "--boxes target")
-    assert target.needs_targets and target.needs_truth and not target.runs_detector
+    assert target.needs_gt_masks and target.needs_gt_instances and not target.runs_detector
     attributed = parsed("evaluate", "-p a.json --attribute")
-    assert attributed.attribute and attributed.needs_truth
+    assert attributed.attribute and attributed.needs_gt_instances
     annotated = parsed("evaluate", f"-a mine --diff before {CLASSES}")
     folders = {"-a/--annotations": working_directory / "mine", "--diff": working_directory / "before"}
     assert annotated.annotation_folders == folders
@@ -156,7 +157,7 @@ CLASSES = '--set dataset.classes=["car"]'
         ("--also draw", "argument --also: invalid choice: 'draw' "),
         ("-s photos --also evaluate", "-s/--source: photos without target masks cannot be evaluated"),
         ("--format coco", "--format: is about annotations, "),
-        ("--format coco pdf", '--format[1]: must be labelme or labelme-polygon or coco or yolo or voc, not "pdf"'),
+        ("--format coco pdf", f'--format[1]: must be {" or ".join(FORMATS)}, not "pdf"'),
         ("--set auto_mask.formats=[]", "--set auto_mask.formats: there is none"),
         ("--dry-run", "--dry-run: is about annotations, which this run does not write; --also annotate makes it"),
         ("--overwrite", "--overwrite: is about annotations, "),

@@ -11,6 +11,7 @@ import pytest
 from utils.config import Override, load_config
 from utils.config.official import REPOSITORY
 from utils.errors import UserError
+from utils.formats.registry import FORMATS
 from utils.io.terminal import as_typed
 
 SEED = Path(__file__).parents[2] / "fixtures" / "seed_config.json"
@@ -277,8 +278,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         "config.json: dataset.conf: must be between 0 and 1, not 2.0",
         "config.json: dataset.splt: unknown key; did you mean dataset.split?",
         "--set dataloader.batch_size: must be at least 1, not 0",
-        "config.json: auto_mask.formats[0]: must be labelme or labelme-polygon or coco or yolo or voc, "
-        'not "labelmee"; did you mean labelme?',
+        f'config.json: auto_mask.formats[0]: must be {" or ".join(FORMATS)}, not "labelmee"; did you mean labelme?',
         "config.json: finetune.init: expected a path, found an integer (5)",
     ]
 

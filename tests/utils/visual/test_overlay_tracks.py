@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.clips import instances, sample
 from tests.helpers.images import contains
 from utils.config import PredictorConfig
-from utils.visual.colors import TRACK_COLORS, class_color, track_color
+from utils.visual.colors import NUM_TRACK_COLORS, class_color, track_color
 from utils.visual.drawing import Style, draw_tag
 from utils.visual.overlay import TAGS_OF_CLIPS, render
 
@@ -25,9 +25,9 @@ def lab(color: tuple[int, int, int]) -> np.ndarray:
 
 
 def test_neighboring_track_ids_have_distant_colors() -> None:
-    colors = [lab(track_color(track_id)) for track_id in range(1, 2 * TRACK_COLORS)]
+    colors = [lab(track_color(track_id)) for track_id in range(1, 2 * NUM_TRACK_COLORS)]
     assert min(np.linalg.norm(a - b) for a, b in pairwise(colors)) > 25
-    assert len({track_color(track_id) for track_id in range(101, 101 + TRACK_COLORS)}) == TRACK_COLORS
+    assert len({track_color(track_id) for track_id in range(101, 101 + NUM_TRACK_COLORS)}) == NUM_TRACK_COLORS
 
 
 def test_the_color_of_a_track_does_not_depend_on_class_or_position() -> None:
