@@ -151,7 +151,7 @@ def test_missing_and_unreadable_images_are_left_to_the_run(split: Split) -> None
 
 def test_a_line_that_is_too_long_to_be_a_name_is_refused_by_its_number(split: Split) -> None:
     split.ids.append("i0 " * 100)
-    with pytest.raises(UserError, match='line 2: the name "i0 i0 .* is longer than 255 bytes'):
+    with pytest.raises(UserError, match=r'line 2: the name "i0 i0 .* is longer than 255 bytes'):
         split.check()
 
 

@@ -260,7 +260,7 @@ def size_of(content: dict[str, Any], path: Path, known: tuple[int, int] | None =
     """
     place = Location(str(path))
     height, width = (get(content, key, int, place, optional=True) for key in ("imageHeight", "imageWidth"))
-    if height and width:
+    if height is not None and width is not None and (height or width):
         if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
             raise place.error(f"imageHeight and imageWidth: no image has {width} x {height} pixels")
         return height, width
