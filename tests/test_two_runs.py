@@ -193,7 +193,7 @@ def test_a_damaged_record_counts_as_edited_and_what_has_no_file_is_made_again(pr
 
 
 def reviewed(table: bytes) -> list[dict[str, str]]:
-    """The rows of review.csv by image, without what tells which ones a person edited: the damaged one counts as such."""
+    """The rows of review.csv by image, without who edited them: the damaged one counts as edited."""
     rows = ({**row, "edited": ""} for row in csv.DictReader(table.decode().splitlines()))
     return sorted(rows, key=lambda row: row["image_id"])
 
