@@ -25,7 +25,7 @@ from utils.label_maps import value_counts
 LISTS = "split lists and file names"
 UNUSABLE = "masks that are missing or no index maps"
 SIZE_MISMATCH = "masks of another size than their images"
-VALUES = "masks with values outside the classes"
+VALUES = "masks with values outside the classes; where the data has others, --set dataset.classes=FILE names them"
 MISSING_IMAGES = "missing images, which alone would not stop the run"
 
 _VOC_LABELS = {tuple(color): label for label, color in enumerate(palette(256).tolist())}

@@ -57,6 +57,10 @@ def canonical(name: str) -> str:
     return _VOC_TO_COCO.get(spaced, spaced)
 
 
+LABELME_NO_CLASSES = {"__ignore__", "_background_"}
+"""What labelme's class lists begin with: labels -1 and 0, so the class after them has label 1, as here."""
+
+
 def is_no_class(name: str) -> bool:
     """Return whether a name means pixels of no class: `background`, labelme's `__ignore__` and `_background_`, ..."""
     return canonical(name) in _NO_CLASS

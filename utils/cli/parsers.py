@@ -91,7 +91,8 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, argument: str, following: str = "-") -> str:
         """Return the message for an unknown argument; it suggests the nearest option or config key, with its value."""
         if not argument.startswith(_DASHES):
-            return f"{argument}: belongs to no option (--help lists them)"
+            source = f"; photos are named by -s {argument}" if Path(argument).exists() else ""
+            return f"{argument}: belongs to no option{source} (--help lists them)"
         spelled, equals, value = argument.partition("=")
         name = spelled.lstrip("".join(_DASHES)).replace("-", "_")
         value = value if equals else "..." if following.startswith("-") else following

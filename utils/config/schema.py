@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass as plain_dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -20,12 +21,13 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
-from utils.classes import load_class_names, nearest
+from utils.classes import LABELME_NO_CLASSES, load_class_names, nearest
 from utils.config.official import OFFICIAL_SAM, home_of
 from utils.errors import UserError
 from utils.formats.base import Segmentation
 from utils.formats.registry import FORMATS
 from utils.io.json_files import Location, path_problem
+from utils.io.terminal import warn
 
 SECTION = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 """How pydantic treats every section."""
@@ -65,7 +67,12 @@ def _file_or_name(value: Any, at: Location) -> Any:
 def _class_names(value: Any, at: Location) -> Any:
     """Read class names from the file that a text names, or check those of a list."""
     if isinstance(value, str):
-        return load_class_names(absolute(value, at))
+        names = load_class_names(absolute(value, at))
+        kept = names[sum(1 for _ in takewhile(LABELME_NO_CLASSES.__contains__, names)) :]
+        if kept and kept != names:
+            left_out = ", ".join(names[: -len(kept)])
+            warn([f"{value}: {left_out}: left out; labelme lists them, but they are no classes"])
+        return kept or names
     texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
     return load_class_names(value, at.name) if texts else value
 

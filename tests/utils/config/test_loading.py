@@ -330,3 +330,16 @@ def test_other_lists_are_typed_alike(tmp_path: Path) -> None:
     assert load_config(tmp_path / "config.json", ["auto_mask.formats=coco,voc"]).auto_mask.formats == ("coco", "voc")
     with pytest.raises(UserError, match=r'formats\[0\]: must be labelme .* not "pdf"'):
         load_config(tmp_path / "config.json", ["auto_mask.formats=pdf"])
+
+
+@pytest.mark.parametrize("left_out", [["_background_"], ["__ignore__", "_background_"], []])
+def test_what_labelmes_class_lists_begin_with_is_no_class(
+    left_out: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "class_names.txt").write_text("\n".join([*left_out, "car", "dog"]))
+    (tmp_path / "config.json").write_text('{"dataset": {"classes": "class_names.txt"}}')
+    assert load_config(tmp_path / "config.json").dataset.classes == ("car", "dog")
+    said = capsys.readouterr().err
+    assert said == (f"warning: class_names.txt: {', '.join(left_out)}: " if left_out else "") + (
+        "left out; labelme lists them, but they are no classes\n" if left_out else ""
+    )
