@@ -94,11 +94,8 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
 def test_the_last_weights_are_written_too_if_earlier_ones_score_better(
     scores: tuple[float, float], config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coming, output, last = (
-        (ValScore(score, []) for score in (0.1, *scores)),
-        tmp_path / "out.pt",
-        tmp_path / "out.last.pt",
-    )
+    coming = (ValScore(score, []) for score in (0.1, *scores))
+    output, last = tmp_path / "out.pt", tmp_path / "out.last.pt"
     monkeypatch.setattr(ImageObjective, "validate", lambda *_: next(coming))
     last.write_text("of an earlier run")
     found, _ = finetune(load_config(config_file), output, CPU, Session())
