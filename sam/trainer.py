@@ -163,6 +163,7 @@ class Trainer:
     def _validate(self, progress: tqdm, losses: Mapping[int, float], validated: Callable[[bool], None]) -> None:
         """Score the model, and save the state with this process's losses since the last validation."""
         found = self.objective.validate(self.session)
+        release_inference_tensors(self.model)
         self._report(found.failures)
         shares = self.session.gather([dict(losses)])
         for step in sorted({step for share in shares for step in share}):
@@ -213,6 +214,16 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.losses, self.scores = step, losses, scores
         return True
+
+
+def release_inference_tensors(model: torch.nn.Module) -> None:
+    """Replace what modules have cached in inference mode; autograd refuses such tensors, as of rotary encodings."""
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, torch.Tensor) and value.is_inference():
+                setattr(module, name, value.clone())
+            elif isinstance(value, dict) and name == "cache":  # of SAM2's position encodings
+                value.clear()
 
 
 def schedule(progress: float, warmup: float = 0.05, floor: float = 0.01) -> float:

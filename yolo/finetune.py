@@ -209,7 +209,9 @@ def summary(args: Namespace, config: Config, output: Path, before: float, after:
         more = f"--set finetune.yolo.epochs={10 * config.finetune.yolo.epochs}"
         yield f"try more images, or more epochs: the same command with {more} --overwrite"
     else:
-        extra = {**config.finetune.yolo.extra, "optimizer": "AdamW", "lr0": 1e-4}
+        given = config.finetune.yolo.extra  # without a named optimizer, ultralytics ignores lr0
+        rate = float(f"{given.get('lr0', 1e-3) / 10:g}")
+        extra = {"optimizer": "AdamW", **given, "lr0": rate}
         setting = shlex.quote(f"finetune.yolo.extra={json.dumps(extra)}")
         yield f"try more images, or smaller steps: the same command with --set {setting} --overwrite"
 

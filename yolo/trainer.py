@@ -39,7 +39,7 @@ class FolderTrainer(DetectionTrainer):
         """Do nothing: the metrics of the best epoch are known, and `yolo.finetune` strips the checkpoint."""
 
     def score_start(self) -> None:
-        """Validate the model before its first step, in all processes, and write it as `start`."""
+        """Validate the model before its first step, in all processes; write it as `start`, and a row of epoch 0."""
         self.epoch = self.start_epoch - 1
         with torch.no_grad():  # the validator wants to know the names of the losses
             batch = self.preprocess_batch(next(iter(self.test_loader)))
@@ -49,6 +49,10 @@ class FolderTrainer(DetectionTrainer):
             return
         self.fitness = metrics.pop("fitness")
         self.metrics = metrics
+        self.loss_names = tuple(self.loss_items)
+        losses = dict.fromkeys(self.label_loss_items(), float("nan"))  # of training, which has not begun
+        rates = {f"lr/pg{number}": group["lr"] for number, group in enumerate(self.optimizer.param_groups)}
+        self.save_metrics({**losses, **metrics, **rates})
         self.save_model()
         self.last.rename(self.start)
         tqdm.write(f"start: {summary(metrics)}")

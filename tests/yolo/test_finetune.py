@@ -153,7 +153,8 @@ def test_training_writes_its_weights_and_curve_offline_and_says_what_it_changed(
     weights = folder / "new.pt"
     assert re.search(r"^new\.pt: mAP50-95 0\.\d{4} -> 0\.\d{4} on the split val", output, re.MULTILINE)
     with (folder / "new.csv").open() as table:
-        (row,) = csv.DictReader(table)
+        start, row = csv.DictReader(table)
+    assert start["epoch"] == "0" and start["train/box_loss"] == "nan" and float(start["val/box_loss"]) > 0
     assert row["epoch"] == "1" and float(row["train/box_loss"]) > 0 and "metrics/mAP50-95(B)" in row
     with Image.open(folder / "new.png") as picture:
         assert picture.width > 400
