@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from datasets.preflight import check_split
@@ -46,6 +47,12 @@ def open_training_splits(
     _check_objects(train, range(len(train)))
     _check_objects(val, range(min(val_images or len(val), len(val))))
     return train, val
+
+
+def loader_workers(config: Config) -> int:
+    """Return how many processes load examples: `dataloader.num_workers`, but no more than there are cores for them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(config.dataloader.num_workers, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def _check_objects(split: VocDataset, used: range) -> None:

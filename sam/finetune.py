@@ -19,7 +19,7 @@ if __name__ == "__main__":  # before the imports that take long
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,11 +29,11 @@ from utils.cli.guard import guarded, packages_needed
 with packages_needed():
     import torch
 
-    from datasets.training import open_training_splits
+    from datasets.training import loader_workers, open_training_splits
     from models.loading import sam_config_of, sam_files
     from models.sam2_build import build_sam2, load_sam2
     from sam.objectives import ClipObjective, ImageObjective
-    from sam.trainer import BestScore, Objective, Trainer, write_weights
+    from sam.trainer import Objective, Trainer, write_curve, write_weights
     from utils.cli.outputs import check_new_file
     from utils.cli.parsers import ConfigOverrideAction, configured, finetune_parser, overrides_as_args
     from utils.config import ArchConfig, Config, Override
@@ -52,14 +52,14 @@ DEFAULT_OUTPUT = REPOSITORY / "sam" / "sam2.1" / "finetuned.pt"
 
 def finetune(
     config: Config, output: Path, device: torch.device, session: Session, *, trust: bool = False
-) -> tuple[BestScore, list[SampleError]]:
-    """Run the training that `finetune` of the config describes, and write the best weights.
+) -> tuple[dict[int, float], list[SampleError]]:
+    """Run the training that `finetune` of the config describes, and write the best weights and the curve.
 
-    The weights of the last step are written beside them if they differ: a score on few images is noisy, and training
-    ends with small steps.
+    The start's weights count, too. The weights of the last step are written beside the best if they differ: a score on
+    few images is noisy, and training ends with small steps.
 
     Returns:
-        the best validation, and the images that could not be used.
+        the score of each validation by its step, of the start at 0; and the images that could not be used.
 
     Raises:
         UserError: the config, the splits, the weights or the state of an interrupted run cannot be used.
@@ -80,13 +80,19 @@ def finetune(
     if trainer.resume() and session.is_main:
         print(f"resuming at step {trainer.step} of {settings.steps}")
     session.barrier()  # all processes must have read the state before it is overwritten
-    best = trainer.train(config.dataloader.num_workers, lambda: write_weights(model, output))
+
+    def validated(better: bool) -> None:
+        if better:
+            write_weights(model, output)
+        write_curve(trainer.losses, trainer.scores, *curve_paths(output))
+
+    scores = trainer.train(loader_workers(config), validated)
     if session.is_main:
         last_path(output).unlink(missing_ok=True)  # left by an earlier run, whose output is replaced
-        if best.step < settings.steps:
+        if best_step(scores) < settings.steps:
             write_weights(model, last_path(output))
     failures = {failure.path: failure for failure in session.gather([*trainer.failures.values()])}
-    return best, [failures[path] for path in sorted(failures)]
+    return scores, [failures[path] for path in sorted(failures)]
 
 
 def resume_key(config: Config) -> dict[str, str]:
@@ -111,6 +117,16 @@ def state_path(output: Path) -> Path:
 def last_path(output: Path) -> Path:
     """Return the path of the last step's weights, which are written if others are better."""
     return output.with_suffix(".last.pt")
+
+
+def curve_paths(output: Path) -> tuple[Path, Path]:
+    """Return the paths of the table and the picture of the training's losses and scores."""
+    return output.with_suffix(".csv"), output.with_suffix(".png")
+
+
+def best_step(scores: Mapping[int, float]) -> int:
+    """Return the step of the best score; of equal ones, the first."""
+    return max(scores, key=lambda step: scores[step])
 
 
 def initial_model(config: Config, device: torch.device, *, trust: bool = False) -> SAM2Base:
@@ -145,6 +161,27 @@ def size_note(config: Config) -> str | None:
     return f"note: trained at {trained} px; {sam_config} runs it at {own} px, its model.image_size"
 
 
+def summary(args: Namespace, config: Config, output: Path, scores: Mapping[int, float]) -> Iterator[str]:
+    """Yield what a training did to the score, where its files are, and what to type next."""
+    settings, best = config.finetune.sam, best_step(scores)
+    after = max(score for step, score in scores.items() if step > 0)
+    change = f"mean IoU {scores[0]:.4f} -> {after:.4f} on the split {config.finetune.val_split}"
+    if best:
+        yield f"{output}: {change}, after {best} of {settings.steps} steps"
+    else:
+        yield f"{output}: {change}: the training did not help, so the file holds the weights of the start"
+    if best < settings.steps:
+        yield f"{last_path(output)}: the weights after all {settings.steps} steps"
+    yield "curve of the training: {}, {}".format(*curve_paths(output))
+    if not best:
+        rate = f"--set finetune.sam.lr={settings.lr / 10:g}"
+        yield f"try more images, or smaller steps: the same command with {rate} --overwrite"
+        return
+    if text := size_note(config):
+        yield text
+    yield f"use it:  {shlex.join(['python', 'yolo_sam.py', *usage(args, config, output)])}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, and return the exit code: 1 if images could not be used."""
     parser = finetune_parser(__doc__)
@@ -155,20 +192,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.overrides = (*args.overrides, Override("finetune.sam.video", True, "--video"))
     config = configured(args)
     output = config.finetune.output or DEFAULT_OUTPUT
-    for path in (output, last_path(output)):
+    for path in (output, last_path(output), *curve_paths(output)):
         check_new_file(path, "finetune.output", overwrite=args.overwrite or state_path(output).is_file())
     with open_session() as session:
         device = choose_device(args.device, session)
-        best, failures = finetune(config, output, device, session, trust=args.trust_weights)
+        scores, failures = finetune(config, output, device, session, trust=args.trust_weights)
     if session.is_main:
         say(f"failed: {failure}" for failure in failures)
-        steps, split = config.finetune.sam.steps, config.finetune.val_split
-        print(f"{output}: mean IoU {best.score:.4f} on the split {split}, after {best.step} of {steps} steps")
-        if best.step < steps:
-            print(f"{last_path(output)}: the weights after all {steps} steps")
-        if text := size_note(config):
-            print(text)
-        print("use it: ", shlex.join(["python", "yolo_sam.py", *usage(args, config, output)]))
+        say(summary(args, config, output, scores))
     return 1 if failures else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import math
 import sys
@@ -44,14 +45,6 @@ class ValScore:
     failures: list[SampleError]
 
 
-@dataclass(frozen=True)
-class BestScore:
-    """The best validation so far: the number of steps before it, and its score in [0, 1]."""
-
-    step: int = 0
-    score: float = -1.0
-
-
 class Objective(Protocol):
     """A task to train for."""
 
@@ -83,7 +76,9 @@ class Trainer:
 
     Attributes:
         step: number of steps taken.
-        best: the best validation.
+        losses: the mean loss of each step that had objects, by its number from 1; complete in the main process, and
+            up to the last validation.
+        scores: the score of each validation in [0, 1], by the number of steps before it; that of step 0 is the start's.
         failures: this process's images that could not be used, by image or mask file.
     """
 
@@ -104,7 +99,9 @@ class Trainer:
             parameter.requires_grad_(True)
         groups = [{"params": group.parameters, "rate": group.rate} for group in objective.parameters]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay)
-        self.step, self.best = 0, BestScore()
+        self.step = 0
+        self.losses: dict[int, float] = {}
+        self.scores: dict[int, float] = {}
         self.failures: dict[Path, SampleError] = {}
         own = {f"finetune.sam.{name}": str(value) for name, value in asdict(settings).items()}
         self._resume_key = {**resume_key, **own}
@@ -134,35 +131,49 @@ class Trainer:
             self.optimizer.step()
         return loss.item()
 
-    def train(self, workers: int, improved: Callable[[], None]) -> BestScore:
-        """Take all remaining steps and return the best validation.
+    def train(self, workers: int, validated: Callable[[bool], None]) -> dict[int, float]:
+        """Score the start, take all remaining steps and return the scores.
 
         Args:
             workers: number of processes that prepare batches.
-            improved: called in the main process after each validation that is the best so far.
+            validated: called in the main process after each validation, and told whether it is the best so far.
         """
         settings, is_main, batches = self.settings, self.session.is_main, self.batches(workers)
+        losses: dict[int, float] = {}
         progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not is_main)
+        if not self.scores:
+            self._validate(progress, losses, validated)
         while self.step < settings.steps:
             batch = next(batches)
             self._report(batch.failures)
             loss = self.train_step(batch)
+            if len(batch):
+                losses[self.step] = loss
             progress.update()
-            progress.set_postfix(loss=f"{loss:.3f}", best_iou=f"{self.best.score:.4f}", refresh=False)
+            best = max(self.scores.values())
+            progress.set_postfix(loss=f"{loss:.3f}", best_iou=f"{best:.4f}", refresh=False)
             if self.step % settings.val_every == 0 or self.step == settings.steps:
-                found = self.objective.validate(self.session)
-                self._report(found.failures)
-                better = found.score > self.best.score
-                self.best = BestScore(self.step, found.score) if better else self.best
-                if is_main:
-                    progress.write(f"step {self.step}: mean IoU {found.score:.4f}")
-                    if better:
-                        improved()
-                    self.save_state()
+                self._validate(progress, losses, validated)
+                losses.clear()
         progress.close()
         if is_main:
             self.state_file.unlink()
-        return self.best
+        return self.scores
+
+    def _validate(self, progress: tqdm, losses: Mapping[int, float], validated: Callable[[bool], None]) -> None:
+        """Score the model, and save the state with this process's losses since the last validation."""
+        found = self.objective.validate(self.session)
+        release_inference_tensors(self.model)
+        self._report(found.failures)
+        shares = self.session.gather([dict(losses)])
+        for step in sorted({step for share in shares for step in share}):
+            self.losses[step] = float(np.mean([share[step] for share in shares if step in share]))
+        better = found.score > max(self.scores.values(), default=-math.inf)
+        self.scores[self.step] = found.score
+        if self.session.is_main:
+            progress.write(f"step {self.step}: mean IoU {found.score:.4f}")
+            validated(better)
+            self.save_state()
 
     def _report(self, failures: Iterable[SampleError]) -> None:
         """Report each unusable image once."""
@@ -175,7 +186,8 @@ class Trainer:
         state = {
             "origin": self._resume_key,
             "step": self.step,
-            "best": asdict(self.best),
+            "losses": self.losses,
+            "scores": self.scores,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -191,6 +203,7 @@ class Trainer:
             return False
         try:
             state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+            step, losses, scores = state["step"], state["losses"], state["scores"]
         except Exception as error:  # torch raises almost anything on a broken file
             raise UserError(f"{self.state_file}: cannot be loaded: {first_line(error)}; delete the file") from error
         theirs = state.get("origin", {})
@@ -199,8 +212,18 @@ class Trainer:
             raise UserError(f"{self.state_file}: {reason}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best = state["step"], BestScore(**state["best"])
+        self.step, self.losses, self.scores = step, losses, scores
         return True
+
+
+def release_inference_tensors(model: torch.nn.Module) -> None:
+    """Replace what modules have cached in inference mode; autograd refuses such tensors, as of rotary encodings."""
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, torch.Tensor) and value.is_inference():
+                setattr(module, name, value.clone())
+            elif isinstance(value, dict) and name == "cache":  # of SAM2's position encodings
+                value.clear()
 
 
 def schedule(progress: float, warmup: float = 0.05, floor: float = 0.01) -> float:
@@ -223,3 +246,26 @@ def write_weights(model: SAM2Base, path: Path) -> None:
         name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
     }
     atomic_write(path, serialized({"model": state}))
+
+
+def write_curve(losses: Mapping[int, float], scores: Mapping[int, float], table: Path, picture: Path) -> None:
+    """Write the losses and scores of a training, by step, as a CSV file with step, loss and score, and as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = [(step, losses.get(step, ""), scores.get(step, "")) for step in sorted({*losses, *scores})]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("step", "loss", "score"), *rows])
+    atomic_write(table, text.getvalue().encode())
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, sharex=True)
+    above.plot([*scores], [*scores.values()], marker="o")
+    above.axhline(scores[0], linestyle=":", color="gray", label="start")
+    above.legend()
+    above.set_ylabel("mean IoU")
+    below.plot([*losses], [*losses.values()], linewidth=0.8)
+    below.set(xlabel="step", ylabel="loss")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=120)
+    atomic_write(picture, drawn.getvalue())

@@ -52,8 +52,8 @@ PRINTED = {
     "yolo_sam_visual": r"^overlays: [1-9]\d* ",
     "yolo_sam_auto_anno_generator": r"^(labelme|coco|yolo): [1-9]\d* ",
     "yolo.predict": r"^prompts: [1-9]\d* boxes",
-    "yolo.finetune": r"^use it: ",
-    "sam.finetune": r"^use it: ",
+    "yolo.finetune": r"mAP50-95 0\.\d{4} -> 0\.\d{4} ",
+    "sam.finetune": r"mean IoU 0\.\d{4} -> 0\.\d{4} ",
     "datasets.scenes": r"",
     "utils.config.docs": r"^wrote ",
 }

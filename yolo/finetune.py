@@ -14,18 +14,20 @@ if __name__ == "__main__":  # before the imports that take long
     end_at_signals()
 
 import io
+import json
 import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.cli.guard import guarded, packages_needed
 
 with packages_needed():
-    from datasets.training import open_training_splits
+    from datasets.training import loader_workers, open_training_splits
     from models.ultralytics_quiet import quiet_ultralytics
     from models.weights import check_yolo_yaml, is_detector, load_yolo
     from utils.cli.outputs import check_new_file
@@ -44,20 +46,26 @@ if TYPE_CHECKING:
     import torch
     from ultralytics.nn.tasks import DetectionModel
 
+    from yolo.trainer import FolderTrainer
+
 DEFAULT_OUTPUT = REPOSITORY / "yolo" / "yolov8" / "finetuned.pt"
 
 
 def finetune(
     config: Config, output: Path, device: torch.device, *, trust: bool = False
-) -> tuple[dict[str, float], list[SampleError]]:
-    """Run the training that `finetune` of the config describes, and write the best weights.
+) -> tuple[float, float, list[SampleError]]:
+    """Run the training that `finetune` of the config describes, and write the best weights and the curve.
+
+    The start's weights are written if all epochs score worse.
 
     Returns:
-        ultralytics' metrics of the best epoch on the validation split, and the images that could not be used.
+        the mAP50-95 on the validation split of the start and of the best epoch; the images that could not be used.
 
     Raises:
         UserError: the config, the splits or the weights cannot be used.
     """
+    from ultralytics.utils.plotting import plot_results
+
     train, val = open_training_splits(config)
     names = config.dataset.classes
     assert names is not None  # `open_training_splits` refuses a config without them
@@ -66,10 +74,20 @@ def finetune(
         start = starting_model(config, trust=trust)
         arguments = training_arguments(config, folder, device)
         failures = write_training_data({"train": train, "val": val}, names, folder)
-        best = run_trainer(arguments, start)
-        content, metrics = strip_checkpoint(best, config.finetune.yolo.imgsz)
-    atomic_write(output, content)
-    return metrics, failures
+        trainer = run_trainer(arguments, start)
+        (first, before), (best, after) = (
+            strip_checkpoint(path, config.finetune.yolo.imgsz) for path in (trainer.start, trainer.best)
+        )
+        atomic_write(output, first if before > after else best)
+        plot_results(file=trainer.csv)
+        for path, suffix in zip(curve_paths(output), (".csv", ".png")):
+            atomic_write(path, trainer.csv.with_suffix(suffix).read_bytes())
+    return before, after, failures
+
+
+def curve_paths(output: Path) -> tuple[Path, Path]:
+    """Return the paths of ultralytics' table and picture of the losses and metrics of each epoch."""
+    return output.with_suffix(".csv"), output.with_suffix(".png")
 
 
 def starting_model(config: Config, *, trust: bool = False) -> DetectionModel | None:
@@ -124,7 +142,7 @@ def training_arguments(config: Config, folder: Path, device: torch.device) -> di
         "imgsz": settings.imgsz,
         "batch": settings.batch,
         "seed": settings.seed,
-        "workers": config.dataloader.num_workers,
+        "workers": loader_workers(config),
         "amp": "bf16" if native_bf16 else False,  # with fp16, ultralytics would fetch weights to test the GPU
         "plots": False,  # they need a font
     }
@@ -137,22 +155,22 @@ def training_arguments(config: Config, folder: Path, device: torch.device) -> di
     return own | {"device": str(device)} | settings.extra
 
 
-def run_trainer(arguments: dict[str, Any], start: DetectionModel | None) -> Path:
-    """Train, and return the checkpoint of the best epoch."""
+def run_trainer(arguments: dict[str, Any], start: DetectionModel | None) -> FolderTrainer:
+    """Train, and return the trainer."""
     from yolo.trainer import FolderTrainer
 
     trainer = FolderTrainer(overrides=arguments)
     if start is not None:
         trainer.model = trainer.get_model(cfg=start.yaml, weights=start)
     trainer.train()
-    return trainer.best
+    return trainer
 
 
-def strip_checkpoint(checkpoint: Path, imgsz: int) -> tuple[bytes, dict[str, float]]:
+def strip_checkpoint(checkpoint: Path, imgsz: int) -> tuple[bytes, float]:
     """Reduce a checkpoint to the model in half precision, without optimizer state, dates and paths.
 
     Returns:
-        the content of an ultralytics checkpoint, and the metrics of its epoch.
+        the content of an ultralytics checkpoint, and its mAP50-95.
     """
     import torch
     from ultralytics import __version__
@@ -172,7 +190,30 @@ def strip_checkpoint(checkpoint: Path, imgsz: int) -> tuple[bytes, dict[str, flo
     }
     buffer = io.BytesIO()
     torch.save(published, buffer)
-    return buffer.getvalue(), metrics
+    return buffer.getvalue(), metrics["metrics/mAP50-95(B)"]
+
+
+def summary(args: Namespace, config: Config, output: Path, before: float, after: float) -> Iterator[str]:
+    """Yield what a training did to the score, where its files are, and what to type next."""
+    change = f"mAP50-95 {before:.4f} -> {after:.4f} on the split {config.finetune.val_split}"
+    if after > before:
+        yield f"{output}: {change}"
+    else:
+        kept = "the start" if before > after else "the last of the best epochs"
+        yield f"{output}: {change}: the training did not help; the file holds the weights of {kept}"
+    yield "curve of the training: {}, {}".format(*curve_paths(output))
+    if after > before:
+        options = [*overrides_as_args(args, "arch.yolo_weights"), f"--set=arch.yolo_weights={output}"]
+        yield f"use it:  {shlex.join(['python', 'yolo_sam.py', *options])}"
+    elif config.finetune.init == "scratch":
+        more = f"--set finetune.yolo.epochs={10 * config.finetune.yolo.epochs}"
+        yield f"try more images, or more epochs: the same command with {more} --overwrite"
+    else:
+        given = config.finetune.yolo.extra  # without a named optimizer, ultralytics ignores lr0
+        rate = float(f"{given.get('lr0', 1e-3) / 10:g}")
+        extra = {"optimizer": "AdamW", **given, "lr0": rate}
+        setting = shlex.quote(f"finetune.yolo.extra={json.dumps(extra)}")
+        yield f"try more images, or smaller steps: the same command with --set {setting} --overwrite"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -182,13 +223,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "LOCAL_RANK" in os.environ or "RANK" in os.environ:
         raise UserError("start yolo.finetune without torchrun: ultralytics starts its own processes (see --help)")
     output = config.finetune.output or DEFAULT_OUTPUT
-    check_new_file(output, "finetune.output", overwrite=args.overwrite)
+    for path in (output, *curve_paths(output)):
+        check_new_file(path, "finetune.output", overwrite=args.overwrite)
     quiet_ultralytics()
-    metrics, failures = finetune(config, output, choose_device(args.device, Session()), trust=args.trust_weights)
+    before, after, failures = finetune(config, output, choose_device(args.device, Session()), trust=args.trust_weights)
     say(f"failed: {failure}" for failure in failures)
-    print(f"{output}: mAP50-95 {metrics['metrics/mAP50-95(B)']:.4f} on the split {config.finetune.val_split}")
-    options = [*overrides_as_args(args, "arch.yolo_weights"), f"--set=arch.yolo_weights={output}"]
-    print("use it: ", shlex.join(["python", "yolo_sam.py", *options]))
+    say(summary(args, config, output, before, after))
     return 1 if failures else 0
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import RANK
@@ -21,6 +23,11 @@ class FolderTrainer(DetectionTrainer):
 
     bar: tqdm | None = None
 
+    @property
+    def start(self) -> Path:
+        """Return the checkpoint of the model before its first step, laid out as that of the best epoch is."""
+        return self.last.with_name("start.pt")
+
     def get_dataset(self) -> dict[str, Any]:
         """Return ultralytics' description of the dataset; its own method would download a font."""
         folder = Path(self.args.data)
@@ -31,8 +38,29 @@ class FolderTrainer(DetectionTrainer):
     def final_eval(self) -> None:
         """Do nothing: the metrics of the best epoch are known, and `yolo.finetune` strips the checkpoint."""
 
+    def score_start(self) -> None:
+        """Validate the model before its first step, in all processes; write it as `start`, and a row of epoch 0."""
+        self.epoch = self.start_epoch - 1
+        with torch.no_grad():  # the validator wants to know the names of the losses
+            batch = self.preprocess_batch(next(iter(self.test_loader)))
+            self.loss_items = self.ema.ema.loss(batch)[1]
+        metrics = self.validator(self)
+        if metrics is None:
+            return
+        self.fitness = metrics.pop("fitness")
+        self.metrics = metrics
+        self.loss_names = tuple(self.loss_items)
+        losses = dict.fromkeys(self.label_loss_items(), float("nan"))  # of training, which has not begun
+        rates = {f"lr/pg{number}": group["lr"] for number, group in enumerate(self.optimizer.param_groups)}
+        self.save_metrics({**losses, **metrics, **rates})
+        self.save_model()
+        self.last.rename(self.start)
+        tqdm.write(f"start: {summary(metrics)}")
+
     def run_callbacks(self, event: str) -> None:
         """Show progress instead of calling ultralytics' listeners, some of which report to online services."""
+        if event == "on_train_start":
+            self.score_start()
         if RANK > 0:
             return
         if event == "on_train_epoch_start":
@@ -42,6 +70,10 @@ class FolderTrainer(DetectionTrainer):
             self.bar.set_postfix(losses, refresh=False)
             self.bar.update()
         elif event == "on_fit_epoch_end" and self.bar is not None:
-            map50, map50_95 = (self.metrics[f"metrics/mAP{name}(B)"] for name in ("50", "50-95"))
-            self.bar.write(f"epoch {self.epoch + 1}: mAP50 {map50:.4f}, mAP50-95 {map50_95:.4f}")
+            self.bar.write(f"epoch {self.epoch + 1}: {summary(self.metrics)}")
             self.bar.close()
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    """Describe the metrics of a validation."""
+    return ", ".join(f"{name} {metrics[f'metrics/{name}(B)']:.4f}" for name in ("mAP50", "mAP50-95"))

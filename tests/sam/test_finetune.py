@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -14,13 +15,13 @@ import torch
 from PIL import Image
 
 from datasets.scenes import main as paint
-from datasets.training import open_training_splits
+from datasets.training import loader_workers, open_training_splits
 from datasets.voc import VocDataset
 from models.sam2_build import build_sam2, load_sam2
 from sam.examples import AugmentConfig, ImageExamples, collate, jitter_box
-from sam.finetune import finetune, main, resume_key, size_note, usage
+from sam.finetune import best_step, finetune, main, resume_key, size_note, usage
 from sam.objectives import IMAGE, ImageObjective, parameters_of
-from sam.trainer import BestScore, Trainer, ValScore, schedule
+from sam.trainer import Trainer, ValScore, schedule
 from utils.cli.parsers import configured, finetune_parser
 from utils.config import Config, load_config
 from utils.distributed import Session
@@ -85,22 +86,67 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     ours, unbroken = (torch.load(path, weights_only=True)["model"] for path in (output, result))
     for name, tensor in unbroken.items():
         torch.testing.assert_close(ours[name], tensor, msg=name)
-    assert {path.name for path in tmp_path.iterdir()} <= {"out.pt", "out.last.pt"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"out.pt", "out.last.pt", "out.csv", "out.png"}
+    assert (tmp_path / "out.csv").read_bytes() == result.with_suffix(".csv").read_bytes()
 
 
 @pytest.mark.parametrize("scores", [(0.5, 0.4), (0.4, 0.5)])
 def test_the_last_weights_are_written_too_if_earlier_ones_score_better(
     scores: tuple[float, float], config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coming, output, last = (ValScore(score, []) for score in scores), tmp_path / "out.pt", tmp_path / "out.last.pt"
+    coming = (ValScore(score, []) for score in (0.1, *scores))
+    output, last = tmp_path / "out.pt", tmp_path / "out.last.pt"
     monkeypatch.setattr(ImageObjective, "validate", lambda *_: next(coming))
     last.write_text("of an earlier run")
-    best, _ = finetune(load_config(config_file), output, CPU, Session())
-    assert best == BestScore(2 if scores[0] > scores[1] else 4, 0.5)
-    assert last.is_file() == (best.step == 2)
+    found, _ = finetune(load_config(config_file), output, CPU, Session())
+    assert found == {0: 0.1, 2: scores[0], 4: scores[1]}
+    assert best_step(found) == (2 if scores[0] > scores[1] else 4)
+    assert last.is_file() == (best_step(found) == 2)
     if last.is_file():
         ours, theirs = (torch.load(path, weights_only=True)["model"]["no_mem_embed"] for path in (output, last))
         assert not torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("after, helped", [(0.7, True), (0.2, False), (0.5, False)])
+def test_the_output_holds_the_better_of_start_and_training_and_the_messages_say_which(
+    after: float,
+    helped: bool,
+    config_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    coming = (ValScore(score, []) for score in (0.5, 0.1, after))
+    monkeypatch.setattr(ImageObjective, "validate", lambda *_: next(coming))
+    monkeypatch.chdir(tmp_path)
+    assert main(["-c", str(config_file), "--set", f"finetune.output={tmp_path / 'new.pt'}"]) == 0
+    printed = capsys.readouterr()
+    stored = torch.load(tmp_path / "new.pt", weights_only=True)["model"]["sam_mask_decoder.iou_token.weight"]
+    torch.manual_seed(0)
+    start = build_sam2(str(DEMO_CONFIG), 64).state_dict()["sam_mask_decoder.iou_token.weight"].half()
+    assert torch.equal(stored, start) == (not helped)
+    assert f"new.pt: mean IoU 0.5000 -> {after:.4f} on the split val" in printed.out
+    assert ("use it:" in printed.out) == helped
+    assert ("did not help" in printed.out) == ("--set finetune.sam.lr=1e-05" in printed.out) == (not helped)
+    assert "best_iou=-1" not in printed.err
+
+
+def test_the_curve_of_a_training_lies_beside_its_weights(result: Path) -> None:
+    rows = list(csv.DictReader(result.with_suffix(".csv").open()))
+    assert [row["step"] for row in rows] == ["0", "1", "2", "3", "4"]
+    assert [bool(row["score"]) for row in rows] == [True, False, True, False, True]
+    assert rows[0]["loss"] == "" and all(0 < float(row["loss"]) < 100 for row in rows[1:])
+    with Image.open(result.with_suffix(".png")) as picture:
+        assert picture.width > 400 and len(np.unique(np.asarray(picture.convert("L")))) > 10
+
+
+def test_no_more_processes_load_examples_than_there_are_cores(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    assert [loader_workers(load_config(config_file, [f"dataloader.num_workers={n}"])) for n in (0, 2, 64)] == [0, 2, 4]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert loader_workers(load_config(config_file, ["dataloader.num_workers=64"])) == 2
 
 
 def test_two_processes_learn_what_one_learns(
@@ -109,7 +155,7 @@ def test_two_processes_learn_what_one_learns(
     output = tmp_path / "out.pt"
     done = torchrun("-m", "sam.finetune", "-c", str(config_file), "--set", f"finetune.output={output}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("use it:") == 1
+    assert done.stdout.count(" -> ") == 1
     torch.manual_seed(0)
     start = build_sam2(str(DEMO_CONFIG), 64).state_dict()
     ours, alone = (torch.load(path, weights_only=True)["model"] for path in (output, result))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +18,12 @@ import torch
 from PIL import Image
 
 from datasets.images import read_image
+from datasets.scenes import main as paint
 from datasets.voc import VocDataset
 from models.weights import load_yolo
+from utils.cli.parsers import configured, finetune_parser
 from utils.errors import UserError
-from yolo.finetune import main
+from yolo.finetune import main, summary
 from yolo.training_data import write_training_data
 
 REPOSITORY = Path(__file__).parents[2]
@@ -140,12 +144,20 @@ def trained(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return folder, result.stdout
 
 
-def test_training_writes_one_file_offline_and_says_how_to_use_it(trained: tuple[Path, str]) -> None:
+def test_training_writes_its_weights_and_curve_offline_and_says_what_it_changed(trained: tuple[Path, str]) -> None:
     folder, output = trained
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "new.pt", "tmp"]
+    files = {path.name for path in folder.iterdir()} - {"home"}
+    assert files == {"config.json", "new.csv", "new.png", "new.pt", "tmp"}
+    assert {path.name for path in folder.glob("home/.*/*")} <= {"matplotlib"}  # its list of fonts
     assert not [path for path in (folder / "tmp").iterdir() if path.name.startswith(("ultralytics", "yolo"))]
     weights = folder / "new.pt"
-    assert output.endswith(f"use it:  python yolo_sam.py -c config.json --set=arch.yolo_weights={weights}\n")
+    assert re.search(r"^new\.pt: mAP50-95 0\.\d{4} -> 0\.\d{4} on the split val", output, re.MULTILINE)
+    with (folder / "new.csv").open() as table:
+        start, row = csv.DictReader(table)
+    assert start["epoch"] == "0" and start["train/box_loss"] == "nan" and float(start["val/box_loss"]) > 0
+    assert row["epoch"] == "1" and float(row["train/box_loss"]) > 0 and "metrics/mAP50-95(B)" in row
+    with Image.open(folder / "new.png") as picture:
+        assert picture.width > 400
     assert weights.stat().st_size < 4_500_000
 
 
@@ -157,6 +169,40 @@ def test_the_result_is_a_stripped_checkpoint_with_the_names_of_the_dataset(train
     assert {parameter.dtype for parameter in stored["model"].parameters()} == {torch.float16}
     assert not stored.keys() & {"optimizer", "ema", "date", "git"}
     assert str(trained[0]).encode() not in weights.read_bytes()
+
+
+def test_weights_that_training_spoilt_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for seed, split in (("5", "train"), ("6", "val")):
+        paint(["--seed", seed, "--count", "2", "--split", split, "--out", str(tmp_path / "voc"), "--plain"])
+    start = REPOSITORY / "yolo/yolov8/demo.pt"
+    extra = {"optimizer": "SGD", "lr0": 1.0, "warmup_epochs": 0, "nbs": 1}
+    training = {"epochs": 1, "imgsz": 320, "batch": 1, "extra": extra}
+    config = config_file(tmp_path, tmp_path / "voc", init=str(start), yolo=training)
+    assert main(["-c", str(config), "--device", "cpu", "--set", "dataset.classes=voc/class_names.txt"]) == 0
+    printed = capsys.readouterr().out
+    found = re.search(r"^new\.pt: mAP50-95 (\S+) -> (\S+) on the split val", printed, re.MULTILINE)
+    assert found is not None and float(found[1]) > max(0.2, float(found[2]))
+    assert "did not help" in printed and "use it:" not in printed
+    theirs, ours = load_yolo(start).state_dict(), load_yolo(tmp_path / "new.pt").state_dict()
+    assert all(torch.equal(theirs[name].half(), ours[name].half()) for name in theirs)
+
+
+@pytest.mark.parametrize("before, after", [(0.2, 0.3), (0.3, 0.2), (0.2, 0.2)])
+def test_the_result_is_recommended_only_if_the_score_rose(
+    before: float, after: float, tree: Path, tmp_path: Path
+) -> None:
+    args = finetune_parser("").parse_args(["-c", str(config_file(tmp_path, tree, init="start.pt"))])
+    lines = [*summary(args, configured(args), Path("new.pt"), before, after)]
+    assert lines[0].startswith(f"new.pt: mAP50-95 {before:.4f} -> {after:.4f} on the split val")
+    assert lines[1] == "curve of the training: new.csv, new.png"
+    if after > before:
+        assert lines[2:] == [f"use it:  python yolo_sam.py -c {args.config} --set=arch.yolo_weights=new.pt"]
+    else:
+        assert "did not help" in lines[0] and '"lr0": 0.0001' in lines[2] and "use it" not in lines[2]
 
 
 def published(weights: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
