@@ -42,7 +42,10 @@ class SplitLists:
         if not self._image_list.is_file():
             lists = self._image_list.parent.glob("*.txt")
             splits = ", ".join(sorted(path.stem for path in lists if not path.stem.endswith("_videos")))
-            raise UserError(f"{self._image_list}: no such split list; splits there: {splits or 'none'}")
+            if not root.is_dir():
+                raise UserError(f"{root}: no such folder; dataset.data_dir names a Pascal-VOC tree")
+            advice = f"splits there: {splits}" if splits else "it is no Pascal-VOC tree; -s names a folder of photos"
+            raise UserError(f"{self._image_list}: no such split list; {advice}")
         self._ids = [self._image_id(entry) for entry in self._entries(self._image_list).values()]
         self._folders = self._entries(self._clip_list) if self._clip_list.is_file() else {}  # by list and line
 

@@ -91,6 +91,13 @@ def test_missing_split_list_is_refused_with_those_there(tree: Tree) -> None:
         tree.ids()
 
 
+def test_a_folder_that_is_no_tree_is_told_from_one_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"it is no Pascal-VOC tree; -s names a folder of photos$"):
+        VocDataset(tmp_path, "val")
+    with pytest.raises(UserError, match=r"gone: no such folder; dataset.data_dir names"):
+        VocDataset(tmp_path / "gone", "val")
+
+
 @pytest.mark.parametrize(
     ("text", "message"), [("\n \r\n", "the split list is empty"), ("gone\nlost\n", "none of the 2 images")]
 )
