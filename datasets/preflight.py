@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -66,9 +65,9 @@ def check_split(
     missing = [str(path) for path in dataset.paths if not os.path.isfile(path)]
     heading = f"The split {dataset.split} of {dataset.root} cannot be used:"
     refuse_all(heading, problems | {MISSING_IMAGES: missing} if any(problems.values()) else {})
-    if missing and session.is_main:
+    if missing:
         shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
-        print(f"warning: {len(missing)} of {len(dataset)} images are missing: {shown}", file=sys.stderr)
+        warn([f"{len(missing)} of {len(dataset)} images are missing: {shown}"])
 
 
 def mask_problems(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from utils.io.image_files import is_video_name
+from utils.io.terminal import counted
 from utils.io.writers import safe_path
 from utils.structures import Instances, Sample
 
@@ -110,7 +111,7 @@ class Exporter(ABC):
 
     def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
         """Say what all processes wrote to the folder, after `assemble`, which only the first process calls."""
-        return [f"{shapes} shapes in {images} images in {folder}"]
+        return [f"{counted(shapes, 'shape')} in {counted(images, 'image')} in {folder}"]
 
 
 def photo_path(image_id: str, path: Path, frames: Path) -> Path:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter
 from utils.io.encoding import encode_image
 from utils.io.image_files import is_video_name
+from utils.io.terminal import counted
 from utils.structures import Instances, Sample
 
 JPEG_QUALITY = 95
@@ -27,7 +28,7 @@ class FrameExporter(Exporter):
 
     def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
         """Say how many frames all processes wrote."""
-        return [f"{shapes} images of frames of videos in {folder}"]
+        return [f"{counted(shapes, 'image')} of frames of videos in {folder}"]
 
 
 def encode_frame(image: npt.NDArray[np.uint8]) -> bytes:

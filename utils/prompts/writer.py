@@ -12,6 +12,7 @@ import numpy as np
 
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport
+from utils.io.terminal import counted
 from utils.io.writers import Temporary, WriterError
 from utils.structures import Detections, Instances, Sample
 
@@ -49,7 +50,9 @@ class PromptSink:
             self._file.write("\n]\n" if self.boxes else "[]\n")
             self._file.close()
             self._temporary.complete()
-        return SinkReport([f"prompts: {self.boxes} boxes of {self.images} images in {self.path}"])
+        return SinkReport(
+            [f"prompts: {counted(self.boxes, 'box', 'boxes')} of {counted(self.images, 'image')} in {self.path}"]
+        )
 
     def __enter__(self) -> PromptSink:
         return self

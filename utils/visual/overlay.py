@@ -18,6 +18,7 @@ from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, failure_lines
 from utils.errors import SampleError
 from utils.io.encoding import EncodingError, encode_image
+from utils.io.terminal import counted
 from utils.io.writers import Writers, atomic_write
 from utils.label_maps import value_counts
 from utils.masks import Mask
@@ -77,7 +78,7 @@ class OverlaySink:
         unwritten = sorted(session.gather(self._unwritten), key=lambda failure: failure.image_id)
         files, without_target = session.sum(np.array([self.files, self.without_target])).tolist()
         lines = failure_lines(unwritten, [failure.image_id for failure in unwritten])
-        lines.append(f"overlays: {files - len(unwritten)} images in {self.config.save_dir}")
+        lines.append(f"overlays: {counted(files - len(unwritten), 'image')} in {self.config.save_dir}")
         if without_target:
             lines.append(f"overlays: {without_target} images have no target to show beside")
         return SinkReport(lines, unwritten)

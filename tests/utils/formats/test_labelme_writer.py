@@ -114,13 +114,13 @@ def test_empty_masks_are_left_out_and_counted(tmp_path: Path) -> None:
     empty, some = np.zeros(sample.size, bool), np.eye(*sample.size, dtype=bool)
     lines = annotate(tmp_path, (sample, instances_of([empty, some, empty, some], [0, 1, 2, 2])))
     assert [shape["label"] for shape in labelme.LabelFile(str(tmp_path / "a.json")).shapes] == ["airplane", "turtle"]
-    assert lines == [f"labelme: 2 shapes in 1 images in {tmp_path}", "labelme: empty masks left out: 2"]
+    assert lines == [f"labelme: 2 shapes in 1 image in {tmp_path}", "labelme: empty masks left out: 2"]
 
 
 def test_an_image_without_objects_has_its_file(tmp_path: Path) -> None:
     sample = photo(tmp_path / "a.jpg")
     none = Instances(sample.size, Detections.empty(), [], np.zeros(0, np.float32))
-    assert annotate(tmp_path / "out", (sample, none)) == [f"labelme: 0 shapes in 1 images in {tmp_path / 'out'}"]
+    assert annotate(tmp_path / "out", (sample, none)) == [f"labelme: 0 shapes in 1 image in {tmp_path / 'out'}"]
     assert labelme.LabelFile(str(tmp_path / "out" / "a.json")).shapes == []
 
 

@@ -392,7 +392,7 @@ def test_the_sink_writes_an_image_for_each_sample(tmp_path: Path, format: str) -
     expected = render(sample, instances, NAMES)
     difference = np.abs(written.astype(int) - expected)
     assert difference.max() == 0 if format == "png" else difference.mean() < 2
-    assert lines == [f"overlays: 1 images in {tmp_path}", "overlays: 1 images have no target to show beside"]
+    assert lines == [f"overlays: 1 image in {tmp_path}", "overlays: 1 images have no target to show beside"]
 
 
 def test_an_image_too_long_for_its_format_is_named_and_the_others_are_written(tmp_path: Path) -> None:
@@ -402,6 +402,6 @@ def test_an_image_too_long_for_its_format_is_named_and_the_others_are_written(tm
             sink.write(sample_of(photo(8, width), image_id=image_id), instances_of((8, width)))
         report = sink.finish(RunSummary(), Session())
     reason = "no overlay: an image of 66000 x 8 pixels cannot be a .jpg file; predictor.format=png can hold it"
-    assert report.lines == [f"failed: a.jpg: {reason}", f"overlays: 1 images in {tmp_path}"]
+    assert report.lines == [f"failed: a.jpg: {reason}", f"overlays: 1 image in {tmp_path}"]
     assert [(each.image_id, each.reason) for each in report.unwritten] == [("long", reason)]
     assert [file.name for file in tmp_path.iterdir()] == ["a.jpg"]
