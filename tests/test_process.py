@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,3 +94,24 @@ def test_help_and_refusals_have_their_exit_codes(redirection: str, arguments: st
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+NOBODY = ("unshare", "--user", "--map-user=12345", "--map-group=12345")
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run([*NOBODY, "true"], capture_output=True).returncode != 0,
+    reason="needs user namespaces",
+)
+def test_a_uid_without_a_name_or_a_home_runs_as_any_other(tmp_path: Path) -> None:
+    """As `docker run --user 12345` starts a program: torch asks for the user's name, which nobody knows."""
+    script = (
+        "from utils.cli.process import name_user; name_user(); import torch._inductor.runtime.cache_dir_utils as c; "
+    )
+    script += "import getpass, os; from pathlib import Path; print(c.cache_dir(), getpass.getuser(), Path.home())"
+    bare = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [*NOBODY, sys.executable, "-c", script], env=bare, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[1:] == ["uid12345", str(tmp_path)]

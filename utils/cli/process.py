@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -23,8 +25,19 @@ def end_at_signals() -> None:
 
     To be called before these imports. `process_of_a_run` takes over from it.
     """
+    name_user()
     for number, code in _codes().items():
         signal.signal(number, lambda *_, code=code: _end(code))
+
+
+def name_user() -> None:
+    """Give the process a user name and a home if its uid has none, as under `docker run --user`: torch needs both."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # the latter since Python 3.13
+        os.environ["LOGNAME"] = f"uid{os.getuid()}"
+    if os.path.expanduser("~") == "~":
+        os.environ["HOME"] = tempfile.gettempdir()
 
 
 def _end(code: int) -> None:
@@ -52,6 +65,7 @@ def process_of_a_run() -> Iterator[None]:
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
+    name_user()
     handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
     before, streams = {}, (sys.stdout, sys.stderr)
     with contextlib.suppress(ValueError):  # in another thread than the main one
