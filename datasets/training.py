@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 
 from datasets.preflight import check_split
@@ -12,6 +13,7 @@ from utils.config import Config
 from utils.distributed import Session
 from utils.errors import SampleError, UserError, refuse
 from utils.io.image_files import image_size, set_largest_image
+from utils.io.terminal import warn
 
 
 def open_training_splits(
@@ -49,8 +51,19 @@ def open_training_splits(
     return train, val
 
 
+SHARED_MEMORY, ENOUGH = "/dev/shm", 256 * 2**20
+"""Where loader processes leave their batches, and the bytes there below which one may wait for room for ever."""
+
+
 def loader_workers(config: Config) -> int:
-    """Return how many processes load examples: `dataloader.num_workers`, but no more than there are cores for them."""
+    """Return how many processes load examples: `dataloader.num_workers`, but no more than there are cores for them.
+
+    None does where there is too little shared memory, as Docker gives by default; the main process then loads them.
+    """
+    if os.path.isdir(SHARED_MEMORY) and (free := shutil.disk_usage(SHARED_MEMORY).free) < ENOUGH:
+        room = f"{SHARED_MEMORY} has room for {free // 2**20} MiB only"
+        warn([f"{room}: examples are loaded by the main process; with docker run --shm-size=1g it is faster"])
+        return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(config.dataloader.num_workers, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -144,9 +145,20 @@ def test_no_more_processes_load_examples_than_there_are_cores(
     config_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr("datasets.training.ENOUGH", 0)
     assert [loader_workers(load_config(config_file, [f"dataloader.num_workers={n}"])) for n in (0, 2, 64)] == [0, 2, 4]
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert loader_workers(load_config(config_file, ["dataloader.num_workers=64"])) == 2
+
+
+def test_dockers_small_shared_memory_lets_the_main_process_load(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With 64 MB of it, a loader process would wait for room for ever."""
+    monkeypatch.setattr("datasets.training.SHARED_MEMORY", str(config_file.parent))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=64 * 2**20))
+    assert loader_workers(load_config(config_file, ["dataloader.num_workers=4"])) == 0
+    assert "has room for 64 MiB only" in capsys.readouterr().err
 
 
 def test_two_processes_learn_what_one_learns(
