@@ -190,7 +190,7 @@ def _loss_warnings(
     no_class: npt.NDArray[np.bool_],
     other_class: npt.NDArray[np.bool_],
 ) -> list[str]:
-    """Say which option leaves out more than half of the rows that are for images of the run."""
+    """Say which option leaves out more than half of the rows that are for images of the run; UserError if it is all."""
     count, lacking, unwanted = (int(rows.sum()) for rows in (in_run, no_class, other_class))
     lines = []
     if 2 * lacking > count:
@@ -202,8 +202,10 @@ def _loss_warnings(
             remedy = f"--set dataset.classes={table.names_file} makes its classes those of the run"
         else:
             remedy = f"--set 'dataset.classes={json.dumps(table.class_names)}' makes its classes those of the run"
-        what = "are of classes that the run lacks and are left out"
-        lines.append(f"{table.path}: {lacking} of {count} rows {what}; {remedy}")
+        what = f"{lacking} of {count} rows are of classes that the run lacks"
+        if lacking == count:  # what is left would look like a file without boxes
+            raise UserError(f"{table.path}: {what}; {remedy}")
+        lines.append(f"{table.path}: {what} and are left out; {remedy}")
     if 2 * unwanted > count:
         what = "are left out by detector.classes, which lists the only classes that count"
         lines.append(f"{table.path}: {unwanted} of {count} rows {what}")
