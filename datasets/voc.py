@@ -42,9 +42,13 @@ class SplitLists:
         if not self._image_list.is_file():
             lists = self._image_list.parent.glob("*.txt")
             splits = ", ".join(sorted(path.stem for path in lists if not path.stem.endswith("_videos")))
+            folder = root.parent if root.is_file() else root
+            is_yolo = any(folder.glob("*.yaml")) or (folder / "labels").is_dir()
+            photos = f"a YOLO dataset goes by -s {folder} -p {folder}" if is_yolo else "-s names a folder of photos"
             if not root.is_dir():
-                raise UserError(f"{root}: no such folder; dataset.data_dir names a Pascal-VOC tree")
-            advice = f"splits there: {splits}" if splits else "it is no Pascal-VOC tree; -s names a folder of photos"
+                kind = f"a file; {photos}" if root.is_file() else "no such folder"
+                raise UserError(f"{root}: {kind}; dataset.data_dir names the folder of a Pascal-VOC tree")
+            advice = f"splits there: {splits}" if splits else f"it is no Pascal-VOC tree; {photos}"
             raise UserError(f"{self._image_list}: no such split list; {advice}")
         self._ids = [self._image_id(entry) for entry in self._entries(self._image_list).values()]
         self._folders = self._entries(self._clip_list) if self._clip_list.is_file() else {}  # by list and line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import re
 from typing import TYPE_CHECKING
 
 from utils.distributed import Session
@@ -20,11 +21,17 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt's names for its parameters, fro
 def choose_device(name: str, session: Session) -> torch.device:
     """Return the device that `--device` names: for `auto`, CUDA, else MPS, else the CPU; each process has its own GPU.
 
+    A number names a GPU, as in ultralytics.
+
     Raises:
         UserError: there is no such device, or not on this machine.
     """
     import torch
 
+    if re.fullmatch(r"\d+(,\d+)+", name):
+        several = name.count(",") + 1
+        raise UserError(f"--device {name}: one process has one; torchrun --nproc_per_node={several} starts several")
+    name = f"cuda:{name}" if name.isdecimal() else name
     if name.partition(":")[0] not in KINDS:
         raise UserError(f"--device {name}: is none of auto, cpu, cuda, cuda:1 (a certain GPU), mps")
     if name == "auto":

@@ -96,6 +96,10 @@ def test_a_folder_that_is_no_tree_is_told_from_one_that_is_not_there(tmp_path: P
         VocDataset(tmp_path, "val")
     with pytest.raises(UserError, match=r"gone: no such folder; dataset.data_dir names"):
         VocDataset(tmp_path / "gone", "val")
+    (tmp_path / "data.yaml").write_text("names: [car]")
+    for named in (tmp_path, tmp_path / "data.yaml"):
+        with pytest.raises(UserError, match=f"a YOLO dataset goes by -s {tmp_path} -p {tmp_path}"):
+            VocDataset(named, "val")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,14 @@ def test_what_has_no_device_named_goes_to_the_gpu_of_the_process(monkeypatch: py
     assert current == [torch.device("cuda:1")]
 
 
+def test_a_number_is_a_gpu_as_in_ultralytics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "empty", lambda *shape, device: None)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    assert choose_device("1", Session()) == torch.device("cuda:1")
+    with pytest.raises(UserError, match="--device 0,1: one process has one; torchrun --nproc_per_node=2"):
+        choose_device("0,1", Session())
+
+
 @pytest.mark.parametrize("name", ["gpu", "meta", "", "cpu:x"])
 def test_a_device_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=f"--device {name}: "):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -23,8 +22,10 @@ from utils.cli.options import (
     with_label_classes,
 )
 from utils.cli.outputs import FOLDERS, SECTIONS, check_writable
+from utils.cli.suggestions import suggest
+from utils.cli.versions import VersionAction
 from utils.config import Config, Override, load_config
-from utils.config.loading import KEYS, LISTS
+from utils.config.loading import LISTS
 from utils.config.official import REPOSITORY
 from utils.errors import UserError
 from utils.formats.registry import FORMATS
@@ -40,15 +41,6 @@ may be written with - or _ between their words, and with one dash or two before 
 
 _DASHES = ("-", "\u2013", "\u2014")
 """Characters that options begin with; text processors turn dashes into the last two."""
-
-_ELSEWHERE = {
-    **dict.fromkeys(("model", "weights", "checkpoint"), "yolo_weights"),
-    **dict.fromkeys(("project", "save_dir", "out_dir"), "output"),
-    **dict.fromkeys(("images", "input"), "source"),
-    "half": "precision",
-    "names": "dataset.classes",
-}
-"""Name of an option in other tools -> its name here."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -94,19 +86,10 @@ class Parser(argparse.ArgumentParser):
             source = f"; photos are named by -s {argument}" if Path(argument).exists() else ""
             return f"{argument}: belongs to no option{source} (--help lists them)"
         spelled, equals, value = argument.partition("=")
-        name = spelled.lstrip("".join(_DASHES)).replace("-", "_")
+        name = spelled.lstrip("".join(_DASHES)).replace("-", "_").lower()
         value = value if equals else "..." if following.startswith("-") else following
-        # Of keys with the same name the last is suggested: the parser's own section is sorted last, finetuning first.
-        keys = [key for key in KEYS if not is_dataclass(KEYS[key].annotation)]
-        keys.sort(key=lambda key: (key.startswith(f"{self._section}."), not key.startswith("finetune.")))
-        texts = {key.rpartition(".")[2]: f"--set {key}={value}" for key in keys}
-        texts |= {key: f"--set {key}={value}" for key in keys}
-        options = (option for option in self._option_string_actions if len(option) > len("-c"))
-        texts |= {option.lstrip("-"): option.replace("_", "-") for option in options}
-        texts |= {other: texts[ours] for other, ours in _ELSEWHERE.items() if ours in texts}
-        close = difflib.get_close_matches(name.lower(), texts, n=1, cutoff=0.6)
-        hint = f"did you mean {texts[close[0]]}?" if close else "--help lists the options"
-        return f"{spelled.replace('_', '-')}: no such option; {hint}"
+        options = [option[2:] for option in self._option_string_actions if option.startswith("--")]
+        return f"{spelled.replace('_', '-')}: no such option; {suggest(name, value, options, self._section)}"
 
 
 class ConfigOverrideAction(argparse.Action):
@@ -128,10 +111,30 @@ class ConfigOverrideAction(argparse.Action):
         option = "/".join(self.option_strings[:2])
         if not isinstance(values, list):  # as with nargs
             return Override.from_text(self.key, values, option)
-        if option == "--classes" and Path(values[0]).suffix in LISTS:
-            advice = f"what the labels of a dataset mean is told by --set dataset.classes={values[0]}"
-            raise UserError(f"--classes {values[0]}: takes the names of the classes to be kept; {advice}")
-        return Override(self.key, values, option)
+        names = names_in(values)
+        if option == "--classes" and Path(names[0]).suffix in LISTS:
+            advice = f"what the labels of a dataset mean is told by --set dataset.classes={names[0]}"
+            raise UserError(f"--classes {names[0]}: takes the names of the classes to be kept; {advice}")
+        return Override(self.key, names, option)
+
+
+class AlsoAction(argparse.Action):
+    """Add outputs to those that a run makes."""
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
+    ) -> None:
+        """Add the outputs; UserError for an unknown one."""
+        known, names = get_args(Output), names_in(values)
+        for name in names:
+            if name not in known:
+                raise UserError(f'--also: must be {" or ".join(known)}, not "{name}"')
+        namespace.also = [*namespace.also, *names]
+
+
+def names_in(words: Sequence[str]) -> list[str]:
+    """Return the names in words of the command line, which may have commas between or behind them."""
+    return [name.strip() for word in words for name in word.split(",") if name.strip()] or [*words]
 
 
 class OutputAction(argparse.Action):
@@ -168,6 +171,7 @@ def command_parser(description: str | None, section: str = "") -> Parser:
     add_key(parser, "--sam_weights", key="arch.sam_weights", metavar="FILE", help="weights of SAM2")
     add("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto (default: %(default)s)")
     add("--trust_weights", action="store_true", help="load checkpoints that may run code; only for files you trust")
+    add("--version", action=VersionAction, nargs=0, help="print the versions of all that decides results")
     return parser
 
 
@@ -203,9 +207,8 @@ def run_parser(description: str | None) -> Parser:
     add(
         "--also",
         nargs="+",
-        action="extend",
+        action=AlsoAction,
         default=[],
-        choices=get_args(Output),
         metavar="OUTPUT",
         help=f"make the other scripts' outputs in the same run: {', '.join(get_args(Output))}",
     )

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from utils.annotations.fingerprint import file_hash
 from utils.cli.options import Options
-from utils.config.official import REPOSITORY
-
-PACKAGES = ("torch", "torchvision", "ultralytics", "SAM-2", "sam2", "numpy", "opencv-python", "opencv-python-headless")
-"""Distributions that decide results; those that are not installed are left out."""
+from utils.cli.versions import versions
 
 
 class Provenance:
@@ -63,24 +57,6 @@ class Provenance:
             "versions": versions(),
             "config": json.loads(json.dumps(asdict(options.config), default=str)),
         }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python, the system, the packages and, in a clone of the repository, its commit."""
-    found = {"python": platform.python_version(), "system": platform.platform()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    if (REPOSITORY / ".git").exists():
-        ask = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
-        try:
-            done = subprocess.run(ask, capture_output=True, text=True, timeout=5)
-        except (OSError, subprocess.SubprocessError):
-            return found
-        found |= {"commit": done.stdout.strip()} if done.returncode == 0 else {}
-    return found
 
 
 def shown(run: Mapping[str, Any]) -> list[tuple[str, str]]:

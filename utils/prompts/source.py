@@ -50,6 +50,12 @@ class PromptSource:
         return JsonRows(self.path)
 
 
+def _labels_near(path: Path) -> Path:
+    """Return the folder of labels that a file of a YOLO dataset most likely stands for."""
+    above = next((folder for folder in path.parents if folder.name == "labels"), path.parent)
+    return above / "labels" if (above / "labels").is_dir() else above
+
+
 class JsonRows:
     """The rows of a JSON file, and what else it says.
 
@@ -72,8 +78,9 @@ class JsonRows:
         self.error: UserError | None = None
         self.with_file_name = self._count = self._crowds = 0
         try:
-            if path.suffix == ".txt" and path.is_file():
-                raise UserError(f"{path}: a text file; -p takes the folder of YOLO labels")
+            if path.suffix in (".txt", ".yaml", ".yml") and path.is_file():
+                kind = "a text file" if path.suffix == ".txt" else "describes a YOLO dataset"
+                raise UserError(f"{path}: {kind}; -p takes the folder of YOLO labels: -p {_labels_near(path)}")
             # Not strict: Python's json writes NaN, which is counted later, not refused.
             self.content = read_json(path, partial(json.loads, object_hook=self._take))
         except UserError as error:

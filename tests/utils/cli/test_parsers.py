@@ -2,14 +2,25 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from utils.cli.options import Options, Output
-from utils.cli.parsers import ConfigOverrideAction, check_no_sam2_clone, configured, finetune_parser, parse
+from utils.cli.parsers import (
+    ConfigOverrideAction,
+    check_no_sam2_clone,
+    configured,
+    finetune_parser,
+    parse,
+    run_parser,
+)
+from utils.cli.suggestions import ELSEWHERE
+from utils.config.loading import KEYS
 from utils.config.official import REPOSITORY
 from utils.errors import UserError
 from utils.formats.registry import FORMATS
@@ -75,6 +86,28 @@ def test_one_option_puts_all_outputs_below_a_folder(working_directory: Path) -> 
     assert config.evaluator.save_dir == working_directory / "runs" / "a" / "evaluation"
     assert config.auto_mask.save_dir == working_directory / "runs" / "a" / "annotations"
     assert config.predictor.save_dir == working_directory / "pictures"
+
+
+def test_names_may_have_commas_between_them() -> None:
+    options = parsed("annotate", "--classes dog,cat, hot_dog --format coco,yolo --also visual,evaluate")
+    assert options.config.detector.classes == ("dog", "cat", "hot_dog")
+    assert options.config.auto_mask.formats == ("coco", "yolo")
+    assert options.outputs == ("annotate", "visual", "evaluate")
+
+
+def test_every_name_of_another_tool_leads_to_what_the_scripts_have() -> None:
+    """No entry of the table is stale, or hidden by an option of the same name."""
+    actions = run_parser("doc")._option_string_actions
+    options = {option.lstrip("-") for option in actions}
+    assert {ours for ours in ELSEWHERE if ours not in options and ours not in KEYS} == set()
+    assert {other for others in ELSEWHERE.values() for other in others.split() if f"--{other}" in actions} == set()
+
+
+def test_the_versions_of_what_decides_results_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        parsed("visual", "--version")
+    printed = dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert (printed["torch"], printed["python"]) == (version("torch"), platform.python_version())
 
 
 def test_an_unknown_option_of_finetuning_means_its_own_keys() -> None:
@@ -150,11 +183,34 @@ CLASSES = '--set dataset.classes=["car"]'
         ("--weights a.pt", "--weights: no such option; did you mean --yolo-weights?"),
         ("--project out", "--project: no such option; did you mean --output?"),
         ("\u2013conf 0.5", "\u2013conf: no such option; did you mean --conf?"),
+        ("--dataset voc", "--dataset: no such option; did you mean --data?"),
+        ("--img-size 640", "--img-size: no such option; did you mean --imgsz?"),
+        ("--image-size 640", "--image-size: no such option; did you mean --imgsz?"),
+        ("--confidence 0.5", "--confidence: no such option; did you mean --conf?"),
+        ("--score-thr 0.5", "--score-thr: no such option; did you mean --conf?"),
+        ("--iou-thres 0.5", "--iou-thres: no such option; did you mean --set detector.iou=0.5?"),
+        ("-v", "-v: no such option; did you mean --version?"),
+        ("-i photos", "-i: no such option; did you mean --source?"),
+        ("--input photos", "--input: no such option; did you mean --source?"),
+        ("--save-dir out", "--save-dir: no such option; did you mean --output?"),
+        ("--work-dir out", "--work-dir: no such option; did you mean --output?"),
+        ("--sam2-checkpoint a.pt", "--sam2-checkpoint: no such option; did you mean --sam-weights?"),
+        ("--cfg-options a=b", "--cfg-options: no such option; did you mean --set?"),
+        ("--labels a.txt", "--labels: no such option; did you mean --set dataset.classes=a.txt?"),
+        ("--gpu 0", "--gpu: no such option; did you mean --device?"),
+        ("--fp16", "--fp16: no such option; did you mean --precision?"),
+        ("--save-txt", "--save-txt: no such option; did you mean --format?"),
+        ("--vid-stride 5", "--vid-stride: no such option; did you mean --keyframe-interval?"),
+        ("--exist-ok", "--exist-ok: no such option; did you mean --overwrite?"),
+        ("--show", "--show: no such option; overlays are files; --also visual makes them"),
+        ("--resume", "--resume: no such option; the same command again goes on"),
+        ("--local_rank 0", "--local-rank: no such option; torchrun starts several processes"),
+        ("--extension .jpg", "--extension: no such option; --help lists the options"),
         ("--zzz", "--zzz: no such option; --help lists the options"),
         ("a.jpg", "a.jpg: belongs to no option"),
         ("--classes names.txt", "--classes names.txt: takes the names of the classes to be kept; what the labels"),
         ("-p", "argument -p/--prompt: expected one argument "),
-        ("--also draw", "argument --also: invalid choice: 'draw' "),
+        ("--also draw", '--also: must be evaluate or visual or annotate, not "draw"'),
         ("-s photos --also evaluate", "-s/--source: photos without target masks cannot be evaluated"),
         ("--format coco", "--format: is about annotations, "),
         ("--format coco pdf", f'--format[1]: must be {" or ".join(FORMATS)}, not "pdf"'),

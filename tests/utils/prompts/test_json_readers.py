@@ -115,6 +115,14 @@ def test_a_single_label_file_is_refused_with_a_hint_to_its_folder(tmp_path: Path
         read(tmp_path / "a.txt")
 
 
+@pytest.mark.parametrize("file", ["data.yaml", "labels/train/a.txt"])
+def test_a_file_of_a_yolo_dataset_is_refused_with_the_folder_of_its_labels(file: str, tmp_path: Path) -> None:
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / file).write_text("names: [car]")
+    with pytest.raises(UserError, match=f"-p takes the folder of YOLO labels: -p {tmp_path / 'labels'}$"):
+        read(tmp_path / file)
+
+
 def instances() -> dict[str, Any]:
     """COCO instances of two images, one of them with boxes, and of two categories with a gap between their ids."""
     crowd_mask = {"size": [9, 9], "counts": [81]}
