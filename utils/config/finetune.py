@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictStr
 from pydantic.dataclasses import dataclass
 
-from utils.config.schema import SECTION, Count, FileOrName, Natural, Pixels, PositiveOrZero, Share, WeightsOrScratch
+from utils.config.values import SECTION, Count, FileOrName, Natural, Pixels, PositiveOrZero, Share, WeightsOrScratch
 
 MaskLoss = Literal["focal", "bce"]
 

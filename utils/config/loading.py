@@ -22,7 +22,7 @@ from utils.classes import nearest
 from utils.config import schema
 from utils.config.finetune import FinetuneConfig
 from utils.config.official import OFFICIAL_SAM
-from utils.config.schema import SECTION, Located, absolute
+from utils.config.values import SECTION, Located, absolute
 from utils.errors import UserError
 from utils.io.json_files import Location, describe, parse_json, read_json, value_problem
 from utils.io.terminal import warn

@@ -14,7 +14,7 @@ from PIL import Image, ImageFont
 
 from tests.helpers.images import contains
 from utils.config import PredictorConfig, load_config
-from utils.config.schema import Shown
+from utils.config.values import Shown
 from utils.distributed import Session
 from utils.engine import RunSummary
 from utils.errors import UserError
