@@ -103,7 +103,7 @@ def build_evaluator(run: Run) -> Evaluator:
         folder,
         run.writers,
         WorstImages(config.name, config.evaluator.report_images) if config.evaluator.report else None,
-        Attribution(len(names)) if options.attribute else None,
+        Attribution(len(names), config.evaluator.attribution) if options.attribute else None,
         None if options.diff is None else Comparison(names, AnnotationFolder(options.diff, names)),
         Provenance(options, lambda: run.models.device_text, run.session.world_size) if run.session.is_main else None,
     )

@@ -23,7 +23,8 @@ from utils.evaluation.evaluator import Evaluator
 from utils.io.writers import Writers
 from utils.label_maps import instances_of
 from utils.masks import Mask
-from utils.metrics.attribution import ERRORS, MATCH, Attribution, attribution_lines, match
+from utils.metrics.attribution import Attribution, Method, attribution_lines
+from utils.metrics.corrections import ERRORS, MATCH, match
 from utils.structures import Detections, Instances, Sample
 
 SIZE = (20, 30)
@@ -49,27 +50,29 @@ def iou_of_maps(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     return sum(ious) / len(ious)
 
 
-def test_parts_add_up_to_what_is_missing() -> None:
-    attribution, pairs, perfect = Attribution(2), [], []
+@pytest.mark.parametrize("method", ["shapley", "chain"])
+def test_parts_add_up_to_what_is_missing(method: Method) -> None:
+    attribution, pairs, perfect = Attribution(2, method), [], []
     for seed in range(20):
-        target = (
-            np.random.default_rng(seed)
-            .choice(np.array([0, 0, 0, 1, 2, 255], np.uint8), (4, 6))
-            .repeat(5, 0)
-            .repeat(5, 1)
-        )
-        found, true = chance(seed, seed % 6), chance(seed + 100, (seed + 3) % 5)
-        attribution.add(sample_of(target), found, true)
+        labels = np.random.default_rng(seed).choice(np.array([0, 0, 0, 1, 2, 255], np.uint8), (4, 6))
+        target = labels.repeat(5, 0).repeat(5, 1)
+        truth, found = instances_of(target, None), chance(seed, seed % 6)
+        masks = [Mask(mask.left, mask.top, mask.crop & (np.arange(mask.crop.shape[1]) > 0)) for mask in truth.masks]
+        true = replace(truth, masks=masks)
+        attribution.add(replace(sample_of(target), gt_instances=truth), found, true)
         pairs.append((found.to_semantic(), target))
         perfect.append((true.to_semantic(), target))
     result = attribution.result(Session())
     assert result["Mean_IOU"] == pytest.approx(iou_of_maps(pairs), abs=1e-12)
     assert result["missing"] == pytest.approx(1 - iou_of_maps(pairs), abs=1e-12)
     assert sum(result["parts"].values()) == pytest.approx(result["missing"], abs=1e-12)
-    assert result["parts"]["sam2"] == pytest.approx(1 - iou_of_maps(perfect), abs=1e-12)
+    boxes_right = [*ERRORS[: 4 if method == "shapley" else 3]]
+    (sam2,) = (each for each in result["coalitions"] if each["corrected"] == boxes_right)
+    assert sam2["Mean_IOU"] == pytest.approx(iou_of_maps(perfect), abs=1e-12)
     assert result["detector"] + result["parts"]["sam2"] == pytest.approx(result["missing"], abs=1e-12)
-    assert result["boxes"]["found"] == result["boxes"]["matched"] + result["boxes"]["false"]
-    assert result["boxes"]["true"] == result["boxes"]["matched"] + result["boxes"]["missed"]
+    boxes = result["boxes"]
+    assert boxes["found"] == boxes["matched"] + boxes["false"] + boxes.get("wrong_class", 0)
+    assert boxes["true"] == boxes["matched"] + boxes["missed"] + boxes.get("wrong_class", 0)
     json.dumps(result, allow_nan=False)
 
 
@@ -110,15 +113,18 @@ def test_what_the_masks_of_true_boxes_lack_is_sam2s() -> None:
     thin = Instances(SIZE, TRUE.detections, [TRUE.masks[0], Mask(15, 12, np.ones((3, 10), bool))], TRUE.mask_scores)
     attribution.add(sample_of(TARGET), thin, thin)
     result = attribution.result(Session())
-    assert result["parts"] == dict(zip(ERRORS, (0, 0, 0, result["missing"])))
+    assert result["parts"] == {**dict.fromkeys(ERRORS, 0), "sam2": result["missing"]}
     assert result["missing"] > 0
-    assert attribution_lines(result)[5].split()[-3:] == [f"{result['missing']:.4f}", "2", "objects"]
+    assert attribution_lines(result)[6].split()[-4:] == [f"{result['missing']:.4f}", "-", "2", "objects"]
 
 
-def test_a_wrong_class_is_a_false_and_a_missed_box() -> None:
-    attribution = Attribution(2)
-    attribution.add(sample_of(TARGET), boxes(FIRST, SECOND, class_ids=[1, 1]), TRUE)
-    assert attribution.boxes == {"found": 2, "true": 2, "matched": 1, "false": 1, "missed": 1}
+def test_in_a_chain_a_wrong_class_is_a_false_and_a_missed_box() -> None:
+    shapley, chain = Attribution(2), Attribution(2, "chain")
+    for attribution in (shapley, chain):
+        attribution.add(sample_of(TARGET), boxes(FIRST, SECOND, class_ids=[1, 1]), TRUE)
+    both = {"found": 2, "true": 2, "matched": 1}
+    assert chain.result(Session())["boxes"] == {**both, "false": 1, "missed": 1}
+    assert shapley.result(Session())["boxes"] == {**both, "false": 0, "missed": 0, "wrong_class": 1}
 
 
 def test_where_there_is_no_map_of_objects_specks_are_counted_and_it_is_said() -> None:
@@ -135,10 +141,10 @@ def test_where_there_is_no_map_of_objects_specks_are_counted_and_it_is_said() ->
     assert result["boxes"]["true"] == 6 and result["boxes"]["missed"] == 0
     assert result["connected_parts"] == {"images": 2, "specks": 4}
     lines = attribution_lines(result)
-    assert lines[6].startswith("attribution: 2 images have no SegmentationObject: connected parts stand for")
-    assert lines[7].endswith("4 specks below 32 pixels left out") and max(map(len, lines[6:])) <= 80
+    assert lines[7].startswith("attribution: 2 images have no SegmentationObject: connected parts stand for")
+    assert lines[8].endswith("4 specks below 32 pixels left out") and max(map(len, lines[7:])) <= 80
     only_maps.add(samples[2], true, numbered)
-    assert len(attribution_lines(only_maps.result(Session()))) == 6
+    assert len(attribution_lines(only_maps.result(Session()))) == 7
 
 
 def test_nothing_counted_has_no_lines() -> None:
@@ -211,6 +217,6 @@ def test_found_and_true_boxes_are_segmented_together_and_sinks_see_the_found_one
     assert filled.calls == [2]
     assert cascade.summary_lines(Session()) == ["boxes: 2"]
     written = json.loads((tmp_path / "attribution.json").read_text())
-    assert written["boxes"] == {"found": 4, "true": 4, "matched": 4, "false": 0, "missed": 0}
-    assert written["Mean_IOU"] == 1 and [stage["Mean_IOU"] for stage in written["chain"]] == [1] * 5
-    assert len([line for line in lines if line.startswith("attribution: ")]) == len(attribution_lines(written)) == 8
+    assert written["boxes"] == {"found": 4, "true": 4, "matched": 4, "false": 0, "missed": 0, "wrong_class": 0}
+    assert written["Mean_IOU"] == 1 and [each["Mean_IOU"] for each in written["coalitions"]] == [1] * 32
+    assert len([line for line in lines if line.startswith("attribution: ")]) == len(attribution_lines(written)) == 9

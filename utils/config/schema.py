@@ -118,6 +118,8 @@ class EvaluatorConfig:
     """Write `report.html`."""
     report_images: Natural = 200
     """How many images the report shows, the worst first."""
+    attribution: Literal["shapley", "chain"] = "shapley"
+    """How `--attribute` shares out errors: by `shapley` values, or in the fixed order of a `chain`."""
 
 
 @dataclass(frozen=True, config=SECTION)

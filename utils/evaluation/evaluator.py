@@ -100,7 +100,7 @@ class Evaluator:
         if evaluation is None:
             return SinkReport([])
         run = None if self._provenance is None else self._provenance.describe()
-        files, lines = evaluation_files(evaluation, run), list[str]()
+        files, lines = evaluation_files(evaluation, run, attribution), list[str]()
         if attribution is not None:
             files[ATTRIBUTION] = encode_json(attribution, indent=2)
             lines += attribution_lines(attribution)

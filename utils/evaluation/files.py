@@ -12,6 +12,7 @@ from typing import Any
 from utils.classes import label_of
 from utils.evaluation.console import percent
 from utils.io.encoding import encode_csv, encode_json, encode_table
+from utils.metrics.attribution import main_error
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipObject
 from utils.metrics.scores import Evaluation, ImageScore
 from utils.metrics.summary import (
@@ -44,20 +45,27 @@ IMAGE_COLUMNS = ("image_id", *IMAGE_MEASURES, "wrong_pixels", "pixels", "found_o
 CLIP_COLUMNS = ("clip", "object", "class", "track", *CLIP_MEASURES, "id_switches", "frames")
 
 
-def evaluation_files(evaluation: Evaluation, run: Mapping[str, Any] | None = None) -> dict[str, bytes]:
+def evaluation_files(
+    evaluation: Evaluation, run: Mapping[str, Any] | None = None, attribution: Mapping[str, Any] | None = None
+) -> dict[str, bytes]:
     """Encode the files of an evaluation: file name -> content.
 
     Args:
         run: how it came about, see `Provenance`; `metrics.json` holds it.
+        attribution: the result of `Attribution`, by which rows of images say what each error cost; or None.
     """
     content = metrics(evaluation) | ({} if run is None else {"run": run})
-    images = (_image_row(image, evaluation) for image in evaluation.worst_first())
+    images = [_image_row(image, evaluation) for image in evaluation.worst_first()]
+    costs = {} if attribution is None else {name: _cost_row(each) for name, each in attribution["images"].items()}
+    cost_columns = next(iter(costs.values()), {}).keys()
     matrix = zip(evaluation.names, evaluation.matrix.tolist())
     files = {
         METRICS: encode_json(nan_to_none(content), indent=2) + b"\n",
         PER_CLASS: per_class_table(evaluation),
         PER_CLASS_TEX: per_class_tex(evaluation).encode("utf-8", "backslashreplace"),
-        PER_IMAGE: encode_table(IMAGE_COLUMNS, images),
+        PER_IMAGE: encode_table(
+            (*IMAGE_COLUMNS, *cost_columns), (image | costs.get(image["image_id"], {}) for image in images)
+        ),
         CONFUSION_MATRIX: encode_csv(
             [[TARGET_BY_PREDICTION, *evaluation.names], *([name, *row] for name, row in matrix)]
         ),
@@ -225,6 +233,12 @@ def _image_row(image: ImageScore, evaluation: Evaluation) -> dict[str, Any]:
         "true_objects": len(image.objects.true_class_ids),
         "label_ious": "; ".join(f"{evaluation.names[label]} {iou:.2f}" for iou, label in ious),
     }
+
+
+def _cost_row(shares: Mapping[str, Any]) -> dict[str, Any]:
+    """Say which error cost an image most, and what each did; shares of 1."""
+    parts = {f"lost_{error}": _cell(cost) for error, cost in shares["parts"].items()}
+    return {"main_error": main_error(shares)[0], **parts}
 
 
 def _cell(value: Any) -> Any:

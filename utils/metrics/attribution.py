@@ -1,69 +1,114 @@
-"""Error attribution: the missing mean IoU, split between the detector's boxes and SAM2.
+"""Error attribution: the missing mean IoU, shared out among four errors of the detector's boxes and SAM2.
 
-SAM2 segments the detected boxes and the boxes of the true instances. Between the two results lie others, each with one
-kind of error less than the one before:
+`corrections.py` says what would be if any of the errors were corrected, of which the mean IoU is computed. What an
+error costs depends on which others are corrected already: a badly placed box costs nothing more if SAM2 fails anyway.
+The Shapley value (Shapley 1953) is the mean of these costs over all orders in which the five can be corrected.
+It is the only division whose parts add up to 1 - Mean_IOU, treat like errors alike, give an error without consequence
+nothing, and are linear in the measure. Shapley values divide what features explain in the same way (Lundberg and Lee
+2017). TIDE (Bolya et al. 2020) corrects one error at a time, so that its parts do not add up.
 
-    found      the boxes as detected
-    matched    without the false ones
-    placed     the others with the masks of the true boxes in their place
-    true       the missed ones added, so all true boxes
-    perfect    the target itself
-
-The difference in mean IoU of two neighbors is the cost of that error: false, badly placed and missed boxes, and SAM2.
-So the errors add up to 1 - Mean_IOU. The split depends on this fixed order; a part can be negative if an error happens
-to raise the mean IoU. A box of the wrong class counts as a false and a missed one; whatever separates the masks of the
-true boxes from the target counts as SAM2's error. Without a map of objects, connected parts of a class stand for them,
-and specks are left out.
+A part can be negative if an error happens to raise the mean IoU. Without a map of objects, connected parts of a class
+stand for them, and specks are left out.
 """
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from threading import Lock
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from utils.boxes import box_iou
-from utils.classes import BACKGROUND, VOID
 from utils.distributed import Session
 from utils.label_maps import SPECK, count_specks
-from utils.matching import match_best_total
-from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou
+from utils.metrics.bootstrap import clip_of, percentile_limits, resampled, sum_by_unit
+from utils.metrics.corrections import ERRORS, MATCH, WRONG_CLASS, Coalition, Corrections, sort_boxes
+from utils.metrics.segmentation import LabelCounts, class_iou, mean_iou
 from utils.metrics.summary import nan_to_none
-from utils.structures import Detections, Instances, Sample
+from utils.structures import Instances, Sample
 
-MATCH = 0.1
-"""Boxes that overlap less are no pair but a false and a missed one; TIDE's bound of what is called badly placed."""
+Method = Literal["shapley", "chain"]
 
-STAGES = ("found", "matched", "placed", "true", "perfect")
+TITLES = {
+    "false": "false boxes",
+    "badly_placed": "badly placed boxes",
+    "missed": "missed objects",
+    "wrong_class": "boxes of a wrong class",
+    "sam2": "SAM2, given the true boxes",
+}
 
-ERRORS = ("false", "badly_placed", "missed", "sam2")
-"""The error that each stage but the last still has, and the next one has not."""
+CHAIN = ("false", "badly_placed", "missed", "sam2")
+"""The order in which the chain corrects errors; there a box of the wrong class is a false and a missed one."""
 
 
-def match(found: Detections, true: Detections) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of boxes of one class, each box in one pair at most, chosen so that their IoU is the largest in total.
+@cache
+def coalitions(method: Method) -> tuple[Coalition, ...]:
+    """Return the sets of errors whose correction is computed: all 32, or those of the chain; the first one is empty."""
+    if method == "chain":
+        return tuple(frozenset(CHAIN[:count]) for count in range(len(CHAIN) + 1))
+    return tuple(frozenset(e for i, e in enumerate(ERRORS) if bits >> i & 1) for bits in range(2 ** len(ERRORS)))
 
-    Returns:
-        the positions of the paired boxes in both lists, (P,) int64 each, those of the first ascending. Each pair has an
-        IoU of MATCH at least.
+
+class Gains(NamedTuple):
+    """The steps that correct one error: positions of the coalitions before and after, and weights of the gains."""
+
+    before: npt.NDArray[np.int64]
+    after: npt.NDArray[np.int64]
+    shares: npt.NDArray[np.float64]
+
+
+@cache
+def gains(method: Method) -> dict[str, Gains]:
+    """Return the steps whose weighted gains add up to the part of each error.
+
+    Shapley's formula: of all n! orders of the n errors, |S|! (n - |S| - 1)! have exactly the errors S before this one.
     """
-    ious, same_class = box_iou(found.boxes, true.boxes), found.class_ids[:, None] == true.class_ids
-    return match_best_total(ious, same_class & (ious >= MATCH))
+    every, n = coalitions(method), len(ERRORS)
+    if method == "chain":
+        return {each: Gains(np.array([i]), np.array([i + 1]), np.ones(1)) for i, each in enumerate(CHAIN)}
+    position = {coalition: i for i, coalition in enumerate(every)}
+    table = {}
+    for error in ERRORS:
+        before = [each for each in every if error not in each]
+        orders = [math.factorial(len(each)) * math.factorial(n - len(each) - 1) for each in before]
+        after = [position[each | {error}] for each in before]
+        shares = np.array(orders) / math.factorial(n)
+        table[error] = Gains(np.array([position[each] for each in before]), np.array(after), shares)
+    return table
+
+
+@dataclass(frozen=True)
+class ImageErrors:
+    """What an image adds: the counts of its K labels under each of C coalitions.
+
+    Attributes:
+        image_id: of the sample.
+        labels: (K,) int64: those in the target or in a prediction.
+        counts: (C, 3, K) int64 pixels, as `LabelCounts.stacked` has them.
+    """
+
+    image_id: str
+    labels: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
 
 
 class Attribution:
-    """Sum up the confusion matrices of the stages over images.
+    """Collect what each error of each image costs.
 
     Args:
         num_classes: without the background.
+        method: `shapley`, or `chain`: errors are corrected in the order of CHAIN.
     """
 
-    def __init__(self, num_classes: int) -> None:
-        self.matrices = np.zeros((len(STAGES), num_classes + 1, num_classes + 1), np.int64)
+    def __init__(self, num_classes: int, method: Method = "shapley") -> None:
+        self._num_labels, self._method = num_classes + 1, method
+        self._images: list[ImageErrors] = []
         self.boxes, self.parts = Counter[str](), Counter[str]()
         self._lock = Lock()
 
@@ -71,61 +116,157 @@ class Attribution:
         """Count an image; threads may do so at the same time.
 
         Args:
-            sample: with its target.
+            sample: with its target and its true instances.
             found: what SAM2 makes of the detected boxes.
             from_true_boxes: what it makes of the boxes of the true instances.
         """
         assert sample.gt_mask is not None, sample.image_id
-        matched, true_matched = match(found.detections, from_true_boxes.detections)
-        stages = (found, found[np.sort(matched)], from_true_boxes[np.sort(true_matched)], from_true_boxes)
-        perfect = np.where(sample.gt_mask == VOID, BACKGROUND, sample.gt_mask)
-        maps = [*(instances.to_semantic() for instances in stages), perfect]
-        matrices = [confusion_matrix(prediction, sample.gt_mask, self.matrices.shape[1]) for prediction in maps]
-        counts = {"found": len(found), "true": len(from_true_boxes), "matched": len(matched)}
+        kinds = sort_boxes(found.detections, from_true_boxes.detections, wrong_class=self._method == "shapley")
+        corrections = Corrections(sample, found, from_true_boxes, kinds)
+        counts = corrections.counts(coalitions(self._method), self._num_labels)
+        labels = np.flatnonzero(counts.any(axis=(0, 1)))
+        numbers = {"matched": kinds.matched[0], "wrong_class": kinds.wrong_class[0]}
+        numbers |= {"false": kinds.false, "missed": kinds.missed}
         parts = {} if sample.has_instance_ids else {"images": 1, "specks": count_specks(sample.gt_mask)}
         with self._lock:
-            self.matrices += matrices
+            self._images.append(ImageErrors(sample.image_id, labels, counts[:, :, labels]))
             self.parts.update(parts)
-            self.boxes.update(counts, false=len(found) - len(matched), missed=len(from_true_boxes) - len(matched))
+            self.boxes.update({kind: len(boxes) for kind, boxes in numbers.items()})
+            self.boxes.update(found=len(found), true=len(from_true_boxes))
 
     def result(self, session: Session) -> dict[str, Any]:
-        """Sum up all processes and return the content of `attribution.json`; None for what was not counted."""
-        counts, boxes = LabelCounts.from_matrix(session.sum(self.matrices)), session.sum_counts(self.boxes)
-        parts = session.sum_counts(self.parts)
-        means = mean_iou(counts)
-        ious = [{str(label): iou for label, iou in enumerate(row)} for row in class_iou(counts).tolist()]
+        """Join all processes and return the content of `attribution.json`; None for what was not counted."""
+        images = sorted(session.gather(self._images), key=lambda image: image.image_id)
+        boxes, parts = session.sum_counts(self.boxes), session.sum_counts(self.parts)
+        kinds = ("found", "true", "matched", "false", "missed", *(["wrong_class"] if self._method == "shapley" else []))
+        by_clip: defaultdict[str, list[ImageErrors]] = defaultdict(list)
+        for image in images:
+            by_clip[clip_of(image.image_id)].append(image)
+        clips = {clip: self._shares(self._sum(each)) for clip, each in by_clip.items() if clip}
         content = {
-            "Mean_IOU": float(means[0]),
-            "missing": float(means[-1] - means[0]),
-            "detector": float(means[-2] - means[0]),
-            "parts": dict(zip(ERRORS, np.diff(means).tolist())),
-            "chain": [
-                {"link": stage, "Mean_IOU": mean, "Class_IOU": iou}
-                for stage, mean, iou in zip(STAGES, means.tolist(), ious)
-            ],
-            "boxes": {kind: boxes[kind] for kind in ("found", "true", "matched", "false", "missed")},
+            **self._shares(total := self._sum(images)),
+            "method": self._method,
+            "intervals_95": self._intervals(images),
+            **self._details(LabelCounts(*total.swapaxes(0, 1))),
+            "boxes": {kind: boxes[kind] for kind in kinds},
             "connected_parts": {"images": parts["images"], "specks": parts["specks"]},
             "match_iou": MATCH,
+            "wrong_class_iou": WRONG_CLASS,
+            "images": {image.image_id: self._shares(image.counts) for image in images},
+            **({"clips": clips} if clips else {}),
         }
         return nan_to_none(content)
 
+    def _sum(self, images: Iterable[ImageErrors]) -> npt.NDArray[np.int64]:
+        total = np.zeros((len(coalitions(self._method)), 3, self._num_labels), np.int64)
+        for image in images:
+            total[:, :, image.labels] += image.counts
+        return total
 
-def attribution_lines(result: dict[str, Any]) -> list[str]:
+    def _shares(self, counts: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """Share out what (C, 3, L) counts lack in mean IoU."""
+        return _shares(mean_iou(LabelCounts(*counts.swapaxes(0, 1))), self._method)
+
+    def _details(self, counts: LabelCounts) -> dict[str, Any]:
+        """Return the mean and class IoU under each coalition, and the shares of each label of the target."""
+        means, ious = mean_iou(counts), class_iou(counts)
+        rows = zip(coalitions(self._method), means.tolist(), ious.tolist())
+        under = [
+            {
+                "corrected": [error for error in ERRORS if error in corrected],
+                "Mean_IOU": mean,
+                "Class_IOU": {str(label): iou for label, iou in enumerate(row)},
+            }
+            for corrected, mean, row in rows
+        ]
+        labels = {str(i): _shares(ious[:, i], self._method, "IOU") for i in np.flatnonzero(counts.target[0]).tolist()}
+        return {"labels": labels, "coalitions": under}
+
+    def _intervals(self, images: Sequence[ImageErrors]) -> dict[str, Any]:
+        """Compute 95 % intervals by drawing clips, or images that are in none, anew."""
+        ids, samples = [image.image_id for image in images], list[npt.NDArray[np.float64]]()
+        for i in range(len(coalitions(self._method))):
+            counts = np.zeros((len(images), 3, self._num_labels))
+            for row, image in zip(counts, images):
+                row[:, image.labels] = image.counts[i]
+            sums = [mean_iou(LabelCounts(*drawn.swapaxes(0, 1))) for drawn in resampled(sum_by_unit(ids, counts))]
+            samples.append(np.concatenate([np.empty(0), *sums]))
+        means = np.stack(samples)
+        shares = _shares(means, self._method)
+        rows = {"missing": shares["missing"], "detector": shares["detector"], **shares["parts"]}
+        return {name: percentile_limits(np.asarray(values)).tolist() for name, values in rows.items()}
+
+
+def _shares(measures: npt.NDArray[np.float64], method: Method, name: str = "Mean_IOU") -> dict[str, Any]:
+    """Share out what is missing in a measure that is (C, ...) under the coalitions; the parts add up to it."""
+    parts = {
+        error: shares @ (measures[after] - measures[before]) for error, (before, after, shares) in gains(method).items()
+    }
+    content = {
+        name: measures[0],
+        "missing": measures[-1] - measures[0],
+        "detector": sum(part for error, part in parts.items() if error != "sam2"),
+        "parts": parts,
+    }
+    return _floats(content) if measures.ndim == 1 else content
+
+
+def _floats(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _floats(each) if isinstance(each, dict) else float(each) for key, each in content.items()}
+
+
+class Loss(NamedTuple):
+    """A row of the tables of losses: what it is about, shares of 1 or None, and a remark."""
+
+    title: str
+    loss: float | None
+    limits: Sequence[float | None]
+    remark: str
+
+
+def losses(result: Mapping[str, Any]) -> list[Loss]:
+    """Return what the detector lost all together, and what each error lost, of the content of `attribution.json`."""
+    boxes = result["boxes"]
+    remarks = {
+        "false": f"{boxes['false']} of {boxes['found']} boxes",
+        "badly_placed": f"{boxes['matched']} boxes that have an object",
+        "missed": f"{boxes['missed']} of {boxes['true']} objects",
+        "wrong_class": f"{boxes.get('wrong_class', 0)} of {boxes['found']} boxes",
+        "sam2": f"{boxes['true']} objects",
+    }
+    limits, together = result["intervals_95"], f"{boxes['found']} boxes for {boxes['true']} objects"
+    rows = [Loss(TITLES[each], loss, limits[each], remarks[each]) for each, loss in result["parts"].items()]
+    return [Loss("the detector", result["detector"], limits["detector"], together), *rows]
+
+
+def attribution_lines(result: Mapping[str, Any]) -> list[str]:
     """Format the result as lines for the console; none where no pixel was counted."""
     if result["missing"] is None:
         return []
-    boxes, parts = result["boxes"], result["parts"]
+    detector, *errors, sam2 = losses(result)
+    whole = f"{result['Mean_IOU']:.4f} of 1"
     rows = [
-        ("missing in Mean_IOU", result["missing"], f"{result['Mean_IOU']:.4f} of 1"),
-        ("  the detector", result["detector"], f"{boxes['found']} boxes for {boxes['true']} objects"),
-        ("    false boxes", parts["false"], f"{boxes['false']} boxes"),
-        ("    badly placed boxes", parts["badly_placed"], f"{boxes['matched']} boxes that have an object"),
-        ("    missed objects", parts["missed"], f"{boxes['missed']} objects"),
-        ("  SAM2, given the true boxes", parts["sam2"], f"{boxes['true']} objects"),
+        Loss("missing in Mean_IOU", result["missing"], result["intervals_95"]["missing"], whole),
+        detector._replace(title=f"  {detector.title}"),
+        *(row._replace(title=f"    {row.title}") for row in errors),
+        sam2._replace(title=f"  {sam2.title}"),
     ]
-    lines = [f"attribution: {name:<30} {loss:7.4f}   {remark}" for name, loss, remark in rows]
-    remark = textwrap.wrap(connected_parts(result), 80 - len("attribution: "))
-    return [*lines, *(f"attribution: {line}" for line in remark)]
+    lines = []
+    for title, loss, (low, high), remark in rows:
+        limits = "-" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+        lines.append(f"attribution: {title:<28} {loss:7.4f}  {limits:<18}  {remark}")
+    remarks = textwrap.wrap(connected_parts(result), 80 - len("attribution: "))
+    return [*lines, *(f"attribution: {line}" for line in remarks)]
+
+
+def main_error(shares: Mapping[str, Any]) -> tuple[str, float]:
+    """Return the title and the part of the error that cost an image most; no title where nothing is missing.
+
+    Args:
+        shares: the entry of the image in `attribution.json`.
+    """
+    error, loss = max(shares["parts"].items(), key=lambda part: part[1] or 0)
+    return (TITLES[error], loss) if loss and loss > 0 else ("", 0.0)
 
 
 def connected_parts(result: Mapping[str, Any]) -> str:

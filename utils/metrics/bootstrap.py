@@ -1,13 +1,14 @@
-"""How far measures can be trusted: a percentile bootstrap over images.
+"""How far measures can be trusted: a percentile bootstrap over images, or over clips.
 
 A split is one draw of images. Drawing as many again from it, with repetition, many times shows how much a measure
-depends on the draw: 95 % of the draws give a value within the interval. Frames of one clip resemble each other, so
-there the true interval is wider.
+depends on the draw: 95 % of the draws give a value within the interval (Efron 1979). Frames of one clip resemble each
+other; where clips are drawn as wholes, the interval allows for that (Davison and Hinkley 1997, section 3.8).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,24 +36,53 @@ def bootstrap(images: Sequence[ImageScore], num_labels: int) -> Intervals:
     for row, image in zip(counts, images):
         row[:, image.labels] = image.counts.stacked
     samples = [np.empty((0, 2 + num_labels))]
-    for drawn in _resampled(counts) if len(images) > 1 else ():
+    for sums in resampled(counts):
+        drawn = LabelCounts(*sums.swapaxes(0, 1))
         ious = class_iou(drawn)
         samples.append(np.column_stack([pixel_accuracy(drawn), nanmean(ious), ious]))
-    values = np.concatenate(samples)
-    known = ~np.isnan(values).all(axis=0)
-    limits = np.full((2, values.shape[1]), np.nan)
-    limits[:, known] = np.nanpercentile(values[:, known], PERCENTILES, axis=0)
+    limits = percentile_limits(np.concatenate(samples))
     occurs = np.count_nonzero(counts.any(axis=1), axis=0)
     return Intervals(limits[:, 0], limits[:, 1], np.where(occurs > 1, limits[:, 2:], np.nan), RESAMPLES, SEED)
 
 
-def _resampled(counts: npt.NDArray[np.float64]) -> Iterator[LabelCounts]:
-    """Yield (R, L) pixels of each label in R resamples of images with (N, 3, L) counts; all RESAMPLES, in blocks."""
+def resampled(counts: npt.NDArray[np.float64]) -> Iterator[npt.NDArray[np.float64]]:
+    """Draw as many of (N, ...) counts as there are, with repetition, and sum them up, RESAMPLES times.
+
+    Calls with the same N make the same draws, so that what is computed from several of them is paired.
+
+    Yields:
+        (R, ...) sums in blocks, RESAMPLES in all; nothing for N < 2, since one unit tells nothing of others.
+    """
     n, rng = len(counts), np.random.default_rng(SEED)
-    for start in range(0, RESAMPLES, step := max(1, BLOCK // n)):
+    for start in range(0, RESAMPLES if n > 1 else 0, step := max(1, BLOCK // max(n, 1))):
         rows = min(step, RESAMPLES - start)
         # How often each image was drawn in each resample, times its counts: a matrix product sums up a whole block.
         drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
         times = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
         sums = times.astype(np.float64) @ counts.reshape(n, -1)
-        yield LabelCounts(*sums.reshape(rows, *counts.shape[1:]).swapaxes(0, 1))
+        yield sums.reshape(rows, *counts.shape[1:])
+
+
+def percentile_limits(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Compute the 95 % limits, (2, ...), of (R, ...) resamples, NaNs left out; NaN where there is nothing else."""
+    known = ~np.isnan(values).all(axis=0)
+    limits = np.full((2, *values.shape[1:]), np.nan)
+    limits[:, known] = np.nanpercentile(values[:, known], PERCENTILES, axis=0)
+    return limits
+
+
+def clip_of(image_id: str) -> str:
+    """Return the clip of an image: the folder in its id, since a clip is a folder of frames; empty for none."""
+    return image_id.rpartition("/")[0]
+
+
+def sum_by_unit(image_ids: Sequence[str], counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Sum up the (N, ...) counts of images by what is drawn as a whole: a clip, or an image that is in none.
+
+    Returns:
+        (U, ...) whole numbers, in the order in which units first occur.
+    """
+    units = {unit: i for i, unit in enumerate(dict.fromkeys(clip_of(each) or f"/{each}" for each in image_ids))}
+    sums = np.zeros((len(units), *counts.shape[1:]))
+    np.add.at(sums, [units[clip_of(each) or f"/{each}"] for each in image_ids], counts)
+    return sums

@@ -18,6 +18,7 @@ from utils.evaluation.report.charts import Chart, class_bars, f1_chart, precisio
 from utils.evaluation.report.curves import box_curves, iou_by_score, iou_by_size
 from utils.evaluation.report.pictures import ERROR_COLORS, ErrorKind, ImagePanels
 from utils.evaluation.report.tables import Table, css, curve_table, label_color, percent
+from utils.metrics.attribution import main_error
 from utils.metrics.scores import Evaluation, ImageScore
 from utils.metrics.summary import LABEL_MEASURES
 
@@ -88,7 +89,7 @@ def render(
         charts=list(_charts(evaluation)),
         parts=any(not image.objects.has_instance_ids for image in evaluation.images),
         sections=sections,
-        cards=[_card(*each, evaluation.names) for each in zip(panels, shown)],
+        cards=[_card(*each, evaluation.names, attribution) for each in zip(panels, shown)],
         choices=_choices(shown, evaluation.names),
         kinds=[(name, css(ERROR_COLORS[kind])) for kind, name in ERROR_NAMES.items()],
         css=Markup((folder / "page.css").read_text("utf-8")),
@@ -117,7 +118,9 @@ def _charts(evaluation: Evaluation) -> Iterator[tuple[Chart, Table | None]]:
         yield f1_chart(boxes), None
 
 
-def _card(panels: ImagePanels, score: ImageScore, names: Sequence[str]) -> dict[str, Any]:
+def _card(
+    panels: ImagePanels, score: ImageScore, names: Sequence[str], attribution: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Return what the page shows of an image; its labels, without the background, are sorted by IoU."""
     height, width = panels.size
     layers = (b"", panels.target, panels.prediction, panels.errors)
@@ -128,6 +131,7 @@ def _card(panels: ImagePanels, score: ImageScore, names: Sequence[str]) -> dict[
         "photo": _data_url(panels.photo, "jpeg"),
         "layers": [(caption, _data_url(layer, "png")) for caption, layer in zip(PANELS, layers)],
         "boxes": _boxes(panels, names),
+        "error": None if attribution is None else main_error(attribution["images"][score.image_id]),
         "shape": round(min(max(width / height, SHAPES[0]), SHAPES[1]), 4),
         "labels": [(names[label], label_color(label), percent(ious[label])) for label in worst_first],
         "ious": json.dumps({str(label): round(iou, 4) for label, iou in ious.items()}, separators=(",", ":")),

@@ -13,7 +13,7 @@ from utils.classes import BACKGROUND, class_id_of, label_of
 from utils.evaluation.report.charts import shortened
 from utils.evaluation.report.curves import BoxCurves, Curve, best_threshold
 from utils.metrics import summary
-from utils.metrics.attribution import connected_parts
+from utils.metrics.attribution import connected_parts, losses
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipScore
 from utils.metrics.scores import Evaluation
 from utils.visual.colors import class_color
@@ -257,28 +257,34 @@ def clip_section(clips: AllClips) -> Section:
 
 def attribution_section(result: Mapping[str, Any]) -> Section:
     """Return the section about an attribution, given as `Attribution.result`; dashes where no pixel was counted."""
-    boxes, parts, parts_said = result["boxes"], result["parts"], connected_parts(result)
-    rows = (
-        ("Detector, all together", result["detector"], f"{boxes['found']} boxes for {boxes['true']} objects"),
-        ("Detector: false boxes", parts["false"], f"{boxes['false']} of {boxes['found']} boxes"),
-        ("Detector: badly placed boxes", parts["badly_placed"], f"{boxes['matched']} boxes that have an object"),
-        ("Detector: missed objects", parts["missed"], f"{boxes['missed']} of {boxes['true']} objects"),
-        ("SAM2, given the true boxes", parts["sam2"], f"{boxes['true']} objects"),
+    parts_said, chain = connected_parts(result), result["method"] == "chain"
+    rows = tuple(
+        Row(row.title[0].upper() + row.title[1:], (percent(row.loss), _limits(row.limits)), row.remark)
+        for row in losses(result)
     )
     table = Table(
         "Loss of mean IoU by error, in percent",
-        ("Error", "Lost"),
-        tuple(Row(name, (percent(loss),), remark) for name, loss, remark in rows),
-        Row("Missing", (percent(result["missing"]),)),
+        ("Error", "Lost", "95 % interval"),
+        rows,
+        Row("Missing", (percent(result["missing"]), _limits(result["intervals_95"]["missing"]))),
+    )
+    how = (
+        "Errors are corrected one after the other, in the order of the table."
+        if chain
+        else "Each part is a Shapley value: the mean gain of correcting an error over all orders of correcting them."
     )
     return Section(
         "attribution",
         "Error attribution",
         "What is missing in the mean IoU, in percent: lost by errors of the detector's boxes, and by SAM2 given the "
-        "boxes of the true objects. The errors add up. One can be negative if it happens to raise the mean IoU."
+        f"boxes of the true objects. {how} The errors add up. One can be negative if it happens to raise the mean IoU."
         + (f" {parts_said}." if parts_said else ""),
         table,
     )
+
+
+def _limits(limits: Sequence[float | None]) -> str:
+    return interval(np.array(limits, np.float64))
 
 
 def percent(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import Counter
@@ -129,9 +130,10 @@ def test_images_in_which_nothing_is_and_nothing_was_found(tmp_path: Path, shown:
 
 def test_the_attribution_of_a_run_is_a_section_beside_its_file(tmp_path: Path) -> None:
     sample, instances = next(images(1))
-    sample = replace(sample, gt_box_instances=instances_of(sample.gt_mask, None))
+    truth = instances_of(sample.gt_mask, None)
+    sample = replace(sample, gt_instances=truth, gt_box_instances=truth)
     with Writers(1) as writers:
-        evaluator = Evaluator(NAMES, tmp_path, writers, WorstImages("a", 0), Attribution(len(NAMES)))
+        evaluator = Evaluator(NAMES, tmp_path, writers, WorstImages("a", 1), Attribution(len(NAMES)))
         evaluator.write(sample, instances)
         lines = evaluator.finish(RunSummary(1), Session()).lines
     page = outline(tmp_path / "report.html")
@@ -139,7 +141,10 @@ def test_the_attribution_of_a_run_is_a_section_beside_its_file(tmp_path: Path) -
     assert "#attribution" in page.sources
     missing = json.loads((tmp_path / "attribution.json").read_text())["missing"]
     assert f"Missing\n  {100 * missing:.1f}" in page.text
-    assert lines[0].startswith(f"attribution: missing in Mean_IOU            {missing:7.4f}")
+    (row,) = csv.DictReader((tmp_path / "per_image.csv").open())
+    worst = max((name for name in row if name.startswith("lost_")), key=lambda name: float(row[name]))
+    assert f"; {row['main_error']} cost {100 * float(row[worst]):.1f} %" in page.text
+    assert lines[0].startswith(f"attribution: missing in Mean_IOU          {missing:7.4f}")
     assert f"report: {tmp_path / 'report.html'}" in lines
 
 
