@@ -34,19 +34,20 @@ class DetectorBoxes:
     Args:
         detector: finds boxes, with class ids of its own.
         class_names: of the run. Boxes of other classes are counted and left out.
+        conf: (C,) scores that boxes of each class of the run must exceed; the detector may have used a lower one.
 
     Raises:
         UserError: the detector has no class of the run.
     """
 
-    def __init__(self, detector: Detector, class_names: Sequence[str]) -> None:
+    def __init__(self, detector: Detector, class_names: Sequence[str], conf: npt.NDArray[np.float32]) -> None:
         class_of = match_classes(detector.names, class_names)
         if not class_of:
             raise UserError(
                 f"the detector and the dataset share no class: the detector has {', '.join(detector.names)}; "
                 f"the dataset has {', '.join(class_names)}"
             )
-        self._detector = detector
+        self._detector, self._conf = detector, conf
         self._class_ids = np.array([class_of.get(i, -1) for i in range(len(detector.names))], np.int64)
         self._sanitize = BoxSanitizer("detector")
         self._unmapped: Counter[str] = Counter()
@@ -72,18 +73,19 @@ class DetectorBoxes:
         class_ids = self._class_ids[own_ids]
         mapped = class_ids >= 0
         self._unmapped.update(self._detector.names[i] for i in own_ids[~mapped])
-        return self._sanitize(boxes[mapped], scores[mapped], class_ids[mapped], size)
+        kept = mapped & (scores > self._conf[class_ids])  # of boxes that are not mapped, any class's will do
+        return self._sanitize(boxes[kept], scores[kept], class_ids[kept], size)
 
 
 class PromptFileBoxes:
-    """Provide the boxes of a prompt file, in its order, all that score higher than `conf`.
+    """Provide the boxes of a prompt file, in its order, all that score higher than those of their class in `conf`.
 
     Args:
         prompts: the boxes of the run's images.
-        conf: boxes must score higher, as YOLO's.
+        conf: (C,) scores that boxes of each class must exceed.
     """
 
-    def __init__(self, prompts: Prompts, conf: float) -> None:
+    def __init__(self, prompts: Prompts, conf: npt.NDArray[np.float32]) -> None:
         self._prompts, self._conf = prompts, conf
         self._low = 0
         self._sanitize = BoxSanitizer("prompts")
@@ -95,12 +97,14 @@ class PromptFileBoxes:
     def summary_lines(self, session: Session) -> list[str]:
         """Return lines that say which rows were left out, and why."""
         count = sum(session.gather([self._low]))
-        low = [f"prompts: rows that score not above {self._conf}, left out: {count}"] if count else []
+        least, most = self._conf.min(), self._conf.max()
+        above = f"{least:g}" if least == most else f"what their class needs, {least:g} to {most:g}"
+        low = [f"prompts: rows that score not above {above}, left out: {count}"] if count else []
         return [*self._prompts.left_out, *low, *self._sanitize.summary_lines(session)]
 
     def _detections(self, sample: Sample) -> Detections:
         boxes, scores, class_ids = self._prompts.for_image(sample.image_id, sample.size)
-        kept = scores > self._conf
+        kept = scores > self._conf[class_ids]
         self._low += len(kept) - int(kept.sum())
         return self._sanitize(boxes[kept], scores[kept], class_ids[kept], sample.size)
 

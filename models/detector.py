@@ -44,7 +44,7 @@ class DetectorLoader(Protocol):
         """Load the weights onto a device.
 
         Args:
-            config: of the run; `dataset.conf` and the section `detector` concern a detector.
+            config: of the run; `dataset.conf`, one number here, and the section `detector` concern a detector.
             trust: whether the file may run code while it is loaded.
 
         Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,9 +107,10 @@ class RunModels:
     def _box_source(self) -> BoxSource:
         if self._options.boxes == "target":
             return GroundTruthBoxes()
+        conf = self._options.config.dataset.class_conf(self.class_names)
         if self.prompts is not None:
-            return PromptFileBoxes(self.prompts, self._options.config.dataset.conf)
-        boxes = DetectorBoxes(self.detector, self.class_names)
+            return PromptFileBoxes(self.prompts, conf)
+        boxes = DetectorBoxes(self.detector, self.class_names, conf)
         if "evaluate" in self._options.outputs:
             warn(missing_class_warnings(self.detector.names, self.class_names, self._options.config.detector.classes))
         return boxes
@@ -129,7 +131,7 @@ class RunModels:
             raise UserError(f"{config.arch.yolo_weights}: {advice}")
         prompts = load_prompts(path, self.class_names, self._images, options.prompt_overrides, config.detector.classes)
         say(prompts.finding)
-        warn([*prompts.warnings, *prompts.score_warnings(config.dataset.conf)])
+        warn([*prompts.warnings, *prompts.score_warnings(config.dataset.class_conf(self.class_names))])
         return prompts
 
 
@@ -162,7 +164,8 @@ class Predictor:
         detector = load_detector(options.config, chosen, trust=trust_weights)
         self.class_names = run_class_names(options.config.dataset, lambda: detector.names)
         segmenter = build_segmenter(options, chosen)
-        images = ImageCascade(DetectorBoxes(detector, self.class_names), segmenter)
+        boxes = DetectorBoxes(detector, self.class_names, options.config.dataset.class_conf(self.class_names))
+        images = ImageCascade(boxes, segmenter)
         self._cascade = with_cleanup(images, options.config.cleanup)
 
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
@@ -178,12 +181,16 @@ class Predictor:
 def load_detector(config: Config, device: torch.device, *, trust: bool) -> Detector:
     """Load the detector of `arch.yolo` onto a device.
 
+    It is given one `dataset.conf`, the lowest of all classes; `DetectorBoxes` leaves out what scores too low for its
+    class.
+
     Args:
         trust: whether the checkpoint may run code while it is loaded.
 
     Raises:
         UserError: the table of detectors has no such name, or the weights cannot be used.
     """
+    config = replace(config, dataset=replace(config.dataset, conf=config.dataset.least_conf))
     return find_detector(config.arch.yolo)(yolo_weights(config.arch), device, config, trust=trust)
 
 
@@ -194,7 +201,8 @@ def run_class_names(dataset: DatasetConfig, detector_names: Callable[[], tuple[s
         detector_names: called only where they are needed, since it may load weights.
 
     Raises:
-        UserError: there are too many classes, or not as many as `dataset.num_classes` says.
+        UserError: there are too many classes, not as many as `dataset.num_classes` says, or others than in
+            `dataset.conf`.
     """
     names = detector_names() if dataset.classes is None else dataset.classes
     if len(names) > MAX_CLASSES:
@@ -202,7 +210,7 @@ def run_class_names(dataset: DatasetConfig, detector_names: Callable[[], tuple[s
         raise UserError(
             f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold; {advice}"
         )
-    dataset.check_num_classes(names)
+    dataset.check_classes(names)
     return names
 
 

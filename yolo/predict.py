@@ -98,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     detector = load_detector(options.config, choose_device(options.device, session), trust=options.trust_weights)
     names = run_class_names(options.config.dataset, lambda: detector.names)
     with PromptSink(path) as sink:
-        cascade, unit = BoxCascade(DetectorBoxes(detector, names)), "frame" if args.video else "image"
+        boxes = DetectorBoxes(detector, names, options.config.dataset.class_conf(names))
+        cascade, unit = BoxCascade(boxes), "frame" if args.video else "image"
         summary = run_loop(cascade, images.batches(), [sink], session, unit)
     script = ["yolo_sam_auto_anno_generator.py", "-s", *args.source] if args.source else ["yolo_sam.py"]
     video = ["--video"] if args.video else []

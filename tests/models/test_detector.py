@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from datasets.images import read_image
 from models.box_sources import DetectorBoxes, PromptFileBoxes
@@ -56,7 +57,7 @@ def detector(path: Path, names: tuple[str, ...] = NAMES, settings: DetectorConfi
     import torch
 
     config = Config(dataset=DatasetConfig(conf=CONF), detector=settings)
-    return DetectorBoxes(YoloDetector(path, torch.device("cpu"), config), names)
+    return DetectorBoxes(YoloDetector(path, torch.device("cpu"), config), names, config.dataset.class_conf(names))
 
 
 def assert_same_boxes(found: Detections, boxes: np.ndarray, class_ids: np.ndarray, scores: np.ndarray) -> None:
@@ -195,8 +196,9 @@ def images(*ids: str) -> SimpleNamespace:
     return SimpleNamespace(ids=ids, sizes=lambda positions: [(20, 60)] * len(positions))
 
 
-def prompted(path: Path, names: tuple[str, ...], *ids: str) -> PromptFileBoxes:
-    return PromptFileBoxes(load_prompts(path, names, images(*ids), PromptOverrides()), CONF)
+def prompted(path: Path, names: tuple[str, ...], *ids: str, conf: float | dict[str, float] = CONF) -> PromptFileBoxes:
+    prompts = load_prompts(path, names, images(*ids), PromptOverrides())
+    return PromptFileBoxes(prompts, DatasetConfig(conf=conf).class_conf(names))
 
 
 def prompts_of(config: Config, path: Path, *ids: str) -> Prompts | None:
@@ -210,6 +212,35 @@ def models_of(config: Config, path: Path, *ids: str) -> RunModels:
     weights.touch()
     arch = replace(config.arch, sam_config="a.yaml", sam_weights=weights)
     return RunModels(options(replace(config, arch=arch), path), images(*ids), Session())
+
+
+def test_scores_of_classes_leave_what_a_run_of_each_class_with_its_own_score_finds(
+    yolo_file: Path, samples: list[Sample]
+) -> None:
+    """Ultralytics is asked once for each class, with that class's score."""
+    conf = {name: CONF * (1 + i % 3) for i, name in enumerate(NAMES[:-1])} | {"*": CONF * 1.5}
+    dataset = DatasetConfig(conf=conf)
+    config = Config(arch=ArchConfig(yolo_weights=yolo_file), dataset=dataset, detector=SETTINGS)
+    yolo = load_detector(config, torch.device("cpu"), trust=False)
+    found = DetectorBoxes(yolo, NAMES, dataset.class_conf(NAMES))(samples)
+    boxes, dropped = DetectorBoxes(yolo, NAMES, np.zeros(len(NAMES), np.float32))(samples), 0
+    for sample, kept, every in zip(samples, found, boxes):
+        for class_id, name in enumerate(NAMES):
+            alone = Config(dataset=DatasetConfig(conf=conf.get(name, conf["*"])), detector=SETTINGS)
+            expected = YoloDetector(yolo_file, torch.device("cpu"), alone)([sample.image])[0]
+            of_class, ours = expected[2] == class_id, kept[kept.class_ids == class_id]
+            np.testing.assert_allclose(ours.scores, expected[1][of_class], rtol=1e-5)
+        dropped += len(every) - len(kept)
+    assert dropped > len(samples) and sum(map(len, found)) > len(samples), "too few boxes to prove anything"
+
+
+def test_rows_of_a_prompt_file_must_score_higher_than_their_class_needs(tmp_path: Path) -> None:
+    rows = [row("a", [1, 2, 30, 18], category_id=i, score=score) for i in range(3) for score in (0.2, 0.5, 0.8)]
+    found = prompted(prompt_file(tmp_path, rows), ("a", "b", "c"), "a", conf={"a": 0.1, "c": 0.8, "*": 0.5})
+    (kept,) = found([sample_of(np.zeros((20, 60, 3), np.uint8))])
+    assert [*zip(kept.class_ids.tolist(), (10 * kept.scores).round().tolist())] == [(0, 2), (0, 5), (0, 8), (1, 8)]
+    said = "rows that score not above what their class needs, 0.1 to 0.8, left out: 5"
+    assert said in found.summary_lines(Session())[-1]
 
 
 def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,7 +324,7 @@ from models.yolo_detector import YoloDetector
 from utils.config import Config, DetectorConfig
 from utils.structures import Sample
 detector = YoloDetector(Path(sys.argv[1]), torch.device("cpu"), Config(detector=DetectorConfig(imgsz=64)))
-DetectorBoxes(detector, ("dog",))([Sample("a", Path("a"), np.zeros((64, 64, 3), np.uint8))])
+DetectorBoxes(detector, ("dog",), np.zeros(1, np.float32))([Sample("a", Path("a"), np.zeros((64, 64, 3), np.uint8))])
 from ultralytics.utils import events as analytics, SETTINGS
 assert not analytics.events.enabled and not SETTINGS["sync"] and not SETTINGS["mlflow"], "telemetry is on"
 assert cv2.getNumThreads() == threads

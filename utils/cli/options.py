@@ -254,5 +254,5 @@ def with_label_classes(options: Options) -> Options:
     names = label_class_names(options.prompt, options.prompt_overrides)
     if names is None:
         return options
-    config.dataset.check_num_classes(names)
+    config.dataset.check_classes(names)
     return replace(options, config=replace(config, dataset=replace(config.dataset, classes=names)))

@@ -178,9 +178,10 @@ def command_parser(description: str | None, section: str = "") -> Parser:
 def images_parser(description: str | None) -> Parser:
     """Return a parser for commands that process images, with the options that choose them."""
     parser = command_parser(description)
+    low = "leave out boxes that score X or lower, 0 to 1; or a file with one X for each class, as --tune writes it"
     batch, conf = ("-b", "--batch_size", "--batch"), ("-conf", "--conf_thres", "--conf")
     add_key(parser, *batch, key="dataloader.batch_size", metavar="N", help="images per batch")
-    add_key(parser, *conf, key="dataset.conf", metavar="X", help="leave out boxes that score X or lower, 0 to 1")
+    add_key(parser, *conf, key="dataset.conf", metavar="X", help=low)
     add_key(parser, "--split", key="dataset.split", metavar="NAME", help="the split of the dataset, such as val")
     add_key(parser, "--imgsz", key="detector.imgsz", metavar="N", help="longer side in pixels that the detector sees")
     kept = "keep only the boxes of these classes"

@@ -191,7 +191,9 @@ def _apply(content: dict[str, Any], by_key: Mapping[str, Override], locate: Call
         if is_dataclass(KEYS[key].annotation):
             raise locate(key).error("is a section; set its keys one by one")
         holder, name = _holder(content, key)
-        holder[name] = override.value_for(KEYS[key])
+        before, holder[name] = holder.get(name), override.value_for(KEYS[key])
+        if key == "dataset.conf" and not isinstance(before, (float, int, type(None))):
+            warn([f"{locate('').name}: dataset.conf has scores of single classes; {override.option} replaces them all"])
 
 
 def _check_values(content: dict[str, Any], locate: Callable[[str], Location]) -> None:

@@ -13,11 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, StrictBool, StrictStr
 from pydantic.dataclasses import dataclass
 
+from utils.classes import ClassIndex
 from utils.config.official import OFFICIAL_SAM
 from utils.config.values import (
+    ALL_OTHERS,
     SECTION,
     ClassNames,
     Count,
@@ -28,6 +32,7 @@ from utils.config.values import (
     Natural,
     Pixels,
     PositiveOrZero,
+    Scores,
     Share,
     Shown,
     ShownParts,
@@ -36,6 +41,9 @@ from utils.config.values import (
 )
 from utils.errors import UserError
 from utils.formats.base import Segmentation
+
+CONF = 0.25
+"""Score that boxes must exceed where nothing else is set."""
 
 
 @dataclass(frozen=True, config=SECTION)
@@ -68,8 +76,11 @@ class DatasetConfig:
     """A folder in Pascal VOC layout; not needed with `--source`."""
     split: FileName = "val"
     """The split: the list `ImageSets/Segmentation/<split>.txt` and, for frames, `<split>_videos.txt`."""
-    conf: Share = 0.25
-    """Detector boxes with this score or a lower one are left out."""
+    conf: Scores = CONF
+    """Detector boxes with this score or a lower one are left out.
+
+    Also by class, `{"dog": 0.31, "*": 0.4}`, where `*` means all others (else 0.25), or a file that `--tune` wrote.
+    """
     classes: ClassNames = None
     """Class names by id: a list, a text file with one name per line, or a `data.yaml`.
 
@@ -82,14 +93,35 @@ class DatasetConfig:
 
     def __post_init__(self) -> None:
         if self.classes is not None:
-            self.check_num_classes(self.classes)
+            self.check_classes(self.classes)
 
-    def check_num_classes(self, names: Sequence[str]) -> None:
-        """Compare `num_classes`, if it is set, with the number of class names.
+    @property
+    def least_conf(self) -> float:
+        """The lowest score that a box of some class must exceed."""
+        return min(self.conf.values(), default=CONF) if isinstance(self.conf, dict) else self.conf
+
+    def class_conf(self, names: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the (C,) scores that boxes of each class must exceed.
+
+        Args:
+            names: class names of the run, by class id.
+
+        Raises:
+            UserError: `conf` names another class.
+        """
+        by_name = self.conf if isinstance(self.conf, dict) else {ALL_OTHERS: self.conf}
+        scores, index = np.full(len(names), by_name.get(ALL_OTHERS, CONF), np.float32), ClassIndex(names)
+        for name in by_name.keys() - {ALL_OTHERS}:
+            scores[index.class_id(name, "conf")] = by_name[name]
+        return scores
+
+    def check_classes(self, names: Sequence[str]) -> None:
+        """Compare the classes that `conf` names and `num_classes`, if they are set, with the class names of the run.
 
         Raises:
             UserError: they do not fit.
         """
+        self.class_conf(names)
         count = len(names) + 1
         if self.num_classes not in (None, count):
             fact = f"is {self.num_classes}, but {len(names)} class names and the background make {count}"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import takewhile
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -16,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictSt
 from utils.classes import LABELME_NO_CLASSES, load_class_names, nearest
 from utils.config.official import home_of
 from utils.formats.registry import FORMATS
-from utils.io.json_files import Location, path_problem
+from utils.io.json_files import Location, describe, get, path_problem, read_json
 from utils.io.terminal import warn
 
 SECTION = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -79,6 +80,40 @@ Weights = Annotated[Path | None, Located(_weights)]
 WeightsOrScratch = Annotated[Path | Literal["scratch"] | None, Located(_weights_or_scratch)]
 FileOrName = Annotated[StrictStr, Located(_file_or_name)]
 FileOrNameOrNone = Annotated[str | None, Field(strict=True), Located(_file_or_name)]
+
+
+ALL_OTHERS = "*"
+"""Stands for all classes that thresholds do not name."""
+
+
+def _thresholds(value: Any, at: Location) -> Any:
+    """Read the thresholds of classes from the JSON file that a text names, such as the one that `--tune` writes."""
+    if not (isinstance(value, str) and value.endswith(".json")):
+        return value
+    path = absolute(value, at)
+    return get(read_json(path), "conf", dict, Location(str(path), at.folder))
+
+
+def _scores(value: Any) -> Any:
+    """Check a score, or the scores of an object by class name."""
+    for name, score in value.items() if isinstance(value, dict) else [("", value)]:
+        place = f'"{name}": ' if name else ""
+        if type(score) not in (int, float):
+            raise ValueError(f"{place}expected a number, found {describe(score)}")
+        if not isfinite(score):
+            raise ValueError(f"{place}the number is too large")
+        if not 0 <= score <= 1:
+            raise ValueError(f"{place}must be between 0 and 1, not {float(score)}")
+    return value
+
+
+_SCORE = {"type": "number", "minimum": 0, "maximum": 1}
+_FILE = {"type": "string", "pattern": r"\.json$"}
+_SCORE_OF_CLASSES = {"anyOf": [_SCORE, {"type": "object", "additionalProperties": _SCORE}, _FILE]}
+
+Scores = Annotated[
+    float | dict[str, float], Located(_thresholds), BeforeValidator(_scores), WithJsonSchema(_SCORE_OF_CLASSES)
+]
 
 
 def _one_of(names: Collection[str]) -> BeforeValidator:

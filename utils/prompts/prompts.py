@@ -58,10 +58,11 @@ class Prompts:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is dropped with the NaNs
             return boxes.astype(np.float32), self.scores[rows], self.class_ids[rows]
 
-    def score_warnings(self, conf: float) -> list[str]:
-        """Say it where most boxes of the run are left out, since they do not score above `conf`."""
-        low, count = int((self.scores <= conf).sum()), len(self.scores)
-        lost = f"-conf {conf:g} (dataset.conf) leaves out {low} of {count} rows, which score no higher"
+    def score_warnings(self, conf: npt.NDArray[np.float32]) -> list[str]:
+        """Say it where most boxes of the run are left out, since they do not score above the (C,) `conf` of classes."""
+        low, count = int((self.scores <= conf[self.class_ids]).sum()), len(self.scores)
+        limits = " to ".join(f"{each:g}" for each in dict.fromkeys([conf.min(), conf.max()]))
+        lost = f"-conf {limits} (dataset.conf) leaves out {low} of {count} rows, which score no higher"
         return [f"{lost}; a lower one keeps more"] if 2 * low > count else []
 
     def count(self, image_id: str) -> int:

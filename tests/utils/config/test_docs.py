@@ -60,6 +60,8 @@ def test_shipped_configs_name_the_schema_and_keep_to_it(name: str) -> None:
         ({"finetune": {"sam": {"view_share": [0.5, 1], "lr": 1}}}, True),
         ({"dataset": {"conf": "0.3"}}, False),
         ({"dataset": {"conf": 1.5}}, False),
+        ({"dataset": {"conf": {"car": 0.5, "*": 0.2}}}, True),
+        ({"dataset": {"conf": {"car": 2}}}, False),
         ({"dataset": {"confidence": 0.3}}, False),
         ({"dataset": {"data_dir": 5}}, False),
         ({"dataloader": {"batch_size": 0}}, False),

@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from utils.config import Override, load_config
@@ -122,9 +123,9 @@ def test_the_seeds_own_file_loads(capsys: pytest.CaptureFixture[str]) -> None:
 def test_num_classes_counts_the_background(tmp_path: Path) -> None:
     file = config_file(tmp_path, {"dataset": {"num_classes": 3}})
     dataset = load_config(file).dataset
-    dataset.check_num_classes(["car", "plane"])
+    dataset.check_classes(["car", "plane"])
     with pytest.raises(UserError, match="num_classes: is 3, but 3 class names and the background make 4"):
-        dataset.check_num_classes(["car", "plane", "boat"])
+        dataset.check_classes(["car", "plane", "boat"])
     expected = "config.json: dataset.num_classes: is 3, but 1 class names and the background make 2"
     (tmp_path / "names.txt").write_text("car")
     assert refusal(config_file(tmp_path, {"dataset": {"num_classes": 3, "classes": "names.txt"}})) == expected
@@ -343,3 +344,47 @@ def test_what_labelmes_class_lists_begin_with_is_no_class(
     assert said == (f"warning: class_names.txt: {', '.join(left_out)}: " if left_out else "") + (
         "left out; labelme lists them, but they are no classes\n" if left_out else ""
     )
+
+
+def test_scores_of_classes_hold_for_their_classes_and_all_others(tmp_path: Path) -> None:
+    file = config_file(tmp_path, {"dataset": {"conf": {"Potted-Plant": 0.5, "*": 0.1}}})
+    dataset = load_config(file).dataset
+    assert dataset.class_conf(["dog", "pottedplant"]).tolist() == [np.float32(0.1), 0.5]
+    assert dataset.least_conf == 0.1
+    assert load_config(file, ['dataset.conf={"dog": 0.5}']).dataset.class_conf(["dog", "cat"]).tolist() == [0.5, 0.25]
+    assert load_config(file, ["dataset.conf=.3"]).dataset.class_conf(["dog"]).tolist() == [np.float32(0.3)]
+
+
+def test_scores_of_classes_come_from_a_file_too(tmp_path: Path) -> None:
+    (tmp_path / "thresholds.json").write_text('{"conf": {"dog": 0.5}, "gain": 1}')
+    assert load_config(config_file(tmp_path, {"dataset": {"conf": "thresholds.json"}})).dataset.conf == {"dog": 0.5}
+    (tmp_path / "thresholds.json").write_text('{"scores": {}}')
+    assert "thresholds.json: conf: is missing" in refusal(
+        config_file(tmp_path, {"dataset": {"conf": "thresholds.json"}})
+    )
+
+
+@pytest.mark.parametrize(
+    ("conf", "reason"),
+    [
+        ({"dog": 1.5}, '"dog": must be between 0 and 1, not 1.5'),
+        ({"dog": "high"}, '"dog": expected a number, found a string ("high")'),
+        ({"dgo": 0.5}, 'conf: "dgo" is none of the 2 classes; did you mean "dog"?'),
+        ("high", 'expected a number, found a string ("high")'),
+        (True, "expected a number, found a boolean (true)"),
+        (2, "must be between 0 and 1, not 2.0"),
+    ],
+)
+def test_scores_that_make_no_sense_are_refused(tmp_path: Path, conf: object, reason: str) -> None:
+    said = refusal(config_file(tmp_path, {"dataset": {"conf": conf, "classes": ["dog", "cat"]}}))
+    assert said.startswith("config.json: dataset.conf: ") and said.endswith(reason.removeprefix("conf: "))
+
+
+def test_a_single_score_on_the_command_line_replaces_those_of_classes_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = config_file(tmp_path, {"dataset": {"conf": {"dog": 0.5}}})
+    assert load_config(file, [Override("dataset.conf", 0.1, "-conf/--conf_thres")]).dataset.conf == 0.1
+    assert "dataset.conf has scores of single classes; -conf/--conf_thres replaces them all" in capsys.readouterr().err
+    load_config(config_file(tmp_path, {"dataset": {"conf": 0.5}}), ["dataset.conf=0.1"])
+    assert capsys.readouterr().err == ""

@@ -173,9 +173,9 @@ def test_more_than_a_tenth_turns_the_interpretation_of_a_short_file_too(write: W
 def test_scores_that_lose_most_rows_are_warned_of(write: Write, images_of: Any) -> None:
     rows = [row | {"score": 0.001 if i % 3 else 0.9} for i, row in enumerate(truth(NUMBERED))]
     prompts = load_prompts(write(rows), NAMES, images_of(NUMBERED), PromptOverrides())
-    (line,) = prompts.score_warnings(0.25)
+    (line,) = prompts.score_warnings(np.full(len(NAMES), 0.25, np.float32))
     assert line.startswith("-conf 0.25 (dataset.conf) leaves out 48 of 72 rows")
-    assert prompts.score_warnings(0.0005) == []
+    assert prompts.score_warnings(np.full(len(NAMES), 0.0005, np.float32)) == []
 
 
 @pytest.mark.parametrize("right, wrong", [("xywh", "xyxy"), ("xyxy", "xywh")])
