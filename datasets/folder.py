@@ -9,12 +9,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path, PurePath, PurePosixPath
-from typing import NoReturn, Protocol
+from typing import Literal, Protocol, overload
 
 from datasets.images import read_image
 from utils.errors import SampleError, UserError, refuse
-from utils.io.image_files import IMAGE_SUFFIXES, heif_advice, is_image_name, is_special, is_unread_name, is_video_name
+from utils.io.image_files import (
+    IMAGE_SUFFIXES,
+    UNREAD_SUFFIXES,
+    VIDEO_SUFFIXES,
+    has_suffix,
+    heif_advice,
+    is_image_name,
+    is_special,
+    is_video_name,
+)
 from utils.structures import Sample
+
+_NUMBER, _KNOWN_SUFFIXES = re.compile("[0-9]+"), IMAGE_SUFFIXES | UNREAD_SUFFIXES | VIDEO_SUFFIXES
 
 
 class Dataset(Protocol):
@@ -26,7 +37,7 @@ class Dataset(Protocol):
     """
 
     ids: list[str]
-    paths: list[Path]
+    paths: Sequence[Path]
 
     def __len__(self) -> int: ...
 
@@ -34,10 +45,39 @@ class Dataset(Protocol):
         """Read one sample; SampleError if it cannot be used."""
 
 
-def natural_key(name: str) -> tuple[list[list[int | str]], str]:
-    """Compute a sort key of ids or file names: folder by folder, numbers by value, so `clip2/9` before `clip10/1`."""
-    folders = [re.split(r"([0-9]+)", part) for part in name.split("/")]
-    return [[int(text) if i % 2 else text for i, text in enumerate(part)] for part in folders], name
+class FilePaths(Sequence[Path]):
+    """Files by position, kept as strings: path objects, which take five times the memory, are made when asked for."""
+
+    def __init__(self, files: list[str]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> FilePaths: ...
+    def __getitem__(self, index: int | slice) -> Path | FilePaths:
+        """Return a file, or some of them."""
+        return FilePaths(self._files[index]) if isinstance(index, slice) else Path(self._files[index])
+
+    def __iter__(self) -> Iterator[Path]:
+        return map(Path, self._files)
+
+
+def natural_key(name: str) -> str:
+    """Compute a sort key of ids or file names: folder by folder, numbers by value, so `clip2/9` before `clip10/1`.
+
+    Names cannot hold NUL, so it marks what is less than any text: the end of a folder, then a number, which begins with
+    the count of its digits. Equal numbers may be written otherwise (`1`, `01`); then the name itself decides.
+    """
+    return _NUMBER.sub(_number_key, name.replace("/", "\0\0")) + "\0\0\0\0" + name
+
+
+def _number_key(found: re.Match[str]) -> str:
+    digits = found[0].lstrip("0")
+    return f"\0\1{chr(len(digits))}{digits}"
 
 
 def image_id_of(path: PurePath) -> str:
@@ -56,27 +96,27 @@ def frame_ranges(counts: Mapping[str, int]) -> dict[str, range]:
     return {clip: range(start, end) for clip, start, end in zip(counts, ends, ends[1:])}
 
 
-def duplicate_ids(files: Mapping[str, Sequence[Path]]) -> list[str]:
+def duplicate_ids(files: Mapping[str, Sequence[str | Path]]) -> list[str]:
     """Describe each id that several files have, such as `a.jpg` and `a.png`."""
     several = ((image_id, paths) for image_id, paths in files.items() if len(paths) > 1)
     return [f"{image_id}: one id, several files: {', '.join(map(str, paths))}" for image_id, paths in several]
 
 
-def ids_kept_apart(files: Mapping[str, list[Path]]) -> tuple[dict[str, list[Path]], list[str]]:
+def ids_kept_apart(files: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], list[str]]:
     """Give the files of one id ids with their suffix: `a.jpg` and `a.png` in place of `a`.
 
     Returns:
         the files by their ids, in the same order, and those ids that have a suffix now.
     """
     groups, kept = dict(files), list[str]()
-    while crowded := {image_id for image_id, paths in groups.items() if len({path.name for path in paths}) > 1}:
-        apart = dict[str, list[Path]]()
+    while crowded := {image_id for image_id, paths in groups.items() if len({*map(os.path.basename, paths)}) > 1}:
+        apart = dict[str, list[str]]()
         for image_id, paths in groups.items():
             for path in paths:
-                named = str(PurePosixPath(image_id).with_name(path.name)) if image_id in crowded else image_id
+                named = str(PurePosixPath(image_id).with_name(Path(path).name)) if image_id in crowded else image_id
                 apart.setdefault(named, []).append(path)
         groups = apart
-        kept = [image_id for image_id, (path, *_) in groups.items() if PurePosixPath(image_id).name == path.name]
+        kept = [image_id for image_id, (path, *_) in groups.items() if PurePosixPath(image_id).name == Path(path).name]
     return groups, kept
 
 
@@ -113,7 +153,7 @@ class ExcludedFolders:
         return {folder: count for folder, count in counts.items() if count}
 
 
-def find_files(source: Path, is_wanted: Callable[[str], bool], excluded: ExcludedFolders) -> list[tuple[str, Path]]:
+def find_files(source: Path, is_wanted: Callable[[str], bool], excluded: ExcludedFolders) -> list[tuple[str, str]]:
     """Find the files with wanted names in a folder and all folders below it, or check one file.
 
     Pipes, devices and sockets are passed over: reading them may block or never end.
@@ -128,38 +168,71 @@ def find_files(source: Path, is_wanted: Callable[[str], bool], excluded: Exclude
         raise UserError(f"{source}: no such file or folder")
     if is_special(source):
         raise UserError(f"{source}: a pipe, a device or a socket, neither file nor folder; give a file or a folder")
+    root, special = str(source), list[Path]()
     if source.is_dir():
-        paths = (parent / name for parent, _, names in _walk(source, excluded) for name in names if is_wanted(name))
-        files = [(image_id_of(path.relative_to(source)), path) for path in paths]
+        names = []
+        for name, entry, kind in _walk(root, excluded):
+            if kind == "file" and is_wanted(entry.name):
+                if not _asks(entry.is_file) and is_special(Path(entry.path)):  # the listing itself tells the first
+                    special.append(Path(entry.path))
+                else:
+                    names.append(name)
     else:
-        files = [(image_id_of(PurePath(source.name)), source)] if is_wanted(source.name) else []
-    special = {path for _, path in files if is_special(path)}
+        root, names = str(source.parent), [source.name] if is_wanted(source.name) else []
     excluded.special += sorted(special)
-    return sorted((file for file in files if file[1] not in special), key=lambda file: (natural_key(file[0]), file[1]))
+    names.sort()  # which decides where ids are equal
+    names.sort(key=lambda name: natural_key(_without_suffix(name)))
+    root = root.rstrip("/") + "/"
+    return [(_without_suffix(name), root + name) for name in names]
+
+
+def _without_suffix(name: str) -> str:
+    """As `image_id_of`, of the relative path of a file that has a suffix."""
+    return name[: name.rindex(".")]
 
 
 def empty_folders(source: Path, excluded: ExcludedFolders) -> list[Path]:
     """Find the folders below a folder that contain nothing."""
-    return [folder for folder, folders, names in _walk(source, excluded) if not folders and not names]
+    found = [(name, kind) for name, _, kind in _walk(str(source), excluded)]
+    filled = {name.rpartition("/")[0] for name, _ in found}
+    return [source / name for name, kind in found if kind == "folder" and name not in filled]
 
 
-def _walk(folder: Path, excluded: ExcludedFolders) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Walk a folder, skipping hidden entries; yield each folder with the names of the folders and files in it.
+def _walk(
+    root: str, excluded: ExcludedFolders
+) -> Iterator[tuple[str, os.DirEntry[str], Literal["file", "folder", "excluded"]]]:
+    """Walk a folder, skipping hidden entries; yield the path of each other one below the folder, and what it is.
 
     An excluded folder is named, but not entered. Links to folders are followed unless they lead to a parent folder.
     """
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            with os.scandir(f"{root}/{below}".rstrip("/") or "/") as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    name, path = below + entry.name, Path(entry.path) if _asks(entry.is_dir) else None
+                    if path is None:
+                        yield name, entry, "file"
+                    elif entry.is_symlink() and path.resolve() in [parent.resolve() for parent in path.parents]:
+                        continue
+                    elif excluded.excludes(path):
+                        yield name, entry, "excluded"
+                    else:
+                        yield name, entry, "folder"
+                        waiting.append(f"{name}/")
+        except OSError as error:
+            raise _cannot_list(error) from error
 
-    def fail(error: OSError) -> NoReturn:
-        raise _cannot_list(error) from error
 
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=fail):
-        visible = [name for name in folders if not name.startswith(".") and not _is_loop(Path(parent, name))]
-        folders[:] = [name for name in visible if not excluded.excludes(Path(parent, name))]
-        yield Path(parent), visible, [name for name in names if not name.startswith(".")]
-
-
-def _is_loop(path: Path) -> bool:
-    return path.is_symlink() and path.resolve() in [parent.resolve() for parent in path.parents]
+def _asks(question: Callable[[], bool]) -> bool:
+    """Ask what an entry of a folder is; what cannot be told, such as a link to itself, is none of it."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def _cannot_list(error: OSError) -> UserError:
@@ -172,18 +245,18 @@ class ImageTree:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._folders: dict[str, dict[str, list[Path]]] = {}
+        self._folders: dict[str, dict[str, list[str]]] = {}
 
-    def find(self, image_id: str) -> list[Path]:
+    def find(self, image_id: str) -> list[str]:
         """Return the files with this id: none, one, or several that differ in their suffix."""
-        folder, _, stem = image_id.rpartition("/")
-        return self._listing(folder).get(stem, [])
+        folder, slash, stem = image_id.rpartition("/")
+        return [f"{self.root}/{folder}{slash}{name}" for name in self._listing(folder).get(stem, ())]
 
     def ids_in(self, folder: str) -> list[str]:
         """Return the ids of the images directly in a folder, in natural order; none if it does not exist."""
         return sorted((f"{folder}/{stem}" for stem in self._listing(folder)), key=natural_key)
 
-    def _listing(self, folder: str) -> dict[str, list[Path]]:
+    def _listing(self, folder: str) -> dict[str, list[str]]:
         if folder not in self._folders:
             stems = self._folders[folder] = defaultdict(list)
             try:
@@ -192,8 +265,8 @@ class ImageTree:
                 names = []
             except OSError as error:
                 raise _cannot_list(error) from error
-            for path in (self.root / folder / name for name in names if is_image_name(name)):
-                stems[path.stem].append(path)
+            for name in filter(is_image_name, names):
+                stems[_without_suffix(name)].append(name)
         return self._folders[folder]
 
 
@@ -218,18 +291,17 @@ class ImageFolder:
         Raises:
             UserError: a source does not exist, contains no image or is none, or two files have the same id.
         """
-        found, excluded = dict[str, list[Path]](), ExcludedFolders(outputs)
+        excluded, found = ExcludedFolders(outputs), list[tuple[str, str]]()
         self.unread: list[Path] = []
         for source in sources:
             images, unread = _find_images(source, excluded)
             self.unread += unread
-            for image_id, path in images:
-                paths = found.setdefault(image_id, [])
-                if path not in paths:
-                    paths.append(path)
-        found, self.with_suffix = ids_kept_apart(found)
-        refuse("An image's id is its path below the folder, and must be unique:", duplicate_ids(found))
-        self.ids, self.paths = list(found), [paths[0] for paths in found.values()]
+            found += images
+        self.ids, files = [image_id for image_id, _ in found], [file for _, file in found]
+        self.with_suffix: list[str] = []
+        if len({*self.ids}) < len(found):  # else a table of lists would only take memory
+            self.ids, files, self.with_suffix = _unique_ids(found)
+        self.paths: Sequence[Path] = FilePaths(files)
         self.unread += excluded.special
         self.left_out = excluded.counts(is_image_name)
 
@@ -243,14 +315,34 @@ class ImageFolder:
             return Sample(image_id, path, read_image(path))
 
 
-def _find_images(source: Path, excluded: ExcludedFolders) -> tuple[list[tuple[str, Path]], list[Path]]:
+def _unique_ids(found: Iterable[tuple[str, str]]) -> tuple[list[str], list[str], list[str]]:
+    """Name a file once that several sources name; give files of one id ids with their suffix.
+
+    Returns:
+        ids, their files, and the ids that have a suffix now.
+
+    Raises:
+        UserError: two files still have the same id.
+    """
+    groups = dict[str, list[str]]()
+    for image_id, file in found:
+        if file not in (files := groups.setdefault(image_id, [])):
+            files.append(file)
+    groups, with_suffix = ids_kept_apart(groups)
+    refuse("An image's id is its path below the folder, and must be unique:", duplicate_ids(groups))
+    return list(groups), [files[0] for files in groups.values()], with_suffix
+
+
+def _find_images(source: Path, excluded: ExcludedFolders) -> tuple[list[tuple[str, str]], list[Path]]:
     """Find the ids and files of the images of one source, and its unsupported photographs and videos."""
-    is_known = (is_image_name, is_unread_name, is_video_name)
-    found = find_files(source, lambda name: any(test(name) for test in is_known), excluded)
-    if files := [(image_id, path) for image_id, path in found if is_image_name(path.name)]:
-        return files, [path for _, path in found if not is_image_name(path.name)]
-    if any(is_video_name(path.name) for _, path in found):
+    found = find_files(source, lambda name: has_suffix(name, _KNOWN_SUFFIXES), excluded)
+    others = [Path(path) for _, path in found if path[path.rindex(".") :].lower() not in IMAGE_SUFFIXES]
+    if found and not others:
+        return found, others
+    if images := [entry for entry in found if is_image_name(os.path.basename(entry[1]))]:
+        return images, others
+    if any(is_video_name(path.name) for path in others):
         raise UserError(f"{source}: no image here, but video; --video takes it")
-    if advice := heif_advice(path for _, path in found):
+    if advice := heif_advice(others):
         raise UserError(f"{source}: no image here that is read; {advice}")
     raise UserError(f"{source}: no image here; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Images:
         batch_size: images in a batch; the last one of the dataset, or of a clip, may be smaller.
         num_workers: threads that read ahead; 0 reads each batch when it is asked for. (Decoding releases the
             interpreter lock, so threads do.)
-        check_masks: checks the masks against a number of classes, where that waits for the detector to name them.
+        check_masks: checks the masks against a number of classes, which the detector may name.
 
     Attributes:
         units: the positions in the dataset of what is done whole or not at all: a batch, or a clip, which makes up
@@ -61,7 +61,7 @@ class Images:
         return self._dataset.ids
 
     @property
-    def paths(self) -> list[Path]:
+    def paths(self) -> Sequence[Path]:
         """The image files of the whole dataset."""
         return self._dataset.paths
 
@@ -192,14 +192,20 @@ def open_images(options: Options, session: Session) -> Images:
     """
     loader, classes = options.config.dataloader, options.config.dataset.classes
     set_largest_image(loader.max_megapixels)
-    dataset = _open_dataset(options)
+    dataset = session.from_main(lambda: _open_dataset(options))
     clips = {} if isinstance(dataset, ImageFolder) else dataset.clips
     check = None
     if isinstance(dataset, VocDataset):
         masks, may_lack = dataset.with_targets, not dataset.with_truth
         check = partial(check_split, dataset, session=session, masks=masks, may_lack=may_lack)
-    check_later = check if classes is None and options.needs_gt_masks else None
-    images = Images(Clips(dataset, clips) if clips else dataset, loader.batch_size, loader.num_workers, check_later)
+
+    def check_masks(num_classes: int) -> None:
+        if isinstance(dataset, VocDataset):
+            dataset.num_classes = num_classes
+        if check is not None and classes is None and options.needs_gt_masks:
+            check(num_classes)
+
+    images = Images(Clips(dataset, clips) if clips else dataset, loader.batch_size, loader.num_workers, check_masks)
     _check_overlays(options, images)
     problems = {
         f"annotations in {folder} ({option})": AnnotationFolder(folder, classes or ()).problems(images, session)
@@ -265,10 +271,16 @@ def _check_overlays(options: Options, images: Images) -> None:
     if "visual" not in options.outputs:
         return
     look, root = options.config.predictor, options.config.dataset.data_dir
-    places = {overlay_path(look.save_dir, image_id, look.format) for image_id in images.ids}
-    there = {_identity(place) for place in places} - {None}
+    folders = {image_id.rpartition("/")[0] for image_id in images.ids}
+    # Overlays replace names in folders, so only a folder that holds overlays and images of the run matters.
+    written = {overlay_path(look.save_dir, f"{folder}/x".lstrip("/"), look.format).parent for folder in folders}
+    if not (shared := {*map(_identity, written)} - {None}):
+        return
     maps = (root / name for image_id in images.ids for name in map_files(image_id)) if root else ()
-    files = dict.fromkeys(chain(images.paths, maps)) if there else {}
+    identity = cache(_identity)
+    files = dict.fromkeys(file for file in chain(images.paths, maps) if identity(file.parent) in shared)
+    places = {overlay_path(look.save_dir, image_id, look.format) for image_id in images.ids} if files else set()
+    there = {_identity(place) for place in places} - {None}
     reason = "overlays there would replace images or masks; choose another folder"
     refuse(f"predictor.save_dir: {look.save_dir}: {reason}:", [str(file) for file in files if _identity(file) in there])
 

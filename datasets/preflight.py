@@ -12,10 +12,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from datasets.images import size_mismatch_message
-from datasets.voc import VocDataset, mask_size_message
+from datasets.voc import VocDataset, label_problem, mask_size_message, objects_size_message
 from utils.classes import BACKGROUND, VOID, palette
 from utils.distributed import Session
+from utils.engine import CHECKED_FIRST
 from utils.errors import SHOWN, refuse_all
 from utils.io.image_files import image_size, index_map_size, object_map_size, palette_of, stored_size
 from utils.io.terminal import warn
@@ -39,7 +39,9 @@ def check_split(
     may_lack: bool = False,
     others: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> None:
-    """Check the lists of a split and every mask; of an image only the header is read.
+    """Check the lists of a split and its first masks; of an image only the header is read.
+
+    Later masks are checked when they are loaded, and named at the end of the run.
 
     A missing or unreadable image alone is no problem: the run reports it and goes on. Missing ones are listed with the
     problems, or warned of if there are none.
@@ -62,7 +64,9 @@ def check_split(
         **(mask_problems(dataset, num_classes, session, may_lack=may_lack) if masks else {}),
         **others,
     }
-    missing = [str(path) for path in dataset.paths if not os.path.isfile(path)]
+    first = range(min(len(dataset), CHECKED_FIRST))
+    lost = {*dataset.missing, *(index for index in first if not os.path.isfile(dataset.paths[index]))}
+    missing = [str(dataset.paths[index]) for index in sorted(lost)]
     heading = f"The split {dataset.split} of {dataset.root} cannot be used:"
     refuse_all(heading, problems | {MISSING_IMAGES: missing} if any(problems.values()) else {})
     if missing:
@@ -73,9 +77,10 @@ def check_split(
 def mask_problems(
     dataset: VocDataset, num_classes: int | None, session: Session, *, may_lack: bool = False
 ) -> dict[str, list[str]]:
-    """Find the problems, by kind, of the masks of all images that exist; see `check_split`."""
+    """Find the problems, by kind, of the masks of the first images that exist; see `check_split`."""
     # `os.path.isfile` answers for names that are too long to exist, too, where `Path.is_file` raises.
-    present = [index for index, path in enumerate(dataset.paths) if os.path.isfile(path)]
+    first = range(min(len(dataset), CHECKED_FIRST))
+    present = [index for index in first if os.path.isfile(dataset.paths[index])]
     if may_lack:
         present = [index for index in present if os.path.isfile(dataset.mask_path(index))]
     share = session.shard(present)
@@ -151,9 +156,7 @@ def _check_mask(
         values |= set(np.flatnonzero(value_counts(target)).tolist())
         if not dataset.label_map:  # with one, somebody has thought of it
             moved = _moved_labels(path, values)
-        for value in sorted(values - {*range(num_classes + 1), VOID})[:1]:
-            y, x = np.argwhere(target == value)[0]
-            reason = f"value {value} (x {x}, y {y}) is outside 0 to {num_classes}, and not {VOID} (void)"
+        if reason := label_problem(target, num_classes):
             problems.append((VALUES, f"{path}: {reason}"))
     return problems, values, moved
 
@@ -173,6 +176,6 @@ def _object_problems(path: Path, mask: tuple[int, ...]) -> Iterator[tuple[str, s
     """Yield what is wrong with the map of an image's objects, if it has one."""
     try:
         if path.is_file() and (size := object_map_size(path)) != mask:
-            yield SIZE_MISMATCH, f"{path}: {size_mismatch_message('the object map', size, 'the label map', mask)}"
+            yield SIZE_MISMATCH, f"{path}: {objects_size_message(size, mask)}"
     except ValueError as error:
         yield UNUSABLE, f"{path}: {error}"

@@ -110,7 +110,7 @@ class ClipFolder:
         excluded = ExcludedFolders(outputs)
         found = _find_clips(sources, excluded)
         self.left_out = excluded.counts(_is_frame_or_video)
-        unread = [path for source in sources for _, path in find_files(source, is_unread_name, excluded)]
+        unread = [Path(path) for source in sources for _, path in find_files(source, is_unread_name, excluded)]
         self.unread = [*unread, *excluded.special]
         paths = [place for _, place in found if is_video_name(place.name)]
         with ThreadPoolExecutor() as pool:
@@ -118,7 +118,8 @@ class ClipFolder:
         frames = {clip: self._frames_of(clip, place, files) for (clip, place), files in found.items()}
         self.clips = frame_ranges({clip: len(files) for clip, files in frames.items()})
         every = list(chain.from_iterable(frames.values()))
-        self.ids, self.paths = [image_id for image_id, _ in every], [path for _, path in every]
+        self.ids = [image_id for image_id, _ in every]
+        self.paths: Sequence[Path] = [path for _, path in every]
         self._indices = [index for files in frames.values() for index in range(len(files))]
 
     def _frames_of(self, clip: str, place: Path, files: Mapping[str, list[Path]]) -> list[tuple[str, Path]]:
@@ -161,7 +162,7 @@ def _find_clips(sources: Sequence[Path], excluded: ExcludedFolders) -> ClipFiles
 
 def _clips_in(source: Path, excluded: ExcludedFolders) -> ClipFiles:
     """Find the clips of one source."""
-    files = find_files(source, _is_frame_or_video, excluded)
+    files = [(below, Path(path)) for below, path in find_files(source, _is_frame_or_video, excluded)]
     # A source that contains images is a clip itself; then all names begin with its own.
     own = [path for below, path in files if "/" not in below and is_image_name(path.name)]
     prefix = PurePosixPath(os.path.basename(os.path.abspath(own[0].parent)) if own else "")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PureWindowsPath
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.folder import (
+    FilePaths,
     ImageTree,
     duplicate_ids,
     frame_id,
@@ -20,12 +22,16 @@ from datasets.folder import (
     sample_errors,
 )
 from datasets.images import read_image, size_mismatch_message
+from utils.classes import VOID
 from utils.errors import UserError
 from utils.formats.voc import map_files, split_lists
 from utils.io.image_files import is_image_name, read_index_map, read_object_map
 from utils.io.json_files import path_problem
 from utils.label_maps import instances_of
 from utils.structures import Sample
+
+_PLAIN_ENTRY = re.compile(r"(?:[\w-]{1,40}/){0,9}[\w-]{1,40}(?:\.[A-Za-z]{1,5})?", re.ASCII)
+"""Matches entries of split lists that are certainly what they seem: short names without a special character."""
 
 
 class SplitLists:
@@ -51,16 +57,16 @@ class SplitLists:
             advice = f"splits there: {splits}" if splits else f"it is no Pascal-VOC tree; {photos}"
             raise UserError(f"{self._image_list}: no such split list; {advice}")
         self._ids = [self._image_id(entry) for entry in self._entries(self._image_list).values()]
-        self._folders = self._entries(self._clip_list) if self._clip_list.is_file() else {}  # by list and line
+        self._folders = self._entries(self._clip_list) if self._clip_list.is_file() else {}  # by number of the line
 
     def images(self) -> list[str]:
         """Return the ids of all images and frames, each once, in order; UserError if the lists are empty."""
         ids = [*self._ids]
-        for place, folder in self._folders.items():
+        for number, folder in self._folders.items():
             frames = self._tree.ids_in(folder)
             ids += frames
             if not frames:
-                self.problems.append(f"{place}: {self._tree.root / folder} holds no frames")
+                self.problems.append(f"{self._clip_list}: line {number}: {self._tree.root / folder} holds no frames")
         if not ids and not self.problems:
             raise UserError(f"{self._image_list}: the split list is empty")
         return list(dict.fromkeys(ids))
@@ -80,8 +86,8 @@ class SplitLists:
         clips = {clip: sorted(ids, key=natural_key) or [frame_id(clip, 0)] for clip, ids in frames.items()}
         return clips, len(outside)
 
-    def _entries(self, path: Path) -> dict[str, str]:
-        """Read the non-blank lines of a list: place (file and line) -> entry with forward slashes.
+    def _entries(self, path: Path) -> dict[int, str]:
+        """Read the non-blank lines of a list: number of the line -> entry with forward slashes.
 
         Lines that lead out of JPEGImages are problems instead.
         """
@@ -93,18 +99,23 @@ class SplitLists:
             raise UserError(f"{path}: {error.strerror}") from error
         entries = {}
         for number, line in enumerate(lines, 1):
+            if _PLAIN_ENTRY.fullmatch(line):  # nearly all of them, and there may be millions
+                entries[number] = line
+                continue
             place, entry = f"{path}: line {number}", PureWindowsPath(line.strip())
             if problem := path_problem(line.strip()):
                 self.problems.append(f"{place}: {problem}")
             elif entry.anchor or ".." in entry.parts:
                 self.problems.append(f"{place}: {entry.as_posix()} leads out of JPEGImages")
             elif entry.parts:
-                entries[place] = entry.as_posix()
+                entries[number] = entry.as_posix()
         return entries
 
     def _image_id(self, entry: str) -> str:
         """Convert an entry to an id: `a` for `a.jpg`, unless `a.jpg` is itself the id of a file like `a.jpg.png`."""
-        return image_id_of(PureWindowsPath(entry)) if is_image_name(entry) and not self._tree.find(entry) else entry
+        if not is_image_name(entry) or self._tree.find(entry):
+            return entry
+        return image_id_of(PureWindowsPath(entry))
 
 
 class VocDataset:
@@ -123,6 +134,8 @@ class VocDataset:
         with_targets: whether samples have label maps; without ground-truth instances, only where the files exist.
         with_truth: whether samples have ground-truth instances.
         problems: what is wrong with the lists and the file names; `datasets.preflight` refuses it.
+        missing: the positions of the images that are not there.
+        num_classes: the number of classes without the background, which masks may hold; None until it is known.
     """
 
     def __init__(
@@ -147,6 +160,7 @@ class VocDataset:
         """
         self.root, self.split = root, split
         self.with_targets, self.with_truth = with_targets, with_truth
+        self.num_classes: int | None = None
         self.label_map = label_map or {}
         self._labels = np.arange(256, dtype=np.uint8)
         for value, label in self.label_map.items():
@@ -161,7 +175,10 @@ class VocDataset:
             raise UserError(f"{tree.root}: none of the {len(found)} images of the split {split} is here")
         self.problems = lists.problems + duplicate_ids(found)
         self.ids = list(found)
-        self.paths = [next(iter(paths), self._missing_path(image_id, tree)) for image_id, paths in found.items()]
+        self.missing = [position for position, paths in enumerate(found.values()) if not paths]
+        self.paths: Sequence[Path] = FilePaths(
+            [paths[0] if paths else self._missing_path(image_id, tree) for image_id, paths in found.items()]
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -178,18 +195,23 @@ class VocDataset:
             target = self.target(index)
             if target.shape != image.shape[:2]:
                 raise ValueError(mask_size_message(target.shape, image.shape))
+            if self.num_classes is not None and (problem := label_problem(target, self.num_classes)):
+                raise ValueError(problem)
         has_ids, instances = objects_path.is_file(), None
         if self.with_truth:
             with sample_errors(image_id, objects_path):
-                instances = instances_of(target, read_object_map(objects_path) if has_ids else None, specks=False)
+                objects = read_object_map(objects_path) if has_ids else None
+                if objects is not None and objects.shape != target.shape:
+                    raise ValueError(objects_size_message(objects.shape, target.shape))
+                instances = instances_of(target, objects, specks=False)
         gt_mask = target if self.with_targets else None
         return Sample(image_id, path, image, gt_mask, instances, has_instance_ids=has_ids)
 
-    def _missing_path(self, image_id: str, tree: ImageTree) -> Path:
+    def _missing_path(self, image_id: str, tree: ImageTree) -> str:
         """Return the placeholder path of a missing image, which messages show."""
         folder, _, _ = image_id.rpartition("/")
         empty = bool(self.clips) and (tree.root / folder).is_dir() and not tree.ids_in(folder)
-        return tree.root / (folder if empty else f"{image_id}.*")
+        return f"{tree.root}/{folder}" if empty else f"{tree.root}/{image_id}.*"
 
     def mask_path(self, index: int) -> Path:
         """Return the path of the label map."""
@@ -210,3 +232,20 @@ class VocDataset:
 def mask_size_message(mask: tuple[int, ...], image: tuple[int, ...]) -> str:
     """Describe a mask with another shape (height, width, ...) than its upright image."""
     return size_mismatch_message("the mask", mask, "its upright image", image)
+
+
+def objects_size_message(objects: tuple[int, ...], mask: tuple[int, ...]) -> str:
+    """Describe an object map with another shape (height, width) than the label map."""
+    return size_mismatch_message("the object map", objects, "the label map", mask)
+
+
+def label_problem(target: npt.NDArray[np.uint8], num_classes: int) -> str | None:
+    """Say where a (H, W) label map holds a value that is no label: its lowest one; None if it holds none."""
+    outside = np.arange(256) > num_classes
+    outside[VOID] = False
+    wrong = cv2.LUT(target, outside.astype(np.uint8))
+    if not wrong.any():
+        return None
+    value = target[wrong > 0].min()
+    y, x = np.argwhere(target == value)[0]
+    return f"value {value} (x {x}, y {y}) is outside 0 to {num_classes}, and not {VOID} (void)"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -70,6 +70,23 @@ class Session:
         parts: list[Sequence[T]] = [()] * self.world_size
         torch.distributed.all_gather_object(parts, list(part))
         return [entry for part in parts for entry in part]
+
+    def from_main(self, make: Callable[[], T]) -> T:
+        """Call `make` in the first process only; return its result, or raise its exception, in all processes."""
+        if self.world_size == 1:
+            return make()
+        import torch.distributed
+
+        outcome: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                outcome[0] = make()
+            except Exception as error:
+                outcome[1] = error
+        torch.distributed.broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return cast(T, outcome[0])
 
     def sum_counts(self, counts: Counter[str]) -> Counter[str]:
         """Add up the counts of all processes."""

@@ -16,6 +16,9 @@ from utils.io.image_files import is_video_name
 from utils.io.terminal import say
 from utils.structures import Instances, Sample
 
+CHECKED_FIRST = 1000
+"""Images whose masks or annotations are read before a run begins; what is wrong with later ones is named at its end."""
+
 
 @dataclass
 class RunSummary:

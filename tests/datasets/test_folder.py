@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,16 @@ def test_natural_order() -> None:
     names = ["clip10/1", "clip2/10", "clip2/9", "a", "clip2/009", "1", "01", "img12b3", "img12b20", "img2", "²", "٣"]
     ordered = ["01", "1", "a", "clip2/009", "clip2/9", "clip2/10", "clip10/1", "img2", "img12b3", "img12b20", "²", "٣"]
     assert sorted(names, key=natural_key) == ordered
+
+
+def test_natural_order_compares_numbers_by_value_and_folder_by_folder() -> None:
+    def plain_key(name: str) -> tuple[list[list[int | str]], str]:
+        folders = [re.split(r"([0-9]+)", part) for part in name.split("/")]
+        return [[int(text) if i % 2 else text for i, text in enumerate(part)] for part in folders], name
+
+    rng, parts = random.Random(0), ("a", "b", "0", "1", "7", "00", "12", "/", " ", "-", "\x01", "\x02", "é")
+    names = {re.sub("^/|/$|/(?=/)", "", "".join(rng.choices(parts, k=rng.randrange(1, 9)))) for _ in range(4000)}
+    assert sorted(names, key=natural_key) == sorted(names, key=plain_key)
 
 
 def test_all_folders_below_a_folder_are_searched(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from datasets import preflight
 from datasets.preflight import check_split
 from datasets.voc import VocDataset
 from utils.classes import palette
 from utils.distributed import Session
-from utils.errors import UserError
+from utils.errors import SampleError, UserError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_photos = pytest.mark.skipif(not SHARED.is_dir(), reason="the test photographs are not here")
@@ -269,3 +270,27 @@ def test_a_mask_with_the_content_of_a_jpeg_is_refused(split: Split) -> None:
     (split.root / "SegmentationClass" / "i0.png").write_bytes(stream.getvalue())
     with pytest.raises(UserError, match="its content is JPEG, which does not keep labels exactly; save it as PNG"):
         split.check()
+
+
+def test_masks_behind_the_first_ones_are_named_when_they_are_loaded(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "CHECKED_FIRST", 1)
+    wrong = GOOD.copy()
+    wrong[1, 2] = 7
+    for mask in (wrong, np.zeros((5, 5), np.uint8), None, GOOD):
+        split.add(mask)
+    split.check()
+    dataset = VocDataset(split.root, "val", with_targets=True, with_truth=True)
+    dataset.num_classes = 2
+    reasons = {}
+    for index in range(len(dataset)):
+        try:
+            dataset.load(index)
+        except SampleError as error:
+            reasons[index] = error.reason
+    assert reasons == {
+        1: "value 7 (x 2, y 1) is outside 0 to 2, and not 255 (void)",
+        2: "the mask has 5x5 pixels, its upright image 4x3",
+        3: "No such file or directory",
+    }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 from utils.classes import ClassIndex
 from utils.distributed import Session
-from utils.engine import Result, RunImages
+from utils.engine import CHECKED_FIRST, Result, RunImages
 from utils.errors import SampleError, UserError
 from utils.formats.labelme_reader import (
     Shape,
@@ -56,7 +57,7 @@ class AnnotationFolder:
         return instances
 
     def problems(self, images: RunImages, session: Session) -> list[str]:
-        """Check the annotations of a run before work begins: labels, kinds of shapes, points, sizes.
+        """Check the first annotations of a run before work begins: labels, kinds of shapes, points, sizes.
 
         An image without an annotation is no problem, but a folder without any is one.
 
@@ -67,13 +68,14 @@ class AnnotationFolder:
         Returns:
             what is wrong, a line each.
         """
-        paths = [safe_path(self.folder, image_id, ".json") for image_id in images.ids]
-        there = [position for position, path in enumerate(paths) if os.path.isfile(path)]
-        if paths and not there:
-            return [f"no image of the run has an annotation here; the first one's would be {paths[0]}"]
-        shard = session.shard(there)
+        paths = ((i, safe_path(self.folder, image_id, ".json")) for i, image_id in enumerate(images.ids))
+        there = list(islice((entry for entry in paths if os.path.isfile(entry[1])), CHECKED_FIRST))
+        if images.ids and not there:
+            first = safe_path(self.folder, images.ids[0], ".json")
+            return [f"no image of the run has an annotation here; the first one's would be {first}"]
+        shard = [position for position, _ in session.shard(there)]
         with ThreadPoolExecutor() as pool:
-            results = pool.map(self._problems_of, [paths[position] for position in shard], images.sizes(shard))
+            results = pool.map(self._problems_of, [path for _, path in session.shard(there)], images.sizes(shard))
         found = session.gather(list(zip(shard, results)))
         return [problem for _, problems in sorted(found) for problem in problems]
 

@@ -76,21 +76,22 @@ PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 64 * _MEGA, 256 
 
 def is_image_name(name: str) -> bool:
     """Tell whether a file name is that of a supported image: a known suffix in any case, and not hidden."""
-    return _has_suffix(name, IMAGE_SUFFIXES)
+    return has_suffix(name, IMAGE_SUFFIXES)
 
 
 def is_unread_name(name: str) -> bool:
     """Tell whether a file name is that of an unsupported photograph, and not hidden."""
-    return _has_suffix(name, UNREAD_SUFFIXES)
+    return has_suffix(name, UNREAD_SUFFIXES)
 
 
 def is_video_name(name: str) -> bool:
     """Tell whether a file name is that of a video: a known suffix in any case, and not hidden."""
-    return _has_suffix(name, VIDEO_SUFFIXES)
+    return has_suffix(name, VIDEO_SUFFIXES)
 
 
-def _has_suffix(name: str, suffixes: frozenset[str]) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
+def has_suffix(name: str, suffixes: frozenset[str]) -> bool:
+    """Tell whether a file name ends in one of some lower-case suffixes, in any case, and is not hidden."""
+    return not name.startswith(".") and name[name.rfind(".") :].lower() in suffixes
 
 
 def heif_advice(unread: Iterable[Path]) -> str:
