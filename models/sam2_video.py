@@ -1,26 +1,32 @@
 """SAM2 on a clip: objects prompted by a box on one frame are found on the following ones.
 
-The official `SAM2VideoPredictor` (sam2 1.1.0) does the tracking, one frame at a time, on frames preprocessed like
-images. It looks back a few frames only, and at the frame on which a track was prompted. Whatever is older is dropped
-after each frame, so masks equal the official ones and memory does not grow with the length of a clip.
+Numerically the official `SAM2VideoPredictor` (sam2 1.1.0), whose methods do the work, one frame at a time, on frames
+preprocessed like images. It follows one object after the other; here all tracks of a frame go through one forward pass,
+in which those with equally large memories attend to them together. SAM2 looks back a few frames only, and at the frame
+on which a track was prompted. Whatever is older is dropped after each frame, so memory does not grow with the length of
+a clip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from sam2 import sam2_video_predictor
+from sam2.modeling.position_encoding import apply_rotary_enc
+from sam2.modeling.sam.transformer import RoPEAttention
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor
 
-from models.sam2_forward import Backbone, autocast
+from models.sam2_forward import CORNER_LABEL, Backbone, autocast
 from models.segmenter import not_finite, preprocess
-from models.transfer import HostSync, masks_to_host_async
+from models.transfer import HostSync, masks_to_host_async, to_device, to_host_async
+from utils.boxes import normalize
 from utils.masks import Mask
 
 Tracked: TypeAlias = "tuple[Mask, float]"
@@ -29,24 +35,29 @@ Tracked: TypeAlias = "tuple[Mask, float]"
 MAX_PIXELS = 2**26
 """Pixels of the masks that are scaled to the frame at a time: 32 masks of 1080p, 256 MiB as float32."""
 
+QUERIES_AT_ONCE = 256
+"""Places of a frame that attend to the memory at a time on a CPU: of 28,736 places, 28 MiB of scores."""
 
-def _no_progress(frames: Iterable[int], **_: Any) -> Iterable[int]:
-    return frames
-
-
-sam2_video_predictor.tqdm = _no_progress  # it would show a bar for every frame; the run has its own
+Memory: TypeAlias = "dict[str, dict[int, dict[str, Any]]]"
+"""What a track remembers, as SAM2 reads it: `cond_frame_outputs`, of the frame with its prompt, and
+`non_cond_frame_outputs`, of frames after it; each by index, with features, positions and an object pointer."""
 
 
 class VideoModel(SAM2VideoPredictor):
-    """The official video predictor, changed to keep the mask scores and to skip work whose result is not used.
+    """The official video predictor, changed to follow several tracks at once and to keep the mask scores.
 
     Attributes:
-        mask_scores: (1,) each, the estimated IoUs of the masks predicted since the list was cleared.
+        mask_scores: (N,) each, the estimated IoUs of the masks predicted since the list was cleared.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.mask_scores: list[Tensor] = []
+        self.non_overlap_masks_for_mem_enc = False  # concerns objects of one pass; officially each has its own
+        for layer in self.memory_attention.layers:
+            attention = layer.cross_attn_image
+            if isinstance(attention, RoPEAttention) and attention.num_heads == 1:
+                attention.forward = partial(_attend_to_memory, attention)
 
     def _forward_sam_heads(self, *args: Any, **settings: Any) -> tuple[Tensor, ...]:
         found = super()._forward_sam_heads(*args, **settings)
@@ -54,18 +65,87 @@ class VideoModel(SAM2VideoPredictor):
             self.mask_scores.append(found[2].amax(dim=-1))  # of several masks, SAM2 takes the best
         return found
 
-    def _consolidate_temp_output_across_obj(
-        self, inference_state: dict[str, Any], frame_idx: int, **_: Any
-    ) -> dict[str, Tensor]:
-        """Return the mask of the last object; the original scales those of all objects to the video at each prompt."""
-        last = inference_state["temp_output_dict_per_obj"][len(inference_state["obj_ids"]) - 1]
-        return {"pred_masks_video_res": last["cond_frame_outputs"][frame_idx]["pred_masks"]}
+    def _prepare_memory_conditioned_features(
+        self,
+        *,
+        output_dict: Memory | Sequence[Memory],
+        current_vision_feats: list[Tensor],
+        current_vision_pos_embeds: list[Tensor],
+        feat_sizes: list[tuple[int, int]],
+        **settings: Any,
+    ) -> Tensor:
+        """Return (N, C, h, w) features of a frame for N tracks, each conditioned on what it remembers.
 
-    def _get_orig_video_res_output(
-        self, inference_state: dict[str, Any], any_res_masks: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the masks unscaled; the original scales those of all objects to the video at once, as floats."""
-        return any_res_masks, any_res_masks
+        Args:
+            output_dict: the memories of N tracks; a single one, as in training, is left to the original.
+        """
+        if isinstance(output_dict, dict):
+            given = {"current_vision_feats": current_vision_feats, "feat_sizes": feat_sizes}
+            given |= {"output_dict": output_dict, "current_vision_pos_embeds": current_vision_pos_embeds, **settings}
+            return super()._prepare_memory_conditioned_features(**given)
+        curr, curr_pos = current_vision_feats[-1], current_vision_pos_embeds[-1]
+        gathered: list[dict[str, Any]] = []
+
+        def gather(**inputs: Any) -> Tensor:
+            gathered.append(inputs)
+            return curr[:, :1]
+
+        self.memory_attention.forward = gather  # for now, since the original finds what each track attends to
+        try:
+            for memory in output_dict:
+                super()._prepare_memory_conditioned_features(
+                    output_dict=memory,
+                    current_vision_feats=[curr[:, :1]],
+                    current_vision_pos_embeds=[curr_pos[:, :1]],
+                    feat_sizes=feat_sizes,
+                    **settings,
+                )
+        finally:
+            del self.memory_attention.forward
+        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for place, inputs in enumerate(gathered):
+            groups[len(inputs["memory"]), inputs["num_obj_ptr_tokens"]].append(place)
+        conditioned: dict[int, Tensor] = {}
+        for (_, num_pointers), places in groups.items():
+            found = self.memory_attention(
+                curr=[curr[:, : len(places)]],
+                curr_pos=[curr_pos[:, : len(places)]],
+                memory=torch.cat([gathered[place]["memory"] for place in places], dim=1),
+                memory_pos=torch.cat([gathered[place]["memory_pos"] for place in places], dim=1),
+                num_obj_ptr_tokens=num_pointers,
+            )
+            conditioned |= zip(places, found.unbind(1))
+        joined = torch.stack([conditioned[place] for place in range(len(gathered))])
+        return joined.transpose(1, 2).unflatten(2, feat_sizes[-1])
+
+
+def _attend_to_memory(attention: RoPEAttention, q: Tensor, k: Tensor, v: Tensor, num_k_exclude_rope: int = 0) -> Tensor:
+    """Run SAM2's attention of one head from a frame to the memory; on a CPU, project the values after the softmax.
+
+    The weights of a softmax add up to 1, so both orders give the same, and a memory has 64 channels where its
+    projection has 256. Scores are float32 in any precision; a CPU has no faster products of this shape.
+
+    Args:
+        attention: of sam2; its other settings, and training, are left to the original.
+        q: (N, P, C).
+        k: (N, K, 64), of which the last `num_k_exclude_rope` have no place in the frame.
+        v: (N, K, 64).
+    """
+    if attention.training or q.device.type != "cpu":
+        return RoPEAttention.forward(attention, q, k, v, num_k_exclude_rope)
+    queries, keys = attention.q_proj(q)[:, None], attention.k_proj(k)[:, None]
+    placed = keys.shape[2] - num_k_exclude_rope
+    if len(attention.freqs_cis) != queries.shape[2]:
+        side = queries.shape[2] ** 0.5
+        attention.freqs_cis = attention.compute_cis(end_x=side, end_y=side)
+    places = attention.freqs_cis.to(q.device)
+    queries, rotated = apply_rotary_enc(queries, keys[:, :, :placed], places, repeat_freqs_k=attention.rope_k_repeat)
+    with torch.autocast("cpu", enabled=False):
+        turned = torch.cat([rotated[:, 0], keys[:, 0, placed:]], dim=1).float().transpose(1, 2)
+        values, scale = v.float(), queries.shape[-1] ** -0.5
+        parts = (queries[:, 0].float() * scale).split(QUERIES_AT_ONCE, dim=1)
+        seen = torch.cat([(part @ turned).softmax(dim=-1) @ values for part in parts], dim=1)
+    return attention.out_proj(attention.v_proj(seen.to(q.dtype)))
 
 
 class Propagator:
@@ -76,14 +156,19 @@ class Propagator:
         precision: torch.float32, or the 16-bit type of matrix products.
         non_overlap: assign each pixel to one track at most, that of the highest logit, like the official predictor's
             `non_overlap_masks`, with which SAM2 is evaluated on DAVIS.
+        chunk_bytes: how much memory the tracks of one forward pass may take.
     """
 
-    def __init__(self, model: VideoModel, precision: torch.dtype, *, non_overlap: bool = False) -> None:
-        self.model, self.precision, self.non_overlap = model, precision, non_overlap
+    def __init__(
+        self, model: VideoModel, precision: torch.dtype, *, non_overlap: bool = False, chunk_bytes: int = 2**30
+    ) -> None:
+        self.model, self.precision, self.non_overlap, self.chunk_bytes = model, precision, non_overlap, chunk_bytes
         lookback = model.num_maskmem * model.memory_temporal_stride_for_eval
         self._window = max(lookback, model.max_obj_ptrs_in_encoder)
-        self._state: dict[str, Any] = {}
-        self._found: dict[int, tuple[Tensor, float]] = {}  # logits (1, h, w), score; of the frame
+        self._size = (0, 0)
+        self._frame: dict[str, Any] = {}  # of the official state, what concerns the clip and the frame
+        self._memories: dict[int, Memory] = {}
+        self._found: dict[int, tuple[Tensor, Tensor]] = {}  # logits (1, h, w), score (); of the frame
 
     @torch.inference_mode()
     def encode(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Backbone]:
@@ -96,22 +181,11 @@ class Propagator:
     def reset(self, size: tuple[int, int], count: int) -> None:
         """Drop all tracks and begin a clip of `count` frames of a (height, width), like the official `init_state`."""
         device = self.model.device
-        self._found = {}
-        self._state = {
-            "images": None,  # only read where features are missing
-            "num_frames": count,
-            "offload_video_to_cpu": False,
-            "offload_state_to_cpu": False,
-            "video_height": size[0],
-            "video_width": size[1],
-            "device": device,
-            "storage_device": device,
-            "obj_ids": [],
-        }
-        per_object = ("point_inputs", "mask_inputs", "output_dict", "temp_output_dict", "frames_tracked")
-        tables = ["cached_features", "constants", "obj_id_to_idx", "obj_idx_to_id"]
-        self._state |= {name: {} for name in (*tables, *(f"{name}_per_obj" for name in per_object))}
+        self.model.mask_scores.clear()
+        self._size, self._memories, self._found = size, {}, {}
+        self._frame = {"num_frames": count, "device": device, "storage_device": device, "constants": {}}
 
+    @torch.inference_mode()
     def step(self, index: int, backbone: Backbone) -> dict[int, Tracked]:
         """Propagate all tracks to a later frame; return them by id.
 
@@ -122,19 +196,20 @@ class Propagator:
         Raises:
             RunError: the model's output is not finite in this precision.
         """
-        state = self._state
-        state["num_frames"] = max(state["num_frames"], index + 1)  # a video may have more frames than it says
-        state["cached_features"] = {index: (torch.empty(1, 1, 1, 1), backbone)}
+        self._frame["num_frames"] = max(self._frame["num_frames"], index + 1)  # a video may have more than it says
+        self._frame["cached_features"] = {index: (torch.empty(1, 1, 1, 1), backbone)}
         self._found = {}
-        if not state["obj_ids"]:
-            return {}
-        self.model.mask_scores.clear()
-        with autocast(self.model.device, self.precision):
-            ((_, track_ids, logits),) = self.model.propagate_in_video(state, index, max_frame_num_to_track=0)
-        self._trim_memory(index)
-        self._store(track_ids, logits)
-        return self._tracked(track_ids)
+        for track_ids in self._groups([*self._memories]):
+            memories = [self._memories[track_id] for track_id in track_ids]
+            output = self._infer(track_ids, output_dict=memories, is_init_cond_frame=False, run_mem_encoder=True)
+            for i, memory in enumerate(memories):
+                frames = memory["non_cond_frame_outputs"]
+                frames[index] = self._row(output, i)
+                for old in [frame for frame in frames if frame <= index - self._window]:
+                    del frames[old]
+        return self._tracked([*self._memories])
 
+    @torch.inference_mode()
     def add_boxes(self, boxes: Mapping[int, npt.NDArray[np.float32]]) -> dict[int, Tracked]:
         """Start tracks from boxes on the frame of the last `step`; one that exists is started anew.
 
@@ -147,56 +222,74 @@ class Propagator:
         Raises:
             RunError: see `step`.
         """
-        if not boxes:
-            return {}
-        state, logits = self._state, []
-        (index,) = state["cached_features"]
-        self.model.mask_scores.clear()
-        with autocast(self.model.device, self.precision):
-            for track_id, box in boxes.items():
+        (index,), side, device = self._frame["cached_features"], self.model.image_size, self.model.device
+        for track_ids in self._groups([*boxes]):
+            corners = normalize(np.stack([boxes[i] for i in track_ids]), self._size) * np.float32(side)
+            labels = torch.arange(CORNER_LABEL, CORNER_LABEL + 2, dtype=torch.int32, device=device)
+            points = {"point_coords": to_device(corners, device).view(-1, 2, 2)}
+            points["point_labels"] = labels.expand(len(track_ids), 2)
+            for track_id in track_ids:
                 self.remove(track_id)  # with its memory, in which it has drifted; so a track has one prompt
-                logits.append(self.model.add_new_points_or_box(state, index, track_id, box=box)[2])
-            self.model.propagate_in_video_preflight(state)  # encodes the masks into the memory
-        self._trim_memory(index)
-        self._store(list(boxes), torch.cat(logits))
-        return self._tracked(list(self._found if self.non_overlap else boxes))
+            output = self._infer(
+                track_ids, output_dict={}, is_init_cond_frame=True, run_mem_encoder=False, point_inputs=points
+            )
+            logits = F.interpolate(output["pred_masks"], (side, side), mode="bilinear", align_corners=False)
+            with autocast(device, self.precision):
+                output["maskmem_features"], output["maskmem_pos_enc"] = self.model._run_memory_encoder(
+                    self._frame, index, len(track_ids), logits, output["object_score_logits"], is_mask_from_pts=True
+                )
+            for i, track_id in enumerate(track_ids):
+                prompted = self._row(output, i)
+                prompted["maskmem_features"] = prompted["maskmem_features"].clone()  # kept long, the others' are not
+                self._memories[track_id] = {"cond_frame_outputs": {index: prompted}, "non_cond_frame_outputs": {}}
+        return self._tracked([*self._found] if self.non_overlap and boxes else [*boxes])
 
     def remove(self, track_id: int) -> None:
         """Drop a track if it exists."""
         self._found.pop(track_id, None)
-        self.model.remove_object(self._state, track_id, need_output=False)
+        self._memories.pop(track_id, None)
 
-    def _trim_memory(self, index: int) -> None:
-        """Drop what no frame after this one attends to, and keep the rest in a type that autocast can use."""
-        for kind in ("point_inputs_per_obj", "mask_inputs_per_obj", "frames_tracked_per_obj"):
-            for kept in self._state[kind].values():
-                kept.clear()
-        for outputs in self._state["output_dict_per_obj"].values():
-            frames = outputs["non_cond_frame_outputs"]
-            for old in [frame for frame in frames if frame <= index - self._window]:
-                del frames[old]
-            for output in (*frames.values(), *outputs["cond_frame_outputs"].values()):
-                output["pred_masks"] = None
-                if self.precision == torch.float16:  # SAM2 stores bfloat16, which does not mix with float16
-                    output["maskmem_features"] = output["maskmem_features"].half()
+    def _groups(self, track_ids: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Divide tracks among as few forward passes as memory allows."""
+        model = self.model
+        places = model.num_maskmem * (model.image_size // 16) ** 2
+        at_once = max(1, self.chunk_bytes // (24 * model.hidden_dim * places))  # about six float32 copies of the keys
+        return (track_ids[start : start + at_once] for start in range(0, len(track_ids), at_once))
 
-    def _store(self, track_ids: Sequence[int], logits: Tensor) -> None:
-        """Store (N, 1, h, w) float32 logits of the frame, with the N scores that the model kept."""
-        scores = torch.cat(self.model.mask_scores).float().cpu().numpy()
-        if not np.isfinite(scores).all():
-            raise not_finite(self.precision)
-        self._found |= zip(track_ids, zip(logits, scores.tolist()), strict=True)
+    def _infer(self, track_ids: Sequence[int], **how: Any) -> dict[str, Any]:
+        """Find tracks on the frame; return the model's output, a row of each tensor for each."""
+        ((index, _),) = self._frame["cached_features"].items()
+        given = {"mask_inputs": None, "point_inputs": None, "reverse": False} | how
+        with autocast(self.model.device, self.precision):
+            output, logits = self.model._run_single_frame_inference(
+                self._frame, frame_idx=index, batch_size=len(track_ids), **given
+            )
+        self._found |= zip(track_ids, zip(logits, self.model.mask_scores.pop().float()), strict=True)
+        return output
+
+    def _row(self, output: Mapping[str, Any], i: int) -> dict[str, Any]:
+        """Return what one track remembers of a frame, in a type that autocast can use."""
+        features = output["maskmem_features"][i : i + 1]
+        if self.precision == torch.float16:  # SAM2 stores bfloat16, which does not mix with float16
+            features = features.half()
+        positions = [level[i : i + 1] for level in output["maskmem_pos_enc"]]
+        return {"maskmem_features": features, "maskmem_pos_enc": positions, "obj_ptr": output["obj_ptr"][i : i + 1]}
 
     def _tracked(self, track_ids: Sequence[int]) -> dict[int, Tracked]:
         """Return the masks and scores of tracks on the frame."""
-        size = self._state["video_height"], self._state["video_width"]
-        at_once = max(1, MAX_PIXELS // (size[0] * size[1]))
+        if not track_ids:
+            return {}
+        at_once = max(1, MAX_PIXELS // (self._size[0] * self._size[1]))
         parts = torch.stack([self._found[track_id][0] for track_id in track_ids]).split(at_once)
-        owners = _argmax_owner(parts, size) if self.non_overlap and len(track_ids) > 1 else None
+        owners = _argmax_owner(parts, self._size) if self.non_overlap and len(track_ids) > 1 else None
+        sent = to_host_async(torch.stack([self._found[track_id][1] for track_id in track_ids]))
         masks: list[Mask] = []
         for part in parts:
-            masks += _masks(part, size, owners, len(masks))
-        return {track_id: (mask, self._found[track_id][1]) for track_id, mask in zip(track_ids, masks)}
+            masks += _masks(part, self._size, owners, len(masks))  # and waits, also for the scores
+        scores = sent.numpy()
+        if not np.isfinite(scores).all():
+            raise not_finite(self.precision)
+        return dict(zip(track_ids, zip(masks, scores.tolist())))
 
 
 def _argmax_owner(parts: Sequence[Tensor], size: tuple[int, int]) -> Tensor:

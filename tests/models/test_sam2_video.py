@@ -145,6 +145,54 @@ def test_a_track_that_starts_anew_forgets_what_was_before(monkeypatch: pytest.Mo
     assert agreement({i: ours[i] for i in range(3, 9)}, {i: other[i] | anew[i] for i in range(3, 9)}) >= 0.9999
 
 
+def test_tracks_with_equally_large_memories_attend_to_them_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames, passes = random_model(), moving(24), []
+    attend = model.memory_attention.layers[0].forward
+    monkeypatch.setattr(
+        model.memory_attention.layers[0], "forward", lambda **given: passes.append(len(given["tgt"])) or attend(**given)
+    )
+    alone = Follower(model, frames).follow({7: LATER}, range(4, 24))
+    passes.clear()
+    follower, ours = Follower(model, frames), {}
+    for index in range(24):
+        ours[index] = follower.masks(follower.step(index))
+        if index in (0, 4):
+            follower.propagator.add_boxes(BOXES if index == 0 else {7: LATER})
+    assert passes[:5] == [2, 2, 2, 2, 2]
+    assert passes[5:7] == [1, 2] or passes[5:7] == [2, 1]
+    assert passes[-3:] == [3, 3, 3]  # both memories are full
+    late = {index: {7: ours[index][7]} for index in range(5, 24)}
+    assert agreement(late, {index: alone[index] for index in range(5, 24)}) >= 0.9999
+
+
+def test_masks_do_not_depend_on_how_many_tracks_memory_allows_at_once() -> None:
+    model, frames, boxes = random_model(), moving(3), BOXES | {7: LATER}
+    together = Follower(model, frames).follow(boxes, range(3))
+    apart = Follower(model, frames)
+    apart.propagator.chunk_bytes = 1
+    assert agreement(apart.follow(boxes, range(3)), together) >= 0.9999
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_values_projected_after_the_softmax_give_the_official_attention(low: bool) -> None:
+    model = random_model(image_size=128)
+    attention = model.memory_attention.layers[0].cross_attn_image
+    rng = torch.Generator().manual_seed(0)
+    frame = torch.randn(2, 64, 128, generator=rng)
+    memory, places = (torch.randn(2, 3 * 64 + 8, 64, generator=rng) for _ in range(2))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):
+        ours = attention(frame, memory + places, memory, num_k_exclude_rope=8)
+        theirs = type(attention).forward(attention, frame, memory + places, memory, num_k_exclude_rope=8)
+        exact = theirs if not low else None
+    assert ours.dtype == theirs.dtype
+    if exact is None:
+        with torch.inference_mode():
+            exact = type(attention).forward(attention, frame, memory + places, memory, num_k_exclude_rope=8)
+        assert (ours - exact).abs().mean() <= 1.1 * (theirs - exact).abs().mean()
+    else:
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
 def test_a_track_that_ends_leaves_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     model, frames = random_model(), moving(6)
     alone = official_masks(official(model), frames, {2: BOXES[2]}, monkeypatch)
@@ -209,10 +257,11 @@ def test_the_state_stays_as_large_as_it_is_after_some_frames() -> None:
             propagator.add_boxes({1000: BOXES[1], index + 1: BOXES[2]})
         elif index % 20 == 3:
             propagator.remove(index - 2)
-        sizes.append((entries(propagator._state), sum(tensor.nbytes for tensor in tensors(propagator._state))))
+        kept = {"frame": propagator._frame, "memories": propagator._memories}
+        sizes.append((entries(kept), sum(tensor.nbytes for tensor in tensors(kept))))
     assert sizes[39] == sizes[119] == sizes[199]
     assert max(sizes) == max(sizes[:40])
-    assert len(propagator.model.mask_scores) == 1  # those of the last frame
+    assert propagator.model.mask_scores == []
 
 
 def test_a_video_model_gives_single_images_the_same_masks() -> None:
