@@ -1,4 +1,4 @@
-"""Write YOLO + SAM2 instances as annotations: labelme, labelme-polygon, coco, yolo or voc.
+"""Write YOLO + SAM2 instances as annotations: labelme, COCO, YOLO, VOC or Label Studio.
 
 python yolo_sam_auto_anno_generator.py                                       the embedded demo
 python yolo_sam_auto_anno_generator.py -c configs/official.json -s photos/   your own photos, official models

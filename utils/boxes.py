@@ -99,6 +99,24 @@ def box_of_mask(mask: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
+def rotated_box_of_mask(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return the (4, 2) corners of the smallest rectangle around the pixels of a (H, W) mask that is not empty.
+
+    The corners go around the rectangle; they may lie outside the mask's array. Found by `cv2.minAreaRect`.
+    """
+    import cv2
+
+    rows = np.flatnonzero(mask.any(axis=1))
+    left, right = mask[rows].argmax(axis=1), mask.shape[1] - mask[rows, ::-1].argmax(axis=1)
+    edges = [np.stack([x, y], axis=1) for x in (left, right) for y in (rows, rows + 1)]  # outer corners of the pixels
+    return cv2.boxPoints(cv2.minAreaRect(np.concatenate(edges).astype(np.float32))).astype(np.float64)
+
+
+def corners_of_box(box: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the (4, 2) corners of a (4,) box, clockwise from the upper left one."""
+    return box[[[0, 1], [2, 1], [2, 3], [0, 3]]]
+
+
 def box_area(boxes: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the (...) areas of (..., 4) boxes."""
     return (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,13 @@ _DASHES = ("-", "\u2013", "\u2014")
 """Characters that options begin with; text processors turn dashes into the last two."""
 
 
+class _Layout(argparse.RawDescriptionHelpFormatter):
+    """Wrap the help between words only: a name such as `yolo-obb` stays whole."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
     """Parse arguments; raise UserError on mistakes, and accept `-` and `_` in long options.
 
@@ -52,8 +60,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, description: str | None, section: str = "") -> None:
-        layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(description=description, epilog=_EPILOG, formatter_class=layout, allow_abbrev=False)
+        super().__init__(description=description, epilog=_EPILOG, formatter_class=_Layout, allow_abbrev=False)
         self._section = section
 
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -83,9 +83,9 @@ class VideoIds:
 FILE_NAME = "instances.json"
 
 
-def split_file(split: str) -> str:
-    """Return the name of the file of a split, where there are several."""
-    return f"instances_{split}.json"
+def split_file(split: str, whole: str = FILE_NAME) -> str:
+    """Return the name of the file of a split, where there are several; `whole` is that of a single one."""
+    return whole.replace(".json", f"_{split}.json")
 
 
 class CocoExporter(Exporter):
@@ -95,6 +95,9 @@ class CocoExporter(Exporter):
 
     Of clips it has the videos and tracks, too, as TAO has them.
     """
+
+    file_name = FILE_NAME
+    category_keys: ClassVar[Mapping[str, Any]] = {"supercategory": ""}
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
@@ -111,19 +114,22 @@ class CocoExporter(Exporter):
                 segmentation = [(ring + mask.offset).ravel().tolist() for ring in rings]
                 ious.append(iou(rasterize_coco(rings, mask.crop.shape), mask.crop))
             annotations.append(_annotation(instances, i, segmentation))
+        return Exported(
+            {},
+            record={"image": self.image_entry(sample), "annotations": annotations, **frame_record(sample)},
+            shapes=len(kept),
+            losses={MSG_EMPTY_MASKS: len(instances) - len(kept)},
+            measures={MSG_POLYGON_IOU: ious} if ious else {},
+        )
+
+    def image_entry(self, sample: Sample) -> dict[str, Any]:
+        """Make the entry of an image, without its id."""
         height, width = sample.size
         # The name below JPEGImages or the source folder, which is what tools take as the folder of images.
         photo = self.settings.photo(sample)
         has_suffix = PurePosixPath(sample.image_id).name == photo.name  # of photos that differ in nothing else
         name = sample.image_id if has_suffix else sample.image_id + photo.suffix
-        image = {"file_name": name, "height": height, "width": width}
-        return Exported(
-            {},
-            record={"image": image, "annotations": annotations, **frame_record(sample)},
-            shapes=len(kept),
-            losses={MSG_EMPTY_MASKS: len(instances) - len(kept)},
-            measures={MSG_POLYGON_IOU: ious} if ious else {},
-        )
+        return {"file_name": name, "height": height, "width": width}
 
     def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
         """Return whether a record is that of an image, as far as `assemble` looks into it."""
@@ -138,9 +144,14 @@ class CocoExporter(Exporter):
         return rows and ("frame" not in record or is_clip_of(frame, image_id))
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """Make `instances.json`, or `instances_<split>.json` of each split."""
-        names = {split: split_file(split) for split in self.settings.splits.values()} or {"": FILE_NAME}
-        files = {split: _CocoFile(self.settings.names) for split in names}
+        """Make the file, or that of each split, as `instances.json` or `instances_<split>.json`."""
+        splits = self.settings.splits.values()
+        names = {split: split_file(split, self.file_name) for split in splits} or {"": self.file_name}
+        categories = [
+            {"id": label_of(class_id), "name": name, **self.category_keys}
+            for class_id, name in enumerate(self.settings.names)
+        ]
+        files = {split: _CocoFile(categories) for split in names}
         for image_id, record in records:
             files[self.settings.splits.get(image_id, "")].add(record)
         return {names[split]: file.content() for split, file in files.items()}
@@ -149,11 +160,8 @@ class CocoExporter(Exporter):
 class _CocoFile:
     """A file in the making; of the records only the images' entries are kept in memory beside the file itself."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, categories: Sequence[Mapping[str, Any]]) -> None:
         self._file, self._images, self._videos, self._count = io.BytesIO(), list[bytes](), VideoIds(), 0
-        categories = [
-            {"id": label_of(class_id), "name": name, "supercategory": ""} for class_id, name in enumerate(names)
-        ]
         start = b'{"info": {}, "licenses": [], "categories": '
         self._file.write(start + encode_json(categories) + b', "annotations": [')
 

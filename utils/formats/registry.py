@@ -12,11 +12,14 @@ from pathlib import Path
 
 from utils.formats.base import Exporter, ExportSettings
 from utils.formats.coco import CocoExporter
+from utils.formats.coco_panoptic import CocoPanopticExporter, panoptic_map
 from utils.formats.coco_reader import read_coco
+from utils.formats.label_studio import LabelStudioExporter
 from utils.formats.labelme_reader import read_labelme
 from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
 from utils.formats.voc import VocExporter, map_files, read_voc
 from utils.formats.yolo import YoloExporter, label_file, photo_stem, read_yolo
+from utils.formats.yolo_boxes import YoloDetectExporter, YoloObbExporter
 from utils.structures import Instances
 
 
@@ -66,6 +69,7 @@ FORMATS: dict[str, ExportFormat] = {
     "coco": ExportFormat(
         CocoExporter, lambda image_id: [], settings=["polygon_tolerance", "coco_segmentation"], reader=read_coco
     ),
+    "coco-panoptic": ExportFormat(CocoPanopticExporter, lambda image_id: [panoptic_map(image_id)]),
     "yolo": ExportFormat(
         YoloExporter,
         lambda image_id: [label_file(image_id)],
@@ -73,6 +77,9 @@ FORMATS: dict[str, ExportFormat] = {
         settings=["polygon_tolerance"],
         reader=read_yolo,
     ),
+    "yolo-detect": ExportFormat(YoloDetectExporter, lambda image_id: [label_file(image_id)], photo=photo_stem),
+    "yolo-obb": ExportFormat(YoloObbExporter, lambda image_id: [label_file(image_id)], photo=photo_stem),
+    "label-studio": ExportFormat(LabelStudioExporter, lambda image_id: [f"{image_id}.json"]),
     "voc": ExportFormat(VocExporter, map_files, reader=read_voc, keeps_other_splits=True),
 }
 """Name -> format, in the order of `--help`."""

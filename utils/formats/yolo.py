@@ -67,18 +67,11 @@ class YoloExporter(Exporter):
         Raises:
             SampleError: the photo can no longer be read.
         """
-        kept, bridges, ious, rows = nonempty_indices(instances), 0, [], []
-        for i in kept:
-            mask = instances.masks[i]
-            parts = polygons_on_pixel_centers(mask.crop, self.settings.tolerance)
-            ring = bridge_rings(parts)
-            rows.append(_row(int(instances.detections.class_ids[i]), ring + mask.offset, instances.size))
-            bridges += len(parts) - 1
-            ious.append(iou(rasterize_ultralytics(ring, mask.crop.shape), mask.crop))
+        kept = nonempty_indices(instances)
+        rows, losses, measures = self.rows(instances, kept)
         files, links = _photo(sample, photo_stem(sample.image_id))
-        losses = {
+        losses |= {
             MSG_EMPTY_MASKS: len(instances) - len(kept),
-            MSG_BRIDGES: bridges,
             MSG_TINY_IMAGES: int(min(sample.size) < 10),
         }
         return Exported(
@@ -86,8 +79,23 @@ class YoloExporter(Exporter):
             links,
             shapes=len(kept),
             losses=losses,
-            measures={MSG_POLYGON_IOU: ious} if ious else {},
+            measures=measures if kept else {},
         )
+
+    def rows(
+        self, instances: Instances, kept: Sequence[int]
+    ) -> tuple[list[str], dict[str, int], dict[str, list[float]]]:
+        """Format the labels of the instances at the indices `kept`: rows, `Exported.losses`, `Exported.measures`."""
+        rows, bridges, ious = [], 0, []
+        for i in kept:
+            mask = instances.masks[i]
+            parts = polygons_on_pixel_centers(mask.crop, self.settings.tolerance)
+            ring = bridge_rings(parts)
+            # A pixel's centre lies half a pixel from its edges.
+            rows.append(label_row(int(instances.detections.class_ids[i]), ring + mask.offset + 0.5, instances.size))
+            bridges += len(parts) - 1
+            ious.append(iou(rasterize_ultralytics(ring, mask.crop.shape), mask.crop))
+        return rows, {MSG_BRIDGES: bridges}, {MSG_POLYGON_IOU: ious}
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
         """Make `data.yaml`, without a path, so that the folder may be moved, and the list of images of each split."""
@@ -186,10 +194,9 @@ def _photo(sample: Sample, path: str) -> tuple[dict[str, bytes], dict[str, Path]
     return {}, {path + suffix: sample.path}
 
 
-def _row(class_id: int, ring: npt.NDArray[np.int_], size: tuple[int, int]) -> str:
-    """Format `class_id x1 y1 ...` as shares of the image; a pixel's centre lies half a pixel from its edges."""
-    shares = (ring + 0.5) / (size[1], size[0])
-    return f"{class_id} {' '.join(f'{value:.6f}' for value in shares.ravel().tolist())}\n"
+def label_row(class_id: int, points: npt.NDArray[np.floating], size: tuple[int, int]) -> str:
+    """Format `class_id x1 y1 ...`, shares of the image, of (K, 2) points in pixels."""
+    return f"{class_id} {' '.join(f'{value:.6f}' for value in (points / size[::-1]).ravel().tolist())}\n"
 
 
 def read_yolo(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
