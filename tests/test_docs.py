@@ -37,6 +37,7 @@ NOT_RUN = {
     "PYTHON=python3.12 .ci/run": "makes an environment and runs all tests",
     "python -m benchmarks.": "takes minutes; tests/benchmarks runs it in small",
     "torchrun": "starts several processes; tests/test_torchrun.py and tests/sam do",
+    "docker": "builds for minutes where Docker is; tests/test_quickstart.py checks the Dockerfile",
     "labelme": "opens a window",
     "python -m yolo.finetune -c my.json --set 'finetune.yolo.extra=": "needs two GPUs",
 }
