@@ -17,7 +17,7 @@ from utils.classes import BACKGROUND, VOID, palette
 from utils.distributed import Session
 from utils.engine import CHECKED_FIRST
 from utils.errors import SHOWN, refuse_all
-from utils.io.image_files import image_size, index_map_size, object_map_size, palette_of, stored_size
+from utils.io.image_files import header_sizes, index_map_size, object_map_size, palette_of
 from utils.io.terminal import warn
 from utils.label_maps import value_counts
 
@@ -164,7 +164,7 @@ def _check_mask(
 def _size_mismatch(image: Path, mask: tuple[int, ...]) -> Iterator[str]:
     """Yield a message if a mask of a (height, width) does not fit its image; any mask fits an unreadable image."""
     try:
-        upright, stored = image_size(image), stored_size(image)
+        upright, stored = header_sizes(image)
     except ValueError:
         return
     if mask != upright:

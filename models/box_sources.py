@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.detector import Detector
-from utils.boxes import sanitize
+from utils.boxes import ScoredBoxes, Size, sanitize
 from utils.classes import match_classes
 from utils.distributed import Session
 from utils.errors import UserError
@@ -54,27 +54,21 @@ class DetectorBoxes:
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         """Return the boxes of each image that have a class of the run."""
+        detections = []
         found = self._detector([sample.image for sample in samples])
-        return [self._detections(*boxes, sample.size) for boxes, sample in zip(found, samples, strict=True)]
+        for (boxes, scores, own_ids), sample in zip(found, samples, strict=True):
+            class_ids = self._class_ids[own_ids]
+            mapped = class_ids >= 0
+            self._unmapped.update(self._detector.names[i] for i in own_ids[~mapped])
+            kept = mapped & (scores > self._conf[class_ids])  # of boxes that are not mapped, any class's will do
+            detections.append(self._sanitize((boxes[kept], scores[kept], class_ids[kept]), sample.size))
+        return detections
 
     def summary_lines(self, session: Session) -> list[str]:
         """Return lines that say which boxes were left out, and why."""
         counts = ", ".join(f"{name} {count}" for name, count in session.sum_counts(self._unmapped).most_common())
         unmapped = [f"detector: boxes dropped, since the dataset lacks their classes: {counts}"] if counts else []
         return [*unmapped, *self._sanitize.summary_lines(session)]
-
-    def _detections(
-        self,
-        boxes: npt.NDArray[np.float32],
-        scores: npt.NDArray[np.float32],
-        own_ids: npt.NDArray[np.int64],
-        size: tuple[int, int],
-    ) -> Detections:
-        class_ids = self._class_ids[own_ids]
-        mapped = class_ids >= 0
-        self._unmapped.update(self._detector.names[i] for i in own_ids[~mapped])
-        kept = mapped & (scores > self._conf[class_ids])  # of boxes that are not mapped, any class's will do
-        return self._sanitize(boxes[kept], scores[kept], class_ids[kept], size)
 
 
 class PromptFileBoxes:
@@ -92,7 +86,13 @@ class PromptFileBoxes:
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         """Return the boxes of each image."""
-        return [self._detections(sample) for sample in samples]
+        detections = []
+        for sample in samples:
+            boxes, scores, class_ids = self._prompts.for_image(sample.image_id, sample.size)
+            kept = scores > self._conf[class_ids]
+            self._low += len(kept) - int(kept.sum())
+            detections.append(self._sanitize((boxes[kept], scores[kept], class_ids[kept]), sample.size))
+        return detections
 
     def summary_lines(self, session: Session) -> list[str]:
         """Return lines that say which rows were left out, and why."""
@@ -101,12 +101,6 @@ class PromptFileBoxes:
         above = f"{least:g}" if least == most else f"what their class needs, {least:g} to {most:g}"
         low = [f"prompts: rows that score not above {above}, left out: {count}"] if count else []
         return [*self._prompts.left_out, *low, *self._sanitize.summary_lines(session)]
-
-    def _detections(self, sample: Sample) -> Detections:
-        boxes, scores, class_ids = self._prompts.for_image(sample.image_id, sample.size)
-        kept = scores > self._conf[class_ids]
-        self._low += len(kept) - int(kept.sum())
-        return self._sanitize(boxes[kept], scores[kept], class_ids[kept], sample.size)
 
 
 class GroundTruthBoxes:
@@ -134,14 +128,9 @@ class BoxSanitizer:
         self.source = source
         self.counts: Counter[str] = Counter()
 
-    def __call__(
-        self,
-        boxes: npt.NDArray[np.float32],
-        scores: npt.NDArray[np.float32],
-        class_ids: npt.NDArray[np.int64],
-        size: tuple[int, int],
-    ) -> Detections:
-        """Return valid detections of an image of a (height, width), from (N, 4) xyxy boxes, (N,) scores and ids."""
+    def __call__(self, found: ScoredBoxes, size: Size) -> Detections:
+        """Return the valid detections among the boxes of an image of a (height, width)."""
+        boxes, scores, class_ids = found
         boxes, keep, clipped = sanitize(boxes, size)
         self.counts["clipped to their images"] += clipped
         self.counts["dropped (NaN, inverted, without area, or outside their images)"] += int((~keep).sum())

@@ -8,7 +8,7 @@ plain values.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -137,15 +137,13 @@ def _check(value: Any, place: str, key: str, sam_config: str, depth: int = 0) ->
     """Refuse what is no plain value of sensible size, and what would call anything but the parts of SAM2."""
     if problem := _problem(value, key, depth):
         raise UserError(f"{sam_config}: {place}: {problem}")
-    for name, child in _children(value):
-        _check(child, f"{place}.{name}", key if isinstance(value, list) else str(name), sam_config, depth + 1)
-
-
-def _children(value: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(value, list):
-        yield from enumerate(value)
+        for i, child in enumerate(value):
+            _check(child, f"{place}.{i}", key, sam_config, depth + 1)
     elif isinstance(value, Mapping):
-        yield from ((key, child) for key, child in value.items() if key != "_target_")
+        for name, child in value.items():
+            if name != "_target_":
+                _check(child, f"{place}.{name}", str(name), sam_config, depth + 1)
 
 
 def _problem(value: Any, key: str, depth: int) -> str | None:
@@ -163,7 +161,8 @@ def _problem(value: Any, key: str, depth: int) -> str | None:
             return f"_target_: {value['_target_']} is not a part of a SAM2 model; it is not run"
         return None
     if isinstance(value, list):
-        return "more layers than any SAM2 has" if key == "stages" and _total(value) > MAX_LAYERS else None
+        layers = sum(each for each in value if isinstance(each, (int, float)))
+        return "more layers than any SAM2 has" if key == "stages" and layers > MAX_LAYERS else None
     return _problem_of_scalar(value, key)
 
 
@@ -184,7 +183,3 @@ def _problem_of_scalar(value: Any, key: str) -> str | None:
 
 def _choices(key: str) -> str:
     return f"; write {' or '.join(TEXTS[key])}" if key in TEXTS else ""
-
-
-def _total(stages: list[Any]) -> float:
-    return sum(each for each in stages if isinstance(each, (int, float)))

@@ -183,14 +183,10 @@ class Segmenter:
     ) -> None:
         """Append the masks of (N, 4) boxes, each of the encoded image that (N,) `image_index` names."""
         box_sizes = np.array(sizes)[image_index]
-        prompts = self._to_model_pixels(boxes, box_sizes)
+        in_model_pixels = normalize(boxes, box_sizes) * np.float32(self.model.image_size)  # of its square input
+        prompts = to_device(in_model_pixels, self.device)
         for chunk in self._chunks(box_sizes, features):
             pending.append(*self._decode(features, image_index[chunk], prompts[chunk]), box_sizes[chunk])
-
-    def _to_model_pixels(self, boxes: np.ndarray, box_sizes: np.ndarray) -> torch.Tensor:
-        """Scale boxes from pixels of their images to the model's square input: (N, 4) float32 on the device."""
-        scaled = normalize(boxes, box_sizes) * np.float32(self.model.image_size)
-        return to_device(scaled, self.device)
 
     def _chunks(self, box_sizes: np.ndarray, features: Features) -> Iterator[slice]:
         """Yield consecutive slices of the boxes, each within the memory budget, but of one box at least."""

@@ -113,7 +113,8 @@ def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor
             raise UserError(f"{path}: holds a YOLO model ({type(state).__name__}), not SAM2's tensors")
         if isinstance(state, torch.nn.Module) and type(state).__module__.startswith("sam2."):
             state = state.state_dict()
-        if not isinstance(state, Mapping) or not state or not _all_tensors(state):
+        named = isinstance(state, Mapping) and all(isinstance(each, torch.Tensor) for each in state.values())
+        if not named or not state:
             raise UserError(f'{path}: not a SAM2 checkpoint, {{"model": state_dict}}: it holds {_contents(content)}')
     assert isinstance(state, Mapping)
     tensors = {str(name): tensor for name, tensor in state.items()}
@@ -230,12 +231,6 @@ def _check_tensors(tensors: Iterable[tuple[str, torch.Tensor]], path: Path) -> N
                 f"{path}: its tensor {name} holds NaN or infinite numbers: its training diverged, or it is damaged; "
                 "take the weights of an earlier epoch"
             )
-
-
-def _all_tensors(state: Mapping[Any, Any]) -> bool:
-    import torch
-
-    return all(isinstance(tensor, torch.Tensor) for tensor in state.values())
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -89,12 +89,8 @@ class YoloDetector:
             prepared = predictor.preprocess(pixels)
             predictor.batch = ([""] * len(images), images, [""] * len(images))
             results = predictor.postprocess(predictor.model(prepared), prepared, images)
-        return [self._boxes_of(result) for result in results]
-
-    def _boxes_of(self, result: Any) -> ScoredBoxes:
-        """Take the upright boxes, scores and class ids out of a result."""
-        found = (result.boxes if result.obb is None else result.obb).cpu().numpy()
-        return found.xyxy, found.conf, self._ids[found.cls.astype(np.int64)]
+        found = [(result.boxes if result.obb is None else result.obb).cpu().numpy() for result in results]
+        return [(boxes.xyxy, boxes.conf, self._ids[boxes.cls.astype(np.int64)]) for boxes in found]
 
 
 def _predictor_of(model: BaseModel | Path, device: torch.device, arguments: dict[str, Any]) -> Any:

@@ -119,9 +119,16 @@ def photo_path(image_id: str, path: Path, frames: Path) -> Path:
     return safe_path(frames, image_id, FRAME_SUFFIX) if is_video_name(path.name) else path
 
 
-def nonempty_indices(instances: Instances) -> list[int]:
-    """Return the indices of the instances that have a pixel; no format can hold the others."""
-    return [i for i, mask in enumerate(instances.masks) if mask.crop.size]
+def nonempty(instances: Instances) -> tuple[list[int], dict[str, int]]:
+    """Return the indices of the instances that have a pixel, and the loss of the others, which no format can hold."""
+    indices = [i for i, mask in enumerate(instances.masks) if mask.crop.size]
+    return indices, {MSG_EMPTY_MASKS: len(instances) - len(indices)}
+
+
+def json_scores(instances: Instances, i: int) -> dict[str, float | None]:
+    """Return both scores of instance `i`, by their keys in JSON."""
+    scores = {"score": instances.detections.scores[i], "mask_score": instances.mask_scores[i]}
+    return {name: json_score(score) for name, score in scores.items()}
 
 
 def json_score(score: np.floating) -> float | None:

@@ -11,15 +11,7 @@ import numpy as np
 
 from utils.boxes import xyxy_to_xywh
 from utils.classes import label_of
-from utils.formats.base import (
-    MSG_EMPTY_MASKS,
-    MSG_POLYGON_IOU,
-    Exported,
-    Exporter,
-    ExportSettings,
-    json_score,
-    nonempty_indices,
-)
+from utils.formats.base import MSG_POLYGON_IOU, Exported, Exporter, ExportSettings, json_scores, nonempty
 from utils.formats.polygons import iou, polygons_on_pixel_edges, rasterize_coco
 from utils.io.encoding import encode_json
 from utils.masks import Mask
@@ -104,7 +96,7 @@ class CocoExporter(Exporter):
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make no file, but a record: the image's entry and its annotations, without ids."""
-        kept, ious, annotations = nonempty_indices(instances), [], []
+        (kept, losses), ious, annotations = nonempty(instances), [], []
         for i in kept:
             mask = instances.masks[i]
             if self.settings.segmentation == "rle":
@@ -118,7 +110,7 @@ class CocoExporter(Exporter):
             {},
             record={"image": self.image_entry(sample), "annotations": annotations, **frame_record(sample)},
             shapes=len(kept),
-            losses={MSG_EMPTY_MASKS: len(instances) - len(kept)},
+            losses=losses,
             measures={MSG_POLYGON_IOU: ious} if ious else {},
         )
 
@@ -188,11 +180,7 @@ class _CocoFile:
 def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, Any]:
     """Make the annotation of instance `i`, its box tight around the mask, with keys beyond COCO's where it has them."""
     mask, tracks = instances.masks[i], instances.track_ids
-    beyond = {
-        "score": json_score(instances.detections.scores[i]),
-        "mask_score": json_score(instances.mask_scores[i]),
-        "track_id": None if tracks is None else int(tracks[i]),
-    }
+    beyond = {**json_scores(instances, i), "track_id": None if tracks is None else int(tracks[i])}
     return {
         "category_id": label_of(int(instances.detections.class_ids[i])),
         "bbox": xyxy_to_xywh(mask.box).tolist(),

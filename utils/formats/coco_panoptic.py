@@ -9,7 +9,7 @@ import numpy as np
 from utils.boxes import xyxy_to_xywh
 from utils.classes import label_of
 from utils.errors import SampleError
-from utils.formats.base import MSG_EMPTY_MASKS, Exported, nonempty_indices
+from utils.formats.base import Exported, nonempty
 from utils.formats.coco import CocoExporter, frame_record
 from utils.formats.voc import MSG_HIDDEN, MSG_OVERLAPS
 from utils.io.encoding import encode_image
@@ -46,7 +46,7 @@ class CocoPanopticExporter(CocoExporter):
             raise SampleError(sample.image_id, sample.path, f"no panoptic map holds the track {odd[0]}")
         numbers = (np.arange(1, len(instances) + 1) if tracks is None else tracks).astype(np.uint32)
         objects, segments = instances.rasterize(numbers), []
-        kept = nonempty_indices(instances)
+        kept, losses = nonempty(instances)
         for i in kept:
             slices, class_id = instances.masks[i].slices, int(instances.detections.class_ids[i])
             visible = Mask.from_array(objects[slices] == numbers[i])
@@ -63,7 +63,7 @@ class CocoPanopticExporter(CocoExporter):
             record={"image": self.image_entry(sample), "annotations": [annotation], **frame_record(sample)},
             shapes=len(segments),
             losses={
-                MSG_EMPTY_MASKS: len(instances) - len(kept),
+                **losses,
                 MSG_HIDDEN: len(kept) - len(segments),
                 MSG_OVERLAPS: sum(mask.area for mask in instances.masks) - int(np.count_nonzero(objects)),
             },

@@ -10,7 +10,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import numpy.typing as npt
 
-from utils.formats.base import MSG_EMPTY_MASKS, Exported, Exporter, ExportSettings, json_score, nonempty_indices
+from utils.formats.base import Exported, Exporter, ExportSettings, json_score, nonempty
 from utils.io.encoding import encode_json
 from utils.masks import Mask
 from utils.structures import Instances, Sample
@@ -38,13 +38,12 @@ class LabelStudioExporter(Exporter):
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make the task of one image; empty masks are left out."""
-        kept = nonempty_indices(instances)
+        kept, losses = nonempty(instances)
         photo = self.settings.photo(sample).absolute().as_posix().lstrip("/")
         task = {
             "data": {"image": f"/data/local-files/?d={quote(photo.encode('utf-8', 'surrogateescape'))}"},
             "predictions": [{"model_version": "yolo-sam2", "result": [self._result(instances, i) for i in kept]}],
         }
-        losses = {MSG_EMPTY_MASKS: len(instances) - len(kept)}
         return Exported({f"{sample.image_id}.json": encode_json(task)}, shapes=len(kept), losses=losses)
 
     def _result(self, instances: Instances, i: int) -> dict[str, Any]:

@@ -12,15 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from utils.formats.base import (
-    MSG_EMPTY_MASKS,
-    MSG_POLYGON_IOU,
-    Exported,
-    Exporter,
-    ExportSettings,
-    json_score,
-    nonempty_indices,
-)
+from utils.formats.base import MSG_POLYGON_IOU, Exported, Exporter, ExportSettings, json_scores, nonempty
 from utils.formats.polygons import iou, polygons_to_correct, rasterize_labelme
 from utils.formats.review_flags import confidences, flags_of
 from utils.io.encoding import encode_image, encode_json
@@ -49,9 +41,8 @@ class LabelmeExporter(Exporter):
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make `<image_id>.json`; empty masks have no shape."""
-        least = confidences(instances)
-        shapes = [self._shape(instances, i, least[i]) for i in nonempty_indices(instances)]
-        losses = {MSG_EMPTY_MASKS: len(instances) - len(shapes)}
+        (kept, losses), least = nonempty(instances), confidences(instances)
+        shapes = [self._shape(instances, i, least[i]) for i in kept]
         files = {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings)}
         return Exported(files, shapes=len(shapes), losses=losses)
 
@@ -113,8 +104,7 @@ def labelme_shape(
         "shape_type": kind,
         "flags": flags_of(confidence, settings.review_below),
         **own,
-        "score": json_score(instances.detections.scores[i]),
-        "mask_score": json_score(instances.mask_scores[i]),
+        **json_scores(instances, i),
         "confidence": confidence,
     }
 
@@ -167,7 +157,7 @@ class LabelmePolygonExporter(Exporter):
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make `<image_id>.json`; measure the IoU of the polygons, as labelme draws them, with the masks."""
         shapes: list[dict[str, Any]] = []
-        kept, ious = nonempty_indices(instances), []
+        (kept, losses), ious = nonempty(instances), []
         least, specks = confidences(instances), 0
         for i in kept:
             crop = instances.masks[i].crop
@@ -178,7 +168,7 @@ class LabelmePolygonExporter(Exporter):
         return Exported(
             {f"{sample.image_id}.json": labelme_file(sample, shapes, self.settings)},
             shapes=len(shapes),
-            losses={MSG_EMPTY_MASKS: len(instances) - len(kept), MSG_SPECKS: specks},
+            losses={**losses, MSG_SPECKS: specks},
             measures={MSG_POLYGON_IOU: ious} if ious else {},
         )
 

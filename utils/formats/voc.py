@@ -13,7 +13,7 @@ from PIL import Image
 
 from utils.classes import BACKGROUND, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names
 from utils.errors import SampleError, UserError
-from utils.formats.base import MSG_EMPTY_MASKS, Exported, Exporter, ExportSettings, nonempty_indices
+from utils.formats.base import Exported, Exporter, ExportSettings, nonempty
 from utils.io.image_files import read_index_map, read_object_map
 from utils.label_maps import instances_of
 from utils.structures import Instances, Sample
@@ -67,10 +67,9 @@ class VocExporter(Exporter):
             raise SampleError(sample.image_id, sample.path, f"no object map holds the track {odd[0]}")
         numbers = skip_void(np.arange(1, len(instances) + 1) if tracks is None else tracks)
         objects = instances.rasterize(numbers)
-        kept, visible = nonempty_indices(instances), np.intersect1d(objects, numbers)
+        (kept, losses), visible = nonempty(instances), np.intersect1d(objects, numbers)
         overlaps = sum(mask.area for mask in instances.masks) - int(np.count_nonzero(objects))
-        losses = {
-            MSG_EMPTY_MASKS: len(instances) - len(kept),
+        losses |= {
             MSG_HIDDEN: len(kept) - len(visible),
             MSG_OVERLAPS: overlaps,
             MSG_16_BITS: int(numbers.dtype != np.uint8),

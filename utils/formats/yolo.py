@@ -14,15 +14,7 @@ import numpy.typing as npt
 
 from utils.classes import ClassIndex, yaml_names
 from utils.errors import SampleError, UserError
-from utils.formats.base import (
-    FRAME_SUFFIX,
-    MSG_EMPTY_MASKS,
-    MSG_POLYGON_IOU,
-    Exported,
-    Exporter,
-    ExportSettings,
-    nonempty_indices,
-)
+from utils.formats.base import FRAME_SUFFIX, MSG_POLYGON_IOU, Exported, Exporter, ExportSettings, nonempty
 from utils.formats.frames import encode_frame
 from utils.formats.polygons import bridge_rings, filled_box, iou, polygons_on_pixel_centers, rasterize_ultralytics
 from utils.formats.yolo_labels import Label, LabelReader
@@ -67,13 +59,10 @@ class YoloExporter(Exporter):
         Raises:
             SampleError: the photo can no longer be read.
         """
-        kept = nonempty_indices(instances)
+        kept, empty = nonempty(instances)
         rows, losses, measures = self.rows(instances, kept)
         files, links = _photo(sample, photo_stem(sample.image_id))
-        losses |= {
-            MSG_EMPTY_MASKS: len(instances) - len(kept),
-            MSG_TINY_IMAGES: int(min(sample.size) < 10),
-        }
+        losses |= {**empty, MSG_TINY_IMAGES: int(min(sample.size) < 10)}
         return Exported(
             {label_file(sample.image_id): "".join(rows).encode(), **files},
             links,

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from utils.io.png_files import check_rows, late_exif
 from utils.io.tiff_files import check_segments, tiff_page
@@ -185,22 +186,18 @@ def _extra_formats() -> tuple[str, ...]:
 
 def image_size(path: Path) -> tuple[int, int]:
     """Read (height, width) in pixels of the upright image from its header; ValueError if it cannot be read."""
-    (height, width), orientation = _header(path)
-    return (width, height) if orientation >= 5 else (height, width)
+    return header_sizes(path)[0]
 
 
-def stored_size(path: Path) -> tuple[int, int]:
-    """Read (height, width) in pixels of an image as it is stored, before EXIF turns it; ValueError as `image_size`."""
-    return _header(path)[0]
-
-
-def _header(path: Path) -> tuple[tuple[int, int], int]:
-    """Read (height, width) as stored, and the orientation."""
+def header_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Read (height, width) in pixels of the upright image, and as it is stored; ValueError as `image_size`."""
     with image_errors(), open_regular(path) as file:
         if page := tiff_page(file):
-            return page.size, page.orientation
-        with open_image(file) as image:
-            return image.size[::-1], exif_orientation(image)
+            stored, orientation = page.size, page.orientation
+        else:
+            with open_image(file) as image:
+                stored, orientation = image.size[::-1], exif_orientation(image)
+    return (stored[::-1] if orientation >= 5 else stored), stored
 
 
 def read_index_map(path: Path) -> npt.NDArray[np.uint8]:
@@ -271,7 +268,8 @@ def decode(file: BinaryIO, image: Image.Image) -> None:
     """Decode the pixels of an image that is open; ValueError if it is too large, damaged or incomplete."""
     check_pixels(size := image.size[::-1])
     with image_errors():
-        check_segments(image)
+        if isinstance(image, TiffImageFile):
+            check_segments(image)
         image.load()
         if image.size[::-1] != size:  # what headers say is relied on elsewhere
             raise ValueError("damaged: its header tells another size than its data")

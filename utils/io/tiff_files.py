@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 if TYPE_CHECKING:
@@ -74,9 +73,9 @@ class TiffPage:
             raise ValueError(_INCOMPLETE)
 
 
-def check_segments(image: Image.Image) -> None:
+def check_segments(image: TiffImageFile) -> None:
     """Raise ValueError if a TIFF that Pillow opened lacks strips or tiles, which Pillow fills with zeros."""
-    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    tags = image.tag_v2
     width, height = tags.get(_WIDTH, 0), tags.get(_HEIGHT, 0)
     if _TILES in tags:
         found, expected = tags[_TILES], -(-width // tags[_TILE_WIDTH]) * -(-height // tags[_TILE_HEIGHT])

@@ -208,8 +208,8 @@ class Evaluation:
     @cached_property
     def clips(self) -> AllClips | None:
         """The clips that the images are frames of; None where they are in none."""
-        clips = clip_scores(image.frame for image in self.images if image.frame is not None)
-        return AllClips(clips) if clips else None
+        frames = [image.frame for image in self.images if image.frame is not None]
+        return AllClips(clip_scores(frames)) if frames else None
 
     def worst_first(self) -> Sequence[ImageScore]:
         """Sort the images by mean IoU, the lowest first; images that are all void come last."""

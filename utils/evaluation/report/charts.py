@@ -209,27 +209,18 @@ def score_chart(curves: Mapping[str, Curve]) -> Chart:
 
 def precision_chart(curves: BoxCurves) -> Chart:
     """Draw the precision of boxes against their recall."""
-    mean = curves.precision.mean(axis=0)
-    with page_style():
-        figure, axes = new_chart(WIDTH, 250)
-        _class_lines(axes, RECALLS, curves.precision)
-        _percent_axis(axes, "precision in percent")
-        axes.set_xlabel("recall")
-        svg = inline_svg(figure, "precision", f"Curve: precision of boxes by recall; AP50 {100 * mean.mean():.0f} %")
-    note = f"Thick: mean of classes, AP50 {100 * mean.mean():.1f}. Thin: each class. A box is right from IoU 0.5 on."
+    mean = 100 * curves.precision.mean()
+    spoken = f"Curve: precision of boxes by recall; AP50 {mean:.0f} %"
+    svg = _class_lines("precision", spoken, RECALLS, curves.precision, "recall", "precision in percent")
+    note = f"Thick: mean of classes, AP50 {mean:.1f}. Thin: each class. A box is right from IoU 0.5 on."
     return Chart("precision", "Precision and recall of boxes", note, svg)
 
 
 def f1_chart(curves: BoxCurves) -> Chart:
     """Draw the F1 of the boxes that score at least a threshold against that threshold."""
     best, score = curves.best
-    with page_style():
-        figure, axes = new_chart(WIDTH, 250)
-        _class_lines(axes, THRESHOLDS, curves.f1)
-        axes.axvline(score, color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
-        _percent_axis(axes, "F1 in percent")
-        axes.set_xlabel("least score")
-        svg = inline_svg(figure, "f1", f"Curve: F1 of boxes by least score; best {100 * best:.0f} % at {score:.2f}")
+    spoken = f"Curve: F1 of boxes by least score; best {100 * best:.0f} % at {score:.2f}"
+    svg = _class_lines("f1", spoken, THRESHOLDS, curves.f1, "least score", "F1 in percent", mark=score)
     note = f"Best mean F1: {100 * best:.1f} at {score:.2f}. Boxes with less than dataset.conf are not in it."
     return Chart("f1", "F1 of boxes and score", note, svg)
 
@@ -240,13 +231,35 @@ def shortened(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
-def _class_lines(axes: Axes, places: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> None:
-    """Draw a thin line for each of (C, K) classes, unless there are many, and a thick one for their mean."""
-    if len(values) <= MOST_LINES:
-        seen = np.where(values > 0, 100 * values, np.nan)  # a class ends where it has no more boxes
-        axes.plot(places, seen.T, color=QUIET, linewidth=1, alpha=0.45)
-    axes.plot(places, 100 * values.mean(axis=0), color=ACCENT, linewidth=2.5)
-    axes.set_xlim(-0.02, 1.02)
+def _class_lines(
+    name: str,
+    spoken: str,
+    places: npt.NDArray[np.float64],
+    values: npt.NDArray[np.float64],
+    across: str,
+    upward: str,
+    mark: float | None = None,
+) -> Markup:
+    """Draw a thin line for each of (C, K) classes, unless there are many, and a thick one for their mean.
+
+    Args:
+        name, spoken: see `inline_svg`.
+        places: (K,) from 0 to 1.
+        across, upward: labels of the two axes.
+        mark: where a vertical dashed line stands; None: there is none.
+    """
+    with page_style():
+        figure, axes = new_chart(WIDTH, 250)
+        if len(values) <= MOST_LINES:
+            seen = np.where(values > 0, 100 * values, np.nan)  # a class ends where it has no more boxes
+            axes.plot(places, seen.T, color=QUIET, linewidth=1, alpha=0.45)
+        axes.plot(places, 100 * values.mean(axis=0), color=ACCENT, linewidth=2.5)
+        axes.set_xlim(-0.02, 1.02)
+        if mark is not None:
+            axes.axvline(mark, color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
+        _percent_axis(axes, upward)
+        axes.set_xlabel(across)
+        return inline_svg(figure, name, spoken)
 
 
 def _draw(axes: Axes, curve: Curve, color: str, marker: str, name: str | None = None) -> None:
