@@ -103,10 +103,10 @@ def test_nothing_but_parts_of_sam2_is_called(call: str, place: str, tmp_path: Pa
 def refuse(folder: Path, text: str | bytes, reason: str) -> None:
     path = folder / "mine.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(UserError, match=rf"mine\.yaml: .*{reason}"):
         build_sam2(str(path))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
