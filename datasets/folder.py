@@ -13,6 +13,7 @@ from typing import Literal, Protocol, overload
 
 from datasets.images import read_image
 from utils.errors import SampleError, UserError, refuse
+from utils.files import is_special
 from utils.io.image_files import (
     IMAGE_SUFFIXES,
     UNREAD_SUFFIXES,
@@ -20,7 +21,6 @@ from utils.io.image_files import (
     has_suffix,
     heif_advice,
     is_image_name,
-    is_special,
     is_video_name,
 )
 from utils.structures import Sample

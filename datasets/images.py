@@ -13,7 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from utils.io.image_files import check_pixels, decode, exif_orientation, image_errors, open_image, open_regular
+from utils.files import open_regular
+from utils.io.image_files import check_pixels, decode, exif_orientation, image_errors, open_image
 from utils.io.tiff_files import tiff_page
 
 _JPEG_END = b"\xff\xd9"

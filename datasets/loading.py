@@ -20,9 +20,11 @@ from utils.cli.options import Options
 from utils.cli.outputs import overlay_path, picture_folders
 from utils.distributed import Session
 from utils.errors import SampleError, UserError, refuse, refuse_all
+from utils.files import is_special
 from utils.formats.voc import CLASS_NAMES, map_files
-from utils.io.image_files import heif_advice, image_size, is_special, is_video_name, set_largest_image
+from utils.io.image_files import heif_advice, image_size, is_video_name, set_largest_image
 from utils.io.terminal import say, warn
+from utils.io.writers import link_from
 from utils.structures import Sample
 
 PREFETCH = 2
@@ -267,13 +269,15 @@ def _class_list_warnings(path: Path, classes: Sequence[str]) -> list[str]:
 
 
 def _check_overlays(options: Options, images: Images) -> None:
-    """Raises UserError where overlays would take the place of images or videos of the run, or of masks."""
+    """Raises UserError where overlays would leave their folder, or take the place of images, videos or masks."""
     if "visual" not in options.outputs:
         return
     look, root = options.config.predictor, options.config.dataset.data_dir
     folders = {image_id.rpartition("/")[0] for image_id in images.ids}
     # Overlays replace names in folders, so only a folder that holds overlays and images of the run matters.
     written = {overlay_path(look.save_dir, f"{folder}/x".lstrip("/"), look.format).parent for folder in folders}
+    linked = [f"{folder}: {aim}" for folder in sorted(written) if (aim := link_from(folder, look.save_dir))]
+    refuse("predictor.save_dir: no overlay is written through a link; put a folder in its place:", linked)
     if not (shared := {*map(_identity, written)} - {None}):
         return
     maps = (root / name for image_id in images.ids for name in map_files(image_id)) if root else ()

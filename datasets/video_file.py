@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from utils.io.image_files import is_special
+from utils.files import SPECIAL, is_special
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -157,7 +157,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     import av
 
     if is_special(path):
-        raise ValueError("a pipe, a device or a socket, not a file")
+        raise ValueError(SPECIAL)
     try:
         with av.open(str(path), metadata_errors="replace") as container:  # titles may be in any encoding
             stream = container.streams.best("video")

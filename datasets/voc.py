@@ -24,6 +24,7 @@ from datasets.folder import (
 from datasets.images import read_image, size_mismatch_message
 from utils.classes import VOID
 from utils.errors import UserError
+from utils.files import read_text
 from utils.formats.voc import map_files, split_lists
 from utils.io.image_files import is_image_name, read_index_map, read_object_map
 from utils.io.json_files import path_problem
@@ -92,7 +93,7 @@ class SplitLists:
         Lines that lead out of JPEGImages are problems instead.
         """
         try:
-            lines = path.read_text("utf-8-sig").split("\n")
+            lines = read_text(path).split("\n")
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
         except OSError as error:

@@ -20,6 +20,7 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ with packages_needed():
     from utils.distributed import Session, open_session
     from utils.errors import SampleError, UserError
     from utils.io.terminal import say
+    from utils.io.writers import locked_file
 
 
 if TYPE_CHECKING:
@@ -194,8 +196,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = config.finetune.output or DEFAULT_OUTPUT
     for path in (output, last_path(output), *curve_paths(output)):
         check_new_file(path, "finetune.output", overwrite=args.overwrite or state_path(output).is_file())
-    with open_session() as session:
+    with open_session() as session, ExitStack() as locks:
         device = choose_device(args.device, session)
+        if session.is_main:
+            locks.enter_context(locked_file(output, "finetune.output"))
+        session.barrier()  # none trains before the first one knows that it may
         scores, failures = finetune(config, output, device, session, trust=args.trust_weights)
     if session.is_main:
         say(f"failed: {failure}" for failure in failures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import os
 import re
 import shlex
 import shutil
@@ -425,3 +426,24 @@ def test_overlays_that_would_replace_masks_are_refused(
     assert f"predictor.save_dir: {project.tree / folder}: overlays there would replace images or masks" in error
     assert all(str(path) in error for path in masks)
     assert {path: path.read_bytes() for path in (project.tree / folder).rglob("*.png")} == masks
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_overlays_are_not_written_through_a_link_out_of_their_folder(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, elsewhere, out = tmp_path / "photos", tmp_path / "elsewhere", tmp_path / "out"
+    shutil.copytree(project.tree / "JPEGImages", photos / "trip")
+    for folder in (elsewhere, out):
+        folder.mkdir()
+    (out / "trip").symlink_to(elsewhere)
+    (tmp_path / "none.json").write_text("[]")
+    look = ["-s", str(photos), "-p", str(tmp_path / "none.json"), f"--set=predictor.save_dir={out}"]
+    assert project.run("visual", *look) == 2
+    assert f"{out / 'trip'}: leads to {elsewhere}" in capsys.readouterr().err
+    assert [*elsewhere.iterdir()] == []
+    shutil.move(out, elsewhere)
+    out.symlink_to(elsewhere / "out")  # the folder itself may be a link
+    (out / "trip").unlink()
+    assert project.run("visual", *look) == 0
+    assert [*(elsewhere / "out" / "trip").iterdir()] != []

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from utils.errors import UserError
+from utils.files import read_text
 
 BACKGROUND = 0
 """Label of a pixel that belongs to no class."""
@@ -167,7 +168,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     try:
         # The loader that resolves no types: to the others `no` is false, `010` is 8 and `12:30` is 750.
-        content: Any = yaml.load(path.read_text("utf-8-sig"), yaml.BaseLoader)
+        content: Any = yaml.load(read_text(path), yaml.BaseLoader)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, ValueError, yaml.YAMLError, RecursionError) as error:
@@ -181,7 +182,7 @@ def _lines(path: Path) -> list[str]:
     Only line feeds end a line: `str.splitlines` would also cut a name at a form feed or at U+2028.
     """
     try:
-        text = path.read_text("utf-8-sig").rstrip()
+        text = read_text(path).rstrip()
     except OSError as error:
         raise UserError(f"{path}: cannot read the class names: {error.strerror}") from error
     except UnicodeDecodeError as error:

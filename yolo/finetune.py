@@ -38,7 +38,7 @@ with packages_needed():
     from utils.distributed import Session
     from utils.errors import SampleError, UserError
     from utils.io.terminal import say
-    from utils.io.writers import atomic_write
+    from utils.io.writers import atomic_write, locked_file
     from yolo.training_data import write_training_data
 
 
@@ -226,7 +226,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in (output, *curve_paths(output)):
         check_new_file(path, "finetune.output", overwrite=args.overwrite)
     quiet_ultralytics()
-    before, after, failures = finetune(config, output, choose_device(args.device, Session()), trust=args.trust_weights)
+    device = choose_device(args.device, Session())
+    with locked_file(output, "finetune.output"):
+        before, after, failures = finetune(config, output, device, trust=args.trust_weights)
     say(f"failed: {failure}" for failure in failures)
     say(summary(args, config, output, before, after))
     return 1 if failures else 0

@@ -36,6 +36,7 @@ with packages_needed():
     from utils.distributed import Session
     from utils.engine import run_loop
     from utils.errors import UserError
+    from utils.io.writers import locked_file
     from utils.masks import Mask
     from utils.prompts.writer import PromptSink
     from utils.structures import Instances, Sample
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     images = open_images(options, session)
     detector = load_detector(options.config, choose_device(options.device, session), trust=options.trust_weights)
     names = run_class_names(options.config.dataset, lambda: detector.names)
-    with PromptSink(path) as sink:
+    with locked_file(path, "-o/--output"), PromptSink(path) as sink:
         boxes = DetectorBoxes(detector, names, options.config.dataset.class_conf(names))
         cascade, unit = BoxCascade(boxes), "frame" if args.video else "image"
         summary = run_loop(cascade, images.batches(), [sink], session, unit)

@@ -17,6 +17,7 @@ from utils.annotations.fingerprint import hash_of
 from utils.annotations.stamps import parse_if_unmodified
 from utils.classes import ClassIndex, match_classes
 from utils.errors import SampleError, UserError
+from utils.files import open_regular
 from utils.formats.base import Exported, Exporter
 from utils.formats.labelme_reader import check_size, labelme_instances, read_labelme_json, shapes_of, size_of
 from utils.io.encoding import encode_table
@@ -55,7 +56,8 @@ class References:
     def content_hash(self, image_id: str) -> str | None:
         """Hash an image's file; None if there is none to compare with."""
         try:
-            content = self.path(image_id).read_bytes()
+            with open_regular(self.path(image_id)) as file:
+                content = file.read()
         except OSError:
             return None
         return None if self._own and parse_if_unmodified(content) else hash_of(content)

@@ -24,7 +24,7 @@ from utils.errors import UserError, refuse
 from utils.formats.base import RECORDS, Exported, Exporter
 from utils.io.image_files import IMAGE_SUFFIXES
 from utils.io.json_files import path_problem, read_json
-from utils.io.writers import WriterError, atomic_link, atomic_write, remove_files, safe_path
+from utils.io.writers import WriterError, atomic_link, atomic_write, link_from, remove_files, safe_path
 
 
 class FileStatus(Enum):
@@ -280,9 +280,7 @@ class Manifest:
 
     def _link_from(self, folder: Path, image: Path) -> str | None:
         """Say where a folder below that of the annotations leads, if a link is on the way."""
-        plain = Path(os.path.realpath(self._frames), os.path.relpath(folder, self._frames))
-        real = os.path.realpath(folder)
-        return None if real == str(plain) else f"leads to {real}"
+        return link_from(folder, self._frames)
 
     def _check_links(self, image_id: str, image: Path) -> None:
         for folder in self._folders(image_id):

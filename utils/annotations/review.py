@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from utils.annotations.manifest import FileStatus, Manifest
+from utils.files import read_text
 from utils.formats.base import RECORDS, REVIEW, Exported, Exporter
 from utils.formats.labelme_writer import relative_path
 from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms
@@ -152,7 +153,7 @@ class ReviewManifest(Manifest):
     def _linked(self) -> dict[str, Any]:
         """Read which links are ours, and whether some may be missing."""
         try:
-            noted = json.loads((self.folder / REVIEW / RECORDS).read_bytes())
+            noted = json.loads(read_text(self.folder / REVIEW / RECORDS))
         except (OSError, ValueError):
             return {}
         return noted if isinstance(noted, dict) else {}
@@ -180,7 +181,7 @@ class ReviewManifest(Manifest):
         link = self.folder / REVIEW / name
         path = (self._settings.labelme or self.folder) / PurePath(name).with_suffix(".json")
         try:
-            annotation = json.loads(path.read_bytes())
+            annotation = json.loads(read_text(path))
             named = path.parent / annotation["imagePath"]
         except (OSError, ValueError, TypeError, KeyError):
             return

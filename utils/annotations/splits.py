@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import accumulate
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from utils.annotations.fingerprint import hash_of
 from utils.cli.options import Options
 from utils.engine import RunImages
+from utils.files import read_text
 from utils.formats.voc import split_lists
 
 NO_SPLIT = "unassigned"
@@ -130,6 +131,7 @@ def _clips(options: Options, images: RunImages) -> dict[str, str]:
     if options.source or root is None:
         return {}
     listed = root / split_lists(options.config.dataset.split)[1]
-    clips = {*listed.read_text("utf-8", "surrogateescape").split("\n")} if listed.is_file() else set()
+    lines = read_text(listed).split("\n") if listed.is_file() else []
+    clips = {PureWindowsPath(line.strip()).as_posix() for line in lines}
     parents = {image_id: str(PurePosixPath(image_id).parent) for image_id in images.ids}
     return {image_id: f"{parent}/" for image_id, parent in parents.items() if parent in clips}

@@ -11,6 +11,7 @@ from typing import Any
 
 from utils.classes import label_of
 from utils.evaluation.console import percent
+from utils.files import read_text
 from utils.io.encoding import encode_csv, encode_json, encode_table
 from utils.metrics.attribution import main_error
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipObject
@@ -116,7 +117,7 @@ def date_of_evaluation(folder: Path) -> str:
     path = folder / METRICS
     try:
         changed = datetime.fromtimestamp(path.stat().st_mtime).isoformat(" ", "minutes")
-        made = json.loads(path.read_bytes())["run"]["date"]
+        made = json.loads(read_text(path))["run"]["date"]
     except FileNotFoundError:
         return ""
     except (OSError, ValueError, KeyError, TypeError):  # an earlier version's, or damaged

@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from utils.files import open_regular
 from utils.formats.base import MSG_POLYGON_IOU, Exported, Exporter, ExportSettings, json_scores, nonempty
 from utils.formats.polygons import iou, polygons_to_correct, rasterize_labelme
 from utils.formats.review_flags import confidences, flags_of
 from utils.io.encoding import encode_image, encode_json
-from utils.io.image_files import PHOTO_FORMATS, open_image, open_regular
+from utils.io.image_files import PHOTO_FORMATS, open_image
 from utils.io.tiff_files import tiff_page
 from utils.masks import Mask
 from utils.structures import Instances, Sample

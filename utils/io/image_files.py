@@ -6,7 +6,6 @@ import base64
 import io
 import logging
 import os
-import stat
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from utils.files import open_regular
 from utils.io.png_files import check_rows, late_exif
 from utils.io.tiff_files import check_segments, tiff_page
 
@@ -122,24 +122,6 @@ def _free_memory() -> int:
     import psutil
 
     return int(psutil.virtual_memory().available)
-
-
-def is_special(path: Path) -> bool:
-    """Tell whether a path leads to a pipe, a device or a socket, which may block or never end."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):  # reading it tells what is wrong
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-@contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file for reading; ValueError for a pipe or device, which may block or never end."""
-    if is_special(path):
-        raise ValueError("a pipe, a device or a socket, not a file")
-    with path.open("rb") as file:
-        yield file
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any
 
 from utils.errors import UserError
+from utils.files import read_text
 
 _KINDS = {
     bool: "a boolean", int: "an integer", float: "a number", str: "a string", list: "a list", dict: "an object",
@@ -105,13 +106,13 @@ def _refuse_constant(name: str) -> None:
 
 
 def read_json(path: Path, parse: Callable[[str], Any] = parse_json) -> Any:
-    """Read a JSON file (UTF-8, with or without a byte order mark), whose text `parse` turns into a value.
+    """Read a JSON file (UTF-8 or UTF-16, see `read_text`), whose text `parse` turns into a value.
 
     Raises:
         UserError: the file cannot be read or parsed; the message has the line and column of malformed text.
     """
     try:
-        return parse(path.read_text("utf-8-sig"))
+        return parse(read_text(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

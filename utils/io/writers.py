@@ -36,6 +36,12 @@ class WriterError(RunError):
         self.path = path
 
 
+def link_from(folder: Path, root: Path) -> str | None:
+    """Say where a folder at or below `root` really is, if a link on the way leads elsewhere; else None."""
+    plain, real = Path(os.path.realpath(root), os.path.relpath(folder, root)), os.path.realpath(folder)
+    return None if real == str(plain) else f"leads to {real}"
+
+
 def safe_path(root: Path, image_id: str, suffix: str) -> Path:
     """Return the path `<root>/<image_id><suffix>`; UserError if the id is empty or leads out of the folder."""
     relative = PurePath(image_id)
@@ -144,20 +150,36 @@ def locked_folder(folder: Path, key: str) -> Iterator[None]:
         UserError: another run writes there.
         RunError: at the end, somebody removed the folder meanwhile.
     """
+    with _held(
+        folder / LOCK, f"{folder}: another run writes there; wait until it ends, or name another by {key}"
+    ) as lock:
+        yield
+        if lock is not None and not _is_at(lock, folder / LOCK):
+            advice = "run again: what is missing is written then"
+            raise RunError(f"{folder}: was removed while the run wrote there; {advice}")
+
+
+@contextlib.contextmanager
+def locked_file(path: Path, key: str) -> Iterator[None]:
+    """Keep a file, and those of its stem beside it, to this run, as `locked_folder` does with folders."""
+    advice = f"wait until it ends, or name another file by {key}"
+    with _held(path.with_name(f".{path.stem}{LOCK}"), f"{path}: another run writes it; {advice}"):
+        yield
+
+
+@contextlib.contextmanager
+def _held(path: Path, refusal: str) -> Iterator[int | None]:
+    """Hold the lock of a file in a folder, which is made if it is missing; UserError if another process has it."""
+    folder, handle = path.parent, None
     made = [*takewhile(lambda each: not os.path.lexists(each), (folder, *folder.parents))]
-    path, handle = folder / LOCK, None
     with contextlib.suppress(OSError):  # writing will tell
         folder.mkdir(parents=True, exist_ok=True)
     try:
         handle = _lock_file(path)
     except BlockingIOError:
-        advice = f"wait until it ends, or name another folder by {key}"
-        raise UserError(f"{folder}: another run writes there; {advice}") from None
+        raise UserError(refusal) from None
     try:
-        yield
-        if handle is not None and not _is_at(handle, path):
-            advice = "run again: what is missing is written then"
-            raise RunError(f"{folder}: was removed while the run wrote there; {advice}")
+        yield handle
     finally:
         if handle is not None:
             with contextlib.suppress(OSError):

@@ -145,7 +145,7 @@ class Encoder:
         cropped = image[: self._size[0], : self._size[1]]
         padding = [(0, side - length) for side, length in zip(self._size, cropped.shape)]
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.pad(cropped, (*padding, (0, 0)), "edge")))
-        frame = frame.reformat(format="yuv420p", dst_colorspace=BT601)
+        frame = frame.reformat(format="yuv420p", dst_colorspace=BT601, threads=1)
         frame.pts, frame.time_base = index, self._tick
         self._container.mux(self._stream.encode(frame))
 

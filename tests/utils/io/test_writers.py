@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UserError
-from utils.io.writers import Temporary, WriterError, Writers, atomic_write, safe_path, temporary_path
+from utils.io.writers import Temporary, WriterError, Writers, atomic_write, locked_file, safe_path, temporary_path
 
 ROOT = Path(__file__).parents[3]
 
@@ -230,3 +230,23 @@ def test_no_file_is_torn_when_the_process_ends(tmp_path: Path, end: str) -> None
         assert len(set(contents)) == 1
     if end == "SIGINT":
         assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks files")
+def test_a_file_has_one_run_at_a_time_and_a_killed_one_leaves_nothing_locked(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "finetuned.pt"
+    script = (
+        "import sys, time; from pathlib import Path; from utils.io.writers import locked_file\n"
+        "with locked_file(Path(sys.argv[1]), 'finetune.output'): print('locked', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", script, path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "locked\n"
+    with pytest.raises(UserError, match="another run writes it; wait until it ends, or name another file by finetune"):
+        locked_file(path, "finetune.output").__enter__()
+    with locked_file(path.with_name("other.pt"), "finetune.output"):
+        pass
+    other.kill()
+    other.wait()
+    with locked_file(path, "finetune.output"):
+        pass
+    assert [*path.parent.iterdir()] == []

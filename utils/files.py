@@ -1,0 +1,49 @@
+"""Open files of users: only regular ones, since reading a pipe or a device may block or never end."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+SPECIAL = "a pipe, a device or a socket, not a file; save its content to a file"
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def is_special(path: Path) -> bool:
+    """Tell whether a path leads to a pipe, a device or a socket, which may block or never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # reading it tells what is wrong
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; OSError for a pipe or device, as for what cannot be read."""
+    if is_special(path):
+        raise OSError(errno.EINVAL, SPECIAL, str(path))
+    with path.open("rb") as file:
+        yield file
+
+
+def read_text(path: Path) -> str:
+    """Read a text file, whose lines then end in line feeds alone.
+
+    It is UTF-8, with or without a byte order mark, or UTF-16 with one, which PowerShell writes.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or a device.
+        UnicodeDecodeError: it is no such text.
+    """
+    with open_regular(path) as file:
+        content = file.read()
+    text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
