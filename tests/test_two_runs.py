@@ -206,3 +206,58 @@ def test_a_damaged_record_of_shared_files_makes_them_anew(project: Project, cont
         record.write_bytes(content.encode("utf-8", "surrogatepass"))
     assert project.run() == 0
     assert tree(project.out) == unbroken
+
+
+@pytest.mark.parametrize(
+    "links",
+    [3, [3, None], ["../a.png"], ["x" * 300, "."], ["a\0b"], ["sub/link.png"]],
+)
+def test_a_damaged_list_of_review_links_removes_nothing_elsewhere(project: Project, links: object) -> None:
+    project.settings["auto_mask"]["review_below"] = 0.9
+    assert project.run() == 0
+    unbroken, outside = tree(project.out), project.folder.parent / "elsewhere"
+    outside.mkdir()
+    (outside / "link.png").symlink_to(project.photos / "0.png")
+    (project.out / "review" / "sub").symlink_to(outside)
+    record = project.out / "review" / ".records"
+    record.write_text(json.dumps({"links": links, "pending": True}))
+    assert project.run() == 0
+    assert (outside / "link.png").is_symlink()
+    (project.out / "review" / "sub").unlink()
+    assert tree(project.out).keys() == unbroken.keys()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "sub/a.txt", "a\0b", "\ud800"])
+def test_a_record_of_shared_files_is_followed_through_no_link(project: Project, name: str) -> None:
+    assert project.run() == 0
+    outside = project.folder.parent / "elsewhere"
+    outside.mkdir()
+    (outside / "a.txt").write_text(OUTSIDE)
+    (project.out / "yolo" / "sub").symlink_to(outside)
+    path = project.out / "yolo" / ".records.json"
+    record = json.loads(path.read_text())
+    record["files"][name] = hash_of(OUTSIDE.encode())
+    path.write_text(json.dumps(record))
+    assert project.run("-conf", "0.5", "--overwrite") == 0
+    assert (outside / "a.txt").read_text() == OUTSIDE
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"imagePath": "a\\u0000/b"}', '{"imagePath": "\\ud800/b"}', "3"])
+def test_a_damaged_annotation_of_a_doubtful_photo_is_left_as_it_is(project: Project, content: str) -> None:
+    project.settings["auto_mask"]["review_below"] = 0.9
+    assert project.run() == 0
+    name = next(path for path in (project.out / "review").rglob("*.png")).stem
+    (project.out / f"{name}.json").write_text(content)
+    assert project.run("-conf", "0.5") == 0
+    assert (project.out / f"{name}.json").read_text() == content
+
+
+@pytest.mark.parametrize("photo", ["x" * 300, "y/" * 3000, "a\0b", "\ud800"])
+def test_a_record_that_names_no_possible_photo_prunes_nothing(project: Project, photo: str) -> None:
+    assert project.run() == 0
+    path = project.out / ".review" / "0.json"
+    record = json.loads(path.read_text())
+    record["record"]["photo"] = photo
+    path.write_text(json.dumps(record))
+    (project.photos / "0.png").unlink()
+    assert project.run("--prune") == 0

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from utils.annotations.fingerprint import file_hash, file_signature, hash_of
@@ -24,7 +24,7 @@ from utils.errors import UserError, refuse
 from utils.formats.base import RECORDS, Exported, Exporter
 from utils.io.image_files import IMAGE_SUFFIXES
 from utils.io.json_files import path_problem, read_json
-from utils.io.writers import WriterError, atomic_link, atomic_write, link_from, remove_files, safe_path
+from utils.io.writers import WriterError, atomic_link, atomic_write, is_inside, link_from, remove_files, safe_path
 
 
 class FileStatus(Enum):
@@ -315,10 +315,7 @@ class Manifest:
     def _read_shared(self) -> Record | None:
         """Read the record of the shared files; None if there is none, or it names files out of the folder."""
         record = Record.read(self._shared_record)
-        inside = record and all(
-            not PurePath(name).is_absolute() and ".." not in PurePath(name).parts for name in record.files
-        )
-        return record if inside else None
+        return record if record and all(is_inside(self.folder, name) for name in record.files) else None
 
     def _exported_records(self, image_ids: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Read what the exporter recorded of each image that has a record, in order."""

@@ -35,7 +35,7 @@ def _is_gone(photo: Path, image_id: str) -> bool:
     depth = 1 if is_video_name(photo.name) else len(PurePosixPath(image_id).parts)
     photo = Path(os.path.normpath(photo))
     root = photo.parents[min(depth, len(photo.parents)) - 1]
-    return root.is_dir() and not photo.exists()
+    return os.path.isdir(root) and not os.path.exists(photo)
 
 
 def prune(orphans: Sequence[str], manifests: Sequence[Manifest]) -> list[str]:

@@ -11,13 +11,14 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from utils.annotations.manifest import FileStatus, Manifest
-from utils.files import read_text
+from utils.errors import UserError
 from utils.formats.base import RECORDS, REVIEW, Exported, Exporter
 from utils.formats.labelme_writer import relative_path
 from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms
 from utils.formats.voc import CLASS_NAMES
 from utils.io.encoding import encode_json, encode_table
-from utils.io.writers import atomic_link, atomic_write, remove_files, safe_path
+from utils.io.json_files import read_json
+from utils.io.writers import atomic_link, atomic_write, is_inside, remove_files
 from utils.structures import Instances, Sample
 
 BELOW = 0.5
@@ -142,7 +143,7 @@ class ReviewManifest(Manifest):
 
     def assemble(self, exporter: Exporter, image_ids: Sequence[str]) -> list[Path]:
         """Write the table and the links to the doubtful photos, as `Manifest.assemble` does."""
-        before = self._linked().get("links", [])
+        before = self._links()
         self._note(before, pending=True)
         edited = super().assemble(exporter, image_ids)
         assert isinstance(exporter, ReviewExporter)
@@ -153,10 +154,16 @@ class ReviewManifest(Manifest):
     def _linked(self) -> dict[str, Any]:
         """Read which links are ours, and whether some may be missing."""
         try:
-            noted = json.loads(read_text(self.folder / REVIEW / RECORDS))
-        except (OSError, ValueError):
+            noted = read_json(self.folder / REVIEW / RECORDS)
+        except UserError:
             return {}
         return noted if isinstance(noted, dict) else {}
+
+    def _links(self) -> list[str]:
+        """Return the links that are ours, of those that the record names."""
+        names, folder = self._linked().get("links"), self.folder / REVIEW
+        texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+        return [name for name in texts if is_inside(folder, name) and (folder / name).is_symlink()]
 
     def _note(self, links: Sequence[str], pending: bool) -> None:
         content = json.dumps({"links": links, PENDING: pending})
@@ -165,12 +172,11 @@ class ReviewManifest(Manifest):
     def _link(self, wanted: Mapping[str, Path], before: Sequence[str]) -> None:
         """Make the links of `review/`; those of an earlier run go, and what somebody else put there stays."""
         folder = self.folder / REVIEW
-        ours = [name for name in before if safe_path(folder, name, "").is_symlink()]
-        free = [name for name in wanted if name in ours or not os.path.lexists(folder / name)]
-        self._note([*{*ours, *free}], pending=True)
-        for name in ours:
+        free = [name for name in wanted if name in before or not os.path.lexists(folder / name)]
+        self._note([*{*before, *free}], pending=True)
+        for name in before:
             self._name_photo(name)
-        remove_files(folder, [name for name in ours if name not in wanted])
+        remove_files(folder, [name for name in before if name not in wanted])
         for name in free:
             if wanted[name].exists():
                 atomic_link(folder / name, wanted[name])
@@ -181,11 +187,12 @@ class ReviewManifest(Manifest):
         link = self.folder / REVIEW / name
         path = (self._settings.labelme or self.folder) / PurePath(name).with_suffix(".json")
         try:
-            annotation = json.loads(read_text(path))
+            annotation = read_json(path, json.loads)
             named = path.parent / annotation["imagePath"]
-        except (OSError, ValueError, TypeError, KeyError):
+            is_link = Path(os.path.realpath(named.parent), named.name) == Path(os.path.realpath(link.parent), link.name)
+        except (ValueError, TypeError, KeyError):
             return
-        if Path(os.path.realpath(named.parent), named.name) == Path(os.path.realpath(link.parent), link.name):
+        if is_link:
             annotation["imagePath"] = relative_path(Path(os.readlink(link)), path.parent)
             atomic_write(path, encode_json(annotation, indent=2))
 

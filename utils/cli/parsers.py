@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import textwrap
@@ -90,7 +91,7 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, argument: str, following: str = "-") -> str:
         """Return the message for an unknown argument; it suggests the nearest option or config key, with its value."""
         if not argument.startswith(_DASHES):
-            source = f"; photos are named by -s {argument}" if Path(argument).exists() else ""
+            source = f"; photos are named by -s {argument}" if os.path.exists(argument) else ""
             return f"{argument}: belongs to no option{source} (--help lists them)"
         spelled, equals, value = argument.partition("=")
         name = spelled.lstrip("".join(_DASHES)).replace("-", "_").lower()

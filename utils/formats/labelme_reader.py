@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -269,6 +270,6 @@ def size_of(content: dict[str, Any], path: Path, known: tuple[int, int] | None =
     image = path.parent / get(content, "imagePath", str, place).replace("\\", "/")
     beside = path.parent / image.name
     try:
-        return image_size(beside if beside.is_file() and not image.is_file() else image)
+        return image_size(beside if os.path.isfile(beside) and not os.path.isfile(image) else image)
     except ValueError as error:
         raise place.error(f"imageHeight and imageWidth are missing, and {image}: {error}") from error

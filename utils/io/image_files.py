@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

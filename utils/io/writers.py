@@ -15,6 +15,7 @@ from threading import BoundedSemaphore
 from types import TracebackType
 
 from utils.errors import RunError, UserError
+from utils.io.json_files import path_problem
 
 try:
     import fcntl
@@ -40,6 +41,14 @@ def link_from(folder: Path, root: Path) -> str | None:
     """Say where a folder at or below `root` really is, if a link on the way leads elsewhere; else None."""
     plain, real = Path(os.path.realpath(root), os.path.relpath(folder, root)), os.path.realpath(folder)
     return None if real == str(plain) else f"leads to {real}"
+
+
+def is_inside(root: Path, name: str) -> bool:
+    """Tell whether a path that stands in a file of anybody's names a file below `root` without a link on the way."""
+    relative = PurePath(name)
+    if path_problem(name) or not relative.name or relative.anchor or ".." in relative.parts:
+        return False
+    return link_from((root / relative).parent, root) is None
 
 
 def safe_path(root: Path, image_id: str, suffix: str) -> Path:
