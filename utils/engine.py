@@ -82,7 +82,7 @@ Result: TypeAlias = "tuple[Sample, Instances] | SampleError"
 
 
 class Cascade(Protocol):
-    """Find the instances of images."""
+    """Find the instances of images: the cascade of detector and SAM2, or annotations in its place."""
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
         """Return an iterator over the results of a batch, in order; the next call may come before it is used up."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.boxes import box_iou
-from utils.classes import VOID, label_of
+from utils.classes import VOID
 from utils.errors import SampleError
 from utils.label_maps import instances_of
 from utils.masks import Mask
@@ -198,12 +198,6 @@ class Evaluation:
         """(L,) number of images that have a label in their prediction or target."""
         labels = np.concatenate([np.zeros(0, np.int64), *(image.labels for image in self.images)])
         return np.bincount(labels, minlength=len(self.names))
-
-    @cached_property
-    def label_objects(self) -> npt.NDArray[np.int64]:
-        """(L,) number of true objects of each label; 0 of the background."""
-        class_ids = np.concatenate([np.zeros(0, np.int64), *(image.objects.true_class_ids for image in self.images)])
-        return np.bincount(label_of(class_ids), minlength=len(self.names))
 
     @cached_property
     def clips(self) -> AllClips | None:

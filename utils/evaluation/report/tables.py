@@ -123,7 +123,7 @@ def figures(evaluation: Evaluation) -> Iterator[Row]:
 def label_table(evaluation: Evaluation) -> Table:
     """Return the measures of each label that occurs, in percent."""
     values, means, intervals = summary.label_measures(evaluation), summary.label_means(evaluation), evaluation.intervals
-    found = evaluation.average_precision
+    found, true_objects = evaluation.average_precision, summary.label_numbers(evaluation)["true_objects"]
 
     def row(name: str, measures: list[float], limits: npt.NDArray[np.float64], ap: str, *counts: Any) -> Row:
         cells = [*map(percent, measures)]
@@ -134,11 +134,11 @@ def label_table(evaluation: Evaluation) -> Table:
     for label in np.flatnonzero(evaluation.counts.union).tolist():
         measures, limits = [values[name][label] for name in summary.LABEL_MEASURES], intervals.class_iou[:, label]
         ap = "" if found is None or label == BACKGROUND else percent(found.classes[class_id_of(label)])
-        objects = "" if label == BACKGROUND else evaluation.label_objects[label]
+        objects = "" if label == BACKGROUND else true_objects[label]
         plain = row(evaluation.names[label], measures, limits, ap, evaluation.label_images[label], objects)
         rows.append(Row(plain.name, plain.cells, color=label_color(label)))
     ap = "" if found is None else percent(found.mean)
-    counts = len(evaluation.images), evaluation.label_objects.sum()
+    counts = len(evaluation.images), true_objects.sum()
     foot = row("Mean, or sum", [*means.values()], intervals.mean_iou, ap, *counts)
     heads = ["Class", *(measure.title for measure in summary.LABEL_MEASURES.values())]
     heads.insert(2, "95 % interval")
