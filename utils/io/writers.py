@@ -159,9 +159,8 @@ def locked_folder(folder: Path, key: str) -> Iterator[None]:
         UserError: another run writes there.
         RunError: at the end, somebody removed the folder meanwhile.
     """
-    with _held(
-        folder / LOCK, f"{folder}: another run writes there; wait until it ends, or name another by {key}"
-    ) as lock:
+    advice = f"wait until it ends, or name another folder by {key}"
+    with _held(folder / LOCK, f"{folder}: another run writes there; {advice}") as lock:
         yield
         if lock is not None and not _is_at(lock, folder / LOCK):
             advice = "run again: what is missing is written then"
