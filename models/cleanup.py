@@ -1,4 +1,4 @@
-"""Cleanup of masks, as far as the config asks for it: clipping to the box, filling holes, removing small parts."""
+"""Cleanup of masks, as far as the config asks for it: clipping, holes, small parts, pixels of several objects."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class CleanedCascade:
 
 
 def clean(instances: Instances, settings: CleanupConfig) -> tuple[Instances, Counter[str]]:
-    """Clean masks: clip first, then fill holes, then remove parts.
+    """Clean masks: clip first, then fill holes, then remove parts, then share out pixels of several objects.
 
     A mask that loses all its pixels is kept as an empty one.
 
@@ -71,8 +71,25 @@ def clean(instances: Instances, settings: CleanupConfig) -> tuple[Instances, Cou
         changes["masks left without a pixel"] += bool(mask.crop.size) and not crop.any()
         tight = Mask.from_array(crop)
         masks.append(Mask(mask.left + tight.left, mask.top + tight.top, tight.crop))
-    detections, scores, tracks = instances.detections, instances.mask_scores, instances.track_ids
-    return Instances(instances.size, detections, masks, scores, tracks), +changes
+    cleaned = replace(instances, masks=masks)
+    if settings.disjoint:
+        cleaned, changes["pixels taken from objects under others"] = without_overlaps(cleaned)
+    return cleaned, +changes
+
+
+def without_overlaps(instances: Instances) -> tuple[Instances, int]:
+    """Leave each pixel to the instance that wins it in label maps.
+
+    Returns:
+        the instances, some of them perhaps without a pixel now, and how many pixels masks lost.
+    """
+    winner = instances.rasterize(np.arange(1, len(instances) + 1))
+    masks = []
+    for number, mask in enumerate(instances.masks, 1):
+        tight = Mask.from_array(winner[mask.slices] == number)
+        masks.append(Mask(mask.left + tight.left, mask.top + tight.top, tight.crop))
+    lost = sum(mask.area for mask in instances.masks) - int(np.count_nonzero(winner))
+    return replace(instances, masks=masks), lost
 
 
 def clip(crop: npt.NDArray[np.bool_], box: npt.NDArray[np.float32]) -> bool:

@@ -49,7 +49,7 @@ class YoloDetector:
         settings = config.detector
         model = load_export(weights, trust=trust) if is_export(weights) else load_yolo(weights, trust=trust)
         arguments = {"conf": config.dataset.conf, "iou": settings.iou, "max_det": settings.max_det}
-        arguments["imgsz"] = settings.imgsz
+        arguments |= {"imgsz": settings.imgsz, "agnostic_nms": settings.agnostic_nms}
         try:
             self._predictor = _predictor_of(model, device, arguments)
         except Exception as error:  # the packages that run exports raise almost anything
@@ -111,13 +111,16 @@ def _predictor_of(model: BaseModel | Path, device: torch.device, arguments: dict
         head = type(model.model[-1]).__name__
         task = HEADS[head]
     kind = RTDETRPredictor if head == "RTDETRDecoder" else kinds[task]
-    agnostic = head.startswith("YOLOE") and not isinstance(model, Path)  # which its own `predict` decides so
-    own = {"task": task, "mode": "predict", "rect": True, "save": False, "verbose": False, "agnostic_nms": agnostic}
+    if head.startswith("YOLOE") and not isinstance(model, Path):  # as its own `predict` does
+        arguments = {**arguments, "agnostic_nms": True}
+    own = {"task": task, "mode": "predict", "rect": True, "save": False, "verbose": False}
     predictor = kind(overrides={**own, **arguments})
     predictor.args.device = device
     predictor.setup_model(str(model) if isinstance(model, Path) else model, verbose=False)
     if predictor.model.format == "pt" and predictor.model.end2end:  # as its `stream_inference` does
-        predictor.model.model.set_head_attr(max_det=max(arguments["max_det"], 300), agnostic_nms=agnostic)
+        predictor.model.model.set_head_attr(
+            max_det=max(arguments["max_det"], 300), agnostic_nms=arguments["agnostic_nms"]
+        )
     predictor.setup_source(np.zeros((TRIAL_SIZE, TRIAL_SIZE, 3), np.uint8))
     return predictor
 

@@ -45,6 +45,19 @@ def test_small_parts_are_removed(seed: int, smallest: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
+def test_disjoint_masks_share_no_pixel_and_give_the_same_label_map(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    before = instances_of(*(rng.random((4, 12, 17)) < rng.random((4, 1, 1))))
+    after, changes = clean(before, CleanupConfig(disjoint=True))
+    covered = np.stack([mask.to_full(after.size) for mask in after.masks])
+    full = np.stack([mask.to_full(before.size) for mask in before.masks])
+    assert covered.sum(axis=0).max() <= 1 and not (covered & ~full).any()
+    np.testing.assert_array_equal(covered.any(axis=0), full.any(axis=0))
+    np.testing.assert_array_equal(after.to_semantic(), before.to_semantic())
+    assert changes["pixels taken from objects under others"] == full.sum() - covered.sum()
+
+
+@pytest.mark.parametrize("seed", range(20))
 def test_only_the_largest_part_stays(seed: int) -> None:
     mask = noise(seed)
     cleaned, changes = clean(instances_of(mask), CleanupConfig(largest_part_only=True))

@@ -83,6 +83,7 @@ class Reference:
         """Boxes, class ids and scores of one image, without boxes of no area."""
         bgr = np.ascontiguousarray(image[:, :, ::-1])
         limits = {"imgsz": settings.imgsz, "iou": settings.iou, "max_det": settings.max_det}
+        limits["agnostic_nms"] = settings.agnostic_nms
         (result,) = self.model.predict(bgr, conf=CONF, verbose=False, **limits)
         boxes = result.boxes.xyxy.numpy()
         sound = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -124,6 +125,15 @@ def test_settings_reach_the_detector(yolo_file: Path, samples: list[Sample]) -> 
     assert max(map(len, few)) == 3
     dogs = detector(yolo_file, settings=DetectorConfig(imgsz=128, classes=("Dog",)))(samples)
     assert set(np.concatenate([found.class_ids for found in dogs]).tolist()) == {2}
+
+
+def test_boxes_of_all_classes_are_compared_on_request(yolo_file: Path, samples: list[Sample]) -> None:
+    agnostic = DetectorConfig(imgsz=SETTINGS.imgsz, iou=0.3, agnostic_nms=True)
+    few, reference = detector(yolo_file, settings=agnostic)(samples), Reference(yolo_file)
+    for sample, detections in zip(samples, few):
+        assert_same_boxes(detections, *reference(sample.image, agnostic))
+    by_class = detector(yolo_file, settings=DetectorConfig(imgsz=SETTINGS.imgsz, iou=0.3))(samples)
+    assert sum(map(len, few)) < sum(map(len, by_class))
 
 
 def test_classes_are_matched_by_name_and_alias_and_unmapped_boxes_are_reported(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from utils.cli.options import Options
-from utils.config import ArchConfig
+from utils.config import ArchConfig, CleanupConfig, DetectorConfig
 from utils.formats.voc import map_files
 from utils.io.image_files import is_video_name
 from utils.prompts.prompts import Prompts
@@ -24,6 +24,9 @@ from utils.prompts.prompts import Prompts
 VERSION = 3
 """Part of every hash. Increase it when the same instances give other files or images are identified in another way, so
 that files of an earlier version are made again."""
+
+LATER_KEYS = {"disjoint": False, "agnostic_nms": False}
+"""Config keys that came after `VERSION`, with their defaults, which leave files of before as they are."""
 
 SAMPLE_BYTES = 4096
 """Length of each block of an image file that is read to identify it."""
@@ -153,18 +156,22 @@ def run_settings(options: Options) -> dict[str, Any]:
         "sam_weights": _weights_hash(config.arch.sam_weights),
         "sam_config": _sam_config_hash(config.arch),
         "precision": config.segmenter.precision,
-        "cleanup": asdict(config.cleanup),
+        "cleanup": _keys(config.cleanup),
     }
     if options.boxes == "target":
         label_map = config.dataset.label_map
         settings["label_map"] = label_map and [[*pair] for pair in sorted(label_map.items())]
     elif not options.prompt:
-        settings["detector"] = asdict(config.detector)
+        settings["detector"] = _keys(config.detector)
     if options.runs_detector or config.dataset.classes is None:
         settings["yolo_weights"] = _weights_hash(config.arch.yolo_weights)
     if options.video:
         settings["video"] = asdict(config.video)
     return settings
+
+
+def _keys(section: CleanupConfig | DetectorConfig) -> dict[str, Any]:
+    return {key: value for key, value in asdict(section).items() if LATER_KEYS.get(key, "") != value}
 
 
 def dependency_files(options: Options, image_id: str) -> list[Path]:

@@ -216,6 +216,8 @@ class CleanupConfig:
     """Remove the parts of a mask that have fewer pixels."""
     largest_part_only: StrictBool = False
     """Remove all parts of a mask but the largest."""
+    disjoint: StrictBool = False
+    """Give each pixel to one object only, in all formats: to the surest mask, as in a label map."""
 
 
 @dataclass(frozen=True, config=SECTION)
@@ -228,6 +230,8 @@ class DetectorConfig:
     """Of boxes of one class that overlap more than this only the best is kept."""
     max_det: Count = 300
     """Boxes kept per image, best first."""
+    agnostic_nms: StrictBool = False
+    """Compare boxes of all classes for `detector.iou`, not of one class only."""
     classes: ClassNames = None
     """Names of the classes whose boxes are kept, the detector's or a prompt file's; left out, all."""
 

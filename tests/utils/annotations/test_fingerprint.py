@@ -52,9 +52,17 @@ def test_every_setting_that_changes_masks_counts(options: Options) -> None:
         with_config(options, dataset=DatasetConfig(classes=("tree", "car"))),
         with_config(options, detector=replace(options.config.detector, max_det=10)),
         with_config(options, segmenter=replace(options.config.segmenter, precision="bf16")),
+        with_config(options, detector=replace(options.config.detector, agnostic_nms=True)),
         with_config(options, cleanup=CleanupConfig(clip_to_box=True)),
+        with_config(options, cleanup=CleanupConfig(disjoint=True)),
     ]
     assert len({of(each) for each in changed}) == len(changed)
+
+
+def test_keys_that_came_later_leave_what_was_made_before_finished(options: Options) -> None:
+    settings = run_settings(options)
+    assert settings["cleanup"].keys() == {"clip_to_box", "largest_hole", "smallest_part", "largest_part_only"}
+    assert settings["detector"].keys() == {"imgsz", "iou", "max_det", "classes"}
 
 
 def test_settings_of_video_count_with_video_only(options: Options, tmp_path: Path) -> None:
