@@ -378,6 +378,36 @@ def test_confidence_is_applied_to_prompts_and_no_box_is_capped(project: Project)
     assert cv2.imread(str(project.folder / "out/predictor" / f"{image_id}.jpg")) is not None
 
 
+def test_a_run_with_the_thresholds_that_tuning_chose_gives_what_tuning_says(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Boxes of low scores that lie beside the objects are to be left out; they count before."""
+    rows = json.loads(project.prompts.read_text())
+    wrong = [row | {"bbox": [each / 2 for each in row["bbox"]], "score": 0.4} for row in rows]
+    project.prompts.write_text(json.dumps([row | {"score": 0.6} for row in rows] + wrong))
+    assert project.run("evaluate", "--tune") == 0
+    assert "tune: one threshold" in capsys.readouterr().out
+    tuned = json.loads((project.folder / "out/evaluator/thresholds.json").read_text())
+    assert "Thresholds" in (project.folder / "out/evaluator/report.html").read_text()
+    chosen = tuned[tuned["chosen"]]
+    assert chosen["gain"] > 0 and tuned["conf"] == chosen["conf"]
+    shutil.copy(project.folder / "out/evaluator/thresholds.json", project.folder / "kept.json")
+    said = {}
+    for conf in (project.folder / "kept.json", 0.25):
+        assert project.run("evaluate", "-conf", str(conf), "--set", "evaluator.report=false") == 0
+        said[str(conf)] = json.loads((project.folder / "out/evaluator/metrics.json").read_text())["Mean_IOU"]
+    assert [*said.values()] == [chosen["Mean_IOU_where_chosen"], tuned["before"]["Mean_IOU"]]
+    assert not (project.folder / "out/evaluator/thresholds.json").exists(), "it belongs to another evaluation"
+
+
+@pytest.mark.parametrize("others", [["--boxes", "target"], ["--video"], ["-a", "."]])
+def test_tuning_where_scores_decide_nothing_is_refused(
+    project: Project, others: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.run("evaluate", "--tune", *others, prompts=False) == 2
+    assert "--tune" in capsys.readouterr().err and project.written() == set()
+
+
 def test_an_empty_prompt_list_means_no_boxes(project: Project) -> None:
     project.prompts.write_text("[]")
     assert project.run("evaluate") == 0

@@ -20,6 +20,7 @@ from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.files import date_of_evaluation
 from utils.evaluation.provenance import Provenance
 from utils.evaluation.report.pictures import WorstImages
+from utils.evaluation.tuning import Tuning
 from utils.io.terminal import say
 from utils.io.writers import Writers, locked_folder
 from utils.metrics.attribution import Attribution
@@ -106,6 +107,7 @@ def build_evaluator(run: Run) -> Evaluator:
         Attribution(len(names), config.evaluator.attribution) if options.attribute else None,
         None if options.diff is None else Comparison(names, AnnotationFolder(options.diff, names)),
         Provenance(options, lambda: run.models.device_text, run.session.world_size) if run.session.is_main else None,
+        None if options.tune_over is None else Tuning(names, options.tune_over),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from utils.classes import COCO_CLASSES, load_class_names
-from utils.config import Config
+from utils.config import Config, DatasetConfig
 from utils.errors import UserError
 from utils.formats.yolo_labels import LabelColumns
 from utils.io.json_files import path_problem
@@ -30,6 +30,7 @@ NEEDS: dict[str, tuple[str, tuple[Output, ...]]] = {
         "annotations or metrics, and this run makes neither; --also annotate or evaluate makes it",
         ("annotate", "evaluate"),
     ),
+    "tune": ("evaluation, which this run does not do; --also evaluate makes it", ("evaluate",)),
     "attribute": ("evaluation, which this run does not do; --also evaluate makes it", ("evaluate",)),
 }
 """Option that matters for some outputs only -> what it is about, and those outputs."""
@@ -53,6 +54,8 @@ class Options:
         diff: a folder of labelme annotations to compare with, or None.
         boxes: the source of the boxes that prompt SAM2; `file` if and only if there is a prompt file.
         attribute: whether evaluation tells how much of the missing mean IoU is due to which model.
+        tune_over: `dataset` of the config before `--tune` lowered its `conf`, so that thresholds can be chosen; None
+            without `--tune`.
         annotations: a folder of labelme annotations to use instead of both models, or None.
         video: whether objects are followed through clips; otherwise each frame is an image by itself.
         command: the command line.
@@ -71,6 +74,7 @@ class Options:
     diff: Path | None = None
     boxes: Boxes = "detector"
     attribute: bool = False
+    tune_over: DatasetConfig | None = None
     annotations: Path | None = None
     video: bool = False
     command: str = ""
@@ -118,6 +122,7 @@ def add_box_options(parser: ArgumentParser) -> None:
     """Add the options that choose the boxes, or annotations instead of the models."""
     add = parser.add_argument
     add("--boxes", choices=get_args(Boxes), help="boxes for SAM2: detector, file (-p) or target (the true objects')")
+    add("--tune", action="store_true", help="evaluating all boxes above 0.001, choose the -conf of each class for mIoU")
     add("--attribute", action="store_true", help="evaluating, say how much of the missing mIoU is whose")
     add(
         "-a",
@@ -162,6 +167,8 @@ def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
             yield f"--boxes target: the true boxes count as they stand; {override.option} would change nothing"
     if options.boxes == "target" and options.attribute:
         yield "--attribute: with --boxes target there is no detector to blame; leave one of the two out"
+    if options.boxes == "target" and options.tune_over:
+        yield "--tune: the true boxes of --boxes target all score 1; leave one of the two out"
     for option, folder in options.annotation_folders.items():
         if options.config.dataset.classes is None:
             yield f"{option} {folder}: its labels need dataset.classes, since no detector is asked for its names"
@@ -173,7 +180,7 @@ def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
 def _contradictions_of_annotations(options: Options, given: Namespace) -> Iterator[str]:
     if options.annotations is None:
         return
-    used = {"-p/--prompt": given.prompt, "--boxes": given.boxes, "--attribute": given.attribute}
+    used = {"-p/--prompt": given.prompt, "--boxes": given.boxes, "--attribute": given.attribute, "--tune": given.tune}
     for option, value in used.items():
         if value:
             yield f"-a/--annotations: takes the place of both models, so there are no boxes for {option}"
@@ -187,6 +194,8 @@ def _contradictions_of_annotations(options: Options, given: Namespace) -> Iterat
 def _contradictions_of_clips(options: Options, given: Namespace) -> Iterator[str]:
     if options.video and options.attribute:
         yield "--attribute: tells apart whose fault an image is, not a clip; leave --video out"
+    if options.video and options.tune_over:
+        yield "--tune: in clips a box decides more than its own mask; leave --video out, frames then count as images"
     if options.video and options.config.segmenter.compile == "on":
         yield "--compile on (segmenter.compile): with --video SAM2 is never compiled; choose auto or off"
     for override in given.overrides:
@@ -256,3 +265,14 @@ def with_label_classes(options: Options) -> Options:
         return options
     config.dataset.check_classes(names)
     return replace(options, config=replace(config, dataset=replace(config.dataset, classes=names)))
+
+
+LEAST_SCORE = 0.001
+"""With `--tune`, boxes that score no more are left out; as COCO's evaluation of detectors does."""
+
+
+def tuning(options: Options) -> Options:
+    """Return the options of a run with `--tune`: all boxes count, and the thresholds there were are kept beside."""
+    dataset = options.config.dataset
+    config = replace(options.config, dataset=replace(dataset, conf=LEAST_SCORE))
+    return replace(options, config=config, tune_over=dataset)

@@ -21,6 +21,7 @@ from utils.cli.options import (
     check,
     overrides_of,
     path_of,
+    tuning,
     with_label_classes,
 )
 from utils.cli.outputs import FOLDERS, SECTIONS, check_writable
@@ -279,6 +280,8 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         command=shlex.join(["python", sys.argv[0], *(sys.argv[1:] if argv is None else argv)]),
     )
     options = with_label_classes(options)
+    if given.tune:
+        options = tuning(options)
     check(options, given)
     check_writable(options)
     return options

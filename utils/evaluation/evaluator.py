@@ -12,9 +12,10 @@ from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport
 from utils.evaluation.comparison import Comparison
 from utils.evaluation.console import summary_lines
-from utils.evaluation.files import ALL_FILES, ATTRIBUTION, COMPARISON, METRICS, REPORT, evaluation_files
+from utils.evaluation.files import ALL_FILES, ATTRIBUTION, COMPARISON, METRICS, REPORT, THRESHOLDS, evaluation_files
 from utils.evaluation.provenance import Provenance
 from utils.evaluation.report.pictures import WorstImages
+from utils.evaluation.tuning import Tuning, tuning_lines
 from utils.io.encoding import encode_json
 from utils.io.writers import Writers, atomic_write, remove_files
 from utils.metrics.attribution import Attribution, attribution_lines
@@ -36,6 +37,7 @@ class Evaluator:
             true boxes. None: nobody asked for it.
         comparison: with annotations; None: nobody asked for it.
         provenance: describes the run; needed in the first process only.
+        tuning: chooses score thresholds; None: nobody asked for it.
 
     Attributes:
         worst_images: collects the images of the report, or None.
@@ -52,11 +54,12 @@ class Evaluator:
         attribution: Attribution | None = None,
         comparison: Comparison | None = None,
         provenance: Provenance | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
         self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
         self._names, self._save_dir, self._writers = ("background", *names), save_dir, writers
         self.worst_images, self._attribution, self._comparison = worst_images, attribution, comparison
-        self._provenance = provenance
+        self._provenance, self._tuning = provenance, tuning
         self._images: list[ImageScore] = []
         self._lock = Lock()
 
@@ -78,6 +81,8 @@ class Evaluator:
         if self._attribution is not None:
             assert sample.gt_box_instances is not None, sample.image_id
             self._attribution.add(sample, instances, sample.gt_box_instances)
+        if self._tuning is not None:
+            self._tuning.add(sample, instances)
         if self.worst_images is not None:
             self.worst_images.add(score, sample, instances)
 
@@ -97,6 +102,7 @@ class Evaluator:
         panels = None if self.worst_images is None else self.worst_images.collect(session)
         attribution = None if self._attribution is None else self._attribution.result(session)
         comparison = None if self._comparison is None else self._comparison.result(session)
+        tuned = None if self._tuning is None else self._tuning.result(session)
         if evaluation is None:
             return SinkReport([])
         run = None if self._provenance is None else self._provenance.describe()
@@ -104,13 +110,16 @@ class Evaluator:
         if attribution is not None:
             files[ATTRIBUTION] = encode_json(attribution, indent=2)
             lines += attribution_lines(attribution)
+        if tuned:
+            files[THRESHOLDS] = encode_json(tuned, indent=2)
+            lines += tuning_lines(tuned, self._save_dir / THRESHOLDS)
         if comparison is not None:
             files[COMPARISON] = encode_json(comparison[0], indent=2)
             lines += comparison[1]
         if self.worst_images is not None and panels is not None:
             from utils.evaluation.report.page import render
 
-            files[REPORT] = render(self.worst_images.title, evaluation, panels, attribution, run)
+            files[REPORT] = render(self.worst_images.title, evaluation, panels, attribution, run, tuned)
             lines.append(f"report: {self._save_dir / REPORT}")
         remove_files(self._save_dir, ALL_FILES.difference(files))
         for name, content in files.items():

@@ -30,10 +30,21 @@ from utils.metrics.summary import (
 METRICS, REPORT = "metrics.json", "report.html"
 PER_IMAGE, PER_CLIP, CONFUSION_MATRIX = "per_image.csv", "per_clip.csv", "confusion_matrix.csv"
 PER_CLASS, PER_CLASS_TEX = "per_class.csv", "per_class.tex"
-ATTRIBUTION, COMPARISON = "attribution.json", "comparison.json"
+ATTRIBUTION, COMPARISON, THRESHOLDS = "attribution.json", "comparison.json", "thresholds.json"
 
 ALL_FILES = {
-    *(METRICS, REPORT, PER_CLASS, PER_CLASS_TEX, PER_IMAGE, PER_CLIP, CONFUSION_MATRIX, ATTRIBUTION, COMPARISON),
+    *(
+        METRICS,
+        REPORT,
+        PER_CLASS,
+        PER_CLASS_TEX,
+        PER_IMAGE,
+        PER_CLIP,
+        CONFUSION_MATRIX,
+        ATTRIBUTION,
+        COMPARISON,
+        THRESHOLDS,
+    ),
     "gain.json",
 }
 """What a run may write, by its options; earlier versions called the comparison gain.json."""

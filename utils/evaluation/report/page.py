@@ -17,7 +17,7 @@ from utils.evaluation.report import tables
 from utils.evaluation.report.charts import Chart, class_bars, f1_chart, precision_chart, score_chart, size_chart
 from utils.evaluation.report.curves import box_curves, iou_by_score, iou_by_size
 from utils.evaluation.report.pictures import ERROR_COLORS, ErrorKind, ImagePanels
-from utils.evaluation.report.tables import Table, css, curve_table, label_color, percent
+from utils.evaluation.report.tables import Section, Table, css, curve_table, label_color, percent
 from utils.metrics.attribution import main_error
 from utils.metrics.scores import Evaluation, ImageScore
 from utils.metrics.summary import LABEL_MEASURES
@@ -48,6 +48,7 @@ def render(
     panels: Sequence[ImagePanels],
     attribution: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
+    tuned: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Write the page in UTF-8; the same arguments give the same bytes.
 
@@ -57,6 +58,7 @@ def render(
         panels: of images of the evaluation, in the order in which they are shown.
         attribution: the result of `Attribution`, or None.
         run: what `Provenance` says of the run, or None.
+        tuned: the result of `Tuning`, or None.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -73,9 +75,6 @@ def render(
     script_hash = hashlib.sha256(script.encode()).digest()
     scores = {image.image_id: image for image in evaluation.images}
     shown = [scores[each.image_id] for each in panels]
-    sections = [] if evaluation.clips is None else [tables.clip_section(evaluation.clips)]
-    if attribution is not None:
-        sections.append(tables.attribution_section(attribution))
     text = environment.get_template("page.html.j2").render(
         title=" ".join(title.split()),
         evaluation=evaluation,
@@ -88,7 +87,7 @@ def render(
         bars=class_bars(evaluation),
         charts=list(_charts(evaluation)),
         parts=any(not image.objects.has_instance_ids for image in evaluation.images),
-        sections=sections,
+        sections=[*_sections(evaluation, attribution, tuned)],
         cards=[_card(*each, evaluation.names, attribution) for each in zip(panels, shown)],
         choices=_choices(shown, evaluation.names),
         kinds=[(name, css(ERROR_COLORS[kind])) for kind, name in ERROR_NAMES.items()],
@@ -100,6 +99,18 @@ def render(
     )
     # Characters of file names that are not valid UTF-8 are spelled out.
     return text.encode("utf-8", "backslashreplace")
+
+
+def _sections(
+    evaluation: Evaluation, attribution: Mapping[str, Any] | None, tuned: Mapping[str, Any] | None
+) -> Iterator[Section]:
+    """Yield the parts of the page that only some evaluations have."""
+    if evaluation.clips is not None:
+        yield tables.clip_section(evaluation.clips)
+    if attribution is not None:
+        yield tables.attribution_section(attribution)
+    if tuned:
+        yield tables.threshold_section(tuned, evaluation.names)
 
 
 def _charts(evaluation: Evaluation) -> Iterator[tuple[Chart, Table | None]]:

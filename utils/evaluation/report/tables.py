@@ -287,6 +287,39 @@ def _limits(limits: Sequence[float | None]) -> str:
     return interval(np.array(limits, np.float64))
 
 
+def threshold_section(result: Mapping[str, Any], names: Sequence[str]) -> Section:
+    """Return the section about thresholds, given as `Tuning.result`.
+
+    Args:
+        names: of the labels, the background first.
+    """
+    before, after = result["before"], result["classes"]
+    low, high = after["gain_interval_95"]
+
+    def row(name: str, label: int) -> Row:
+        conf = (each["conf"].get(name, each["conf"]["*"]) for each in (before, after))
+        ious = (percent(each["Class_IOU"][name]) for each in (before, after))
+        return Row(name, (*(f"{each:.2f}" for each in conf), *ious), color=label_color(label))
+
+    rows = tuple(row(name, label) for label, name in enumerate(names) if label != BACKGROUND)
+    limits = "" if low is None else f", 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+    return Section(
+        "thresholds",
+        "Thresholds",
+        f"The score that boxes of each class must exceed (dataset.conf). With those chosen for classes the mean IoU "
+        f"changes by {100 * after['gain']:+.1f} points{limits}; with one threshold for all classes, "
+        f"{result['one']['conf']['*']:.2f}, by {100 * result['one']['gain']:+.1f}. Each half of the images is judged "
+        "with what was chosen on the other half; thresholds.json has those chosen on all images, which this table "
+        "shows. All other numbers of this page are those of all boxes that score above 0.001.",
+        Table(
+            "Thresholds and IoU in percent, by class",
+            ("Class", "Before", "Chosen", "IoU before", "IoU"),
+            rows,
+            Row("Mean IoU", ("", "", percent(before["Mean_IOU"]), percent(after["Mean_IOU"]))),
+        ),
+    )
+
+
 def percent(value: float | None) -> str:
     """Format a share of 1 in percent; a dash for NaN and None."""
     return "–" if value is None or np.isnan(value) else f"{round(100 * value, 1) + 0.0:.1f}"  # never -0.0
