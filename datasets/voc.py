@@ -24,7 +24,7 @@ from datasets.folder import (
 from datasets.images import read_image, size_mismatch_message
 from utils.classes import VOID
 from utils.errors import UserError
-from utils.files import read_text
+from utils.files import read_user_text
 from utils.formats.voc import map_files, split_lists
 from utils.io.image_files import is_image_name, read_index_map, read_object_map
 from utils.io.json_files import path_problem
@@ -92,12 +92,7 @@ class SplitLists:
 
         Lines that lead out of JPEGImages are problems instead.
         """
-        try:
-            lines = read_text(path).split("\n")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}") from error
+        lines = read_user_text(path).split("\n")
         entries = {}
         for number, line in enumerate(lines, 1):
             if _PLAIN_ENTRY.fullmatch(line):  # nearly all of them, and there may be millions

@@ -44,6 +44,7 @@ LAYERS = (
 NEIGHBOURS = {
     ("utils.label_maps", "utils.structures"),
     ("utils.masks", "utils.boxes"),
+    ("utils.files", "utils.errors"),
 }
 """Which files may import one of another package in their own layer."""
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from utils.errors import UserError
-from utils.files import read_text
+from utils.files import read_user_text
 
 BACKGROUND = 0
 """Label of a pixel that belongs to no class."""
@@ -168,10 +168,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     try:
         # The loader that resolves no types: to the others `no` is false, `010` is 8 and `12:30` is 750.
-        content: Any = yaml.load(read_text(path), yaml.BaseLoader)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, ValueError, yaml.YAMLError, RecursionError) as error:
+        content: Any = yaml.load(read_user_text(path), yaml.BaseLoader)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     return content if isinstance(content, dict) else {}
 
@@ -181,12 +179,7 @@ def _lines(path: Path) -> list[str]:
 
     Only line feeds end a line: `str.splitlines` would also cut a name at a form feed or at U+2028.
     """
-    try:
-        text = read_text(path).rstrip()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the class names: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the class names are not UTF-8 text (byte {error.start})") from error
+    text = read_user_text(path).rstrip()
     return text.split("\n") if text else []
 
 

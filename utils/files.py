@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from utils.errors import UserError
+
 SPECIAL = "a pipe, a device or a socket, not a file; save its content to a file"
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -47,3 +49,13 @@ def read_text(path: Path) -> str:
         content = file.read()
     text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_user_text(path: Path) -> str:
+    """Read a text file as `read_text` does; UserError, which names the file, if it cannot be read or is no text."""
+    try:
+        return read_text(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from error

@@ -114,7 +114,7 @@ def test_split_without_images_is_refused(tree: Tree, text: str, message: str) ->
 def test_split_list_that_is_no_text_is_refused(tree: Tree) -> None:
     tree.image("a.jpg").split("a")
     (tree.root / "ImageSets" / "Segmentation" / "val.txt").write_bytes(b"a\n\xff\xfe")
-    with pytest.raises(UserError, match=r"val\.txt: not UTF-8 text \(byte 2\)"):
+    with pytest.raises(UserError, match=r"val\.txt: is not UTF-8 text \(byte 2\)"):
         tree.ids()
 
 

@@ -95,7 +95,7 @@ def test_class_file_with_byte_order_mark_and_blank_end(tmp_path: Path) -> None:
         (b"car\n\nplane\n", "names.txt, line 2: a class name is blank"),
         (b"car\nplane\nCar\n", 'names.txt, line 3: "Car" names the same class as "car" at '),
         (b"\n\n", "names.txt: there are no class names"),
-        (b"car\n\xff\n", "names.txt: the class names are not UTF-8 text"),
+        (b"car\n\xff\n", "names.txt: is not UTF-8 text"),
     ],
 )
 def test_unusable_class_files_name_the_line(tmp_path: Path, content: bytes, place: str) -> None:
@@ -222,7 +222,7 @@ def test_the_labels_of_an_image_called_classes_are_no_class_list(tmp_path: Path)
 
 
 def test_missing_class_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere\.txt: cannot read the class names: No such file"):
+    with pytest.raises(UserError, match=r"nowhere\.txt: cannot be read: No such file"):
         load_class_names(tmp_path / "nowhere.txt")
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from utils.boxes import box_of_points, cxcywh_to_xyxy
 from utils.errors import UserError
-from utils.files import read_text
+from utils.files import read_user_text
 
 LOWEST, HIGHEST = -0.01, 1.01
 """Limits of coordinates as shares of an image's side, as ultralytics has them: rounding leads beyond 0 and 1."""
@@ -246,13 +246,7 @@ def _split(numbers: Numbers, columns: LabelColumns) -> tuple[Numbers, float, flo
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    try:
-        lines = read_text(path).splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_user_text(path).splitlines(), 1):
         if words := line.split():
             yield _row(words, path, number)
 

@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any
 
 from utils.errors import UserError
-from utils.files import read_text
+from utils.files import read_user_text
 
 _KINDS = {
     bool: "a boolean", int: "an integer", float: "a number", str: "a string", list: "a list", dict: "an object",
@@ -111,12 +111,9 @@ def read_json(path: Path, parse: Callable[[str], Any] = parse_json) -> Any:
     Raises:
         UserError: the file cannot be read or parsed; the message has the line and column of malformed text.
     """
+    text = read_user_text(path)
     try:
-        return parse(read_text(path))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+        return parse(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:

@@ -47,7 +47,7 @@ def test_what_is_said_of_a_prompt_file(working_directory: Path) -> None:
         ("-p a --label-columns xywh", "argument --label_columns: invalid choice: 'xywh'"),
         ("-p a --bbox-format cxcywh", "argument --bbox_format: invalid choice: 'cxcywh'"),
         ("-p a --category-offset 2", "argument --category_offset: invalid choice: '2'"),
-        ("-p a --prompt-names gone.txt", "{}/gone.txt: cannot read the class names"),
+        ("-p a --prompt-names gone.txt", "{}/gone.txt: cannot be read"),
     ],
 )
 def test_refusals(command: str, message: str, working_directory: Path) -> None:

@@ -322,7 +322,7 @@ def test_names_are_listed_as_one_would_type_them(text: str, tmp_path: Path, monk
     assert config.detector.classes == config.dataset.classes == expected
     (tmp_path / "dog").write_text("a file\n")
     assert load_config(Path("config.json"), ["detector.classes=dog"]).detector.classes == ("a file",)
-    with pytest.raises(UserError, match=r"names\.txt: cannot read the class names"):
+    with pytest.raises(UserError, match=r"names\.txt: cannot be read"):
         load_config(Path("config.json"), ["detector.classes=names.txt"])
 
 
