@@ -26,7 +26,7 @@ ROOMS = {
 
 LAYERS = (
     ("utils.run",),
-    ("utils.evaluation",),
+    ("utils.evaluation", "utils.shards"),
     ("utils.annotations", "utils.visual"),
     ("utils.metrics", "utils.cli"),
     ("utils.prompts",),

@@ -138,7 +138,12 @@ class RunImages(Protocol):
 
 
 def run_loop(
-    cascade: Cascade, batches: Batches, sinks: Sequence[Sink], session: Session, unit: str = "image"
+    cascade: Cascade,
+    batches: Batches,
+    sinks: Sequence[Sink],
+    session: Session,
+    unit: str = "image",
+    whole: Session | None = None,
 ) -> RunSummary:
     """Send every image through the cascade into the sinks, then print the lines that they return.
 
@@ -147,6 +152,7 @@ def run_loop(
 
     Args:
         unit: what the progress bar counts.
+        whole: what the outputs exchange through at the end, where the run is more than its processes: its shards.
     """
     from tqdm import tqdm
 
@@ -162,10 +168,11 @@ def run_loop(
                     summary.images += 1
                     progress.set_postfix_str(_progress_text(sinks), refresh=False)
                 progress.update()
-        summary = _merge_processes(summary, batches.ids, session)
+        whole = whole or session
+        summary = _merge_processes(summary, batches.ids, whole)
         lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
         for sink in sinks:
-            report = sink.finish(summary, session)
+            report = sink.finish(summary, whole)
             lines += report.lines
             summary.unwritten += report.unwritten
         progress.set_postfix_str(_progress_text(sinks))  # threads score: only now is every image counted
@@ -200,9 +207,16 @@ def _progress_text(sinks: Sequence[Sink]) -> str:
 
 def _merge_processes(summary: RunSummary, ids: Sequence[str], session: Session) -> RunSummary:
     """Merge the summaries of all processes, with failures in the order of the run."""
-    place = {image_id: i for i, image_id in enumerate(ids)}
-    failures = sorted(session.gather(summary.failures), key=lambda failure: place[failure.image_id])
+    failures = session.gather(summary.failures)
+    place = _places(failures, ids)
+    failures.sort(key=lambda failure: place[failure.image_id])
     return RunSummary(sum(session.gather([summary.images])), failures)
+
+
+def _places(failures: Iterable[SampleError], ids: Sequence[str]) -> dict[str, int]:
+    """Return the places of the images that failed in the order of the run."""
+    failed = {failure.image_id for failure in failures}
+    return {image_id: i for i, image_id in enumerate(ids) if image_id in failed} if failed else {}
 
 
 def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[str]:
@@ -211,7 +225,8 @@ def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[s
     Args:
         ids: the images of the whole run.
     """
-    place = {image_id: i for i, image_id in enumerate(ids)}
+    failures = list(failures)
+    place = _places(failures, ids)
     ordered = sorted(failures, key=lambda failure: place[failure.image_id])
     same = groupby(enumerate(ordered), lambda each: (each[1].path, each[1].reason, place[each[1].image_id] - each[0]))
     lines = []

@@ -15,6 +15,7 @@ from utils.cli.outputs import output_folders
 from utils.config import PredictorConfig
 from utils.distributed import Session, open_session
 from utils.engine import Cascade, RunImages, Sink, run_loop
+from utils.errors import UserError
 from utils.evaluation.comparison import Comparison
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.files import date_of_evaluation
@@ -25,6 +26,7 @@ from utils.io.terminal import say
 from utils.io.writers import Writers, locked_folder
 from utils.metrics.attribution import Attribution
 from utils.prompts.prompts import Prompts
+from utils.shards import NotingSession, Shards
 from utils.visual.overlay import OverlaySink
 
 
@@ -58,6 +60,7 @@ class Run:
         images: all images of the run.
         models: detector and SAM2, or the annotations in their place.
         plan: which annotations are to be written; a run that writes none works on every image.
+        shards: the parts of the run, where it is one of them or merges them, or None.
     """
 
     options: Options
@@ -66,6 +69,7 @@ class Run:
     images: RunImages
     models: Models
     plan: AnnotationPlan
+    shards: Shards | None = None
 
     @property
     def nothing_to_do(self) -> bool:
@@ -83,21 +87,35 @@ class Run:
         Args:
             own: the sinks of the script's own output; those of `--also` are added.
         """
+        options, session = self.options, self.session
         self.images.check_gt_masks(len(self.class_names))
-        cascade = self.plan.skip_finished(self.models.build_cascade() if self.plan.units else NoCascade())
-        batches = self.images.batches(self.session.shard(self.plan.units))
-        script, *others = self.options.outputs
+        units = () if options.merge else self.plan.units
+        cascade = self.plan.skip_finished(self.models.build_cascade() if units else NoCascade())
+        batches = self.images.batches(session.shard(units))
+        script, *others = options.outputs
         sinks = {script: own} | {output: OUTPUTS[output](self) for output in others}
         ordered = [sink for output in OUTPUTS for sink in sinks.get(output, ())]
-        unit = "frame" if self.options.video else "image"
-        return run_loop(cascade, batches, ordered, self.session, unit).exit_code
+        unit = "frame" if options.video else "image"
+        if self.shards is None:
+            code = run_loop(cascade, batches, ordered, session, unit).exit_code
+        elif options.merge:
+            merging, self.models.device_text = self.shards.read(self.plan.unfinished())
+            code = run_loop(cascade, batches, ordered, session, unit, merging).exit_code
+            self.shards.remove()
+        else:
+            noting = NotingSession(session.rank, session.world_size, session.local_rank, session)
+            code = run_loop(cascade, batches, ordered, session, unit, noting).exit_code
+            if session.is_main:
+                self.shards.save(noting.notes, self.models.device_text)
+            say([self.shards.next_step()])
+        return code
 
 
 def build_evaluator(run: Run) -> Evaluator:
     """Build the sink that scores images against their ground truth; the metrics are in `utils/metrics/summary.py`."""
     options, names = run.options, run.class_names
     config, folder = options.config, options.config.evaluator.save_dir
-    if replaced := date_of_evaluation(folder):
+    if options.shard is None and (replaced := date_of_evaluation(folder)):
         say([f"replaces the evaluation of {replaced} in {folder}; -o DIR puts this one elsewhere"])
     return Evaluator(
         names,
@@ -148,12 +166,18 @@ def open_run(
         RunError: at the end, a folder of outputs was removed meanwhile.
     """
     with open_session() as session, ExitStack() as locks, Writers() as writers:
+        if options.merge and session.world_size > 1:
+            raise UserError("--merge: one process does it; start it without torchrun")
         images = open_images(options, session)
         models = open_models(options, images, session)
+        shards = Shards(options, images, models.prompts) if options.shard or options.merge else None
         if session.is_main and not options.dry_run:
             folders = {os.path.realpath(folder): (folder, key) for key, folder in output_folders(options).items()}
             for folder, key in folders.values():
-                locks.enter_context(locked_folder(folder, key))
+                locks.enter_context(locked_folder(folder, key, shared=options.shard is not None))
+            if shards is not None and options.shard is not None:
+                locks.enter_context(locked_folder(shards.own_folder, key))
+                shards.begin()
         session.barrier()  # none writes before the first one knows that it may
         plan = plan_annotations(options, images, models.prompts, session)
-        yield Run(options, session, writers, images, models, plan)
+        yield Run(options, session, writers, images, models, plan, shards)

@@ -86,11 +86,11 @@ class Project:
 
 
 def tree(folder: Path) -> dict[str, bytes | str]:
-    """Content of each file, aim of each link."""
+    """Content of each file, aim of each link; without the indexes, which hold times."""
     return {
         path.relative_to(folder).as_posix(): os.readlink(path) if path.is_symlink() else path.read_bytes()
         for path in folder.rglob("*")
-        if not path.is_dir()
+        if not path.is_dir() and path.parent.suffix != ".index"
     }
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.annotations.manifest import FileStatus, Manifest
+from utils.annotations.manifest import Manifest
+from utils.annotations.records import FileStatus
 from utils.annotations.stamps import SETTINGS, add_stamp, parse_if_unmodified
 from utils.formats.base import Exported, photo_path
 from utils.formats.review_flags import REVIEW_FLAG, flags_of
@@ -30,6 +31,12 @@ class LabelmeManifest(Manifest):
 
     def _paths(self, image_id: str) -> list[Path]:
         return [safe_path(self.folder, image_id, ".json")]
+
+    def _possible_files(self, image_id: str, image: Path) -> list[str]:
+        return [f"{self.folder}/{image_id}.json"]
+
+    def _own_settings(self) -> list[Any]:
+        return [self._review_below]
 
     def _link_from(self, folder: Path, image: Path) -> str | None:
         """As that of other formats; but annotations may lie beside their photos, wherever a link leads to these."""
@@ -64,6 +71,7 @@ class LabelmeManifest(Manifest):
         self._check_links(image_id, image)
         ((_, content),) = exported.files.items()
         atomic_write(path, add_stamp(content, self._sign(image_id, image)))
+        self._note_written(image_id, image)
         return True
 
     def is_edited(self, image_id: str) -> bool:
@@ -75,7 +83,7 @@ class LabelmeManifest(Manifest):
         """Remove the file of an image that nobody edited."""
         remove_files(self.folder, [f"{image_id}.json"])
 
-    def refresh(self, image_id: str) -> None:
+    def refresh(self, image_id: str, image: Path) -> None:
         """Set the review flags of an image's file anew, unless a person edited it meanwhile."""
         path = safe_path(self.folder, image_id, ".json")
         if annotation := parse_if_unmodified(path.read_bytes()):

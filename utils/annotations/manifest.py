@@ -13,84 +13,24 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from utils.annotations.fingerprint import file_hash, file_signature, hash_of
+from utils.annotations.index import KEY, NO_KEY, Index, Keys, file_times
+from utils.annotations.records import FileStatus, Record
 from utils.distributed import Session
-from utils.errors import UserError, refuse
-from utils.formats.base import RECORDS, Exported, Exporter
+from utils.errors import refuse
+from utils.formats.base import FRAME_SUFFIX, RECORDS, Exported, Exporter
 from utils.io.image_files import IMAGE_SUFFIXES
-from utils.io.json_files import path_problem, read_json
+from utils.io.json_files import path_problem
 from utils.io.writers import WriterError, atomic_link, atomic_write, is_inside, link_from, remove_files, safe_path
 
-
-class FileStatus(Enum):
-    """Status of an image's output files relative to the current run."""
-
-    NEW = "new"
-    """Nothing is there, or only what a killed run got to."""
-    DONE = "done"
-    """Written before, with the same settings from the same image."""
-    OUTDATED = "outdated"
-    """Written before, with other settings or from another image."""
-    REFRESH = "refresh"
-    """As the run would write it, but for what needs no model: review flags, or copies in place of links."""
-    EDITED = "edited"
-    """Not as it was written: a person changed it, or made it in the first place."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """Hold what was written for an image, or as shared files, as JSON in a file of its own.
-
-    Attributes:
-        settings: the hash of what decides the files.
-        files: hash of the content by path below the format's folder.
-        links: paths there that lead to the photo, or are copies of it.
-        photo: the signature of the photo, where there are links.
-        record: what the exporter needs to assemble shared files.
-    """
-
-    settings: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
-    links: Sequence[str] = ()
-    photo: str = ""
-    record: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, path: Path) -> Record | None:
-        """Read a record; None if there is none that makes sense. What it says may still be anybody's."""
-        try:
-            record = cls(**read_json(path))
-        except (UserError, TypeError):
-            return None
-        containers = isinstance(record.files, dict), isinstance(record.links, list), isinstance(record.record, dict)
-        texts = (record.settings, record.photo, *record.files, *record.links) if all(containers) else (None,)
-        return record if all(isinstance(text, str) for text in texts) else None
-
-    def save(self, path: Path) -> None:
-        """Write the record; WriterError if that fails."""
-        atomic_write(path, json.dumps(asdict(self), sort_keys=True).encode())
-
-    def status(self, folder: Path, settings: str) -> FileStatus:
-        """Compare the files below a folder with the record, and its settings with those of the run."""
-        found = {name: file_hash(folder / name) for name in self.files}
-        replaced = any(self._is_another_photo(folder / name) for name in self.links)
-        if replaced or any(now not in (None, self.files[name]) for name, now in found.items()):
-            return FileStatus.EDITED
-        if None in found.values() or not all((folder / name).exists() for name in self.links):
-            return FileStatus.NEW
-        return FileStatus.DONE if self.settings == settings else FileStatus.OUTDATED
-
-    def _is_another_photo(self, path: Path) -> bool:
-        """Return whether a file stands where a link or a copy was made, and is not what was copied."""
-        if path.is_symlink() or not path.is_file():
-            return False
-        words = file_signature(path).split()
-        return self.photo not in (" ".join(words), " ".join(words[:2])) or not words  # two, of an earlier version
+CHUNK = 1000
+"""Images that a thread looks at before another one takes its turn."""
 
 
 class Manifest:
@@ -111,9 +51,12 @@ class Manifest:
         keep_others: leave shared files that an earlier run made and this one does not, such as lists of other splits.
         copy: copy photos to where the folder has them; otherwise links lead to them.
         overwrite: replace files that a person edited or made, too.
+        times: hashes what `sign` hashes, quickly, by times of files; None: every file is read.
 
     Attributes:
-        statuses: status of each image's files as `scan` found it.
+        statuses: (images of the run,) uint8, the `FileStatus` of each image's files as `scan` found it; NEW of those
+            that it left out.
+        index: knows the status of images whose files did not change; None before `scan`, or without `times`.
     """
 
     def __init__(
@@ -131,14 +74,20 @@ class Manifest:
         keep_others: bool = True,
         copy: bool = False,
         overwrite: bool = False,
+        times: Callable[[str, Path], bytes] | None = None,
     ) -> None:
         self.name, self.folder, self.exporter, self.overwrite = name, folder, exporter, overwrite
-        self.statuses: dict[str, FileStatus] = {}
+        self.statuses: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.index: Index | None = None
+        self._times = times
         self._sign, self._files, self._photo, self._shared = sign, files, photo, shared
         self._frames, self._keep_others, self._copy = frames or folder, keep_others, copy
         self._made = exporter(())
-        self._images: dict[str, Path] = {}
+        self._ids: Sequence[str] = ()
+        self._images: Sequence[Path] = ()
+        self._keys: Keys = np.zeros(0, KEY)
         self._records, self._shared_record = folder / records, folder / f"{records}.json"
+        self._index_folder = folder / f"{records}.index"
 
     def status(self, image_id: str, image: Path) -> FileStatus:
         """Compare the files of an image, itself in the file `image`, with what the run would write."""
@@ -149,21 +98,63 @@ class Manifest:
         made = any(os.path.exists(self.folder / name) for name in self._files(image_id))
         return FileStatus.EDITED if made else FileStatus.NEW
 
-    def scan(self, image_ids: Sequence[str], images: Sequence[Path], session: Session) -> None:
-        """Find the status of each image's files; each process looks at a part of them.
+    def scan(
+        self, image_ids: Sequence[str], images: Sequence[Path], session: Session, part: Sequence[int] | None = None
+    ) -> None:
+        """Find the status of each image's files; each process looks at a share of them.
+
+        Args:
+            part: the positions of the images to look at; None: all.
 
         Raises:
             UserError: a link leads out of the folder where files are to be written.
         """
-        shard = session.shard(range(len(image_ids)))
-        folders = {folder: images[i] for i in shard for folder in self._folders(image_ids[i])}
+        mine = session.shard(range(len(image_ids)) if part is None else part)
+        firsts = {image_ids[i].rpartition("/")[0]: i for i in reversed(mine)}  # of each folder of images
+        folders = {folder: images[i] for i in firsts.values() for folder in self._folders(image_ids[i])}
         linked = [f"{folder}: {aim}" for folder, image in folders.items() if (aim := self._link_from(folder, image))]
         refuse(f"{self.name}: no file is written through a link; put a folder in its place:", session.gather(linked))
+        self._ids, self._images = image_ids, images
+        if self._times is not None:
+            own = json.dumps([self.name, os.path.realpath(self.folder), *self._own_settings()])
+            self.index = Index(self._index_folder, str(session.rank), own, self._possible_files, self._times)
+        chunks = [mine[start : start + CHUNK] for start in range(0, len(mine), CHUNK)]
         with ThreadPoolExecutor() as pool:
-            found = list(pool.map(lambda i: self.status(image_ids[i], images[i]), shard))
-        statuses = dict(session.gather(list(zip(shard, found))))
-        self.statuses = {image_id: statuses[i] for i, image_id in enumerate(image_ids)}
-        self._images = dict(zip(image_ids, images))
+            found = list(zip(chunks, pool.map(self._look_at, chunks)))
+        self.statuses, self._keys = np.zeros(len(image_ids), np.uint8), np.zeros(len(image_ids), KEY)
+        for positions, (statuses, keys) in session.gather(found):
+            self.statuses[positions], self._keys[positions] = statuses, keys
+        if self.index is not None:
+            self.index.writing_begins()
+
+    def _look_at(self, positions: Sequence[int]) -> tuple[npt.NDArray[np.uint8], Keys]:
+        """Find the statuses of some images, and their keys."""
+        images = [(self._ids[i], self._images[i]) for i in positions]
+        if self.index is None:
+            return np.array([self.status(*image) for image in images], np.uint8), np.zeros(len(images), KEY)
+        keys, statuses = self.index.look_up(images)
+        for place in np.flatnonzero((statuses == FileStatus.NEW) & (keys != NO_KEY)).tolist():
+            status = statuses[place] = self.status(*images[place])
+            if status in (FileStatus.DONE, FileStatus.EDITED):
+                self.index.add(keys[place], status)
+        return statuses, keys
+
+    def _possible_files(self, image_id: str, image: Path) -> list[str]:
+        """List the files that an image may have here."""
+        stem = self._photo(image_id) if self._photo else None
+        photos = [f"{stem}{suffix}" for suffix in {image.suffix, ".png", FRAME_SUFFIX}] if stem else []
+        return [
+            f"{self._records}/{image_id}.json",
+            *(f"{self.folder}/{name}" for name in (*self._files(image_id), *photos)),
+        ]
+
+    def _own_settings(self) -> list[Any]:
+        """List what decides a status besides `sign`, in JSON's types."""
+        return [self._copy]
+
+    def ids_of(self, status: FileStatus) -> list[str]:
+        """Return the images with a status, as `scan` found it."""
+        return [self._ids[i] for i in np.flatnonzero(self.statuses == status).tolist()]
 
     def is_to_write(self, status: FileStatus) -> bool:
         """Return whether the run writes files of this status."""
@@ -193,7 +184,13 @@ class Manifest:
             atomic_write(self.folder / name, content)
         for name, target in exported.links.items():
             atomic_link(self.folder / name, target, copy=self._copy)
+        self._note_written(image_id, image)
         return True
+
+    def _note_written(self, image_id: str, image: Path) -> None:
+        if self.index is not None:
+            self.index.add(self.index.key(image_id, image), FileStatus.DONE)
+            self.index.save_often()
 
     def is_edited(self, image_id: str) -> bool:
         """Return whether a person edited or made a file of an image, whatever the settings."""
@@ -207,21 +204,24 @@ class Manifest:
             remove_files(self.folder, (*record.files, *record.links))
             remove_files(self._records, [f"{image_id}.json"])
 
-    def refresh(self, image_id: str) -> None:
+    def refresh(self, image_id: str, image: Path) -> None:
         """Bring up to date what needs no model."""
         record = self._record(image_id)
         for name in record.links if record else ():
-            atomic_link(self.folder / name, self._images[image_id], copy=self._copy)
+            atomic_link(self.folder / name, image, copy=self._copy)
 
     def is_assembled(self, image_ids: Sequence[str]) -> bool:
         """Return whether all is up to date, the shared files with the records that these images have now."""
-        if FileStatus.REFRESH in self.statuses.values():
+        if (self.statuses == FileStatus.REFRESH).any():
             return False
         if self._shared is None:
             return True
         record = self._read_shared()
         if record is None or not all((self.folder / name).exists() for name in record.files):
             return False
+        made_of = self._made_of(image_ids, self._keys)
+        if self.index is not None and self.index.shared == made_of:
+            return True
         return record.settings == self._shared_hash(image_ids)
 
     def assemble(self, exporter: Exporter, image_ids: Sequence[str]) -> list[Path]:
@@ -236,8 +236,8 @@ class Manifest:
         Raises:
             WriterError: no space, no permission.
         """
-        for image_id in (each for each in image_ids if self.statuses.get(each) is FileStatus.REFRESH):
-            self.refresh(image_id)
+        for i in np.flatnonzero(self.statuses == FileStatus.REFRESH).tolist():
+            self.refresh(self._ids[i], self._images[i])
         if self._shared is None:
             return []
         made = exporter.assemble(self._exported_records(image_ids))
@@ -258,7 +258,17 @@ class Manifest:
             Record(settings, known).save(self._shared_record)
         for name in stale:
             atomic_write(self.folder / name, made[name])
+        if self.index is not None and len(image_ids) == len(self._ids):
+            keys = [self.index.key(*image) for image in zip(self._ids, self._images)]
+            self.index.note_shared(self._made_of(image_ids, np.array(keys, KEY)))
         return [self.folder / name for name in edited]
+
+    def _made_of(self, image_ids: Sequence[str], keys: Keys) -> bytes:
+        """Hash what `_shared_hash` hashes, by times of files, and the times of the record."""
+        digest = hashlib.blake2b((self._shared or "").encode() + file_times(self._shared_record) + keys.tobytes())
+        for image_id in image_ids:
+            digest.update(os.fsencode(image_id) + b"\0")
+        return digest.digest()
 
     def name_problem(self, image_id: str) -> str | None:
         """Say why no files can have this image's name; None if they can."""

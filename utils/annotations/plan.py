@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from utils.annotations.diff import DiffExporter, find_references
 from utils.annotations.fingerprint import RunFingerprint, json_hash
+from utils.annotations.index import file_times
 from utils.annotations.labelme_manifest import LabelmeManifest
-from utils.annotations.manifest import FileStatus, Manifest
+from utils.annotations.manifest import Manifest
 from utils.annotations.prune import find_orphans, prune
+from utils.annotations.records import FileStatus
 from utils.annotations.review import ReviewExporter, ReviewManifest, ReviewSettings, open_lines
 from utils.annotations.sink import AnnotationSink
 from utils.annotations.splits import assign_splits, split_lines
@@ -56,18 +60,25 @@ class AnnotationPlan:
 
     def __init__(self, options: Options, images: RunImages, prompts: Prompts | None, session: Session) -> None:
         self._options, self._ids = options, images.ids
+        # Of a shard only its own images are looked at.
+        self._part = None if options.shard is None else [i for unit in options.own_units(images.units) for i in unit]
         self._manifests: list[Manifest] = []
         self._splits: dict[str, str] = {}
         self._told: list[str] = []
         if "annotate" in options.outputs:
             self._prepare(images, RunFingerprint(options, prompts, _clips(options, images)), session)
         only = options.outputs == ("annotate",)
-        self._needed = {image_id for image_id in self._ids if not only or self._is_unfinished(image_id)}
-        self.units = [unit for unit in images.units if any(self._ids[i] in self._needed for i in unit)]
-        if options.video:  # what lies before a frame decides its tracks
-            self._needed = {self._ids[i] for unit in self.units for i in unit}
-        done = only and not self.units and all(each.is_assembled(self._ids) for each in self._manifests)
+        needed = self._unfinished() if only else np.ones(len(self._ids), bool)
+        self.units = [unit for unit in options.own_units(images.units) if needed[unit.start : unit.stop].any()]
+        # Images of the units that need not be worked on; in a clip, what lies before a frame decides its tracks.
+        skip = not options.video and not needed.all()
+        self._done = {self._ids[i] for unit in self.units for i in unit if not needed[i]} if skip else set()
+        whole = options.shard is None and not options.merge
+        done = whole and only and not self.units and all(each.is_assembled(self._ids) for each in self._manifests)
         self.nothing_to_do = options.dry_run or session.gather([done])[0]
+        for index in (manifest.index for manifest in self._manifests if not options.dry_run):
+            if index is not None:
+                index.save()
 
     def _prepare(self, images: RunImages, fingerprint: RunFingerprint, session: Session) -> None:
         """Make the manifests of all outputs and look at what is there; remove what has no photo any more."""
@@ -77,16 +88,20 @@ class AnnotationPlan:
         frames = _frames(options, images, fingerprint)
         self._manifests = [*frames, *formats.values()]
         for manifest in self._manifests:
-            manifest.scan(images.ids, images.paths, session)
-        edited = {i for form in formats.values() for i, status in form.statuses.items() if status is FileStatus.EDITED}
+            manifest.scan(images.ids, images.paths, session, self._part)
+        edited = {image_id for form in formats.values() for image_id in form.ids_of(FileStatus.EDITED)}
         self._review = _review_settings(options, images, [] if options.overwrite else sorted(edited))
         tables = [_review(options, fingerprint, self._review), *_diff(options, images, fingerprint)]
         for manifest in tables:
-            manifest.scan(images.ids, images.paths, session)
+            manifest.scan(images.ids, images.paths, session, self._part)
         self._manifests += tables
         if not all(FORMATS[name].is_labelme for name in formats):
             self._told = split_lines(splits, options)
-        if session.is_main and (orphans := find_orphans(options.config.auto_mask.save_dir, images.ids)):
+        if (
+            session.is_main
+            and options.shard is None
+            and (orphans := find_orphans(options.config.auto_mask.save_dir, images.ids))
+        ):
             others = [form(name) for name in FORMATS if name not in formats and _is_apart(options, name)]
             self._told.append(self._prune_line(orphans, [*frames, *formats.values(), *others, *reversed(tables)]))
 
@@ -101,11 +116,11 @@ class AnnotationPlan:
 
     def lines(self) -> list[str]:
         """Say for each format with something there what becomes of how many images; in a dry run for all outputs."""
-        counted = [(manifest, Counter(manifest.statuses.values())) for manifest in self._manifests]
+        counted = [(manifest, self._counts(manifest)) for manifest in self._manifests]
         statuses = [
             f"{manifest.name}: {self._status_text(counts)}; {manifest.folder}"
             for manifest, counts in counted
-            if self._options.dry_run or (manifest.name in FORMATS and {*counts} != {FileStatus.NEW})
+            if self._options.dry_run or (manifest.name in FORMATS and sum(counts.values()) > counts[FileStatus.NEW])
         ]
         opened = open_lines(self._review, False) if self.nothing_to_do and not self._options.dry_run else []
         return [*statuses, *self._told, *opened]
@@ -120,13 +135,26 @@ class AnnotationPlan:
 
     def skip_finished(self, cascade: Cascade) -> Cascade:
         """Wrap a cascade: it skips batches of which only images that cannot be read are unfinished."""
-        return _SkipFinished(cascade, self._needed)
+        return _SkipFinished(cascade, self._done)
 
-    def _is_unfinished(self, image_id: str) -> bool:
-        """Return whether files of an image are to be written in any output."""
-        return any(manifest.is_to_write(manifest.statuses[image_id]) for manifest in self._manifests)
+    def unfinished(self) -> list[int]:
+        """Return the positions of the images without a file that is up to date, in any output."""
+        unfinished = np.zeros(len(self._ids), bool)
+        for manifest in self._manifests:
+            unfinished |= np.isin(manifest.statuses, (FileStatus.NEW, FileStatus.OUTDATED))
+        return [*map(int, np.flatnonzero(unfinished))]
 
-    def _status_text(self, counts: Counter[FileStatus]) -> str:
+    def _unfinished(self) -> npt.NDArray[np.bool_]:
+        """Tell of each image whether files of it are to be written in any output."""
+        each = [np.array([manifest.is_to_write(status) for status in FileStatus]) for manifest in self._manifests]
+        return np.any([to_write[manifest.statuses] for to_write, manifest in zip(each, self._manifests)], axis=0)
+
+    def _counts(self, manifest: Manifest) -> dict[FileStatus, int]:
+        """Count the images of each status; of a shard its own."""
+        statuses = manifest.statuses if self._part is None else manifest.statuses[self._part]
+        return dict(zip(FileStatus, np.bincount(statuses, minlength=len(FileStatus)).tolist()))
+
+    def _status_text(self, counts: Mapping[FileStatus, int]) -> str:
         texts = {
             FileStatus.NEW: "to write",
             FileStatus.OUTDATED: "to write again, made with other settings or from another image",
@@ -148,13 +176,13 @@ class NoCascade:
 
 
 class _SkipFinished:
-    """A cascade that passes over batches without an image that is needed."""
+    """A cascade that passes over batches of which all images are done."""
 
-    def __init__(self, cascade: Cascade, needed: Collection[str]) -> None:
-        self._cascade, self._needed = cascade, needed
+    def __init__(self, cascade: Cascade, done: Collection[str]) -> None:
+        self._cascade, self._done = cascade, done
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
-        needed = any(sample.image_id in self._needed for sample in samples)
+        needed = any(sample.image_id not in self._done for sample in samples)
         return self._cascade(samples) if needed else iter(())
 
     def summary_lines(self, session: Session) -> list[str]:
@@ -176,7 +204,7 @@ def _clips(options: Options, images: RunImages) -> list[list[tuple[str, Path]]]:
 def _frames(options: Options, images: RunImages, fingerprint: RunFingerprint) -> list[Manifest]:
     """Make the manifest of the frames of videos, where there are any and a format names them."""
     auto_mask = options.config.auto_mask
-    filmed = {image_id for image_id, path in zip(images.ids, images.paths) if is_video_name(path.name)}
+    filmed = _filmed(options, images)
     if not filmed:
         return []
     _check_apart_from_sources(options)
@@ -193,18 +221,28 @@ def _frames(options: Options, images: RunImages, fingerprint: RunFingerprint) ->
         photo=lambda image_id: image_id,
         records=".frames",
         overwrite=options.overwrite,
+        times=lambda image_id, image: os.fsencode(image) + file_times(image),
     )
     return [frames]
+
+
+def _filmed(options: Options, images: RunImages) -> set[str]:
+    """Return the images that are frames of video files."""
+    every = zip(images.ids, images.paths) if options.video else ()
+    return {image_id for image_id, path in every if is_video_name(path.name)}
 
 
 def _review_settings(options: Options, images: RunImages, edited: Sequence[str]) -> ReviewSettings:
     """Collect what the review table needs of a run."""
     folder, below = options.config.auto_mask.save_dir, options.config.auto_mask.review_below
-    photos = {image_id: photo_path(image_id, path, folder) for image_id, path in zip(images.ids, images.paths)}
+
+    def photos() -> Iterator[tuple[str, Path]]:
+        return ((image_id, photo_path(image_id, path, folder)) for image_id, path in zip(images.ids, images.paths))
+
     # For correcting, polygons come before masks, which have no points to drag.
     labelme = sorted((name for name in options.config.auto_mask.formats if FORMATS[name].is_labelme), reverse=True)
-    root, filmed = options.config.dataset.data_dir, any(is_video_name(path.name) for path in images.paths)
-    sources = [folder] if filmed else [*options.source] or ([root / "JPEGImages"] if root else [])
+    root = options.config.dataset.data_dir
+    sources = [folder] if _filmed(options, images) else [*options.source] or ([root / "JPEGImages"] if root else [])
     corrected = format_folder(folder, labelme[0]) if labelme else None
     return ReviewSettings(folder, (), below, edited, photos, corrected, sources[:MAX_SOURCES])
 
@@ -222,6 +260,7 @@ def _review(options: Options, fingerprint: RunFingerprint, settings: ReviewSetti
         records=".review",
         shared=json_hash([unlimited, settings.below, settings.edited]) if own else unlimited,
         overwrite=options.overwrite,
+        times=fingerprint.timer(unlimited),
     )
 
 
@@ -240,6 +279,7 @@ def _diff(options: Options, images: RunImages, fingerprint: RunFingerprint) -> l
         records=".diff",
         shared=settings,
         overwrite=options.overwrite,
+        times=fingerprint.timer(settings, references.path),
     )
     return [diff]
 
@@ -274,6 +314,7 @@ def _format(name: str, options: Options, fingerprint: RunFingerprint, splits: Ma
         keep_others=form.keeps_other_splits and not splits,
         copy=auto_mask.copy_images,
         overwrite=options.overwrite,
+        times=fingerprint.timer(settings),
     )
 
 

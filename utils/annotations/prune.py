@@ -6,7 +6,8 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
-from utils.annotations.manifest import Manifest, Record
+from utils.annotations.manifest import Manifest
+from utils.annotations.records import Record
 from utils.io.image_files import is_video_name
 
 
@@ -20,14 +21,17 @@ def find_orphans(folder: Path, image_ids: Collection[str]) -> list[str]:
         folder: the annotation folder; each annotated image has a record of the review table there.
         image_ids: the images of the run.
     """
-    records, known, orphans = folder / ".review", {*image_ids}, []
-    for path in records.rglob("*.json"):
-        image_id = path.relative_to(records).with_suffix("").as_posix()
-        if image_id in known or not (record := Record.read(path)):
-            continue
-        named = record.record.get("photo")
-        if isinstance(named, str) and _is_gone(Path(os.path.realpath(folder), named), image_id):
-            orphans.append(image_id)
+    records, orphans = folder / ".review", []
+    known = {*image_ids} if records.is_dir() else set()
+    for parent, _, names in os.walk(records):
+        below = "" if parent == str(records) else f"{os.path.relpath(parent, records)}/".replace(os.sep, "/")
+        for name in names:
+            image_id = below + name.removesuffix(".json")
+            if image_id in known or not name.endswith(".json") or not (record := Record.read(Path(parent, name))):
+                continue
+            photo = record.record.get("photo")
+            if isinstance(photo, str) and _is_gone(Path(os.path.realpath(folder), photo), image_id):
+                orphans.append(image_id)
     return sorted(orphans)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from utils.annotations.manifest import FileStatus, Manifest
+from utils.annotations.manifest import Manifest
+from utils.annotations.records import FileStatus
 from utils.errors import UserError
 from utils.formats.base import RECORDS, REVIEW, Exported, Exporter
 from utils.formats.labelme_writer import relative_path
@@ -39,7 +40,7 @@ class ReviewSettings:
         names: class names, indexed by class id.
         below: the limit of `needs_review`; None counts no shapes.
         edited: the images whose annotation a person edited; they are finished.
-        photos: the image files that annotations name, by image id.
+        photos: image id and the image file that annotations name, of each image.
         labelme: the folder of the labelme files that a person corrects, or None.
         sources: what labelme opens to show all images.
     """
@@ -48,7 +49,7 @@ class ReviewSettings:
     names: Sequence[str]
     below: float | None = None
     edited: Collection[str] = ()
-    photos: Mapping[str, Path] = field(default_factory=dict)
+    photos: Callable[[], Iterator[tuple[str, Path]]] = lambda: iter(())
     labelme: Path | None = None
     sources: Sequence[Path] = ()
 
@@ -131,6 +132,9 @@ class ReviewManifest(Manifest):
         super().__init__(*args, **others)
         self._settings = settings
 
+    def _own_settings(self) -> list[Any]:
+        return [self._settings.below is None]
+
     def status(self, image_id: str, image: Path) -> FileStatus:
         """Compare as `Manifest.status` does; an earlier version's record does for no limit only."""
         status, record = super().status(image_id, image), self._record(image_id)
@@ -147,7 +151,9 @@ class ReviewManifest(Manifest):
         self._note(before, pending=True)
         edited = super().assemble(exporter, image_ids)
         assert isinstance(exporter, ReviewExporter)
-        photos = {image_id: self._settings.photos[image_id] for image_id in exporter.doubtful}
+        doubtful = {*exporter.doubtful}
+        found = {image_id: photo for image_id, photo in self._settings.photos() if image_id in doubtful}
+        photos = {image_id: found[image_id] for image_id in exporter.doubtful}
         self._link({f"{image_id}{photo.suffix}": photo for image_id, photo in photos.items()}, before)
         return edited
 
@@ -208,7 +214,7 @@ def open_lines(settings: ReviewSettings, doubtful: bool) -> list[str]:
     def command(source: Path) -> str:
         return shlex.join(["labelme", typed(source), "--output", typed(corrected), "--labels", labels])
 
-    nested = any("/" in image_id for image_id in settings.photos)
+    nested = any("/" in image_id for image_id, _ in settings.photos())
     hint = " (labelme 7; earlier ones look into no sub-folder of --output)" if nested else ""
     lines = [f"open the doubtful images{hint}: {command(settings.folder / REVIEW)}"] if doubtful else []
     lines += [f"open all{hint}: {command(source)}" for source in settings.sources]

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from threading import Lock
 
-from utils.annotations.manifest import FileStatus, Manifest
+from utils.annotations.manifest import Manifest
+from utils.annotations.records import FileStatus
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, failure_lines
 from utils.errors import RunError, SampleError
@@ -38,8 +39,7 @@ class AnnotationSink:
             writers,
             image_ids,
         )
-        edited = {image_id for image_id, status in manifest.statuses.items() if status is FileStatus.EDITED}
-        self._edited = set() if manifest.overwrite else edited
+        self._edited = set() if manifest.overwrite else {*manifest.ids_of(FileStatus.EDITED)}
         self._written: Counter[str] = Counter()
         self._written_ids: list[str] = []
         self._losses: Counter[str] = Counter()
@@ -65,13 +65,15 @@ class AnnotationSink:
             RunError: files that were written are gone.
         """
         self._writers.flush()
+        if self._manifest.index is not None:
+            self._manifest.index.save()
         lost = session.gather([image_id for image_id in self._written_ids if self._manifest.lacks(image_id)])
         if lost:
             fact = f"the files of {len(lost)} images, such as {lost[0]}, were removed while the run wrote there"
             raise RunError(f"{self._manifest.folder}: {fact}; run again: what is missing is written then")
         unwritten = session.gather(self._unwritten)  # here each process waits until all have written
         failed = {failure.image_id for failure in (*summary.failures, *unwritten)}
-        usable = [image_id for image_id in self._ids if image_id not in failed]
+        usable = [image_id for image_id in self._ids if image_id not in failed] if failed else self._ids
         left = self._manifest.assemble(self._exporter, usable) if session.is_main else []
         written, losses = session.sum_counts(self._written), session.sum_counts(self._losses)
         measures: defaultdict[str, list[float]] = defaultdict(list)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 from itertools import accumulate
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -40,7 +42,17 @@ def assign_splits(options: Options, images: RunImages) -> dict[str, str]:
     """
     wanted, found = options.config.auto_mask, dict[str, str]()
     if options.source:
-        found = {id_: split for id_, path in zip(images.ids, images.paths) if (split := _of_folder(options, id_, path))}
+        of_folder = cache(partial(_of_folder, options))
+        below = (image_id.rpartition("/")[0] for image_id in images.ids)
+        if len(options.source) == 1:  # then images of one folder below it lie in one folder
+            firsts = dict[str, int]()
+            for i, folder in enumerate(below):
+                firsts.setdefault(folder, i)
+            split_of = {folder: of_folder(folder, os.path.dirname(images.paths[i])) for folder, i in firsts.items()}
+            splits = (split_of[image_id.rpartition("/")[0]] for image_id in images.ids)
+        else:
+            splits = (of_folder(folder, os.path.dirname(path)) for folder, path in zip(below, images.paths))
+        found = {image_id: split for image_id, split in zip(images.ids, splits) if split}
     if len({*found.values()}) < 2:
         found = {}
     rest = [image_id for image_id in images.ids if image_id not in found]
@@ -90,8 +102,8 @@ def split_lines(splits: Mapping[str, str], options: Options) -> list[str]:
         first = next(image_id for image_id, split in splits.items() if split == NO_SPLIT)
         advice = "they are in no train, val or test folder; auto_mask.splits divides them"
         lines.append(f"splits: {NO_SPLIT} {counts[NO_SPLIT]}, such as {first}: {advice}")
-    sides = {(str(PurePosixPath(image_id).parent), split) for image_id, split in splits.items()}
-    times = Counter(folder for folder, _ in sides if folder != ".")
+    sides = {(image_id.rpartition("/")[0], split) for image_id, split in splits.items()}
+    times = Counter(folder for folder, _ in sides if folder)
     divided = [folder for folder, count in times.items() if count > 1]
     if divided and options.config.auto_mask.split_by == "image":
         advice = 'if they hold frames of clips, set auto_mask.split_by to "clip"'
@@ -99,10 +111,13 @@ def split_lines(splits: Mapping[str, str], options: Options) -> list[str]:
     return lines
 
 
-def _of_folder(options: Options, image_id: str, path: Path) -> str | None:
-    """Return the split that a folder of the id names, or else the source itself (`train/`, `train/images/`)."""
-    folders = PurePosixPath(image_id).parent.parts
-    source = path.parents[len(folders)] if len(folders) < len(path.parents) else path.parent
+def _of_folder(options: Options, below: str, folder: str) -> str | None:
+    """Return the split of the images in a folder.
+
+    It is what a folder of their ids (`below`) names, or else the source itself (`train/`, `train/images/`).
+    """
+    folders, path = PurePosixPath(below).parts, Path(folder)
+    source = [path, *path.parents][len(folders)] if len(folders) <= len(path.parents) else path
     named = source.parts[-2:] if source in options.source else ()
     splits = (NAMES.get(re.sub(r"[-_]?\d{4}$", "", folder.lower())) for folder in (*folders, *reversed(named)))
     return next((split for split in splits if split), None)
@@ -133,5 +148,5 @@ def _clips(options: Options, images: RunImages) -> dict[str, str]:
     listed = root / split_lists(options.config.dataset.split)[1]
     lines = read_text(listed).split("\n") if listed.is_file() else []
     clips = {PureWindowsPath(line.strip()).as_posix() for line in lines}
-    parents = {image_id: str(PurePosixPath(image_id).parent) for image_id in images.ids}
-    return {image_id: f"{parent}/" for image_id, parent in parents.items() if parent in clips}
+    parents = ((image_id, image_id.rpartition("/")[0]) for image_id in images.ids)
+    return {image_id: f"{parent}/" for image_id, parent in parents if parent and parent in clips}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -58,6 +59,8 @@ class Options:
             without `--tune`.
         annotations: a folder of labelme annotations to use instead of both models, or None.
         video: whether objects are followed through clips; otherwise each frame is an image by itself.
+        shard: which part of the run this is, from 1, and of how many; None: the whole run.
+        merge: whether the run only completes what its shards left to be completed.
         command: the command line.
     """
 
@@ -77,7 +80,13 @@ class Options:
     tune_over: DatasetConfig | None = None
     annotations: Path | None = None
     video: bool = False
+    shard: tuple[int, int] | None = None
+    merge: bool = False
     command: str = ""
+
+    def own_units(self, units: Sequence[range]) -> Sequence[range]:
+        """Return the units of work of this shard, which are whole batches or clips of the whole run; else all."""
+        return units if self.shard is None else units[self.shard[0] - 1 :: self.shard[1]]
 
     @property
     def runs_detector(self) -> bool:
@@ -153,7 +162,7 @@ def check(options: Options, given: Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')}: is about {subject}")
     if "annotate" not in options.outputs and any(override.option == "--format" for override in given.overrides):
         raise UserError(f"--format: is about {NEEDS['overwrite'][0]}")
-    finders = (_contradictions, _contradictions_of_annotations, _contradictions_of_clips)
+    finders = (_contradictions, _contradictions_of_annotations, _contradictions_of_clips, _contradictions_of_shards)
     for problem in chain.from_iterable(find(options, given) for find in finders):
         raise UserError(problem)
 
@@ -203,6 +212,23 @@ def _contradictions_of_clips(options: Options, given: Namespace) -> Iterator[str
             yield f"{override.option.replace('_', '-', 1)}: is about clips; --video makes them of the frames"
     if not options.video and "visual" in options.outputs and options.config.predictor.format == "mp4":
         yield "predictor.format: mp4 is for clips; --video makes them of the frames"
+
+
+def _contradictions_of_shards(options: Options, given: Namespace) -> Iterator[str]:
+    if options.shard and options.merge:
+        yield "--merge: completes what all shards left; run it without --shard when they have ended"
+    if options.shard and options.prune:
+        yield "--prune: looks at all photos; leave it to --merge"
+    if options.merge and options.dry_run:
+        yield "--merge: runs no model, and what its shards left to do is told by --dry-run without it"
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Convert `2/4` to the number of a shard and of all shards; raise ArgumentTypeError if it is none."""
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ArgumentTypeError(f"{text}: must be a number from 1 and the number of all shards, such as 1/4 to 4/4")
+    return int(found[1]), int(found[2])
 
 
 def _same(first: Path, second: Path) -> bool:

@@ -21,6 +21,7 @@ from utils.cli.options import (
     check,
     overrides_of,
     path_of,
+    shard_of,
     tuning,
     with_label_classes,
 )
@@ -231,6 +232,8 @@ def run_parser(description: str | None) -> Parser:
     interval = "with --video, frames from one look for boxes to the next; 0: the first frame only"
     add_key(parser, "--keyframe_interval", key="video.keyframe_interval", metavar="N", help=interval)
     _add_annotating(parser)
+    add("--shard", type=shard_of, metavar="I/N", help="work on the I-th of N parts of the run, whatever the others do")
+    add("--merge", action="store_true", help="when all shards have ended: write the files that all images share")
     return parser
 
 
@@ -277,6 +280,8 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
         attribute=given.attribute,
         annotations=given.annotations and given.annotations.absolute(),
         video=given.video,
+        shard=given.shard,
+        merge=given.merge,
         command=shlex.join(["python", sys.argv[0], *(sys.argv[1:] if argv is None else argv)]),
     )
     options = with_label_classes(options)

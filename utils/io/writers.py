@@ -66,8 +66,11 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.tmp")
 
 
-def _lock_file(path: Path) -> int | None:
+def _lock_file(path: Path, *, shared: bool = False) -> int | None:
     """Open a plain file, made if it is missing, for this process alone, until the handle is closed or the process ends.
+
+    Args:
+        shared: others that share it may have it, too.
 
     Returns:
         the handle; None where the disk has no locks, or the file is not to be written through.
@@ -83,7 +86,7 @@ def _lock_file(path: Path) -> int | None:
             path.unlink()
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise
         except OSError:  # the disk has no locks, so nobody writes there
@@ -148,19 +151,20 @@ class Temporary:
 
 
 @contextlib.contextmanager
-def locked_folder(folder: Path, key: str) -> Iterator[None]:
+def locked_folder(folder: Path, key: str, *, shared: bool = False) -> Iterator[None]:
     """Keep a folder of outputs to this run. A killed run leaves nothing locked; disks without locks lock nothing.
 
     Args:
         folder: made if it is missing, and removed again if it stays empty.
         key: the config key that names another folder.
+        shared: other runs that share it may write there, too.
 
     Raises:
         UserError: another run writes there.
         RunError: at the end, somebody removed the folder meanwhile.
     """
-    advice = f"wait until it ends, or name another folder by {key}"
-    with _held(folder / LOCK, f"{folder}: another run writes there; {advice}") as lock:
+    refusal = f"{folder}: another run writes there; wait until it ends, or name another folder by {key}"
+    with _held(folder / LOCK, refusal, shared=shared) as lock:
         yield
         if lock is not None and not _is_at(lock, folder / LOCK):
             advice = "run again: what is missing is written then"
@@ -176,14 +180,14 @@ def locked_file(path: Path, key: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _held(path: Path, refusal: str) -> Iterator[int | None]:
+def _held(path: Path, refusal: str, *, shared: bool = False) -> Iterator[int | None]:
     """Hold the lock of a file in a folder, which is made if it is missing; UserError if another process has it."""
     folder, handle = path.parent, None
     made = [*takewhile(lambda each: not os.path.lexists(each), (folder, *folder.parents))]
     with contextlib.suppress(OSError):  # writing will tell
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        handle = _lock_file(path)
+        handle = _lock_file(path, shared=shared)
     except BlockingIOError:
         raise UserError(refusal) from None
     try:
@@ -191,6 +195,8 @@ def _held(path: Path, refusal: str) -> Iterator[int | None]:
     finally:
         if handle is not None:
             with contextlib.suppress(OSError):
+                if shared:  # only the last one may remove it
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is_at(handle, path):
                     path.unlink()
             os.close(handle)

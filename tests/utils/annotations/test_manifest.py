@@ -11,7 +11,8 @@ import pytest
 import utils.io.writers
 from tests.helpers.project import tree
 from utils.annotations.fingerprint import hash_of
-from utils.annotations.manifest import FileStatus, Manifest
+from utils.annotations.manifest import Manifest
+from utils.annotations.records import FileStatus
 from utils.formats.base import Exported
 
 

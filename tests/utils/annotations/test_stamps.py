@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from utils.annotations.labelme_manifest import LabelmeManifest
-from utils.annotations.manifest import FileStatus
+from utils.annotations.records import FileStatus
 from utils.annotations.stamps import CONTENT, SETTINGS, content_hash
 from utils.formats.base import Exported, ExportSettings
 from utils.formats.registry import FORMATS

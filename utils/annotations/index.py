@@ -1,0 +1,161 @@
+"""Know finished images by the sizes and times of their files, without reading these; as Git's index does.
+
+A file that has the inode, the size and the times, of its content and of its inode, that it had is the file that it was.
+So a million finished images are known in seconds. The index saves work and decides nothing else: what it does not know
+is looked at, and whether a file may be replaced is always asked of the file itself. To delete it costs time only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+
+from utils.io.writers import WriterError, atomic_write, link_from
+
+KEY, NO_KEY = "S16", b""
+"""The type of a key, and the key of an image that has no file."""
+
+_ROW = np.dtype([("key", KEY), ("status", "u1")])
+
+_BUFFERED = 1000
+"""Rows that a killed process may lose: so many images are read by the next one."""
+
+Keys = npt.NDArray[np.bytes_]
+"""Hashes of all that decides the status of an image."""
+
+
+_MISSING = b"-"
+
+
+def file_times(path: str | os.PathLike[str]) -> bytes:
+    """Return what changes whenever a file does, without reading it."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return _MISSING
+    inode = found.st_ino & (2**64 - 1)
+    return struct.pack("<QQqq", inode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+class Index:
+    """Hold the status of images by their keys, from files in a folder, one for each process that may write there.
+
+    Rows have one length and are only added, so a killed process leaves at most a part of one, which is cut off.
+
+    Args:
+        folder: made when there is something to write.
+        writer: the name of this process's own file, a number.
+        own: what decides the status of all images besides the rest.
+        files: lists the files that an image may have, given its id and its file.
+        times: hashes what else decides the status of an image.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        writer: str,
+        own: str,
+        files: Callable[[str, Path], Sequence[str]],
+        times: Callable[[str, Path], bytes],
+    ) -> None:
+        self._folder, self._writer, self._own, self._files, self._times = folder, writer, own.encode(), files, times
+        self._lock, self._added = Lock(), list[bytes]()
+        self._is_blank = cache(_is_blank)
+        rows = np.concatenate([np.zeros(0, _ROW), *map(_rows, folder.glob("[0-9]*"))])
+        rows = rows[np.argsort(rows["key"], kind="stable")]
+        self._keys, self._statuses = np.ascontiguousarray(rows["key"]), np.ascontiguousarray(rows["status"])
+
+    def look_up(self, images: Sequence[tuple[str, Path]]) -> tuple[Keys, npt.NDArray[np.uint8]]:
+        """Return the keys of images, given their ids and files, and their statuses; 0 of those that are not known."""
+        keys = np.array([self.key(*image) for image in images], KEY)
+        if not len(self._keys):
+            return keys, np.zeros(len(keys), np.uint8)
+        found = np.searchsorted(self._keys, keys, side="right") - 1  # of -1 the last one, whose key is another
+        return keys, np.where(self._keys[found] == keys, self._statuses[found], np.uint8(0))
+
+    def key(self, image_id: str, image: Path) -> bytes:
+        """Hash what decides the status of an image; NO_KEY if it has no file."""
+        files = self._files(image_id, image)
+        if all(self._is_blank(os.path.dirname(file)) for file in files):
+            return NO_KEY
+        found = [*map(file_times, files)]
+        if all(each == _MISSING for each in found) and not any(map(os.path.islink, files)):
+            return NO_KEY
+        content = b"\0".join([self._own, os.fsencode(image_id), self._times(image_id, image), *found])
+        return hashlib.blake2b(content, digest_size=15).digest() + b"\1"  # numpy leaves out zeros at the end
+
+    def writing_begins(self) -> None:
+        """Ask for files also in folders that were empty until now."""
+        self._is_blank = cache(lambda folder: False)
+
+    def add(self, key: bytes, status: int) -> None:
+        """Note the status of an image; threads may do so at the same time."""
+        with self._lock:
+            self._added.append(key + bytes([status]))
+
+    def save(self, *, at_least: int = 1) -> None:
+        """Write what was added, if it is not less than some rows. A disk that takes nothing is no reason to fail."""
+        with self._lock, suppress(OSError):
+            if len(self._added) < at_least or not self._is_writable():
+                return
+            rows, self._added = b"".join(self._added), []
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+            with open(os.open(self._folder / self._writer, flags, 0o666), "ab") as file:
+                found = os.fstat(file.fileno())
+                if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                    file.truncate(found.st_size // _ROW.itemsize * _ROW.itemsize)
+                    file.write(rows)
+
+    def _is_writable(self) -> bool:
+        """Make the folder; return whether it is where it seems to be."""
+        if link_from(self._folder, self._folder.parent):
+            return False
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return True
+
+    def save_often(self) -> None:
+        """Write what was added if it is much."""
+        self.save(at_least=_BUFFERED)
+
+    @property
+    def shared(self) -> bytes:
+        """Return the hash of what the shared files were made of, as it was noted; empty if it is not known."""
+        return _read(self._folder / "shared")
+
+    def note_shared(self, made_of: bytes) -> None:
+        """Note the hash of what the shared files were made of."""
+        with suppress(OSError, WriterError):
+            if self._is_writable():
+                atomic_write(self._folder / "shared", made_of)
+
+
+def _is_blank(folder: str) -> bool:
+    """Return whether a folder is missing or holds hidden entries only, so that no file in it need be asked for."""
+    try:
+        with os.scandir(folder) as entries:
+            return all(entry.name.startswith(".") for entry in entries)
+    except OSError:
+        return not os.path.lexists(folder)
+
+
+def _rows(path: Path) -> npt.NDArray[np.void]:
+    content = _read(path)
+    return np.frombuffer(content, _ROW, len(content) // _ROW.itemsize)
+
+
+def _read(path: Path) -> bytes:
+    """Read a regular file; nothing of what is none, since reading it may never end."""
+    try:
+        return path.read_bytes() if os.path.isfile(path) else b""
+    except OSError:
+        return b""

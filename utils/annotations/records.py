@@ -1,0 +1,81 @@
+"""What was written for an image, in one output of a run, and how its files compare with that now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from utils.annotations.fingerprint import file_hash, file_signature
+from utils.errors import UserError
+from utils.io.json_files import read_json
+from utils.io.writers import atomic_write
+
+
+class FileStatus(IntEnum):
+    """Status of an image's output files relative to the current run."""
+
+    NEW = 0
+    """Nothing is there, or only what a killed run got to."""
+    DONE = 1
+    """Written before, with the same settings from the same image."""
+    OUTDATED = 2
+    """Written before, with other settings or from another image."""
+    REFRESH = 3
+    """As the run would write it, but for what needs no model: review flags, or copies in place of links."""
+    EDITED = 4
+    """Not as it was written: a person changed it, or made it in the first place."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Hold what was written for an image, or as shared files, as JSON in a file of its own.
+
+    Attributes:
+        settings: the hash of what decides the files.
+        files: hash of the content by path below the format's folder.
+        links: paths there that lead to the photo, or are copies of it.
+        photo: the signature of the photo, where there are links.
+        record: what the exporter needs to assemble shared files.
+    """
+
+    settings: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    links: Sequence[str] = ()
+    photo: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Record | None:
+        """Read a record; None if there is none that makes sense. What it says may still be anybody's."""
+        try:
+            record = cls(**read_json(path))
+        except (UserError, TypeError):
+            return None
+        containers = isinstance(record.files, dict), isinstance(record.links, list), isinstance(record.record, dict)
+        texts = (record.settings, record.photo, *record.files, *record.links) if all(containers) else (None,)
+        return record if all(isinstance(text, str) for text in texts) else None
+
+    def save(self, path: Path) -> None:
+        """Write the record; WriterError if that fails."""
+        atomic_write(path, json.dumps(asdict(self), sort_keys=True).encode())
+
+    def status(self, folder: Path, settings: str) -> FileStatus:
+        """Compare the files below a folder with the record, and its settings with those of the run."""
+        found = {name: file_hash(folder / name) for name in self.files}
+        replaced = any(self._is_another_photo(folder / name) for name in self.links)
+        if replaced or any(now not in (None, self.files[name]) for name, now in found.items()):
+            return FileStatus.EDITED
+        if None in found.values() or not all((folder / name).exists() for name in self.links):
+            return FileStatus.NEW
+        return FileStatus.DONE if self.settings == settings else FileStatus.OUTDATED
+
+    def _is_another_photo(self, path: Path) -> bool:
+        """Return whether a file stands where a link or a copy was made, and is not what was copied."""
+        if path.is_symlink() or not path.is_file():
+            return False
+        words = file_signature(path).split()
+        return self.photo not in (" ".join(words), " ".join(words[:2])) or not words  # two, of an earlier version
