@@ -15,6 +15,7 @@ from datasets.video import ClipFolder, Clips, SameSizeFilter
 from datasets.video_file import video_size
 from datasets.voc import VocDataset
 from utils.annotations.source import AnnotationFolder
+from utils.class_map import ClassMap
 from utils.classes import is_no_class, label_of, load_class_names, match_classes
 from utils.cli.options import Options
 from utils.cli.outputs import overlay_path, picture_folders
@@ -193,6 +194,7 @@ def open_images(options: Options, session: Session) -> Images:
         UserError: the images, a split list, masks or annotations cannot be used, or overlays would replace some.
     """
     loader, classes = options.config.dataloader, options.config.dataset.classes
+    known = () if classes is None else ClassMap.from_targets(classes, options.config.dataset.class_map).source
     set_largest_image(loader.max_megapixels)
     dataset = session.from_main(lambda: _open_dataset(options))
     clips = {} if isinstance(dataset, ImageFolder) else dataset.clips
@@ -210,7 +212,7 @@ def open_images(options: Options, session: Session) -> Images:
     images = Images(Clips(dataset, clips) if clips else dataset, loader.batch_size, loader.num_workers, check_masks)
     _check_overlays(options, images)
     problems = {
-        f"annotations in {folder} ({option})": AnnotationFolder(folder, classes or ()).problems(images, session)
+        f"annotations in {folder} ({option})": AnnotationFolder(folder, known).problems(images, session)
         for option, folder in options.annotation_folders.items()
     }
     if check is None:

@@ -13,12 +13,14 @@ import numpy.typing as npt
 
 from models.box_sources import BoxSource, DetectorBoxes, GroundTruthBoxes, PromptFileBoxes
 from models.cascade import ImageCascade
+from models.class_mapping import with_class_map
 from models.cleanup import with_cleanup
 from models.detector import Detector, find_detector
 from models.downloads import fetch_weights
 from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
 from models.weights import yolo_weights
 from utils.annotations.source import AnnotationCascade, AnnotationFolder
+from utils.class_map import ClassMap
 from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
 from utils.config import ArchConfig, Config, DatasetConfig, load_config
@@ -65,9 +67,14 @@ class RunModels:
         self.prompts = None if options.prompt is None else self._read_prompts(options.prompt)
 
     @cached_property
+    def class_map(self) -> ClassMap:
+        """Return how the classes of masks, models and files become those of the run; see `run_classes`."""
+        return run_classes(self._options.config.dataset, lambda: self.detector.names)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
-        """Return the class names of the run, by class id; see `run_class_names`."""
-        return run_class_names(self._options.config.dataset, lambda: self.detector.names)
+        """Return the class names of the run, by class id."""
+        return self.class_map.names
 
     @cached_property
     def detector(self) -> Detector:
@@ -83,7 +90,8 @@ class RunModels:
         options = self._options
         if options.annotations is not None:
             say([f"annotations {options.annotations}, no model"])
-            return AnnotationCascade(AnnotationFolder(options.annotations, self.class_names))
+            annotated = AnnotationCascade(AnnotationFolder(options.annotations, self.class_map.source))
+            return with_class_map(annotated, self.class_map)
         boxes = self._box_source()
         segmenter = build_segmenter(options, self._device, len(self._images.ids))
         self.device_text = describe_device(self._device, segmenter.precision)
@@ -91,14 +99,15 @@ class RunModels:
         say([models_line(options, names, self.device_text)])
         warn(demo_warnings(options))
         if not options.video:
-            return with_cleanup(ImageCascade(boxes, segmenter, gt_boxes=options.attribute), options.config.cleanup)
+            images = ImageCascade(boxes, segmenter, gt_boxes=options.attribute)
+            return with_cleanup(with_class_map(images, self.class_map), options.config.cleanup)
         from models.sam2_video import Propagator
         from models.video_cascade import VideoCascade
 
         settings = options.config.video
         propagator = Propagator(segmenter.model, segmenter.precision, non_overlap=settings.non_overlap_masks)
         cascade = VideoCascade(boxes, segmenter, propagator, settings, self.prompts)
-        return with_cleanup(cascade, options.config.cleanup)
+        return with_cleanup(with_class_map(cascade, self.class_map), options.config.cleanup)
 
     @cached_property
     def _device(self) -> torch.device:
@@ -107,12 +116,15 @@ class RunModels:
     def _box_source(self) -> BoxSource:
         if self._options.boxes == "target":
             return GroundTruthBoxes()
-        conf = self._options.config.dataset.class_conf(self.class_names)
+        conf = source_conf(self._options.config.dataset, self.class_map)
         if self.prompts is not None:
             return PromptFileBoxes(self.prompts, conf)
-        boxes = DetectorBoxes(self.detector, self.class_names, conf)
+        names, kept = self.detector.names, self._options.config.detector.classes
+        self.class_map.check_known(names)
+        boxes = DetectorBoxes(self.detector, self.class_map.source, conf)
         if "evaluate" in self._options.outputs:
-            warn(missing_class_warnings(self.detector.names, self.class_names, self._options.config.detector.classes))
+            found = self.class_map.translate(names)
+            warn(missing_class_warnings(found, self.class_names, kept and self.class_map.translate(kept)))
         return boxes
 
     def _fetch_weights(self) -> None:
@@ -129,9 +141,11 @@ class RunModels:
         if options.dry_run and config.dataset.classes is None and not yolo_weights(config.arch).is_file():
             advice = "missing, and a dry run downloads nothing; with dataset.classes it needs none"
             raise UserError(f"{config.arch.yolo_weights}: {advice}")
-        prompts = load_prompts(path, self.class_names, self._images, options.prompt_overrides, config.detector.classes)
+        prompts = load_prompts(
+            path, self.class_map.source, self._images, options.prompt_overrides, config.detector.classes
+        )
         say(prompts.finding)
-        warn([*prompts.warnings, *prompts.score_warnings(config.dataset.class_conf(self.class_names))])
+        warn([*prompts.warnings, *prompts.score_warnings(source_conf(config.dataset, self.class_map))])
         return prompts
 
 
@@ -162,11 +176,13 @@ class Predictor:
         )
         chosen = choose_device(device, Session())
         detector = load_detector(options.config, chosen, trust=trust_weights)
-        self.class_names = run_class_names(options.config.dataset, lambda: detector.names)
+        class_map = run_classes(options.config.dataset, lambda: detector.names)
+        class_map.check_known(detector.names)
+        self.class_names = class_map.names
         segmenter = build_segmenter(options, chosen)
-        boxes = DetectorBoxes(detector, self.class_names, options.config.dataset.class_conf(self.class_names))
+        boxes = DetectorBoxes(detector, class_map.source, source_conf(options.config.dataset, class_map))
         images = ImageCascade(boxes, segmenter)
-        self._cascade = with_cleanup(images, options.config.cleanup)
+        self._cascade = with_cleanup(with_class_map(images, class_map), options.config.cleanup)
 
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
         """Return the instances of each (H, W, 3) RGB image, in detection order; an image may have none."""
@@ -194,8 +210,8 @@ def load_detector(config: Config, device: torch.device, *, trust: bool) -> Detec
     return find_detector(config.arch.yolo)(yolo_weights(config.arch), device, config, trust=trust)
 
 
-def run_class_names(dataset: DatasetConfig, detector_names: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the class names of a run, by class id: the dataset's, or the detector's where the dataset has none.
+def run_classes(dataset: DatasetConfig, detector_names: Callable[[], tuple[str, ...]]) -> ClassMap:
+    """Return the classes of a run: the dataset's, or the detector's where the dataset has none, as `class_map` has it.
 
     Args:
         detector_names: called only where they are needed, since it may load weights.
@@ -205,13 +221,20 @@ def run_class_names(dataset: DatasetConfig, detector_names: Callable[[], tuple[s
             `dataset.conf`.
     """
     names = detector_names() if dataset.classes is None else dataset.classes
-    if len(names) > MAX_CLASSES:
+    dataset.check_classes(names)
+    class_map = ClassMap.from_targets(names, dataset.class_map)
+    if len(class_map.names) > MAX_CLASSES:
         advice = "choose fewer with dataset.classes or detector.classes"
         raise UserError(
-            f"there are {len(names)} classes, more than the {MAX_CLASSES} that a label map can hold; {advice}"
+            f"there are {len(class_map.names)} classes, more than the {MAX_CLASSES} that a label map can hold; {advice}"
         )
-    dataset.check_classes(names)
-    return names
+    return class_map
+
+
+def source_conf(dataset: DatasetConfig, class_map: ClassMap) -> npt.NDArray[np.float32]:
+    """Return the scores that boxes of each of `class_map.source` must exceed; `dataset.conf` names those of the run."""
+    conf = dataset.class_conf(class_map.names)
+    return np.where(class_map.ids < 0, np.float32(dataset.least_conf), conf[class_map.ids])
 
 
 def build_segmenter(options: Options, device: torch.device, num_images: int = 1) -> Segmenter:

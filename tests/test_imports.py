@@ -32,7 +32,7 @@ LAYERS = (
     ("utils.prompts",),
     ("utils.config",),
     ("utils.formats", "utils.engine"),
-    ("utils.structures", "utils.label_maps"),
+    ("utils.structures", "utils.label_maps", "utils.class_map"),
     ("utils.io", "utils.classes", "utils.device"),
     ("utils.boxes", "utils.masks", "utils.matching", "utils.errors", "utils.files", "utils.distributed"),
 )

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from utils.annotations.plan import AnnotationPlan, NoCascade, plan_annotations
 from utils.annotations.source import AnnotationFolder
+from utils.class_map import ClassMap
 from utils.cli.options import Options, Output
 from utils.cli.outputs import output_folders
 from utils.config import PredictorConfig
@@ -35,7 +36,7 @@ class Models(Protocol):
 
     Attributes:
         prompts: the boxes of a prompt file, or None.
-        class_names: of the run, by class id.
+        class_map: leads to the class names of the run.
         device_text: names the device and the precision once the cascade is built.
     """
 
@@ -43,7 +44,7 @@ class Models(Protocol):
     device_text: str
 
     @property
-    def class_names(self) -> tuple[str, ...]: ...
+    def class_map(self) -> ClassMap: ...
 
     def build_cascade(self) -> Cascade:
         """Build the cascade that finds the instances."""
@@ -79,7 +80,7 @@ class Run:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Return the class names, by class id."""
-        return self.models.class_names
+        return self.models.class_map.names
 
     def execute(self, own: Sequence[Sink]) -> int:
         """Send every image that is not finished yet through the models into the outputs; return the exit code.
@@ -88,7 +89,7 @@ class Run:
             own: the sinks of the script's own output; those of `--also` are added.
         """
         options, session = self.options, self.session
-        self.images.check_gt_masks(len(self.class_names))
+        self.images.check_gt_masks(self.models.class_map.num_listed)
         units = () if options.merge else self.plan.units
         cascade = self.plan.skip_finished(self.models.build_cascade() if units else NoCascade())
         batches = self.images.batches(session.shard(units))

@@ -28,7 +28,7 @@ with packages_needed():
 
     from datasets.loading import open_images
     from models.box_sources import BoxSource, DetectorBoxes
-    from models.loading import load_detector, run_class_names
+    from models.loading import load_detector, run_classes, source_conf
     from utils.cli.options import Options, path_of
     from utils.cli.outputs import check_new_file
     from utils.cli.parsers import Parser, images_parser, options_of, overrides_as_args
@@ -97,9 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     session = Session()
     images = open_images(options, session)
     detector = load_detector(options.config, choose_device(options.device, session), trust=options.trust_weights)
-    names = run_class_names(options.config.dataset, lambda: detector.names)
+    class_map = run_classes(options.config.dataset, lambda: detector.names)
+    class_map.check_known(detector.names)
     with locked_file(path, "-o/--output"), PromptSink(path) as sink:
-        boxes = DetectorBoxes(detector, names, options.config.dataset.class_conf(names))
+        # The file has the classes before `class_map`, which is applied where it is used.
+        boxes = DetectorBoxes(detector, class_map.source, source_conf(options.config.dataset, class_map))
         cascade, unit = BoxCascade(boxes), "frame" if args.video else "image"
         summary = run_loop(cascade, images.batches(), [sink], session, unit)
     script = ["yolo_sam_auto_anno_generator.py", "-s", *args.source] if args.source else ["yolo_sam.py"]

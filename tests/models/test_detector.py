@@ -18,7 +18,7 @@ import torch
 from datasets.images import read_image
 from models.box_sources import DetectorBoxes, PromptFileBoxes
 from models.detector import DETECTORS, find_detector
-from models.loading import RunModels, load_detector, run_class_names
+from models.loading import RunModels, load_detector, run_classes
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo
 from models.yolo_detector import YoloDetector
@@ -166,7 +166,7 @@ def options(config: Config, prompt: Path | None = None) -> Options:
 def class_names(config: Config) -> tuple[str, ...]:
     import torch
 
-    return run_class_names(config.dataset, lambda: load_detector(config, torch.device("cpu"), trust=False).names)
+    return run_classes(config.dataset, lambda: load_detector(config, torch.device("cpu"), trust=False).names).names
 
 
 def test_class_names_are_the_datasets_or_else_the_detectors(yolo_file: Path) -> None:

@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from utils.class_map import ClassMap
 from utils.cli.parsers import parse
 from utils.distributed import Session
 from utils.evaluation.evaluator import Evaluator
@@ -19,7 +20,7 @@ def run_of(tmp_path: Path) -> Callable[..., Run]:
     def run(*keys: str) -> Run:
         save_dir = f"evaluator.save_dir={tmp_path}"
         options = parse("evaluate", None, [part for key in (*keys, save_dir) for part in ("--set", key)])
-        models = Mock(class_names=("car",), device="cpu fp32")
+        models = Mock(class_map=ClassMap.from_targets(("car",), {}), device="cpu fp32")
         return Run(options, Session(), Mock(), Mock(), models, Mock())
 
     return run

@@ -173,12 +173,14 @@ def run_settings(options: Options) -> dict[str, Any]:
     depend on.
     """
     config = options.config
+    class_map = {"class_map": config.dataset.class_map} if config.dataset.class_map else {}
     if options.annotations:
         video = {"video": True} if options.video else {}
-        return {"annotations": True, "classes": config.dataset.classes, **video}
+        return {"annotations": True, "classes": config.dataset.classes, **class_map, **video}
     settings: dict[str, Any] = {
         "conf": config.dataset.conf,
         "classes": config.dataset.classes,
+        **class_map,
         "sam_weights": _weights_hash(config.arch.sam_weights),
         "sam_config": _sam_config_hash(config.arch),
         "precision": config.segmenter.precision,

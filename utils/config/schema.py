@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pydantic import Field, StrictBool, StrictStr
 from pydantic.dataclasses import dataclass
 
+from utils.class_map import ClassMap
 from utils.classes import ClassIndex
 from utils.config.official import OFFICIAL_SAM
 from utils.config.values import (
@@ -90,6 +91,12 @@ class DatasetConfig:
     """An optional check: the number of classes plus one for the background."""
     label_map: LabelMap = None
     """Labels of pixel values in masks, where they are not labels: `{"7": 1, "255": 255}`; other values stay."""
+    class_map: dict[StrictStr, StrictStr | None] = Field(default_factory=dict)
+    """Merge, rename and drop classes, also those of the masks: `{"car": "vehicle", "truck": "vehicle", "dog": null}`.
+
+    Keys are classes of the dataset or the detector. Their pixels and boxes count as those of the class they become,
+    which all outputs name; dropped ones become background.
+    """
 
     def __post_init__(self) -> None:
         if self.classes is not None:
@@ -116,12 +123,12 @@ class DatasetConfig:
         return scores
 
     def check_classes(self, names: Sequence[str]) -> None:
-        """Compare the classes that `conf` names and `num_classes`, if they are set, with the class names of the run.
+        """Compare what `class_map`, `conf` and `num_classes` say, if they are set, with the class names before any map.
 
         Raises:
             UserError: they do not fit.
         """
-        self.class_conf(names)
+        self.class_conf(ClassMap.from_targets(names, self.class_map).names)
         count = len(names) + 1
         if self.num_classes not in (None, count):
             fact = f"is {self.num_classes}, but {len(names)} class names and the background make {count}"
