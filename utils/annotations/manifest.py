@@ -113,7 +113,7 @@ class Manifest:
         firsts = {image_ids[i].rpartition("/")[0]: i for i in reversed(mine)}  # of each folder of images
         folders = {folder: images[i] for i in firsts.values() for folder in self._folders(image_ids[i])}
         linked = [f"{folder}: {aim}" for folder, image in folders.items() if (aim := self._link_from(folder, image))]
-        refuse(f"{self.name}: no file is written through a link; put a folder in its place:", session.gather(linked))
+        refuse(f"{self.name}: no file is written through a link; remove it:", session.gather(linked))
         self._ids, self._images = image_ids, images
         if self._times is not None:
             own = json.dumps([self.name, os.path.realpath(self.folder), *self._own_settings()])
