@@ -34,7 +34,10 @@ def test_another_limit_flags_anew_without_the_models(done: Project, capsys: pyte
         capsys.readouterr()
         assert done.run("--set", limit) == 0
         assert done.seen is None, "no model is even loaded"
-        assert "done, to be brought up to date without the models" in capsys.readouterr().out
+        said = capsys.readouterr()
+        assert "done, to be brought up to date without the models" in said.out
+        assert "0 shapes" not in said.out
+        assert said.err == "", "there is no progress to show"
         fresh = Project(done.folder / limit[-3:])
         assert fresh.run("--set", limit) == 0
         for image_id in done.ids()[1:]:
@@ -66,9 +69,11 @@ def test_doubtful_photos_are_linked_and_labelme_is_told_how_to_open_them(
     first = linked()
     assert first == doubtful() != set()
     printed = capsys.readouterr().out
-    command = f"--output {project.out / 'labelme-polygon'} --labels {project.out / 'class_names.txt'}\n"
-    assert f": labelme {project.out / 'review'} {command}" in printed
-    assert printed.endswith(f": labelme {project.photos} {command}")
+    rest = (
+        f" \\\n      --output {project.out / 'labelme-polygon'} \\\n      --labels {project.out / 'class_names.txt'}\n"
+    )
+    assert f":\n  labelme {project.out / 'review'}{rest}" in printed
+    assert printed.endswith(f":\n  labelme {project.photos}{rest}")
     (project.out / "review" / "mine.txt").write_text("a note")
     edited = min(first)
     project.edit(edited)

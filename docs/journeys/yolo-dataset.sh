@@ -3,15 +3,15 @@
 # Painted scenes and the demo's SAM2 stand in for your dataset and `-c configs/official.json`; YOLO does not run.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-rm -rf journey/painted journey/boats journey/boats-masks
+rm -rf journey/drawn journey/boats journey/boats-masks
 
 # Your dataset: images and labels in folders of three splits, and data.yaml with your classes.
-python -m datasets.scenes --seed 74 --count 4 --out journey/painted
+python -m datasets.scenes --seed 74 --count 4 --out journey/drawn
 python - << 'PYTHON'
 import json
 from pathlib import Path
 
-painted, boats = Path("journey/painted"), Path("journey/boats")
+painted, boats = Path("journey/drawn"), Path("journey/boats")
 names = (painted / "class_names.txt").read_text().split()
 labels = {}
 for row in json.loads((painted / "prediction.json").read_text()):
@@ -25,6 +25,7 @@ for split, path in zip(("train", "train", "val", "test"), sorted((painted / "JPE
     if path.stem in labels:  # images without objects have no file
         (boats / "labels" / split / f"{path.stem}.txt").write_text("\n".join(labels[path.stem]))
 splits = "".join(f"{split}: images/{split}\n" for split in ("train", "val", "test"))
+(painted / "painted.json").rename(boats / "painted.json")  # by it the demo's weights know that this is painted
 (boats / "data.yaml").write_text(f"path: .\n{splits}names: {json.dumps(names[::-1])}\n")
 PYTHON
 

@@ -30,7 +30,7 @@ from utils.formats.base import FRAME_SUFFIX, ExportSettings, photo_path
 from utils.formats.frames import JPEG_QUALITY, FrameExporter
 from utils.formats.registry import FORMATS, format_folder
 from utils.io.image_files import is_video_name
-from utils.io.terminal import say
+from utils.io.terminal import counted, say
 from utils.io.writers import Writers
 from utils.prompts.prompts import Prompts
 from utils.structures import Sample
@@ -107,7 +107,7 @@ class AnnotationPlan:
 
     def _prune_line(self, orphans: Sequence[str], manifests: Sequence[Manifest]) -> str:
         """Remove annotations without photo if that is wanted; say how many there are."""
-        line = f"{len(orphans)} {'annotation' if len(orphans) == 1 else 'annotations'} without photo"
+        line = counted(len(orphans), "annotation") + " without photo"
         if self._options.dry_run or not self._options.prune:
             return f"{line}, such as {orphans[0]}; --prune removes those that no person edited"
         kept = prune(orphans, manifests)

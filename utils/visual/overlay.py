@@ -80,7 +80,7 @@ class OverlaySink:
         lines = failure_lines(unwritten, [failure.image_id for failure in unwritten])
         lines.append(f"overlays: {counted(files - len(unwritten), 'image')} in {self.config.save_dir}")
         if without_target:
-            lines.append(f"overlays: {without_target} images have no target to show beside")
+            lines.append(f"overlays: {counted(without_target, 'image has', 'images have')} no target to show beside")
         return SinkReport(lines, unwritten)
 
     def render(self, sample: Sample, instances: Instances) -> npt.NDArray[np.uint8]:

@@ -20,6 +20,7 @@ from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport
 from utils.errors import UserError
 from utils.io.image_files import is_video_name
+from utils.io.terminal import counted
 from utils.io.writers import Temporary, Writers
 from utils.structures import Instances, Sample
 from utils.visual.overlay import OverlaySink
@@ -218,7 +219,7 @@ class VideoOverlaySink(OverlaySink):
         self._complete()
         report = super().finish(summary, session)
         videos = session.sum(np.array([self.videos])).item()
-        return replace(report, lines=[*report.lines, f"overlays: {videos} videos, one per clip"])
+        return replace(report, lines=[*report.lines, f"overlays: {counted(videos, 'video')}, one per clip"])
 
     def _complete(self) -> None:
         """Complete the current video after its last frame."""

@@ -123,7 +123,7 @@ def test_data_yaml_beside_the_labels_names_them_not_the_run(tmp_path: Path, imag
 def test_losing_all_rows_is_refused_with_the_option_that_does_it(tmp_path: Path, images_of: Any) -> None:
     files = {"labels/1.txt": "0 0.5 0.5 0.1 0.1\n", "data.yaml": "names: [boat, car]"}
     folder = write(tmp_path, files) / "labels"
-    with pytest.raises(UserError, match=r"1 of 1 rows are of classes that the run lacks; --set dataset\.classes="):
+    with pytest.raises(UserError, match=r"1 of 1 row is of classes that the run lacks; --set dataset\.classes="):
         load_prompts(folder, NAMES, images_of("1"), PromptOverrides())
 
 

@@ -397,7 +397,7 @@ def test_the_sink_writes_an_image_for_each_sample(tmp_path: Path, format: str) -
     expected = render(sample, instances, NAMES)
     difference = np.abs(written.astype(int) - expected)
     assert difference.max() == 0 if format == "png" else difference.mean() < 2
-    assert lines == [f"overlays: 1 image in {tmp_path}", "overlays: 1 images have no target to show beside"]
+    assert lines == [f"overlays: 1 image in {tmp_path}", "overlays: 1 image has no target to show beside"]
 
 
 def test_an_image_too_long_for_its_format_is_named_and_the_others_are_written(tmp_path: Path) -> None:
