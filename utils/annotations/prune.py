@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import Record
-from utils.io.image_files import is_video_name
+from utils.io.image_files import is_photo_gone
 
 
 def find_orphans(folder: Path, image_ids: Collection[str]) -> list[str]:
     """Find the images that were annotated, are not in the run, and whose photo is gone.
 
-    A photo counts as gone only where the folder that its id is relative to is still there: a disk that is not mounted,
-    or a folder that was moved, is no reason to call all of its photos deleted.
+    `is_photo_gone` says which photos count as gone.
 
     Args:
         folder: the annotation folder; each annotated image has a record of the review table there.
@@ -30,16 +29,9 @@ def find_orphans(folder: Path, image_ids: Collection[str]) -> list[str]:
             if image_id in known or not name.endswith(".json") or not (record := Record.read(Path(parent, name))):
                 continue
             photo = record.record.get("photo")
-            if isinstance(photo, str) and _is_gone(Path(os.path.realpath(folder), photo), image_id):
+            if isinstance(photo, str) and is_photo_gone(Path(os.path.realpath(folder), photo), image_id):
                 orphans.append(image_id)
     return sorted(orphans)
-
-
-def _is_gone(photo: Path, image_id: str) -> bool:
-    depth = 1 if is_video_name(photo.name) else len(PurePosixPath(image_id).parts)
-    photo = Path(os.path.normpath(photo))
-    root = photo.parents[min(depth, len(photo.parents)) - 1]
-    return os.path.isdir(root) and not os.path.exists(photo)
 
 
 def prune(orphans: Sequence[str], manifests: Sequence[Manifest]) -> list[str]:

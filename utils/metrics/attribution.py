@@ -228,11 +228,10 @@ class Loss(NamedTuple):
 def losses(result: Mapping[str, Any]) -> list[Loss]:
     """Return what the detector lost all together, and what each error lost, of the content of `attribution.json`."""
     boxes = result["boxes"]
-    found, matched = (counted(boxes[name], "box", "boxes") for name in ("found", "matched"))
-    true = counted(boxes["true"], "object")
+    found, true = counted(boxes["found"], "box", "boxes"), counted(boxes["true"], "object")
     remarks = {
         "false": f"{boxes['false']} of {found}",
-        "badly_placed": f"{matched} on an object",
+        "badly_placed": counted(boxes["matched"], "box that has", "boxes that have") + " an object",
         "missed": f"{boxes['missed']} of {true}",
         "wrong_class": f"{boxes.get('wrong_class', 0)} of {found}",
         "sam2": true,

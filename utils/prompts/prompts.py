@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,7 @@ def load_prompts(
         [*lines, *_finding(table, interpretation, match, images), *_mapping(table, overrides, categories)],
         [
             *checker.warnings(interpretation),
+            *_unlabelled_folders(table, match, images.ids),
             *_loss_warnings(table, overrides, interpretation, in_run, no_class, other_class),
         ],
         [f"prompts: rows {which}, left out: {count}" for which, count in left_out.items() if count],
@@ -182,6 +184,20 @@ def _mapping(table: PromptTable, overrides: PromptOverrides, categories: Categor
     offset = overrides.category_offset or table.format.interpretation.category_offset
     source = table.names_file or ("--prompt-names" if overrides.class_names else "dataset.classes")
     return [f"prompts: classes by {source}: {categories.mapping(offset)}"]
+
+
+def _unlabelled_folders(table: PromptTable, match: ImageMatch, ids: Sequence[str]) -> list[str]:
+    """Say which folders of images, such as a split of a YOLO dataset, have no label file at all."""
+    if not table.format.normalized:
+        return []
+    sizes = Counter(image_id.rpartition("/")[0] for image_id in ids)
+    labelled = {ids[position].rpartition("/")[0] for position in match.of_key[match.of_key != NO_MATCH].tolist()}
+    return [
+        f"{table.path}: no label file for any of the {counted(count, 'image')} in {folder or '.'}/: they count as "
+        "images without objects"
+        for folder, count in sizes.items()
+        if folder not in labelled
+    ]
 
 
 def _loss_warnings(

@@ -49,7 +49,7 @@ def write_overlays(folder: Path, pairs: Sequence[Pair], **settings: object) -> l
 def test_each_clip_is_a_video_of_its_overlays_in_order(tmp_path: Path) -> None:
     pairs = [*clip("deep/a", 12), *clip("2:30", 5)]
     lines = write_overlays(tmp_path, pairs, fps=10)
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["2:30.mp4", "a.mp4"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".records", "2:30.mp4", "a.mp4"]
     for name, part in (("deep/a", pairs[:12]), ("2:30", pairs[12:])):
         found = list(frames(tmp_path / f"{name}.mp4"))
         assert len(found) == len(part)
