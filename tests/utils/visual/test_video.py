@@ -132,7 +132,7 @@ def test_an_interrupted_run_leaves_the_old_video_and_nothing_else(tmp_path: Path
 
     with pytest.raises(KeyboardInterrupt):
         run()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".records", "a.mp4"]
     assert (tmp_path / "a.mp4").read_bytes() != before
     assert len(list(frames(tmp_path / "a.mp4"))) == 8
 
@@ -152,7 +152,7 @@ def test_a_killed_run_leaves_no_torn_video(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=root, timeout=60)
     assert sorted(path.name for path in tmp_path.iterdir()) == [temporary_path(tmp_path / "b.mp4").name, "a.mp4"]
     write_overlays(tmp_path, [*clip("a", 4), *clip("b", 6)])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".records", "a.mp4", "b.mp4"]
     assert len(list(frames(tmp_path / "b.mp4"))) == 6
 
 
