@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from utils.annotations.diff import DiffExporter, find_references
+from utils.annotations.edits import broken_files, unused_edits
 from utils.annotations.fingerprint import RunFingerprint, json_hash
 from utils.annotations.index import file_times
 from utils.annotations.labelme_manifest import LabelmeManifest
@@ -29,9 +29,8 @@ from utils.engine import Cascade, Result, RunImages, Sink
 from utils.errors import UserError, refuse
 from utils.formats.base import FRAME_SUFFIX, ExportSettings, photo_path
 from utils.formats.frames import JPEG_QUALITY, FrameExporter
-from utils.formats.labelme_reader import read_labelme_json, shapes_of
 from utils.formats.registry import FORMATS, format_folder
-from utils.io.image_files import is_image_name, is_video_name
+from utils.io.image_files import is_video_name
 from utils.io.terminal import counted, say, warn
 from utils.io.writers import Writers
 from utils.prompts.prompts import Prompts
@@ -92,8 +91,8 @@ class AnnotationPlan:
         for manifest in self._manifests:
             manifest.scan(images.ids, images.paths, session, self._part)
         if session.is_main:
-            warn(_damaged(formats))
-            warn(_unused(formats, images))
+            warn(broken_files(formats))
+            warn(unused_edits(formats, images))
         edited = {image_id for form in formats.values() for image_id in form.ids_of(FileStatus.EDITED)}
         self._review = _review_settings(options, images, [] if options.overwrite else sorted(edited))
         tables = [_review(options, fingerprint, self._review), *_diff(options, images, fingerprint)]
@@ -168,34 +167,6 @@ class AnnotationPlan:
             FileStatus.EDITED: "edited, to be replaced" if self._options.overwrite else "edited and kept",
         }
         return ", ".join(f"{counts[status]} {text}" for status, text in texts.items() if counts[status])
-
-
-def _damaged(formats: Mapping[str, Manifest]) -> Iterator[str]:
-    """Say which labelme files of a person are broken, and where."""
-    for name in (name for name in formats if FORMATS[name].is_labelme):
-        for image_id in formats[name].ids_of(FileStatus.EDITED):
-            path = formats[name].folder / f"{image_id}.json"
-            try:
-                shapes_of(read_labelme_json(path), path)
-            except UserError as error:
-                yield f"{error}; the file is kept: correct it there, or remove it to have it written anew"
-
-
-def _unused(formats: Mapping[str, Manifest], images: RunImages) -> Iterator[str]:
-    """Say which edited files belong to no image any more, since a second photo came that has the same stem."""
-    twins: defaultdict[str, list[str]] = defaultdict(list)
-    for image_id, path in zip(images.ids, images.paths):
-        if is_image_name(image_id) and PurePosixPath(image_id).name == path.name:
-            twins[PurePosixPath(image_id).with_suffix("").as_posix()].append(image_id)
-    known = {*images.ids} if twins else set()
-    for stem, ids in twins.items():
-        for manifest in formats.values():
-            if stem not in known and manifest.is_edited(stem):
-                yield (
-                    f"{manifest.name}: what a person edited for {stem} in {manifest.folder} is kept, but not used: "
-                    f"several photos have this name now, so their files are called after {' and '.join(ids)}; rename "
-                    "the edited one likewise, or the other photos"
-                )
 
 
 class NoCascade:
