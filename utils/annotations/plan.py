@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.annotations.diff import DiffExporter, find_references
-from utils.annotations.edits import broken_files, unused_edits
 from utils.annotations.fingerprint import RunFingerprint, json_hash
 from utils.annotations.index import file_times
 from utils.annotations.labelme_manifest import LabelmeManifest
 from utils.annotations.manifest import Manifest
-from utils.annotations.prune import find_orphans, prune
+from utils.annotations.prune import find_orphans, prune, unused_edits
 from utils.annotations.records import FileStatus
 from utils.annotations.review import ReviewExporter, ReviewManifest, ReviewSettings, open_lines
 from utils.annotations.sink import AnnotationSink
@@ -91,7 +90,6 @@ class AnnotationPlan:
         for manifest in self._manifests:
             manifest.scan(images.ids, images.paths, session, self._part)
         if session.is_main:
-            warn(broken_files(formats))
             warn(unused_edits(formats, images))
         edited = {image_id for form in formats.values() for image_id in form.ids_of(FileStatus.EDITED)}
         self._review = _review_settings(options, images, [] if options.overwrite else sorted(edited))
