@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_run(options, open_images, RunModels) as run:
         if run.nothing_to_do:
             return 0
-        renderer = build_renderer(options.config.predictor, run.class_names, run.writers)
+        renderer = build_renderer(run)
         return run.execute([renderer])
 
 

@@ -14,6 +14,7 @@ from typing import Literal, Protocol, overload
 from datasets.images import read_image
 from utils.errors import SampleError, UserError, refuse
 from utils.files import is_special
+from utils.formats.base import RECORDS
 from utils.io.image_files import (
     IMAGE_SUFFIXES,
     UNREAD_SUFFIXES,
@@ -130,7 +131,7 @@ def sample_errors(image_id: str, path: Path) -> Iterator[None]:
 
 
 class ExcludedFolders:
-    """Folders to skip where they lie below another one; those that were met are remembered.
+    """Folders to skip below another one: given ones, and those with a run's records; those met are remembered.
 
     Attributes:
         special: pipes, devices and sockets with wanted names that were met, and passed over.
@@ -142,7 +143,7 @@ class ExcludedFolders:
 
     def excludes(self, folder: Path) -> bool:
         """Tell whether to skip a folder."""
-        if os.path.realpath(folder) not in self._folders:
+        if os.path.realpath(folder) not in self._folders and not os.path.lexists(folder / RECORDS):
             return False
         self._met[folder] = None
         return True

@@ -18,6 +18,7 @@ from models.tracker import TrackManager, select_keyframes
 from utils.config import VideoConfig
 from utils.distributed import Session
 from utils.errors import RunError
+from utils.io.terminal import counted
 from utils.masks import Mask
 from utils.prompts.prompts import Prompts
 from utils.structures import Detections, Frame, Instances, Sample
@@ -77,13 +78,14 @@ class VideoCascade:
     def summary_lines(self, session: Session) -> list[str]:
         """Describe the tracks of all processes, after the lines of detector and segmenter."""
         counts = session.sum_counts(self._counts)
+        keyframes, frames = counted(counts["keyframes"], "keyframe"), counted(counts["frames"], "frame")
         unconfirmed = counts["ended"] and not counts["confirmed"]
         return [
             *self.detector.summary_lines(session),
             *self.segmenter.summary_lines(),
-            f"video: boxes were looked for on {counts['keyframes']} keyframes of {counts['frames']} frames",
+            f"video: boxes were looked for on {keyframes} of {frames}",
             *(f"video: {text}: {counts[name]}" for name, text in LEFT_OUT.items() if counts[name]),
-            f"video: {counts['started']} tracks found, {counts['corrected']} times corrected, "
+            f"video: {counted(counts['started'], 'track')} found, {counted(counts['corrected'], 'time')} corrected, "
             f"{counts['ended']} ended before their clips did",
             *([UNCONFIRMED] if unconfirmed else []),
         ]

@@ -130,7 +130,7 @@ def test_overlays_that_lie_among_the_clips_are_not_replaced(project: Project, lo
     ("formats", "annotations", "overlays", "replaced"),
     [
         (["labelme"], "out/film", "out/film", "out/film/photos/film/000000.jpg"),
-        (["yolo", "voc"], "out", "link", "out/photos/film/000000.jpg"),
+        (["yolo", "coco"], "out", "link", "out/photos/film/000000.jpg"),
         (["yolo"], "out", "out/yolo/images", "out/yolo/images/photos/film/000000.jpg"),
         (["yolo"], "out", "out", None),
         (["labelme"], "out", "out/overlays", None),

@@ -143,7 +143,7 @@ def test_outputs_among_the_photos_are_no_photos_of_the_next_run(
     capsys.readouterr()
     assert project.run("--also", "visual", *video) == 0
     assert project.seen == first and len(first or ()) == COUNT
-    left_out = {project.photos / "look": COUNT, project.photos / "yolo": COUNT, project.photos / "voc": 2 * COUNT}
+    left_out = {project.photos / "look": COUNT, project.photos / "yolo": COUNT, project.photos / "voc": 3 * COUNT}
     left_out[project.photos / "review"] = len([*(project.photos / "review").rglob("*.png")])
     assert 0 < left_out[project.photos / "review"] <= COUNT
     line = re.findall(r"-s/--source: in folders of outputs, left out: (\d+) \((.*)\)", capsys.readouterr().out)

@@ -34,7 +34,10 @@ def test_another_limit_flags_anew_without_the_models(done: Project, capsys: pyte
         capsys.readouterr()
         assert done.run("--set", limit) == 0
         assert done.seen is None, "no model is even loaded"
-        assert "done, to be brought up to date without the models" in capsys.readouterr().out
+        said = capsys.readouterr()
+        assert "done, to be brought up to date without the models" in said.out
+        assert "0 shapes" not in said.out
+        assert said.err == "", "there is no progress to show"
         fresh = Project(done.folder / limit[-3:])
         assert fresh.run("--set", limit) == 0
         for image_id in done.ids()[1:]:
@@ -66,9 +69,11 @@ def test_doubtful_photos_are_linked_and_labelme_is_told_how_to_open_them(
     first = linked()
     assert first == doubtful() != set()
     printed = capsys.readouterr().out
-    command = f"--output {project.out / 'labelme-polygon'} --labels {project.out / 'class_names.txt'}\n"
-    assert f": labelme {project.out / 'review'} {command}" in printed
-    assert printed.endswith(f": labelme {project.photos} {command}")
+    rest = (
+        f" \\\n      --output {project.out / 'labelme-polygon'} \\\n      --labels {project.out / 'class_names.txt'}\n"
+    )
+    assert f":\n  labelme {project.out / 'review'}{rest}" in printed
+    assert printed.endswith(f":\n  labelme {project.photos}{rest}")
     (project.out / "review" / "mine.txt").write_text("a note")
     edited = min(first)
     project.edit(edited)
@@ -129,6 +134,68 @@ def test_annotations_of_deleted_photos_are_told_and_pruned_unless_edited(
     names = {name.removesuffix(".png") for name in tree(done.out)}
     assert not [name for name in names if re.search(r"(^|/)1(\.|$)|clip/2(\.|$)", name)]
     assert {"0.json", "yolo/labels/0.txt", "voc/SegmentationClass/0"} <= names
+
+
+def test_overlays_of_deleted_photos_are_told_and_pruned(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--also", "visual", "--set", "predictor.save_dir=" + str(project.folder / "masks")]
+    masks = project.folder / "masks"
+    assert project.run(*given) == 0
+    (masks / "mine.jpg").write_bytes(b"a person's")
+    for name in ("0", "1"):
+        (project.photos / f"{name}.png").unlink()
+    assert project.run(*given) == 0
+    assert "overlays: 2 overlays without photo, such as 0.jpg; --prune removes them\n" in capsys.readouterr().out
+    assert (masks / "0.jpg").exists()
+    assert project.run(*given, "--prune") == 0
+    assert "overlays: 2 overlays without photo, removed\n" in capsys.readouterr().out
+    left = {path.relative_to(masks).with_suffix("").as_posix() for path in masks.rglob("*.jpg")}
+    assert left == {*project.ids(), "mine"} - {"0", "1"}
+    assert project.run(*given) == 0
+    assert "without photo" not in capsys.readouterr().out
+
+
+def test_a_file_that_was_broken_by_hand_is_named_with_its_place_and_kept(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.run("--format", "labelme") == 0
+    broken = project.labelme("1")
+    broken.write_text('{"shapes": [\n  {,]}')
+    project.edit("0")
+    capsys.readouterr()
+    assert project.run("--format", "labelme") == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert [line.partition(": not JSON")[0] for line in said] == [f"warning: {broken}:2:4"]
+    assert said[0].endswith("the file is kept: correct it there, or remove it to have it written anew")
+    assert broken.read_text() == '{"shapes": [\n  {,]}'
+
+
+@pytest.mark.parametrize("edited", [True, False])
+def test_a_second_photo_of_one_stem_leaves_no_edited_file_unnamed(
+    edited: bool, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.run("--format", "labelme") == 0
+    before = project.edit("0") if edited else project.labelme("0").read_bytes()
+    (project.photos / "0.bmp").write_bytes((project.photos / "0.png").read_bytes())
+    capsys.readouterr()
+    assert project.run("--format", "labelme") == 0
+    error = capsys.readouterr().err
+    assert ("what a person edited for 0 in" in error and "after 0.bmp and 0.png; rename" in error) == edited
+    assert project.labelme("0").read_bytes() == before
+    assert project.labelme("0.png").exists()
+
+
+def test_outputs_of_another_run_among_the_photos_are_no_photos(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    formats = ["--format", "labelme", "yolo", "voc"]
+    assert project.run(*formats, "--also", "visual", "-o", str(project.photos / "first")) == 0
+    assert project.run(*formats, "-o", str(project.folder / "second")) == 0
+    assert project.seen is not None
+    assert sorted(project.seen) == sorted(project.ids())
+    (line,) = re.findall(r"in folders of outputs, left out: \d+ \((.*)\)", capsys.readouterr().out)
+    first = project.photos / "first"
+    names = ("annotations/review", "annotations/voc", "annotations/yolo", "masks")
+    assert {*line.split(", ")} == {str(first / name) for name in names}
 
 
 def test_photos_of_another_run_or_of_a_disk_that_is_away_are_not_deleted_ones(

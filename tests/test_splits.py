@@ -14,6 +14,7 @@ import pytest
 import yaml
 from pycocotools.coco import COCO
 
+import yolo_sam
 from models.ultralytics_quiet import quiet_ultralytics
 from tests.helpers.project import COUNT, Project
 from utils.annotations.splits import assign_splits, draw_splits
@@ -252,10 +253,28 @@ def test_a_moved_folder_still_leads_to_its_photos(project: Project) -> None:
     assert loaded(moved) == first
 
 
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_voc_tree_is_a_dataset_that_the_evaluator_takes(copies: bool, project: Project) -> None:
+    """Its masks are exactly what the labelme files hold, also for photos of one stem and beside other outputs."""
+    shutil.copy(project.photos / "0.png", project.photos / "0.bmp")
+    given = ["--format", "labelme", "voc", "--set", f"auto_mask.copy_images={json.dumps(copies)}"]
+    assert project.run(*given) == 0
+    voc = project.out / "voc"
+    photos = [*(voc / "JPEGImages").rglob("*.*")]
+    assert (len(photos), {path.is_symlink() for path in photos}) == (COUNT + 1, {not copies})
+    if copies:
+        project.photos.rename(project.folder / "moved")
+    config = ["-c", str(project.folder / "config.json"), "-o", str(project.folder / "checked")]
+    assert yolo_sam.main([*config, "--data", str(voc), "-a", str(project.out)]) == 0
+    metrics = json.loads((project.folder / "checked" / "evaluation" / "metrics.json").read_text())
+    assert (metrics["images"], metrics["failed"], metrics["Mean_IOU"]) == (COUNT + 1, 0, 1)
+
+
 def test_copies_need_no_photos_and_no_model(project: Project) -> None:
     assert run(project) == 0
-    links = [path for path in (project.out / "yolo" / "images").rglob("*.png") if path.is_symlink()]
-    assert len(links) == COUNT
+    photos = [*(project.out / "yolo" / "images").rglob("*.png"), *(project.out / "voc" / "JPEGImages").rglob("*.png")]
+    links = [path for path in photos if path.is_symlink()]
+    assert len(links) == 2 * COUNT
     assert run(project, None, "--set", "auto_mask.copy_images=true") == 0
     assert project.seen is None
     assert not any(path.is_symlink() for path in links)

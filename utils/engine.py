@@ -156,8 +156,8 @@ def run_loop(
     """
     from tqdm import tqdm
 
-    summary = RunSummary()
-    with tqdm(total=batches.num_images, unit=unit, dynamic_ncols=True, disable=not session.is_main) as progress:
+    summary, quiet = RunSummary(), not session.is_main or not batches.num_images
+    with tqdm(total=batches.num_images, unit=unit, dynamic_ncols=True, disable=quiet) as progress:
         for failures, found in _prefetch(cascade, batches):
             for outcome in chain(failures, found):
                 if isinstance(outcome, SampleError):

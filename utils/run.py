@@ -13,7 +13,6 @@ from utils.annotations.source import AnnotationFolder
 from utils.class_map import ClassMap
 from utils.cli.options import Options, Output
 from utils.cli.outputs import output_folders
-from utils.config import PredictorConfig
 from utils.distributed import Session, open_session
 from utils.engine import Cascade, RunImages, Sink, run_loop
 from utils.errors import UserError
@@ -130,17 +129,18 @@ def build_evaluator(run: Run) -> Evaluator:
     )
 
 
-def build_renderer(config: PredictorConfig, class_names: Sequence[str], writers: Writers) -> OverlaySink:
+def build_renderer(run: Run) -> OverlaySink:
     """Build the sink that renders overlays: one picture per image, or with `mp4` one video per clip."""
+    config, kind = run.options.config.predictor, OverlaySink
     if config.format == "mp4":
         from utils.visual.video import VideoOverlaySink  # which needs PyAV
 
-        return VideoOverlaySink(config, class_names, writers)
-    return OverlaySink(config, class_names, writers)
+        kind = VideoOverlaySink
+    return kind(config, run.class_names, run.writers, prune=run.options.prune)
 
 
 OUTPUTS: dict[Output, Callable[[Run], Sequence[Sink]]] = {
-    "visual": lambda run: [build_renderer(run.options.config.predictor, run.class_names, run.writers)],
+    "visual": lambda run: [build_renderer(run)],
     "annotate": lambda run: run.plan.sinks(run.class_names, run.writers),
     "evaluate": lambda run: [build_evaluator(run)],
 }

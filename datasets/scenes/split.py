@@ -27,6 +27,7 @@ from utils.cli.guard import guarded
 from utils.config.official import PAINTED
 from utils.errors import UserError
 from utils.formats.voc import CLASS_NAMES, map_files, split_lists
+from utils.io.terminal import counted
 from utils.io.writers import atomic_write
 
 
@@ -129,5 +130,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _paint(out: Path, **options: Any) -> int:
     spec = SplitSpec(**options)
     boxes = write_split(out, spec)
-    print(f"{out}: split {spec.split}: {spec.count} images, {spec.clips} clips, {boxes} boxes")
+    made = counted(spec.count, "image"), counted(spec.clips, "clip"), counted(boxes, "box", "boxes")
+    print(f"{out}: split {spec.split}: {', '.join(made)}")
     return 0

@@ -21,6 +21,7 @@ from utils.files import open_regular
 from utils.formats.base import Exported, Exporter
 from utils.formats.labelme_reader import check_size, labelme_instances, read_labelme_json, shapes_of, size_of
 from utils.io.encoding import encode_table
+from utils.io.terminal import counted
 from utils.io.writers import safe_path
 from utils.masks import Mask, mask_iou
 from utils.matching import match_best_first
@@ -128,10 +129,11 @@ class DiffExporter(Exporter):
         rows.sort(key=lambda row: -sum(row[count] for count in COUNTS))
         without = len(entries) - len(rows)
         sums = ", ".join(f"{sum(row[count] for row in rows)} {count.replace('_', ' ')}" for count in COUNTS)
-        differing = sum(bool(row.get("differences")) for row in rows)
+        differing = counted(sum(bool(row.get("differences")) for row in rows), "image")
+        lacking = f"{counted(without, 'image has', 'images have')} no annotation there to compare with"
         self._summary = [
-            f"{len(rows)} images compared with {self._references.folder}: objects {sums}, in {differing} images",
-            *([f"{without} images have no annotation there to compare with"] if without else []),
+            f"{counted(len(rows), 'image')} compared with {self._references.folder}: objects {sums}, in {differing}",
+            *([lacking] if without else []),
         ]
         return {"diff.csv": encode_table(COLUMNS, rows)}
 

@@ -11,7 +11,9 @@ from typing import Any
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import FileStatus
 from utils.annotations.stamps import SETTINGS, add_stamp, parse_if_unmodified
+from utils.errors import UserError
 from utils.formats.base import Exported, photo_path
+from utils.formats.labelme_reader import read_labelme_json, shapes_of
 from utils.formats.review_flags import REVIEW_FLAG, flags_of
 from utils.io.encoding import encode_json
 from utils.io.json_files import text_problem
@@ -54,6 +56,10 @@ class LabelmeManifest(Manifest):
             return FileStatus.NEW if missing else FileStatus.EDITED
         annotation = parse_if_unmodified(content)
         if annotation is None:
+            try:
+                shapes_of(read_labelme_json(path), path)
+            except UserError as error:
+                self.broken[image_id] = str(error)
             return FileStatus.EDITED
         named, photo = str(annotation.get("imagePath")), photo_path(image_id, image, self._frames)
         is_same = not text_problem(named) and os.path.realpath(path.parent / named) == os.path.realpath(photo)

@@ -27,6 +27,7 @@ from utils.errors import refuse
 from utils.formats.base import FRAME_SUFFIX, RECORDS, Exported, Exporter
 from utils.io.image_files import IMAGE_SUFFIXES
 from utils.io.json_files import path_problem
+from utils.io.terminal import warn
 from utils.io.writers import WriterError, atomic_link, atomic_write, is_inside, link_from, remove_files, safe_path
 
 CHUNK = 1000
@@ -56,6 +57,7 @@ class Manifest:
     Attributes:
         statuses: (images of the run,) uint8, the `FileStatus` of each image's files as `scan` found it; NEW of those
             that it left out.
+        broken: what is wrong with files that a person edited, by image; they are looked at in every run.
         index: knows the status of images whose files did not change; None before `scan`, or without `times`.
     """
 
@@ -78,6 +80,7 @@ class Manifest:
     ) -> None:
         self.name, self.folder, self.exporter, self.overwrite = name, folder, exporter, overwrite
         self.statuses: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.broken: dict[str, str] = {}
         self.index: Index | None = None
         self._times = times
         self._sign, self._files, self._photo, self._shared = sign, files, photo, shared
@@ -113,7 +116,7 @@ class Manifest:
         firsts = {image_ids[i].rpartition("/")[0]: i for i in reversed(mine)}  # of each folder of images
         folders = {folder: images[i] for i in firsts.values() for folder in self._folders(image_ids[i])}
         linked = [f"{folder}: {aim}" for folder, image in folders.items() if (aim := self._link_from(folder, image))]
-        refuse(f"{self.name}: no file is written through a link; put a folder in its place:", session.gather(linked))
+        refuse(f"{self.name}: no file is written through a link; remove it:", session.gather(linked))
         self._ids, self._images = image_ids, images
         if self._times is not None:
             own = json.dumps([self.name, os.path.realpath(self.folder), *self._own_settings()])
@@ -124,6 +127,8 @@ class Manifest:
         self.statuses, self._keys = np.zeros(len(image_ids), np.uint8), np.zeros(len(image_ids), KEY)
         for positions, (statuses, keys) in session.gather(found):
             self.statuses[positions], self._keys[positions] = statuses, keys
+        advice = "the file is kept: correct it there, or remove it to have it written anew"
+        warn(f"{problem}; {advice}" for problem in session.gather([*self.broken.values()]))
         if self.index is not None:
             self.index.writing_begins()
 
@@ -135,7 +140,7 @@ class Manifest:
         keys, statuses = self.index.look_up(images)
         for place in np.flatnonzero((statuses == FileStatus.NEW) & (keys != NO_KEY)).tolist():
             status = statuses[place] = self.status(*images[place])
-            if status in (FileStatus.DONE, FileStatus.EDITED):
+            if status in (FileStatus.DONE, FileStatus.EDITED) and images[place][0] not in self.broken:
                 self.index.add(keys[place], status)
         return statuses, keys
 

@@ -16,7 +16,7 @@ from utils.annotations.fingerprint import RunFingerprint, json_hash
 from utils.annotations.index import file_times
 from utils.annotations.labelme_manifest import LabelmeManifest
 from utils.annotations.manifest import Manifest
-from utils.annotations.prune import find_orphans, prune
+from utils.annotations.prune import find_orphans, prune, unused_edits
 from utils.annotations.records import FileStatus
 from utils.annotations.review import ReviewExporter, ReviewManifest, ReviewSettings, open_lines
 from utils.annotations.sink import AnnotationSink
@@ -30,7 +30,7 @@ from utils.formats.base import FRAME_SUFFIX, ExportSettings, photo_path
 from utils.formats.frames import JPEG_QUALITY, FrameExporter
 from utils.formats.registry import FORMATS, format_folder
 from utils.io.image_files import is_video_name
-from utils.io.terminal import say
+from utils.io.terminal import counted, say, warn
 from utils.io.writers import Writers
 from utils.prompts.prompts import Prompts
 from utils.structures import Sample
@@ -89,6 +89,8 @@ class AnnotationPlan:
         self._manifests = [*frames, *formats.values()]
         for manifest in self._manifests:
             manifest.scan(images.ids, images.paths, session, self._part)
+        if session.is_main:
+            warn(unused_edits(formats, images))
         edited = {image_id for form in formats.values() for image_id in form.ids_of(FileStatus.EDITED)}
         self._review = _review_settings(options, images, [] if options.overwrite else sorted(edited))
         tables = [_review(options, fingerprint, self._review), *_diff(options, images, fingerprint)]
@@ -107,7 +109,7 @@ class AnnotationPlan:
 
     def _prune_line(self, orphans: Sequence[str], manifests: Sequence[Manifest]) -> str:
         """Remove annotations without photo if that is wanted; say how many there are."""
-        line = f"{len(orphans)} {'annotation' if len(orphans) == 1 else 'annotations'} without photo"
+        line = counted(len(orphans), "annotation") + " without photo"
         if self._options.dry_run or not self._options.prune:
             return f"{line}, such as {orphans[0]}; --prune removes those that no person edited"
         kept = prune(orphans, manifests)

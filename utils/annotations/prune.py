@@ -1,21 +1,22 @@
-"""Annotations whose photo is gone: found, and removed unless a person edited them."""
+"""Annotations whose photo is gone, removed unless a person edited them, or is called otherwise by now."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import Record
-from utils.io.image_files import is_video_name
+from utils.engine import RunImages
+from utils.io.image_files import is_image_name, is_photo_gone
 
 
 def find_orphans(folder: Path, image_ids: Collection[str]) -> list[str]:
     """Find the images that were annotated, are not in the run, and whose photo is gone.
 
-    A photo counts as gone only where the folder that its id is relative to is still there: a disk that is not mounted,
-    or a folder that was moved, is no reason to call all of its photos deleted.
+    `is_photo_gone` says which photos count as gone.
 
     Args:
         folder: the annotation folder; each annotated image has a record of the review table there.
@@ -30,16 +31,9 @@ def find_orphans(folder: Path, image_ids: Collection[str]) -> list[str]:
             if image_id in known or not name.endswith(".json") or not (record := Record.read(Path(parent, name))):
                 continue
             photo = record.record.get("photo")
-            if isinstance(photo, str) and _is_gone(Path(os.path.realpath(folder), photo), image_id):
+            if isinstance(photo, str) and is_photo_gone(Path(os.path.realpath(folder), photo), image_id):
                 orphans.append(image_id)
     return sorted(orphans)
-
-
-def _is_gone(photo: Path, image_id: str) -> bool:
-    depth = 1 if is_video_name(photo.name) else len(PurePosixPath(image_id).parts)
-    photo = Path(os.path.normpath(photo))
-    root = photo.parents[min(depth, len(photo.parents)) - 1]
-    return os.path.isdir(root) and not os.path.exists(photo)
 
 
 def prune(orphans: Sequence[str], manifests: Sequence[Manifest]) -> list[str]:
@@ -57,3 +51,20 @@ def prune(orphans: Sequence[str], manifests: Sequence[Manifest]) -> list[str]:
         for manifest in manifests:
             manifest.remove(image_id)
     return kept
+
+
+def unused_edits(formats: Mapping[str, Manifest], images: RunImages) -> Iterator[str]:
+    """Say which edited files belong to no image any more, since a second photo came that has the same stem."""
+    twins: defaultdict[str, list[str]] = defaultdict(list)
+    for image_id, path in zip(images.ids, images.paths):
+        if is_image_name(image_id) and PurePosixPath(image_id).name == path.name:
+            twins[PurePosixPath(image_id).with_suffix("").as_posix()].append(image_id)
+    known = {*images.ids} if twins else set()
+    for stem, ids in twins.items():
+        for manifest in formats.values():
+            if stem not in known and manifest.is_edited(stem):
+                yield (
+                    f"{manifest.name}: what a person edited for {stem} in {manifest.folder} is kept, but not used: "
+                    f"several photos have this name now, so their files are called after {' and '.join(ids)}; rename "
+                    "the edited one likewise, or the other photos"
+                )

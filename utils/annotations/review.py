@@ -19,6 +19,7 @@ from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_term
 from utils.formats.voc import CLASS_NAMES
 from utils.io.encoding import encode_json, encode_table
 from utils.io.json_files import read_json
+from utils.io.terminal import counted
 from utils.io.writers import atomic_link, atomic_write, is_inside, remove_files
 from utils.structures import Instances, Sample
 
@@ -117,7 +118,7 @@ class ReviewExporter(Exporter):
         """Say how many images are doubtful and how to open them; nothing in processes that did not make the table."""
         if not self._images:
             return []
-        lines = [f"{_images(self._images)}, {len(self.doubtful)} doubtful, ranked in {folder / 'review.csv'}"]
+        lines = [f"{counted(self._images, 'image')}, {len(self.doubtful)} doubtful, ranked in {folder / 'review.csv'}"]
         return lines + open_lines(self.settings, bool(self.doubtful))
 
 
@@ -212,12 +213,13 @@ def open_lines(settings: ReviewSettings, doubtful: bool) -> list[str]:
     labels = typed(classes) if classes.is_file() else ",".join(settings.names)
 
     def command(source: Path) -> str:
-        return shlex.join(["labelme", typed(source), "--output", typed(corrected), "--labels", labels])
+        words = ["labelme", typed(source)], ["--output", typed(corrected)], ["--labels", labels]
+        return "\n  " + " \\\n      ".join(map(shlex.join, words))  # fits most terminals, and can be pasted
 
     nested = any("/" in image_id for image_id, _ in settings.photos())
-    hint = " (labelme 7; earlier ones look into no sub-folder of --output)" if nested else ""
-    lines = [f"open the doubtful images{hint}: {command(settings.folder / REVIEW)}"] if doubtful else []
-    lines += [f"open all{hint}: {command(source)}" for source in settings.sources]
+    hint = " (by labelme 7: earlier ones look into no sub-folder of --output)" if nested else ""
+    lines = [f"open the doubtful images{hint}:{command(settings.folder / REVIEW)}"] if doubtful else []
+    lines += [f"open all{hint}:{command(source)}" for source in settings.sources]
     if corrected == settings.folder:
         lines.append("masks have no points to drag in labelme; --format labelme-polygon writes polygons to correct")
     return lines
@@ -226,10 +228,6 @@ def open_lines(settings: ReviewSettings, doubtful: bool) -> list[str]:
 def typed(path: Path) -> str:
     """Return a path as a user types it: from the working directory where it lies below that."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _images(count: int) -> str:
-    return f"{count} image" if count == 1 else f"{count} images"
 
 
 def _lines(names: Sequence[str]) -> bytes:

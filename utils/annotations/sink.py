@@ -12,6 +12,7 @@ from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, failure_lines
 from utils.errors import RunError, SampleError
 from utils.formats.base import Exported
+from utils.io.terminal import counted
 from utils.io.writers import Writers, safe_path
 from utils.structures import Instances, Sample
 
@@ -69,7 +70,8 @@ class AnnotationSink:
             self._manifest.index.save()
         lost = session.gather([image_id for image_id in self._written_ids if self._manifest.lacks(image_id)])
         if lost:
-            fact = f"the files of {len(lost)} images, such as {lost[0]}, were removed while the run wrote there"
+            files = f"the files of {counted(len(lost), 'image')}, such as {lost[0]}"
+            fact = f"{files}, were removed while the run wrote there"
             raise RunError(f"{self._manifest.folder}: {fact}; run again: what is missing is written then")
         unwritten = session.gather(self._unwritten)  # here each process waits until all have written
         failed = {failure.image_id for failure in (*summary.failures, *unwritten)}

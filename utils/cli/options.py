@@ -25,7 +25,7 @@ Boxes = Literal["detector", "file", "target"]
 
 NEEDS: dict[str, tuple[str, tuple[Output, ...]]] = {
     "overwrite": ("annotations, which this run does not write; --also annotate makes it", ("annotate",)),
-    "prune": ("annotations, which this run does not write; --also annotate makes it", ("annotate",)),
+    "prune": ("annotations and overlays, and this run makes neither", ("annotate", "visual")),
     "dry_run": ("annotations, which this run does not write; --also annotate makes it", ("annotate",)),
     "diff": (
         "annotations or metrics, and this run makes neither; --also annotate or evaluate makes it",
@@ -50,7 +50,7 @@ class Options:
         trust_weights: whether checkpoints may run code while they are loaded.
         prompt_overrides: how the prompt file is to be interpreted.
         overwrite: whether annotations that a person edited are replaced.
-        prune: whether annotations whose photo is gone are removed, except those that a person edited.
+        prune: whether annotations and overlays whose photo is gone are removed, except those that a person edited.
         dry_run: whether the run only prints what annotating would write.
         diff: a folder of labelme annotations to compare with, or None.
         boxes: the source of the boxes that prompt SAM2; `file` if and only if there is a prompt file.

@@ -243,7 +243,11 @@ def _add_annotating(parser: Parser) -> None:
     formats = f"annotation formats: {', '.join(FORMATS)}"
     add_key(parser, "--format", nargs="+", key="auto_mask.formats", metavar="FORMAT", help=formats)
     add("--overwrite", action="store_true", help="replace annotations that a person edited, too")
-    add("--prune", action="store_true", help="remove annotations whose photo is gone and that no person edited")
+    add(
+        "--prune",
+        action="store_true",
+        help="remove annotations and overlays of photos that are gone, unless a person edited them",
+    )
     add("--dry_run", action="store_true", help="only say what annotating would write, redo, skip and keep")
     add("--diff", type=path_of, metavar="DIR", help="compare with the labelme annotations in a folder")
 

@@ -208,7 +208,7 @@ class AutoMaskConfig:
     split_seed: Natural = 0
     """Another number draws other splits."""
     copy_images: StrictBool = False
-    """Copy photos to `yolo/images/`; otherwise links lead to them."""
+    """Copy photos to `yolo/images/` and `voc/JPEGImages/`; otherwise links lead to them."""
 
 
 @dataclass(frozen=True, config=SECTION)

@@ -111,6 +111,8 @@ class Exporter(ABC):
 
     def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
         """Say what all processes wrote to the folder, after `assemble`, which only the first process calls."""
+        if not images:
+            return [f"nothing new in {folder}"]
         return [f"{counted(shapes, 'shape')} in {counted(images, 'image')} in {folder}"]
 
 

@@ -17,7 +17,7 @@ from utils.formats.coco_reader import read_coco
 from utils.formats.label_studio import LabelStudioExporter
 from utils.formats.labelme_reader import read_labelme
 from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
-from utils.formats.voc import VocExporter, map_files, read_voc
+from utils.formats.voc import VocExporter, map_files, read_voc, voc_photo
 from utils.formats.yolo import YoloExporter, label_file, photo_stem, read_yolo
 from utils.formats.yolo_boxes import YoloDetectExporter, YoloObbExporter
 from utils.structures import Instances
@@ -80,7 +80,7 @@ FORMATS: dict[str, ExportFormat] = {
     "yolo-detect": ExportFormat(YoloDetectExporter, lambda image_id: [label_file(image_id)], photo=photo_stem),
     "yolo-obb": ExportFormat(YoloObbExporter, lambda image_id: [label_file(image_id)], photo=photo_stem),
     "label-studio": ExportFormat(LabelStudioExporter, lambda image_id: [f"{image_id}.json"]),
-    "voc": ExportFormat(VocExporter, map_files, reader=read_voc, keeps_other_splits=True),
+    "voc": ExportFormat(VocExporter, map_files, photo=voc_photo, reader=read_voc, keeps_other_splits=True),
 }
 """Name -> format, in the order of `--help`."""
 

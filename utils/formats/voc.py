@@ -1,4 +1,4 @@
-"""Write and read Pascal VOC trees: lists of images, label maps and object maps."""
+"""Write and read Pascal VOC trees: lists of images, photos, label maps and object maps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from PIL import Image
 
 from utils.classes import BACKGROUND, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names
 from utils.errors import SampleError, UserError
-from utils.formats.base import Exported, Exporter, ExportSettings, nonempty
-from utils.io.image_files import read_index_map, read_object_map
+from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, nonempty
+from utils.formats.frames import encode_frame
+from utils.io.image_files import is_video_name, read_index_map, read_object_map
 from utils.label_maps import instances_of
 from utils.structures import Instances, Sample
 
@@ -30,6 +31,11 @@ def split_lists(split: str) -> tuple[str, str]:
 def map_files(image_id: str) -> tuple[str, str]:
     """Return the label map of an image and the map of its object numbers."""
     return f"SegmentationClass/{image_id}.png", f"SegmentationObject/{image_id}.png"
+
+
+def voc_photo(image_id: str) -> str:
+    """Return the path of an image below the tree, without its suffix."""
+    return f"JPEGImages/{image_id}"
 
 
 MAX_OBJECT_ID = 65535
@@ -55,6 +61,8 @@ class VocExporter(Exporter):
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make `SegmentationClass/<image_id>.png` and `SegmentationObject/<image_id>.png`, both of the upright image.
 
+        `JPEGImages/` gets a link to the photo, or the frame of a video as a JPEG.
+
         Raises:
             SampleError: no line of a list can hold its id, or it has a track of a number that 16 bits cannot hold, or
                 0, which is the background.
@@ -75,8 +83,16 @@ class VocExporter(Exporter):
             MSG_16_BITS: int(numbers.dtype != np.uint8),
         }
         files = dict(zip(map_files(sample.image_id), (_png(instances.to_semantic()), _png(objects))))
-        record = {} if sample.frame is None else {"clip": sample.frame.clip}
-        return Exported(files, record=record, shapes=len(visible), losses=losses)
+        record, photo, links = (
+            {} if sample.frame is None else {"clip": sample.frame.clip},
+            voc_photo(sample.image_id),
+            {},
+        )
+        if is_video_name(sample.path.name):
+            files[f"{photo}{FRAME_SUFFIX}"] = encode_frame(sample.image)
+        else:
+            links[f"{photo}{sample.path.suffix}"] = sample.path
+        return Exported(files, links, record, shapes=len(visible), losses=losses)
 
     def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
         """Return whether a record names the image's own clip, or nothing."""

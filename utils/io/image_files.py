@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
@@ -92,6 +93,18 @@ def is_video_name(name: str) -> bool:
 def has_suffix(name: str, suffixes: frozenset[str]) -> bool:
     """Tell whether a file name ends in one of some lower-case suffixes, in any case, and is not hidden."""
     return not name.startswith(".") and name[name.rfind(".") :].lower() in suffixes
+
+
+def is_photo_gone(photo: Path, image_id: str) -> bool:
+    """Tell whether a photo or a video, from which something was made, was deleted.
+
+    It counts as gone only where the folder that its id is relative to is still there: a disk that is not mounted, or a
+    folder that was moved, is no reason to call all of its photos deleted.
+    """
+    depth = 1 if is_video_name(photo.name) else len(PurePosixPath(image_id).parts)
+    photo = Path(os.path.normpath(photo))
+    root = photo.parents[min(depth, len(photo.parents)) - 1]
+    return os.path.isdir(root) and not os.path.exists(photo)
 
 
 def heif_advice(unread: Iterable[Path]) -> str:

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.distributed import Session
+from utils.io.terminal import counted
 from utils.label_maps import SPECK, count_specks
 from utils.metrics.bootstrap import clip_of, percentile_limits, resampled, sum_by_unit
 from utils.metrics.corrections import ERRORS, MATCH, WRONG_CLASS, Coalition, Corrections, sort_boxes
@@ -227,14 +228,15 @@ class Loss(NamedTuple):
 def losses(result: Mapping[str, Any]) -> list[Loss]:
     """Return what the detector lost all together, and what each error lost, of the content of `attribution.json`."""
     boxes = result["boxes"]
+    found, true = counted(boxes["found"], "box", "boxes"), counted(boxes["true"], "object")
     remarks = {
-        "false": f"{boxes['false']} of {boxes['found']} boxes",
-        "badly_placed": f"{boxes['matched']} boxes that have an object",
-        "missed": f"{boxes['missed']} of {boxes['true']} objects",
-        "wrong_class": f"{boxes.get('wrong_class', 0)} of {boxes['found']} boxes",
-        "sam2": f"{boxes['true']} objects",
+        "false": f"{boxes['false']} of {found}",
+        "badly_placed": counted(boxes["matched"], "box that has", "boxes that have") + " an object",
+        "missed": f"{boxes['missed']} of {true}",
+        "wrong_class": f"{boxes.get('wrong_class', 0)} of {found}",
+        "sam2": true,
     }
-    limits, together = result["intervals_95"], f"{boxes['found']} boxes for {boxes['true']} objects"
+    limits, together = result["intervals_95"], f"{found} for {true}"
     rows = [Loss(TITLES[each], loss, limits[each], remarks[each]) for each, loss in result["parts"].items()]
     return [Loss("the detector", result["detector"], limits["detector"], together), *rows]
 
@@ -272,7 +274,7 @@ def main_error(shares: Mapping[str, Any]) -> tuple[str, float]:
 def connected_parts(result: Mapping[str, Any]) -> str:
     """Say that connected parts stand for objects, and how many are too small; empty if they do not."""
     images, specks = result["connected_parts"]["images"], result["connected_parts"]["specks"]
-    some = f"{images} image has" if images == 1 else f"{images} images have"
-    left_out = f"{specks} speck" if specks == 1 else f"{specks} specks"
+    some = counted(images, "image has", "images have")
+    left_out = counted(specks, "speck")
     said = f"{some} no SegmentationObject: connected parts stand for objects; {left_out} below {SPECK} pixels left out"
     return said if images else ""

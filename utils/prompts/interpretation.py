@@ -136,7 +136,9 @@ class FormatChecker:
                 f"images; with {other}, {fits} fit: leave the option out or give --bbox-format {other}"
             )
         said = self._overrides.category_offset is not None or self._table.class_names is not None
-        if said or interpretation.category_offset != "0" or not len(ids) or self._categories.misfits("1").any():
+        # Where few of the classes occur, it is no wonder that the first one does not.
+        few = 2 * len(np.unique(ids)) < len(self._categories.listed("0"))
+        if said or few or interpretation.category_offset != "0" or not len(ids) or self._categories.misfits("1").any():
             return lines
         return [*lines, f"{path}: no category id is 0, so they may count from 1: then give --category-offset 1, else 0"]
 

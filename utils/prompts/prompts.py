@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from utils.boxes import denormalize
 from utils.classes import match_classes
 from utils.engine import RunImages
 from utils.errors import UserError
+from utils.io.terminal import counted
 from utils.prompts.interpretation import FormatChecker, choose_interpretation, to_corners
 from utils.prompts.matching import NO_MATCH, NOT_IN_RUN, Categories, ImageMatch, check_sizes, match_images
 from utils.prompts.readers import read_prompt_table
@@ -62,7 +64,7 @@ class Prompts:
         """Say it where most boxes of the run are left out, since they do not score above the (C,) `conf` of classes."""
         low, count = int((self.scores <= conf[self.class_ids]).sum()), len(self.scores)
         limits = " to ".join(f"{each:g}" for each in dict.fromkeys([conf.min(), conf.max()]))
-        lost = f"-conf {limits} (dataset.conf) leaves out {low} of {count} rows, which score no higher"
+        lost = f"-conf {limits} (dataset.conf) leaves out {low} of {counted(count, 'row')}, which score no higher"
         return [f"{lost}; a lower one keeps more"] if 2 * low > count else []
 
     def count(self, image_id: str) -> int:
@@ -124,6 +126,7 @@ def load_prompts(
         [*lines, *_finding(table, interpretation, match, images), *_mapping(table, overrides, categories)],
         [
             *checker.warnings(interpretation),
+            *_unlabelled_folders(table, match, images.ids),
             *_loss_warnings(table, overrides, interpretation, in_run, no_class, other_class),
         ],
         [f"prompts: rows {which}, left out: {count}" for which, count in left_out.items() if count],
@@ -165,12 +168,12 @@ def _finding(table: PromptTable, interpretation: Interpretation, match: ImageMat
     """Say how the file was read, and how much of it is for the run."""
     expected = interpretation == table.format.interpretation
     title = table.format.title if expected else table.format.other_title or table.format.title
-    rows = _share(int((match.of_row != NO_MATCH).sum()), len(table), "rows")
-    of_images = _share(int((match.of_key != NO_MATCH).sum()), len(table.image_keys), "images")
+    rows = _share(int((match.of_row != NO_MATCH).sum()), len(table), "row")
+    of_images = _share(int((match.of_key != NO_MATCH).sum()), len(table.image_keys), "image")
     columns = f", rows are {table.columns}" if table.columns else ""
     return [
         f"prompts: {table.path}: {title}: {table.format.meaning(interpretation)}{columns}",
-        f"prompts: of the file, {rows} and {of_images} are in the run, which has {len(images.ids)} images",
+        f"prompts: of the file, {rows} and {of_images} are in the run, which has {counted(len(images.ids), 'image')}",
     ]
 
 
@@ -181,6 +184,20 @@ def _mapping(table: PromptTable, overrides: PromptOverrides, categories: Categor
     offset = overrides.category_offset or table.format.interpretation.category_offset
     source = table.names_file or ("--prompt-names" if overrides.class_names else "dataset.classes")
     return [f"prompts: classes by {source}: {categories.mapping(offset)}"]
+
+
+def _unlabelled_folders(table: PromptTable, match: ImageMatch, ids: Sequence[str]) -> list[str]:
+    """Say which folders of images, such as a split of a YOLO dataset, have no label file at all."""
+    if not table.format.normalized:
+        return []
+    sizes = Counter(image_id.rpartition("/")[0] for image_id in ids)
+    labelled = {ids[position].rpartition("/")[0] for position in match.of_key[match.of_key != NO_MATCH].tolist()}
+    return [
+        f"{table.path}: no label file for any of the {counted(count, 'image')} in {folder or '.'}/: they count as "
+        "images without objects"
+        for folder, count in sizes.items()
+        if folder not in labelled
+    ]
 
 
 def _loss_warnings(
@@ -203,7 +220,7 @@ def _loss_warnings(
             remedy = f"--set dataset.classes={table.names_file} makes its classes those of the run"
         else:
             remedy = f"--set 'dataset.classes={json.dumps(table.class_names)}' makes its classes those of the run"
-        what = f"{lacking} of {count} rows are of classes that the run lacks"
+        what = f"{lacking} of {counted(count, 'row is', 'rows are')} of classes that the run lacks"
         if lacking == count:  # what is left would look like a file without boxes
             raise UserError(f"{table.path}: {what}; {remedy}")
         lines.append(f"{table.path}: {what} and are left out; {remedy}")
@@ -215,4 +232,4 @@ def _loss_warnings(
 
 def _share(part: int, whole: int, what: str) -> str:
     percent = f" ({100 * part / whole:.1f} %)" if whole else ""
-    return f"{part} of {whole} {what}{percent}"
+    return f"{part} of {counted(whole, what)}{percent}"

@@ -18,6 +18,7 @@ from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, failure_lines
 from utils.errors import SampleError
 from utils.io.encoding import EncodingError, encode_image
+from utils.io.image_files import is_video_name
 from utils.io.terminal import counted
 from utils.io.writers import Writers, atomic_write
 from utils.label_maps import value_counts
@@ -25,6 +26,7 @@ from utils.masks import Mask
 from utils.structures import Instances, Sample
 from utils.visual.colors import DARK, class_color, track_color
 from utils.visual.drawing import Mark, Style, check_font, draw_marks, draw_tag, hatch, missing_glyphs
+from utils.visual.records import record_overlays
 
 # Full color resolution: with JPEG's default of half of it, thin colored lines blur.
 ENCODING = {
@@ -43,13 +45,15 @@ class OverlaySink:
         config: where overlays go and what they show. Characters in names that no available font has cause a warning.
         names: class names, indexed by class id.
         writers: threads that draw, encode and write.
+        prune: remove overlays of earlier runs whose photo is gone.
 
     Raises:
         UserError: the font cannot be used.
     """
 
-    def __init__(self, config: PredictorConfig, names: Sequence[str], writers: Writers) -> None:
-        self.config, self.names, self.writers = config, names, writers
+    def __init__(self, config: PredictorConfig, names: Sequence[str], writers: Writers, *, prune: bool = False) -> None:
+        self.config, self.names, self.writers, self._prune = config, names, writers, prune
+        self._made: dict[str, Path] = {}
         self.files = self.without_target = 0
         self._unwritten: list[SampleError] = []
         if config.font is not None:
@@ -80,15 +84,25 @@ class OverlaySink:
         lines = failure_lines(unwritten, [failure.image_id for failure in unwritten])
         lines.append(f"overlays: {counted(files - len(unwritten), 'image')} in {self.config.save_dir}")
         if without_target:
-            lines.append(f"overlays: {without_target} images have no target to show beside")
+            lines.append(f"overlays: {counted(without_target, 'image has', 'images have')} no target to show beside")
+        made = dict(session.gather([*self._made.items()]))
+        if session.is_main:
+            for failure in unwritten:
+                made.pop(self._name(failure.image_id), None)
+            lines += record_overlays(self.config.save_dir, made, prune=self._prune)
         return SinkReport(lines, unwritten)
 
     def render(self, sample: Sample, instances: Instances) -> npt.NDArray[np.uint8]:
         """Draw the overlay of one image; see the function `render`."""
         return render(sample, instances, self.names, self.config)
 
+    def _name(self, image_id: str) -> str:
+        folder = self.config.save_dir
+        return overlay_path(folder, image_id, self.config.format).relative_to(folder).as_posix()
+
     def _count(self, sample: Sample) -> None:
         self.files += 1
+        self._made[self._name(sample.image_id)] = sample.path if self.config.format != "mp4" else _clip_source(sample)
         self.without_target += self.config.side_by_side and sample.gt_mask is None
 
     def _save(self, path: Path, sample: Sample, instances: Instances) -> None:
@@ -101,6 +115,11 @@ class OverlaySink:
             self._unwritten.append(SampleError(sample.image_id, sample.path, reason))
         else:
             atomic_write(path, content)
+
+
+def _clip_source(sample: Sample) -> Path:
+    """Return the video file or the folder of frames of a clip."""
+    return sample.path if is_video_name(sample.path.name) else sample.path.parent
 
 
 def render(

@@ -20,6 +20,7 @@ from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport
 from utils.errors import UserError
 from utils.io.image_files import is_video_name
+from utils.io.terminal import counted
 from utils.io.writers import Temporary, Writers
 from utils.structures import Instances, Sample
 from utils.visual.overlay import OverlaySink
@@ -184,14 +185,14 @@ class VideoOverlaySink(OverlaySink):
     before it is shown longer, so the video keeps the clip's time.
 
     Args:
-        config, names, writers: see OverlaySink; clips that are no video files have `config.fps`.
+        config, names, writers, prune: see OverlaySink; clips that are no video files have `config.fps`.
 
     Raises:
         UserError: there is no encoder, or the font cannot be used.
     """
 
-    def __init__(self, config: PredictorConfig, names: Sequence[str], writers: Writers) -> None:
-        super().__init__(config, names, writers)
+    def __init__(self, config: PredictorConfig, names: Sequence[str], writers: Writers, *, prune: bool = False) -> None:
+        super().__init__(config, names, writers, prune=prune)
         self.videos, self._rate = 0, Fraction(config.fps).limit_denominator(1001)
         self._video = OrderedVideoWriter(config.save_dir, Fraction(1))  # of no clip: it gets no frame, writes no file
         if not has_encoder():
@@ -218,7 +219,7 @@ class VideoOverlaySink(OverlaySink):
         self._complete()
         report = super().finish(summary, session)
         videos = session.sum(np.array([self.videos])).item()
-        return replace(report, lines=[*report.lines, f"overlays: {videos} videos, one per clip"])
+        return replace(report, lines=[*report.lines, f"overlays: {counted(videos, 'video')}, one per clip"])
 
     def _complete(self) -> None:
         """Complete the current video after its last frame."""

@@ -152,5 +152,5 @@ def test_the_table_begins_with_the_images_that_differ_most(tmp_path: Path) -> No
     assert table[0]["missing"] == "2"
     assert exporter.summary_lines(0, 0, tmp_path) == [
         f"3 images compared with {tmp_path}: objects 1 extra, 2 missing, 0 low overlap, in 2 images",
-        "1 images have no annotation there to compare with",
+        "1 image has no annotation there to compare with",
     ]

@@ -208,7 +208,7 @@ CLASSES = '--set dataset.classes=["car"]'
         ("--extension .jpg", "--extension: no such option; --help lists the options"),
         ("--zzz", "--zzz: no such option; --help lists the options"),
         ("a.jpg", "a.jpg: belongs to no option"),
-        ("x" * 300, "xxx: belongs to no option"),
+        ("x" * 300, f"{'x' * 300}: belongs to no option"),
         ("--classes names.txt", "--classes names.txt: takes the names of the classes to be kept; what the labels"),
         ("-p", "argument -p/--prompt: expected one argument "),
         ("--also draw", '--also: must be evaluate or visual or annotate, not "draw"'),

@@ -79,8 +79,8 @@ def test_voc_numbers_are_tracks_and_the_clips_are_listed(tmp_path: Path, write: 
     assert (lists / "val_videos.txt").read_text() == "a\nb/x\n"
     assert (lists / "val.txt").read_text().split() == [one.image_id for one, _ in pairs]
     for one, found in pairs:
-        path = tmp_path / "JPEGImages" / f"{one.image_id}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = tmp_path / "JPEGImages" / f"{one.image_id}{one.path.suffix}"
+        path.unlink()  # a link to a frame that this test has not made
         Image.fromarray(one.image).save(path)
         numbers = np.asarray(Image.open(tmp_path / "SegmentationObject" / f"{one.image_id}.png"))
         np.testing.assert_array_equal(numbers, found.rasterize(found.track_ids))

@@ -120,10 +120,17 @@ def test_data_yaml_beside_the_labels_names_them_not_the_run(tmp_path: Path, imag
     assert prompts.finding[2] == f"prompts: classes by {file}: 0 Couch -> sofa, 1 car, 2 tree -> no class of the run"
 
 
+def test_a_split_without_any_label_file_is_warned_of(tmp_path: Path, images_of: Any) -> None:
+    files = {"labels/train/1.txt": "0 0.5 0.5 0.1 0.1\n", "labels/val/2.txt": "", "data.yaml": "names: [car]"}
+    folder, images = write(tmp_path, files) / "labels", images_of(["train/1", "train/3", "val/2", "test/4", "test/5"])
+    (line,) = load_prompts(folder, ["car"], images, PromptOverrides()).warnings
+    assert line == f"{folder}: no label file for any of the 2 images in test/: they count as images without objects"
+
+
 def test_losing_all_rows_is_refused_with_the_option_that_does_it(tmp_path: Path, images_of: Any) -> None:
     files = {"labels/1.txt": "0 0.5 0.5 0.1 0.1\n", "data.yaml": "names: [boat, car]"}
     folder = write(tmp_path, files) / "labels"
-    with pytest.raises(UserError, match=r"1 of 1 rows are of classes that the run lacks; --set dataset\.classes="):
+    with pytest.raises(UserError, match=r"1 of 1 row is of classes that the run lacks; --set dataset\.classes="):
         load_prompts(folder, NAMES, images_of("1"), PromptOverrides())
 
 

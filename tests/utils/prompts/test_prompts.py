@@ -199,17 +199,18 @@ def test_ids_that_may_count_from_one_are_warned_of(write: Write, images_of: Any)
         assert prompts.class_ids[0] == ids[0] - (given.category_offset == "1")
         return prompts.warnings
 
-    (line,) = warnings([1, 4], PromptOverrides())
+    (line,) = warnings([1, 2, 4], PromptOverrides())
     assert line.endswith(
         "prediction.json: no category id is 0, so they may count from 1: then give --category-offset 1, else 0"
     )
-    assert len(warnings([1, 4], PromptOverrides(class_names=NAMES))) == 1
+    assert len(warnings([1, 2, 4], PromptOverrides(class_names=NAMES))) == 1
     assert warnings([0, 4], PromptOverrides()) == []
     assert (
-        warnings([1, 4], PromptOverrides(category_offset="0"))
-        == warnings([1, 4], PromptOverrides(category_offset="1"))
+        warnings([1, 2, 4], PromptOverrides(category_offset="0"))
+        == warnings([1, 2, 4], PromptOverrides(category_offset="1"))
         == []
     )
+    assert warnings([1, 4], PromptOverrides()) == [], "where few classes occur, the first one need not"
     assert load_prompts(write([]), NAMES, images_of(NUMBERED), PromptOverrides()).warnings == []
 
 

@@ -49,7 +49,7 @@ def write_overlays(folder: Path, pairs: Sequence[Pair], **settings: object) -> l
 def test_each_clip_is_a_video_of_its_overlays_in_order(tmp_path: Path) -> None:
     pairs = [*clip("deep/a", 12), *clip("2:30", 5)]
     lines = write_overlays(tmp_path, pairs, fps=10)
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["2:30.mp4", "a.mp4"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".records", "2:30.mp4", "a.mp4"]
     for name, part in (("deep/a", pairs[:12]), ("2:30", pairs[12:])):
         found = list(frames(tmp_path / f"{name}.mp4"))
         assert len(found) == len(part)
@@ -132,7 +132,7 @@ def test_an_interrupted_run_leaves_the_old_video_and_nothing_else(tmp_path: Path
 
     with pytest.raises(KeyboardInterrupt):
         run()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".records", "a.mp4"]
     assert (tmp_path / "a.mp4").read_bytes() != before
     assert len(list(frames(tmp_path / "a.mp4"))) == 8
 
@@ -152,7 +152,7 @@ def test_a_killed_run_leaves_no_torn_video(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=root, timeout=60)
     assert sorted(path.name for path in tmp_path.iterdir()) == [temporary_path(tmp_path / "b.mp4").name, "a.mp4"]
     write_overlays(tmp_path, [*clip("a", 4), *clip("b", 6)])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".records", "a.mp4", "b.mp4"]
     assert len(list(frames(tmp_path / "b.mp4"))) == 6
 
 

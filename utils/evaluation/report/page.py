@@ -118,7 +118,7 @@ def _charts(evaluation: Evaluation) -> Iterator[tuple[Chart, Table | None]]:
     by_size = iou_by_size(evaluation)
     if len(by_size.counts):
         yield size_chart(by_size), curve_table("IoU and object size", "Size in pixels", {"": by_size})
-    kinds = {"detector's score": "scores", "SAM2's score": "mask_scores"}
+    kinds = {"score of the box": "scores", "SAM2's score": "mask_scores"}
     by_score = {name: iou_by_score(evaluation, kind) for name, kind in kinds.items()}
     by_score = {name: curve for name, curve in by_score.items() if len(curve.counts)}
     if by_score:
