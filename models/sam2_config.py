@@ -129,7 +129,7 @@ def _read_yaml(file: Path, sam_config: str) -> Any:
         return OmegaConf.to_container(node, resolve=False)
     except UserError:
         raise
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError, AssertionError) as error:
         raise UserError(f"{sam_config}: not a readable yaml config: {first_line(error)}") from error
 
 

@@ -16,6 +16,7 @@ from models.ultralytics_quiet import quiet_ultralytics
 from utils.config import ArchConfig
 from utils.config.official import address_of
 from utils.errors import UserError, first_line
+from utils.files import foreign_content
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +43,11 @@ BOXLESS = {
 TRIAL_SIZE = 192
 """Side of the image, in pixels, on which a model is tried when it is loaded: a multiple of every stride."""
 
-WRAPPERS = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before the name of every tensor."""
+STATE_KEYS = ("model", "state_dict", "model_state_dict", "ema")
+"""Keys under which trainers keep the tensors of SAM2."""
+
+SAM_PART = "sam_mask_decoder."
+"""Part of every SAM2; before its name stands what DataParallel, torch.compile or Lightning put before all tensors."""
 
 
 def yolo_weights(arch: ArchConfig) -> Path:
@@ -75,7 +79,8 @@ def load_yolo(path: Path, *, trust: bool = False) -> BaseModel:
     checkpoint = _read(path, lambda: load_ultralytics(path, trust=trust))
     model = next((each for key in ("ema", "model") if isinstance(each := checkpoint.get(key), BaseModel)), None)
     if model is None:
-        raise UserError(f"{path}: not a YOLO checkpoint: it holds {_contents(checkpoint)}, but no YOLO model")
+        advice = "; Ultralytics' YOLO(...).save(FILE) writes one"
+        raise UserError(f"{path}: not a YOLO checkpoint: it holds {_contents(checkpoint)}, but no YOLO model{advice}")
     try:
         return _checked(model, path)
     except UserError:
@@ -107,8 +112,8 @@ def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor
         state: object = _read_safetensors(path)
     else:
         state = content = _read(path, lambda: load_torch(path, trust=trust))
-        for key in ("model", "state_dict"):
-            state = state[key] if isinstance(state, Mapping) and key in state else state
+        while isinstance(state, Mapping) and (key := next((key for key in STATE_KEYS if key in state), None)):
+            state = state[key]
         if type(state).__module__.startswith("ultralytics."):
             raise UserError(f"{path}: holds a YOLO model ({type(state).__name__}), not SAM2's tensors")
         if isinstance(state, torch.nn.Module) and type(state).__module__.startswith("sam2."):
@@ -118,9 +123,9 @@ def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor
             raise UserError(f'{path}: not a SAM2 checkpoint, {{"model": state_dict}}: it holds {_contents(content)}')
     assert isinstance(state, Mapping)
     tensors = {str(name): tensor for name, tensor in state.items()}
-    for wrapper in WRAPPERS * 2:
-        if all(name.startswith(wrapper) for name in tensors):
-            tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    wrapper = next((name.partition(SAM_PART)[0] for name in tensors if SAM_PART in name), "")
+    if all(name.startswith(wrapper) for name in tensors):
+        tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
     _check_tensors(tensors.items(), path)
     return tensors
 
@@ -251,8 +256,10 @@ def _read(path: Path, load: Callable[[], Any]) -> Any:
     """
     kind = kind_of(path)
     if kind not in ("zip", "pickle"):
-        told = {"html": "a web page, not a checkpoint", "empty": "truncated: it is empty"}
-        raise UserError(f"{path}: {told.get(kind, 'truncated, or not a checkpoint at all')}{_again(path)}")
+        with path.open("rb") as file:
+            found = foreign_content(file.read(64))
+        told = f"not a checkpoint, but {found}" if found else "truncated, or not a checkpoint at all"
+        raise UserError(f"{path}: {told}{_again(path)}")
     with ThreadPoolExecutor(1) as pool:
         damage = pool.submit(damage_of, path) if kind == "zip" else None
         try:
@@ -269,6 +276,9 @@ def _read(path: Path, load: Callable[[], Any]) -> Any:
 def _explained(path: Path, error: Exception) -> UserError:
     """Make the error that says why a checkpoint was not loaded, and what to do next."""
     refused = refused_name(error)
+    if refused and "." not in refused and kind_of(path) == "pickle":  # it stumbles over what every checkpoint holds
+        old = "is in the format of torch before 1.6, in which it is not read safely"
+        return UserError(f"{path}: {old}; where you trust it, torch.load it with weights_only=False and save it anew")
     if (missing := missing_name(path)) is not None:
         advice = "save its state_dict() alone where it is installed"
         if missing.startswith("ultralytics."):

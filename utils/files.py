@@ -27,6 +27,21 @@ def is_special(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
+def foreign_content(start: bytes) -> str | None:
+    """Say what a file really is by its first 64 bytes, if it is what often stands in the place of photos or weights."""
+    if not start:
+        return "empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file itself; `git lfs pull` fetches that"
+    if start.lstrip().startswith(b"<"):
+        return "a web page"
+    if start.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "JPEG XL, which is not read; save it as PNG"
+    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
+        return "HEIC; pip install pillow-heif reads it"
+    return None
+
+
 @contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file for reading; OSError for a pipe or device, as for what cannot be read."""
@@ -48,6 +63,8 @@ def read_text(path: Path) -> str:
     with open_regular(path) as file:
         content = file.read()
     text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
+    if (nul := text.find("\0")) >= 0:  # of UTF-16 without a mark, or no text at all
+        raise UnicodeDecodeError("utf-8", content, nul, nul + 1, "a NUL character")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -165,3 +165,12 @@ def test_names_do_not_leave_the_package(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("../../etc/passwd", "configs/../../x.yaml", str(package()), "configs", "/dev/zero", "a\x00b"):
         with pytest.raises(UserError, match=r"neither a file nor a config of the sam2 package"):
             read_sam_config(name)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "3", "2.5", "true", "null", "2026-11-28", "text", "- a", "? a", "!!binary aGk=", "---\n---\n"]
+)
+def test_a_yaml_of_anything_but_a_mapping_is_no_config(content: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"a\.yaml"):
+        read_sam_config(str(tmp_path / "a.yaml"))

@@ -239,3 +239,15 @@ def test_a_mutated_pickle_is_never_a_traceback(yolo_file: Path, tmp_path: Path) 
         (tmp_path / "mutated.pt").write_bytes(buffer.getvalue())
         with suppress(UserError):
             load_yolo(tmp_path / "mutated.pt")
+
+
+def test_of_tensors_alone_and_of_the_old_form_of_torch_save_the_message_says_how_to_save_a_yolo(
+    yolo_file: Path, tmp_path: Path
+) -> None:
+    checkpoint, path = torch.load(yolo_file, weights_only=False), tmp_path / "mine.pt"
+    torch.save(checkpoint["model"].state_dict(), path)
+    with pytest.raises(UserError, match=r"but no YOLO model; Ultralytics' YOLO\(...\).save\(FILE\) writes one"):
+        load_yolo(path)
+    torch.save(checkpoint, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match=r"torch before 1\.6.*; where you trust it, torch\.load it .* and save it anew"):
+        load_yolo(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from datasets.images import read_image
 from datasets.voc import VocDataset
 from models.sam2_config import read_sam_config
 from models.weights import load_sam_state, load_yolo
@@ -89,3 +90,30 @@ def test_texts_are_read_in_the_encodings_and_with_the_line_ends_of_all_systems(
     assert load_class_names(path) == ("car", "größer")
     path.write_bytes((mark + json.dumps({"shapes": [], "a": "ö"}, ensure_ascii=False)).encode(encoding))
     assert read_labelme_json(path)["a"] == "ö"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
+def test_a_text_in_another_encoding_is_refused_and_makes_no_names(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes("car\nbus\n".encode(encoding))
+    with pytest.raises(UserError, match=r"names\.txt: .*not UTF-8 text \(byte \d"):
+        load_class_names(tmp_path / "names.txt")
+
+
+FOREIGN = {
+    "empty": b"",
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+    "a web page": b"\n<!DOCTYPE html><html>404</html>",
+    "JPEG XL, which is not read": b"\xff\x0a\xfa\x1f" + bytes(80),
+    "HEIC; pip install pillow-heif reads it": b"\0\0\0\x18ftypheic" + bytes(80),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_stands_in_the_place_of_a_photo_or_of_weights_is_named(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(FOREIGN[kind])
+    with pytest.raises(ValueError, match=f"not an image, but {kind}"):
+        read_image(path)
+    for load in (load_yolo, load_sam_state):
+        with pytest.raises(UserError, match=f"not a checkpoint, but {kind}"):
+            load(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -171,13 +171,47 @@ def segmentation_box(segmentation: Any) -> list[float] | None:
 
     try:
         if isinstance(segmentation, dict):
-            counts, size = segmentation["counts"], segmentation["size"]
-            encoded = coco.frPyObjects(segmentation, *size) if isinstance(counts, list) else segmentation
-            return [float(side) for side in coco.toBbox(encoded)]
+            return [float(side) for side in coco.toBbox(_run_lengths(segmentation))]
         points = np.concatenate([np.array(ring, np.float64).reshape(-1, 2) for ring in segmentation])
         return [float(side) for side in xyxy_to_xywh(box_of_points(points))]
     except Exception:  # its parsers raise almost anything
         return None
+
+
+def _run_lengths(segmentation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return run lengths as pycocotools keeps them; Exception for those on which its C code would leave its memory."""
+    from pycocotools import mask as coco
+
+    counts, (height, width) = segmentation["counts"], segmentation["size"]
+    lengths = _decompressed(counts) if isinstance(counts, str) else [int(length) for length in counts]
+    if min(lengths, default=0) < 0 or sum(lengths) != height * width or not 0 < height * width < 2**32 or width < 0:
+        raise ValueError(f"the run lengths are not those of {height} x {width} pixels")
+    encoded: dict[str, Any] = coco.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
+    return encoded
+
+
+def _decompressed(text: str) -> list[int]:
+    """Decompress the text of run lengths: five bits a character, from the third on differences to the last but one."""
+    lengths, value, bits = list[int](), 0, 0
+    for character in text.encode("ascii"):
+        if not 0 <= (digit := character - 48) < 64 or bits > 35:
+            raise ValueError("not the text of run lengths")
+        value, bits = value | (digit & 31) << bits, bits + 5
+        if not digit & 32:
+            value -= (1 << bits) if digit & 16 else 0
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = bits = 0
+    if bits:
+        raise ValueError("the text of run lengths breaks off")
+    return lengths
+
+
+def _polygon(points: Sequence[Any], size: tuple[int, int]) -> list[float]:
+    """Return x and y of the points, in turn; ValueError far outside the image, where pycocotools would not end."""
+    numbers = np.array(points, np.float64)
+    if not (np.abs(numbers) <= 3 * max(size)).all():
+        raise ValueError("a point lies far outside the image")
+    return [*numbers.tolist()]
 
 
 def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
@@ -192,9 +226,8 @@ def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
         raise row.place.child("segmentation.size").error(reason)
     try:
         if isinstance(encoded, list):
-            encoded = coco.merge(coco.frPyObjects([polygon for polygon in encoded if len(polygon) >= 6], *size))
-        elif isinstance(encoded["counts"], list):
-            encoded = coco.frPyObjects(encoded, *size)
-        return Mask.from_array(coco.decode(encoded))
+            polygons = [_polygon(polygon, size) for polygon in encoded if len(polygon) >= 6]
+            return Mask.from_array(coco.decode(coco.merge(coco.frPyObjects(polygons, *size))))
+        return Mask.from_array(coco.decode(_run_lengths(encoded)))
     except Exception as error:  # its parsers raise almost anything
         raise row.place.child("segmentation").error(f"neither polygons nor run lengths: {error}") from error

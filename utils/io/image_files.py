@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from utils.files import open_regular
+from utils.files import foreign_content, open_regular
 from utils.io.png_files import check_rows, late_exif
 from utils.io.tiff_files import check_segments, tiff_page
 
@@ -154,7 +154,15 @@ def open_image(source: Path | BinaryIO, formats: Sequence[str] | None = None) ->
             with open_regular(source) as file, open_image(file, formats) as image:
                 yield image
             return
-        with Image.open(source, formats=tuple(formats or ()) or _photo_formats(getattr(source, "name", ""))) as image:
+        accepted = tuple(formats or ()) or _photo_formats(getattr(source, "name", ""))
+        try:
+            opened = Image.open(source, formats=accepted)
+        except UnidentifiedImageError as error:
+            source.seek(0)
+            kind = foreign_content(source.read(64))
+            told = f"but {kind}" if kind else "damaged at its beginning, or of an unknown kind"
+            raise ValueError(f"not an image, {told}") from error
+        with opened as image:
             if image.format == "PNG":
                 image.info = late_exif(source) | image.info
             yield image
@@ -289,8 +297,6 @@ def image_errors() -> Iterator[None]:
         yield
     except ValueError:
         raise
-    except UnidentifiedImageError as error:
-        raise ValueError("not an image, damaged at its beginning, or of an unknown kind") from error
     except MemoryError as error:
         raise ValueError("it does not fit into the memory") from error
     except OSError as error:
