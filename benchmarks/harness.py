@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import os
 import platform
 import re
 import shlex
@@ -29,7 +28,7 @@ from datasets.scenes import class_names, paint_scene
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.config.official import REPOSITORY
 from utils.device import choose_device
-from utils.distributed import Session
+from utils.distributed import Session, usable_cores
 
 MIB = 2**20
 MODELS = {"tiny": "t", "small": "s", "base+": "b+", "large": "l", "demo": ""}  # name -> suffix of sam2's config
@@ -322,7 +321,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": model[1] if model else platform.machine(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "sam2", "ultralytics", "numpy")},
         "commit": subprocess.getoutput(f"git -C {shlex.quote(str(REPOSITORY))} rev-parse --short HEAD"),

@@ -32,6 +32,7 @@ from utils.cli.options import Options, Output
 from utils.cli.parsers import parse
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, run_loop
+from utils.errors import UserError
 from utils.io.writers import Writers
 from utils.run import OUTPUTS
 from utils.run import Run as RunOutputs
@@ -139,9 +140,10 @@ def auto_annotate(row: int, precision: str, work: Workload) -> Run:
 
 
 def this_project(row: int, precision: str, work: Workload) -> Run:
-    """Load row 5: the scripts' own parts and their one loop, in process."""
+    """Load row 5, or 7 with SAM2's encoder in OpenVINO: the scripts' own parts and their one loop, in process."""
     session, out = Session(), work.out(row, precision)
-    argv = ["-c", str(work.config), "--device", work.device, "--precision", precision, *work.project]
+    argv = ["-c", str(work.config), "--device", work.device, "--precision", precision]
+    argv += [f"--set=segmenter.backend={'openvino' if row == 7 else 'torch'}", *work.project]
     argv += [] if work.detector else ["-p", str(work.prompts)]
     argv += [f"--set={section}.save_dir={out / section}" for section in ("evaluator", "predictor", "auto_mask")]
 
@@ -151,9 +153,12 @@ def this_project(row: int, precision: str, work: Workload) -> Run:
         options = parse(script, None, [*argv, *(["--also", *others] if others else [])])
         return options, open_images(options, session)
 
-    with quiet():
-        models = RunModels(*prepared("all"), session)
-        cascade = models.build_cascade()
+    try:
+        with quiet():
+            models = RunModels(*prepared("all"), session)
+            cascade = models.build_cascade()
+    except UserError as error:
+        raise RuntimeError(str(error)) from error
 
     def run(scope: str, count: int, look: Callable[[Masks], object] | None = None) -> int:
         options, images = prepared(scope)
@@ -240,7 +245,15 @@ def bare_forward(row: int, precision: str, work: Workload) -> Run:
     return run
 
 
-ROWS = {1: plain_loop, 2: plain_loop, 3: plain_loop, 4: auto_annotate, 5: this_project, 6: bare_forward}
+ROWS = {
+    1: plain_loop,
+    2: plain_loop,
+    3: plain_loop,
+    4: auto_annotate,
+    5: this_project,
+    6: bare_forward,
+    7: this_project,
+}
 _loaded = functools.cache(lambda row, precision, work: ROWS[row](row, precision, work))  # once in a process
 
 

@@ -10,7 +10,7 @@ from datasets.preflight import check_split
 from datasets.video import frame_size_message
 from datasets.voc import VocDataset
 from utils.config import Config
-from utils.distributed import Session
+from utils.distributed import Session, usable_cores
 from utils.errors import SampleError, UserError, refuse
 from utils.io.image_files import image_size, set_largest_image
 from utils.io.terminal import warn
@@ -64,8 +64,7 @@ def loader_workers(config: Config) -> int:
         room = f"{SHARED_MEMORY} has room for {free // 2**20} MiB only"
         warn([f"{room}: examples are loaded by the main process; with docker run --shm-size=1g it is faster"])
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(config.dataloader.num_workers, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return min(config.dataloader.num_workers, usable_cores())
 
 
 def _check_objects(split: VocDataset, used: range) -> None:

@@ -18,14 +18,16 @@ from models.cleanup import with_cleanup
 from models.detector import Detector, find_detector
 from models.downloads import fetch_weights
 from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
+from models.sam2_config import read_sam_config
 from models.weights import yolo_weights
+from utils.annotations.fingerprint import file_hash
 from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.class_map import ClassMap
 from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
 from utils.config import ArchConfig, Config, DatasetConfig, load_config
 from utils.config.official import OFFICIAL_SAM
-from utils.device import choose_device, choose_precision
+from utils.device import Backend, choose_backend, choose_device, choose_precision
 from utils.distributed import Session
 from utils.engine import Cascade, RunImages
 from utils.errors import SampleError, UserError
@@ -35,6 +37,7 @@ from utils.structures import Instances, Sample
 
 if TYPE_CHECKING:
     import torch
+    from sam2.modeling.sam2_base import SAM2Base
 
     from models.segmenter import Segmenter
 
@@ -94,7 +97,7 @@ class RunModels:
             return with_class_map(annotated, self.class_map)
         boxes = self._box_source()
         segmenter = build_segmenter(options, self._device, len(self._images.ids))
-        self.device_text = describe_device(self._device, segmenter.precision)
+        self.device_text = describe_device(self._device, segmenter.precision, segmenter.backend)
         names = self.detector.names if options.runs_detector else ()
         say([models_line(options, names, self.device_text)])
         warn(demo_warnings(options))
@@ -247,14 +250,18 @@ def build_segmenter(options: Options, device: torch.device, num_images: int = 1)
         UserError: weights, a SAM2 config or the precision cannot be used, or `segmenter.compile` is on and fails.
     """
     from models.sam2_build import load_sam2
-    from models.sam2_forward import cache_pos_embed
     from models.segmenter import LONG_RUN, Segmenter
 
     config = options.config
     settings, precision = config.segmenter, choose_precision(config.segmenter.precision, device)
+    backend = choose_backend(settings.backend, device)
+    if settings.compile == "on":
+        if settings.backend == "openvino":
+            raise UserError("--compile on: torch compiles, and segmenter.backend is openvino; choose one of the two")
+        backend = "torch"
     model = load_sam2(*sam_files(config.arch), device, trust=options.trust_weights, video=options.video)
-    cache_pos_embed(model)
-    segmenter = Segmenter(model, precision, settings.chunk_mb * 2**20)
+    backend = _prepare(model, precision, backend, config)
+    segmenter = Segmenter(model, precision, settings.chunk_mb * 2**20, backend)
     worth_compiling = device.type == "cuda" and num_images >= LONG_RUN and not options.video
     if settings.compile == "on" or (settings.compile == "auto" and worth_compiling):
         try:
@@ -265,6 +272,26 @@ def build_segmenter(options: Options, device: torch.device, num_images: int = 1)
             line = f"{error}; going on without"
         say([line])
     return segmenter
+
+
+def _prepare(model: SAM2Base, precision: torch.dtype, backend: Backend, config: Config) -> Backend:
+    """Make a model fast; return what runs its encoder, which is torch where OpenVINO fails and `auto` chose it."""
+    from models.sam2_prepare import fit_to_device, simplify
+
+    simplify(model)
+    if backend == "openvino":
+        from models.sam2_openvino import encode_by_openvino
+
+        sam_config, weights = sam_files(config.arch)
+        try:
+            encode_by_openvino(model, precision, f"{file_hash(weights)} {read_sam_config(sam_config)}")
+        except UserError as error:
+            if config.segmenter.backend == "openvino":
+                raise
+            say([f"{error}; going on with torch"])
+            backend = "torch"
+    fit_to_device(model, precision, compiles=config.segmenter.compile == "on")
+    return backend
 
 
 def sam_files(arch: ArchConfig) -> tuple[str, Path]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from utils.classes import match_classes
 from utils.cli.options import Options
 from utils.config.official import DEMO_WEIGHTS, PAINTED
+from utils.device import Backend
 from utils.errors import first_of
 from utils.io.terminal import counted
 
@@ -32,10 +33,11 @@ def models_line(options: Options, detector_names: Sequence[str], device: str) ->
     return " \u00b7 ".join([*parts, f"SAM2 {sam}", device, f"boxes from {sources[options.boxes]}"])
 
 
-def describe_device(device: torch.device, precision: torch.dtype) -> str:
-    """Name a device and the precision of SAM2's matrix products: `cuda:0 bf16`."""
+def describe_device(device: torch.device, precision: torch.dtype, backend: Backend) -> str:
+    """Name a device, the precision of SAM2's matrix products, and OpenVINO where it is used: `cuda:0 bf16`."""
     short = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
-    return f"{device} {short[str(precision).removeprefix('torch.')]}"
+    name = short[str(precision).removeprefix("torch.")]
+    return f"{device} {name} OpenVINO" if backend == "openvino" else f"{device} {name}"
 
 
 def missing_class_warnings(detector: Sequence[str], names: Sequence[str], kept: Sequence[str] | None) -> list[str]:

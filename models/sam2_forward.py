@@ -51,14 +51,6 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
     return torch.autocast(device.type, dtype=precision if low else torch.bfloat16, enabled=low)
 
 
-def cache_pos_embed(model: SAM2Base) -> None:
-    """Compute the encoder's position embeddings once instead of once per image; the result is the same."""
-    trunk, side = model.image_encoder.trunk, model.image_size // model.image_encoder.trunk.patch_embed.proj.stride[0]
-    with torch.no_grad():
-        cached = trunk._get_pos_embed((side, side))
-    trunk._get_pos_embed = lambda size: cached
-
-
 def encode(model: SAM2Base, pixels: Tensor) -> Features:
     """Encode (B, 3, S, S) preprocessed images."""
     return features_of(model, model.forward_image(pixels))

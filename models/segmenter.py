@@ -17,6 +17,7 @@ from models.sam2_compile import CompiledForward, Sam2Forward
 from models.sam2_forward import Backbone, Features, autocast, features_of, select_single_mask
 from models.transfer import AsyncMasks, BoxMasks, to_device
 from utils.boxes import normalize
+from utils.device import Backend
 from utils.errors import RunError, UserError, first_line
 
 if TYPE_CHECKING:
@@ -62,10 +63,11 @@ class Segmenter:
         model: a SAM2 model in eval mode on its device.
         precision: torch.float32, or the 16-bit type that matrix products run in.
         chunk_bytes: how much memory the boxes of one decode may take; bounds memory at any number of boxes.
+        backend: what the model's encoder runs in, to be named.
     """
 
-    def __init__(self, model: SAM2Base, precision: torch.dtype, chunk_bytes: int) -> None:
-        self.model, self.precision, self.chunk_bytes = model, precision, chunk_bytes
+    def __init__(self, model: SAM2Base, precision: torch.dtype, chunk_bytes: int, backend: Backend = "torch") -> None:
+        self.model, self.precision, self.chunk_bytes, self.backend = model, precision, chunk_bytes, backend
         self._passes = Sam2Forward(model)
 
     @property

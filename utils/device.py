@@ -1,11 +1,12 @@
-"""Choose the device and the precision of a run."""
+"""Choose the device, the precision and the backend of a run."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import platform
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from utils.distributed import Session
 from utils.errors import UserError, first_line
@@ -13,6 +14,9 @@ from utils.errors import UserError, first_line
 if TYPE_CHECKING:
     import torch
 
+
+Backend: TypeAlias = Literal["torch", "openvino"]
+"""What runs SAM2's encoder."""
 
 KINDS = ("auto", "cpu", "cuda", "mps")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt's names for its parameters, from malloc.h
@@ -77,3 +81,23 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     else:
         native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return torch.bfloat16 if native else torch.float32
+
+
+def choose_backend(name: str, device: torch.device) -> Backend:
+    """Return what runs SAM2's encoder.
+
+    `auto` is OpenVINO where it is installed and gains: on CPUs with AVX-512. On those with AVX2 both are bound by the
+    same matrix products, and take the same time.
+
+    Raises:
+        UserError: OpenVINO is named for another device than a CPU.
+    """
+    import torch
+
+    if name == "openvino" and device.type != "cpu":
+        advice = "choose --device cpu, or segmenter.backend=torch"
+        raise UserError(f"segmenter.backend: openvino runs on the CPU only, not on {device}; {advice}")
+    if name != "auto":
+        return "openvino" if name == "openvino" else "torch"
+    gains = device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return "openvino" if gains and importlib.util.find_spec("openvino") else "torch"

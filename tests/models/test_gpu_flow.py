@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from models import segmenter, transfer
 from models.sam2_build import build_sam2
-from models.sam2_forward import cache_pos_embed
+from models.sam2_prepare import simplify
 from models.segmenter import Segmenter
 from models.transfer import PackedMasks
 
@@ -49,7 +49,7 @@ def test_nothing_waits_for_the_gpu_and_nothing_mixes(monkeypatch: pytest.MonkeyP
     boxes = [np.array([[1, 2, 30, 40]] * count, np.float32).reshape(-1, 4) for count in (3, 2, 1, 0)]
     model = moved(build_sam2(CONFIG, 128), mode)
     with mode:
-        cache_pos_embed(model)
+        simplify(model)
         batch = Segmenter(model, torch.float32, 2**20).launch(images, boxes)  # in several decodes
     sent = {place: masks for places, masks in batch._masks for place in places.tolist()}
     assert len(batch._scores) > 1

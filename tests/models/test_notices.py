@@ -19,7 +19,7 @@ OPTIONS = Options(Config(arch=ARCH), ("evaluate",), (), None, "cpu", False)
 
 
 def test_the_line_names_models_device_and_boxes() -> None:
-    device = describe_device(torch.device("cuda:0"), torch.bfloat16)
+    device = describe_device(torch.device("cuda:0"), torch.bfloat16, "torch")
     start, end = "SAM2 sam2.1_hiera_large.pt", "cuda:0 bf16 · boxes from "
     assert models_line(OPTIONS, COCO_CLASSES, device) == f"detector yolov8x.pt (80 classes) · {start} · {end}YOLO"
     assert models_line(OPTIONS, ("ship",), device).startswith("detector yolov8x.pt (1 class) · ")

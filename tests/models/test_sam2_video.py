@@ -11,7 +11,7 @@ from sam2.build_sam import build_sam2_video_predictor
 
 from datasets.voc import VocDataset
 from models.sam2_build import build_sam2, load_sam2
-from models.sam2_forward import cache_pos_embed
+from models.sam2_prepare import simplify
 from models.segmenter import Segmenter
 from tests.helpers.track import (
     BOXES,
@@ -42,7 +42,7 @@ def test_masks_of_the_demo_clip_equal_the_official_predictors(monkeypatch: pytes
     boxes = dict(enumerate(demo.load(clip[0]).gt_instances.detections.boxes, start=1))
     model = visible(load_sam2(DEMO_CONFIG, DEMO_WEIGHTS, CPU, 256, video=True))
     theirs = official_masks(official(model), frames, boxes, monkeypatch)
-    cache_pos_embed(model)
+    simplify(model)
     ours = Follower(model, frames).follow(boxes, range(12))
     assert len(boxes) > 1
     assert coverage(theirs).min() > 0
@@ -268,7 +268,7 @@ def test_a_video_model_gives_single_images_the_same_masks() -> None:
     plain, video = (build_sam2(DEMO_CONFIG, 128, video=video) for video in (False, True))
     video.load_state_dict(plain.state_dict())
     for model in (plain, video):
-        cache_pos_embed(model)
+        simplify(model)
     frames, boxes = moving(2), [np.array([*BOXES.values()], np.float32)] * 2
     ours, theirs = (Segmenter(model, torch.float32, 2**30)(frames, boxes) for model in (video, plain))
     for a, b in zip(ours, theirs, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from utils.device import choose_device
+from utils.device import choose_backend, choose_device
 from utils.distributed import Session
 from utils.errors import UserError
 
@@ -30,3 +30,28 @@ def test_a_number_is_a_gpu_as_in_ultralytics(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_device_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=f"--device {name}: "):
         choose_device(name, Session())
+
+
+def test_openvino_is_refused_on_a_gpu() -> None:
+    with pytest.raises(UserError, match="openvino runs on the CPU only, not on cuda:1; choose --device cpu, or"):
+        choose_backend("openvino", torch.device("cuda:1"))
+
+
+@pytest.mark.parametrize(
+    ("capability", "installed", "device", "chosen"),
+    [
+        ("AVX512", True, "cpu", "openvino"),
+        ("AVX512_VNNI", True, "cpu", "openvino"),
+        ("AVX512", False, "cpu", "torch"),
+        ("AVX512", True, "cuda:0", "torch"),
+        ("AVX2", True, "cpu", "torch"),
+        ("DEFAULT", True, "cpu", "torch"),
+    ],
+)
+def test_auto_is_openvino_where_it_gains(
+    capability: str, installed: bool, device: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
+    assert choose_backend("auto", torch.device(device)) == chosen
+    assert choose_backend("torch", torch.device(device)) == "torch"

@@ -251,6 +251,8 @@ class SegmenterConfig:
     """`fp32`, `bf16`, `fp16`, or `auto`: the fastest that the device computes natively."""
     chunk_mb: Count = 1024
     """Memory in MiB that decoding one chunk of boxes may take."""
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs SAM2's encoder: `torch`, `openvino`, or `auto`: OpenVINO on CPUs where it is installed and faster."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile SAM2 first, which takes minutes: `on`, `off`, or `auto`: on a GPU, if the run is long enough."""
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 from threading import BoundedSemaphore
 from types import TracebackType
 
+from utils.distributed import usable_cores
 from utils.errors import RunError, UserError
 from utils.io.json_files import path_problem
 
@@ -269,11 +270,11 @@ class Writers:
     being written.
 
     Args:
-        workers: number of threads; None: one per CPU, at most 16.
+        workers: number of threads; None: one per core that this process may use, at most 16.
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        workers = workers or min(16, os.cpu_count() or 1)
+        workers = workers or min(16, usable_cores())
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="writer")
         self._capacity = 2 * workers
         self._slots = BoundedSemaphore(self._capacity)
