@@ -238,8 +238,8 @@ class SegmenterConfig:
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`fp32`, `bf16`, `fp16`, or `auto`: the fastest that the device computes natively."""
-    chunk_mb: Count = 1024
-    """Memory in MiB that decoding one chunk of boxes may take."""
+    chunk_mb: Count | Literal["auto"] = "auto"
+    """Memory in MiB that decoding one chunk of boxes may take; `auto`: a quarter of what a GPU has free, or 1024."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile SAM2 first, which takes minutes: `on`, `off`, or `auto`: on a GPU, if the run is long enough."""
 
