@@ -108,7 +108,12 @@ class RunModels:
         from models.video_cascade import VideoCascade
 
         settings = options.config.video
-        propagator = Propagator(segmenter.model, segmenter.precision, non_overlap=settings.non_overlap_masks)
+        propagator = Propagator(
+            segmenter.model,
+            segmenter.precision,
+            non_overlap=settings.non_overlap_masks,
+            chunk_bytes=segmenter.chunk_bytes,
+        )
         cascade = VideoCascade(boxes, segmenter, propagator, settings, self.prompts)
         return with_cleanup(with_class_map(cascade, self.class_map), options.config.cleanup)
 
@@ -249,6 +254,7 @@ def build_segmenter(options: Options, device: torch.device, num_images: int = 1)
     Raises:
         UserError: weights, a SAM2 config or the precision cannot be used, or `segmenter.compile` is on and fails.
     """
+    from models.device_limits import check_attention, chunk_bytes
     from models.sam2_build import load_sam2
     from models.segmenter import LONG_RUN, Segmenter
 
@@ -260,8 +266,10 @@ def build_segmenter(options: Options, device: torch.device, num_images: int = 1)
             raise UserError("--compile on: torch compiles, and segmenter.backend is openvino; choose one of the two")
         backend = "torch"
     model = load_sam2(*sam_files(config.arch), device, trust=options.trust_weights, video=options.video)
+    if device.type == "mps":
+        check_attention(device)
     backend = _prepare(model, precision, backend, config)
-    segmenter = Segmenter(model, precision, settings.chunk_mb * 2**20, backend)
+    segmenter = Segmenter(model, precision, chunk_bytes(settings.chunk_mb, device), backend)
     worth_compiling = device.type == "cuda" and num_images >= LONG_RUN and not options.video
     if settings.compile == "on" or (settings.compile == "auto" and worth_compiling):
         try:

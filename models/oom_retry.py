@@ -1,4 +1,4 @@
-"""Go on with half as many images at a time when a GPU runs out of memory."""
+"""Go on with fewer images at a time when a GPU runs out of memory."""
 
 from __future__ import annotations
 
@@ -7,34 +7,30 @@ from typing import TypeVar
 
 import torch
 
+from models.device_limits import out_of_memory
 from utils.distributed import Session
+from utils.errors import first_line
 
 T = TypeVar("T")
 
-OTHER_WORDS = (
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-)
-"""How CUDA and its libraries say that they, rather than PyTorch's allocator, found no memory."""
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Return whether a computation failed because the GPU ran out of memory."""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OTHER_WORDS)
+PATIENCE = 16
+"""Parts after which twice as many images are tried again; twice as many parts after each failure."""
 
 
 class OomRetry:
-    """Do the work of a batch in as few parts as memory allows; once parts were halved, they stay small.
+    """Do the work of a batch in as few parts as memory allows.
+
+    Parts that were halved stay small for a while, since another process may have needed the memory only then.
 
     Args:
-        save: called if a single image needs too much; frees memory for another try, or raises the error that ends the
-            run.
+        save: called with the number of images that were too many, and the error's first line; it makes the next try
+            smaller, or, where a single image needs too much and nothing is left to save, raises what ends the run.
     """
 
-    def __init__(self, save: Callable[[], None]) -> None:
-        self._save, self._most = save, 0
+    def __init__(self, save: Callable[[int, str], None]) -> None:
+        self._save = save
+        self._most, self._least = 0, 0  # images at a time, now and at the least; 0: all
+        self._done, self._patience = 0, PATIENCE
 
     def __call__(self, count: int, work: Callable[[slice], T]) -> list[T]:
         """Return the results of `work` for all parts, in order.
@@ -50,22 +46,32 @@ class OomRetry:
             try:
                 done.append(work(part))
                 start = part.stop
+                self._grow()
                 continue
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
+                reason = first_line(error)
                 # The memory that the exception refers to is freed only after this block.
-            self._make_room(part.stop - part.start)
+            self._make_room(part.stop - part.start, reason)
         return done
 
     def summary_lines(self, session: Session) -> list[str]:
         """Return a line if any process ran out of memory, else none."""
-        halved = [most for most in session.gather([self._most]) if most]
+        halved = [least for least in session.gather([self._least]) if least]
         return [f"GPU out of memory: went on with {min(halved)} images at a time"] if halved else []
 
-    def _make_room(self, images: int) -> None:
+    def _make_room(self, images: int, reason: str) -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        if images == 1:
-            self._save()
+        if torch.backends.mps.is_available():
+            torch.mps.empty_cache()
+        self._save(images, reason)
         self._most = max(1, images // 2)
+        self._least = min(self._least or self._most, self._most)
+        self._done, self._patience = 0, 2 * self._patience
+
+    def _grow(self) -> None:
+        self._done += 1
+        if self._most and self._done == self._patience:
+            self._most, self._done = 2 * self._most, 0

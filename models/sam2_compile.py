@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from models.device_limits import largest_batch
 from models.sam2_forward import Features, decode, encode
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
-
-MAX_BATCH = 63
-"""Images per batch. CUDA's attention takes at most 65,535 windows per launch; an image of 1024 px has 1,024."""
 
 BUCKETS = (128, 64, 32, 16, 8)
 """Numbers of boxes for which the decoder is compiled."""
@@ -32,8 +30,12 @@ class Sam2Forward:
         max_batch: how many images may be encoded at once.
     """
 
-    def __init__(self, model: SAM2Base, max_batch: int = MAX_BATCH) -> None:
-        self.max_batch, self._model = min(max_batch, MAX_BATCH), model
+    def __init__(self, model: SAM2Base, max_batch: int | None = None) -> None:
+        limit = largest_batch(model.device)
+        self.max_batch, self._model = min(max_batch or limit, limit), model
+
+    def take_at_most(self, images: int) -> None:
+        """Prepare for smaller batches, since memory was out; passes that pad nothing take any."""
 
     def encode(self, pixels: Tensor) -> Features:
         """Encode (B, 3, S, S) preprocessed images; the result may be padded, the first B rows are valid."""
@@ -62,6 +64,10 @@ class CompiledForward(Sam2Forward):
         self._graphs = 0
         self._encode = torch.compile(self._levels, dynamic=False, fullgraph=True, backend=backend)
         self._decode = torch.compile(self._masks, dynamic=False, fullgraph=True, backend=backend)
+
+    def take_at_most(self, images: int) -> None:
+        """Pad batches to no more than so many images; the encoder is compiled once more, for this size."""
+        self.max_batch = min(self.max_batch, images)
 
     def encode(self, pixels: Tensor) -> Features:
         """See Sam2Forward."""

@@ -23,10 +23,12 @@ from sam2.modeling.sam.transformer import RoPEAttention
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor
 
+from models.device_limits import MPS_SCORES
 from models.sam2_forward import CORNER_LABEL, Backbone, autocast
 from models.segmenter import not_finite, preprocess
 from models.transfer import HostSync, masks_to_host_async, to_device, to_host_async
 from utils.boxes import normalize
+from utils.errors import RunError
 from utils.masks import Mask
 
 Tracked: TypeAlias = "tuple[Mask, float]"
@@ -131,7 +133,7 @@ def _attend_to_memory(attention: RoPEAttention, q: Tensor, k: Tensor, v: Tensor,
         k: (N, K, 64), of which the last `num_k_exclude_rope` have no place in the frame.
         v: (N, K, 64).
     """
-    if attention.training or q.device.type != "cpu":
+    if attention.training or torch.is_grad_enabled() or q.device.type != "cpu":
         return RoPEAttention.forward(attention, q, k, v, num_k_exclude_rope)
     queries, keys = attention.q_proj(q)[:, None], attention.k_proj(k)[:, None]
     placed = keys.shape[2] - num_k_exclude_rope
@@ -140,11 +142,22 @@ def _attend_to_memory(attention: RoPEAttention, q: Tensor, k: Tensor, v: Tensor,
         attention.freqs_cis = attention.compute_cis(end_x=side, end_y=side)
     places = attention.freqs_cis.to(q.device)
     queries, rotated = apply_rotary_enc(queries, keys[:, :, :placed], places, repeat_freqs_k=attention.rope_k_repeat)
+    seen = torch.empty(*q.shape[:2], v.shape[2])
+    scale, one_dnn = queries.shape[-1] ** -0.5, torch.backends.mkldnn.is_available()
     with torch.autocast("cpu", enabled=False):
-        turned = torch.cat([rotated[:, 0], keys[:, 0, placed:]], dim=1).float().transpose(1, 2)
-        values, scale = v.float(), queries.shape[-1] ** -0.5
-        parts = (queries[:, 0].float() * scale).split(QUERIES_AT_ONCE, dim=1)
-        seen = torch.cat([(part @ turned).softmax(dim=-1) @ values for part in parts], dim=1)
+        for i in range(len(q)):
+            asking, values = queries[i, 0].float() * scale, v[i].float()
+            asked = torch.cat([rotated[i, 0], keys[i, 0, placed:]]).float()
+            # oneDNN's layout for many products with one matrix; torch's own product takes a third longer.
+            packed = torch.ops.mkldnn._reorder_linear_weight(asked, QUERIES_AT_ONCE) if one_dnn else asked
+            for start in range(0, len(asking), QUERIES_AT_ONCE):
+                part = slice(start, start + QUERIES_AT_ONCE)
+                scores = (
+                    torch.ops.mkldnn._linear_pointwise(asking[part], packed, None, "none", [], "")
+                    if one_dnn
+                    else F.linear(asking[part], asked)
+                )
+                seen[i, part] = scores.softmax(dim=-1) @ values
     return attention.out_proj(attention.v_proj(seen.to(q.dtype)))
 
 
@@ -172,7 +185,7 @@ class Propagator:
 
     @torch.inference_mode()
     def encode(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Backbone]:
-        """Encode (H, W, 3) RGB frames, MAX_BATCH at most, as one batch; return the features of each."""
+        """Encode (H, W, 3) RGB frames, as many as fit into memory, as one batch; return the features of each."""
         with autocast(self.model.device, self.precision):
             whole = self.model.forward_image(preprocess(images, self.model.image_size, self.model.device))
         levels = {key: whole[key] for key in ("backbone_fpn", "vision_pos_enc")}
@@ -249,11 +262,30 @@ class Propagator:
         self._found.pop(track_id, None)
         self._memories.pop(track_id, None)
 
+    def free_memory(self, images: int, reason: str) -> None:
+        """Follow fewer tracks at a time, since memory was out; a frame can be repeated as a whole.
+
+        Raises:
+            RunError: they were followed one by one already.
+        """
+        if self._at_once == 1:
+            advice = "choose a smaller dataloader.batch_size, smaller models or --device cpu"
+            raise RunError(f"the GPU has too little memory to follow objects ({reason}); {advice}")
+        self.chunk_bytes //= 2
+
+    @property
+    def _at_once(self) -> int:
+        """Return how many tracks memory allows in one forward pass."""
+        places = (self.model.image_size // 16) ** 2
+        remembered = self.model.num_maskmem * places
+        fitting = self.chunk_bytes // (24 * self.model.hidden_dim * remembered)  # about six float32 copies of the keys
+        if self.model.device.type == "mps":
+            fitting = min(fitting, (MPS_SCORES - 1) // (4 * places * (remembered + places)))
+        return max(1, fitting)
+
     def _groups(self, track_ids: Sequence[int]) -> Iterator[Sequence[int]]:
         """Divide tracks among as few forward passes as memory allows."""
-        model = self.model
-        places = model.num_maskmem * (model.image_size // 16) ** 2
-        at_once = max(1, self.chunk_bytes // (24 * model.hidden_dim * places))  # about six float32 copies of the keys
+        at_once = self._at_once
         return (track_ids[start : start + at_once] for start in range(0, len(track_ids), at_once))
 
     def _infer(self, track_ids: Sequence[int], **how: Any) -> dict[str, Any]:

@@ -112,18 +112,25 @@ class Segmenter:
         self._passes = passes
         return seconds
 
-    def free_memory(self) -> None:
-        """Free memory for another try at an image that was too much.
+    def free_memory(self, images: int, reason: str) -> None:
+        """Make the next try smaller: of half as many images, and with half the memory for each decode.
+
+        Args:
+            images: how many were too many.
+            reason: what the device said.
 
         Raises:
-            RunError: nothing is left to be saved.
+            RunError: it was a single image, and nothing is left to be saved.
         """
-        if isinstance(self._passes, CompiledForward):
-            self._passes = Sam2Forward(self.model)  # those that are compiled always take whole batches
-        elif self.chunk_bytes > MIN_CHUNK_BYTES:
-            self.chunk_bytes //= 2
-        else:
-            raise RunError("the GPU has too little memory for a single image; choose smaller models or --device cpu")
+        halved = self.chunk_bytes > MIN_CHUNK_BYTES
+        self.chunk_bytes = max(MIN_CHUNK_BYTES, self.chunk_bytes // 2)
+        if images > 1:
+            self._passes.take_at_most(images // 2)
+        elif isinstance(self._passes, CompiledForward) and not halved:
+            self._passes = Sam2Forward(self.model)
+        elif not halved:
+            advice = "choose smaller models or --device cpu"
+            raise RunError(f"the GPU has too little memory for a single image ({reason}); {advice}")
 
     def summary_lines(self) -> list[str]:
         """Return a line to print if something was compiled during the run."""

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
 from models.box_sources import BoxSource
 from models.cascade import label_masks
-from models.oom_retry import out_of_memory
-from models.sam2_compile import MAX_BATCH
+from models.device_limits import largest_batch
+from models.oom_retry import OomRetry
 from models.sam2_forward import Backbone
 from models.sam2_video import Propagator, Tracked
 from models.segmenter import Segmenter
 from models.tracker import TrackManager, select_keyframes
 from utils.config import VideoConfig
 from utils.distributed import Session
-from utils.errors import RunError
 from utils.io.terminal import counted
 from utils.masks import Mask
 from utils.prompts.prompts import Prompts
@@ -65,6 +65,7 @@ class VideoCascade:
         self._tracks = TrackManager(settings)
         self._counts: Counter[str] = Counter()
         self._batches_given = self._batches_done = 0
+        self._encoding, self._following = OomRetry(segmenter.free_memory), OomRetry(propagator.free_memory)
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """Yield the instances of consecutive frames of one clip, in order, with track ids.
@@ -83,6 +84,7 @@ class VideoCascade:
         return [
             *self.detector.summary_lines(session),
             *self.segmenter.summary_lines(),
+            *self._encoding.summary_lines(session),
             f"video: boxes were looked for on {keyframes} of {frames}",
             *(f"video: {text}: {counts[name]}" for name, text in LEFT_OUT.items() if counts[name]),
             f"video: {counted(counts['started'], 'track')} found, {counted(counts['corrected'], 'time')} corrected, "
@@ -92,19 +94,18 @@ class VideoCascade:
 
     def _follow(self, samples: Sequence[Sample], number: int) -> Iterator[tuple[Sample, Instances]]:
         assert number == self._batches_done + 1, "the batch before is not taken yet"
-        try:
-            detected = self._detect(samples) if samples else {}
-            for start in range(0, len(samples), MAX_BATCH):
-                group = samples[start : start + MAX_BATCH]
-                for sample, backbone in zip(group, self.propagator.encode([sample.image for sample in group])):
-                    index = _frame_of(sample).index
-                    yield sample, self._instances(sample.size, index, backbone, detected.get(index))
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            advice = "choose a smaller dataloader.batch_size, smaller models or --device cpu"
-            raise RunError(f"the GPU has too little memory to follow the objects of {self._clip}: {advice}") from error
+        detected = self._detect(samples) if samples else {}
+        at_once = largest_batch(self.segmenter.device)
+        for start in range(0, len(samples), at_once):
+            group = samples[start : start + at_once]
+            for sample, backbone in zip(group, self._encode(group)):
+                index = _frame_of(sample).index
+                yield sample, self._instances(sample.size, index, backbone, detected.get(index))
         self._batches_done = number
+
+    def _encode(self, samples: Sequence[Sample]) -> Iterable[Backbone]:
+        images = [sample.image for sample in samples]
+        return chain.from_iterable(self._encoding(len(images), lambda part: self.propagator.encode(images[part])))
 
     def _detect(self, samples: Sequence[Sample]) -> dict[int, Detections]:
         """Return the detections on the keyframes of a batch, by frame index; reset if another clip begins."""
@@ -126,11 +127,12 @@ class VideoCascade:
         self, size: tuple[int, int], index: int, backbone: Backbone, detections: Detections | None
     ) -> Instances:
         """Compute the instances of a frame; detections make it a keyframe."""
-        tracked, boxes = self.propagator.step(index, backbone), {}
+        (tracked,), boxes = self._following(1, lambda _: self.propagator.step(index, backbone)), {}
         self._counts["frames"] += 1
         if detections is not None:
             boxes = self._update_tracks(size, {i: mask for i, (mask, _) in tracked.items()}, backbone, detections)
-            known, tracked = {*tracked}, tracked | self.propagator.add_boxes(boxes)
+            (prompted,) = self._following(1, lambda _: self.propagator.add_boxes(boxes))
+            known, tracked = {*tracked}, tracked | prompted
             self._end_unseen([i for i in boxes if not tracked[i][0].crop.size], known)
             tracked = {i: found for i, found in tracked.items() if i in self._tracks.live}
         return self._to_instances(size, {i: tracked[i] for i in sorted(tracked) if tracked[i][0].crop.size}, boxes)
@@ -139,7 +141,8 @@ class VideoCascade:
         self, size: tuple[int, int], masks: dict[int, Mask], backbone: Backbone, detections: Detections
     ) -> dict[int, np.ndarray]:
         """Match detections to tracks, end the missing ones, and return the boxes to prompt with, by track id."""
-        (answered,) = self.segmenter.collect(self.segmenter.launch_encoded(backbone, size, detections.boxes))
+        launched = self._encoding(1, lambda _: self.segmenter.launch_encoded(backbone, size, detections.boxes))
+        (answered,) = self.segmenter.collect(launched[0])
         found = label_masks(size, detections, answered)
         update = self._tracks.update(masks, found)
         for track_id in update.ended:

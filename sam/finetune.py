@@ -31,6 +31,7 @@ with packages_needed():
     import torch
 
     from datasets.training import loader_workers, open_training_splits
+    from models.device_limits import chunk_bytes
     from models.loading import sam_config_of, sam_files
     from models.sam2_build import build_sam2, load_sam2
     from sam.objectives import ClipObjective, ImageObjective
@@ -77,7 +78,7 @@ def finetune(
     if settings.video:
         objective = ClipObjective(model, settings, train, val)
     else:
-        objective = ImageObjective(model, settings, train, val, config.segmenter.chunk_mb * 2**20)
+        objective = ImageObjective(model, settings, train, val, chunk_bytes(config.segmenter.chunk_mb, device))
     trainer = Trainer(model, settings, objective, resume_key(config), state_path(output), session)
     if trainer.resume() and session.is_main:
         print(f"resuming at step {trainer.step} of {settings.steps}")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.oom_retry import OTHER_WORDS, OomRetry
+from models.device_limits import OUT_OF_MEMORY
+from models.oom_retry import PATIENCE, OomRetry
 from models.transfer import PackedMasks, to_host_async
 from utils.distributed import Session
 from utils.masks import Mask
@@ -45,12 +46,14 @@ class Machine:
             raise torch.OutOfMemoryError("no room")
         return list(range(part.start, part.stop))
 
-    def save(self) -> None:
-        self.saved += 1
-        self.room = 1
+    def save(self, images: int, reason: str) -> None:
+        assert reason == "no room"
+        if images == 1:
+            self.saved += 1
+            self.room = 1
 
 
-def test_work_goes_on_with_half_as_many_images_and_stays_with_them() -> None:
+def test_work_goes_on_with_half_as_many_images_and_stays_with_them_for_a_while() -> None:
     machine = Machine(5)
     halving = OomRetry(machine.save)
     assert halving.summary_lines(Session()) == []
@@ -62,7 +65,22 @@ def test_work_goes_on_with_half_as_many_images_and_stays_with_them() -> None:
     assert halving(0, machine.work) == []
 
 
-@pytest.mark.parametrize("words", OTHER_WORDS)
+def test_nothing_stays_at_one_image_for_ever_and_what_is_in_vain_is_tried_ever_more_rarely() -> None:
+    machine = Machine(1)
+    halving = OomRetry(machine.save)
+    halving(2, machine.work)
+    machine.room, machine.tried = 99, []
+    for _ in range(4 * PATIENCE):
+        halving(4, machine.work)
+    assert machine.tried[-1] == 4
+    assert halving.summary_lines(Session()) == ["GPU out of memory: went on with 1 images at a time"]
+    machine.room, machine.tried = 2, []
+    for _ in range(20 * PATIENCE):
+        halving(4, machine.work)
+    assert machine.tried.count(4) < 6
+
+
+@pytest.mark.parametrize("words", OUT_OF_MEMORY)
 def test_libraries_say_in_their_own_words_that_memory_is_out(words: str) -> None:
     room = iter([RuntimeError(f"{words} when calling `cublasCreate(handle)`"), None, None])
 
@@ -71,7 +89,7 @@ def test_libraries_say_in_their_own_words_that_memory_is_out(words: str) -> None
             raise error
         return part.stop
 
-    assert OomRetry(Machine(0).save)(4, work) == [2, 4]
+    assert OomRetry(lambda images, reason: None)(4, work) == [2, 4]
 
 
 def test_other_errors_are_nobody_s_lack_of_memory() -> None:

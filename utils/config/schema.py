@@ -249,8 +249,8 @@ class SegmenterConfig:
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`fp32`, `bf16`, `fp16`, or `auto`: the fastest that the device computes natively."""
-    chunk_mb: Count = 1024
-    """Memory in MiB that decoding one chunk of boxes may take."""
+    chunk_mb: Count | Literal["auto"] = "auto"
+    """Memory in MiB that decoding one chunk of boxes may take; `auto`: a quarter of what a GPU has free, or 1024."""
     backend: Literal["auto", "torch", "openvino"] = "auto"
     """What runs SAM2's encoder: `torch`, `openvino`, or `auto`: OpenVINO on CPUs where it is installed and faster."""
     compile: Literal["auto", "on", "off"] = "auto"
