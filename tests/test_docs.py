@@ -57,6 +57,7 @@ PRINTED = {
     "sam.finetune": r"mean IoU 0\.\d{4} -> 0\.\d{4} ",
     "datasets.scenes": r"",
     "utils.config.docs": r"^wrote ",
+    "utils.evaluation.compare": r" points of mIoU ",
 }
 """Script or module -> what it prints when it did its work."""
 
