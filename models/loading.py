@@ -18,7 +18,7 @@ from models.detector import Detector, find_detector
 from models.downloads import fetch_weights
 from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
 from models.weights import yolo_weights
-from utils.annotations.source import AnnotationCascade, AnnotationFolder
+from utils.annotations.source import AnnotationCascade, open_annotations
 from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
 from utils.config import ArchConfig, Config, DatasetConfig, load_config
@@ -83,7 +83,8 @@ class RunModels:
         options = self._options
         if options.annotations is not None:
             say([f"annotations {options.annotations}, no model"])
-            return AnnotationCascade(AnnotationFolder(options.annotations, self.class_names))
+            offset = options.prompt_overrides.category_offset
+            return AnnotationCascade(open_annotations(options.annotations, self.class_names, offset))
         boxes = self._box_source()
         segmenter = build_segmenter(options, self._device, len(self._images.ids))
         self.device_text = describe_device(self._device, segmenter.precision)
