@@ -14,7 +14,7 @@ from datasets.preflight import check_split
 from datasets.video import ClipFolder, Clips, SameSizeFilter
 from datasets.video_file import video_size
 from datasets.voc import VocDataset
-from utils.annotations.source import AnnotationFolder
+from utils.annotations.source import annotation_problems
 from utils.class_map import ClassMap
 from utils.classes import is_no_class, label_of, load_class_names, match_classes
 from utils.cli.options import Options
@@ -211,8 +211,9 @@ def open_images(options: Options, session: Session) -> Images:
 
     images = Images(Clips(dataset, clips) if clips else dataset, loader.batch_size, loader.num_workers, check_masks)
     _check_overlays(options, images)
+    offset = options.prompt_overrides.category_offset
     problems = {
-        f"annotations in {folder} ({option})": AnnotationFolder(folder, known).problems(images, session)
+        f"annotations in {folder} ({option})": annotation_problems(folder, known, offset, images, session)
         for option, folder in options.annotation_folders.items()
     }
     if check is None:

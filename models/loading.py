@@ -21,7 +21,7 @@ from models.notices import demo_warnings, describe_device, missing_class_warning
 from models.sam2_config import read_sam_config
 from models.weights import yolo_weights
 from utils.annotations.fingerprint import file_hash
-from utils.annotations.source import AnnotationCascade, AnnotationFolder
+from utils.annotations.source import AnnotationCascade, open_annotations
 from utils.class_map import ClassMap
 from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
@@ -93,7 +93,8 @@ class RunModels:
         options = self._options
         if options.annotations is not None:
             say([f"annotations {options.annotations}, no model"])
-            annotated = AnnotationCascade(AnnotationFolder(options.annotations, self.class_map.source))
+            offset = options.prompt_overrides.category_offset
+            annotated = AnnotationCascade(open_annotations(options.annotations, self.class_map.source, offset))
             return with_class_map(annotated, self.class_map)
         boxes = self._box_source()
         segmenter = build_segmenter(options, self._device, len(self._images.ids))

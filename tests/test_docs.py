@@ -57,6 +57,7 @@ PRINTED = {
     "sam.finetune": r"mean IoU 0\.\d{4} -> 0\.\d{4} ",
     "datasets.scenes": r"",
     "utils.config.docs": r"^wrote ",
+    "utils.evaluation.compare": r" points of mIoU ",
 }
 """Script or module -> what it prints when it did its work."""
 
@@ -190,6 +191,7 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert guarded(lambda: yolo_sam_auto_anno_generator.main(annotate)) == 0
     annotations = folder / "outputs" / "annotations"
     shutil.copytree(annotations, folder / "corrected", ignore=shutil.ignore_patterns(".*", "*.csv"))
+    shutil.copytree(folder / "voc" / "SegmentationClass", folder / "predicted")
     corrected = json.loads((folder / "corrected" / "val_00000.json").read_text())
     corrected["shapes"].pop()
     write_json(folder / "corrected" / "val_00000.json", corrected)

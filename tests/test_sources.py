@@ -105,7 +105,14 @@ def test_files_of_an_earlier_evaluation_do_not_stand_beside_other_metrics(projec
         assert project.run("evaluate", f"--set=evaluator.save_dir={tmp_path / 'out'}", *arguments) == 0
         return {path.name for path in (tmp_path / "out").iterdir()} - {"notes.txt"}
 
-    numbers = {"metrics.json", "per_class.csv", "per_class.tex", "per_image.csv", "confusion_matrix.csv"}
+    numbers = {
+        "metrics.json",
+        "per_class.csv",
+        "per_class.tex",
+        "per_image.csv",
+        "confusion_matrix.csv",
+        "per_image_counts.npz",
+    }
     assert files_of("--attribute", "--diff", str(project.made)) == {
         *numbers, "report.html", "attribution.json", "comparison.json",
     }  # fmt: skip

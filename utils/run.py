@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from utils.annotations.plan import AnnotationPlan, NoCascade, plan_annotations
-from utils.annotations.source import AnnotationFolder
+from utils.annotations.source import open_annotations
 from utils.class_map import ClassMap
 from utils.cli.options import Options, Output
 from utils.cli.outputs import output_folders
@@ -123,7 +123,7 @@ def build_evaluator(run: Run) -> Evaluator:
         run.writers,
         WorstImages(config.name, config.evaluator.report_images) if config.evaluator.report else None,
         Attribution(len(names), config.evaluator.attribution) if options.attribute else None,
-        None if options.diff is None else Comparison(names, AnnotationFolder(options.diff, names)),
+        None if options.diff is None else Comparison(names, open_annotations(options.diff, names)),
         Provenance(options, lambda: run.models.device_text, run.session.world_size) if run.session.is_main else None,
         None if options.tune_over is None else Tuning(names, options.tune_over),
     )

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from utils.annotations.index import file_times
 from utils.cli.options import Options
 from utils.config import ArchConfig, CleanupConfig, DetectorConfig
+from utils.formats.registry import predictions_of
 from utils.formats.voc import map_files
 from utils.io.image_files import is_video_name
 from utils.prompts.prompts import Prompts
@@ -176,7 +177,9 @@ def run_settings(options: Options) -> dict[str, Any]:
     class_map = {"class_map": config.dataset.class_map} if config.dataset.class_map else {}
     if options.annotations:
         video = {"video": True} if options.video else {}
-        return {"annotations": True, "classes": config.dataset.classes, **class_map, **video}
+        # Only labelme's files are looked up by image, see `dependency_files`.
+        content = True if predictions_of(options.annotations) is None else _tree_hash(options.annotations)
+        return {"annotations": content, "classes": config.dataset.classes, **class_map, **video}
     settings: dict[str, Any] = {
         "conf": config.dataset.conf,
         "classes": config.dataset.classes,
@@ -210,6 +213,12 @@ def dependency_files(options: Options, image_id: str) -> list[Path]:
     if options.boxes != "target" or root is None:
         return []
     return [root / file for file in map_files(image_id)]
+
+
+def _tree_hash(path: Path) -> str:
+    """Hash a file, or all files in a folder and below it."""
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return json_hash([[each.relative_to(path).as_posix(), file_hash(each)] for each in files])
 
 
 def _weights_hash(path: Path | None) -> str | None:

@@ -1,8 +1,9 @@
-"""Read a folder of labelme annotations in place of the models: one file per image, no model loaded."""
+"""Read annotations in place of the models: labelme files, or those of any format that `predictions.py` reads."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -21,7 +22,10 @@ from utils.formats.labelme_reader import (
     shapes_of,
     size_of,
 )
+from utils.formats.predictions import Predictions
+from utils.formats.registry import predictions_of
 from utils.io.writers import safe_path
+from utils.prompts.matching import number_of
 from utils.structures import Instances, Sample
 
 
@@ -97,6 +101,101 @@ class AnnotationFolder:
         except UserError as error:
             return str(error)
         return None
+
+
+class PredictionFolder(AnnotationFolder):
+    """Read annotations of another format than labelme's; images are found by ids, paths or names of files.
+
+    Args:
+        path: the file or folder.
+        names: class names, indexed by class id.
+        kind: how to read it.
+        offset: where category ids begin, if somebody says it.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str], kind: type[Predictions], offset: str | None) -> None:
+        super().__init__(path, names)
+        self._predictions = kind(path, names, offset)
+        self._exact = {key: key for key in self._predictions.keys}
+        self._alike: dict[str, str | None] = {}
+        for key in self._predictions.keys:
+            for alias in {key.rpartition("/")[2], number_of(key.rpartition("/")[2])}:
+                self._alike[alias] = None if alias in self._alike else key
+
+    def key(self, image_id: str) -> str | None:
+        """Return what names an image in the files; None: nothing does. UserError if several may."""
+        for exact in (image_id, image_id.replace("/", "_")):
+            if exact in self._exact:
+                return exact
+        name = image_id.rpartition("/")[2]
+        for alias in (name, number_of(name)):
+            if alias in self._alike:
+                key = self._alike[alias]
+                # A key with folders of its own is for another image, unless the id lies below or above it.
+                if key is None:
+                    raise UserError(f"{self.folder}: several of its images are called {alias}, and none {image_id}")
+                return key if "/" not in key or f"/{key}".endswith(f"/{image_id}") else None
+        return None
+
+    def read(self, image_id: str, size: tuple[int, int], tracked: bool = False) -> Instances:
+        """Read the objects of an image; those of labels and results have no tracks."""
+        try:
+            key = self.key(image_id)
+            if key is None and not self._predictions.complete:
+                raise SampleError(image_id, self.folder, "the image has no annotation")
+            found = Instances.from_masks(size, [], []) if key is None else self._predictions.read(key, size)
+            check_size(found.size, size, self.folder)
+        except UserError as error:
+            if isinstance(error, SampleError):
+                raise
+            raise SampleError(image_id, self.folder, str(error).removeprefix(f"{self.folder}: ")) from error
+        return found
+
+    def problems(self, images: RunImages, session: Session) -> list[str]:
+        """Check the first annotations of a run before work begins; no image may be meant by two names."""
+        try:
+            keys = [self.key(image_id) for image_id in images.ids]
+        except UserError as error:
+            return [str(error)]
+        used = Counter(key for key in keys if key is not None)
+        if images.ids and not used:
+            first = f'the first image here is "{min(self._predictions.keys, default="")}"'
+            return [f"{first}, that of the run {images.ids[0]}: no image of the run is among {self._predictions.title}"]
+        if twice := [key for key, count in used.items() if count > 1]:
+            meant = [image_id for image_id, key in zip(images.ids, keys) if key == twice[0]]
+            return [f'"{twice[0]}" may be for {meant[0]} or {meant[1]}: names without folders collide']
+        there = session.shard([(i, key) for i, key in enumerate(keys) if key is not None][:CHECKED_FIRST])
+        sizes = images.sizes([i for i, _ in there])
+        checked = [(i, key, size) for (i, key), size in zip(there, sizes) if size is not None]
+        found = [(i, problem) for i, key, size in checked if (problem := self._predictions.problem(key, size))]
+        return [problem for _, problem in sorted(session.gather(found))]
+
+
+def open_annotations(path: Path, names: Sequence[str], offset: str | None = None) -> AnnotationFolder:
+    """Open annotations of any format, which is known by its content.
+
+    Args:
+        path: a folder of labelme files, a file or folder of COCO instances, a file of COCO results, a folder of YOLO
+            labels, a VOC tree, or a folder of label maps.
+        names: class names, indexed by class id.
+        offset: where the category ids of COCO results begin, if somebody says it: `0`, `1` or `coco91`.
+
+    Raises:
+        UserError: it is of no known format, may be of several, or cannot be used.
+    """
+    kind = predictions_of(path)
+    return AnnotationFolder(path, names) if kind is None else PredictionFolder(path, names, kind, offset)
+
+
+def annotation_problems(
+    path: Path, names: Sequence[str], offset: str | None, images: RunImages, session: Session
+) -> list[str]:
+    """Check annotations before work begins: what cannot be opened, and what is wrong with the first images."""
+    try:
+        folder = open_annotations(path, names, offset)
+    except UserError as error:
+        return [str(error)]
+    return folder.problems(images, session)
 
 
 class AnnotationCascade:

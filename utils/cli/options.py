@@ -52,12 +52,12 @@ class Options:
         overwrite: whether annotations that a person edited are replaced.
         prune: whether annotations and overlays whose photo is gone are removed, except those that a person edited.
         dry_run: whether the run only prints what annotating would write.
-        diff: a folder of labelme annotations to compare with, or None.
+        diff: annotations to compare with, labelme files or, when evaluating, of any format; or None.
         boxes: the source of the boxes that prompt SAM2; `file` if and only if there is a prompt file.
         attribute: whether evaluation tells how much of the missing mean IoU is due to which model.
         tune_over: `dataset` of the config before `--tune` lowered its `conf`, so that thresholds can be chosen; None
             without `--tune`.
-        annotations: a folder of labelme annotations to use instead of both models, or None.
+        annotations: files to use instead of both models, of labelme or another format; or None.
         video: whether objects are followed through clips; otherwise each frame is an image by itself.
         shard: which part of the run this is, from 1, and of how many; None: the whole run.
         merge: whether the run only completes what its shards left to be completed.
@@ -137,8 +137,8 @@ def add_box_options(parser: ArgumentParser) -> None:
         "-a",
         "--annotations",
         type=path_of,
-        metavar="DIR",
-        help="take the objects from a folder of labelme files, not from the models",
+        metavar="PATH",
+        help="take the objects from files, not from the models: labelme, COCO, YOLO-seg, VOC or label maps",
     )
 
 
@@ -267,7 +267,7 @@ def overrides_of(options: Namespace) -> PromptOverrides:
         "--label-columns": options.label_columns,
     }
     for option, value in given.items():
-        if value is not None and options.prompt is None:
+        if value is not None and options.prompt is None and not (options.annotations and option == "--category-offset"):
             raise UserError(f"{option}: there is no prompt file; -p/--prompt names it")
     names = options.prompt_names
     if names is not None:

@@ -15,6 +15,7 @@ from utils.evaluation.console import summary_lines
 from utils.evaluation.files import ALL_FILES, ATTRIBUTION, COMPARISON, METRICS, REPORT, THRESHOLDS, evaluation_files
 from utils.evaluation.provenance import Provenance
 from utils.evaluation.report.pictures import WorstImages
+from utils.evaluation.saved import COUNTS, encode_maps, encode_run
 from utils.evaluation.tuning import Tuning, tuning_lines
 from utils.io.encoding import encode_json
 from utils.io.writers import Writers, atomic_write, remove_files
@@ -61,6 +62,7 @@ class Evaluator:
         self.worst_images, self._attribution, self._comparison = worst_images, attribution, comparison
         self._provenance, self._tuning = provenance, tuning
         self._images: list[ImageScore] = []
+        self._pictures: dict[str, bytes] = {}
         self._lock = Lock()
 
     def write(self, sample: Sample, instances: Instances) -> None:
@@ -84,7 +86,9 @@ class Evaluator:
         if self._tuning is not None:
             self._tuning.add(sample, instances)
         if self.worst_images is not None:
+            assert sample.gt_mask is not None, sample.image_id
             self.worst_images.add(score, sample, instances)
+            self._pictures[sample.image_id] = encode_maps(sample.gt_mask, instances.to_semantic())
 
     def running_metrics(self) -> dict[str, float]:
         """Return pixel accuracy and mean IoU of the images scored so far; NaN if there are none."""
@@ -100,6 +104,7 @@ class Evaluator:
         evaluation = self.result(summary, session)
         # Every process takes part in summing up, whether or not it goes on to write.
         panels = None if self.worst_images is None else self.worst_images.collect(session)
+        pictures = dict(session.gather([*self._pictures.items()]))
         attribution = None if self._attribution is None else self._attribution.result(session)
         comparison = None if self._comparison is None else self._comparison.result(session)
         tuned = None if self._tuning is None else self._tuning.result(session)
@@ -107,6 +112,7 @@ class Evaluator:
             return SinkReport([])
         run = None if self._provenance is None else self._provenance.describe()
         files, lines = evaluation_files(evaluation, run, attribution), list[str]()
+        files[COUNTS] = encode_run(evaluation, pictures)
         if attribution is not None:
             files[ATTRIBUTION] = encode_json(attribution, indent=2)
             lines += attribution_lines(attribution)

@@ -11,6 +11,7 @@ from typing import Any
 
 from utils.classes import label_of
 from utils.evaluation.console import percent
+from utils.evaluation.saved import COUNTS
 from utils.files import read_text
 from utils.io.encoding import encode_csv, encode_json, encode_table
 from utils.metrics.attribution import main_error
@@ -33,19 +34,8 @@ PER_CLASS, PER_CLASS_TEX = "per_class.csv", "per_class.tex"
 ATTRIBUTION, COMPARISON, THRESHOLDS = "attribution.json", "comparison.json", "thresholds.json"
 
 ALL_FILES = {
-    *(
-        METRICS,
-        REPORT,
-        PER_CLASS,
-        PER_CLASS_TEX,
-        PER_IMAGE,
-        PER_CLIP,
-        CONFUSION_MATRIX,
-        ATTRIBUTION,
-        COMPARISON,
-        THRESHOLDS,
-    ),
-    "gain.json",
+    *(METRICS, REPORT, PER_CLASS, PER_CLASS_TEX, PER_IMAGE, PER_CLIP, CONFUSION_MATRIX, ATTRIBUTION, COMPARISON),
+    *(THRESHOLDS, COUNTS, "gain.json"),
 }
 """What a run may write, by its options; earlier versions called the comparison gain.json."""
 
@@ -210,7 +200,7 @@ def per_class_tex(evaluation: Evaluation) -> str:
     present = [row for row, union in zip(rows, evaluation.counts.union) if union]
 
     def line(cells: Sequence[Any]) -> str:
-        return " & ".join(_tex(each if isinstance(each, str) else percent(each)) for each in cells) + r" \\"
+        return " & ".join(tex_escape(each if isinstance(each, str) else percent(each)) for each in cells) + r" \\"
 
     return "\n".join(
         [
@@ -222,7 +212,7 @@ def per_class_tex(evaluation: Evaluation) -> str:
     )
 
 
-def _tex(text: str) -> str:
+def tex_escape(text: str) -> str:
     """Escape the characters that mean something else to LaTeX."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(each, f"\\{each}" if each in "&%$#_{}" else each) for each in " ".join(text.split()))

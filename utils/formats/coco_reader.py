@@ -130,7 +130,7 @@ def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
     return Instances.from_masks(
         image.size,
         [index.class_id(row.category, row.place.child("category_id").name) for row in rows],
-        [_read_mask(row, image.size) for row in rows],
+        [read_segmentation(row, image.size) for row in rows],
         [1.0 if row.score is None else row.score for row in rows],
         [np.nan if row.mask_score is None else row.mask_score for row in rows],
     )
@@ -214,7 +214,7 @@ def _polygon(points: Sequence[Any], size: tuple[int, int]) -> list[float]:
     return [*numbers.tolist()]
 
 
-def _read_mask(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
+def read_segmentation(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
     """Decode an annotation's mask: polygons, run lengths as numbers or compressed text, or, without either, its box."""
     from pycocotools import mask as coco
 

@@ -6,7 +6,9 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,22 @@ def _score(value: Any) -> float | None:
 
 OTHER_FORMATS = ("labelme-polygon/", "coco/instances.json")
 """Beginnings of the paths of other formats' JSON below the annotation folder."""
+
+
+LOOKED_AT = 50
+"""JSON files that are opened to find one of labelme's in a folder."""
+
+
+def has_labelme_files(folder: Path) -> bool:
+    """Tell whether labelme's files are among the first visible JSON files in a folder and below it."""
+    visible = (
+        path for path in folder.rglob("*.json") if not re.search(r"(^|/)\.", path.relative_to(folder).as_posix())
+    )
+    for path in islice(visible, LOOKED_AT):
+        with suppress(UserError):
+            read_labelme_json(path)
+            return True
+    return False
 
 
 def read_labelme(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from utils.errors import UserError
 from utils.formats.base import Exporter, ExportSettings
 from utils.formats.coco import CocoExporter
 from utils.formats.coco_panoptic import CocoPanopticExporter, panoptic_map
 from utils.formats.coco_reader import read_coco
 from utils.formats.label_studio import LabelStudioExporter
-from utils.formats.labelme_reader import read_labelme
+from utils.formats.labelme_reader import has_labelme_files, read_labelme
 from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
+from utils.formats.predictions import CocoInstances, CocoResults, LabelMaps, Predictions, VocTree, YoloLabels
 from utils.formats.voc import VocExporter, map_files, read_voc, voc_photo
 from utils.formats.yolo import YoloExporter, label_file, photo_stem, read_yolo
 from utils.formats.yolo_boxes import YoloDetectExporter, YoloObbExporter
@@ -37,6 +39,7 @@ class ExportFormat:
         reader: reads a folder of it, given the class names, as image ids with their instances; None: nothing does.
         keeps_other_splits: whether runs over other splits of a dataset add to the folder, each its own lists.
         has_own_folder: whether its files go to a folder of its name; if not, to the annotation folder itself.
+        predictions: the kinds of files of this format that `-a` reads; labelme's has its own reader.
         is_labelme: whether each image has one file in labelme's form, which records what it was made from within it.
     """
 
@@ -48,6 +51,7 @@ class ExportFormat:
     keeps_other_splits: bool = False
     has_own_folder: bool = True
     is_labelme: bool = False
+    predictions: Sequence[type[Predictions]] = ()
 
 
 FORMATS: dict[str, ExportFormat] = {
@@ -67,7 +71,11 @@ FORMATS: dict[str, ExportFormat] = {
         is_labelme=True,
     ),
     "coco": ExportFormat(
-        CocoExporter, lambda image_id: [], settings=["polygon_tolerance", "coco_segmentation"], reader=read_coco
+        CocoExporter,
+        lambda image_id: [],
+        settings=["polygon_tolerance", "coco_segmentation"],
+        reader=read_coco,
+        predictions=[CocoInstances, CocoResults],
     ),
     "coco-panoptic": ExportFormat(CocoPanopticExporter, lambda image_id: [panoptic_map(image_id)]),
     "yolo": ExportFormat(
@@ -76,11 +84,19 @@ FORMATS: dict[str, ExportFormat] = {
         photo=photo_stem,
         settings=["polygon_tolerance"],
         reader=read_yolo,
+        predictions=[YoloLabels],
     ),
     "yolo-detect": ExportFormat(YoloDetectExporter, lambda image_id: [label_file(image_id)], photo=photo_stem),
     "yolo-obb": ExportFormat(YoloObbExporter, lambda image_id: [label_file(image_id)], photo=photo_stem),
     "label-studio": ExportFormat(LabelStudioExporter, lambda image_id: [f"{image_id}.json"]),
-    "voc": ExportFormat(VocExporter, map_files, photo=voc_photo, reader=read_voc, keeps_other_splits=True),
+    "voc": ExportFormat(
+        VocExporter,
+        map_files,
+        photo=voc_photo,
+        reader=read_voc,
+        keeps_other_splits=True,
+        predictions=[VocTree, LabelMaps],
+    ),
 }
 """Name -> format, in the order of `--help`."""
 
@@ -88,3 +104,21 @@ FORMATS: dict[str, ExportFormat] = {
 def format_folder(save_dir: Path, name: str) -> Path:
     """Return where a format's files go below the annotation folder."""
     return save_dir / name if FORMATS[name].has_own_folder else save_dir
+
+
+def predictions_of(path: Path) -> type[Predictions] | None:
+    """Return the kind of a file or folder of annotations; None for labelme files, which are read one by one.
+
+    Raises:
+        UserError: it is of no kind, or may be of several.
+    """
+    kinds = [kind for each in FORMATS.values() for kind in each.predictions if kind.recognizes(path)]
+    if path.is_dir() and has_labelme_files(path):
+        if any(each.with_suffix(".json").is_file() for each in path.rglob("*.txt")):
+            raise UserError(f"{path}: holds labelme files and YOLO labels of one image: name a folder of one kind")
+        return None  # photos, and folders of other formats, may lie among labelme files
+    if len(kinds) > 1:
+        raise UserError(f"{path}: may be {' or '.join(kind.title for kind in kinds)}: name a folder of one kind")
+    if path.is_file() and not kinds:
+        raise UserError(f"{path}: expected COCO instances or results; labelme files are taken from their folder")
+    return kinds[0] if kinds else None

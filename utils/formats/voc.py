@@ -158,13 +158,13 @@ def read_voc(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instance
     Raises:
         UserError: a file cannot be read, two maps differ in size, or a label names no class.
     """
-    labels = _labels(folder / CLASS_NAMES, names)
+    labels = labels_of(folder / CLASS_NAMES, names)
     for path in sorted((folder / "SegmentationClass").rglob("*.png")):
         relative = path.relative_to(folder / "SegmentationClass")
-        yield relative.with_suffix("").as_posix(), _instances(path, folder / "SegmentationObject" / relative, labels)
+        yield relative.with_suffix("").as_posix(), read_maps(path, folder / "SegmentationObject" / relative, labels)
 
 
-def _labels(path: Path, names: Sequence[str]) -> npt.NDArray[np.int64]:
+def labels_of(path: Path, names: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the label that each value of a map means, (256,) int64; -1 for those that mean nothing."""
     index, own = ClassIndex(names), load_class_names(path) if path.is_file() else names
     labels = np.full(256, -1)
@@ -174,7 +174,8 @@ def _labels(path: Path, names: Sequence[str]) -> npt.NDArray[np.int64]:
     return labels
 
 
-def _instances(path: Path, objects: Path, labels: npt.NDArray[np.int64]) -> Instances:
+def read_maps(path: Path, objects: Path, labels: npt.NDArray[np.int64]) -> Instances:
+    """Read a label map and, where there is one, the map of its objects; `labels_of` says what its values mean."""
     try:
         found = labels[values := read_index_map(path)]
         if found.min(initial=0) < 0:

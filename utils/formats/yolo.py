@@ -220,13 +220,13 @@ def read_yolo(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instanc
             Instances.from_masks(
                 size,
                 [class_ids[row.class_id] for row in rows],
-                [_mask(row, size) for row in rows],
+                [polygon_mask(row, size) for row in rows],
                 [row.confidence for row in rows],
             ),
         )
 
 
-def _mask(row: Label, size: tuple[int, int]) -> Mask:
+def polygon_mask(row: Label, size: tuple[int, int]) -> Mask:
     """Rasterize the polygon as ultralytics does; a box is filled."""
     points = row.points * (size[1], size[0])
     if len(points) == 2:

@@ -58,8 +58,8 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
     elif table.format.images_by == "paths":
         of_key = _match_paths(keys, ids, of_key, flattened=table.format.normalized)
     else:
-        numbers = _unique((_number(_file_name(image_id)), i) for i, image_id in enumerate(ids))
-        numbered = _look_up((_number(str(key)) for key in keys), numbers)
+        numbers = _unique((number_of(_file_name(image_id)), i) for i, image_id in enumerate(ids))
+        numbered = _look_up((number_of(str(key)) for key in keys), numbers)
         # Native files have exact ids, old files of Ultralytics numbers. A run may be a part of the file's images, so a
         # row without its exact id is no sign of numbers; one that matches by nothing but its number is.
         exact_rows = of_key[table.key_of_row] != NO_MATCH
@@ -134,7 +134,7 @@ def _file_name(image_id: str) -> str:
     return image_id.rpartition("/")[2]
 
 
-def _number(name: str) -> str:
+def number_of(name: str) -> str:
     """Return the number that a name is, as Ultralytics writes it, without zeros before it; another name stays."""
     return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
 
@@ -143,7 +143,7 @@ def _ambiguous(table: PromptTable, rows: npt.NDArray[np.bool_], ids: Sequence[st
     """Return what to raise for (R,) rows that may be for more than one image; it names the first."""
     row = int(np.argmax(rows))
     key = table.key(row)
-    meant = [image_id for image_id in ids if _number(_file_name(image_id)) == _number(_file_name(str(key)))]
+    meant = [image_id for image_id in ids if number_of(_file_name(image_id)) == number_of(_file_name(str(key)))]
     what = f"may be for {meant[0]} or {meant[1]}" if len(meant) > 1 else "cannot be told from another one"
     return UserError(
         f"{table.location(row)}: its image, {describe(key)}, {what} ({rows.sum()} of {len(table)} rows "

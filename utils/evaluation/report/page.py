@@ -60,22 +60,10 @@ def render(
         run: what `Provenance` says of the run, or None.
         tuned: the result of `Tuning`, or None.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
-    script = (folder / "page.js").read_text("utf-8")
-    script_hash = hashlib.sha256(script.encode()).digest()
     scores = {image.image_id: image for image in evaluation.images}
     shown = [scores[each.image_id] for each in panels]
-    text = environment.get_template("page.html.j2").render(
+    return fill(
+        "page.html.j2",
         title=" ".join(title.split()),
         evaluation=evaluation,
         figures=list(tables.figures(evaluation)),
@@ -91,11 +79,29 @@ def render(
         cards=[_card(*each, evaluation.names, attribution) for each in zip(panels, shown)],
         choices=_choices(shown, evaluation.names),
         kinds=[(name, css(ERROR_COLORS[kind])) for kind, name in ERROR_NAMES.items()],
-        css=Markup((folder / "page.css").read_text("utf-8")),
         run=[] if run is None else provenance.shown(run),
         config="" if run is None else json.dumps(run["config"], ensure_ascii=False, indent=2),
+    )
+
+
+def fill(template: str, **content: Any) -> bytes:
+    """Fill a template of this folder, with the style and the script that all pages share; in UTF-8."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (folder / "page.js").read_text("utf-8")
+    text = environment.get_template(template).render(
+        css=Markup((folder / "page.css").read_text("utf-8")),
         js=Markup(script),
-        script_hash=base64.b64encode(script_hash).decode(),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **content,
     )
     # Characters of file names that are not valid UTF-8 are spelled out.
     return text.encode("utf-8", "backslashreplace")
@@ -138,15 +144,23 @@ def _card(
     ious = {label: iou for label, iou in zip(score.labels.tolist(), score.class_iou.tolist()) if label != BACKGROUND}
     worst_first = sorted(ious, key=lambda label: (ious[label], label))
     return {
-        "score": score,
-        "photo": _data_url(panels.photo, "jpeg"),
-        "layers": [(caption, _data_url(layer, "png")) for caption, layer in zip(PANELS, layers)],
+        "name": score.image_id,
+        "facts": _facts(score, attribution),
+        "photo": data_url(panels.photo, "jpeg"),
+        "layers": [(caption, data_url(layer, "png")) for caption, layer in zip(PANELS, layers)],
         "boxes": _boxes(panels, names),
-        "error": None if attribution is None else main_error(attribution["images"][score.image_id]),
         "shape": round(min(max(width / height, SHAPES[0]), SHAPES[1]), 4),
         "labels": [(names[label], label_color(label), percent(ious[label])) for label in worst_first],
         "ious": json.dumps({str(label): round(iou, 4) for label, iou in ious.items()}, separators=(",", ":")),
     }
+
+
+def _facts(score: ImageScore, attribution: Mapping[str, Any] | None) -> Markup:
+    """Say how good an image is and, where that is known, which error cost it most."""
+    text = "mean IoU <b>{} %</b>, <b>{} %</b> of pixels right"
+    facts = Markup(text).format(percent(score.mean_iou), percent(score.pixel_accuracy))
+    error, loss = ("", 0.0) if attribution is None else main_error(attribution["images"][score.image_id])
+    return facts + Markup("; {} cost <b>{} %</b>").format(error, percent(loss)) if error else facts
 
 
 def _boxes(panels: ImagePanels, names: Sequence[str]) -> dict[str, Any] | None:
@@ -174,5 +188,5 @@ def _choices(shown: Sequence[ImageScore], names: Sequence[str]) -> list[tuple[in
     return [(label, name, count) for label, name, count in counts if count and label != BACKGROUND]
 
 
-def _data_url(content: bytes, kind: str) -> str:
+def data_url(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}" if content else ""

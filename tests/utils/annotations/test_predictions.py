@@ -1,0 +1,250 @@
+"""Predictions that others wrote: files as pycocotools, Ultralytics and mmsegmentation write them, and what is open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_masks
+from pycocotools.coco import COCO
+
+from utils.annotations.source import AnnotationFolder, PredictionFolder, annotation_problems, open_annotations
+from utils.classes import COCO_CLASSES, VOID
+from utils.distributed import Session
+from utils.errors import SampleError, UserError
+
+NAMES = ("car", "dog", "bird")
+SIZE = (30, 40)
+IDS = ("clip/000001", "000000000009")
+
+
+def disk(x: int, y: int, radius: int) -> np.ndarray:
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    return (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
+
+
+FIRST, SECOND = disk(12, 14, 9), disk(20, 15, 8)
+"""They overlap."""
+
+
+def images(*ids: str, size: tuple[int, int] = SIZE) -> SimpleNamespace:
+    return SimpleNamespace(ids=ids, sizes=lambda positions: [size] * len(positions))
+
+
+def problems(path: Path, *ids: str, names: tuple[str, ...] = NAMES, offset: str | None = None) -> list[str]:
+    return annotation_problems(path, names, offset, images(*(ids or IDS)), Session())
+
+
+def rle(mask: np.ndarray) -> dict[str, Any]:
+    encoded = coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": encoded["size"], "counts": encoded["counts"].decode()}
+
+
+def instances_file(folder: Path, **more: Any) -> Path:
+    """As pycocotools loads it."""
+    names = ("clip/000001.jpg", "000000000009.jpg")
+    pictures = [{"id": i, "file_name": name, "height": SIZE[0], "width": SIZE[1]} for i, name in enumerate(names)]
+    common = {"iscrowd": 0, "bbox": [0, 0, 5, 5], "area": 25}
+    rows = [
+        {"id": 1, "image_id": 0, "category_id": 7, "segmentation": rle(FIRST), **common, **more},
+        {"id": 2, "image_id": 0, "category_id": 3, "segmentation": rle(SECOND), **common, **more},
+    ]
+    path = folder / "instances.json"
+    categories = [{"id": 7, "name": "bird"}, {"id": 3, "name": "car"}]
+    path.write_text(json.dumps({"images": pictures, "categories": categories, "annotations": rows}))
+    return path
+
+
+def results_file(folder: Path, *category_ids: int, image_id: Any = 9) -> Path:
+    """As detectors write it and `loadRes` reads it."""
+    masks = (FIRST, SECOND)
+    rows = [
+        {"image_id": image_id, "category_id": each, "segmentation": rle(mask), "score": score}
+        for each, mask, score in zip(category_ids, masks, (0.9, 0.6))
+    ]
+    path = folder / "results.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def test_coco_instances_are_those_of_pycocotools(tmp_path: Path) -> None:
+    path = instances_file(tmp_path)
+    coco = COCO(str(path))
+    for place in (path, tmp_path):
+        assert problems(place) == []
+        found = open_annotations(place, NAMES).read("clip/000001", SIZE)
+        assert found.detections.class_ids.tolist() == [2, 0]
+        for annotation, mask in zip(coco.loadAnns([1, 2]), found.masks):
+            np.testing.assert_array_equal(mask.to_full(SIZE), coco.annToMask(annotation))
+        assert len(open_annotations(place, NAMES).read("000000000009", SIZE)) == 0
+        with pytest.raises(SampleError, match="has no annotation"):
+            open_annotations(place, NAMES).read("other", SIZE)
+
+
+def test_coco_results_are_those_of_pycocotools_and_the_higher_score_gets_a_pixel(tmp_path: Path) -> None:
+    path = results_file(tmp_path, 3, 1)
+    loaded = COCO(str(instances_file(tmp_path))).loadRes(
+        [each | {"image_id": 1} for each in json.loads(path.read_text())]
+    )
+    found = open_annotations(path, NAMES).read("000000000009", SIZE)
+    assert found.detections.class_ids.tolist() == [2, 0]  # ids begin at 1: there is a 3
+    assert found.detections.scores.tolist() == pytest.approx([0.9, 0.6])
+    for annotation, mask in zip(loaded.loadAnns([1, 2]), found.masks):
+        np.testing.assert_array_equal(mask.to_full(SIZE), loaded.annToMask(annotation))
+    label_map = found.to_semantic()
+    assert (label_map[FIRST] == 3).all() and (label_map[SECOND & ~FIRST] == 1).all()
+    assert len(open_annotations(path, NAMES).read("clip/000001", SIZE)) == 0  # no row: nothing was found there
+    assert problems(path) == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "offset", "said"),
+    [
+        ((1, 2), None, "may begin at 0 or 1: give --category-offset 0 or 1"),
+        ((1, 2), "0", ""),
+        ((0, 2), None, ""),
+        ((0, 3), None, "category ids 0 to 3 do not fit the 3 classes"),
+        ((1, 3), "0", "do not fit the 3 classes with --category-offset 0"),
+    ],
+)
+def test_where_category_ids_begin_is_never_guessed(
+    tmp_path: Path, ids: tuple[int, ...], offset: str | None, said: str
+) -> None:
+    told = "".join(problems(results_file(tmp_path, *ids), offset=offset))
+    assert said in told and bool(said) == bool(told)
+
+
+def test_ids_of_coco_may_be_its_own(tmp_path: Path) -> None:
+    folder = open_annotations(results_file(tmp_path, 90, 18), COCO_CLASSES)
+    found = folder.read("000000000009", SIZE).detections.class_ids
+    assert [COCO_CLASSES[i] for i in found] == ["toothbrush", "dog"]
+    (said,) = problems(results_file(tmp_path, 18, 17), names=COCO_CLASSES)
+    assert "--category-offset 0 or 1 or coco91" in said
+
+
+def test_labels_are_those_that_ultralytics_writes(tmp_path: Path) -> None:
+    from ultralytics.engine.results import Results
+
+    masks = np.stack([FIRST, SECOND]).astype(np.uint8)
+    import torch
+
+    results = Results(
+        np.zeros((*SIZE, 3), np.uint8),
+        "000000000009.jpg",
+        dict(enumerate(NAMES)),
+        boxes=torch.tensor([[3, 5, 22, 24, 0.9, 2], [12, 7, 29, 24, 0.6, 0]]),
+        masks=torch.from_numpy(masks),
+    )
+    (tmp_path / "labels").mkdir()
+    results.save_txt(tmp_path / "labels" / "000000000009.txt", save_conf=True)
+    for place in (tmp_path, tmp_path / "labels"):
+        assert problems(place) == []
+        found = open_annotations(place, NAMES).read("000000000009", SIZE)
+        assert found.detections.class_ids.tolist() == [2, 0]
+        for mask, drawn in zip((FIRST, SECOND), found.masks):
+            full = drawn.to_full(SIZE)
+            assert (mask & full).sum() / (mask | full).sum() > 0.85  # its polygons run through the centers of pixels
+        assert found.to_semantic()[14, 16] == 3  # of both, the one with the higher score
+        assert len(open_annotations(place, NAMES).read("clip/000001", SIZE)) == 0
+
+
+def label_map() -> np.ndarray:
+    found = np.zeros(SIZE, np.uint8)
+    found[FIRST], found[SECOND], found[0, 0], found[29, 39] = 1, 3, 2, VOID
+    return found
+
+
+@pytest.mark.parametrize("name", ["000001", "clip/000001"])
+def test_label_maps_as_mmsegmentation_writes_them_are_taken_pixel_by_pixel(tmp_path: Path, name: str) -> None:
+    """`IoUMetric` with an output folder writes `<stem>.png` of mode L; the tree of a dataset may be kept as well."""
+    path = tmp_path / "maps" / f"{name}.png"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(label_map()).save(path)
+    assert problems(tmp_path / "maps") == []
+    found = open_annotations(tmp_path / "maps", NAMES).read("clip/000001", SIZE).to_semantic()
+    np.testing.assert_array_equal(found, np.where(label_map() == VOID, 0, label_map()))
+    with pytest.raises(SampleError, match="no annotation"):
+        open_annotations(tmp_path / "maps", NAMES).read("000000000009", SIZE)
+    (wrong,) = annotation_problems(tmp_path / "maps", NAMES[:2], None, images(*IDS), Session())
+    assert "the value 3 is the label of no class" in wrong
+    (other,) = annotation_problems(tmp_path / "maps", NAMES, None, images(*IDS, size=(9, 9)), Session())
+    assert "40 x 30 pixels, the image has 9 x 9" in other
+
+
+def test_a_voc_tree_keeps_its_objects(tmp_path: Path) -> None:
+    for folder, values in (("SegmentationClass", label_map()), ("SegmentationObject", (label_map() % 255 > 0) * 1)):
+        path = tmp_path / folder / "000000000009.png"
+        path.parent.mkdir()
+        Image.fromarray(np.asarray(values, np.uint8)).save(path)
+    assert problems(tmp_path) == []
+    assert len(open_annotations(tmp_path, NAMES).read("000000000009", SIZE)) == 1
+
+
+def test_names_without_folders_that_may_be_two_images_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(label_map()).save(tmp_path / "000001.png")
+    (said,) = problems(tmp_path, "a/000001", "b/000001")
+    assert '"000001" may be for a/000001 or b/000001' in said
+    for clip in "ab":
+        (tmp_path / clip).mkdir()
+        Image.fromarray(label_map()).save(tmp_path / clip / "000001.png")
+    assert problems(tmp_path, "a/000001", "b/000001") == []
+
+
+def write_boxes(folder: Path, kind: str) -> Path:
+    (folder / "rows.json").write_text(json.dumps([{"image_id": 9, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]))
+    (folder / "labels").mkdir()
+    (folder / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    return folder / {"results": "rows.json", "labels": "labels"}[kind]
+
+
+@pytest.mark.parametrize("kind", ["results", "labels"])
+def test_boxes_are_prompts_no_masks(tmp_path: Path, kind: str) -> None:
+    assert "holds boxes, no masks; -p takes them" in "".join(problems(write_boxes(tmp_path, kind)))
+
+
+def labelme(folder: Path) -> None:
+    (folder / "a.json").write_text(json.dumps({"shapes": [], "imageHeight": 30, "imageWidth": 40}))
+
+
+def yolo(folder: Path) -> None:
+    (folder / "a.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5\n")
+
+
+def tree(folder: Path) -> None:
+    (folder / "SegmentationClass").mkdir()
+
+
+def coco(folder: Path) -> None:
+    instances_file(folder)
+
+
+@pytest.mark.parametrize("writers", [(labelme, yolo), (yolo, tree), (coco, yolo)])
+def test_a_folder_of_two_kinds_is_refused(tmp_path: Path, writers: tuple[Callable[[Path], None], ...]) -> None:
+    for write in writers:
+        write(tmp_path)
+    (said,) = problems(tmp_path)
+    assert said.endswith("name a folder of one kind")
+
+
+def test_labelme_files_may_lie_beside_their_photos_and_other_formats(tmp_path: Path) -> None:
+    labelme(tmp_path)
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "a.png")
+    (tmp_path / "coco").mkdir()
+    instances_file(tmp_path / "coco")
+    assert type(open_annotations(tmp_path, NAMES)) is AnnotationFolder
+    assert type(open_annotations(tmp_path / "coco", NAMES)) is PredictionFolder
+
+
+def test_what_is_no_annotation_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text("3")
+    with pytest.raises(UserError, match="expected COCO instances or results"):
+        open_annotations(tmp_path / "notes.json", NAMES)
+    (said,) = problems(instances_file(tmp_path), "unknown")
+    assert "no image of the run is among COCO instances" in said
+    assert '"bird" is none of the 2 classes' in "".join(problems(tmp_path / "instances.json", names=("car", "dog")))

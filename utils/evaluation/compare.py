@@ -1,0 +1,176 @@
+"""Compare evaluations of the same images: which run is better, by how much, and how sure that is.
+
+python -m utils.evaluation.compare RUN_A RUN_B            folders of evaluations, of one split
+python -m utils.evaluation.compare RUN_A RUN_B RUN_C      each later run is compared with the first
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from utils.cli.guard import guarded
+from utils.evaluation.console import framed, percent
+from utils.evaluation.files import tex_escape
+from utils.evaluation.saved import SavedRun, check_alike, read_run
+from utils.io.encoding import encode_table
+from utils.io.terminal import counted, say
+from utils.io.writers import atomic_write
+from utils.metrics.bootstrap import clip_of, sum_by_unit
+from utils.metrics.paired import MEAN_IOU, Difference, compare, sentence
+from utils.metrics.summary import LABEL_MEASURES
+
+PAGE, TABLE, TEX = "compare.html", "compare.csv", "compare.tex"
+
+COLUMNS = (
+    "run",
+    "compared_with",
+    "measure",
+    "class",
+    "before",
+    "after",
+    "gain",
+    "gain_95_low",
+    "gain_95_high",
+    "clear",
+)
+
+FEW = 100
+"""With fewer images or clips, intervals are too narrow: on painted splits those of 50 images hold the truth in 90 %."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit code.
+
+    Raises:
+        UserError: a folder holds no evaluation, or the runs are over different images, classes or targets.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("runs", nargs="+", type=Path, metavar="RUN", help="a folder with an evaluation; the first one is compared with")
+    add("-o", "--output", type=Path, default=Path("outputs/comparison"), metavar="DIR", help="where the files go")
+    add("--images", type=int, default=50, metavar="N", help="images of the report, those that changed most (50)")
+    add("--units", choices=("clips", "images"), default="clips", help="what is drawn as a whole: a clip, or each image")
+    given = parser.parse_args(argv)
+    if len(given.runs) < 2:
+        parser.error("name two runs or more")
+    runs = [read_run(folder) for folder in given.runs]
+    check_alike(runs)
+    names = short_names([run.folder for run in runs])
+    units = by_unit(runs, clips=given.units == "clips")
+    tables = [compare(units[:, [0, i]]) for i in range(1, len(runs))]
+    lines = [sentence(table[0], (names[0], name)) for table, name in zip(tables, names[1:])]
+    from utils.evaluation.report.compare_page import render
+
+    files = {
+        TABLE: encode_table(COLUMNS, rows(tables, names, runs[0].names)),
+        TEX: tex(tables, names, runs[0].names).encode("utf-8", "backslashreplace"),
+        PAGE: render(runs, names, tables, lines, given.images),
+    }
+    for name, content in files.items():
+        atomic_write(given.output / name, content)
+    for table, name in zip(tables, names[1:]):
+        say([*framed(*console_table(table, (names[0], name), runs[0].names), left=[0])])
+    say([*remarks(runs[0], len(units), clips=given.units == "clips"), f"report: {given.output / PAGE}", *lines])
+    return 0
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """Name runs by as few of the last parts of their paths as tell them apart; twins get numbers."""
+    paths = [Path(os.path.abspath(folder)) for folder in folders]
+    paths = [path.parent if path.name == "evaluation" else path for path in paths]
+    longest = max(len(path.parts) for path in paths)
+    for parts in range(1, longest + 1):
+        names = ["/".join(path.parts[-parts:]) for path in paths]
+        if len({*names}) == len(names):
+            return names
+    return [f"{path.name} {number}" for path, number in zip(paths, count(1))]
+
+
+def by_unit(runs: Sequence[SavedRun], clips: bool) -> npt.NDArray[np.float64]:
+    """Sum up the counts of all runs by clip, or by image: (U, runs, 2, 3, L) whole numbers."""
+    counts = np.stack([run.counts for run in runs], axis=1)
+    return sum_by_unit(runs[0].image_ids, counts) if clips else counts.astype(np.float64)
+
+
+def remarks(run: SavedRun, num_units: int, clips: bool) -> Iterator[str]:
+    """Say what was drawn, and where there was too little of it."""
+    in_clips = clips and any(map(clip_of, run.image_ids))
+    what = "clips and images in none, since frames of a clip resemble each other" if in_clips else "images"
+    yield f"compared over {counted(len(run.image_ids), 'image')}; intervals draw {num_units} {what}"
+    if num_units < FEW:
+        yield f"{num_units} are few: intervals hold the truth less often than in 95 %"
+    yield "of 20 intervals of measures that do not differ, one leaves out 0 by chance"
+
+
+def rows(
+    tables: Sequence[Sequence[Difference]], names: Sequence[str], labels: Sequence[str]
+) -> Iterator[dict[str, str | float | int]]:
+    """Yield the rows of `compare.csv`, in shares of 1."""
+    for table, name in zip(tables, names[1:]):
+        for each in table:
+            numbers = each.before, each.after, each.gain, *each.limits
+            texts = ["" if np.isnan(number) else round(number, 6) for number in numbers]
+            label = "" if each.label is None else labels[each.label]
+            yield dict(zip(COLUMNS, (name, names[0], each.key, label, *texts, int(each.is_clear))))
+
+
+def _cells(each: Difference) -> tuple[str, ...]:
+    return percent(each.before), percent(each.after), points(each.gain), interval(each.limits)
+
+
+def points(share: float) -> str:
+    """Format a difference of shares of 1 in points, with its sign; `-` for NaN."""
+    return "-" if np.isnan(share) else f"{100 * share:+.2f}"
+
+
+def interval(limits: Sequence[float]) -> str:
+    """Format the ends of an interval in points; `-` for NaN."""
+    return "-" if np.isnan(limits).any() else f"{100 * limits[0]:+.1f} to {100 * limits[1]:+.1f}"
+
+
+def console_table(
+    table: Sequence[Difference], names: Sequence[str], labels: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows of the main measures and the IoU of each class in percent; `*` marks what is clear."""
+    names_of = {MEAN_IOU: "Mean IoU", "pixel_accuracy": "Pixel accuracy"}
+    names_of |= {f"mean_{key}": f"Mean {each.heading}" for key, each in LABEL_MEASURES.items()}
+    of_split = [(names_of[each.key], each) for each in table if each.label is None and each.key in names_of]
+    of_labels = [(labels[each.label], each) for each in table if each.label is not None and each.key == "iou"]
+    body = [[name, *_cells(each), "*" if each.is_clear else ""] for name, each in (*of_split, *of_labels)]
+    return ["", *names, "Gain", "95 % interval", ""], body
+
+
+def tex(tables: Sequence[Sequence[Difference]], names: Sequence[str], labels: Sequence[str]) -> str:
+    """Write `compare.tex`: the mean IoU and the IoU of each class, in percent, and the gains."""
+    first, *_ = tables
+    shown = [i for i, each in enumerate(first) if each.key in (MEAN_IOU, "iou")]
+    shown = [*shown[1:], shown[0]]
+    heads = ["Class", names[0], *(head for name in names[1:] for head in (name, "gain", "95\\,\\% interval"))]
+    lines = [
+        r"% in percent; needs \usepackage{booktabs}",
+        rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+        r"\toprule",
+    ]
+    lines.append(" & ".join(head if "\\" in head else tex_escape(head) for head in heads) + r" \\")
+    for i in shown:
+        lines += [r"\midrule"] if i in (shown[0], shown[-1]) else []
+        label = first[i].label
+        cells = ["mean" if label is None else tex_escape(labels[label]), percent(first[i].before)]
+        for table in tables:
+            low, high = table[i].limits
+            limits = "-" if np.isnan(low) else f"[{100 * low:+.1f}, {100 * high:+.1f}]"
+            cells += [percent(table[i].after), points(table[i].gain), limits]
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", "\\end{tabular}\n"])
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
