@@ -244,6 +244,8 @@ class SegmenterConfig:
     """`fp32`, `bf16`, `fp16`, or `auto`: the fastest that the device computes natively."""
     chunk_mb: Count = 1024
     """Memory in MiB that decoding one chunk of boxes may take."""
+    calibration: Path | None = None
+    """The `calibration.json` of an evaluation: objects get the IoU that is to be expected of their scores."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile SAM2 first, which takes minutes: `on`, `off`, or `auto`: on a GPU, if the run is long enough."""
 

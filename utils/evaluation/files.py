@@ -31,6 +31,7 @@ METRICS, REPORT = "metrics.json", "report.html"
 PER_IMAGE, PER_CLIP, CONFUSION_MATRIX = "per_image.csv", "per_clip.csv", "confusion_matrix.csv"
 PER_CLASS, PER_CLASS_TEX = "per_class.csv", "per_class.tex"
 ATTRIBUTION, COMPARISON, THRESHOLDS = "attribution.json", "comparison.json", "thresholds.json"
+CALIBRATION = "calibration.json"
 
 ALL_FILES = {
     *(
@@ -45,6 +46,7 @@ ALL_FILES = {
         COMPARISON,
         THRESHOLDS,
     ),
+    CALIBRATION,
     "gain.json",
 }
 """What a run may write, by its options; earlier versions called the comparison gain.json."""
