@@ -62,7 +62,7 @@ class MappedCascade:
         return Instances(
             instances.size,
             replace(instances.detections, class_ids=class_ids)[kept],
-            [instances.masks[i] for i in np.flatnonzero(kept)],
+            [instances.masks[i] for i in np.flatnonzero(kept).tolist()],
             instances.mask_scores[kept],
             None if tracks is None else tracks[kept],
         )

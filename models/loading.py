@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.box_sources import BoxSource, DetectorBoxes, GroundTruthBoxes, PromptFileBoxes
+from models.calibrated import CalibratedCascade, load_calibration
 from models.cascade import ImageCascade
 from models.class_mapping import with_class_map
 from models.cleanup import with_cleanup
@@ -32,6 +33,7 @@ from utils.distributed import Session
 from utils.engine import Cascade, RunImages
 from utils.errors import SampleError, UserError
 from utils.io.terminal import say, warn
+from utils.metrics.calibration import Calibration
 from utils.prompts.prompts import Prompts, load_prompts
 from utils.structures import Instances, Sample
 
@@ -67,6 +69,9 @@ class RunModels:
         if options.annotations is None:
             find_detector(options.config.arch.yolo)  # refuses a wrong name before anything is fetched
             self._fetch_weights()
+        self._calibration: Calibration | None = None
+        if options.annotations is None and (path := options.config.segmenter.calibration) is not None:
+            self._calibration = load_calibration(path, options.model_files)
         self.prompts = None if options.prompt is None else self._read_prompts(options.prompt)
 
     @cached_property
@@ -103,8 +108,7 @@ class RunModels:
         say([models_line(options, names, self.device_text)])
         warn(demo_warnings(options))
         if not options.video:
-            images = ImageCascade(boxes, segmenter, gt_boxes=options.attribute)
-            return with_cleanup(with_class_map(images, self.class_map), options.config.cleanup)
+            return self._finished(ImageCascade(boxes, segmenter, gt_boxes=options.attribute))
         from models.sam2_video import Propagator
         from models.video_cascade import VideoCascade
 
@@ -116,7 +120,13 @@ class RunModels:
             chunk_bytes=segmenter.chunk_bytes,
         )
         cascade = VideoCascade(boxes, segmenter, propagator, settings, self.prompts)
-        return with_cleanup(with_class_map(cascade, self.class_map), options.config.cleanup)
+        return self._finished(cascade)
+
+    def _finished(self, cascade: Cascade) -> Cascade:
+        """Wrap a cascade: map classes, clean masks, then estimate the IoU of objects, where the config asks for it."""
+        cleaned = with_cleanup(with_class_map(cascade, self.class_map), self._options.config.cleanup)
+        calibration = self._calibration
+        return cleaned if calibration is None else CalibratedCascade(cleaned, calibration, self.class_names)
 
     @cached_property
     def _device(self) -> torch.device:

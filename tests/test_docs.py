@@ -17,6 +17,7 @@ import cv2
 import pytest
 
 import yolo_sam_auto_anno_generator
+from tests.helpers.calibration import mean_of_scores
 from utils.cli.guard import guarded
 from utils.cli.parsers import configured, finetune_parser, parse
 
@@ -172,6 +173,7 @@ def lay_out_configs(folder: Path) -> None:
         "yolo": {"epochs": 1, "imgsz": 64, "batch": 2},
         "sam": {"steps": 1, "batch_size": 1, "image_size": 128, "val_every": 1, "frames": 2},
     }
+    write_json(folder / "calibration.json", mean_of_scores().content())
     dataset = {"data_dir": "voc", "classes": "voc/class_names.txt"}
     write_json(folder / "my.json", {"arch": demo["arch"], "dataset": dataset, "finetune": finetune})
 

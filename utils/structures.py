@@ -125,6 +125,7 @@ class Instances:
         masks: N masks; one may be empty.
         mask_scores: (N,) float32, SAM2's own estimate of each mask's IoU; NaN for a shape that a person drew.
         track_ids: (N,) int64 through a clip, or None.
+        expected_ious: (N,) float64 IoU that each object is expected to have by a calibration, or None without one.
     """
 
     size: tuple[int, int]
@@ -132,6 +133,7 @@ class Instances:
     masks: Sequence[Mask]
     mask_scores: npt.NDArray[np.float32]
     track_ids: npt.NDArray[np.int64] | None = None
+    expected_ious: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.detections)
@@ -145,7 +147,8 @@ class Instances:
         chosen = np.arange(len(self))[index]
         tracks = None if self.track_ids is None else self.track_ids[chosen]
         masks = [self.masks[i] for i in chosen.tolist()]
-        return Instances(self.size, self.detections[chosen], masks, self.mask_scores[chosen], tracks)
+        expected = None if self.expected_ious is None else self.expected_ious[chosen]
+        return Instances(self.size, self.detections[chosen], masks, self.mask_scores[chosen], tracks, expected)
 
     @classmethod
     def from_masks(

@@ -189,6 +189,8 @@ def run_settings(options: Options) -> dict[str, Any]:
         "precision": config.segmenter.precision,
         "cleanup": _keys(config.cleanup),
     }
+    if config.segmenter.calibration is not None:
+        settings["calibration"] = file_hash(config.segmenter.calibration)
     if options.boxes == "target":
         label_map = config.dataset.label_map
         settings["label_map"] = label_map and [[*pair] for pair in sorted(label_map.items())]

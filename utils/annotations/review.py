@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
+
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import FileStatus
 from utils.errors import UserError
 from utils.formats.base import RECORDS, REVIEW, Exported, Exporter
 from utils.formats.labelme_writer import relative_path
-from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms
+from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms, confidences
 from utils.formats.voc import CLASS_NAMES
 from utils.io.encoding import encode_json, encode_table
 from utils.io.json_files import read_json
@@ -66,7 +68,7 @@ class ReviewExporter(Exporter):
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make the image's row; no file."""
         terms = confidence_terms(instances)
-        least_of_each = terms.min(axis=1, initial=1.0)
+        least_of_each = np.array(confidences(instances))
         worst = int(least_of_each.argmin()) if len(instances) else None
         row: dict[str, Any] = {
             "doubt": 1.0 if worst is None else round(1 - least_of_each[worst], DIGITS),

@@ -228,6 +228,8 @@ def run_parser(description: str | None) -> Parser:
     precisions, compiling = "auto, fp32, bf16 or fp16", "compile SAM2 first: auto, on, off"
     add_key(parser, "--precision", key="segmenter.precision", metavar="P", help=precisions)
     add_key(parser, "--compile", key="segmenter.compile", metavar="C", help=compiling)
+    expected = "the calibration.json of an evaluation: objects get their expected IoU, which review_below then means"
+    add_key(parser, "--calibration", key="segmenter.calibration", metavar="FILE", help=expected)
     add("--video", action="store_true", help="follow objects through clips: one object, one id")
     interval = "with --video, frames from one look for boxes to the next; 0: the first frame only"
     add_key(parser, "--keyframe_interval", key="video.keyframe_interval", metavar="N", help=interval)

@@ -253,6 +253,8 @@ class SegmenterConfig:
     """Memory in MiB that decoding one chunk of boxes may take; `auto`: a quarter of what a GPU has free, or 1024."""
     backend: Literal["auto", "torch", "openvino"] = "auto"
     """What runs SAM2's encoder: `torch`, `openvino`, or `auto`: OpenVINO on CPUs where it is installed and faster."""
+    calibration: Path | None = None
+    """The `calibration.json` of an evaluation: objects get the IoU that is to be expected of their scores."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile SAM2 first, which takes minutes: `on`, `off`, or `auto`: on a GPU, if the run is long enough."""
 

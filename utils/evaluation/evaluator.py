@@ -12,7 +12,16 @@ from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport
 from utils.evaluation.comparison import Comparison
 from utils.evaluation.console import summary_lines
-from utils.evaluation.files import ALL_FILES, ATTRIBUTION, COMPARISON, METRICS, REPORT, THRESHOLDS, evaluation_files
+from utils.evaluation.files import (
+    ALL_FILES,
+    ATTRIBUTION,
+    CALIBRATION,
+    COMPARISON,
+    METRICS,
+    REPORT,
+    THRESHOLDS,
+    evaluation_files,
+)
 from utils.evaluation.provenance import Provenance
 from utils.evaluation.report.pictures import WorstImages
 from utils.evaluation.saved import COUNTS, encode_maps, encode_run
@@ -21,6 +30,7 @@ from utils.io.encoding import encode_json
 from utils.io.writers import Writers, atomic_write, remove_files
 from utils.metrics.attribution import Attribution, attribution_lines
 from utils.metrics.bootstrap import bootstrap
+from utils.metrics.calibration import Calibration, calibration_lines
 from utils.metrics.scores import Evaluation, ImageScore, score_image
 from utils.metrics.segmentation import LabelCounts, mean_iou, pixel_accuracy
 from utils.structures import Instances, Sample
@@ -116,6 +126,10 @@ class Evaluator:
         if attribution is not None:
             files[ATTRIBUTION] = encode_json(attribution, indent=2)
             lines += attribution_lines(attribution)
+        weights = {} if run is None else {model: file["sha256"] for model, file in run["weights"].items()}
+        if calibration := Calibration.fit(evaluation.images, self._names[1:], weights):
+            files[CALIBRATION] = encode_json(calibration.content(), indent=2)
+            lines += calibration_lines(calibration, self._save_dir / CALIBRATION)
         if tuned:
             files[THRESHOLDS] = encode_json(tuned, indent=2)
             lines += tuning_lines(tuned, self._save_dir / THRESHOLDS)

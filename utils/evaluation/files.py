@@ -32,10 +32,11 @@ METRICS, REPORT = "metrics.json", "report.html"
 PER_IMAGE, PER_CLIP, CONFUSION_MATRIX = "per_image.csv", "per_clip.csv", "confusion_matrix.csv"
 PER_CLASS, PER_CLASS_TEX = "per_class.csv", "per_class.tex"
 ATTRIBUTION, COMPARISON, THRESHOLDS = "attribution.json", "comparison.json", "thresholds.json"
+CALIBRATION = "calibration.json"
 
 ALL_FILES = {
     *(METRICS, REPORT, PER_CLASS, PER_CLASS_TEX, PER_IMAGE, PER_CLIP, CONFUSION_MATRIX, ATTRIBUTION, COMPARISON),
-    *(THRESHOLDS, COUNTS, "gain.json"),
+    *(THRESHOLDS, COUNTS, CALIBRATION, "gain.json"),
 }
 """What a run may write, by its options; earlier versions called the comparison gain.json."""
 

@@ -128,8 +128,10 @@ def nonempty(instances: Instances) -> tuple[list[int], dict[str, int]]:
 
 
 def json_scores(instances: Instances, i: int) -> dict[str, float | None]:
-    """Return both scores of instance `i`, by their keys in JSON."""
+    """Return both scores of instance `i`, and its expected IoU if there is a calibration, by their keys in JSON."""
     scores = {"score": instances.detections.scores[i], "mask_score": instances.mask_scores[i]}
+    if instances.expected_ious is not None:
+        scores["expected_iou"] = instances.expected_ious[i]
     return {name: json_score(score) for name, score in scores.items()}
 
 

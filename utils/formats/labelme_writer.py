@@ -94,7 +94,7 @@ def labelme_shape(
         kind: labelme's `shape_type`.
         points: [x, y] in pixels.
         group_id: the same for shapes that make up one object.
-        confidence: the smallest confidence term; kept, so that another limit needs no model.
+        confidence: the expected IoU, or else the smallest confidence term; kept, so that another limit needs no model.
         own: keys that only shapes of this kind have.
     """
     return {

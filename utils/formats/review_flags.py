@@ -31,7 +31,9 @@ def confidence_terms(instances: Instances) -> npt.NDArray[np.float64]:
 
 
 def confidences(instances: Instances) -> list[float]:
-    """Return the smallest confidence term of each instance."""
+    """Return the expected IoU of each instance or, without a calibration, its smallest confidence term."""
+    if instances.expected_ious is not None:
+        return np.nan_to_num(instances.expected_ious, nan=1.0).tolist()
     return confidence_terms(instances).min(axis=1, initial=1.0).tolist()
 
 
