@@ -78,7 +78,8 @@ def test_the_blame_adds_up(project: Project) -> None:
 
 def test_true_boxes_give_what_the_blame_says_they_give(project: Project) -> None:
     assert project.run("evaluate", "--boxes", "target", "--set", "arch.yolo_weights=gone.pt") == 0
-    (true,) = [link["Mean_IOU"] for link in project.blame["chain"] if link["link"] == "true"]
+    boxes_right = ["false", "badly_placed", "missed", "wrong_class"]
+    (true,) = [each["Mean_IOU"] for each in project.blame["coalitions"] if each["corrected"] == boxes_right]
     assert project.read("metrics")["Mean_IOU"] == pytest.approx(true, abs=1e-3)  # other boxes share the decoder's batch
 
 
