@@ -2,17 +2,22 @@
 
 Objects of one label are paired, those that overlap most (IoU) first. What has no partner is extra (found only) or
 missing (annotated only); a pair that overlaps little is listed, too.
+
+Where a person corrected the objects found, the same pairs say what became of them: an object was accepted, redrawn,
+relabelled or deleted, and others were added.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from utils.annotations.audit import sample_objects, upper_limit
 from utils.annotations.fingerprint import hash_of
 from utils.annotations.stamps import parse_if_unmodified
 from utils.classes import ClassIndex, match_classes
@@ -29,6 +34,14 @@ from utils.structures import Instances, Sample
 
 MIN_PAIR_IOU = 0.1
 """Objects that overlap less are no pair."""
+
+ACCEPTED = 0.9
+"""A pair of this IoU or more was not redrawn; polygons that nobody touched differ a little from their masks."""
+
+RELABELLED = 0.5
+"""What is left over of two labels, with this IoU or more, is one object that got another label."""
+
+CHANGES = ("accepted", "redrawn", "relabelled", "added", "deleted")
 
 DIGITS = 4
 
@@ -87,10 +100,11 @@ class DiffExporter(Exporter):
         names: class names, indexed by class id.
         references: the annotations to compare with.
         low: pairs that overlap less are listed.
+        audit: objects of the random sample by which the share of wrong ones is told; 0: none is told.
     """
 
-    def __init__(self, names: Sequence[str], references: References, low: float) -> None:
-        self._names, self._references, self._low = names, references, low
+    def __init__(self, names: Sequence[str], references: References, low: float, audit: int = 0) -> None:
+        self._names, self._references, self._low, self._audit = names, references, low, audit
         self._summary: list[str] = []
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
@@ -100,13 +114,15 @@ class DiffExporter(Exporter):
             SampleError: the annotation is none that labelme would load.
         """
         if self._references.content_hash(sample.image_id) is None:
-            return Exported({})
+            return Exported({}, record={"objects": len(instances)})
         path = self._references.path(sample.image_id)
         try:
             names, annotated = self._read(path, sample.size)
         except UserError as error:
             raise SampleError(sample.image_id, path, str(error).removeprefix(f"{path}: ")) from error
-        return Exported({}, record=compare(labelled(instances, names), labelled(annotated, names), self._low))
+        found, corrected = labelled(instances, names), labelled(annotated, names)
+        row = compare(found, corrected, self._low)
+        return Exported({}, record={"objects": len(found), "changes": changes(found, corrected), **row})
 
     def _read(self, path: Path, size: tuple[int, int]) -> tuple[Sequence[str], Instances]:
         """Read an annotation, and the names that its class ids index: the run's and other labels."""
@@ -119,13 +135,16 @@ class DiffExporter(Exporter):
 
     def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
         """Return whether a record is a row of the table, or empty."""
-        counts = all(type(record.get(count)) is int for count in COUNTS)
-        return not record or (counts and all(isinstance(value, (str, int, float)) for value in record.values()))
+        made, row = record.get("changes", []), {key: value for key, value in record.items() if key != "changes"}
+        pairs = isinstance(made, list) and all(isinstance(each, (list, tuple)) and len(each) == 2 for each in made)
+        sound = pairs and all(each[0] in CHANGES and isinstance(each[1], str) for each in made)
+        counts = {*row} <= {"objects"} or all(type(row.get(count)) is int for count in COUNTS)
+        return sound and counts and all(isinstance(value, (str, int, float)) for value in row.values())
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, bytes]:
         """Make `diff.csv`."""
         entries = list(records)
-        rows = [{"image_id": image_id, **row} for image_id, row in entries if row]
+        rows = [{"image_id": image_id, **row} for image_id, row in entries if "pairs" in row]
         rows.sort(key=lambda row: -sum(row[count] for count in COUNTS))
         without = len(entries) - len(rows)
         sums = ", ".join(f"{sum(row[count] for row in rows)} {count.replace('_', ' ')}" for count in COUNTS)
@@ -134,8 +153,23 @@ class DiffExporter(Exporter):
         self._summary = [
             f"{counted(len(rows), 'image')} compared with {self._references.folder}: objects {sums}, in {differing}",
             *([lacking] if without else []),
+            *change_lines(rows),
+            *(self._audit_lines(entries) if self._audit else []),
         ]
         return {"diff.csv": encode_table(COLUMNS, rows)}
+
+    def _audit_lines(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+        """Say how many objects are wrong at most, from those of the sample whose image a person has checked."""
+        records = dict(entries)
+        drawn = sample_objects({image_id: row.get("objects", 0) for image_id, row in entries}, self._audit)
+        size = sum(map(len, drawn.values()))
+        seen = [records[image_id]["changes"][i] for image_id, each in drawn.items() if "changes" in records[image_id]
+                for i in each]  # fmt: skip
+        wrong = sum(change != "accepted" for change, _ in seen)
+        checked = f"audit: of {size} objects drawn at random, {len(seen)} are in checked images, {wrong} of them wrong"
+        if not seen:
+            return [checked]
+        return [checked, f"audit: at most {100 * upper_limit(wrong, len(seen)):.1f} % of objects are wrong, at 95 %"]
 
     def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
         """Say how much differs; nothing in processes that did not make the table."""
@@ -166,6 +200,39 @@ def compare(found: Sequence[Labelled], annotated: Sequence[Labelled], low: float
         "mean_iou": round(sum(ious) / len(ious), DIGITS) if ious else "",
         "differences": "; ".join(differences),
     }
+
+
+def changes(found: Sequence[Labelled], corrected: Sequence[Labelled]) -> list[tuple[str, str]]:
+    """Say what became of the objects found: a change of CHANGES and the label of each, then of each that was added."""
+    pairs = {i: (j, iou) for i, j, iou in pair(found, corrected)}
+    taken = {j for j, _ in pairs.values()}
+    left = [[i for i in range(len(found)) if i not in pairs], [j for j in range(len(corrected)) if j not in taken]]
+    overlaps = mask_iou([found[i][1] for i in left[0]], [corrected[j][1] for j in left[1]])
+    rows, columns = match_best_first(overlaps, overlaps >= RELABELLED)
+    relabelled = {left[0][row] for row in rows.tolist()}
+    added = set(left[1]) - {left[1][column] for column in columns.tolist()}
+
+    def change(i: int) -> str:
+        if i in pairs:
+            return "accepted" if pairs[i][1] >= ACCEPTED else "redrawn"
+        return "relabelled" if i in relabelled else "deleted"
+
+    return [
+        *((change(i), label) for i, (label, _) in enumerate(found)),
+        *(("added", corrected[j][0]) for j in sorted(added)),
+    ]
+
+
+def change_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each label, the most frequent first: how many objects were accepted, redrawn and so on."""
+    counts = Counter((label, change) for row in rows for change, label in row.get("changes", ()))
+    totals = Counter[str]()
+    for (label, _), count in counts.items():
+        totals[label] += count
+    return [
+        f"{label}: {', '.join(f'{counts[label, change]} {change}' for change in CHANGES)}"
+        for label, _ in totals.most_common()
+    ]
 
 
 def pair(found: Sequence[Labelled], annotated: Sequence[Labelled]) -> list[tuple[int, int, float]]:

@@ -246,13 +246,16 @@ def _review_settings(options: Options, images: RunImages, edited: Sequence[str])
     root = options.config.dataset.data_dir
     sources = [folder] if _filmed(options, images) else [*options.source] or ([root / "JPEGImages"] if root else [])
     corrected = format_folder(folder, labelme[0]) if labelme else None
-    return ReviewSettings(folder, (), below, edited, photos, corrected, sources[:MAX_SOURCES])
+    return ReviewSettings(
+        folder, (), below, edited, photos, corrected, sources[:MAX_SOURCES], options.config.auto_mask.audit
+    )
 
 
 def _review(options: Options, fingerprint: RunFingerprint, settings: ReviewSettings) -> Manifest:
     """Make the manifest of the review table; its limit and what was edited decide the table, not the records."""
     unlimited = fingerprint.settings("review", {"below": None})
-    own = settings.below is not None or settings.edited
+    own = settings.below is not None or settings.edited or settings.audit
+    drawn = [settings.audit] if settings.audit else []
     return ReviewManifest(
         settings,
         "review",
@@ -260,7 +263,7 @@ def _review(options: Options, fingerprint: RunFingerprint, settings: ReviewSetti
         fingerprint.signer(unlimited),
         lambda names: ReviewExporter(replace(settings, names=names)),
         records=".review",
-        shared=json_hash([unlimited, settings.below, settings.edited]) if own else unlimited,
+        shared=json_hash([unlimited, settings.below, settings.edited, *drawn]) if own else unlimited,
         overwrite=options.overwrite,
         times=fingerprint.timer(unlimited),
     )
@@ -272,14 +275,16 @@ def _diff(options: Options, images: RunImages, fingerprint: RunFingerprint) -> l
         return []
     folder, low = options.config.auto_mask.save_dir, options.config.auto_mask.low_overlap
     references = find_references(options.diff, folder, images.ids, options.overwrite)
-    settings = fingerprint.settings("diff", {"low": low})
+    audit = options.config.auto_mask.audit
+    # The sample needs the number of objects of every image, which records of earlier versions do not have.
+    settings = fingerprint.settings("diff", {"low": low, **({"audit": True} if audit else {})})
     diff = Manifest(
         "diff",
         folder,
         fingerprint.signer(settings, references.content_hash),
-        lambda names: DiffExporter(names, references, low),
+        lambda names: DiffExporter(names, references, low, audit),
         records=".diff",
-        shared=settings,
+        shared=json_hash([settings, audit]) if audit else settings,
         overwrite=options.overwrite,
         times=fingerprint.timer(settings, references.path),
     )

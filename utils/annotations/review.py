@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from utils.annotations.audit import sample_objects
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import FileStatus
 from utils.errors import UserError
@@ -46,6 +47,7 @@ class ReviewSettings:
         photos: image id and the image file that annotations name, of each image.
         labelme: the folder of the labelme files that a person corrects, or None.
         sources: what labelme opens to show all images.
+        audit: objects to draw at random for a check; their images take the place of the doubtful ones. 0: none.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class ReviewSettings:
     photos: Callable[[], Iterator[tuple[str, Path]]] = lambda: iter(())
     labelme: Path | None = None
     sources: Sequence[Path] = ()
+    audit: int = 0
 
 
 class ReviewExporter(Exporter):
@@ -97,11 +100,26 @@ class ReviewExporter(Exporter):
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, bytes]:
         """Make `review.csv`, and the list of classes for labelme."""
         rows = [self._row(image_id, record) for image_id, record in records]
-        rows.sort(key=lambda row: (row["edited"], row["objects"] > 0, -row["doubt"]))
+        drawn = sample_objects({row["image_id"]: row["objects"] for row in rows}, self.settings.audit)
+        for row in rows:
+            row["audit"] = "; ".join(str(i + 1) for i in drawn.get(row["image_id"], ()))
+        rows.sort(key=lambda row: (not row["audit"], row["edited"], row["objects"] > 0, -row["doubt"]))
         self._images = len(rows)
-        self.doubtful = [row["image_id"] for row in rows if not row["edited"] and self._is_doubtful(row)]
+        is_shown = (lambda row: bool(row["audit"])) if drawn else self._is_doubtful
+        self.doubtful = [row["image_id"] for row in rows if not row["edited"] and is_shown(row)]
+        audit = ["audit"] if self.settings.audit else []
         track = ["track"] if any("track" in row for row in rows) else []
-        columns = ("image_id", "edited", "doubt", "objects", "needs_review", "doubtful", *track, *CONFIDENCE_TERMS)
+        columns = (
+            "image_id",
+            "edited",
+            "doubt",
+            "objects",
+            "needs_review",
+            "doubtful",
+            *audit,
+            *track,
+            *CONFIDENCE_TERMS,
+        )
         return {"review.csv": encode_table(columns, rows), CLASS_NAMES: _lines(self.settings.names)}
 
     def _row(self, image_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +138,8 @@ class ReviewExporter(Exporter):
         """Say how many images are doubtful and how to open them; nothing in processes that did not make the table."""
         if not self._images:
             return []
-        lines = [f"{counted(self._images, 'image')}, {len(self.doubtful)} doubtful, ranked in {folder / 'review.csv'}"]
+        which = "drawn for a check" if self.settings.audit else "doubtful"
+        lines = [f"{counted(self._images, 'image')}, {len(self.doubtful)} {which}, ranked in {folder / 'review.csv'}"]
         return lines + open_lines(self.settings, bool(self.doubtful))
 
 
@@ -220,7 +239,8 @@ def open_lines(settings: ReviewSettings, doubtful: bool) -> list[str]:
 
     nested = any("/" in image_id for image_id, _ in settings.photos())
     hint = " (by labelme 7: earlier ones look into no sub-folder of --output)" if nested else ""
-    lines = [f"open the doubtful images{hint}:{command(settings.folder / REVIEW)}"] if doubtful else []
+    which = "images drawn for a check" if settings.audit else "doubtful images"
+    lines = [f"open the {which}{hint}:{command(settings.folder / REVIEW)}"] if doubtful else []
     lines += [f"open all{hint}:{command(source)}" for source in settings.sources]
     if corrected == settings.folder:
         lines.append("masks have no points to drag in labelme; --format labelme-polygon writes polygons to correct")

@@ -201,6 +201,8 @@ class AutoMaskConfig:
     """Shapes with a score or another sign of confidence below this get the labelme flag `needs_review`."""
     low_overlap: Share = 0.75
     """With `--diff`, objects whose IoU with the annotated one is below this are listed."""
+    audit: Natural = 0
+    """Objects to draw at random for a check, in `review.csv`; `--diff` then says how many of all are wrong at most."""
     splits: Splits = None
     """Shares of the images by split, `{"train": 0.8, "val": 0.2}`; train, val and test folders are kept in any case."""
     split_by: Literal["image", "clip", "folder"] = "image"

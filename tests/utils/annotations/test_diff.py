@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import binomtest
 
-from utils.annotations.diff import MIN_PAIR_IOU, DiffExporter, References, pair
+from utils.annotations.audit import sample_objects
+from utils.annotations.diff import COUNTS, MIN_PAIR_IOU, DiffExporter, References, changes, pair
 from utils.annotations.stamps import add_stamp
 from utils.errors import SampleError
 from utils.masks import Mask
@@ -44,7 +46,9 @@ def differences(folder: Path, *objects: tuple[int, np.ndarray], own: bool = Fals
     instances = Instances(SIZE, detections, [Mask.from_array(mask) for mask in masks], np.ones(len(masks), np.float32))
     sample = Sample("a", Path("a.png"), np.zeros((*SIZE, 3), np.uint8))
     exporter = DiffExporter(NAMES, References(folder, own), 0.75)
-    return json.loads(json.dumps(exporter.export(sample, instances).record))
+    record = json.loads(json.dumps(exporter.export(sample, instances).record))
+    assert exporter.is_record("a", record) and record.pop("objects") == len(masks)
+    return record
 
 
 def write(folder: Path, *shapes: dict[str, Any]) -> Path:
@@ -69,6 +73,7 @@ def test_extra_missing_and_little_overlap(tmp_path: Path) -> None:
         "pairs": 2,
         "mean_iou": 0.8,
         "differences": "extra car; missing couch; missing zebra; car 0.60",
+        "changes": [["accepted", "car"], ["relabelled", "car"], ["redrawn", "car"], ["added", "zebra"]],
     }
 
 
@@ -140,12 +145,13 @@ def test_labels_are_never_mixed_in_a_pair() -> None:
 
 def test_the_table_begins_with_the_images_that_differ_most(tmp_path: Path) -> None:
     exporter = DiffExporter(NAMES, References(tmp_path), 0.75)
-    row = {"extra": 0, "missing": 0, "low_overlap": 0, "pairs": 1, "mean_iou": 1.0, "differences": ""}
+    row = {"extra": 0, "missing": 0, "low_overlap": 0, "pairs": 1, "mean_iou": 1.0, "differences": "", "objects": 1}
+    row["changes"] = [["accepted", "car"]]
     records = [
         ("a", row),
-        ("b", {}),
+        ("b", {"objects": 3}),
         ("c", {**row, "missing": 2, "differences": "missing car; missing car"}),
-        ("d", {**row, "extra": 1, "differences": "extra couch"}),
+        ("d", {**row, "extra": 1, "differences": "extra couch", "changes": [["deleted", "couch"]]}),
     ]
     table = list(csv.DictReader(io.StringIO(exporter.assemble(records)["diff.csv"].decode())))
     assert [entry["image_id"] for entry in table] == ["c", "d", "a"]
@@ -153,4 +159,47 @@ def test_the_table_begins_with_the_images_that_differ_most(tmp_path: Path) -> No
     assert exporter.summary_lines(0, 0, tmp_path) == [
         f"3 images compared with {tmp_path}: objects 1 extra, 2 missing, 0 low overlap, in 2 images",
         "1 image has no annotation there to compare with",
+        "car: 2 accepted, 0 redrawn, 0 relabelled, 0 added, 0 deleted",
+        "couch: 0 accepted, 0 redrawn, 0 relabelled, 0 added, 1 deleted",
     ]
+
+
+def test_what_a_person_changed_is_what_was_changed_here() -> None:
+    """Corrections of known kinds, each in a place of its own."""
+    rng, found, corrected, expected = np.random.default_rng(0), [], [], []
+    for i in range(12):
+        x, y, label = 10 * (i % 6), 20 * (i // 6), ("car", "couch")[rng.integers(2)]
+        mask, smaller = rectangle(x, y, x + 9, y + 12), rectangle(x, y, x + 9, y + 7)
+        change = rng.choice(["accepted", "redrawn", "relabelled", "deleted", "added"])
+        if change != "added":
+            found.append((label, Mask.from_array(mask)))
+            expected.append((change, label))
+        if change != "deleted":
+            drawn = smaller if change == "redrawn" else mask
+            other = "zebra" if change == "relabelled" else label
+            corrected.append((other, Mask.from_array(drawn)))
+            expected += [("added", label)] if change == "added" else []
+    assert sorted(changes(found, corrected)) == sorted(expected) and len({change for change, _ in expected}) == 5
+    assert [change for change, _ in changes(found, corrected)][-1] == "added"
+
+
+def test_the_audit_counts_the_objects_of_its_sample_in_checked_images(tmp_path: Path) -> None:
+    """Of 40 images with 5 objects each, 30 are checked; in them every fifth object was redrawn."""
+
+    def record(i: int) -> dict[str, Any]:
+        row = dict.fromkeys((*COUNTS, "pairs"), 0) | {"mean_iou": 1.0, "differences": "", "objects": 5}
+        return row | {"changes": [["redrawn" if j == i % 5 else "accepted", "car"] for j in range(5)]}
+
+    records = [(f"{i:02}", record(i) if i < 30 else {"objects": 5}) for i in range(40)]
+    exporter = DiffExporter(NAMES, References(tmp_path), 0.75, audit=100)
+    exporter.assemble(records)
+    drawn = sample_objects({image_id: 5 for image_id, _ in records}, 100)
+    checked = [(int(image_id), i) for image_id, each in drawn.items() for i in each if int(image_id) < 30]
+    wrong = sum(i == image % 5 for image, i in checked)
+    first, second = exporter.summary_lines(0, 0, tmp_path)[-2:]
+    assert (
+        first == f"audit: of 100 objects drawn at random, {len(checked)} are in checked images, {wrong} of them wrong"
+    )
+    limit = binomtest(wrong, len(checked)).proportion_ci(0.9, "exact").high  # 5 % above it, as in the one-sided limit
+    assert second == f"audit: at most {100 * limit:.1f} % of objects are wrong, at 95 %"
+    assert not any("audit" in line for line in DiffExporter(NAMES, References(tmp_path), 0.75)._summary)

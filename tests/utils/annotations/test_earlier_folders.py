@@ -175,7 +175,8 @@ def test_what_is_written_now_has_the_records_and_stamps_of_then(earlier: Earlier
     now = {name: content for name, content in tree(earlier.out).items() if not name.startswith(added)}
     assert now.pop("class_names.txt") == b"dog\ncat\n"
     assert now.keys() == then.keys()
-    for name in now.keys() - {".review.json", "voc/.records.json"}:  # which hash the records, and those tell more now
+    # What hashes the records: those tell more now.
+    for name in now.keys() - {".review.json", ".diff.json", "voc/.records.json"}:
         if name.endswith(".json"):
             ours, theirs = json.loads(now[name]), json.loads(then[name])
             # Encoders of images may compress otherwise from version to version, and imagePath leads to a real file.
@@ -186,6 +187,9 @@ def test_what_is_written_now_has_the_records_and_stamps_of_then(earlier: Earlier
                 del shape["confidence"]
             if "shapes" in ours:
                 assert ours.pop("content_hash") != theirs.pop("content_hash")
+            if name.startswith(".diff/"):
+                assert ours["record"].pop("objects") == 2
+                assert bool(ours["record"].pop("changes", [])) == ("pairs" in theirs["record"])
             if name.startswith(".review/"):
                 assert len(ours["record"].pop("confidences")) == ours["record"]["objects"]
                 assert (earlier.out / ours["record"].pop("photo")).exists()
