@@ -1,4 +1,4 @@
-"""SAM2's forward passes: the encoder, and the mask decoder for many boxes of few images.
+"""SAM2's forward passes: the encoder, the mask decoder for many boxes of few images, attention to a clip's memory.
 
 Numerically equal to `SAM2Base.forward_image` and `MaskDecoder.forward` of sam2 1.1.0 with one row of features per box
 (`repeat_image=False`), but what depends on the image alone is computed once per image: in the first layer of the
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 import torch.nn.functional as F
+from sam2.modeling.position_encoding import apply_rotary_enc
+from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ Backbone: TypeAlias = "dict[str, list[Tensor]]"
 """Output of SAM2's encoder: `backbone_fpn`, features from fine to coarse, and `vision_pos_enc`, their positions."""
 
 CORNER_LABEL = 2  # the prompt encoder's label of a box's upper left corner; that of the lower right one follows
+
+QUERIES_AT_ONCE = 256
+"""Places of a frame that attend to the memory at a time on a CPU: of 28,736 places, 28 MiB of scores."""
 
 
 @dataclass(frozen=True)
@@ -151,3 +156,43 @@ def _upscaled(decoder: MaskDecoder, image: Tensor, features: Features, image_ind
     fine, middle = features.high_res
     image = activation(norm(first(image) + middle[image_index]))
     return last(second(image) + fine[image_index])
+
+
+def attend_to_memory(attention: RoPEAttention, q: Tensor, k: Tensor, v: Tensor, num_k_exclude_rope: int = 0) -> Tensor:
+    """Run SAM2's attention of one head from a frame to the memory; on a CPU, project the values after the softmax.
+
+    The weights of a softmax add up to 1, so both orders give the same, and a memory has 64 channels where its
+    projection has 256. Scores are float32 in any precision; a CPU has no faster products of this shape.
+
+    Args:
+        attention: of sam2; its other settings, and training, are left to the original.
+        q: (N, P, C).
+        k: (N, K, 64), of which the last `num_k_exclude_rope` have no place in the frame.
+        v: (N, K, 64).
+    """
+    if attention.training or torch.is_grad_enabled() or q.device.type != "cpu":
+        return RoPEAttention.forward(attention, q, k, v, num_k_exclude_rope)
+    queries, keys = attention.q_proj(q)[:, None], attention.k_proj(k)[:, None]
+    placed = keys.shape[2] - num_k_exclude_rope
+    if len(attention.freqs_cis) != queries.shape[2]:
+        side = queries.shape[2] ** 0.5
+        attention.freqs_cis = attention.compute_cis(end_x=side, end_y=side)
+    places = attention.freqs_cis.to(q.device)
+    queries, rotated = apply_rotary_enc(queries, keys[:, :, :placed], places, repeat_freqs_k=attention.rope_k_repeat)
+    seen = torch.empty(*q.shape[:2], v.shape[2])
+    scale, one_dnn = queries.shape[-1] ** -0.5, torch.backends.mkldnn.is_available()
+    with torch.autocast("cpu", enabled=False):
+        for i in range(len(q)):
+            asking, values = queries[i, 0].float() * scale, v[i].float()
+            asked = torch.cat([rotated[i, 0], keys[i, 0, placed:]]).float()
+            # oneDNN's layout for many products with one matrix; torch's own product takes a third longer.
+            packed = torch.ops.mkldnn._reorder_linear_weight(asked, QUERIES_AT_ONCE) if one_dnn else asked
+            for start in range(0, len(asking), QUERIES_AT_ONCE):
+                part = slice(start, start + QUERIES_AT_ONCE)
+                scores = (
+                    torch.ops.mkldnn._linear_pointwise(asking[part], packed, None, "none", [], "")
+                    if one_dnn
+                    else F.linear(asking[part], asked)
+                )
+                seen[i, part] = scores.softmax(dim=-1) @ values
+    return attention.out_proj(attention.v_proj(seen.to(q.dtype)))

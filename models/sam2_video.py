@@ -18,13 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from sam2.modeling.position_encoding import apply_rotary_enc
 from sam2.modeling.sam.transformer import RoPEAttention
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor
 
 from models.device_limits import MPS_SCORES
-from models.sam2_forward import CORNER_LABEL, Backbone, autocast
+from models.sam2_forward import CORNER_LABEL, Backbone, attend_to_memory, autocast
 from models.segmenter import not_finite, preprocess
 from models.transfer import HostSync, masks_to_host_async, to_device, to_host_async
 from utils.boxes import normalize
@@ -36,9 +35,6 @@ Tracked: TypeAlias = "tuple[Mask, float]"
 
 MAX_PIXELS = 2**26
 """Pixels of the masks that are scaled to the frame at a time: 32 masks of 1080p, 256 MiB as float32."""
-
-QUERIES_AT_ONCE = 256
-"""Places of a frame that attend to the memory at a time on a CPU: of 28,736 places, 28 MiB of scores."""
 
 Memory: TypeAlias = "dict[str, dict[int, dict[str, Any]]]"
 """What a track remembers, as SAM2 reads it: `cond_frame_outputs`, of the frame with its prompt, and
@@ -59,7 +55,7 @@ class VideoModel(SAM2VideoPredictor):
         for layer in self.memory_attention.layers:
             attention = layer.cross_attn_image
             if isinstance(attention, RoPEAttention) and attention.num_heads == 1:
-                attention.forward = partial(_attend_to_memory, attention)
+                attention.forward = partial(attend_to_memory, attention)
 
     def _forward_sam_heads(self, *args: Any, **settings: Any) -> tuple[Tensor, ...]:
         found = super()._forward_sam_heads(*args, **settings)
@@ -119,46 +115,6 @@ class VideoModel(SAM2VideoPredictor):
             conditioned |= zip(places, found.unbind(1))
         joined = torch.stack([conditioned[place] for place in range(len(gathered))])
         return joined.transpose(1, 2).unflatten(2, feat_sizes[-1])
-
-
-def _attend_to_memory(attention: RoPEAttention, q: Tensor, k: Tensor, v: Tensor, num_k_exclude_rope: int = 0) -> Tensor:
-    """Run SAM2's attention of one head from a frame to the memory; on a CPU, project the values after the softmax.
-
-    The weights of a softmax add up to 1, so both orders give the same, and a memory has 64 channels where its
-    projection has 256. Scores are float32 in any precision; a CPU has no faster products of this shape.
-
-    Args:
-        attention: of sam2; its other settings, and training, are left to the original.
-        q: (N, P, C).
-        k: (N, K, 64), of which the last `num_k_exclude_rope` have no place in the frame.
-        v: (N, K, 64).
-    """
-    if attention.training or torch.is_grad_enabled() or q.device.type != "cpu":
-        return RoPEAttention.forward(attention, q, k, v, num_k_exclude_rope)
-    queries, keys = attention.q_proj(q)[:, None], attention.k_proj(k)[:, None]
-    placed = keys.shape[2] - num_k_exclude_rope
-    if len(attention.freqs_cis) != queries.shape[2]:
-        side = queries.shape[2] ** 0.5
-        attention.freqs_cis = attention.compute_cis(end_x=side, end_y=side)
-    places = attention.freqs_cis.to(q.device)
-    queries, rotated = apply_rotary_enc(queries, keys[:, :, :placed], places, repeat_freqs_k=attention.rope_k_repeat)
-    seen = torch.empty(*q.shape[:2], v.shape[2])
-    scale, one_dnn = queries.shape[-1] ** -0.5, torch.backends.mkldnn.is_available()
-    with torch.autocast("cpu", enabled=False):
-        for i in range(len(q)):
-            asking, values = queries[i, 0].float() * scale, v[i].float()
-            asked = torch.cat([rotated[i, 0], keys[i, 0, placed:]]).float()
-            # oneDNN's layout for many products with one matrix; torch's own product takes a third longer.
-            packed = torch.ops.mkldnn._reorder_linear_weight(asked, QUERIES_AT_ONCE) if one_dnn else asked
-            for start in range(0, len(asking), QUERIES_AT_ONCE):
-                part = slice(start, start + QUERIES_AT_ONCE)
-                scores = (
-                    torch.ops.mkldnn._linear_pointwise(asking[part], packed, None, "none", [], "")
-                    if one_dnn
-                    else F.linear(asking[part], asked)
-                )
-                seen[i, part] = scores.softmax(dim=-1) @ values
-    return attention.out_proj(attention.v_proj(seen.to(q.dtype)))
 
 
 class Propagator:
