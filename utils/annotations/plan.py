@@ -99,11 +99,8 @@ class AnnotationPlan:
         self._manifests += tables
         if not all(FORMATS[name].is_labelme for name in formats):
             self._told = split_lines(splits, options)
-        if (
-            session.is_main
-            and options.shard is None
-            and (orphans := find_orphans(options.config.auto_mask.save_dir, images.ids))
-        ):
+        writes = session.is_main and options.shard is None
+        if writes and (orphans := find_orphans(options.config.auto_mask.save_dir, images.ids)):
             others = [form(name) for name in FORMATS if name not in formats and _is_apart(options, name)]
             self._told.append(self._prune_line(orphans, [*frames, *formats.values(), *others, *reversed(tables)]))
 
