@@ -171,6 +171,7 @@ SPOILT = [
     "[]", "3", '"text"', "null", "{", "", '{"files": 3}', '{"files": []}', '{"files": {"labels/0.txt": 3}}',
     '{"links": {}}', '{"links": [3]}', '{"photo": 3}', '{"settings": []}', '{"record": 3}', '{"record": {"image": 3}}',
     '{"record": {"image": {"file_name": "../x.png"}, "annotations": []}}', '{"record": {"clip": 3}}', '{"other": 1}',
+    '{"record": {"doubt": 0.5, "confidences": [0.5]}}', '{"record": {"doubt": 0.5, "objects": "3"}}',
     '{"record": {"image": {"file_name": "0.png"}, "annotations": [3]}}', "[" * 100_000, '{"record": {"doubt": []}}',
     '{"record": {"image": {"file_name": "0.png"}, "annotations": [{"category_id": []}], "frame": 3}}', "\ud800",
     '{"settings": NaN}', '{"record": {"extra": 1, "missing": [], "low_overlap": 0}}',

@@ -95,6 +95,7 @@ class ReviewExporter(Exporter):
             and isinstance(known, list)
             and all(isinstance(value, (int, float)) for value in known)
             and not isinstance(record.get("doubt", ""), str)
+            and type(record.get("objects")) is int
         )
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, bytes]:
