@@ -51,9 +51,10 @@ QUANTILES = np.linspace(0, 1, 51)
 
 SHIFT = 0.25
 """Scores have shifted if their cumulative distribution differs by more than this somewhere from that of the fit, and by
-more than chance: the second number is the limit of the Kolmogorov-Smirnov test at one in a thousand."""
+more than chance."""
 
 KOLMOGOROV = 1.95
+"""Limit of the Kolmogorov-Smirnov test at one in a thousand, over the root of 1 / n + 1 / m."""
 
 NORMAL_95 = 1.96
 """Standard deviations to both sides that hold 95 % of a normal distribution."""
@@ -308,15 +309,15 @@ class Calibration:
                     "expected_calibration_error_of_mask_score",
                 )
             )
-            kept = np.stack([numbers(quantiles, name, at.child("quantiles")) for name in TERMS])
-            if min(images, objects) < 1 or kept.shape[1] != len(QUANTILES):
+            kept = [numbers(quantiles, name, at.child("quantiles")) for name in TERMS]
+            if min(images, objects) < 1 or any(len(row) != len(QUANTILES) for row in kept):
                 raise at.error("images, objects or quantiles make no sense")
             iou_map = IouMap(
                 tuple(steps(terms, name, at.child("terms")) for name in TERMS),
                 steps(content, "total", at),
                 named("class_offsets", float),
             )
-            return cls(iou_map, images, objects, variance, error, raw, kept, named("weights", str))
+            return cls(iou_map, images, objects, variance, error, raw, np.stack(kept), named("weights", str))
         except UserError as error_:
             raise UserError(f"{error_}; an evaluation writes calibration.json, which is meant here") from error_
 

@@ -16,6 +16,7 @@ from utils.errors import SampleError
 from utils.evaluation.evaluator import Evaluator
 from utils.io.writers import WriterError, Writers
 from utils.masks import Mask
+from utils.metrics.calibration import Calibration
 from utils.structures import Detections, Instances, Sample
 
 
@@ -88,3 +89,22 @@ def test_an_image_that_cannot_be_scored_ends_the_run(tmp_path: Path) -> None:
 
     with pytest.raises(WriterError, match=r"metrics\.json"):
         run()
+
+
+def test_an_evaluation_with_enough_objects_writes_what_their_scores_mean(tmp_path: Path, writers: Writers) -> None:
+    """Every image has two objects, of which the one with the lower scores is wrong."""
+    evaluator = Evaluator(["car", "dog"], tmp_path, writers)
+    target = np.zeros((8, 8), np.uint8)
+    target[:4] = 1
+    masks = [Mask(0, 0, np.ones((4, 8), bool)), Mask(0, 6, np.ones((2, 8), bool))]
+    for i in range(40):
+        found = Instances.from_masks((8, 8), [0, 0], masks, [0.9, 0.4 + i / 1000], [0.95, 0.7])
+        evaluator.write(sample_of(str(i), target), found)
+    lines = evaluator.finish(RunSummary(40), Session()).lines
+    (line,) = [line for line in lines if line.startswith("calibration: ")]
+    calibration = Calibration.load(tmp_path / "calibration.json")
+    assert (calibration.images, calibration.objects) == (40, 80)
+    assert calibration.iou_map(np.array([[0.9, 0.95], [0.4, 0.7]]), ["car", "car"]).tolist() == pytest.approx(
+        [1, 0], abs=0.01
+    )
+    assert f"{calibration.error:.4f}, of the mask score alone 0.3750" in line

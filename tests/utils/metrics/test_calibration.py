@@ -160,6 +160,7 @@ def test_a_written_calibration_is_read_as_it_was(fitted: Calibration, tmp_path: 
         ({"total": {"x": [0, 1], "y": [1, 0]}}, "total: y: expected rising numbers"),
         ({"total": {"x": [0, 1], "y": [1]}}, "total: x and y have different lengths"),
         ({"objects": 0}, "make no sense"),
+        ({"quantiles": {"score": [0, 1], "mask_score": [0, 0.5, 1]}}, "make no sense"),
         ({"class_offsets": {"cat": "much"}}, "class_offsets: cat: expected a number"),
     ],
 )
