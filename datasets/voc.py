@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PureWindowsPath
@@ -50,8 +51,9 @@ class SplitLists:
             lists = self._image_list.parent.glob("*.txt")
             splits = ", ".join(sorted(path.stem for path in lists if not path.stem.endswith("_videos")))
             folder = root.parent if root.is_file() else root
+            typed = shlex.quote(str(folder))
             is_yolo = any(folder.glob("*.yaml")) or (folder / "labels").is_dir()
-            photos = f"a YOLO dataset goes by -s {folder} -p {folder}" if is_yolo else "-s names a folder of photos"
+            photos = f"a YOLO dataset goes by -s {typed} -p {typed}" if is_yolo else "-s names a folder of photos"
             if not root.is_dir():
                 kind = f"a file; {photos}" if root.is_file() else "no such folder"
                 raise UserError(f"{root}: {kind}; dataset.data_dir names the folder of a Pascal-VOC tree")

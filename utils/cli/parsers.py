@@ -93,7 +93,7 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, argument: str, following: str = "-") -> str:
         """Return the message for an unknown argument; it suggests the nearest option or config key, with its value."""
         if not argument.startswith(_DASHES):
-            source = f"; photos are named by -s {argument}" if os.path.exists(argument) else ""
+            source = f"; photos are named by -s {shlex.quote(argument)}" if os.path.exists(argument) else ""
             return f"{argument}: belongs to no option{source} (--help lists them)"
         spelled, equals, value = argument.partition("=")
         name = spelled.lstrip("".join(_DASHES)).replace("-", "_").lower()

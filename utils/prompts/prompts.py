@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -193,7 +194,7 @@ def _unlabelled_folders(table: PromptTable, match: ImageMatch, ids: Sequence[str
     sizes = Counter(image_id.rpartition("/")[0] for image_id in ids)
     labelled = {ids[position].rpartition("/")[0] for position in match.of_key[match.of_key != NO_MATCH].tolist()}
     return [
-        f"{table.path}: no label file for any of the {counted(count, 'image')} in {folder or '.'}/: they count as "
+        f"{table.path}: no label file for the images in {folder or '.'}/ ({counted(count, 'image')}), which count as "
         "images without objects"
         for folder, count in sizes.items()
         if folder not in labelled
@@ -217,7 +218,7 @@ def _loss_warnings(
         elif table.class_names is None:
             remedy = f"--category-offset {interpretation.category_offset} says so"
         elif table.names_file is not None:
-            remedy = f"--set dataset.classes={table.names_file} makes its classes those of the run"
+            remedy = f"--set {shlex.quote(f'dataset.classes={table.names_file}')} makes its classes those of the run"
         else:
             remedy = f"--set 'dataset.classes={json.dumps(table.class_names)}' makes its classes those of the run"
         what = f"{lacking} of {counted(count, 'row is', 'rows are')} of classes that the run lacks"

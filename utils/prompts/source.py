@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -80,7 +81,9 @@ class JsonRows:
         try:
             if path.suffix in (".txt", ".yaml", ".yml") and path.is_file():
                 kind = "a text file" if path.suffix == ".txt" else "describes a YOLO dataset"
-                raise UserError(f"{path}: {kind}; -p takes the folder of YOLO labels: -p {_labels_near(path)}")
+                raise UserError(
+                    f"{path}: {kind}; -p takes the folder of YOLO labels: -p {shlex.quote(str(_labels_near(path)))}"
+                )
             # Not strict: Python's json writes NaN, which is counted later, not refused.
             self.content = read_json(path, partial(json.loads, object_hook=self._take))
         except UserError as error:

@@ -124,7 +124,7 @@ def test_a_split_without_any_label_file_is_warned_of(tmp_path: Path, images_of: 
     files = {"labels/train/1.txt": "0 0.5 0.5 0.1 0.1\n", "labels/val/2.txt": "", "data.yaml": "names: [car]"}
     folder, images = write(tmp_path, files) / "labels", images_of(["train/1", "train/3", "val/2", "test/4", "test/5"])
     (line,) = load_prompts(folder, ["car"], images, PromptOverrides()).warnings
-    assert line == f"{folder}: no label file for any of the 2 images in test/: they count as images without objects"
+    assert line == f"{folder}: no label file for the images in test/ (2 images), which count as images without objects"
 
 
 def test_losing_all_rows_is_refused_with_the_option_that_does_it(tmp_path: Path, images_of: Any) -> None:

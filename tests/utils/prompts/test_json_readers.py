@@ -121,6 +121,9 @@ def test_a_file_of_a_yolo_dataset_is_refused_with_the_folder_of_its_labels(file:
     (tmp_path / file).write_text("names: [car]")
     with pytest.raises(UserError, match=f"-p takes the folder of YOLO labels: -p {tmp_path / 'labels'}$"):
         read(tmp_path / file)
+    spaced = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name} of mine"))
+    with pytest.raises(UserError, match=f": -p '{spaced / 'labels'}'$"):
+        read(spaced / file)
 
 
 def instances() -> dict[str, Any]:
