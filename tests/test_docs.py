@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 import yolo_sam_auto_anno_generator
 from tests.helpers.calibration import mean_of_scores
 from utils.cli.guard import guarded
-from utils.cli.parsers import configured, finetune_parser, parse
+from utils.cli.parsers import Parser, configured, finetune_parser, parse, run_parser
 
 REPOSITORY = Path(__file__).parents[1]
 DEMO = REPOSITORY / "datasets" / "demo"
@@ -234,6 +234,26 @@ def test_ci_runs_what_the_pages_say_of_installing_and_checking() -> None:
     commands = [command for command in COMMANDS if command.startswith(IN_CI) and command not in NOT_IN_CI]
     assert len(commands) >= 7
     assert [command for command in commands if command not in lines] == []
+
+
+def test_journeys_are_linked_and_their_commands_have_valid_options() -> None:
+    """.ci/run runs them."""
+    journeys = sorted((REPOSITORY / "docs" / "journeys").glob("*.sh"))
+    readme, ci = (REPOSITORY / "README.md").read_text("utf-8"), (REPOSITORY / ".ci" / "run").read_text()
+    assert len(journeys) == 5
+    assert "docs/journeys/*.sh" in ci
+    scripts: dict[str, Callable[[str], Parser]] = {
+        **dict.fromkeys(("yolo_sam", "yolo_sam_visual", "yolo_sam_auto_anno_generator"), run_parser),
+        **dict.fromkeys(("yolo.finetune", "sam.finetune"), finetune_parser),
+    }
+    for journey in journeys:
+        assert f"(docs/journeys/{journey.name})" in readme
+        lines = journey.read_text().replace("\\\n", " ").splitlines()
+        called = [script_of(line) for line in lines if line.startswith("python ") and "<<" not in line]
+        assert {module for module, _ in called} & scripts.keys()
+        for module, arguments in called:
+            if module in scripts:
+                scripts[module]("").parse_args(arguments)
 
 
 def test_list_of_what_is_not_run_has_no_leftovers() -> None:
