@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Literal, Protocol, overload
+from typing import Literal, Protocol
 
 from datasets.images import read_image
 from utils.errors import SampleError, UserError, refuse
@@ -24,7 +24,7 @@ from utils.io.image_files import (
     is_image_name,
     is_video_name,
 )
-from utils.structures import Sample
+from utils.structures import FilePaths, Sample
 
 _NUMBER, _KNOWN_SUFFIXES = re.compile("[0-9]+"), IMAGE_SUFFIXES | UNREAD_SUFFIXES | VIDEO_SUFFIXES
 
@@ -44,27 +44,6 @@ class Dataset(Protocol):
 
     def load(self, index: int) -> Sample:
         """Read one sample; SampleError if it cannot be used."""
-
-
-class FilePaths(Sequence[Path]):
-    """Files by position, kept as strings: path objects, which take five times the memory, are made when asked for."""
-
-    def __init__(self, files: list[str]) -> None:
-        self._files = files
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    @overload
-    def __getitem__(self, index: int) -> Path: ...
-    @overload
-    def __getitem__(self, index: slice) -> FilePaths: ...
-    def __getitem__(self, index: int | slice) -> Path | FilePaths:
-        """Return a file, or some of them."""
-        return FilePaths(self._files[index]) if isinstance(index, slice) else Path(self._files[index])
-
-    def __iter__(self) -> Iterator[Path]:
-        return map(Path, self._files)
 
 
 def natural_key(name: str) -> str:

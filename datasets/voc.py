@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.folder import (
-    FilePaths,
     ImageTree,
     duplicate_ids,
     frame_id,
@@ -30,7 +29,7 @@ from utils.formats.voc import map_files, split_lists
 from utils.io.image_files import is_image_name, read_index_map, read_object_map
 from utils.io.json_files import path_problem
 from utils.label_maps import instances_of
-from utils.structures import Sample
+from utils.structures import FilePaths, Sample
 
 _PLAIN_ENTRY = re.compile(r"(?:[\w-]{1,40}/){0,9}[\w-]{1,40}(?:\.[A-Za-z]{1,5})?", re.ASCII)
 """Matches entries of split lists that are certainly what they seem: short names without a special character."""

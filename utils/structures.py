@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,31 @@ Index: TypeAlias = "npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice"
 """Chooses some of N: positions, a boolean mask, or a slice."""
 
 Value = TypeVar("Value", bound=np.generic)
+
+
+class FilePaths(Sequence[Path]):
+    """Files by position, kept as strings: path objects, which take five times the memory, are made when asked for.
+
+    Attributes:
+        files: the strings.
+    """
+
+    def __init__(self, files: list[str]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> FilePaths: ...
+    def __getitem__(self, index: int | slice) -> Path | FilePaths:
+        """Return a file, or some of them."""
+        return FilePaths(self.files[index]) if isinstance(index, slice) else Path(self.files[index])
+
+    def __iter__(self) -> Iterator[Path]:
+        return map(Path, self.files)
 
 
 @dataclass(frozen=True)

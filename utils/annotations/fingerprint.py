@@ -130,7 +130,7 @@ class RunFingerprint:
 
     def timer(
         self, settings: str, extra: Callable[[str], Path | None] = lambda image_id: None
-    ) -> Callable[[str, Path], bytes]:
+    ) -> Callable[[str, str], bytes]:
         """Make a function that hashes the same as that of `signer`, but the times of files in place of their contents.
 
         It is quick, and changes whenever the other one does, but also when a file is only copied.
@@ -139,16 +139,19 @@ class RunFingerprint:
             settings: the hash that `settings` returned.
             extra: returns a file on which those of an image depend, too, given its id.
         """
-        clip_hash = cache(lambda number: hash_of(b"".join(times(*frame) for frame in self._clips[number])).encode())
 
-        def times(image_id: str, image: Path) -> bytes:
-            files = [image, *dependency_files(self._options, image_id)]
+        @cache
+        def clip_times(number: int) -> bytes:
+            return hash_of(b"".join(times(image_id, str(path)) for image_id, path in self._clips[number])).encode()
+
+        def times(image_id: str, image: str) -> bytes:
+            files: list[str | Path] = [image, *dependency_files(self._options, image_id)]
             files += [file] if (file := extra(image_id)) is not None else []
             boxes = b"" if self._prompts is None else self._prompts.content(image_id)
-            return b"".join([*map(file_times, files), os.fsencode(image), boxes])
+            return b"".join([*map(file_times, files), image.encode("utf-8", "surrogateescape"), boxes])
 
-        def sign(image_id: str, image: Path) -> bytes:
-            clip = clip_hash(self._clip_of[image_id]) if image_id in self._clip_of else b""
+        def sign(image_id: str, image: str) -> bytes:
+            clip = clip_times(self._clip_of[image_id]) if image_id in self._clip_of else b""
             return settings.encode() + clip + times(image_id, image)
 
         return sign

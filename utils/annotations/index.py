@@ -13,7 +13,6 @@ import stat
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from threading import Lock
 
@@ -47,6 +46,14 @@ def file_times(path: str | os.PathLike[str]) -> bytes:
     return struct.pack("<QQqq", inode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
+def shared_key(settings: str, record: Path, image_ids: Sequence[str], keys: Keys) -> bytes:
+    """Hash what the shared files of images depend on: their settings, their record, and the images in their order."""
+    digest = hashlib.blake2b(settings.encode() + file_times(record) + keys.tobytes())
+    for image_id in image_ids:
+        digest.update(image_id.encode("utf-8", "surrogateescape") + b"\0")
+    return digest.digest()
+
+
 class Index:
     """Hold the status of images by their keys, from files in a folder, one for each process that may write there.
 
@@ -65,17 +72,16 @@ class Index:
         folder: Path,
         writer: str,
         own: str,
-        files: Callable[[str, Path], Sequence[str]],
-        times: Callable[[str, Path], bytes],
+        files: Callable[[str, str], Sequence[str]],
+        times: Callable[[str, str], bytes],
     ) -> None:
         self._folder, self._writer, self._own, self._files, self._times = folder, writer, own.encode(), files, times
         self._lock, self._added = Lock(), list[bytes]()
-        self._is_blank = cache(_is_blank)
         rows = np.concatenate([np.zeros(0, _ROW), *map(_rows, folder.glob("[0-9]*"))])
         rows = rows[np.argsort(rows["key"], kind="stable")]
         self._keys, self._statuses = np.ascontiguousarray(rows["key"]), np.ascontiguousarray(rows["status"])
 
-    def look_up(self, images: Sequence[tuple[str, Path]]) -> tuple[Keys, npt.NDArray[np.uint8]]:
+    def look_up(self, images: Sequence[tuple[str, str]]) -> tuple[Keys, npt.NDArray[np.uint8]]:
         """Return the keys of images, given their ids and files, and their statuses; 0 of those that are not known."""
         keys = np.array([self.key(*image) for image in images], KEY)
         if not len(self._keys):
@@ -83,20 +89,20 @@ class Index:
         found = np.searchsorted(self._keys, keys, side="right") - 1  # of -1 the last one, whose key is another
         return keys, np.where(self._keys[found] == keys, self._statuses[found], np.uint8(0))
 
-    def key(self, image_id: str, image: Path) -> bytes:
+    def key(self, image_id: str, image: str) -> bytes:
         """Hash what decides the status of an image; NO_KEY if it has no file."""
         files = self._files(image_id, image)
-        if all(self._is_blank(os.path.dirname(file)) for file in files):
-            return NO_KEY
         found = [*map(file_times, files)]
         if all(each == _MISSING for each in found) and not any(map(os.path.islink, files)):
             return NO_KEY
-        content = b"\0".join([self._own, os.fsencode(image_id), self._times(image_id, image), *found])
+        name = image_id.encode("utf-8", "surrogateescape")
+        content = b"\0".join([self._own, name, self._times(image_id, image), *found])
         return hashlib.blake2b(content, digest_size=15).digest() + b"\1"  # numpy leaves out zeros at the end
 
-    def writing_begins(self) -> None:
-        """Ask for files also in folders that were empty until now."""
-        self._is_blank = cache(lambda folder: False)
+    def has_blank_folders(self, images: Sequence[tuple[str, str]]) -> bool:
+        """Return whether the folders of the files of some images are all empty, but for hidden entries."""
+        folders = {os.path.dirname(file) for image in images for file in self._files(*image)}
+        return all(map(_is_blank, folders))
 
     def add(self, key: bytes, status: int) -> None:
         """Note the status of an image; threads may do so at the same time."""

@@ -34,7 +34,7 @@ class LabelmeManifest(Manifest):
     def _paths(self, image_id: str) -> list[Path]:
         return [safe_path(self.folder, image_id, ".json")]
 
-    def _possible_files(self, image_id: str, image: Path) -> list[str]:
+    def _possible_files(self, image_id: str, image: str) -> list[str]:
         return [f"{self.folder}/{image_id}.json"]
 
     def _own_settings(self) -> list[Any]:

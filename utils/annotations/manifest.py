@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.annotations.fingerprint import file_hash, file_signature, hash_of
-from utils.annotations.index import KEY, NO_KEY, Index, Keys, file_times
+from utils.annotations.index import KEY, NO_KEY, Index, Keys, shared_key
 from utils.annotations.records import FileStatus, Record
 from utils.distributed import Session
 from utils.errors import refuse
@@ -29,9 +29,9 @@ from utils.io.image_files import IMAGE_SUFFIXES
 from utils.io.json_files import path_problem
 from utils.io.terminal import warn
 from utils.io.writers import WriterError, atomic_link, atomic_write, is_inside, link_from, remove_files, safe_path
+from utils.structures import FilePaths
 
-CHUNK = 1000
-"""Images that a thread looks at before another one takes its turn."""
+CHUNK = 1000  # images that a thread looks at before another one takes its turn
 
 
 class Manifest:
@@ -76,7 +76,7 @@ class Manifest:
         keep_others: bool = True,
         copy: bool = False,
         overwrite: bool = False,
-        times: Callable[[str, Path], bytes] | None = None,
+        times: Callable[[str, str], bytes] | None = None,
     ) -> None:
         self.name, self.folder, self.exporter, self.overwrite = name, folder, exporter, overwrite
         self.statuses: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
@@ -87,7 +87,7 @@ class Manifest:
         self._frames, self._keep_others, self._copy = frames or folder, keep_others, copy
         self._made = exporter(())
         self._ids: Sequence[str] = ()
-        self._images: Sequence[Path] = ()
+        self._images: Sequence[str] = ()
         self._keys: Keys = np.zeros(0, KEY)
         self._records, self._shared_record = folder / records, folder / f"{records}.json"
         self._index_folder = folder / f"{records}.index"
@@ -102,12 +102,18 @@ class Manifest:
         return FileStatus.EDITED if made else FileStatus.NEW
 
     def scan(
-        self, image_ids: Sequence[str], images: Sequence[Path], session: Session, part: Sequence[int] | None = None
+        self,
+        image_ids: Sequence[str],
+        images: Sequence[Path],
+        session: Session,
+        part: Sequence[int] | None = None,
+        shard: str = "",
     ) -> None:
         """Find the status of each image's files; each process looks at a share of them.
 
         Args:
             part: the positions of the images to look at; None: all.
+            shard: tells this run from those that write beside it.
 
         Raises:
             UserError: a link leads out of the folder where files are to be written.
@@ -117,10 +123,13 @@ class Manifest:
         folders = {folder: images[i] for i in firsts.values() for folder in self._folders(image_ids[i])}
         linked = [f"{folder}: {aim}" for folder, image in folders.items() if (aim := self._link_from(folder, image))]
         refuse(f"{self.name}: no file is written through a link; remove it:", session.gather(linked))
-        self._ids, self._images = image_ids, images
+        self._ids = image_ids
+        self._images = images.files if isinstance(images, FilePaths) else [*map(str, images)]
         if self._times is not None:
             own = json.dumps([self.name, os.path.realpath(self.folder), *self._own_settings()])
-            self.index = Index(self._index_folder, str(session.rank), own, self._possible_files, self._times)
+            self.index = Index(self._index_folder, f"{session.rank}{shard}", own, self._possible_files, self._times)
+            if self.index.has_blank_folders([(image_ids[i], self._images[i]) for i in firsts.values()]):
+                mine = ()  # a first run: all are new
         chunks = [mine[start : start + CHUNK] for start in range(0, len(mine), CHUNK)]
         with ThreadPoolExecutor() as pool:
             found = list(zip(chunks, pool.map(self._look_at, chunks)))
@@ -129,29 +138,26 @@ class Manifest:
             self.statuses[positions], self._keys[positions] = statuses, keys
         advice = "the file is kept: correct it there, or remove it to have it written anew"
         warn(f"{problem}; {advice}" for problem in session.gather([*self.broken.values()]))
-        if self.index is not None:
-            self.index.writing_begins()
 
     def _look_at(self, positions: Sequence[int]) -> tuple[npt.NDArray[np.uint8], Keys]:
         """Find the statuses of some images, and their keys."""
         images = [(self._ids[i], self._images[i]) for i in positions]
         if self.index is None:
-            return np.array([self.status(*image) for image in images], np.uint8), np.zeros(len(images), KEY)
+            read = [self.status(image_id, Path(image)) for image_id, image in images]
+            return np.array(read, np.uint8), np.zeros(len(images), KEY)
         keys, statuses = self.index.look_up(images)
         for place in np.flatnonzero((statuses == FileStatus.NEW) & (keys != NO_KEY)).tolist():
-            status = statuses[place] = self.status(*images[place])
+            status = statuses[place] = self.status(images[place][0], Path(images[place][1]))
             if status in (FileStatus.DONE, FileStatus.EDITED) and images[place][0] not in self.broken:
                 self.index.add(keys[place], status)
         return statuses, keys
 
-    def _possible_files(self, image_id: str, image: Path) -> list[str]:
+    def _possible_files(self, image_id: str, image: str) -> list[str]:
         """List the files that an image may have here."""
         stem = self._photo(image_id) if self._photo else None
-        photos = [f"{stem}{suffix}" for suffix in {image.suffix, ".png", FRAME_SUFFIX}] if stem else []
-        return [
-            f"{self._records}/{image_id}.json",
-            *(f"{self.folder}/{name}" for name in (*self._files(image_id), *photos)),
-        ]
+        photos = [f"{stem}{suffix}" for suffix in (os.path.splitext(image)[1], ".png", FRAME_SUFFIX)] if stem else []
+        names = [*self._files(image_id), *photos]
+        return [f"{self._records}/{image_id}.json", *(f"{self.folder}/{name}" for name in names)]
 
     def _own_settings(self) -> list[Any]:
         """List what decides a status besides `sign`, in JSON's types."""
@@ -194,7 +200,7 @@ class Manifest:
 
     def _note_written(self, image_id: str, image: Path) -> None:
         if self.index is not None:
-            self.index.add(self.index.key(image_id, image), FileStatus.DONE)
+            self.index.add(self.index.key(image_id, str(image)), FileStatus.DONE)
             self.index.save_often()
 
     def is_edited(self, image_id: str) -> bool:
@@ -224,7 +230,7 @@ class Manifest:
         record = self._read_shared()
         if record is None or not all((self.folder / name).exists() for name in record.files):
             return False
-        made_of = self._made_of(image_ids, self._keys)
+        made_of = shared_key(self._shared, self._shared_record, image_ids, self._keys)
         if self.index is not None and self.index.shared == made_of:
             return True
         return record.settings == self._shared_hash(image_ids)
@@ -242,7 +248,7 @@ class Manifest:
             WriterError: no space, no permission.
         """
         for i in np.flatnonzero(self.statuses == FileStatus.REFRESH).tolist():
-            self.refresh(self._ids[i], self._images[i])
+            self.refresh(self._ids[i], Path(self._images[i]))
         if self._shared is None:
             return []
         made = exporter.assemble(self._exported_records(image_ids))
@@ -265,15 +271,8 @@ class Manifest:
             atomic_write(self.folder / name, made[name])
         if self.index is not None and len(image_ids) == len(self._ids):
             keys = [self.index.key(*image) for image in zip(self._ids, self._images)]
-            self.index.note_shared(self._made_of(image_ids, np.array(keys, KEY)))
+            self.index.note_shared(shared_key(self._shared, self._shared_record, image_ids, np.array(keys, KEY)))
         return [self.folder / name for name in edited]
-
-    def _made_of(self, image_ids: Sequence[str], keys: Keys) -> bytes:
-        """Hash what `_shared_hash` hashes, by times of files, and the times of the record."""
-        digest = hashlib.blake2b((self._shared or "").encode() + file_times(self._shared_record) + keys.tobytes())
-        for image_id in image_ids:
-            digest.update(os.fsencode(image_id) + b"\0")
-        return digest.digest()
 
     def name_problem(self, image_id: str) -> str | None:
         """Say why no files can have this image's name; None if they can."""

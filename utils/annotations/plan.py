@@ -62,6 +62,7 @@ class AnnotationPlan:
         self._options, self._ids = options, images.ids
         # Of a shard only its own images are looked at.
         self._part = None if options.shard is None else [i for unit in options.own_units(images.units) for i in unit]
+        self._shard = "" if options.shard is None else "-{}-of-{}".format(*options.shard)
         self._manifests: list[Manifest] = []
         self._splits: dict[str, str] = {}
         self._told: list[str] = []
@@ -88,14 +89,14 @@ class AnnotationPlan:
         frames = _frames(options, images, fingerprint)
         self._manifests = [*frames, *formats.values()]
         for manifest in self._manifests:
-            manifest.scan(images.ids, images.paths, session, self._part)
+            manifest.scan(images.ids, images.paths, session, self._part, self._shard)
         if session.is_main:
             warn(unused_edits(formats, images))
         edited = {image_id for form in formats.values() for image_id in form.ids_of(FileStatus.EDITED)}
         self._review = _review_settings(options, images, [] if options.overwrite else sorted(edited))
         tables = [_review(options, fingerprint, self._review), *_diff(options, images, fingerprint)]
         for manifest in tables:
-            manifest.scan(images.ids, images.paths, session, self._part)
+            manifest.scan(images.ids, images.paths, session, self._part, self._shard)
         self._manifests += tables
         if not all(FORMATS[name].is_labelme for name in formats):
             self._told = split_lines(splits, options)
@@ -220,7 +221,7 @@ def _frames(options: Options, images: RunImages, fingerprint: RunFingerprint) ->
         photo=lambda image_id: image_id,
         records=".frames",
         overwrite=options.overwrite,
-        times=lambda image_id, image: os.fsencode(image) + file_times(image),
+        times=lambda image_id, image: image.encode("utf-8", "surrogateescape") + file_times(image),
     )
     return [frames]
 
@@ -243,9 +244,9 @@ def _review_settings(options: Options, images: RunImages, edited: Sequence[str])
     root = options.config.dataset.data_dir
     sources = [folder] if _filmed(options, images) else [*options.source] or ([root / "JPEGImages"] if root else [])
     corrected = format_folder(folder, labelme[0]) if labelme else None
-    return ReviewSettings(
-        folder, (), below, edited, photos, corrected, sources[:MAX_SOURCES], options.config.auto_mask.audit
-    )
+    nested, audit = any("/" in image_id for image_id in images.ids), options.config.auto_mask.audit
+    shown = sources[:MAX_SOURCES]
+    return ReviewSettings(folder, (), below, edited, photos, nested, corrected, shown, audit)
 
 
 def _review(options: Options, fingerprint: RunFingerprint, settings: ReviewSettings) -> Manifest:

@@ -56,8 +56,8 @@ def prune(orphans: Sequence[str], manifests: Sequence[Manifest]) -> list[str]:
 def unused_edits(formats: Mapping[str, Manifest], images: RunImages) -> Iterator[str]:
     """Say which edited files belong to no image any more, since a second photo came that has the same stem."""
     twins: defaultdict[str, list[str]] = defaultdict(list)
-    for image_id, path in zip(images.ids, images.paths):
-        if is_image_name(image_id) and PurePosixPath(image_id).name == path.name:
+    for i, image_id in enumerate(images.ids):
+        if is_image_name(image_id) and PurePosixPath(image_id).name == images.paths[i].name:
             twins[PurePosixPath(image_id).with_suffix("").as_posix()].append(image_id)
     known = {*images.ids} if twins else set()
     for stem, ids in twins.items():

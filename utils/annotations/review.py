@@ -45,6 +45,7 @@ class ReviewSettings:
         below: the limit of `needs_review`; None counts no shapes.
         edited: the images whose annotation a person edited; they are finished.
         photos: image id and the image file that annotations name, of each image.
+        nested: whether images lie in folders below the sources.
         labelme: the folder of the labelme files that a person corrects, or None.
         sources: what labelme opens to show all images.
         audit: objects to draw at random for a check; their images take the place of the doubtful ones. 0: none.
@@ -55,6 +56,7 @@ class ReviewSettings:
     below: float | None = None
     edited: Collection[str] = ()
     photos: Callable[[], Iterator[tuple[str, Path]]] = lambda: iter(())
+    nested: bool = False
     labelme: Path | None = None
     sources: Sequence[Path] = ()
     audit: int = 0
@@ -238,8 +240,7 @@ def open_lines(settings: ReviewSettings, doubtful: bool) -> list[str]:
         words = ["labelme", typed(source)], ["--output", typed(corrected)], ["--labels", labels]
         return "\n  " + " \\\n      ".join(map(shlex.join, words))  # fits most terminals, and can be pasted
 
-    nested = any("/" in image_id for image_id, _ in settings.photos())
-    hint = " (by labelme 7: earlier ones look into no sub-folder of --output)" if nested else ""
+    hint = " (by labelme 7: earlier ones look into no sub-folder of --output)" if settings.nested else ""
     which = "images drawn for a check" if settings.audit else "doubtful images"
     lines = [f"open the {which}{hint}:{command(settings.folder / REVIEW)}"] if doubtful else []
     lines += [f"open all{hint}:{command(source)}" for source in settings.sources]

@@ -43,26 +43,28 @@ def assign_splits(options: Options, images: RunImages) -> dict[str, str]:
     wanted, found = options.config.auto_mask, dict[str, str]()
     if options.source:
         of_folder = cache(partial(_of_folder, options))
-        below = (image_id.rpartition("/")[0] for image_id in images.ids)
-        if len(options.source) == 1:  # then images of one folder below it lie in one folder
-            firsts = dict[str, int]()
-            for i, folder in enumerate(below):
-                firsts.setdefault(folder, i)
+        firsts = dict[str, int]()
+        for i, image_id in enumerate(images.ids):
+            firsts.setdefault(image_id.rpartition("/")[0], i)
+        if len(options.source) > 1:
+            places = ((id_.rpartition("/")[0], os.path.dirname(path)) for id_, path in zip(images.ids, images.paths))
+            found = {image_id: split for image_id, place in zip(images.ids, places) if (split := of_folder(*place))}
+        else:  # images of one folder below the source lie in one folder
             split_of = {folder: of_folder(folder, os.path.dirname(images.paths[i])) for folder, i in firsts.items()}
-            splits = (split_of[image_id.rpartition("/")[0]] for image_id in images.ids)
-        else:
-            splits = (of_folder(folder, os.path.dirname(path)) for folder, path in zip(below, images.paths))
-        found = {image_id: split for image_id, split in zip(images.ids, splits) if split}
+            every = images.ids if any(split_of.values()) else ()
+            found = {image_id: split for image_id in every if (split := split_of[image_id.rpartition("/")[0]])}
     if len({*found.values()}) < 2:
         found = {}
+    if not found and not wanted.splits:
+        return {}
     rest = [image_id for image_id in images.ids if image_id not in found]
     if wanted.splits:
         group_of = _grouping(options, images)
         drawn = draw_splits(Counter(map(group_of, rest)), wanted.splits, wanted.split_seed)
         found |= {image_id: drawn[group_of(image_id)] for image_id in rest}
-    elif found:
+    else:
         found |= dict.fromkeys(rest, NO_SPLIT)
-    return {image_id: found[image_id] for image_id in images.ids} if found else {}
+    return {image_id: found[image_id] for image_id in images.ids}
 
 
 def draw_splits(groups: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
