@@ -26,6 +26,7 @@ from benchmarks.demo import draw_figure, find_boxes, read_image, segment, write_
 from benchmarks.harness import CONF, IMGSZ, Boxes, Masks, Pixels, Workload, load_predictor
 from datasets.loading import Images, open_images
 from models.loading import RunModels
+from models.segmenter import preprocess
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.annotations.plan import plan_annotations
 from utils.cli.options import Options, Output
@@ -121,7 +122,7 @@ def auto_annotate(row: int, precision: str, work: Workload) -> Run:
     quiet_ultralytics()
     from ultralytics import SAM
 
-    boxes_of, sam = finder_of(work), SAM(work.sam_weights)
+    boxes_of, sam, quantize = finder_of(work), SAM(work.sam_weights), None if precision == "fp32" else 16
 
     def run(scope: str, count: int) -> int:
         work.out(row, precision).mkdir()
@@ -129,7 +130,7 @@ def auto_annotate(row: int, precision: str, work: Workload) -> Run:
             image = np.asarray(cv2.imread(str(work.files(i)[0])))
             (boxes,) = boxes_of([i], [image[:, :, ::-1]])
             if len(boxes.xyxy):
-                found = sam(image, bboxes=boxes.xyxy, verbose=False, save=False, device=work.device)
+                found = sam(image, bboxes=boxes.xyxy, verbose=False, save=False, device=work.device, quantize=quantize)
                 polygons = found[0].masks.xyn if found[0].masks is not None else []
                 texts = (" ".join(map(str, polygon.reshape(-1).tolist())) for polygon in polygons)
                 lines = (f"{class_id} {text}\n" for class_id, text in zip(boxes.class_ids, texts))
@@ -143,6 +144,7 @@ def this_project(row: int, precision: str, work: Workload) -> Run:
     """Load row 5, or 7 with SAM2's encoder in OpenVINO: the scripts' own parts and their one loop, in process."""
     session, out = Session(), work.out(row, precision)
     argv = ["-c", str(work.config), "--device", work.device, "--precision", precision]
+    argv += ["--compile", "off" if work.compile == "off" else "on"]
     argv += [f"--set=segmenter.backend={'openvino' if row == 7 else 'torch'}", *work.project]
     argv += [] if work.detector else ["-p", str(work.prompts)]
     argv += [f"--set={section}.save_dir={out / section}" for section in ("evaluator", "predictor", "auto_mask")]
@@ -200,34 +202,26 @@ def quiet() -> Iterator[None]:
 
 
 def bare_forward(row: int, precision: str, work: Workload) -> Run:
-    """Load row 6, the limit: one batch, encoded and decoded again and again, on tensors that lie on the device.
+    """Load row 6, the limit: this project's passes over one batch again and again, on tensors that lie on the device.
 
     Nothing is read, resized, upsampled, copied or written. Boxes are decoded 128 at once; more are no faster.
     """
     import torch
 
-    batch, predictor = min(work.batch, work.images), load_predictor(work.sam_config, work.sam_weights, work.device)
-    model, transforms = predictor.model, predictor._transforms
+    from models import sam2_forward
+    from models.sam2_build import load_sam2
+
+    batch, device = min(work.batch, work.images), torch.device(work.device)
+    model = load_sam2(str(work.sam_config), work.sam_weights, device)
+    sam2_forward.cache_pos_embed(model)
     boxes = [torch.from_numpy(work.draw_boxes(i).xyxy) for i in range(batch)]
-    image_of = torch.arange(batch).repeat_interleave(torch.tensor([*map(len, boxes)])).to(work.device)
+    image_of = torch.arange(batch).repeat_interleave(torch.tensor([*map(len, boxes)])).to(device)
+    scale = torch.tensor([model.image_size / side for side in work.size] * 2)
+    chunks = [*zip(image_of.split(128), (torch.cat(boxes) * scale).to(device).split(128))] if len(image_of) else []
     with torch.inference_mode():
-        pixels = transforms.forward_batch([read_image(work.files(i)[0]) for i in range(batch)]).to(work.device)
-        corners = transforms.transform_boxes(torch.cat(boxes), True, work.size[::-1]).to(work.device)
-        labels = torch.tensor([[2, 3]], dtype=torch.int, device=work.device).expand(len(image_of), 2)
-        sparse, dense = model.sam_prompt_encoder(points=(corners, labels), boxes=None, masks=None)
-    chunks = [*zip(image_of.split(128), sparse.split(128), dense.split(128))] if len(image_of) else []
-
-    def encode() -> list:
-        levels = model.forward_image(pixels)["backbone_fpn"][-model.num_feature_levels :]
-        if model.directly_add_no_mem_embed:
-            levels[-1] = levels[-1] + model.no_mem_embed.view(1, -1, 1, 1)
-        return levels
-
-    def decode(levels: list, image_of: Any, sparse: Any, dense: Any) -> Any:
-        *high_res, embedding = (level[image_of] for level in levels)
-        positions = model.sam_prompt_encoder.get_dense_pe()
-        return model.sam_mask_decoder(embedding, positions, sparse, dense, False, False, high_res)[0]
-
+        pixels = preprocess([read_image(work.files(i)[0]) for i in range(batch)], model.image_size, device)
+    encode: Callable[..., Any] = partial(sam2_forward.encode, model)
+    decode: Callable[..., Any] = partial(sam2_forward.decode, model)
     if work.compile != "off":
         compiled = partial(torch.compile, dynamic=False, mode=work.compile)
         encode, decode = compiled(encode), compiled(decode)
@@ -237,9 +231,9 @@ def bare_forward(row: int, precision: str, work: Workload) -> Run:
         with torch.inference_mode(), autocast(precision, work.device):
             for _ in range(batches):
                 torch.compiler.cudagraph_mark_step_begin()
-                levels = encode()
+                features = encode(pixels)
                 for chunk in chunks:
-                    decode(levels, *chunk)
+                    decode(features, *chunk)
         return batches * batch
 
     return run

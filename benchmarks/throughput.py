@@ -55,7 +55,7 @@ class Cell(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the comparison; return 0, or 1 if a gate failed."""
-    given, began = _arguments(argv), time.perf_counter()
+    given, began = arguments(argv), time.perf_counter()
     gates: list[Gate] = []
     lines: list[dict[str, Any]] = []
     unavailable: dict[str, str] = {}
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             gates.append(gate)
             print(gate, flush=True)
         for passes, warm_up in measured(rows, given, began, unavailable):  # each round, since a run may be cut off
-            lines = summary(passes, warm_up)
+            lines = summary(passes, warm_up, None if given.detector else given.boxes)
             document = {"settings": vars(given), "gates": [*map(asdict, gates)], "unavailable": unavailable}
             harness.write_json(given.json, **document, results=lines)
     missing = [f"not measured: row {cell}: {why}" for cell, why in unavailable.items()]
@@ -74,7 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def cells(given: argparse.Namespace) -> Iterator[Cell]:
-    """Yield what is measured, in the order of a round; rows 4 and 6 do one thing only, row 4 in one precision."""
+    """Yield what is measured, in the order of a round; rows 4 and 6 do one thing only.
+
+    Ultralytics' one 16-bit precision is fp16, which a CPU has not.
+    """
+    low = [name for name in given.precisions if name != "fp32"][: given.device == "cuda"]
     for scope, outputs in SCOPES.items():
         for precision in given.precisions:
             for row in given.rows:
@@ -82,9 +86,9 @@ def cells(given: argparse.Namespace) -> Iterator[Cell]:
                 fits = {1: renders, 2: not renders, 3: not renders, 5: True, 7: given.device == "cpu"}.get(
                     row
                 ) and scope in given.scopes
-                once = row == 4 and scope == "annotations" and precision == given.precisions[0]
+                once = row == 4 and scope == "annotations" and precision in (given.precisions[0], *low)
                 if fits or once or (row == 6 and scope == "model"):
-                    yield Cell(row, "fp32" if row == 4 else precision, scope)
+                    yield Cell(row, precision if row != 4 else "fp16" if precision in low else "fp32", scope)
 
 
 def measured(
@@ -133,8 +137,14 @@ def warmed(rows: Rows, cell: Cell, seconds: float) -> tuple[int, float]:
     return fitting - fitting % batch if fitting > batch else fitting, warm_up
 
 
-def summary(passes: Mapping[Cell, Sequence[Pass]], warm_up: Mapping[Cell, float]) -> list[dict[str, Any]]:
-    """Return a line of the table for each cell; `x` and `of` divide its rate by those of rows that do the same work."""
+def summary(
+    passes: Mapping[Cell, Sequence[Pass]], warm_up: Mapping[Cell, float], boxes: int | None = None
+) -> list[dict[str, Any]]:
+    """Return a line of the table for each cell; `x` and `of` divide its rate by those of rows that do the same work.
+
+    Args:
+        boxes: of each image, if it is a fixed number.
+    """
     rates = {cell: harness.median_and_spread([one.rate for one in each]) for cell, each in passes.items()}
     lines = []
     for cell in sorted(passes, key=lambda cell: ([*SCOPES].index(cell.scope), cell.precision, cell.row)):
@@ -147,6 +157,7 @@ def summary(passes: Mapping[Cell, Sequence[Pass]], warm_up: Mapping[Cell, float]
         if "annotate" not in SCOPES[scope]:
             ratios["x Ultralytics"] = None
         line = {"scope": scope, "row": f"{row} {ROWS[row]}", "precision": precision, "img/s": rate, "spread": spread}
+        line["masks/s"] = None if boxes is None else rate * boxes
         line |= ratios | {"peak MiB": max(one.peak_rss for one in each) // harness.MIB}
         line |= {"CUDA MiB": max(one.peak_cuda for one in each) // harness.MIB or None}
         line |= {"CPU ms/img": statistics.median(1e3 * one.cpu_seconds / one.images for one in each)}
@@ -268,7 +279,8 @@ def box_count(text: str) -> int | None:
     return None if text == "skewed" else int(text)
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the options; what is not given depends on the device."""
     parser = harness.parser_of("throughput", __doc__)
     parser.epilog = "Defaults not named here depend on the device; README.md has them."
     add = parser.add_argument
@@ -284,7 +296,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seconds", type=float, help="about how long a pass takes")
     add("--minutes", type=float, help="no third or later round that would end after so many; 0: no limit")
     add("--gate_images", type=int, metavar="N", help="images whose results are checked; 0: none")
-    add("--compile", metavar="MODE", help="of row 6: off, default, reduce-overhead, max-autotune")
+    add("--compile", metavar="MODE", help="rows 5, 6: off; else row 6's mode: default, reduce-overhead, max-autotune")
     parser.set_defaults(**(GPU if parser.parse_args(argv).device == "cuda" else CPU))
     return parser.parse_args(argv)
 
