@@ -83,7 +83,7 @@ def gates_of(options: Sequence[str]) -> Iterator[Gate]:
     """Check this project's masks, tables and files against those of other rows; see `benchmarks/throughput.py`."""
     given = throughput.arguments(options)
     with harness.workload(given) as work, Rows(work) as rows:
-        yield from throughput.checked(rows, given.precisions, min(given.gate_images, given.images))
+        yield from throughput.checked(rows, [5], given.precisions, min(given.gate_images, given.images))
 
 
 def speeds(options: Sequence[str]) -> list[dict[str, Any]]:
@@ -146,11 +146,11 @@ def waiting_gate(device: str, side: int) -> Gate:
     import torch
 
     from models.sam2_build import build_sam2
-    from models.sam2_forward import cache_pos_embed
+    from models.sam2_prepare import simplify
     from models.segmenter import Segmenter
 
     model = build_sam2("configs/sam2.1/sam2.1_hiera_t.yaml", side).to(device)
-    cache_pos_embed(model)
+    simplify(model)
     segmenter = Segmenter(model, torch.float32, 2**30)
     images = [paint_scene(3, i).image for i in range(2)]
     boxes = [np.array([[10, 10, 80, 80], [20, 30, 90, 60]], np.float32)] * 2

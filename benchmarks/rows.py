@@ -169,7 +169,9 @@ def this_project(row: int, precision: str, work: Workload) -> Run:
             outputs = RunOutputs(options, session, writers, images, models, plan)
             sinks = [sink for output in SCOPES[scope] for sink in OUTPUTS[output](outputs)]
             units = [range(unit.start, min(unit.stop, count)) for unit in plan.units if unit.start < count]
-            summary = run_loop(cascade, images.batches(units), [*sinks, HostMasks(look)], session)
+            summary = run_loop(
+                cascade, images.batches(units), [*sinks, HostMasks(look)], session, ahead=models.batches_ahead
+            )
         assert not summary.failures, summary.failures
         return summary.images
 
@@ -210,10 +212,16 @@ def bare_forward(row: int, precision: str, work: Workload) -> Run:
 
     from models import sam2_forward
     from models.sam2_build import load_sam2
+    from models.sam2_prepare import fit_to_device, simplify
 
     batch, device = min(work.batch, work.images), torch.device(work.device)
     model = load_sam2(str(work.sam_config), work.sam_weights, device)
-    sam2_forward.cache_pos_embed(model)
+    simplify(model)
+    fit_to_device(
+        model,
+        getattr(torch, {"bf16": "bfloat16", "fp16": "float16"}.get(precision, "float32")),
+        compiles=work.compile != "off",
+    )
     boxes = [torch.from_numpy(work.draw_boxes(i).xyxy) for i in range(batch)]
     image_of = torch.arange(batch).repeat_interleave(torch.tensor([*map(len, boxes)])).to(device)
     scale = torch.tensor([model.image_size / side for side in work.size] * 2)

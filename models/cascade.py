@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from models.box_sources import BoxSource, GroundTruthBoxes
@@ -11,8 +13,12 @@ from utils.distributed import Session
 from utils.structures import Detections, Instances, Sample
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
     from models.segmenter import Segmenter
-    from models.transfer import AsyncMasks, BoxMasks
+    from models.transfer import AsyncMasks, BoxMasks, Upload
 
 
 PendingBatch: TypeAlias = "tuple[Sequence[Sample], Sequence[Sequence[Detections]], AsyncMasks]"
@@ -49,42 +55,64 @@ class ImageCascade:
         self.boxes, self.segmenter = boxes, segmenter
         self._gt_boxes = GroundTruthBoxes() if gt_boxes else None
         self._oom_retry = OomRetry(segmenter.free_memory)
+        self._detecting, self._detect_retry = ThreadPoolExecutor(1, "detector"), OomRetry(segmenter.free_memory)
+        self._launch_previous: Callable[[], object] = list  # nothing yet
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """Yield the instances of each image of a batch, in order, found in one detector and one segmenter call.
 
-        On a GPU the work starts at once and runs beside other work of the host. On a CPU it starts when the first
-        result is asked for.
+        On a CPU the work starts when the first result is asked for, else at once. With CUDA, boxes are found in a
+        thread and on a stream of their own, while the host fills the queue of the batch before, whose boxes are known
+        by then. So the GPU waits for no box, where the caller asks for results two batches late (`utils/engine.py`).
         """
-        on_cpu = self.segmenter.device.type == "cpu"
-        return self._collected(samples, None if on_cpu else self._launch(samples))
+        kind, detect = self.segmenter.device.type, partial(self._detect, samples)
+        found = self._detecting.submit(detect).result if kind == "cuda" else detect
+        launch = cache(lambda: self._launch(samples, found()))
+        if kind == "cuda":
+            self._launch_previous()
+            self._launch_previous = launch
+        elif kind != "cpu":
+            launch()
+        return self._collected(launch)
 
     def summary_lines(self, session: Session) -> list[str]:
         """Return the lines that the source of boxes and the segmenter print at the end of a run."""
         return [
             *self.boxes.summary_lines(session),
             *self.segmenter.summary_lines(),
-            *self._oom_retry.summary_lines(session),
+            *dict.fromkeys([*self._detect_retry.summary_lines(session), *self._oom_retry.summary_lines(session)]),
         ]
 
-    def _launch(self, samples: Sequence[Sample]) -> list[PendingBatch]:
+    def _detect(self, samples: Sequence[Sample]) -> list[tuple[Upload, list[Detections]]]:
+        """Send the images of a batch to the device and find their boxes, in parts as large as memory allows."""
+        images = [sample.image for sample in samples]
+        return self._detect_retry(
+            len(samples), lambda part: (self.segmenter.upload(images[part]), self.boxes(samples[part]))
+        )
+
+    def _launch(
+        self, samples: Sequence[Sample], detected: Sequence[tuple[Upload, list[Detections]]]
+    ) -> list[PendingBatch]:
         """Start consecutive parts of a batch, as large as memory allows."""
-        parts = self._oom_retry(len(samples), lambda part: self.boxes(samples[part]))
-        sets = [[found] for part in parts for found in part]
+        images = [image for upload, _ in detected for image in upload.images()]
+        sets = [[found] for _, detections in detected for found in detections]
         if self._gt_boxes is not None:
             sets = [[*found, gt_boxes] for found, gt_boxes in zip(sets, self._gt_boxes(samples))]
-        return self._oom_retry(len(samples), lambda part: self._launch_part(samples[part], sets[part]))
+        return self._oom_retry(len(samples), lambda part: self._launch_part(samples[part], images[part], sets[part]))
 
-    def _launch_part(self, samples: Sequence[Sample], sets: Sequence[Sequence[Detections]]) -> PendingBatch:
+    def _launch_part(
+        self,
+        samples: Sequence[Sample],
+        images: Sequence[npt.NDArray[np.uint8] | torch.Tensor],
+        sets: Sequence[Sequence[Detections]],
+    ) -> PendingBatch:
         """Start images, each with one set of boxes or two; the order of the masks is image by image, set by set."""
         boxes = [each.boxes for boxes_of_image in sets for each in boxes_of_image]
         image_index = [i for i, boxes_of_image in enumerate(sets) for _ in boxes_of_image]
-        return samples, sets, self.segmenter.launch([sample.image for sample in samples], boxes, image_index)
+        return samples, sets, self.segmenter.launch(images, boxes, image_index)
 
-    def _collected(
-        self, samples: Sequence[Sample], launched: list[PendingBatch] | None
-    ) -> Iterator[tuple[Sample, Instances]]:
-        for part, sets, pending in self._launch(samples) if launched is None else launched:
+    def _collected(self, launch: Callable[[], list[PendingBatch]]) -> Iterator[tuple[Sample, Instances]]:
+        for part, sets, pending in launch():
             masks = iter(self.segmenter.collect(pending))
             for sample, boxes_of_image in zip(part, sets):
                 instances, *gt_instances = [label_masks(sample.size, boxes, next(masks)) for boxes in boxes_of_image]

@@ -58,6 +58,8 @@ class RunModels:
     Attributes:
         prompts: the boxes of a prompt file, used instead of the detector's, or None.
         device_text: what the models run on, and the precision; known when the cascade is built.
+        batches_ahead: how many batches the cascade should get before results are taken: on CUDA boxes are found in one
+            batch while masks are in the one before.
 
     Raises:
         UserError: a weight file is not set, or missing and cannot be downloaded; the prompt file cannot be used.
@@ -65,7 +67,7 @@ class RunModels:
 
     def __init__(self, options: Options, images: RunImages, session: Session) -> None:
         self._options, self._images, self._session = options, images, session
-        self.device_text = "none"
+        self.device_text, self.batches_ahead = "none", 1
         if options.annotations is None:
             find_detector(options.config.arch.yolo)  # refuses a wrong name before anything is fetched
             self._fetch_weights()
@@ -104,6 +106,7 @@ class RunModels:
         boxes = self._box_source()
         segmenter = build_segmenter(options, self._device, len(self._images.ids))
         self.device_text = describe_device(self._device, segmenter.precision, segmenter.backend)
+        self.batches_ahead = 2 if self._device.type == "cuda" else 1
         names = self.detector.names if options.runs_detector else ()
         say([models_line(options, names, self.device_text)])
         warn(demo_warnings(options))

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from models.sam2_compile import CompiledForward, Sam2Forward
 from models.sam2_forward import Backbone, Features, autocast, features_of, select_single_mask
-from models.transfer import AsyncMasks, BoxMasks, to_device
+from models.transfer import AsyncMasks, BoxMasks, Upload, to_device
 from utils.boxes import normalize
 from utils.device import Backend
 from utils.errors import RunError, UserError, first_line
@@ -33,16 +33,16 @@ LONG_RUN = 20_000
 """Number of images from which on SAM2 is compiled on a GPU: it takes minutes and saves milliseconds per image."""
 
 
-def preprocess(images: Sequence[np.ndarray], side: int, device: torch.device) -> torch.Tensor:
+def preprocess(images: Sequence[np.ndarray | torch.Tensor], side: int, device: torch.device) -> torch.Tensor:
     """Prepare images for SAM2: (B, 3, side, side) float32, squashed to a square with antialiasing, normalised.
 
     Args:
-        images: (H, W, 3) uint8 RGB each, of any sizes. They cross to the device as bytes.
+        images: (H, W, 3) uint8 RGB each, of any sizes. They cross to the device as bytes, or are there already.
     """
     resize_device = torch.device("cpu") if device.type == "mps" else device  # MPS lacks the antialiased resize
     mean, std = (to_device(values[:, None, None], resize_device) for values in (PIXEL_MEAN, PIXEL_STD))
 
-    def resized(image: np.ndarray) -> torch.Tensor:
+    def resized(image: np.ndarray | torch.Tensor) -> torch.Tensor:
         pixels = to_device(image, resize_device).permute(2, 0, 1).float().div_(255).contiguous()
         return F.interpolate(pixels[None], (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
 
@@ -132,6 +132,10 @@ class Segmenter:
             advice = "choose smaller models or --device cpu"
             raise RunError(f"the GPU has too little memory for a single image ({reason}); {advice}")
 
+    def upload(self, images: Sequence[npt.NDArray[np.uint8]]) -> Upload:
+        """Send (H, W, 3) uint8 RGB images to the device ahead of `launch`; any thread may do so."""
+        return Upload(images, self.device)
+
     def summary_lines(self) -> list[str]:
         """Return a line to print if something was compiled during the run."""
         count = self._passes.recompilations() if isinstance(self._passes, CompiledForward) else 0
@@ -140,7 +144,7 @@ class Segmenter:
     @torch.inference_mode()
     def launch(
         self,
-        images: Sequence[npt.NDArray[np.uint8]],
+        images: Sequence[npt.NDArray[np.uint8] | torch.Tensor],
         boxes: Sequence[npt.NDArray[np.float32]],
         image_index: Sequence[int] | None = None,
     ) -> AsyncMasks:
@@ -150,7 +154,7 @@ class Segmenter:
         none of them has a box.
 
         Args:
-            images: B arrays (H, W, 3) uint8 RGB, of any sizes.
+            images: B arrays (H, W, 3) uint8 RGB, of any sizes; tensors if `upload` sent them ahead.
             boxes: K sets, (N, 4) float32 x1 y1 x2 y2 in pixels of their image, N >= 0.
             image_index: the image of each set, ascending; left out, the k-th set belongs to the k-th image.
         """

@@ -90,7 +90,7 @@ class TrackManager:
         same_class = classes[:, None] == found.detections.class_ids
         repeats = (same_class & (overlaps >= min_iou) & (overlaps > 0)).any(axis=0)
         duplicates = {place for place in rest if repeats[place]}
-        empty = sum(not mask.crop.size for mask in found.masks)
+        empty = sum(not mask.shape[0] for mask in found.masks)
         update = KeyframeUpdate({}, {}, [], empty, len(duplicates))
         for track in self.live.values():
             track.misses += 1
@@ -102,7 +102,7 @@ class TrackManager:
         for track_id in update.ended:
             del self.live[track_id]
         for place in rest:
-            if found.masks[place].crop.size and place not in duplicates:
+            if found.masks[place].shape[0] and place not in duplicates:
                 self._latest_id += 1
                 self._confirm(self._latest_id, found, place)
                 update.started[self._latest_id] = place

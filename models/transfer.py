@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from utils.masks import Mask
+from utils.masks import Mask, PackedMask
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class PackedMasks:
         return cls(to_host_async(full.any(dim=2)), to_host_async(full.any(dim=1)), to_host_async(bits))
 
     def masks(self) -> list[Mask]:
-        """Return the masks."""
+        """Return the masks, which keep their bits packed until one asks for a pixel."""
         return [
-            _unpacked(rows, columns, bits)
+            _cropped(rows, columns, bits)
             for rows, columns, bits in zip(self.rows.numpy(), self.columns.numpy(), self.bits.numpy())
         ]
 
@@ -51,24 +52,73 @@ def masks_to_host_async(full: torch.Tensor) -> Callable[[], list[Mask]]:
     return lambda: masks
 
 
-def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Copy an array to a device; to CUDA without blocking, from pinned memory."""
+def to_device(array: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy an array to a device; to CUDA without blocking, from pinned memory. What is on a device stays there."""
+    if isinstance(array, torch.Tensor):
+        return array
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+@cache
+def _stream_to_host(device: torch.device) -> torch.cuda.Stream:
+    """Return the CUDA stream on which tensors travel to the host, beside the computation of the next ones."""
+    return torch.cuda.Stream(device)
+
+
+@cache
+def _stream_to_device(device: torch.device) -> torch.cuda.Stream:
+    """Return the CUDA stream on which images travel to the device, beside the computation of the ones before."""
+    return torch.cuda.Stream(device)
+
+
+class Upload:
+    """Send images to a device ahead of their use. A thread that makes one also pins its images.
+
+    Args:
+        images: (H, W, 3) uint8 each.
+        device: for other devices than CUDA the images stay as they are.
+    """
+
+    def __init__(self, images: Sequence[npt.NDArray[np.uint8]], device: torch.device) -> None:
+        self._images: Sequence[npt.NDArray[np.uint8]] | list[torch.Tensor] = images
+        self._arrived: torch.cuda.Event | None = None
+        if device.type == "cuda":
+            with torch.cuda.stream(_stream_to_device(device)):
+                self._images = [to_device(image, device) for image in images]
+                self._arrived = torch.cuda.current_stream(device).record_event()
+
+    def images(self) -> Sequence[npt.NDArray[np.uint8] | torch.Tensor]:
+        """Return the images for work on the current stream, which waits for them; the host does not."""
+        if self._arrived is not None:
+            stream = torch.cuda.current_stream()
+            stream.wait_event(self._arrived)
+            for image in self._images:
+                assert isinstance(image, torch.Tensor)
+                image.record_stream(stream)
+        return self._images
 
 
 def to_host_async(tensor: torch.Tensor) -> torch.Tensor:
     """Copy a tensor to the host; from CUDA without blocking, into pinned memory (see `HostSync`)."""
     if tensor.device.type != "cuda":
         return tensor.cpu()
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+    stream = _stream_to_host(tensor.device)
+    stream.wait_stream(torch.cuda.current_stream(tensor.device))
+    with torch.cuda.stream(stream):
+        arriving = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+    tensor.record_stream(stream)  # its memory is not used for others before it has been read
+    return arriving
 
 
 class HostSync:
     """Mark the moment at which everything sent to the host so far has arrived."""
 
     def __init__(self, device: torch.device) -> None:
-        self._event = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
+        self._event = None
+        if device.type == "cuda":
+            self._event = torch.cuda.Event(blocking=True)  # the waiting thread sleeps and leaves its core to others
+            self._event.record(_stream_to_host(device))
 
     def wait(self) -> None:
         """Wait until it has come."""
@@ -76,14 +126,12 @@ class HostSync:
             self._event.synchronize()
 
 
-def _unpacked(rows: np.ndarray, columns: np.ndarray, bits: np.ndarray) -> Mask:
+def _cropped(rows: np.ndarray, columns: np.ndarray, bits: np.ndarray) -> Mask:
     ys, xs = np.flatnonzero(rows), np.flatnonzero(columns)
     if not len(ys):
         return Mask(0, 0, np.zeros((0, 0), bool))
     top, bottom, left, right = int(ys[0]), int(ys[-1]) + 1, int(xs[0]), int(xs[-1]) + 1
-    first = left // 8
-    eights = np.unpackbits(bits[top:bottom, first : (right + 7) // 8], axis=1)
-    return Mask(left, top, np.ascontiguousarray(eights[:, left - 8 * first : right - 8 * first]).view(bool))
+    return PackedMask(left, top, right - left, bits[top:bottom, left // 8 : (right + 7) // 8].copy())
 
 
 @dataclass(frozen=True)

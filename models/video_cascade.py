@@ -133,9 +133,9 @@ class VideoCascade:
             boxes = self._update_tracks(size, {i: mask for i, (mask, _) in tracked.items()}, backbone, detections)
             (prompted,) = self._following(1, lambda _: self.propagator.add_boxes(boxes))
             known, tracked = {*tracked}, tracked | prompted
-            self._end_unseen([i for i in boxes if not tracked[i][0].crop.size], known)
+            self._end_unseen([i for i in boxes if not tracked[i][0].shape[0]], known)
             tracked = {i: found for i, found in tracked.items() if i in self._tracks.live}
-        return self._to_instances(size, {i: tracked[i] for i in sorted(tracked) if tracked[i][0].crop.size}, boxes)
+        return self._to_instances(size, {i: tracked[i] for i in sorted(tracked) if tracked[i][0].shape[0]}, boxes)
 
     def _update_tracks(
         self, size: tuple[int, int], masks: dict[int, Mask], backbone: Backbone, detections: Detections

@@ -45,6 +45,8 @@ class YoloDetector:
     """
 
     def __init__(self, weights: Path, device: torch.device, config: Config, *, trust: bool = False) -> None:
+        import torch
+
         quiet_ultralytics()
         settings = config.detector
         model = load_export(weights, trust=trust) if is_export(weights) else load_yolo(weights, trust=trust)
@@ -61,6 +63,10 @@ class YoloDetector:
         chosen = _filtered_ids(settings.classes, self.names)
         self._predictor.args.classes = chosen
         self._ids = np.arange(len(self.names))
+        # Short kernels between SAM2's long ones: those that wait are the first to run.
+        self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
+        runs_nms = type(self._predictor).__name__ == "DetectionPredictor" and not isinstance(model, Path)
+        self._nms_on_host = self._stream is not None and runs_nms and not self._predictor.model.end2end
         if chosen is not None and len(self.names) > MAX_CLASSES:
             self._ids = np.searchsorted(chosen, self._ids)
             self.names = tuple(self.names[i] for i in chosen)
@@ -84,13 +90,37 @@ class YoloDetector:
         from models.transfer import to_device
 
         predictor = self._predictor
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
             pixels = to_device(letterboxed, predictor.device).permute(0, 3, 1, 2).contiguous().float().div_(255)
             prepared = predictor.preprocess(pixels)
             predictor.batch = ([""] * len(images), images, [""] * len(images))
-            results = predictor.postprocess(predictor.model(prepared), prepared, images)
+            answer = predictor.model(prepared)
+            if self._nms_on_host:
+                answer = candidates(answer, predictor.args.conf)
+            results = predictor.postprocess(answer, prepared, images)
         found = [(result.boxes if result.obb is None else result.obb).cpu().numpy() for result in results]
         return [(boxes.xyxy, boxes.conf, self._ids[boxes.cls.astype(np.int64)]) for boxes in found]
+
+
+def candidates(answer: Any, conf: float) -> torch.Tensor:
+    """Copy what may become a box to the host, at once for a whole batch; the NMS there finds the same boxes.
+
+    NMS asks the device for values several times for each image, and each time both wait.
+
+    Args:
+        answer: (B, 4 + C, A) boxes and scores of a YOLO, or a tuple that begins with them.
+        conf: scores of A anchors that are no higher in any image are left out.
+
+    Returns:
+        (B, 4 + C, K) float32, the anchors in their order.
+    """
+    import torch.nn.functional as F
+
+    scored = answer[0] if isinstance(answer, (list, tuple)) else answer
+    (kept,) = (scored[:, 4:].amax(dim=1) > conf).any(dim=0).nonzero(as_tuple=True)
+    found = scored[:, :, kept].float().cpu()
+    # Ultralytics takes six columns for the answer of a model without NMS; nothing scores 0 or less.
+    return F.pad(found, (0, 1)) if found.shape[2] == 6 else found
 
 
 def _predictor_of(model: BaseModel | Path, device: torch.device, arguments: dict[str, Any]) -> Any:

@@ -144,6 +144,7 @@ def run_loop(
     session: Session,
     unit: str = "image",
     whole: Session | None = None,
+    ahead: int = 1,
 ) -> RunSummary:
     """Send every image through the cascade into the sinks, then print the lines that they return.
 
@@ -153,12 +154,13 @@ def run_loop(
     Args:
         unit: what the progress bar counts.
         whole: what the outputs exchange through at the end, where the run is more than its processes: its shards.
+        ahead: how many batches the cascade gets before the results of the first one are taken.
     """
     from tqdm import tqdm
 
     summary, quiet = RunSummary(), not session.is_main or not batches.num_images
     with tqdm(total=batches.num_images, unit=unit, dynamic_ncols=True, disable=quiet) as progress:
-        for failures, found in _prefetch(cascade, batches):
+        for failures, found in _prefetch(cascade, batches, ahead):
             for outcome in chain(failures, found):
                 if isinstance(outcome, SampleError):
                     summary.failures.append(outcome)
@@ -182,17 +184,17 @@ def run_loop(
 
 
 def _prefetch(
-    cascade: Cascade, batches: Iterable[Sequence[Sample | SampleError]]
+    cascade: Cascade, batches: Iterable[Sequence[Sample | SampleError]], ahead: int = 1
 ) -> Iterator[tuple[list[SampleError], Iterator[Result]]]:
     """Yield, for each batch in order, the images that failed already and the results of the others.
 
-    The cascade gets a batch before the results of the previous one are yielded, so that a GPU works while the sinks do.
+    The cascade gets `ahead` batches before the results of a batch are yielded, so that a GPU works while the sinks do.
     """
     begun: deque[tuple[list[SampleError], Iterator[Result]]] = deque()
     for batch in batches:
         failures = [entry for entry in batch if isinstance(entry, SampleError)]
         begun.append((failures, cascade([entry for entry in batch if isinstance(entry, Sample)])))
-        if len(begun) > 1:
+        if len(begun) > ahead:
             yield begun.popleft()
     yield from begun
 

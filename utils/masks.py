@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,16 @@ class Mask:
     left: int
     top: int
     crop: npt.NDArray[np.bool_]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return the crop's height and width in pixels."""
+        height, width = self.crop.shape
+        return height, width
+
+    def packed(self) -> npt.NDArray[np.uint8]:
+        """Return the crop's (h, ceil(w / 8)) bits, the leftmost pixel of each eight in the highest bit, rest 0."""
+        return np.packbits(self.crop, axis=1)
 
     @property
     def area(self) -> int:
@@ -51,7 +62,7 @@ class Mask:
     @property
     def box(self) -> npt.NDArray[np.int64]:
         """Return the tight box, (4,) x1 y1 x2 y2 in pixels of the image; that of an empty mask has no area."""
-        height, width = self.crop.shape
+        height, width = self.shape
         return np.array([self.left, self.top, self.left + width, self.top + height])
 
     @property
@@ -62,7 +73,7 @@ class Mask:
     @property
     def slices(self) -> tuple[slice, slice]:
         """Return the index of the crop's rows and columns in an image."""
-        height, width = self.crop.shape
+        height, width = self.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
     @classmethod
@@ -76,6 +87,46 @@ class Mask:
         array = np.zeros(size, bool)
         array[self.slices] = self.crop
         return array
+
+
+class PackedMask(Mask):
+    """Hold a mask as it came from a GPU, a bit for each pixel; its crop is made when one asks for it.
+
+    So the main thread, which hands masks to outputs, unpacks none of them; the threads that score and write do.
+
+    Args:
+        left, top: see `Mask`.
+        width: of the crop in pixels.
+        bits: (h, n) uint8: the crop's rows with up to seven empty pixels on both sides, from a column that is a
+            multiple of 8.
+    """
+
+    _width: int
+    _bits: npt.NDArray[np.uint8]
+
+    def __init__(self, left: int, top: int, width: int, bits: npt.NDArray[np.uint8]) -> None:
+        for name, value in (("left", left), ("top", top), ("_width", width), ("_bits", bits)):
+            object.__setattr__(self, name, value)  # as a frozen class does
+
+    @cached_property
+    def crop(self) -> npt.NDArray[np.bool_]:  # type: ignore[override]
+        """Return the (h, w) crop."""
+        first = self.left % 8
+        pixels = np.unpackbits(self._bits, axis=1)[:, first : first + self._width]
+        return np.ascontiguousarray(pixels).view(bool)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See Mask."""
+        return len(self._bits), self._width
+
+    def packed(self) -> npt.NDArray[np.uint8]:
+        """See Mask; moves whole rows of bits, and unpacks none."""
+        first, count = self.left % 8, -(-self._width // 8)
+        if not first:
+            return self._bits
+        following = np.pad(self._bits, ((0, 0), (0, 1)))[:, 1 : count + 1]
+        return ((self._bits[:, :count] << first) | (following >> (8 - first))).astype(np.uint8)
 
 
 def mask_iou(first: Sequence[Mask], second: Sequence[Mask]) -> npt.NDArray[np.float64]:

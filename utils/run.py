@@ -37,10 +37,12 @@ class Models(Protocol):
         prompts: the boxes of a prompt file, or None.
         class_map: leads to the class names of the run.
         device_text: names the device and the precision once the cascade is built.
+        batches_ahead: how many batches the cascade should get before results are taken; known then, too.
     """
 
     prompts: Prompts | None
     device_text: str
+    batches_ahead: int
 
     @property
     def class_map(self) -> ClassMap: ...
@@ -96,15 +98,16 @@ class Run:
         sinks = {script: own} | {output: OUTPUTS[output](self) for output in others}
         ordered = [sink for output in OUTPUTS for sink in sinks.get(output, ())]
         unit = "frame" if options.video else "image"
+        ahead = self.models.batches_ahead
         if self.shards is None:
-            code = run_loop(cascade, batches, ordered, session, unit).exit_code
+            code = run_loop(cascade, batches, ordered, session, unit, ahead=ahead).exit_code
         elif options.merge:
             merging, self.models.device_text = self.shards.read(self.plan.unfinished())
             code = run_loop(cascade, batches, ordered, session, unit, merging).exit_code
             self.shards.remove()
         else:
             noting = NotingSession(session.rank, session.world_size, session.local_rank, session)
-            code = run_loop(cascade, batches, ordered, session, unit, noting).exit_code
+            code = run_loop(cascade, batches, ordered, session, unit, noting, ahead).exit_code
             if session.is_main:
                 self.shards.save(noting.notes, self.models.device_text)
             say([self.shards.next_step()])

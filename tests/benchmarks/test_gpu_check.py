@@ -19,7 +19,12 @@ def test_all_checks_run_and_pass_in_miniature(tmp_path: Path, capsys: pytest.Cap
     assert "There is no GPU" in printed
     written = json.loads(document.read_text())
     names = [gate["name"] for gate in written["gates"]]
-    for checked in ("image predictor: fp32", "YOLO's own predict: fp32", "video predictor: masks", "waiting for"):
+    for checked in (
+        "image predictor: row 5, fp32",
+        "YOLO's own predict: row 5, fp32",
+        "video predictor: masks",
+        "waiting for",
+    ):
         assert any(checked in name for name in names)
     assert all(gate["passed"] for gate in written["gates"])
     pasted = json.loads(printed.split("```json\n")[1].split("```")[0])

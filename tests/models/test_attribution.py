@@ -14,7 +14,7 @@ import torch
 
 from models.cascade import ImageCascade
 from models.cleanup import with_cleanup
-from models.transfer import BoxMasks
+from models.transfer import BoxMasks, Upload
 from utils.boxes import box_iou
 from utils.config import CleanupConfig
 from utils.distributed import Session
@@ -182,6 +182,9 @@ class Filled:
     def __init__(self) -> None:
         self.calls: list[int] = []
 
+    def upload(self, images: Sequence[np.ndarray]) -> Upload:
+        return Upload(images, self.device)
+
     def launch(
         self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], image_index: Sequence[int]
     ) -> list[BoxMasks]:
@@ -191,7 +194,7 @@ class Filled:
     def collect(self, pending: list[BoxMasks]) -> list[BoxMasks]:
         return pending
 
-    def free_memory(self) -> None:
+    def free_memory(self, images: int, reason: str) -> None:
         raise AssertionError("there is enough")
 
     def summary_lines(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from models.cascade import ImageCascade, label_masks
-from models.transfer import BoxMasks
+from models.transfer import BoxMasks, Upload
 from utils.distributed import Session
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
@@ -40,6 +41,9 @@ class Masks:
         self.device, self.room = torch.device(device), room
         self.launched: list[int] = []
 
+    def upload(self, images: Sequence[np.ndarray]) -> Upload:
+        return Upload(images, torch.device("cpu"))
+
     def launch(
         self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], image_index: Sequence[int]
     ) -> list[BoxMasks]:
@@ -68,13 +72,36 @@ def samples(count: int) -> list[Sample]:
     return [Sample(str(i), Path(f"{i}.png"), np.full((200, 200, 3), i, np.uint8)) for i in range(count)]
 
 
-@pytest.mark.parametrize("device, at_once", [("cuda", [3]), ("cpu", [])])
+@pytest.mark.parametrize("device, at_once", [("mps", [3]), ("cuda", []), ("cpu", [])])
 def test_a_gpu_begins_when_it_is_told_and_a_cpu_when_it_is_asked(device: str, at_once: list[int]) -> None:
     masks = Masks(device)
     found = ImageCascade(Boxes(), masks)(samples(3))
     assert masks.launched == at_once
     assert [(sample.image_id, len(instances)) for sample, instances in found] == [("0", 0), ("1", 1), ("2", 2)]
     assert masks.launched == [3]
+
+
+def test_with_cuda_a_batch_begins_when_the_boxes_of_the_next_one_are_looked_for() -> None:
+    masks, seen, asked = Masks("cuda"), [], threading.Event()
+
+    class Noted(Boxes):
+        def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
+            seen.append((len(samples), threading.current_thread() is threading.main_thread()))
+            if len(samples) == 4:
+                assert asked.wait(60), "the host has gone on meanwhile"
+            return super().__call__(samples)
+
+    cascade = ImageCascade(Noted(), masks)
+    first = cascade(samples(3))
+    second = cascade(samples(4))
+    assert masks.launched == [3], "though the boxes of the second batch are not found yet"
+    asked.set()
+    third = cascade(samples(5))
+    assert masks.launched == [3, 4]
+    for count, found in ((3, first), (4, second), (5, third)):
+        assert [len(instances) for _, instances in found] == [*range(count)]
+    assert masks.launched == [3, 4, 5]
+    assert seen == [(3, False), (4, False), (5, False)]
 
 
 def test_images_keep_their_boxes_where_memory_cuts_the_batch_in_parts() -> None:

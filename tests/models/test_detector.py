@@ -21,7 +21,7 @@ from models.detector import DETECTORS, find_detector
 from models.loading import RunModels, load_detector, run_classes
 from models.ultralytics_quiet import quiet_ultralytics
 from models.weights import load_yolo
-from models.yolo_detector import YoloDetector
+from models.yolo_detector import YoloDetector, candidates
 from utils.cli.options import Options
 from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig
 from utils.distributed import Session
@@ -97,6 +97,26 @@ def test_a_mixed_batch_gives_what_the_official_predictor_gives_for_each_image_al
     for sample, detections in zip(samples, found):
         assert_same_boxes(detections, *reference(sample.image, SETTINGS))
     assert sum(map(len, found)) > 3 * len(samples), "too few boxes to prove anything"
+
+
+def test_nms_on_the_host_of_what_scores_enough_gives_the_same_boxes(yolo_file: Path, samples: list[Sample]) -> None:
+    whole, part = detector(yolo_file), detector(yolo_file)
+    part._detector._nms_on_host = True
+    for a, b in zip(whole(samples), part(samples), strict=True):
+        np.testing.assert_array_equal(a.boxes, b.boxes)
+        np.testing.assert_array_equal(a.scores, b.scores)
+        np.testing.assert_array_equal(a.class_ids, b.class_ids)
+
+
+@pytest.mark.parametrize("count", [0, 1, 6, 7])
+def test_as_many_candidates_as_columns_of_an_answer_without_nms_are_no_such_answer(count: int) -> None:
+    from ultralytics.utils.nms import non_max_suppression
+
+    answer = torch.zeros(2, 4 + 3, 20)
+    answer[:, :4] = torch.arange(20) * 30 + torch.tensor([0, 0, 10, 10])[:, None]
+    answer[0, 5, 3 : 3 + count] = 0.5
+    for ours, theirs in zip(*(non_max_suppression(each) for each in (candidates(answer, 0.25), answer)), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.skipif(not (DEMO_WEIGHTS.is_file() and DEMO_PHOTOS.is_dir()), reason="no embedded demo")
@@ -330,7 +350,7 @@ import cv2
 threads = cv2.getNumThreads()
 import torch
 from models.box_sources import DetectorBoxes
-from models.yolo_detector import YoloDetector
+from models.yolo_detector import YoloDetector, candidates
 from utils.config import Config, DetectorConfig
 from utils.structures import Sample
 detector = YoloDetector(Path(sys.argv[1]), torch.device("cpu"), Config(detector=DetectorConfig(imgsz=64)))

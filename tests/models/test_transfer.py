@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import weakref
 from itertools import chain
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from models.device_limits import OUT_OF_MEMORY
 from models.oom_retry import PATIENCE, OomRetry
 from models.transfer import PackedMasks, to_host_async
 from utils.distributed import Session
+from utils.io.encoding import encode_bits
 from utils.masks import Mask
 
 
@@ -24,8 +27,15 @@ def test_packed_masks_are_the_masks(width: int) -> None:
     for packed, array in zip(PackedMasks.from_masks(torch.from_numpy(full)).masks(), full, strict=True):
         mask = Mask.from_array(array)
         assert (packed.left, packed.top) == (mask.left, mask.top)
+        assert packed.shape == mask.crop.shape
+        np.testing.assert_array_equal(packed.packed(), mask.packed())
+        assert ("crop" in vars(packed)) == (not mask.crop.size), "not unpacked so far"
         assert packed.crop.dtype == bool
         np.testing.assert_array_equal(packed.crop, mask.crop)
+        if mask.crop.size:
+            picture = Image.open(io.BytesIO(encode_bits(packed.packed(), packed.shape[1])))
+            assert picture.mode == "1"
+            np.testing.assert_array_equal(np.array(picture), mask.crop)
 
 
 def test_a_tensor_on_the_host_is_where_it_was() -> None:

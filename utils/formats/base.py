@@ -123,7 +123,7 @@ def photo_path(image_id: str, path: Path, frames: Path) -> Path:
 
 def nonempty(instances: Instances) -> tuple[list[int], dict[str, int]]:
     """Return the indices of the instances that have a pixel, and the loss of the others, which no format can hold."""
-    indices = [i for i, mask in enumerate(instances.masks) if mask.crop.size]
+    indices = [i for i, mask in enumerate(instances.masks) if mask.shape[0]]
     return indices, {MSG_EMPTY_MASKS: len(instances) - len(indices)}
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +15,7 @@ from utils.files import open_regular
 from utils.formats.base import MSG_POLYGON_IOU, Exported, Exporter, ExportSettings, json_scores, nonempty
 from utils.formats.polygons import iou, polygons_to_correct, rasterize_labelme
 from utils.formats.review_flags import confidences, flags_of
-from utils.io.encoding import encode_image, encode_json
+from utils.io.encoding import encode_bits, encode_image, encode_json
 from utils.io.image_files import PHOTO_FORMATS, open_image
 from utils.io.tiff_files import tiff_page
 from utils.masks import Mask
@@ -123,9 +122,8 @@ def relative_path(image: Path, folder: Path) -> str:
 
 
 def _png(mask: Mask) -> str:
-    """Encode the crop as a base64 PNG with one bit a pixel, which takes less time and less room than eight."""
-    settings = (cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 1)
-    return base64.b64encode(encode_image(mask.crop.view(np.uint8), ".png", *settings)).decode()
+    """Encode the crop as a base64 PNG with one bit a pixel, straight from the bits in which masks leave a GPU."""
+    return base64.b64encode(encode_bits(mask.packed(), mask.shape[1])).decode()
 
 
 def _labelme_opens(path: Path) -> bool:
