@@ -180,7 +180,7 @@ def open_run(
             for folder, key in folders.values():
                 locks.enter_context(locked_folder(folder, key, shared=options.shard is not None))
             if shards is not None and options.shard is not None:
-                locks.enter_context(locked_folder(shards.own_folder, key))
+                locks.enter_context(locked_folder(shards.own_folder, shards.key))
                 shards.begin()
         session.barrier()  # none writes before the first one knows that it may
         plan = plan_annotations(options, images, models.prompts, session)

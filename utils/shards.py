@@ -112,11 +112,15 @@ class Shards:
         options: of the run; the shards of a run and its merge differ in nothing that changes a result.
         images: all images of the run.
         prompts: the boxes of a prompt file, or None.
+
+    Attributes:
+        key: the config key of that folder.
     """
 
     def __init__(self, options: Options, images: RunImages, prompts: Prompts | None) -> None:
         self._options, self._ids, self._units = options, images.ids, images.units
-        self._folder = next(iter(output_folders(options).values())) / SHARDS
+        self.key, folder = next(iter(output_folders(options).items()))
+        self._folder = folder / SHARDS
         config = options.config
         parts = (config.dataset, config.evaluator, config.predictor, config.auto_mask, config.dataloader.batch_size)
         settings = [asdict(part) if is_dataclass(part) else part for part in parts]

@@ -52,7 +52,7 @@ class ArchConfig:
     """The two models."""
 
     yolo: StrictStr = "yolov8"
-    """The kind of the detector; only `yolov8`."""
+    """The kind of the detector: `yolov8` is any model of Ultralytics; other kinds are those of `models/detector.py`."""
     yolo_weights: Weights = None
     """Weights of the detector; an official name (`yolov8x.pt`) is downloaded when it is missing."""
     sam: Literal["sam2"] = "sam2"

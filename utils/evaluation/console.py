@@ -139,7 +139,7 @@ def metric_lines(evaluation: Evaluation) -> list[str]:
     ious = enumerate(summary.label_measures(evaluation)["iou"])
     return [
         f"Pixel_Accuracy: {summary.split_measures(evaluation)['pixel_accuracy']:.4f}{over}",
-        f"Mean_IOU: {summary.mean_ious(evaluation)['non_empty_union']:.4f}{over}",
+        f"Mean_IOU: {summary.mean_ious(evaluation)[summary.HEADLINE]:.4f}{over}",
         "Class_IOU: " + " ".join(f"{label}:{iou:.4f}" for label, iou in ious),
     ]
 

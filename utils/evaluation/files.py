@@ -18,6 +18,7 @@ from utils.metrics.attribution import main_error
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipObject
 from utils.metrics.scores import Evaluation, ImageScore
 from utils.metrics.summary import (
+    HEADLINE,
     IMAGE_MEASURES,
     LABEL_MEASURES,
     label_means,
@@ -84,7 +85,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
     counts, intervals, failures = evaluation.counts, evaluation.intervals, evaluation.failures
     return {
         "Pixel_Accuracy": split["pixel_accuracy"],
-        "Mean_IOU": means["non_empty_union"],
+        "Mean_IOU": means[HEADLINE],
         "Class_IOU": {str(label): iou for label, iou in enumerate(labels["iou"].tolist())},
         "images": len(evaluation.images),
         "failed": len(failures),

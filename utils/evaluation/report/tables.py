@@ -123,7 +123,7 @@ def figures(evaluation: Evaluation) -> Iterator[Row]:
 def label_table(evaluation: Evaluation) -> Table:
     """Return the measures of each label that occurs, in percent."""
     values, means, intervals = summary.label_measures(evaluation), summary.label_means(evaluation), evaluation.intervals
-    found, true_objects = evaluation.average_precision, summary.label_numbers(evaluation)["true_objects"]
+    found, numbers = evaluation.average_precision, summary.label_numbers(evaluation)
 
     def row(name: str, measures: list[float], limits: npt.NDArray[np.float64], ap: str, *counts: Any) -> Row:
         cells = [*map(percent, measures)]
@@ -134,11 +134,11 @@ def label_table(evaluation: Evaluation) -> Table:
     for label in np.flatnonzero(evaluation.counts.union).tolist():
         measures, limits = [values[name][label] for name in summary.LABEL_MEASURES], intervals.class_iou[:, label]
         ap = "" if found is None or label == BACKGROUND else percent(found.classes[class_id_of(label)])
-        objects = "" if label == BACKGROUND else true_objects[label]
-        plain = row(evaluation.names[label], measures, limits, ap, evaluation.label_images[label], objects)
+        objects = "" if label == BACKGROUND else numbers["true_objects"][label]
+        plain = row(evaluation.names[label], measures, limits, ap, numbers["true_images"][label], objects)
         rows.append(Row(plain.name, plain.cells, color=label_color(label)))
     ap = "" if found is None else percent(found.mean)
-    counts = len(evaluation.images), true_objects.sum()
+    counts = len(evaluation.images), numbers["true_objects"].sum()
     foot = row("Mean, or sum", [*means.values()], intervals.mean_iou, ap, *counts)
     heads = ["Class", *(measure.title for measure in summary.LABEL_MEASURES.values())]
     heads.insert(2, "95 % interval")
@@ -302,6 +302,11 @@ def threshold_section(result: Mapping[str, Any], names: Sequence[str]) -> Sectio
         return Row(name, (*(f"{each:.2f}" for each in conf), *ious), color=label_color(label))
 
     rows = tuple(row(name, label) for label, name in enumerate(names) if label != BACKGROUND)
+    advice = {
+        "before": "No other thresholds gain on images that they were not chosen on: keep those of before.",
+        "one": "One threshold for all classes gains most.",
+        "classes": "Those chosen for classes gain most.",
+    }[result["chosen"]]
     limits = "" if low is None else f", 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
     return Section(
         "thresholds",
@@ -310,10 +315,10 @@ def threshold_section(result: Mapping[str, Any], names: Sequence[str]) -> Sectio
         f"changes by {100 * after['gain']:+.1f} points{limits}; with one threshold for all classes, "
         f"{result['one']['conf']['*']:.2f}, by {100 * result['one']['gain']:+.1f}. Each half of the images is judged "
         "with what was chosen on the other half; thresholds.json has those chosen on all images, which this table "
-        "shows. All other numbers of this page are those of all boxes that score above 0.001.",
+        f"shows. {advice} All other numbers of this page are those of all boxes that score above 0.001.",
         Table(
             "Thresholds and IoU in percent, by class",
-            ("Class", "Before", "Chosen", "IoU before", "IoU"),
+            ("Class", "Before", "By class", "IoU before", "IoU"),
             rows,
             Row("Mean IoU", ("", "", percent(before["Mean_IOU"]), percent(after["Mean_IOU"]))),
         ),
