@@ -291,10 +291,11 @@ def test_the_class_filter_is_that_of_prompts_too(tmp_path: Path) -> None:
 
 
 def test_what_else_a_prompt_file_may_mean_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4], category_id=1)])
+    ids = range(1, len(NAMES))
+    path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4], category_id=i) for i in ids])
     config = Config(dataset=DatasetConfig(classes=NAMES))
     prompts = prompts_of(config, path, "a")
-    assert prompts is not None and prompts.class_ids.tolist() == [1]
+    assert prompts is not None and prompts.class_ids.tolist() == [*ids]
     captured = capsys.readouterr()
     assert captured.err.startswith(f"warning: {path}: ") and "--category-offset 1" in captured.err
     assert "warning" not in captured.out

@@ -156,7 +156,7 @@ def test_boxes_of_prompts_are_the_detectors_and_ids_survive_corrections() -> Non
         "boxes",
         "masks",
         "video: boxes were looked for on 3 keyframes of 3 frames",
-        "video: 1 tracks found, 1 times corrected, 0 ended before their clips did",
+        "video: 1 track found, 1 time corrected, 0 ended before their clips did",
     ]
 
 
@@ -191,7 +191,7 @@ def test_a_track_whose_prompt_gives_an_empty_mask_ends_at_once() -> None:
     assert cascade.propagator.ended == [1, 2]
     assert cascade.summary_lines(Session())[3:] == [
         "video: boxes in which SAM2 sees no object, left out: 1",
-        "video: 3 tracks found, 1 times corrected, 1 ended before their clips did",
+        "video: 3 tracks found, 1 time corrected, 1 ended before their clips did",
     ]
 
 
