@@ -145,7 +145,9 @@ def test_the_host_waits_for_nothing_while_it_launches_a_batch() -> None:
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_a_simplified_model_gives_the_same_masks(precision: torch.dtype, model: torch.nn.Module) -> None:
-    before, simpler = stacked(Segmenter(model, precision, 2**30)(*batch([3]))), deepcopy(model)
+def test_a_simplified_model_is_as_near_to_float32(precision: torch.dtype, model: torch.nn.Module) -> None:
+    exact, simpler = stacked(Segmenter(model, torch.float32, 2**30)(*batch([3]))), deepcopy(model)
+    before = stacked(Segmenter(model, precision, 2**30)(*batch([3])))
     simplify(simpler)
-    assert (stacked(Segmenter(simpler, precision, 2**30)(*batch([3]))) != before).mean() < 1e-3
+    after = stacked(Segmenter(simpler, precision, 2**30)(*batch([3])))
+    assert (after != exact).mean() <= 1.2 * (before != exact).mean() + 1e-4
