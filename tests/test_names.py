@@ -16,6 +16,7 @@ from datasets.folder import ImageTree
 from datasets.voc import SplitLists
 from tests.helpers import annotate
 from tests.helpers.project import Project
+from utils.errors import UserError
 from utils.io.encoding import encode_csv
 
 NUL, HALF, LONG, HUGE = "a\0b", "a\ud800b", "x" * 256, 2**63
@@ -133,7 +134,14 @@ def test_paths_on_the_command_line_that_can_be_none_are_refused(
     assert option in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("entry", [NUL, LONG, "clip/" + LONG, LONG + "/1", "a/" * 3000 + "b"], ids=ascii)
+def test_a_split_list_with_a_nul_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text(f"a\n{NUL}\n")
+    with pytest.raises(UserError, match=r"val\.txt: is not UTF-8 text \(byte 3\)"):
+        SplitLists(tmp_path, "val", ImageTree(tmp_path / "JPEGImages"))
+
+
+@pytest.mark.parametrize("entry", [LONG, "clip/" + LONG, LONG + "/1", "a/" * 3000 + "b"], ids=ascii)
 @pytest.mark.parametrize("name", ["val.txt", "val_videos.txt"])
 def test_lines_of_split_lists_that_can_name_no_file_are_named(tmp_path: Path, entry: str, name: str) -> None:
     lists, images = tmp_path / "ImageSets/Segmentation", tmp_path / "JPEGImages"
