@@ -14,6 +14,7 @@ from utils.boxes import box_of_points, xywh_to_xyxy, xyxy_to_xywh
 from utils.classes import ClassIndex
 from utils.formats.coco import FILE_NAME, split_file
 from utils.formats.polygons import filled_box
+from utils.io.image_files import check_pixels
 from utils.io.json_files import Location, coerce, describe, get, read_json
 from utils.masks import Mask
 from utils.structures import Instances
@@ -148,7 +149,14 @@ def _read_image(row: Any, place: Location) -> CocoImage:
     name = PurePosixPath(get(row, "file_name", str, place).replace("\\", "/"))
     if not name.name:
         raise place.child("file_name").error("is empty")
-    return CocoImage(str(name.with_suffix("")), (get(row, "height", int, place), get(row, "width", int, place)))
+    height, width = get(row, "height", int, place), get(row, "width", int, place)
+    if height <= 0 or width <= 0:
+        raise place.error(f"no image has {width} x {height} pixels")
+    try:
+        check_pixels((height, width))
+    except ValueError as error:
+        raise place.error(str(error)) from error
+    return CocoImage(str(name.with_suffix("")), (height, width))
 
 
 def _read_annotation(row: Any, category: str, place: Location) -> CocoAnnotation:

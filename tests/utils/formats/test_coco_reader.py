@@ -50,6 +50,12 @@ def test_run_lengths_that_would_end_the_process_are_refused(segmentation: Any, t
         list(read_coco(write(tmp_path / "a.json", (3, 4), segmentation), ["car"]))
 
 
+@pytest.mark.parametrize("size", [(0, 4), (-3, 4), (30, 2**31), (2**40, 2**40), (2**16, 2**16)])
+def test_sizes_that_no_image_has_are_refused(size: tuple[int, int], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"images\[0\]"):
+        list(read_coco(write(tmp_path / "a.json", size, [[1, 2, 11, 2, 11, 14]]), ["car"]))
+
+
 @pytest.mark.parametrize("far", [1e4, -1e300, float("nan"), float("inf")])
 def test_polygons_on_which_pycocotools_would_not_end_are_refused(far: float, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"annotations\[0\].segmentation: neither polygons|NaN|Infinity"):
