@@ -211,8 +211,12 @@ def test_torchscript_is_a_program_and_runs_only_when_trusted(tmp_path: Path, ima
         detector(exported, 0.25)
     reference = Reference(exported)
     conf = reference.median_conf(images)
-    for batched, image in zip(detector(exported, conf, trust=True)(images), images):
-        np.testing.assert_allclose(rows(batched), reference(image, conf), rtol=0, atol=0.01)
+    found = detector(exported, conf, trust=True)
+    for image in images:
+        np.testing.assert_allclose(rows(found([image])[0]), reference(image, conf), rtol=0, atol=0.01)
+    assert [len(each) for each, _, _ in found(images)] == pytest.approx(
+        [len(found([image])[0][0]) for image in images], abs=1
+    )
 
 
 @pytest.mark.parametrize(
