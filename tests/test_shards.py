@@ -149,18 +149,21 @@ def test_shards_of_evaluations_and_overlays_are_merged(tmp_path: Path) -> None:
 
 
 def test_shards_of_clips_are_merged(tmp_path: Path) -> None:
-    one, two = TinyProject(tmp_path / "one"), TinyProject(tmp_path / "two")
+    project = TinyProject(tmp_path)
     more = ["--also", "visual", "annotate", "--set=predictor.format=mp4", "--format", *FORMATS]
 
-    def run(project: TinyProject, *options: str) -> int:
+    def run(*options: str) -> int:
         return guarded(lambda: yolo_sam.main(project.arguments(*more, *options)))
 
-    assert run(one) == 0
-    assert [run(two, "--shard", f"{i}/2") for i in (2, 1)] == [0, 0]
-    assert run(two, "--merge") == 0
-    assert {name: content for name, content in two.files().items() if ".index/" not in name} == {
-        name: content for name, content in one.files().items() if ".index/" not in name
-    }
+    def files() -> dict[str, bytes]:
+        return {name: content for name, content in project.files().items() if ".index/" not in name}
+
+    assert run() == 0
+    expected = files()
+    project.out.rename(tmp_path / "one")
+    assert [run("--shard", f"{i}/2") for i in (2, 1)] == [0, 0]
+    assert run("--merge") == 0
+    assert files() == expected
 
 
 def test_notes_cannot_run_code(tmp_path: Path) -> None:
