@@ -11,6 +11,9 @@ python -m datasets.scenes --seed 72 --count 3 --out journey/photos
 # Annotate them: polygons, whose points can be dragged. The run prints the command that opens them in labelme.
 python yolo_sam_auto_anno_generator.py -s journey/photos/JPEGImages --format labelme-polygon -o journey/lead
 
+# Keep what the models found, to measure it later.
+cp -r journey/lead/annotations/labelme-polygon journey/lead/found
+
 # Correct one of them. In labelme you would; here Python removes a shape.
 python - << 'PYTHON'
 import json
@@ -44,6 +47,7 @@ python yolo_sam_auto_anno_generator.py -s journey/photos/JPEGImages -a journey/l
     --set dataset.classes=journey/lead/annotations/class_names.txt --format coco yolo voc -o journey/corrected
 ls journey/corrected/annotations/*
 
-# How good were the models? The corrected annotations are the truth, and a VOC tree.
-python yolo_sam.py --data journey/corrected/annotations/voc \
+# How good were the models on the first photos? The corrected annotations are the truth, and a VOC tree.
+cp journey/photos/ImageSets/Segmentation/val.txt journey/corrected/annotations/voc/ImageSets/Segmentation/first.txt
+python yolo_sam.py --data journey/corrected/annotations/voc --split first -a journey/lead/found \
     --set dataset.classes=journey/corrected/annotations/voc/class_names.txt -o journey/checked
