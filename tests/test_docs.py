@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 import yolo_sam_auto_anno_generator
@@ -194,6 +195,7 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     annotations = folder / "outputs" / "annotations"
     shutil.copytree(annotations, folder / "corrected", ignore=shutil.ignore_patterns(".*", "*.csv"))
     shutil.copytree(folder / "voc" / "SegmentationClass", folder / "predicted")
+    cv2.imwrite(str(folder / "predicted" / "val_00000.png"), np.zeros((360, 640), np.uint8))  # nothing was found there
     corrected = json.loads((folder / "corrected" / "val_00000.json").read_text())
     corrected["shapes"].pop()
     write_json(folder / "corrected" / "val_00000.json", corrected)
