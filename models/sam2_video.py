@@ -10,7 +10,8 @@ a clip.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from sam2.modeling.sam.transformer import RoPEAttention
 from sam2.sam2_video_predictor import SAM2VideoPredictor
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.device_limits import MPS_SCORES
 from models.sam2_forward import CORNER_LABEL, Backbone, attend_to_memory, autocast
@@ -88,8 +89,7 @@ class VideoModel(SAM2VideoPredictor):
             gathered.append(inputs)
             return curr[:, :1]
 
-        self.memory_attention.forward = gather  # for now, since the original finds what each track attends to
-        try:
+        with _replaced(self.memory_attention, gather):  # the original finds what each track attends to
             for memory in output_dict:
                 super()._prepare_memory_conditioned_features(
                     output_dict=memory,
@@ -98,23 +98,37 @@ class VideoModel(SAM2VideoPredictor):
                     feat_sizes=feat_sizes,
                     **settings,
                 )
-        finally:
-            del self.memory_attention.forward
         groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for place, inputs in enumerate(gathered):
             groups[len(inputs["memory"]), inputs["num_obj_ptr_tokens"]].append(place)
         conditioned: dict[int, Tensor] = {}
-        for (_, num_pointers), places in groups.items():
-            found = self.memory_attention(
-                curr=[curr[:, : len(places)]],
-                curr_pos=[curr_pos[:, : len(places)]],
-                memory=torch.cat([gathered[place]["memory"] for place in places], dim=1),
-                memory_pos=torch.cat([gathered[place]["memory_pos"] for place in places], dim=1),
-                num_obj_ptr_tokens=num_pointers,
-            )
-            conditioned |= zip(places, found.unbind(1))
+        first = self.memory_attention.layers[0].self_attn
+
+        def once(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return type(first).forward(first, q[:1], k[:1], v[:1]).expand(len(q), -1, -1)
+
+        with _replaced(first, once):  # which comes before all memory, and is the same for all tracks
+            for (_, num_pointers), places in groups.items():
+                found = self.memory_attention(
+                    curr=[curr[:, : len(places)]],
+                    curr_pos=[curr_pos[:, : len(places)]],
+                    memory=torch.cat([gathered[place]["memory"] for place in places], dim=1),
+                    memory_pos=torch.cat([gathered[place]["memory_pos"] for place in places], dim=1),
+                    num_obj_ptr_tokens=num_pointers,
+                )
+                conditioned |= zip(places, found.unbind(1))
         joined = torch.stack([conditioned[place] for place in range(len(gathered))])
         return joined.transpose(1, 2).unflatten(2, feat_sizes[-1])
+
+
+@contextmanager
+def _replaced(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
+    """Give a module another forward pass for a while."""
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
 
 
 class Propagator:
