@@ -37,9 +37,10 @@ def quiet_ultralytics() -> None:
     settings.write_text(json.dumps(dict.fromkeys(SERVICES, False)), "utf-8")
     os.environ.update(ENVIRONMENT, YOLO_CONFIG_DIR=str(folder))
     threads = cv2.getNumThreads()
+    import torch  # noqa: F401  # a torch that is loaded after ultralytics has a single thread: OMP_NUM_THREADS is set to 1
     from ultralytics.utils import patches
 
-    cv2.setNumThreads(threads)  # importing it leaves OpenCV a single thread
+    cv2.setNumThreads(threads)  # importing it leaves OpenCV a single thread, too
     PIL.Image.open = patches._image_open  # its own would install a package for each file that PIL does not know
     from ultralytics.utils import nms
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -343,6 +344,7 @@ def test_prompts_must_score_higher_than_conf_as_ultralytics_has_it(tmp_path: Pat
 OFFLINE = """
 import sys
 import numpy as np
+from functools import partial
 from pathlib import Path
 events = []
 sys.addaudithook(lambda name, arguments: name.startswith(("socket.connect", "socket.getaddr")) and events.append(name))
@@ -378,3 +380,12 @@ def test_ultralytics_neither_connects_nor_installs_nor_writes_beside_the_run(tmp
     assert result.stdout == ""
     assert list(tmp_path.iterdir()) == [tmp_path / "tmp"]
     assert not list((tmp_path / "tmp").glob("ultralytics*"))
+
+
+def test_ultralytics_leaves_torch_as_many_threads_as_it_has_alone() -> None:
+    threads = "import torch; print(torch.get_num_threads())"
+    after = f"from models.ultralytics_quiet import quiet_ultralytics; quiet_ultralytics(); {threads}"
+    environment = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"}
+    for more in ({}, {"OMP_NUM_THREADS": "3"}):
+        command = partial(subprocess.check_output, env=environment | more, cwd=REPOSITORY, text=True)
+        assert command([sys.executable, "-c", after]) == command([sys.executable, "-c", threads])
