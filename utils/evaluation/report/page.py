@@ -16,7 +16,7 @@ from utils.evaluation import provenance
 from utils.evaluation.report import tables
 from utils.evaluation.report.charts import Chart, class_bars, f1_chart, precision_chart, score_chart, size_chart
 from utils.evaluation.report.curves import box_curves, iou_by_score, iou_by_size
-from utils.evaluation.report.pictures import ERROR_COLORS, ErrorKind, ImagePanels
+from utils.evaluation.report.pictures import ERROR_COLORS, ErrorKind, ImagePanels, PanelBox
 from utils.evaluation.report.tables import Section, Table, css, curve_table, label_color, percent
 from utils.metrics.attribution import main_error
 from utils.metrics.scores import Evaluation, ImageScore
@@ -37,6 +37,9 @@ SIDE = 400
 
 MOST_SCORES = 12
 """So many of an image's boxes, the largest, show their score; the others tell it where the mouse rests on them."""
+
+SCORE_SIZE = 36, 15
+"""Width and height of a written score, in units of the drawing."""
 
 SHAPES = 0.5, 2.5
 """The least and the greatest width of a picture over its height; others get margins."""
@@ -172,14 +175,27 @@ def _boxes(panels: ImagePanels, names: Sequence[str]) -> dict[str, Any] | None:
             "place": [f"{value * scale:.0f}" for value in each[2:]],
             "color": label_color(label_of(each.class_id)),
             "tip": f"{names[label_of(each.class_id)]} {each.score:.2f}",
-            # The score stands in the upper left corner, and where that is outside, still in the picture.
-            "score": (f"{each.score:.2f}", round(each.x * scale + 3), max(18, round(each.y * scale - 3)))
-            if i < MOST_SCORES
-            else None,
+            "score": place and (f"{each.score:.2f}", *place),
         }
-        for i, each in enumerate(panels.boxes)
+        for each, place in zip(panels.boxes, place_scores(panels.boxes, scale))
     ]
     return {"width": width, "height": height, "drawn": drawn} if drawn else None
+
+
+def place_scores(boxes: Sequence[PanelBox], scale: float) -> list[tuple[int, int] | None]:
+    """Find places (x, y) for the scores of boxes such that none hides another; None where the mouse has to tell it.
+
+    A score stands at the upper left corner of its box (where that is outside, still in the picture), else at the lower.
+    """
+    places: list[tuple[int, int] | None] = [None] * len(boxes)
+    for i, box in enumerate(boxes[:MOST_SCORES]):
+        left = round(box.x * scale + 3)
+        for top in (max(18, round(box.y * scale - 3)), round((box.y + box.height) * scale - 4)):
+            taken = [place for place in places if place]
+            if all(abs(left - x) >= SCORE_SIZE[0] or abs(top - y) >= SCORE_SIZE[1] for x, y in taken):
+                places[i] = left, top
+                break
+    return places
 
 
 def _choices(shown: Sequence[ImageScore], names: Sequence[str]) -> list[tuple[int, str, int]]:

@@ -18,7 +18,8 @@ from utils.distributed import Session
 from utils.engine import RunSummary
 from utils.errors import SampleError
 from utils.evaluation.evaluator import Evaluator
-from utils.evaluation.report.pictures import WorstImages
+from utils.evaluation.report.page import place_scores
+from utils.evaluation.report.pictures import PanelBox, WorstImages
 from utils.io.writers import Writers
 from utils.label_maps import instances_of
 from utils.metrics.attribution import Attribution
@@ -126,6 +127,12 @@ def test_images_in_which_nothing_is_and_nothing_was_found(tmp_path: Path, shown:
     page = outline(write_report(tmp_path, [blank(0, 0), blank(1, 255)], shown=shown))
     assert [name for name in page.ids if name.startswith("chart-")] == ["chart-bars"]
     assert ("Worst images first" in page.text) == (shown > 0)
+
+
+def test_scores_of_near_boxes_hide_nothing_of_each_other() -> None:
+    boxes = [PanelBox(0, 0.5, 10 + 2 * i, 50, 100, 80) for i in range(3)] + [PanelBox(0, 0.5, 200, 0, 50, 50)]
+    above, below = (13, 47), (15, 126)  # of the first box, and of the second
+    assert place_scores(boxes, 1) == [above, below, None, (203, 18)]
 
 
 def test_the_attribution_of_a_run_is_a_section_beside_its_file(tmp_path: Path) -> None:
