@@ -15,8 +15,16 @@ import pytest
 
 import yolo_sam
 from datasets.scenes import main as paint
-from tests.helpers.evaluate import without_run
-from tests.helpers.project import FORMATS, PROGRAM, REPOSITORY, Project, TinyProject, tree
+from tests.helpers.project import (
+    FORMATS,
+    PROGRAM,
+    REPOSITORY,
+    Project,
+    TinyProject,
+    assert_same_files,
+    run_files,
+    tree,
+)
 from utils.cli.guard import guarded
 from utils.shards import _Unpickler
 
@@ -137,15 +145,11 @@ def test_shards_of_evaluations_and_overlays_are_merged(tmp_path: Path) -> None:
         outputs = ["--attribute", "--also", "visual", "annotate", "-o", str(out)]
         return guarded(lambda: yolo_sam.main([*arguments, *outputs, *more]))
 
-    def outcome(out: Path) -> dict[str, bytes]:
-        paths = [path for path in out.rglob("*") if path.is_file() and path.parent.suffix != ".index"]
-        return {str(path.relative_to(out)): without_run(path.name, path.read_bytes()) for path in paths}
-
     assert run(tmp_path / "one" / "out") == 1
     assert [run(tmp_path / "two" / "out", "--shard", f"{i}/3") for i in (3, 1, 2)] == [0, 0, 1]
     assert not (tmp_path / "two" / "out" / "evaluation" / "metrics.json").exists()
     assert run(tmp_path / "two" / "out", "--merge") == 1
-    assert outcome(tmp_path / "two" / "out") == outcome(tmp_path / "one" / "out")
+    assert_same_files(run_files(tmp_path / "two" / "out"), run_files(tmp_path / "one" / "out"))
 
 
 def test_shards_of_clips_are_merged(tmp_path: Path) -> None:
@@ -155,15 +159,12 @@ def test_shards_of_clips_are_merged(tmp_path: Path) -> None:
     def run(*options: str) -> int:
         return guarded(lambda: yolo_sam.main(project.arguments(*more, *options)))
 
-    def files() -> dict[str, bytes]:
-        return {name: content for name, content in project.files().items() if ".index/" not in name}
-
     assert run() == 0
-    expected = files()
+    expected = project.files()
     project.out.rename(tmp_path / "one")
     assert [run("--shard", f"{i}/2") for i in (2, 1)] == [0, 0]
     assert run("--merge") == 0
-    assert files() == expected
+    assert_same_files(project.files(), expected)
 
 
 def test_notes_cannot_run_code(tmp_path: Path) -> None:

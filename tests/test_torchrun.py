@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from datasets.scenes import main as paint
-from tests.helpers.evaluate import without_run
-from tests.helpers.project import TinyProject
+from tests.helpers.project import TinyProject, assert_same_files, run_files
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 OUTPUTS = {"evaluator": "evaluation", "predictor": "masks", "auto_mask": "annotations"}
@@ -33,9 +32,7 @@ def outcome(start: Run, tree: Path, out: Path) -> tuple[int, list[str], dict[str
     save_dirs = [f"--set={section}.save_dir={out / name}" for section, name in OUTPUTS.items()]
     done = start("yolo_sam.py", *images, "--attribute", "--also", "visual", "annotate", *save_dirs, "--device=cpu")
     lines = [line.replace(str(out), "OUT") for line in done.stdout.splitlines()]
-    paths = (path for path in out.rglob("*") if path.is_file())
-    files = {path.relative_to(out).as_posix(): without_run(path.name, path.read_bytes()) for path in paths}
-    return done.returncode, lines, files
+    return done.returncode, lines, run_files(out)
 
 
 def test_two_processes_give_what_one_gives(tree: Path, tmp_path: Path, run_alone: Run, torchrun: Run) -> None:
@@ -44,10 +41,12 @@ def test_two_processes_give_what_one_gives(tree: Path, tmp_path: Path, run_alone
     assert any("val_00002.jpg" in line for line in lines)
     tables = {
         *("metrics.json", "per_class.csv", "per_class.tex", "per_image.csv", "confusion_matrix.csv"),
-        *("report.html", "attribution.json", "review.csv", "class_names.txt"),
+        *("report.html", "attribution.json", "review.csv", "class_names.txt", "per_image_counts.npz"),
     }
     assert len([name for name in files if "/." not in name]) == 6 + 6 + len(tables)
-    assert outcome(torchrun, tree, tmp_path / "two" / "out") == (code, lines, files)
+    again = outcome(torchrun, tree, tmp_path / "two" / "out")
+    assert again[:2] == (code, lines)
+    assert_same_files(again[2], files)
 
 
 def test_two_processes_share_clips(tmp_path: Path, run_alone: Run, torchrun: Run) -> None:
@@ -66,4 +65,5 @@ def test_two_processes_share_clips(tmp_path: Path, run_alone: Run, torchrun: Run
     assert "video: boxes of the prompt file on frames that are no keyframes, left out: 4\n" in lines
     assert {f"masks/{clip}.mp4" for clip in ("first", "second", "third")} < set(files)
     assert "id_switches" in json.loads(files["evaluation/metrics.json"])["clips"]
-    assert found[1] == found[0]
+    assert found[1][:2] == (code, lines)
+    assert_same_files(found[1][2], files)

@@ -94,6 +94,18 @@ def tree(folder: Path) -> dict[str, bytes | str]:
     }
 
 
+def run_files(folder: Path) -> dict[str, bytes]:
+    """Content of each file of a run's outputs, without what differs from run to run."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.parent.suffix != ".index")
+    return {path.relative_to(folder).as_posix(): without_run(path.name, path.read_bytes()) for path in paths}
+
+
+def assert_same_files(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
+    """Of files that differ, name all and print none: they are long."""
+    names = sorted(found.keys() | expected.keys())
+    assert [name for name in names if found.get(name) != expected.get(name)] == []
+
+
 CLASSES = ["car", "airplane", "elephant"]
 
 CLIPS = {"first": 5, "second": 3, "third": 1}
@@ -128,8 +140,7 @@ class TinyProject:
 
     def files(self) -> dict[str, bytes]:
         """Content of each file of the outputs, without what differs from run to run."""
-        paths = (path for path in self.out.rglob("*") if path.is_file())
-        return {str(path.relative_to(self.out)): without_run(path.name, path.read_bytes()) for path in paths}
+        return run_files(self.out)
 
 
 def _weights(folder: Path) -> dict[str, str]:
