@@ -130,7 +130,7 @@ HUGE_CLASSES = [str(2**63), str(-(2**63) - 1), "9" * 5000]
 
 
 @pytest.mark.parametrize(
-    "row", [*(f"{name} 0.5 0.5 0.2 0.2" for name in HUGE_CLASSES), "1 1e400 0 0.2 0.2", "1\0 0 0 1 1"], ids=range(5)
+    "row", [*(f"{name} 0.5 0.5 0.2 0.2" for name in HUGE_CLASSES), "1 1e400 0 0.2 0.2"], ids=range(4)
 )
 def test_label_rows_with_numbers_that_nothing_holds_are_named(
     project: Project, row: str, capsys: pytest.CaptureFixture[str]
