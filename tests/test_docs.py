@@ -35,6 +35,7 @@ NOT_RUN = {
     "pip install": "changes the environment; .ci/run has it, see below",
     "ruff": ".ci/run has it, see below",
     "mypy": ".ci/run has it, see below",
+    "OMP_NUM_THREADS=1 python -m pytest": ".ci/run has it, see below",
     "python -m pytest": ".ci/run has it, see below",
     "PYTHON=python3.12 .ci/run": "makes an environment and runs all tests",
     "python -m benchmarks.": "takes minutes; tests/benchmarks runs it in small",
@@ -45,7 +46,7 @@ NOT_RUN = {
 }
 """How commands begin that this test only checks, and why it does not run them."""
 
-IN_CI = ("pip install", "ruff", "mypy", "python -m pytest")
+IN_CI = ("pip install", "ruff", "mypy", "OMP_NUM_THREADS=1 python -m pytest")
 """How commands begin that .ci/run must have."""
 NOT_IN_CI = {"pip install labelme", "pip install -r requirements-openvino.txt"}
 """The requirements of the tests bring them."""

@@ -30,7 +30,9 @@ def outcome(start: Run, tree: Path, out: Path) -> tuple[int, list[str], dict[str
     """Exit code, printed lines and files of a run with all outputs."""
     images = ["--set", f"dataset.data_dir={tree}", "-p", str(tree / "prediction.json"), "-b", "2"]
     save_dirs = [f"--set={section}.save_dir={out / name}" for section, name in OUTPUTS.items()]
-    done = start("yolo_sam.py", *images, "--attribute", "--also", "visual", "annotate", *save_dirs, "--device=cpu")
+    done = start(
+        "yolo_sam.py", *images, "--attribute", "--tune", "--also", "visual", "annotate", *save_dirs, "--device=cpu"
+    )
     lines = [line.replace(str(out), "OUT") for line in done.stdout.splitlines()]
     return done.returncode, lines, run_files(out)
 
@@ -41,7 +43,14 @@ def test_two_processes_give_what_one_gives(tree: Path, tmp_path: Path, run_alone
     assert any("val_00002.jpg" in line for line in lines)
     tables = {
         *("metrics.json", "per_class.csv", "per_class.tex", "per_image.csv", "confusion_matrix.csv"),
-        *("report.html", "attribution.json", "review.csv", "class_names.txt", "per_image_counts.npz"),
+        *(
+            "report.html",
+            "attribution.json",
+            "review.csv",
+            "class_names.txt",
+            "per_image_counts.npz",
+            "thresholds.json",
+        ),
     }
     assert len([name for name in files if "/." not in name]) == 6 + 6 + len(tables)
     again = outcome(torchrun, tree, tmp_path / "two" / "out")
