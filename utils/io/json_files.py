@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,21 @@ _KINDS = {
     bool: "a boolean", int: "an integer", float: "a number", str: "a string", list: "a list", dict: "an object",
     NoneType: "nothing",
 }  # fmt: skip
+
+_ADVICE = {
+    r"^\0$": "the file is empty",
+    r"\0$": "the text ends too early: a bracket, brace or quote is not closed",
+    r",\0[}\]]|\0,\s*[}\]]": "delete the comma: nothing follows it",
+    r"\0(//|/\*|#)": "delete the comment: JSON has none",
+    r"\0(['‘’“”„])": r'write ", not \1',
+    r"\0True\b": "write true, not True",
+    r"\0False\b": "write false, not False",
+    r"\0None\b": "write null, not None",
+    r"\0(\.\d+)": r"write 0\1, not \1",
+    r"\d,\0\d": "write a point in numbers, not a comma",
+    r"\0\\": r"write / or \\\\, not \\",
+}
+"""Pattern of a text that is no JSON, with `\\0` at the place of the error -> what to do."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +131,18 @@ def read_json(path: Path, parse: Callable[[str], Any] = parse_json) -> Any:
     try:
         return parse(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
+        raise UserError(f"{path}:{error.lineno}:{error.colno}: not JSON: {what_to_write(error)}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}") from error
+
+
+def what_to_write(error: json.JSONDecodeError) -> str:
+    """Say what to do at a place that is no JSON; for what people often write by hand more than Python says."""
+    around = error.doc[: error.pos].rstrip() + "\0" + error.doc[error.pos :].lstrip()
+    for pattern, advice in _ADVICE.items():
+        if found := re.search(pattern, around):
+            return found.expand(advice)
+    return "a comma is missing before this place" if error.msg.startswith("Expecting ','") else error.msg
 
 
 def get(value: Any, key: str, kind: type, location: Location, *, optional: bool = False) -> Any:

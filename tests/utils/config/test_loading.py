@@ -168,6 +168,31 @@ def test_label_map(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text, place, advice",
+    [
+        ('{\n  "name": "x",\n}', "3:1|2:14", "delete the comma: nothing follows it"),  # Python 3.13 points at the comma
+        ('{"dataset": {"classes": ["a",]}}', "1:30|1:29", "delete the comma: nothing follows it"),
+        ('{\n  "name": "x"\n  "arch": {}\n}', "3:3", "a comma is missing before this place"),
+        ("{'name': 'x'}", "1:2", "write \", not '"),
+        ("{“name”: “x”}", "1:2", 'write ", not “'),
+        ('// mine\n{"name": "x"}', "1:1", "delete the comment: JSON has none"),
+        ('{"dataloader": {\n  # mine\n  "batch_size": 1}}', "2:3", "delete the comment: JSON has none"),
+        ('{"evaluator": {"report": True}}', "1:26", "write true, not True"),
+        ('{"evaluator": {"diff": None}}', "1:24", "write null, not None"),
+        ('{"dataset": {"conf": .3}}', "1:22", "write 0.3, not .3"),
+        ('{"dataset": {"conf": 0,3}}', "1:24", "write a point in numbers, not a comma"),
+        (r'{"dataset": {"data_dir": "C:\data"}}', "1:29", r"write / or \\, not \ "),
+        ('{"name": "x"', "1:13", "the text ends too early: a bracket, brace or quote is not closed"),
+        (" \n", "2:1", "the file is empty"),
+    ],
+)
+def test_json_that_people_write_by_hand(tmp_path: Path, text: str, place: str, advice: str) -> None:
+    assert refusal(config_file(tmp_path, text)) in {
+        f"config.json:{each}: not JSON: {advice.strip()}" for each in place.split("|")
+    }
+
+
+@pytest.mark.parametrize(
     "text, message",
     [
         ('{\n  "name": "x",\n  "arch" {}\n}', "config.json:3:10: not JSON: "),
