@@ -100,7 +100,7 @@ class SplitLists:
                 entries[number] = line
                 continue
             place, entry = f"{path}: line {number}", PureWindowsPath(line.strip())
-            if problem := path_problem(line.strip()):
+            if entry.parts and (problem := path_problem(line.strip())):
                 self.problems.append(f"{place}: {problem}")
             elif entry.anchor or ".." in entry.parts:
                 self.problems.append(f"{place}: {entry.as_posix()} leads out of JPEGImages")

@@ -224,7 +224,8 @@ def run_parser(description: str | None) -> Parser:
         help=f"make the other scripts' outputs in the same run: {', '.join(get_args(Output))}",
     )
     where = ", ".join(f"{name}/" for name in FOLDERS.values())
-    add("-o", "--output", action=OutputAction, metavar="DIR", help=f"put all outputs below a folder: {where}")
+    below = f"put all outputs below a folder: {where}"
+    add("-o", "--output", type=path_of, action=OutputAction, metavar="DIR", help=below)
     precisions, compiling = "auto, fp32, bf16 or fp16", "compile SAM2 first: auto, on, off"
     add_key(parser, "--precision", key="segmenter.precision", metavar="P", help=precisions)
     add_key(parser, "--compile", key="segmenter.compile", metavar="C", help=compiling)

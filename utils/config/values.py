@@ -32,9 +32,7 @@ class Located:
 
 
 def absolute(value: Any, at: Location) -> Any:
-    """Make a text the absolute path that it means. UserError if it is empty."""
-    if value == "":
-        raise at.error("the path is empty")
+    """Make a text the absolute path that it means. UserError if it can name no file."""
     if isinstance(value, (str, Path)) and (problem := path_problem(value)):
         raise at.error(problem)
     return at.folder / os.path.expanduser(value) if isinstance(value, (str, Path)) else value

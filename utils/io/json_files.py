@@ -77,6 +77,8 @@ def text_problem(text: str) -> str | None:
 def path_problem(path: str | os.PathLike[str]) -> str | None:
     """Say why a path can name no file; None if it can."""
     text = os.fspath(path)
+    if not text:
+        return "the path is empty"
     if problem := text_problem(text):
         return problem
     if len(os.fsencode(text)) > MAX_PATH_BYTES:
