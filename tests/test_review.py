@@ -12,7 +12,10 @@ from pathlib import Path
 import labelme
 import pytest
 
+import yolo_sam_auto_anno_generator as script
 from tests.helpers.project import Project, tree
+from utils.cli.guard import guarded
+from utils.config.official import REPOSITORY
 
 
 @pytest.fixture
@@ -134,6 +137,19 @@ def test_annotations_of_deleted_photos_are_told_and_pruned_unless_edited(
     names = {name.removesuffix(".png") for name in tree(done.out)}
     assert not [name for name in names if re.search(r"(^|/)1(\.|$)|clip/2(\.|$)", name)]
     assert {"0.json", "yolo/labels/0.txt", "voc/SegmentationClass/0"} <= names
+
+
+def test_a_run_that_is_refused_for_its_weights_prunes_nothing(
+    done: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (done.photos / "1.png").unlink()
+    before, yolo = tree(done.out), REPOSITORY / "yolo" / "yolov8" / "demo.pt"
+    wrong = done.arguments("--prune", "--device=cpu", "--set", f"arch.sam_weights={yolo}")
+    assert guarded(lambda: script.main(wrong)) == 2
+    assert "not SAM2's tensors" in capsys.readouterr().err
+    assert tree(done.out) == before
+    assert done.run("--prune") == 0
+    assert {*before} > {*tree(done.out)}
 
 
 def test_overlays_of_deleted_photos_are_told_and_pruned(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

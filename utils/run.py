@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from utils.annotations.plan import AnnotationPlan, NoCascade, plan_annotations
+from utils.annotations.plan import AnnotationPlan, NoCascade
 from utils.annotations.source import open_annotations
 from utils.class_map import ClassMap
 from utils.cli.options import Options, Output
@@ -99,6 +99,9 @@ class Run:
         ordered = [sink for output in OUTPUTS for sink in sinks.get(output, ())]
         unit = "frame" if options.video else "image"
         ahead = self.models.batches_ahead
+        if options.prune:
+            session.barrier()  # none of the processes refuses the run any more
+        self.plan.prune_orphans()
         if self.shards is None:
             code = run_loop(cascade, batches, ordered, session, unit, ahead=ahead).exit_code
         elif options.merge:
@@ -183,5 +186,8 @@ def open_run(
                 locks.enter_context(locked_folder(shards.own_folder, shards.key))
                 shards.begin()
         session.barrier()  # none writes before the first one knows that it may
-        plan = plan_annotations(options, images, models.prompts, session)
+        plan = AnnotationPlan(options, images, models.prompts, session)
+        say(plan.lines())
+        if plan.nothing_to_do:  # nor anything to be refused
+            plan.prune_orphans()
         yield Run(options, session, writers, images, models, plan, shards)

@@ -66,6 +66,7 @@ class AnnotationPlan:
         self._manifests: list[Manifest] = []
         self._splits: dict[str, str] = {}
         self._told: list[str] = []
+        self._orphans: list[str] = []
         if "annotate" in options.outputs:
             self._prepare(images, RunFingerprint(options, prompts, _clips(options, images)), session)
         only = options.outputs == ("annotate",)
@@ -82,7 +83,7 @@ class AnnotationPlan:
                 index.save()
 
     def _prepare(self, images: RunImages, fingerprint: RunFingerprint, session: Session) -> None:
-        """Make the manifests of all outputs and look at what is there; remove what has no photo any more."""
+        """Make the manifests of all outputs and look at what is there, also at what has no photo any more."""
         options, splits = self._options, assign_splits(self._options, images)
         form = partial(_format, options=options, fingerprint=fingerprint, splits=splits)
         formats = {name: form(name) for name in dict.fromkeys(options.config.auto_mask.formats)}
@@ -100,19 +101,23 @@ class AnnotationPlan:
         self._manifests += tables
         if not all(FORMATS[name].is_labelme for name in formats):
             self._told = split_lines(splits, options)
-        writes = session.is_main and options.shard is None
-        if writes and (orphans := find_orphans(options.config.auto_mask.save_dir, images.ids)):
+        if session.is_main and options.shard is None:
+            self._orphans = find_orphans(options.config.auto_mask.save_dir, images.ids)
             others = [form(name) for name in FORMATS if name not in formats and _is_apart(options, name)]
-            self._told.append(self._prune_line(orphans, [*frames, *formats.values(), *others, *reversed(tables)]))
+            self._prunable = [*frames, *formats.values(), *others, *reversed(tables)]
 
-    def _prune_line(self, orphans: Sequence[str], manifests: Sequence[Manifest]) -> str:
-        """Remove annotations without photo if that is wanted; say how many there are."""
-        line = counted(len(orphans), "annotation") + " without photo"
-        if self._options.dry_run or not self._options.prune:
-            return f"{line}, such as {orphans[0]}; --prune removes those that no person edited"
-        kept = prune(orphans, manifests)
-        told = [f"{len(orphans) - len(kept)} removed", *([f"{len(kept)} edited and kept"] if kept else [])]
-        return f"{line}: {', '.join(told)}"
+    def prune_orphans(self) -> None:
+        """Remove the annotations without photo if the options say so; print how many there are.
+
+        What is removed does not come back, so call this when nothing can refuse the run any more.
+        """
+        line = counted(len(self._orphans), "annotation") + " without photo"
+        if self._orphans and self._options.prune and not self._options.dry_run:
+            kept = prune(self._orphans, self._prunable)
+            removed = f"{len(self._orphans) - len(kept)} removed"
+            say([f"{line}: {removed}{f', {len(kept)} edited and kept' if kept else ''}"])
+        elif self._orphans:
+            say([f"{line}, such as {self._orphans[0]}; --prune removes those that no person edited"])
 
     def lines(self) -> list[str]:
         """Say for each format with something there what becomes of how many images; in a dry run for all outputs."""
@@ -187,13 +192,6 @@ class _SkipFinished:
 
     def summary_lines(self, session: Session) -> list[str]:
         return self._cascade.summary_lines(session)
-
-
-def plan_annotations(options: Options, images: RunImages, prompts: Prompts | None, session: Session) -> AnnotationPlan:
-    """Make the plan of a run; the first process prints it. See AnnotationPlan."""
-    plan = AnnotationPlan(options, images, prompts, session)
-    say(plan.lines())
-    return plan
 
 
 def _clips(options: Options, images: RunImages) -> list[list[tuple[str, Path]]]:
