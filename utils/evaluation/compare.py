@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.cli.guard import guarded
-from utils.evaluation.console import framed, percent
+from utils.evaluation.console import drawn_text, framed, percent
 from utils.evaluation.files import tex_escape
 from utils.evaluation.saved import SavedRun, check_alike, read_run
 from utils.io.encoding import encode_table
 from utils.io.terminal import counted, say
 from utils.io.writers import atomic_write
-from utils.metrics.bootstrap import clip_of, sum_by_unit
+from utils.metrics.bootstrap import sum_by_unit
 from utils.metrics.paired import MEAN_IOU, Difference, compare, sentence
 from utils.metrics.summary import LABEL_MEASURES
 
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         atomic_write(given.output / name, content)
     for table, name in zip(tables, names[1:]):
         say([*framed(*console_table(table, (names[0], name), runs[0].names), left=[0])])
-    say([*remarks(runs[0], len(units), clips=given.units == "clips"), f"report: {given.output / PAGE}", *lines])
+    say([*remarks(len(runs[0].image_ids), len(units)), f"report: {given.output / PAGE}", *lines])
     return 0
 
 
@@ -100,11 +100,9 @@ def by_unit(runs: Sequence[SavedRun], clips: bool) -> npt.NDArray[np.float64]:
     return sum_by_unit(runs[0].image_ids, counts) if clips else counts.astype(np.float64)
 
 
-def remarks(run: SavedRun, num_units: int, clips: bool) -> Iterator[str]:
+def remarks(num_images: int, num_units: int) -> Iterator[str]:
     """Say what was drawn, and where there was too little of it."""
-    in_clips = clips and any(map(clip_of, run.image_ids))
-    what = "clips and images in none, since frames of a clip resemble each other" if in_clips else "images"
-    yield f"compared over {counted(len(run.image_ids), 'image')}; intervals draw {num_units} {what}"
+    yield f"compared over {counted(num_images, 'image')}; {drawn_text(num_units, num_images)}"
     if num_units < FEW:
         yield f"{num_units} are few: intervals hold the truth less often than in 95 %"
     yield "of 20 intervals of measures that do not differ, one leaves out 0 by chance"

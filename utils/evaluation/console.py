@@ -74,12 +74,19 @@ def label_table(evaluation: Evaluation) -> list[str]:
     intervals = evaluation.intervals
     columns.insert(3, [*map(interval, intervals.class_iou[:, present].T), interval(intervals.mean_iou)])
     legends = ", ".join(measure.legend for measure in summary.LABEL_MEASURES.values() if measure.legend)
-    absent = len(evaluation.names) - len(present)
+    absent, drawn, images = len(evaluation.names) - len(present), intervals.drawn, len(evaluation.images)
     return [
         *framed(heads, [*zip(*columns)], left=[1], separate_last=True),
         *wrapped(f"In percent; {legends}"),
+        *(wrapped(drawn_text(drawn, images)) if drawn < images else []),
         *([f"{counted(absent, 'more label')} in neither prediction nor target"] if absent else []),
     ]
+
+
+def drawn_text(drawn: int, images: int) -> str:
+    """Say what the intervals draw as wholes: images, or clips of them where these are fewer."""
+    what = "images" if drawn == images else "clips and images in none, since frames of a clip resemble each other"
+    return f"intervals draw {drawn} {what}"
 
 
 def split_lines(evaluation: Evaluation) -> list[str]:

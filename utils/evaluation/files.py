@@ -95,6 +95,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
         "intervals_95": {
             "pixel_accuracy": intervals.pixel_accuracy.tolist(),
             "mean_iou_non_empty_union": intervals.mean_iou.tolist(),
+            "drawn": intervals.drawn,
             "resamples": intervals.resamples,
             "seed": intervals.seed,
         },

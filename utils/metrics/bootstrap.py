@@ -1,8 +1,9 @@
-"""How far measures can be trusted: a percentile bootstrap over images, or over clips.
+"""How far measures can be trusted: a percentile bootstrap over images, and over clips as wholes.
 
 A split is one draw of images. Drawing as many again from it, with repetition, many times shows how much a measure
 depends on the draw: 95 % of the draws give a value within the interval (Efron 1979). Frames of one clip resemble each
-other; where clips are drawn as wholes, the interval allows for that (Davison and Hinkley 1997, section 3.8).
+other, so drawn one by one they would make the interval too narrow; a clip is drawn as a whole (Davison and Hinkley
+1997, section 3.8).
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ PERCENTILES = (2.5, 97.5)
 """Between them lie 95 % of the resamples."""
 
 BLOCK = 2**20
-"""Images drawn at a time, over several resamples; bounds the memory."""
+"""Images and clips drawn at a time, over several resamples; bounds the memory."""
 
 
 def bootstrap(images: Sequence[ImageScore], num_labels: int) -> Intervals:
     """Compute the intervals of pixel accuracy, mean IoU and class IoU; the same for the same images in the same order.
 
-    Resamples without a label do not count for its IoU. A label that occurs in a single image has no interval.
+    Clips are drawn as wholes. Resamples without a label do not count for its IoU. A label that occurs in a single clip,
+    or in a single image that is in none, has no interval.
     """
-    counts = np.zeros((len(images), 3, num_labels))  # whole numbers, so sums are exact
-    for row, image in zip(counts, images):
-        row[:, image.labels] = image.counts.stacked
+    units = units_of([image.image_id for image in images])
+    counts = np.zeros((units.max(initial=-1) + 1, 3, num_labels))  # whole numbers, so sums are exact
+    for unit, image in zip(units, images):
+        counts[unit][:, image.labels] += image.counts.stacked
     samples = [np.empty((0, 2 + num_labels))]
     for sums in resampled(counts):
         drawn = LabelCounts(*sums.swapaxes(0, 1))
@@ -42,7 +45,9 @@ def bootstrap(images: Sequence[ImageScore], num_labels: int) -> Intervals:
         samples.append(np.column_stack([pixel_accuracy(drawn), nanmean(ious), ious]))
     limits = percentile_limits(np.concatenate(samples))
     occurs = np.count_nonzero(counts.any(axis=1), axis=0)
-    return Intervals(limits[:, 0], limits[:, 1], np.where(occurs > 1, limits[:, 2:], np.nan), RESAMPLES, SEED)
+    return Intervals(
+        limits[:, 0], limits[:, 1], np.where(occurs > 1, limits[:, 2:], np.nan), len(counts), RESAMPLES, SEED
+    )
 
 
 def resampled(counts: npt.NDArray[np.float64]) -> Iterator[npt.NDArray[np.float64]]:
@@ -56,7 +61,7 @@ def resampled(counts: npt.NDArray[np.float64]) -> Iterator[npt.NDArray[np.float6
     n, rng = len(counts), np.random.default_rng(SEED)
     for start in range(0, RESAMPLES if n > 1 else 0, step := max(1, BLOCK // max(n, 1))):
         rows = min(step, RESAMPLES - start)
-        # How often each image was drawn in each resample, times its counts: a matrix product sums up a whole block.
+        # How often each unit was drawn in each resample, times its counts: a matrix product sums up a whole block.
         drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
         times = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
         sums = times.astype(np.float64) @ counts.reshape(n, -1)
@@ -76,13 +81,20 @@ def clip_of(image_id: str) -> str:
     return image_id.rpartition("/")[0]
 
 
-def sum_by_unit(image_ids: Sequence[str], counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Sum up the (N, ...) counts of images by what is drawn as a whole: a clip, or an image that is in none.
+def unit_of(image_id: str) -> str:
+    """Name what an image is drawn with: its clip, or the image itself where it is in none."""
+    return clip_of(image_id) or f"/{image_id}"
 
-    Returns:
-        (U, ...) whole numbers, in the order in which units first occur.
-    """
-    units = {unit: i for i, unit in enumerate(dict.fromkeys(clip_of(each) or f"/{each}" for each in image_ids))}
-    sums = np.zeros((len(units), *counts.shape[1:]))
-    np.add.at(sums, [units[clip_of(each) or f"/{each}"] for each in image_ids], counts)
+
+def units_of(image_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the (N,) numbers of what N images are drawn with, from 0, in the order in which they first occur."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(unit_of(each), len(numbers)) for each in image_ids], np.int64)
+
+
+def sum_by_unit(image_ids: Sequence[str], counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Sum up the (N, ...) counts of images by what they are drawn with: (U, ...) whole numbers, see `units_of`."""
+    units = units_of(image_ids)
+    sums = np.zeros((units.max(initial=-1) + 1, *counts.shape[1:]))
+    np.add.at(sums, units, counts)
     return sums

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from utils.errors import UserError
 from utils.io.json_files import Location, get, read_json
-from utils.metrics.bootstrap import clip_of
+from utils.metrics.bootstrap import unit_of
 from utils.metrics.scores import ImageScore
 from utils.structures import Instances
 
@@ -195,7 +195,7 @@ class Calibration:
         owners = np.repeat(np.arange(len(images)), [len(each.class_ids) for each in objects])[known]
         scores, ious = scores[known], np.concatenate([nothing, *(each.best_ious for each in objects)])[known]
         ids = np.concatenate([np.empty(0, np.int64), *(each.class_ids for each in objects)])[known]
-        units = np.unique([clip_of(image.image_id) or f"/{image.image_id}" for image in images], return_inverse=True)[1]
+        units = np.unique([unit_of(image.image_id) for image in images], return_inverse=True)[1]
         folds = np.random.default_rng(SEED).permutation(units.max(initial=0) + 1)[units][owners] % FOLDS
         if len(ious) < LEAST_OBJECTS or len(np.unique(folds)) < FOLDS:
             return None

@@ -119,12 +119,13 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class Intervals:
-    """95 % intervals, (lower, upper), of a percentile bootstrap over images; NaN for fewer than two images.
+    """95 % intervals, (lower, upper), of a percentile bootstrap; NaN for fewer than two images or clips.
 
     Attributes:
         pixel_accuracy: (2,) float64.
         mean_iou: (2,) float64, of the mean over labels with a non-empty union.
         class_iou: (2, L) float64; NaN for a label in neither prediction nor target.
+        drawn: how many clips, and images in none, are drawn as wholes in each resample.
         resamples: how many there were.
         seed: of the random choice.
     """
@@ -132,6 +133,7 @@ class Intervals:
     pixel_accuracy: npt.NDArray[np.float64]
     mean_iou: npt.NDArray[np.float64]
     class_iou: npt.NDArray[np.float64]
+    drawn: int
     resamples: int
     seed: int
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.classes import BACKGROUND, VOID, class_id_of, label_of
-from utils.metrics.bootstrap import clip_of, percentile_limits, resampled, sum_by_unit
+from utils.metrics.bootstrap import percentile_limits, resampled, sum_by_unit, unit_of
 from utils.metrics.segmentation import LabelCounts, mean_iou
 from utils.structures import Instances
 
@@ -228,7 +228,7 @@ class Choice:
 
 def halves(image_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Divide N images at random into two halves: (N,), which are in the first. Frames of a clip stay together."""
-    units = [clip_of(each) or f"/{each}" for each in image_ids]
+    units = [unit_of(each) for each in image_ids]
     names = sorted(set(units))
     order = np.random.default_rng(SEED).permutation(len(names))
     first = {names[i] for i in order[: len(names) // 2].tolist()}

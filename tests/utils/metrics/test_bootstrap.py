@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,22 @@ def test_intervals_are_those_of_drawing_one_by_one(scored: list[tuple[ImageScore
         else:
             expected = np.nanpercentile(ious[:, label], limits)
             np.testing.assert_allclose(found.class_iou[:, label], expected, rtol=0, atol=1e-12)
+
+
+def test_frames_of_a_clip_are_drawn_together(scored: list[tuple[ImageScore, np.ndarray]]) -> None:
+    """Images 0 to 9 are frames of two clips; the other 13 are in none."""
+    clips = ["a", "b", "a", "a", "b", "a", "b", "b", "b", "a"]
+    scores = [replace(score, image_id=f"{clip}/{i}") for i, (clip, (score, _)) in enumerate(zip(clips, scored))]
+    matrices = np.stack([matrix for _, matrix in scored])
+    whole = [matrices[[i for i, each in enumerate(clips) if each == clip]].sum(axis=0) for clip in ("a", "b")]
+    units = np.stack([*whole, *matrices[len(clips) :]])
+    drawn = np.random.default_rng(SEED).integers(len(units), size=(RESAMPLES, len(units)))
+    means = [np.nanmean(iou(units[row].sum(axis=0))) for row in drawn]
+    found = bootstrap([*scores, *(score for score, _ in scored[len(clips) :])], NUM_LABELS)
+    np.testing.assert_allclose(found.mean_iou, np.percentile(means, [2.5, 97.5]), rtol=0, atol=1e-12)
+    assert found.drawn == 15
+    alone = bootstrap([score for score in scores if score.image_id.startswith("a/")], NUM_LABELS)
+    assert alone.drawn == 1 and np.isnan(alone.mean_iou).all(), "one clip tells nothing of others"
 
 
 def test_blocks_change_nothing(scored: list[tuple[ImageScore, np.ndarray]], monkeypatch: pytest.MonkeyPatch) -> None:

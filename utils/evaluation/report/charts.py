@@ -164,7 +164,7 @@ def class_bars(evaluation: Evaluation) -> Chart:
         axes.set_xlim(0, 100)
         worst = f", from {evaluation.names[labels[-1]]} down to {evaluation.names[labels[0]]}" if labels else ""
         svg = inline_svg(figure, "bars", f"Bars: IoU of {len(labels)} classes in percent{worst}")
-    note = "In percent. The thin line is the 95 % interval: drawing other images alike would move the IoU within it."
+    note = "In percent. The thin line is the 95 % interval: drawing other images or clips would move the IoU within it."
     return Chart("bars", "IoU of each class", note, svg)
 
 
