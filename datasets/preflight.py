@@ -13,9 +13,9 @@ from types import MappingProxyType
 import numpy as np
 
 from datasets.voc import VocDataset, label_problem, mask_size_message, objects_size_message
+from utils.annotations.source import CHECKED_FIRST
 from utils.classes import BACKGROUND, VOID, palette
 from utils.distributed import Session, usable_cores
-from utils.engine import CHECKED_FIRST
 from utils.errors import SHOWN, refuse_all
 from utils.io.image_files import header_sizes, index_map_size, object_map_size, palette_of
 from utils.io.terminal import warn
@@ -83,7 +83,7 @@ def mask_problems(
     present = [index for index in first if os.path.isfile(dataset.paths[index])]
     if may_lack:
         present = [index for index in present if os.path.isfile(dataset.mask_path(index))]
-    share = session.shard(present)
+    share = session.own_share(present)
     with ThreadPoolExecutor(usable_cores()) as pool:
         results = list(pool.map(partial(_check_mask, dataset, num_classes), share))
     found = [(index, *problem) for index, (problems, _, _) in zip(share, results) for problem in problems]

@@ -165,7 +165,7 @@ def validate(session: Session, units: Sequence[T], ious_of: Callable[[T], Iterat
     """Compute the mean IoU of the objects of all units; 0 if there are none. The processes share the units."""
     ious: list[float] = []
     failures: list[SampleError] = []
-    for unit in session.shard(units):
+    for unit in session.own_share(units):
         try:
             ious += ious_of(unit)
         except SampleError as error:

@@ -113,7 +113,7 @@ class Trainer:
         while True:
             examples.epoch, skip = divmod(self.step, per_epoch)
             order = np.random.default_rng([self.settings.seed, examples.epoch]).permutation(len(examples)).tolist()
-            shares = [list(self.session.shard(order[i * size : (i + 1) * size])) for i in range(skip, per_epoch)]
+            shares = [list(self.session.own_share(order[i * size : (i + 1) * size])) for i in range(skip, per_epoch)]
             yield from DataLoader(examples, batch_sampler=shares, collate_fn=collate, num_workers=workers)
 
     def train_step(self, batch: Batch) -> float:

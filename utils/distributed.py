@@ -53,9 +53,9 @@ class Session:
         """Return whether this process prints and writes the files that all processes share."""
         return self.rank == 0
 
-    def shard(self, units: Sequence[T]) -> Sequence[T]:
-        """Return the units of work of this process; each unit belongs to exactly one process."""
-        return units[self.rank :: self.world_size]
+    def own_share(self, work: Sequence[T]) -> Sequence[T]:
+        """Return what this process does of the work; each entry belongs to exactly one process."""
+        return work[self.rank :: self.world_size]
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """Sum an integer array, of the same shape in each process, over all processes; exactly, in whatever order."""

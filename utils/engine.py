@@ -16,9 +16,6 @@ from utils.io.image_files import is_video_name
 from utils.io.terminal import say
 from utils.structures import Instances, Sample
 
-CHECKED_FIRST = 1000
-"""Images whose masks or annotations are read before a run begins; what is wrong with later ones is named at its end."""
-
 
 @dataclass
 class RunSummary:
@@ -142,8 +139,9 @@ def run_loop(
     batches: Batches,
     sinks: Sequence[Sink],
     session: Session,
-    unit: str = "image",
-    whole: Session | None = None,
+    *,
+    exchange: Session | None = None,
+    noun: str = "image",
     ahead: int = 1,
 ) -> RunSummary:
     """Send every image through the cascade into the sinks, then print the lines that they return.
@@ -152,14 +150,15 @@ def run_loop(
     processes each works on its own batches, and the first one prints for all.
 
     Args:
-        unit: what the progress bar counts.
-        whole: what the outputs exchange through at the end, where the run is more than its processes: its shards.
+        session: the processes of this run.
+        exchange: joins what the outputs found at the end: all shards where the run is one of them, else its processes.
+        noun: what the progress bar counts.
         ahead: how many batches the cascade gets before the results of the first one are taken.
     """
     from tqdm import tqdm
 
     summary, quiet = RunSummary(), not session.is_main or not batches.num_images
-    with tqdm(total=batches.num_images, unit=unit, dynamic_ncols=True, disable=quiet) as progress:
+    with tqdm(total=batches.num_images, unit=noun, dynamic_ncols=True, disable=quiet) as progress:
         for failures, found in _prefetch(cascade, batches, ahead):
             for outcome in chain(failures, found):
                 if isinstance(outcome, SampleError):
@@ -170,11 +169,11 @@ def run_loop(
                     summary.images += 1
                     progress.set_postfix_str(_progress_text(sinks), refresh=False)
                 progress.update()
-        whole = whole or session
-        summary = _merge_processes(summary, batches.ids, whole)
+        exchange = exchange or session
+        summary = _merge_processes(summary, batches.ids, exchange)
         lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
         for sink in sinks:
-            report = sink.finish(summary, whole)
+            report = sink.finish(summary, exchange)
             lines += report.lines
             summary.unwritten += report.unwritten
         progress.set_postfix_str(_progress_text(sinks))  # threads score: only now is every image counted

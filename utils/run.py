@@ -93,28 +93,33 @@ class Run:
         self.images.check_gt_masks(self.models.class_map.num_listed)
         units = () if options.merge else self.plan.units
         cascade = self.plan.skip_finished(self.models.build_cascade() if units else NoCascade())
-        batches = self.images.batches(session.shard(units))
+        batches = self.images.batches(session.own_share(units))
         script, *others = options.outputs
-        sinks = {script: own} | {output: OUTPUTS[output](self) for output in others}
-        ordered = [sink for output in OUTPUTS for sink in sinks.get(output, ())]
-        unit = "frame" if options.video else "image"
-        ahead = self.models.batches_ahead
-        if options.prune:
-            session.barrier()  # none of the processes refuses the run any more
-        self.plan.prune_orphans()
+        made = {script: own} | {output: OUTPUTS[output](self) for output in others}
+        sinks = [sink for output in OUTPUTS for sink in made.get(output, ())]
+        noun, ahead = "frame" if options.video else "image", self.models.batches_ahead
+        with self._exchange() as exchange:
+            if options.prune:
+                session.barrier()  # none of the processes refuses the run any more
+            self.plan.prune_orphans()
+            summary = run_loop(cascade, batches, sinks, session, exchange=exchange, noun=noun, ahead=ahead)
+        return summary.exit_code
+
+    @contextmanager
+    def _exchange(self) -> Iterator[Session]:
+        """Yield what joins the results of the outputs: the processes of the run, or all its shards."""
         if self.shards is None:
-            code = run_loop(cascade, batches, ordered, session, unit, ahead=ahead).exit_code
-        elif options.merge:
+            yield self.session
+        elif self.options.merge:
             merging, self.models.device_text = self.shards.read(self.plan.unfinished())
-            code = run_loop(cascade, batches, ordered, session, unit, merging).exit_code
+            yield merging
             self.shards.remove()
         else:
-            noting = NotingSession(session.rank, session.world_size, session.local_rank, session)
-            code = run_loop(cascade, batches, ordered, session, unit, noting, ahead).exit_code
-            if session.is_main:
+            noting = NotingSession.of(self.session)
+            yield noting
+            if self.session.is_main:
                 self.shards.save(noting.notes, self.models.device_text)
             say([self.shards.next_step()])
-        return code
 
 
 def build_evaluator(run: Run) -> Evaluator:

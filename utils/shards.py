@@ -51,6 +51,11 @@ class NotingSession(Session):
     processes: Session = field(default_factory=Session)
     notes: list[Note] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, processes: Session) -> NotingSession:
+        """Make the session of this process of a shard, without notes yet."""
+        return cls(processes.rank, processes.world_size, processes.local_rank, processes)
+
     @property
     def is_main(self) -> bool:
         """Return False: the merge writes what all shards share."""

@@ -102,8 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with locked_file(path, "-o/--output"), PromptSink(path) as sink:
         # The file has the classes before `class_map`, which is applied where it is used.
         boxes = DetectorBoxes(detector, class_map.source, source_conf(options.config.dataset, class_map))
-        cascade, unit = BoxCascade(boxes), "frame" if args.video else "image"
-        summary = run_loop(cascade, images.batches(), [sink], session, unit)
+        noun = "frame" if args.video else "image"
+        summary = run_loop(BoxCascade(boxes), images.batches(), [sink], session, noun=noun)
     script = ["yolo_sam_auto_anno_generator.py", "-s", *args.source] if args.source else ["yolo_sam.py"]
     video = ["--video"] if args.video else []
     print("use it: ", shlex.join(map(str, ["python", *script, *video, *overrides_as_args(args), "-p", path])))

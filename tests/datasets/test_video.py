@@ -82,7 +82,7 @@ def test_two_processes_share_clips(sources: Path, monkeypatch: pytest.MonkeyPatc
     dealt = []
     for rank in range(2):
         images = images_of([sources])
-        share = images.batches(Session(rank, 2).shard(images.units))
+        share = images.batches(Session(rank, 2).own_share(images.units))
         monkeypatch.setattr(av, "open", lambda path, **how: opened.append(path) or real(path, **how))
         dealt.append([[shown(entry) for entry in batch] for batch in share])
         monkeypatch.undo()

@@ -21,7 +21,7 @@ def test_alone_nothing_changes() -> None:
     with open_session() as session:
         assert session == Session(rank=0, world_size=1, local_rank=0)
         assert session.is_main
-        assert session.shard("abc") == "abc"
+        assert session.own_share("abc") == "abc"
         assert session.gather([1, 2]) == [1, 2]
         assert session.sum_counts(Counter(a=2)) == Counter(a=2)
         assert session.sum(np.array([3])).tolist() == [3]
@@ -30,7 +30,7 @@ def test_alone_nothing_changes() -> None:
 
 def test_shares_are_each_unit_once() -> None:
     units = list(range(7))
-    shares = [Session(rank, 3).shard(units) for rank in range(3)]
+    shares = [Session(rank, 3).own_share(units) for rank in range(3)]
     assert sorted(unit for share in shares for unit in share) == units
     assert shares[1] == [1, 4]
 

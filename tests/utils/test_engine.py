@@ -93,7 +93,7 @@ class Scoring(Noted):
 
 
 def test_the_bar_begins_without_numbers_and_ends_on_the_final_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    run_loop(Noted(), Photos(), [Scoring()], Session(), "frame")
+    run_loop(Noted(), Photos(), [Scoring()], Session(), noun="frame")
     states = capsys.readouterr().err.strip().split("\r")
     assert "nan" not in "".join(states)
     assert "6/6" in states[-1] and "mIoU 0.4712" in states[-1] and "frame" in states[-1]

@@ -118,7 +118,7 @@ class Manifest:
         Raises:
             UserError: a link leads out of the folder where files are to be written.
         """
-        mine = session.shard(range(len(image_ids)) if part is None else part)
+        mine = session.own_share(range(len(image_ids)) if part is None else part)
         firsts = {image_ids[i].rpartition("/")[0]: i for i in reversed(mine)}  # of each folder of images
         folders = {folder: images[i] for i in firsts.values() for folder in self._folders(image_ids[i])}
         linked = [f"{folder}: {aim}" for folder, image in folders.items() if (aim := self._link_from(folder, image))]

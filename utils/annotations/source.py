@@ -11,7 +11,7 @@ from pathlib import Path
 
 from utils.classes import ClassIndex
 from utils.distributed import Session
-from utils.engine import CHECKED_FIRST, Result, RunImages
+from utils.engine import Result, RunImages
 from utils.errors import SampleError, UserError
 from utils.formats.labelme_reader import (
     Shape,
@@ -27,6 +27,9 @@ from utils.formats.registry import predictions_of
 from utils.io.writers import safe_path
 from utils.prompts.matching import number_of
 from utils.structures import Instances, Sample
+
+CHECKED_FIRST = 1000
+"""Images whose masks or annotations are read before a run begins; what is wrong with later ones is named at its end."""
 
 
 class AnnotationFolder:
@@ -77,10 +80,11 @@ class AnnotationFolder:
         if images.ids and not there:
             first = safe_path(self.folder, images.ids[0], ".json")
             return [f"no image of the run has an annotation here; the first one's would be {first}"]
-        shard = [position for position, _ in session.shard(there)]
+        mine = session.own_share(there)
+        positions, files = [i for i, _ in mine], [path for _, path in mine]
         with ThreadPoolExecutor() as pool:
-            results = pool.map(self._problems_of, [path for _, path in session.shard(there)], images.sizes(shard))
-        found = session.gather(list(zip(shard, results)))
+            results = pool.map(self._problems_of, files, images.sizes(positions))
+        found = session.gather(list(zip(positions, results)))
         return [problem for _, problems in sorted(found) for problem in problems]
 
     def _problems_of(self, path: Path, size: tuple[int, int] | None) -> list[str]:
@@ -164,7 +168,7 @@ class PredictionFolder(AnnotationFolder):
         if twice := [key for key, count in used.items() if count > 1]:
             meant = [image_id for image_id, key in zip(images.ids, keys) if key == twice[0]]
             return [f'"{twice[0]}" may be for {meant[0]} or {meant[1]}: names without folders collide']
-        there = session.shard([(i, key) for i, key in enumerate(keys) if key is not None][:CHECKED_FIRST])
+        there = session.own_share([(i, key) for i, key in enumerate(keys) if key is not None][:CHECKED_FIRST])
         sizes = images.sizes([i for i, _ in there])
         checked = [(i, key, size) for (i, key), size in zip(there, sizes) if size is not None]
         found = [(i, problem) for i, key, size in checked if (problem := self._predictions.problem(key, size))]
