@@ -124,19 +124,19 @@ class Run:
 
 def build_evaluator(run: Run) -> Evaluator:
     """Build the sink that scores images against their ground truth; the metrics are in `utils/metrics/summary.py`."""
-    options, names = run.options, run.class_names
-    config, folder = options.config, options.config.evaluator.save_dir
-    if options.shard is None and (replaced := date_of_evaluation(folder)):
-        say([f"replaces the evaluation of {replaced} in {folder}; -o DIR puts this one elsewhere"])
+    options, names, session = run.options, run.class_names, run.session
+    settings = options.config.evaluator
+    if options.shard is None and (replaced := date_of_evaluation(settings.save_dir)):
+        say([f"replaces the evaluation of {replaced} in {settings.save_dir}; -o DIR puts this one elsewhere"])
     return Evaluator(
         names,
-        folder,
+        settings.save_dir,
         run.writers,
-        WorstImages(config.name, config.evaluator.report_images) if config.evaluator.report else None,
-        Attribution(len(names), config.evaluator.attribution) if options.attribute else None,
-        None if options.diff is None else Comparison(names, open_annotations(options.diff, names)),
-        Provenance(options, lambda: run.models.device_text, run.session.world_size) if run.session.is_main else None,
-        None if options.tune_over is None else Tuning(names, options.tune_over),
+        worst_images=WorstImages(options.config.name, settings.report_images) if settings.report else None,
+        attribution=Attribution(len(names), settings.attribution) if options.attribute else None,
+        comparison=Comparison(names, open_annotations(options.diff, names)) if options.diff is not None else None,
+        provenance=Provenance(options, lambda: run.models.device_text, session.world_size) if session.is_main else None,
+        tuning=Tuning(names, options.tune_over) if options.tune_over is not None else None,
     )
 
 

@@ -22,7 +22,7 @@ from utils.metrics.summary import SPLIT_MEASURES, SplitMeasure
 def evaluate(folder: Path) -> tuple[list[str], dict, str]:
     """Evaluate four images; the printed lines, `metrics.json` and the report."""
     with Writers(2) as writers:
-        evaluator = Evaluator(NAMES, folder, writers, WorstImages("toy", 2))
+        evaluator = Evaluator(NAMES, folder, writers, worst_images=WorstImages("toy", 2))
         for sample, instances in images(4):
             evaluator.write(sample, instances)
         lines = evaluator.finish(RunSummary(4), Session()).lines

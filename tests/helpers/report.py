@@ -39,7 +39,7 @@ def write_report(
 ) -> Path:
     """The report of these images, written by the sink that a run has."""
     with Writers(2) as writers:
-        evaluator = Evaluator(names, folder, writers, WorstImages(title, shown))
+        evaluator = Evaluator(names, folder, writers, worst_images=WorstImages(title, shown))
         for sample, instances in scored:
             evaluator.write(sample, instances)
         evaluator.finish(summary or RunSummary(), Session())

@@ -61,6 +61,7 @@ class Evaluator:
         names: Sequence[str],
         save_dir: Path,
         writers: Writers,
+        *,
         worst_images: WorstImages | None = None,
         attribution: Attribution | None = None,
         comparison: Comparison | None = None,

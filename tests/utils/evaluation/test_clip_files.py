@@ -31,7 +31,7 @@ NAMES = ("car", "elephant", "turtle", "ship")
 def evaluate(folder: Path, pairs: Sequence[Pair], report: bool = False) -> tuple[dict[str, Any], list[str]]:
     """What is in `metrics.json`, and the lines that are printed."""
     with Writers(3) as writers:
-        evaluator = Evaluator(NAMES, folder, writers, WorstImages("clips", 5) if report else None)
+        evaluator = Evaluator(NAMES, folder, writers, worst_images=WorstImages("clips", 5) if report else None)
         for sample, instances in pairs:
             evaluator.write(sample, instances)
         lines = evaluator.finish(RunSummary(len(pairs)), Session()).lines

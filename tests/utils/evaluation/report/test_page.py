@@ -140,7 +140,8 @@ def test_the_attribution_of_a_run_is_a_section_beside_its_file(tmp_path: Path) -
     truth = instances_of(sample.gt_mask, None)
     sample = replace(sample, gt_instances=truth, gt_box_instances=truth)
     with Writers(1) as writers:
-        evaluator = Evaluator(NAMES, tmp_path, writers, WorstImages("a", 1), Attribution(len(NAMES)))
+        worst_images, attribution = WorstImages("a", 1), Attribution(len(NAMES))
+        evaluator = Evaluator(NAMES, tmp_path, writers, worst_images=worst_images, attribution=attribution)
         evaluator.write(sample, instances)
         lines = evaluator.finish(RunSummary(1), Session()).lines
     page = outline(tmp_path / "report.html")
