@@ -104,7 +104,13 @@ class RunModels:
             annotated = AnnotationCascade(open_annotations(options.annotations, self.class_map.source, offset))
             return with_class_map(annotated, self.class_map)
         boxes = self._box_source()
-        segmenter = build_segmenter(options, self._device, len(self._images.ids))
+        segmenter = build_segmenter(
+            options.config,
+            self._device,
+            trust=options.trust_weights,
+            video=options.video,
+            num_images=len(self._images.ids),
+        )
         self.device_text = describe_device(self._device, segmenter.precision, segmenter.backend)
         self.batches_ahead = 2 if self._device.type == "cuda" else 1
         names = self.detector.names if options.runs_detector else ()
@@ -188,23 +194,15 @@ class Predictor:
     """
 
     def __init__(self, config: str | Path, *overrides: str, device: str = "auto", trust_weights: bool = False) -> None:
-        options = Options(
-            config=load_config(Path(config), overrides),
-            outputs=(),
-            source=(),
-            prompt=None,
-            device=device,
-            trust_weights=trust_weights,
-        )
-        chosen = choose_device(device, Session())
-        detector = load_detector(options.config, chosen, trust=trust_weights)
-        class_map = run_classes(options.config.dataset, lambda: detector.names)
+        settings, chosen = load_config(Path(config), overrides), choose_device(device, Session())
+        detector = load_detector(settings, chosen, trust=trust_weights)
+        class_map = run_classes(settings.dataset, lambda: detector.names)
         class_map.check_known(detector.names)
         self.class_names = class_map.names
-        segmenter = build_segmenter(options, chosen)
-        boxes = DetectorBoxes(detector, class_map.source, source_conf(options.config.dataset, class_map))
+        segmenter = build_segmenter(settings, chosen, trust=trust_weights)
+        boxes = DetectorBoxes(detector, class_map.source, source_conf(settings.dataset, class_map))
         images = ImageCascade(boxes, segmenter)
-        self._cascade = with_cleanup(with_class_map(images, class_map), options.config.cleanup)
+        self._cascade = with_cleanup(with_class_map(images, class_map), settings.cleanup)
 
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
         """Return the instances of each (H, W, 3) RGB image, in detection order; an image may have none."""
@@ -259,10 +257,14 @@ def source_conf(dataset: DatasetConfig, class_map: ClassMap) -> npt.NDArray[np.f
     return np.where(class_map.ids < 0, np.float32(dataset.least_conf), conf[class_map.ids])
 
 
-def build_segmenter(options: Options, device: torch.device, num_images: int = 1) -> Segmenter:
-    """Build the segmenter; compile it if the options say so or, on a GPU, for a long run of single images.
+def build_segmenter(
+    config: Config, device: torch.device, *, trust: bool, video: bool = False, num_images: int = 1
+) -> Segmenter:
+    """Build the segmenter; compile it if the config says so or, on a GPU, for a long run of single images.
 
     Args:
+        trust: whether the checkpoint may run code while it is loaded.
+        video: whether objects will be followed through clips.
         num_images: how many images the whole run has.
 
     Raises:
@@ -272,19 +274,18 @@ def build_segmenter(options: Options, device: torch.device, num_images: int = 1)
     from models.sam2_build import load_sam2
     from models.segmenter import LONG_RUN, Segmenter
 
-    config = options.config
     settings, precision = config.segmenter, choose_precision(config.segmenter.precision, device)
     backend = choose_backend(settings.backend, device)
     if settings.compile == "on":
         if settings.backend == "openvino":
             raise UserError("--compile on: torch compiles, and segmenter.backend is openvino; choose one of the two")
         backend = "torch"
-    model = load_sam2(*sam_files(config.arch), device, trust=options.trust_weights, video=options.video)
+    model = load_sam2(*sam_files(config.arch), device, trust=trust, video=video)
     if device.type == "mps":
         check_attention(device)
     backend = _prepare(model, precision, backend, config)
     segmenter = Segmenter(model, precision, chunk_bytes(settings.chunk_mb, device), backend)
-    worth_compiling = device.type == "cuda" and num_images >= LONG_RUN and not options.video
+    worth_compiling = device.type == "cuda" and num_images >= LONG_RUN and not video
     if settings.compile == "on" or (settings.compile == "auto" and worth_compiling):
         try:
             line = f"compiled SAM2 in {segmenter.compile(config.dataloader.batch_size):.0f} s"
