@@ -43,22 +43,22 @@ class VideoCascade:
     track whose prompt yields an empty mask ends, since the next box would start another one.
 
     Args:
-        detector: finds boxes on keyframes.
+        boxes: gives the boxes of keyframes and their classes.
         segmenter: gives those boxes the masks by which they are matched to tracks.
         propagator: follows the tracks, with the segmenter's own model.
         settings: `video` of the config.
-        prompts: the prompt file that the detector reads, if so; its boxes on other frames are counted.
+        prompts: the prompt file that `boxes` reads, if so; its boxes on other frames are counted.
     """
 
     def __init__(
         self,
-        detector: BoxSource,
+        boxes: BoxSource,
         segmenter: Segmenter,
         propagator: Propagator,
         settings: VideoConfig,
         prompts: Prompts | None = None,
     ) -> None:
-        self.detector, self.segmenter, self.propagator, self.settings = detector, segmenter, propagator, settings
+        self.boxes, self.segmenter, self.propagator, self.settings = boxes, segmenter, propagator, settings
         self._prompts = prompts
         self._clip: str | None = None
         self._keyframe: int | None = None
@@ -77,12 +77,12 @@ class VideoCascade:
         return self._follow(samples, self._batches_given)
 
     def summary_lines(self, session: Session) -> list[str]:
-        """Describe the tracks of all processes, after the lines of detector and segmenter."""
+        """Describe the tracks of all processes, after the lines of the source of boxes and the segmenter."""
         counts = session.sum_counts(self._counts)
         keyframes, frames = counted(counts["keyframes"], "keyframe"), counted(counts["frames"], "frame")
         unconfirmed = counts["ended"] and not counts["confirmed"]
         return [
-            *self.detector.summary_lines(session),
+            *self.boxes.summary_lines(session),
             *self.segmenter.summary_lines(),
             *self._encoding.summary_lines(session),
             f"video: boxes were looked for on {keyframes} of {frames}",
@@ -121,7 +121,7 @@ class VideoCascade:
         if not chosen:
             return {}
         self._keyframe = chosen[-1]
-        return dict(zip(chosen, self.detector([by_index[index] for index in chosen])))
+        return dict(zip(chosen, self.boxes([by_index[index] for index in chosen])))
 
     def _instances(
         self, size: tuple[int, int], index: int, backbone: Backbone, detections: Detections | None

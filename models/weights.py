@@ -89,11 +89,6 @@ def load_yolo(path: Path, *, trust: bool = False) -> BaseModel:
         raise UserError(f"{path}: its model cannot be used: {_told(error)}") from error
 
 
-def is_detector(model: BaseModel) -> bool:
-    """Return whether a model can be trained as a detector: it finds boxes and nothing else."""
-    return type(model.model[-1]).__name__ in ("Detect", "v10Detect")
-
-
 def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
     """Load the tensors of a SAM2 checkpoint, on the CPU, in the types in which they are stored.
 

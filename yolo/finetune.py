@@ -29,7 +29,7 @@ from utils.cli.guard import guarded, packages_needed
 with packages_needed():
     from datasets.training import loader_workers, open_training_splits
     from models.ultralytics_quiet import quiet_ultralytics
-    from models.weights import check_yolo_yaml, is_detector, load_yolo
+    from models.weights import check_yolo_yaml, load_yolo
     from utils.cli.outputs import check_new_file
     from utils.cli.parsers import configured, finetune_parser, overrides_as_args
     from utils.config import Config
@@ -44,7 +44,7 @@ with packages_needed():
 
 if TYPE_CHECKING:
     import torch
-    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.nn.tasks import BaseModel, DetectionModel
 
     from yolo.trainer import FolderTrainer
 
@@ -103,7 +103,7 @@ def starting_model(config: Config, *, trust: bool = False) -> DetectionModel | N
         raise UserError("finetuning needs finetune.init or arch.yolo_weights")
     if init != "scratch":
         model = load_yolo(Path(init), trust=trust)
-        if not is_detector(model):
+        if not is_trainable(model):
             last = type(model.model[-1]).__name__
             raise UserError(f"{init}: ends in {last}; only detectors that end in Detect are trained")
         return model
@@ -115,9 +115,14 @@ def starting_model(config: Config, *, trust: bool = False) -> DetectionModel | N
         raise
     except Exception as error:  # its parser raises almost anything
         raise UserError(f"{place}: not a YOLO architecture: {error}") from error
-    if not is_detector(model):
+    if not is_trainable(model):
         raise UserError(f"{place}: no detector: it ends in {type(model.model[-1]).__name__}, not Detect")
     return None
+
+
+def is_trainable(model: BaseModel) -> bool:
+    """Return whether a model of Ultralytics can be trained here: it finds boxes and nothing else."""
+    return type(model.model[-1]).__name__ in ("Detect", "v10Detect")
 
 
 def training_arguments(config: Config, folder: Path, device: torch.device) -> dict[str, Any]:
