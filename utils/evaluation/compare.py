@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.cli.guard import guarded
-from utils.evaluation.console import drawn_text, framed, percent
+from utils.evaluation.console import drawn_text, framed
 from utils.evaluation.files import tex_escape
 from utils.evaluation.saved import SavedRun, check_alike, read_run
 from utils.io.encoding import encode_table
@@ -25,7 +25,7 @@ from utils.io.terminal import counted, say
 from utils.io.writers import atomic_write
 from utils.metrics.bootstrap import sum_by_unit
 from utils.metrics.paired import MEAN_IOU, Difference, compare, sentence
-from utils.metrics.summary import LABEL_MEASURES
+from utils.metrics.summary import LABEL_MEASURES, interval, percent
 
 PAGE, TABLE, TEX = "compare.html", "compare.csv", "compare.tex"
 
@@ -121,17 +121,7 @@ def rows(
 
 
 def _cells(each: Difference) -> tuple[str, ...]:
-    return percent(each.before), percent(each.after), points(each.gain), interval(each.limits)
-
-
-def points(share: float) -> str:
-    """Format a difference of shares of 1 in points, with its sign; `-` for NaN."""
-    return "-" if np.isnan(share) else f"{100 * share:+.2f}"
-
-
-def interval(limits: Sequence[float]) -> str:
-    """Format the ends of an interval in points; `-` for NaN."""
-    return "-" if np.isnan(limits).any() else f"{100 * limits[0]:+.1f} to {100 * limits[1]:+.1f}"
+    return percent(each.before), percent(each.after), percent(each.gain, sign="+"), interval(each.limits, "+")
 
 
 def console_table(
@@ -163,9 +153,9 @@ def tex(tables: Sequence[Sequence[Difference]], names: Sequence[str], labels: Se
         label = first[i].label
         cells = ["mean" if label is None else tex_escape(labels[label]), percent(first[i].before)]
         for table in tables:
-            low, high = table[i].limits
-            limits = "-" if np.isnan(low) else f"[{100 * low:+.1f}, {100 * high:+.1f}]"
-            cells += [percent(table[i].after), points(table[i].gain), limits]
+            after, gain = percent(table[i].after), percent(table[i].gain, sign="+")
+            limits = "[{}, {}]".format(*(percent(limit, 1, "+") for limit in table[i].limits))
+            cells += [after, gain, "-" if np.isnan(table[i].limits[0]) else limits]
         lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", "\\end{tabular}\n"])
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 import unicodedata
 from collections.abc import Collection, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from utils.classes import BACKGROUND, class_id_of
 from utils.io.terminal import counted
 from utils.metrics import summary
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipScore
 from utils.metrics.scores import AveragePrecision, Evaluation
+from utils.metrics.summary import interval, percent
 
 MAX_CELL_WIDTH = 15
 """Columns of the terminal that a cell may take; longer ones are cut."""
@@ -154,16 +153,6 @@ def metric_lines(evaluation: Evaluation) -> list[str]:
 def wrapped(text: str) -> list[str]:
     """Break a text into lines of at most 80 columns between its words."""
     return textwrap.wrap(text, 80, break_long_words=False, break_on_hyphens=False)
-
-
-def percent(value: float) -> str:
-    """Format a share of 1 in percent, as mmsegmentation does; `-` for NaN."""
-    return "-" if math.isnan(value) else f"{100 * value:.2f}"
-
-
-def interval(limits: npt.NDArray[np.float64]) -> str:
-    """Format two shares of 1 in percent; `-` for NaN."""
-    return "-" if np.isnan(limits).any() else " - ".join(f"{100 * limit:.1f}" for limit in limits)
 
 
 def framed(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from utils.classes import label_of
-from utils.evaluation.console import percent
 from utils.evaluation.saved import COUNTS
 from utils.files import read_text
 from utils.io.encoding import encode_csv, encode_json, encode_table
@@ -26,6 +25,7 @@ from utils.metrics.summary import (
     label_numbers,
     mean_ious,
     nan_to_none,
+    percent,
     split_measures,
 )
 

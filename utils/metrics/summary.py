@@ -13,7 +13,7 @@ To add a metric, write a function in `utils/metrics` and a line in one of the ta
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -194,3 +194,22 @@ def nan_to_none(value: Any) -> Any:
     if isinstance(value, list):
         return [nan_to_none(entry) for entry in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def percent(share: float | None, digits: int = 2, sign: str = "", dash: str = "-") -> str:
+    """Format a share of 1 in percent; a dash for NaN and None.
+
+    Args:
+        sign: `+` gives positive numbers a sign, too.
+    """
+    if share is None or math.isnan(share):
+        return dash
+    return f"{round(100 * share, digits) + 0.0:{sign}.{digits}f}"  # never -0.0
+
+
+def interval(limits: Iterable[float | None], sign: str = "", dash: str = "-") -> str:
+    """Format the two ends of an interval, shares of 1, in percent; a dash for NaN and None."""
+    low, high = (percent(limit, 1, sign, dash) for limit in limits)
+    if dash in (low, high):
+        return dash
+    return f"{low} to {high}" if sign else f"{low} {dash} {high}"

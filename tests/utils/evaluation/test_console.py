@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs
-from utils.evaluation.console import columns, percent, summary_lines
+from utils.evaluation.console import columns, summary_lines
 from utils.metrics.scores import Evaluation
-from utils.metrics.summary import label_measures, mean_ious
+from utils.metrics.summary import label_measures, mean_ious, percent
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from utils.classes import BACKGROUND
 from utils.evaluation.report.page import ERROR_NAMES, data_url, fill
 from utils.evaluation.report.pictures import ERROR_COLORS, MAX_BYTES, MAX_SIDE, ImagePanels, draw_panels
-from utils.evaluation.report.tables import Row, Table, css, label_color, percent
+from utils.evaluation.report.tables import Row, Table, css, interval, label_color, percent
 from utils.evaluation.saved import SavedRun, decode_maps
 from utils.metrics.paired import Difference
 from utils.metrics.segmentation import LabelCounts, class_iou, nanmean
@@ -67,10 +67,8 @@ def _table(table: Sequence[Difference], names: Sequence[str], labels: Sequence[s
     """Return the measures of the split and those of each label, in percent."""
     rows = []
     for each in table:
-        low, high = each.limits
-        limits = "–" if np.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
-        gain = "–" if np.isnan(each.gain) else f"{100 * each.gain:+.1f}"
-        cells = percent(each.before), percent(each.after), gain, limits, "yes" if each.is_clear else ""
+        numbers = percent(each.before), percent(each.after), percent(each.gain, sign="+")
+        cells = *numbers, interval(each.limits, sign="+"), "yes" if each.is_clear else ""
         name = each.title if each.label is None else labels[each.label]
         color = None if each.label is None else label_color(each.label)
         rows.append(Row(name, cells, "" if each.label is None else each.title, color))

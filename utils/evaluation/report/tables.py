@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ HEAT = (41, 112, 212)
 
 DEEPEST = 0.75
 """Opacity of a full cell."""
+
+percent = partial(summary.percent, digits=1, dash="–")
+interval = partial(summary.interval, dash="–")
 
 
 @dataclass(frozen=True)
@@ -259,14 +263,14 @@ def attribution_section(result: Mapping[str, Any]) -> Section:
     """Return the section about an attribution, given as `Attribution.result`; dashes where no pixel was counted."""
     parts_said, chain = connected_parts(result), result["method"] == "chain"
     rows = tuple(
-        Row(row.title[0].upper() + row.title[1:], (percent(row.loss), _limits(row.limits)), row.remark)
+        Row(row.title[0].upper() + row.title[1:], (percent(row.loss), interval(row.limits)), row.remark)
         for row in losses(result)
     )
     table = Table(
         "Loss of mean IoU by error, in percent",
         ("Error", "Lost", "95 % interval"),
         rows,
-        Row("Missing", (percent(result["missing"]), _limits(result["intervals_95"]["missing"]))),
+        Row("Missing", (percent(result["missing"]), interval(result["intervals_95"]["missing"]))),
     )
     how = (
         "Errors are corrected one after the other, in the order of the table."
@@ -281,10 +285,6 @@ def attribution_section(result: Mapping[str, Any]) -> Section:
         + (f" {parts_said}." if parts_said else ""),
         table,
     )
-
-
-def _limits(limits: Sequence[float | None]) -> str:
-    return interval(np.array(limits, np.float64))
 
 
 def threshold_section(result: Mapping[str, Any], names: Sequence[str]) -> Section:
@@ -323,16 +323,6 @@ def threshold_section(result: Mapping[str, Any], names: Sequence[str]) -> Sectio
             Row("Mean IoU", ("", "", percent(before["Mean_IOU"]), percent(after["Mean_IOU"]))),
         ),
     )
-
-
-def percent(value: float | None) -> str:
-    """Format a share of 1 in percent; a dash for NaN and None."""
-    return "–" if value is None or np.isnan(value) else f"{round(100 * value, 1) + 0.0:.1f}"  # never -0.0
-
-
-def interval(limits: npt.NDArray[np.float64]) -> str:
-    """Format the (2,) ends of an interval in percent; a dash for NaN."""
-    return "–" if np.isnan(limits).any() else f"{percent(limits[0])} – {percent(limits[1])}"
 
 
 def label_color(label: int) -> str:
