@@ -24,7 +24,7 @@ from utils.io.writers import Writers
 from utils.label_maps import instances_of
 from utils.masks import Mask
 from utils.metrics.attribution import Attribution, Method, attribution_lines
-from utils.metrics.corrections import ERRORS, MATCH, match
+from utils.metrics.corrected_maps import ERRORS, MATCH, match
 from utils.structures import Detections, Instances, Sample
 
 SIZE = (20, 30)

@@ -1,6 +1,6 @@
 """Error attribution: the missing mean IoU, shared out among four errors of the detector's boxes and SAM2.
 
-`corrections.py` says what would be if any of the errors were corrected, of which the mean IoU is computed. What an
+`corrected_maps.py` draws what would be if any of the errors were corrected, of which the mean IoU is computed. What an
 error costs depends on which others are corrected already: a badly placed box costs nothing more if SAM2 fails anyway.
 The Shapley value (Shapley 1953) is the mean of these costs over all orders in which the five can be corrected.
 It is the only division whose parts add up to 1 - Mean_IOU, treat like errors alike, give an error without consequence
@@ -29,7 +29,7 @@ from utils.distributed import Session
 from utils.io.terminal import counted
 from utils.label_maps import SPECK, count_specks
 from utils.metrics.bootstrap import clip_of, percentile_limits, resampled, sum_by_unit
-from utils.metrics.corrections import ERRORS, MATCH, WRONG_CLASS, Coalition, Corrections, sort_boxes
+from utils.metrics.corrected_maps import ERRORS, MATCH, WRONG_CLASS, Coalition, CorrectedMaps, box_kinds
 from utils.metrics.segmentation import LabelCounts, class_iou, mean_iou
 from utils.metrics.summary import nan_to_none
 from utils.structures import Instances, Sample
@@ -122,9 +122,9 @@ class Attribution:
             from_true_boxes: what it makes of the boxes of the true instances.
         """
         assert sample.gt_mask is not None, sample.image_id
-        kinds = sort_boxes(found.detections, from_true_boxes.detections, wrong_class=self._method == "shapley")
-        corrections = Corrections(sample, found, from_true_boxes, kinds)
-        counts = corrections.counts(coalitions(self._method), self._num_labels)
+        kinds = box_kinds(found.detections, from_true_boxes.detections, wrong_class=self._method == "shapley")
+        maps = CorrectedMaps(sample, found, from_true_boxes, kinds)
+        counts = maps.counts(coalitions(self._method), self._num_labels)
         labels = np.flatnonzero(counts.any(axis=(0, 1)))
         numbers = {"matched": kinds.matched[0], "wrong_class": kinds.wrong_class[0]}
         numbers |= {"false": kinds.false, "missed": kinds.missed}

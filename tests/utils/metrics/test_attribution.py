@@ -18,7 +18,7 @@ from utils.label_maps import instances_of
 from utils.masks import Mask
 from utils.metrics.attribution import Attribution, Method, attribution_lines, main_error
 from utils.metrics.bootstrap import RESAMPLES, SEED
-from utils.metrics.corrections import ERRORS, Corrections, match, sort_boxes
+from utils.metrics.corrected_maps import ERRORS, CorrectedMaps, box_kinds, match
 from utils.metrics.segmentation import LabelCounts, confusion_matrix, mean_iou
 from utils.structures import Detections, Instances, Sample
 
@@ -112,7 +112,7 @@ def test_each_image_label_and_clip_has_parts_of_its_own_that_add_up() -> None:
 def drawn(scene: Scene, corrected: frozenset[str]) -> np.ndarray:
     """The label map, pixel by pixel."""
     sample, found, true = scene
-    kinds = sort_boxes(found.detections, true.detections)
+    kinds = box_kinds(found.detections, true.detections)
     target = np.where(sample.gt_mask == VOID, 0, sample.gt_mask)
     full = {name: [mask.to_full(SIZE) for mask in each.masks] for name, each in
             {"found": found, "true": true, "perfect": sample.gt_instances}.items()}  # fmt: skip
@@ -148,17 +148,15 @@ def test_label_maps_are_those_drawn_pixel_by_pixel() -> None:
     seen = set()
     for each in SCENES:
         sample, found, true = each
-        kinds = sort_boxes(found.detections, true.detections)
+        kinds = box_kinds(found.detections, true.detections)
         seen |= {name for name in ("false", "missed") if len(getattr(kinds, name))}
         seen |= {name for name in ("matched", "wrong_class") if len(getattr(kinds, name)[0])}
-        corrections = Corrections(sample, found, true, kinds)
+        maps = CorrectedMaps(sample, found, true, kinds)
         for count in range(len(ERRORS) + 1):
             for corrected in map(frozenset, itertools.combinations(ERRORS, count)):
-                np.testing.assert_array_equal(corrections.draw(corrected), drawn(each, corrected))
-        np.testing.assert_array_equal(corrections.draw(frozenset()), found.to_semantic())
-        np.testing.assert_array_equal(
-            corrections.draw(frozenset(ERRORS)), np.where(sample.gt_mask == VOID, 0, sample.gt_mask)
-        )
+                np.testing.assert_array_equal(maps.draw(corrected), drawn(each, corrected))
+        np.testing.assert_array_equal(maps.draw(frozenset()), found.to_semantic())
+        np.testing.assert_array_equal(maps.draw(frozenset(ERRORS)), np.where(sample.gt_mask == VOID, 0, sample.gt_mask))
     assert seen == {"false", "missed", "matched", "wrong_class"}
 
 
@@ -203,9 +201,9 @@ def test_intervals_are_those_of_drawing_clips_one_by_one() -> None:
     counts = np.zeros((len(units), 32, 4, 4), np.int64)
     for total, each in zip(counts, units.values()):
         for sample, instances, true in each:
-            corrections = Corrections(sample, instances, true, sort_boxes(instances.detections, true.detections))
+            maps = CorrectedMaps(sample, instances, true, box_kinds(instances.detections, true.detections))
             for i, coalition in enumerate(found["coalitions"]):
-                total[i] += confusion_matrix(corrections.draw(frozenset(coalition["corrected"])), sample.gt_mask, 4)
+                total[i] += confusion_matrix(maps.draw(frozenset(coalition["corrected"])), sample.gt_mask, 4)
     parts = []
     for row in drawn_units:
         means = mean_iou(LabelCounts.from_matrix(counts[row].sum(axis=0)))

@@ -1,7 +1,7 @@
-"""What an image would look like if some errors of the detector or of SAM2 were corrected.
+"""The label map that an image would get if some errors of the detector or of SAM2 were corrected.
 
 SAM2 segments the detected boxes and the boxes of the true instances. From these two results follows the label map with
-any of five errors corrected:
+any of five errors corrected; `attribution.py` tells from their mean IoU what each error costs:
 
     false          boxes that fit no object; corrected, they are gone
     badly_placed   boxes that fit an object of their class; corrected, their masks are those of the true boxes
@@ -67,8 +67,8 @@ class BoxKinds(NamedTuple):
     missed: npt.NDArray[np.int64]
 
 
-def sort_boxes(found: Detections, true: Detections, wrong_class: bool = True) -> BoxKinds:
-    """Sort the boxes of an image by kind; without `wrong_class`, such a box is a false and a missed one."""
+def box_kinds(found: Detections, true: Detections, wrong_class: bool = True) -> BoxKinds:
+    """Return the boxes of an image by kind; without `wrong_class`, such a box is a false and a missed one."""
     matched, none = match(found, true), np.zeros(0, np.int64)
     other = match_other_classes(found, true, matched) if wrong_class else (none, none)
     taken = [np.concatenate(each) for each in zip(matched, other)]
@@ -76,7 +76,7 @@ def sort_boxes(found: Detections, true: Detections, wrong_class: bool = True) ->
     return BoxKinds(matched, other, left[0], left[1])
 
 
-class Corrections:
+class CorrectedMaps:
     """Draw the label map of an image with any of its errors corrected.
 
     Where SAM2 is corrected and a badly placed box is not, a mask is right where both decodes of the object agree, since
