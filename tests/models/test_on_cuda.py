@@ -13,16 +13,14 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 from benchmarks.gpu_check import clip_gate, waiting_gate
 from models.oom_retry import OomRetry
-from models.sam2_build import build_sam2
 from models.sam2_forward import autocast
 from models.sam2_prepare import simplify
 from models.segmenter import Segmenter
 from models.transfer import BoxMasks, HostSync, PackedMasks
-from tests.helpers.track import DEMO_CONFIG
+from tests.helpers.segment import SIZE, images_and_boxes, random_image_model
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
-SIZE = (90, 160)
 only_on_a_gpu = pytest.mark.skipif(not GPU, reason="there is no GPU")
 
 
@@ -34,21 +32,7 @@ def without_tf32() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def model() -> torch.nn.Module:
-    """Random weights whose masks cover a part of the image."""
-    torch.manual_seed(0)
-    model = build_sam2(DEMO_CONFIG, 1024 if GPU else 128)
-    for head in model.sam_mask_decoder.output_hypernetworks_mlps:
-        head.layers[-1].weight.data *= 30
-        head.layers[-1].bias.data = head.layers[-1].bias.data * 30 + 0.5
-    return model.to(DEVICE)
-
-
-def batch(counts: list[int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    rng = np.random.default_rng(0)
-    images = [rng.integers(0, 256, (9, 16, 3), np.uint8).repeat(10, 0).repeat(10, 1) for _ in counts]
-    corners = [rng.uniform(0, (80, 40), (count, 2)) for count in counts]
-    boxes = [np.hstack([corner, corner + rng.uniform(10, 50, corner.shape)]) for corner in corners]
-    return images, [each.astype(np.float32) for each in boxes]
+    return random_image_model(1024 if GPU else 128).to(DEVICE)
 
 
 def stacked(found: list[BoxMasks]) -> np.ndarray:
@@ -59,7 +43,7 @@ def official(model: torch.nn.Module, precision: torch.dtype, counts: list[int]) 
     """The masks of SAM2's own predictor, image by image."""
     predictor, side, found = SAM2ImagePredictor(model), model.image_size // 4, []
     predictor._bb_feat_sizes = [(side, side), (side // 2, side // 2), (side // 4, side // 4)]
-    for image, boxes in zip(*batch(counts)):
+    for image, boxes in zip(*images_and_boxes(counts)):
         with autocast(DEVICE, precision):
             predictor.set_image(image)
             masks, _, _ = predictor.predict(box=boxes, multimask_output=False)
@@ -71,7 +55,7 @@ def official(model: torch.nn.Module, precision: torch.dtype, counts: list[int]) 
 def test_masks_are_those_of_the_official_predictor(precision: torch.dtype, model: torch.nn.Module) -> None:
     counts = [3, 1, 9]
     exact = official(model, torch.float32, counts)
-    ours = stacked(Segmenter(model, precision, 2**30)(*batch(counts)))
+    ours = stacked(Segmenter(model, precision, 2**30)(*images_and_boxes(counts)))
     assert 0.02 < exact.mean() < 0.9
     if precision == torch.float32:
         assert (ours != exact).mean() < 1e-4
@@ -85,10 +69,10 @@ def test_masks_are_those_of_the_official_predictor(precision: torch.dtype, model
 def test_compiled_masks_equal_eager_ones(precision: torch.dtype, model: torch.nn.Module) -> None:
     plain, compiled = (Segmenter(model, precision, 2**30) for _ in range(2))
     compiled.compile(4)
-    expected, found = (stacked(each(*batch([3, 40, 0, 1]))) for each in (plain, compiled))
+    expected, found = (stacked(each(*images_and_boxes([3, 40, 0, 1]))) for each in (plain, compiled))
     assert (expected != found).mean() < (1e-4 if precision == torch.float32 else 1e-2)
     compiled.free_memory(4, "no room")  # compiles once more, for half as many images
-    assert (stacked(compiled(*batch([3, 40, 0, 1]))) != found).mean() < 1e-3
+    assert (stacked(compiled(*images_and_boxes([3, 40, 0, 1]))) != found).mean() < 1e-3
 
 
 def test_masks_that_travel_while_the_device_is_busy_are_the_masks() -> None:
@@ -109,7 +93,7 @@ def test_masks_that_travel_while_the_device_is_busy_are_the_masks() -> None:
 
 
 def test_images_that_were_sent_ahead_have_the_same_masks(model: torch.nn.Module) -> None:
-    segmenter, (images, boxes) = Segmenter(model, torch.float32, 2**30), batch([3, 1, 0, 2])
+    segmenter, (images, boxes) = Segmenter(model, torch.float32, 2**30), images_and_boxes([3, 1, 0, 2])
     with ThreadPoolExecutor(1) as thread:
         sent = [thread.submit(segmenter.upload, images) for _ in range(5)]
     whole = stacked(segmenter(images, boxes))
@@ -119,7 +103,7 @@ def test_images_that_were_sent_ahead_have_the_same_masks(model: torch.nn.Module)
 
 
 def test_halved_batches_give_equal_masks(model: torch.nn.Module) -> None:
-    segmenter, (images, boxes) = Segmenter(model, torch.float32, 2**30), batch([3, 1, 9, 2])
+    segmenter, (images, boxes) = Segmenter(model, torch.float32, 2**30), images_and_boxes([3, 1, 9, 2])
     whole, tried = stacked(segmenter(images, boxes)), []
 
     def launch(part: slice) -> list[BoxMasks]:
@@ -146,8 +130,8 @@ def test_the_host_waits_for_nothing_while_it_launches_a_batch() -> None:
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_a_simplified_model_is_as_near_to_float32(precision: torch.dtype, model: torch.nn.Module) -> None:
-    exact, simpler = stacked(Segmenter(model, torch.float32, 2**30)(*batch([3]))), deepcopy(model)
-    before = stacked(Segmenter(model, precision, 2**30)(*batch([3])))
+    exact, simpler = stacked(Segmenter(model, torch.float32, 2**30)(*images_and_boxes([3]))), deepcopy(model)
+    before = stacked(Segmenter(model, precision, 2**30)(*images_and_boxes([3])))
     simplify(simpler)
-    after = stacked(Segmenter(simpler, precision, 2**30)(*batch([3])))
+    after = stacked(Segmenter(simpler, precision, 2**30)(*images_and_boxes([3])))
     assert (after != exact).mean() <= 1.2 * (before != exact).mean() + 1e-4

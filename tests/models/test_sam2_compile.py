@@ -6,43 +6,24 @@ own affair.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from models.sam2_build import build_sam2
 from models.sam2_compile import BUCKETS, CompiledForward
 from models.sam2_forward import encode
 from models.segmenter import Segmenter
 from models.transfer import BoxMasks
+from tests.helpers.segment import SIZE, images_and_boxes, random_image_model
 from utils.errors import UserError
 
-CONFIG = str(Path(__file__).parents[2] / "sam" / "sam2.1" / "sam2.1_hiera_demo.yaml")
 SIDE = 128
-SIZE = (90, 160)
-"""Of all images."""
 COUNTS = [0, 3, 140, 9, 1]
 
 
 @pytest.fixture(scope="module")
 def model() -> torch.nn.Module:
-    """Random weights whose masks cover a part of the image."""
-    torch.manual_seed(0)
-    model = build_sam2(CONFIG, SIDE)
-    for head in model.sam_mask_decoder.output_hypernetworks_mlps:
-        head.layers[-1].weight.data *= 30
-        head.layers[-1].bias.data = head.layers[-1].bias.data * 30 + 0.5
-    return model
-
-
-def batch(counts: list[int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    rng = np.random.default_rng(0)
-    images = [rng.integers(0, 256, (9, 16, 3), np.uint8).repeat(10, 0).repeat(10, 1) for _ in counts]
-    corners = [rng.uniform(0, (80, 40), (count, 2)) for count in counts]
-    boxes = [np.hstack([corner, corner + rng.uniform(10, 50, corner.shape)]) for corner in corners]
-    return images, [each.astype(np.float32) for each in boxes]
+    return random_image_model(SIDE)
 
 
 def assert_same(ones: list[BoxMasks], others: list[BoxMasks]) -> None:
@@ -63,9 +44,9 @@ def test_compiled_masks_equal_eager_ones_and_no_shape_is_compiled_twice(
     plain, compiled = (Segmenter(model, precision, 2**30) for _ in range(2))
     assert compiled.compile(3, backend="eager") > 0
     for counts in (COUNTS, [1], [0, 0], [5, 5, 5]) if precision == torch.float32 else ([3, 9], [1]):
-        found = compiled(*batch(counts))
+        found = compiled(*images_and_boxes(counts))
         if precision == torch.float32:
-            assert_same(plain(*batch(counts)), found)
+            assert_same(plain(*images_and_boxes(counts)), found)
     assert compiled.summary_lines() == []
 
 
@@ -97,4 +78,4 @@ def test_a_failing_compiler_is_reported_and_the_eager_passes_stay(model: torch.n
     segmenter = Segmenter(model, torch.float32, 2**30)
     with pytest.raises(UserError, match="cannot compile"):
         segmenter.compile(2, backend="no_such_backend")
-    assert_same(Segmenter(model, torch.float32, 2**30)(*batch([2])), segmenter(*batch([2])))
+    assert_same(Segmenter(model, torch.float32, 2**30)(*images_and_boxes([2])), segmenter(*images_and_boxes([2])))
