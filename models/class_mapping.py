@@ -57,12 +57,5 @@ class MappedCascade:
 
     def _instances(self, instances: Instances) -> Instances:
         class_ids = self._map.ids[instances.detections.class_ids]
-        kept = class_ids >= 0
-        tracks = instances.track_ids
-        return Instances(
-            instances.size,
-            replace(instances.detections, class_ids=class_ids)[kept],
-            [instances.masks[i] for i in np.flatnonzero(kept).tolist()],
-            instances.mask_scores[kept],
-            None if tracks is None else tracks[kept],
-        )
+        mapped = replace(instances, detections=replace(instances.detections, class_ids=class_ids))
+        return mapped[class_ids >= 0]

@@ -14,12 +14,11 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from utils.cli.guard import guarded
 from utils.evaluation.console import drawn_text, framed
 from utils.evaluation.files import tex_escape
-from utils.evaluation.saved import SavedRun, check_alike, read_run
+from utils.evaluation.saved import check_alike, read_run
 from utils.io.encoding import encode_table
 from utils.io.terminal import counted, say
 from utils.io.writers import atomic_write
@@ -64,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = [read_run(folder) for folder in given.runs]
     check_alike(runs)
     names = short_names([run.folder for run in runs])
-    units = by_unit(runs, clips=given.units == "clips")
+    counts = np.stack([run.counts for run in runs], axis=1)  # (N, runs, 2, 3, L)
+    units = sum_by_unit(runs[0].image_ids, counts) if given.units == "clips" else counts.astype(np.float64)
     tables = [compare(units[:, [0, i]]) for i in range(1, len(runs))]
     lines = [sentence(table[0], (names[0], name)) for table, name in zip(tables, names[1:])]
     from utils.evaluation.report.compare_page import render
@@ -92,12 +92,6 @@ def short_names(folders: Sequence[Path]) -> list[str]:
         if len({*names}) == len(names):
             return names
     return [f"{path.name} {number}" for path, number in zip(paths, count(1))]
-
-
-def by_unit(runs: Sequence[SavedRun], clips: bool) -> npt.NDArray[np.float64]:
-    """Sum up the counts of all runs by clip, or by image: (U, runs, 2, 3, L) whole numbers."""
-    counts = np.stack([run.counts for run in runs], axis=1)
-    return sum_by_unit(runs[0].image_ids, counts) if clips else counts.astype(np.float64)
 
 
 def remarks(num_images: int, num_units: int) -> Iterator[str]:

@@ -135,8 +135,9 @@ class Evaluator:
             files[THRESHOLDS] = encode_json(tuned, indent=2)
             lines += tuning_lines(tuned, self._save_dir / THRESHOLDS)
         if comparison is not None:
-            files[COMPARISON] = encode_json(comparison[0], indent=2)
-            lines += comparison[1]
+            gains, gain_lines = comparison
+            files[COMPARISON] = encode_json(gains, indent=2)
+            lines += gain_lines
         if self.worst_images is not None and panels is not None:
             from utils.evaluation.report.page import render
 

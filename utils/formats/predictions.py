@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -169,12 +170,13 @@ class VocTree(Predictions):
     def __init__(self, path: Path, names: Sequence[str], offset: str | None = None) -> None:
         self._open(path / "SegmentationClass", path / "SegmentationObject", path / CLASS_NAMES, names)
 
-    def _open(self, maps: Path, objects: Path, listed: Path, names: Sequence[str]) -> None:
+    def _open(self, maps: Path, objects: Path | None, listed: Path, names: Sequence[str]) -> None:
         self._maps, self._objects, self._labels = maps, objects, labels_of(listed, names)
         self.keys = [each.relative_to(maps).with_suffix("").as_posix() for each in sorted(maps.rglob("*.png"))]
 
     def read(self, key: str, size: tuple[int, int]) -> Instances:
-        return read_maps(self._maps / f"{key}.png", self._objects / f"{key}.png", self._labels)
+        objects = None if self._objects is None else self._objects / f"{key}.png"
+        return read_maps(self._maps / f"{key}.png", objects, self._labels)
 
     def problem(self, key: str, size: tuple[int, int]) -> str | None:
         path = self._maps / f"{key}.png"
@@ -198,7 +200,7 @@ class LabelMaps(VocTree):
         return pictures and next(path.rglob("*.png"), None) is not None
 
     def __init__(self, path: Path, names: Sequence[str], offset: str | None = None) -> None:
-        self._open(path, path / "no objects", path / CLASS_NAMES, names)
+        self._open(path, None, path / CLASS_NAMES, names)
 
 
 def _content(path: Path) -> Any:
@@ -234,8 +236,7 @@ def _refuse_boxes(path: Path, masks: Iterable[bool]) -> None:
 def _ranked(found: Instances) -> Instances:
     """Let scores decide which object gets a pixel that several claim, where a model gave one score an object."""
     unknown = np.isnan(found.mask_scores) & (found.detections.scores < 1)
-    scores = np.where(unknown, found.detections.scores, found.mask_scores)
-    return Instances(found.size, found.detections, found.masks, scores, found.track_ids)
+    return replace(found, mask_scores=np.where(unknown, found.detections.scores, found.mask_scores))
 
 
 def _class_ids(path: Path, ids: Sequence[int], names: Sequence[str], offset: str | None) -> Mapping[int, int]:

@@ -174,7 +174,7 @@ def labels_of(path: Path, names: Sequence[str]) -> npt.NDArray[np.int64]:
     return labels
 
 
-def read_maps(path: Path, objects: Path, labels: npt.NDArray[np.int64]) -> Instances:
+def read_maps(path: Path, objects: Path | None, labels: npt.NDArray[np.int64]) -> Instances:
     """Read a label map and, where there is one, the map of its objects; `labels_of` says what its values mean."""
     try:
         found = labels[values := read_index_map(path)]
@@ -183,6 +183,7 @@ def read_maps(path: Path, objects: Path, labels: npt.NDArray[np.int64]) -> Insta
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
     try:
-        return instances_of(found.astype(np.uint8), read_object_map(objects) if objects.is_file() else None)
+        numbers = None if objects is None or not objects.is_file() else read_object_map(objects)
+        return instances_of(found.astype(np.uint8), numbers)
     except ValueError as error:
         raise UserError(f"{objects}: {error}") from error
