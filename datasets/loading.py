@@ -105,12 +105,12 @@ class Batches:
 
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
         """The batches in order; a sample that cannot be used is replaced by what is wrong with it."""
-        held = SameSizeFilter()
+        same_size = SameSizeFilter()
         if self._num_workers:
-            return self._read_ahead(held)
-        return ([held(self._load(index)) for index in batch] for batch, _ in self._bounded(map))
+            return self._read_ahead(same_size)
+        return ([same_size(self._load(index)) for index in batch] for batch, _ in self._bounded(map))
 
-    def _read_ahead(self, held: SameSizeFilter) -> Iterator[list[Sample | SampleError]]:
+    def _read_ahead(self, same_size: SameSizeFilter) -> Iterator[list[Sample | SampleError]]:
         pool = ThreadPoolExecutor(self._num_workers, thread_name_prefix="read")
         headers = ThreadPoolExecutor(self._num_workers, thread_name_prefix="read header")
         decoder = ThreadPoolExecutor(1, thread_name_prefix="read video")  # whose frames only come one after the other
@@ -118,11 +118,11 @@ class Batches:
         try:
             for batch, pixels in self._bounded(headers.map):
                 while begun and (len(begun) > PREFETCH or sum(ahead for _, ahead in begun) + pixels > MAX_PIXELS):
-                    yield [held(future.result()) for future in begun.popleft()[0]]
+                    yield [same_size(future.result()) for future in begun.popleft()[0]]
                 futures = [(decoder if self._in_video(i) else pool).submit(self._load, i) for i in batch]
                 begun.append((futures, pixels))
             while begun:
-                yield [held(future.result()) for future in begun.popleft()[0]]
+                yield [same_size(future.result()) for future in begun.popleft()[0]]
         finally:  # also when the consumer stops early or is interrupted: what is being read is finished, no more is
             for each in (pool, headers, decoder):
                 each.shutdown(cancel_futures=True)

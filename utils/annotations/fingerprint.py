@@ -128,7 +128,7 @@ class RunFingerprint:
 
         return sign
 
-    def timer(
+    def quick_signer(
         self, settings: str, extra: Callable[[str], Path | None] = lambda image_id: None
     ) -> Callable[[str, str], bytes]:
         """Make a function that hashes the same as that of `signer`, but the times of files in place of their contents.

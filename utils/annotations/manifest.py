@@ -52,13 +52,13 @@ class Manifest:
         keep_others: leave shared files that an earlier run made and this one does not, such as lists of other splits.
         copy: copy photos to where the folder has them; otherwise links lead to them.
         overwrite: replace files that a person edited or made, too.
-        times: hashes what `sign` hashes, quickly, by times of files; None: every file is read.
+        quick_sign: hashes what `sign` hashes, quickly, by times of files; None: every file is read.
 
     Attributes:
         statuses: (images of the run,) uint8, the `FileStatus` of each image's files as `scan` found it; NEW of those
             that it left out.
         broken: what is wrong with files that a person edited, by image; they are looked at in every run.
-        index: knows the status of images whose files did not change; None before `scan`, or without `times`.
+        index: knows the status of images whose files did not change; None before `scan`, or without `quick_sign`.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class Manifest:
         keep_others: bool = True,
         copy: bool = False,
         overwrite: bool = False,
-        times: Callable[[str, str], bytes] | None = None,
+        quick_sign: Callable[[str, str], bytes] | None = None,
     ) -> None:
         self.name, self.folder, self.exporter, self.overwrite = name, folder, exporter, overwrite
         self.statuses: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self.broken: dict[str, str] = {}
         self.index: Index | None = None
-        self._times = times
+        self._quick_sign = quick_sign
         self._sign, self._files, self._photo, self._shared = sign, files, photo, shared
         self._frames, self._keep_others, self._copy = frames or folder, keep_others, copy
         self._made = exporter(())
@@ -125,9 +125,11 @@ class Manifest:
         refuse(f"{self.name}: no file is written through a link; remove it:", session.gather(linked))
         self._ids = image_ids
         self._images = images.files if isinstance(images, FilePaths) else [*map(str, images)]
-        if self._times is not None:
+        if self._quick_sign is not None:
             own = json.dumps([self.name, os.path.realpath(self.folder), *self._own_settings()])
-            self.index = Index(self._index_folder, f"{session.rank}{shard}", own, self._possible_files, self._times)
+            self.index = Index(
+                self._index_folder, f"{session.rank}{shard}", own, self._possible_files, self._quick_sign
+            )
             if self.index.has_blank_folders([(image_ids[i], self._images[i]) for i in firsts.values()]):
                 mine = ()  # a first run: all are new
         chunks = [mine[start : start + CHUNK] for start in range(0, len(mine), CHUNK)]

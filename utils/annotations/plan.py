@@ -219,7 +219,7 @@ def _frames(options: Options, images: RunImages, fingerprint: RunFingerprint) ->
         photo=lambda image_id: image_id,
         records=".frames",
         overwrite=options.overwrite,
-        times=lambda image_id, image: image.encode("utf-8", "surrogateescape") + file_times(image),
+        quick_sign=lambda image_id, image: image.encode("utf-8", "surrogateescape") + file_times(image),
     )
     return [frames]
 
@@ -261,7 +261,7 @@ def _review(options: Options, fingerprint: RunFingerprint, settings: ReviewSetti
         records=".review",
         shared=json_hash([unlimited, settings.below, settings.edited, *drawn]) if own else unlimited,
         overwrite=options.overwrite,
-        times=fingerprint.timer(unlimited),
+        quick_sign=fingerprint.quick_signer(unlimited),
     )
 
 
@@ -282,7 +282,7 @@ def _diff(options: Options, images: RunImages, fingerprint: RunFingerprint) -> l
         records=".diff",
         shared=json_hash([settings, audit]) if audit else settings,
         overwrite=options.overwrite,
-        times=fingerprint.timer(settings, references.path),
+        quick_sign=fingerprint.quick_signer(settings, references.path),
     )
     return [diff]
 
@@ -317,7 +317,7 @@ def _format(name: str, options: Options, fingerprint: RunFingerprint, splits: Ma
         keep_others=form.keeps_other_splits and not splits,
         copy=auto_mask.copy_images,
         overwrite=options.overwrite,
-        times=fingerprint.timer(settings),
+        quick_sign=fingerprint.quick_signer(settings),
     )
 
 
