@@ -15,7 +15,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from models.archives import damage_of
+from models.checkpoints import damage_of
 from utils.classes import nearest
 from utils.config import official
 from utils.distributed import Session

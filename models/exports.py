@@ -9,7 +9,7 @@ from typing import Any
 
 from models.downloads import ensure_weights
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import HEADS
+from models.yolo_weights import HEADS
 from utils.errors import UserError
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {

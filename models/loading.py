@@ -20,7 +20,7 @@ from models.detector import Detector, find_detector
 from models.downloads import fetch_weights
 from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
 from models.sam2_config import read_sam_config
-from models.weights import yolo_weights
+from models.yolo_weights import yolo_weights
 from utils.annotations.fingerprint import file_hash
 from utils.annotations.source import AnnotationCascade, open_annotations
 from utils.class_map import ClassMap

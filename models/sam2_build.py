@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.checkpoints import check_tensors, contents_of, kind_of, listed, read_checkpoint, read_safetensors
+from models.downloads import ensure_weights
+from models.safe_loading import load_torch
 from models.sam2_config import VIDEO_MODEL, build_part, read_sam_config
-from models.weights import describe_mismatch, load_sam_state
 from utils.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -23,6 +26,13 @@ POSTPROCESSING = {
 # Added by `build_sam2_video_predictor`: the memory of a prompted frame holds the binarized mask. Holes are not filled,
 # which the official predictor does only with its CUDA extension.
 VIDEO = {"_target_": VIDEO_MODEL, "binarize_mask_from_pts_for_mem_enc": True, "fill_hole_area": 0}
+
+
+STATE_KEYS = ("model", "state_dict", "model_state_dict", "ema")
+"""Keys under which trainers keep the tensors of SAM2."""
+
+SAM_PART = "sam_mask_decoder."
+"""Part of every SAM2; before its name stands what DataParallel, torch.compile or Lightning put before all tensors."""
 
 
 def build_sam2(sam_config: str, image_size: int | None = None, *, video: bool = False) -> SAM2Base:
@@ -62,3 +72,54 @@ def load_sam2(
         raise UserError(f"{weights}: does not fit sam_config {sam_config}: {mismatch}")
     model.load_state_dict(state)
     return model.float().to(device)
+
+
+def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
+    """Load the tensors of a SAM2 checkpoint, on the CPU, in the types in which they are stored.
+
+    Args:
+        path: a file that holds the tensors by name, or has them under `model` or `state_dict`; or safetensors. A
+            missing official one is downloaded.
+        trust: let the checkpoint run code while it is loaded; then it may hold a whole model, too.
+
+    Raises:
+        UserError: the file is missing, damaged, foreign or would run code, or a tensor cannot be used.
+    """
+    ensure_weights(path)
+    import torch
+
+    if path.is_file() and kind_of(path) == "safetensors":
+        state: object = read_safetensors(path)
+    else:
+        state = content = read_checkpoint(path, lambda: load_torch(path, trust=trust))
+        while isinstance(state, Mapping) and (key := next((key for key in STATE_KEYS if key in state), None)):
+            state = state[key]
+        if type(state).__module__.startswith("ultralytics."):
+            raise UserError(f"{path}: holds a YOLO model ({type(state).__name__}), not SAM2's tensors")
+        if isinstance(state, torch.nn.Module) and type(state).__module__.startswith("sam2."):
+            state = state.state_dict()
+        named = isinstance(state, Mapping) and all(isinstance(each, torch.Tensor) for each in state.values())
+        if not named or not state:
+            raise UserError(f'{path}: not a SAM2 checkpoint, {{"model": state_dict}}: it holds {contents_of(content)}')
+    assert isinstance(state, Mapping)
+    tensors = {str(name): tensor for name, tensor in state.items()}
+    wrapper = next((name.partition(SAM_PART)[0] for name in tensors if SAM_PART in name), "")
+    if all(name.startswith(wrapper) for name in tensors):
+        tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    check_tensors(tensors.items(), path)
+    return tensors
+
+
+def describe_mismatch(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str:
+    """Describe how the tensors of a checkpoint differ from those that a model expects; return "" if they fit."""
+    differing = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    kinds = {
+        "missing": [name for name in expected if name not in state],
+        "unexpected": [name for name in state if name not in expected],
+        "of another shape": differing,
+    }
+    return "; ".join(f"{len(names)} {kind} ({listed(names)})" for kind, names in kinds.items() if names)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from models.exports import export_kind, is_export, load_export
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import HEADS, TRIAL_SIZE, load_yolo
+from models.yolo_weights import HEADS, TRIAL_SIZE, load_yolo
 from utils.boxes import ScoredBoxes
 from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.config import Config

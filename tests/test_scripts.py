@@ -21,11 +21,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import models.weights
 import yolo_sam
 import yolo_sam_auto_anno_generator
 import yolo_sam_visual
 from datasets.scenes import main as paint
+from models.checkpoints import read_checkpoint
 from tests.helpers.evaluate import without_run
 from utils.cli.guard import guarded
 
@@ -233,8 +233,14 @@ def test_photos_without_a_dataset_take_the_detectors_classes(project: Project, t
 @pytest.fixture
 def read_checkpoints(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each checkpoint is read."""
-    counts, read = Counter[str](), models.weights._read
-    monkeypatch.setattr(models.weights, "_read", lambda path, load: counts.update([path.name]) or read(path, load))
+    counts = Counter[str]()
+
+    def read(path: Path, load: Callable[[], object]) -> object:
+        counts.update([path.name])
+        return read_checkpoint(path, load)
+
+    for module in ("sam2_build", "yolo_weights"):
+        monkeypatch.setattr(f"models.{module}.read_checkpoint", read)
     return counts
 
 

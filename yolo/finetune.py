@@ -29,7 +29,7 @@ from utils.cli.guard import guarded, packages_needed
 with packages_needed():
     from datasets.training import loader_workers, open_training_splits
     from models.ultralytics_quiet import quiet_ultralytics
-    from models.weights import check_yolo_yaml, load_yolo
+    from models.yolo_weights import check_yolo_yaml, load_yolo
     from utils.cli.outputs import check_new_file
     from utils.cli.parsers import configured, finetune_parser, overrides_as_args
     from utils.config import Config

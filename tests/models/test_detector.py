@@ -21,8 +21,8 @@ from models.box_sources import DetectorBoxes, PromptFileBoxes
 from models.detector import DETECTORS, find_detector
 from models.loading import RunModels, load_detector, run_classes
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import load_yolo
 from models.yolo_detector import YoloDetector, candidates
+from models.yolo_weights import load_yolo
 from utils.cli.options import Options
 from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig
 from utils.distributed import Session

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.sam2_build import describe_mismatch, load_sam_state
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import describe_mismatch, load_sam_state, load_yolo
+from models.yolo_weights import load_yolo
 from utils.errors import UserError
 
 LOADERS = (load_yolo, load_sam_state)

@@ -17,7 +17,7 @@ import pytest
 
 from models import downloads
 from models.downloads import ensure_weights, fetch_weights
-from models.weights import load_yolo
+from models.yolo_weights import load_yolo
 from utils.config import official
 from utils.config.official import OFFICIAL_SAM, OFFICIAL_YOLO, address_of, home_of, published_name
 from utils.distributed import Session

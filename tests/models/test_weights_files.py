@@ -19,9 +19,10 @@ import torch
 from helpers.checkpoints import Calls, changed, stored
 
 from models import safe_loading
-from models.archives import damage_of
+from models.checkpoints import damage_of
+from models.sam2_build import load_sam_state
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import load_sam_state, load_yolo
+from models.yolo_weights import load_yolo
 from utils.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]

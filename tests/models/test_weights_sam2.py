@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.sam2_build import build_sam2, load_sam2
-from models.weights import load_sam_state
+from models.sam2_build import build_sam2, load_sam2, load_sam_state
 from utils.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -76,7 +75,7 @@ def test_safetensors_load_by_content(name: str, sam_state: dict[str, Any], tmp_p
 
 def test_without_its_package_safetensors_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}" + bytes(90))
-    monkeypatch.setattr("models.weights.find_spec", lambda name: None)
+    monkeypatch.setattr("models.checkpoints.find_spec", lambda name: None)
     with pytest.raises(
         UserError, match=r"mine\.safetensors: safetensors, which needs a package: pip install safetensors"
     ):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from helpers.checkpoints import changed, stored
 
+from models.sam2_build import load_sam_state
 from models.ultralytics_quiet import quiet_ultralytics
-from models.weights import check_yolo_yaml, load_sam_state, load_yolo
+from models.yolo_weights import check_yolo_yaml, load_yolo
 from utils.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]

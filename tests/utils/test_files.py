@@ -10,8 +10,9 @@ import pytest
 
 from datasets.images import read_image
 from datasets.voc import VocDataset
+from models.sam2_build import load_sam_state
 from models.sam2_config import read_sam_config
-from models.weights import load_sam_state, load_yolo
+from models.yolo_weights import load_yolo
 from utils.annotations.diff import References
 from utils.classes import load_class_names
 from utils.config import load_config

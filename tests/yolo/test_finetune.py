@@ -20,7 +20,7 @@ from PIL import Image
 from datasets.images import read_image
 from datasets.scenes import main as paint
 from datasets.voc import VocDataset
-from models.weights import load_yolo
+from models.yolo_weights import load_yolo
 from utils.cli.parsers import configured, finetune_parser
 from utils.errors import UserError
 from yolo.finetune import main, summary

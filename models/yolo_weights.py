@@ -1,0 +1,153 @@
+"""Load checkpoints of Ultralytics without running code from them, and check that their models find boxes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.checkpoints import check_tensors, contents_of, message_of, read_checkpoint
+from models.downloads import ensure_weights
+from models.safe_loading import load_ultralytics
+from models.ultralytics_quiet import quiet_ultralytics
+from utils.config import ArchConfig
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import BaseModel
+
+HEADS = {
+    **dict.fromkeys(("Detect", "v10Detect", "WorldDetect", "YOLOEDetect", "RTDETRDecoder"), "detect"),
+    **dict.fromkeys(("Segment", "Segment26", "YOLOESegment", "YOLOESegment26"), "segment"),
+    **dict.fromkeys(("Pose", "Pose26"), "pose"),
+    **dict.fromkeys(("OBB", "OBB26"), "obb"),
+}
+"""The last layers that find boxes -> what Ultralytics calls their task."""
+
+BOXLESS = {
+    "Classify": "a classifier, which says what an image shows, but not where",
+    "SemanticSegment": "a semantic segmenter, which labels pixels, but finds no boxes",
+    "Depth": "a depth estimator, which finds no boxes",
+}
+"""Other last layers, and why they do not serve."""
+
+TRIAL_SIZE = 192
+"""Side of the image, in pixels, on which a model is tried when it is loaded: a multiple of every stride."""
+
+
+def yolo_weights(arch: ArchConfig) -> Path:
+    """Return the path of the detector's weights; raise UserError if it is not set."""
+    if arch.yolo_weights is None:
+        some = "yolov8n.pt, yolo11x.pt or yolo26s.pt"
+        raise UserError(f"arch.yolo_weights: not set; name a checkpoint, or an official one such as {some}")
+    return arch.yolo_weights
+
+
+def load_yolo(path: Path, *, trust: bool = False) -> BaseModel:
+    """Load a model of Ultralytics that finds boxes, in float32 on the CPU; its `names` are a dict by class id.
+
+    Args:
+        path: a checkpoint in ultralytics' form; a missing official one is downloaded.
+        trust: let the checkpoint run code while it is loaded, if it cannot be loaded without.
+
+    Raises:
+        UserError: the file is missing, damaged, foreign or would run code, or its model finds no boxes in RGB images.
+    """
+    ensure_weights(path)
+    quiet_ultralytics()
+    import torch
+    from ultralytics.nn.tasks import BaseModel
+
+    if not trust and not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        # ultralytics would load unsafely without a word
+        raise UserError(f"{path}: torch {torch.__version__} cannot load it safely; use torch 2.6 or later")
+    checkpoint = read_checkpoint(path, lambda: load_ultralytics(path, trust=trust))
+    model = next((each for key in ("ema", "model") if isinstance(each := checkpoint.get(key), BaseModel)), None)
+    if model is None:
+        advice = "; Ultralytics' YOLO(...).save(FILE) writes one"
+        raise UserError(f"{path}: not a YOLO checkpoint: it holds {contents_of(checkpoint)}, but no YOLO model{advice}")
+    try:
+        return _checked(model, path)
+    except UserError:
+        raise
+    except Exception as error:  # of a model that was put together by hand, anything may be missing
+        raise UserError(f"{path}: its model cannot be used: {message_of(error)}") from error
+
+
+def check_yolo_yaml(content: object, place: str) -> None:
+    """Check that the yaml of a YOLO model names layers only: Ultralytics evaluates `activation` as code.
+
+    Args:
+        place: names the yaml in messages.
+
+    Raises:
+        UserError: it names anything but layers, or is not the yaml of a YOLO model.
+    """
+    import torch
+    from ultralytics.nn import tasks
+
+    if not isinstance(content, Mapping):
+        raise UserError(f"{place}: not the yaml of a YOLO model")
+    number = r"\s*(\w+\s*=\s*)?(-?[\d.]+(e-?\d+)?|True|False|None)\s*"
+    activation = content.get("activation") or "nn.SiLU()"
+    called = re.fullmatch(rf"(?:torch\.)?nn\.(\w+)\(({number}(,{number})*)?\)", str(activation).strip())
+    if called is None or not _is_layer(torch.nn, called.group(1)):
+        raise UserError(f"{place}: activation: {str(activation)[:80]} is no activation of torch.nn; it is not run")
+    for row in [*(content.get("backbone") or ()), *(content.get("head") or ())]:
+        name = row[2] if isinstance(row, (list, tuple)) and len(row) == 4 else None
+        known = isinstance(name, str) and (
+            _is_layer(torch.nn, name[3:]) if name.startswith("nn.") else _is_layer(tasks, name)
+        )
+        if not known and not (isinstance(name, str) and re.fullmatch(r"torchvision\.ops\.[A-Z]\w+", name)):
+            raise UserError(f"{place}: {str(row)[:80]} is no layer that Ultralytics has")
+
+
+def _is_layer(module: Any, name: str) -> bool:
+    import torch
+
+    layer = getattr(module, name, None)
+    return isinstance(layer, type) and issubclass(layer, torch.nn.Module)
+
+
+def _checked(model: BaseModel, path: Path) -> BaseModel:
+    """Check that a YOLO model finds boxes and has names, a stride and finite weights; return it in float32."""
+    import torch
+
+    head = model.model[-1]
+    kind = type(head).__name__
+    if kind not in HEADS:
+        why = BOXLESS.get(kind, f"its last layer is {kind}")
+        raise UserError(f"{path}: its model is no detector: {why}; name one that was trained to find boxes")
+    settings = getattr(model, "yaml", None) or {}
+    if isinstance(settings, Mapping) and settings.get("channels", 3) != 3:
+        raise UserError(f"{path}: its model takes images of {settings['channels']} channels, not 3")
+    if kind.startswith("YOLOE") and not hasattr(model, "pe") and not hasattr(head, "lrpc"):
+        raise UserError(f"{path}: no classes are set in this YOLOE; call its set_classes([...]) and save it again")
+    if settings:
+        check_yolo_yaml(settings, f"{path}: its yaml")
+    check_tensors([*model.named_parameters(), *model.named_buffers()], path)
+    model = model.float().eval()
+    stride = getattr(model, "stride", torch.tensor([32.0]))
+    if not (isinstance(stride, torch.Tensor) and stride.numel() and stride.min() >= 1 and stride.max() <= TRIAL_SIZE):
+        raise UserError(f"{path}: its model has no usable stride, but {str(stride)[:40]}")
+    model.stride = stride
+    model.names = dict(enumerate(_names_of(model, int(head.nc), path)))
+    with torch.no_grad():
+        model(torch.zeros(1, 3, TRIAL_SIZE, TRIAL_SIZE))  # fails here if anything else is missing
+    return model
+
+
+def _names_of(model: BaseModel, count: int, path: Path) -> list[str]:
+    """Return the class names of a model by class id: class0, class1 and so on if it has none."""
+    names = getattr(model, "names", None)
+    if names is None or (isinstance(names, (Mapping, list, tuple)) and not names):
+        return [f"class{i}" for i in range(count)]
+    if isinstance(names, Mapping) and all(re.fullmatch(r"\d+", str(key)) for key in names):
+        by_id = {int(key): name for key, name in names.items()}
+        names = [by_id[i] for i in range(len(by_id))] if by_id.keys() == set(range(len(by_id))) else names
+    plain = isinstance(names, (list, tuple)) and all(isinstance(name, (str, int, float)) for name in names)
+    if not plain or len(names) != count:
+        found = f"{len(names)}" if plain else f"a {type(names).__name__} that is none of ids and texts"
+        raise UserError(f"{path}: its model has {count} classes, but its names are {found}")
+    return [str(name) for name in names]
