@@ -16,8 +16,7 @@ from utils.annotations.audit import sample_objects
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import FileStatus
 from utils.errors import UserError
-from utils.formats.base import RECORDS, REVIEW, Exported, Exporter
-from utils.formats.labelme_writer import relative_path
+from utils.formats.base import RECORDS, REVIEW, Exported, Exporter, relative_path
 from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms, confidences
 from utils.formats.voc import CLASS_NAMES
 from utils.io.encoding import encode_json, encode_table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,6 +120,18 @@ class Exporter(ABC):
 def photo_path(image_id: str, path: Path, frames: Path) -> Path:
     """Return the image file of a sample: its own or, where that is a video, that of its frame below `frames`."""
     return safe_path(frames, image_id, FRAME_SUFFIX) if is_video_name(path.name) else path
+
+
+def relative_path(image: Path, folder: Path) -> str:
+    """Make the image's path relative to the folder, with forward slashes; absolute if on another drive of Windows.
+
+    Links among the folders are followed, since `..` leaves the real folder; the image keeps its own name.
+    """
+    image = Path(os.path.realpath(image.parent), image.name)
+    try:
+        return Path(os.path.relpath(image, os.path.realpath(folder))).as_posix()
+    except ValueError:
+        return image.as_posix()
 
 
 def nonempty(instances: Instances) -> tuple[list[int], dict[str, int]]:

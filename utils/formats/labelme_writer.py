@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.files import open_regular
-from utils.formats.base import MSG_POLYGON_IOU, Exported, Exporter, ExportSettings, json_scores, nonempty
+from utils.formats.base import MSG_POLYGON_IOU, Exported, Exporter, ExportSettings, json_scores, nonempty, relative_path
 from utils.formats.polygons import iou, polygons_to_correct, rasterize_labelme
 from utils.formats.review_flags import confidences, flags_of
 from utils.io.encoding import encode_bits, encode_image, encode_json
@@ -107,18 +106,6 @@ def labelme_shape(
         **json_scores(instances, i),
         "confidence": confidence,
     }
-
-
-def relative_path(image: Path, folder: Path) -> str:
-    """Make the image's path relative to the folder, with forward slashes; absolute if on another drive of Windows.
-
-    Links among the folders are followed, since `..` leaves the real folder; the image keeps its own name.
-    """
-    image = Path(os.path.realpath(image.parent), image.name)
-    try:
-        return Path(os.path.relpath(image, os.path.realpath(folder))).as_posix()
-    except ValueError:
-        return image.as_posix()
 
 
 def _png(mask: Mask) -> str:

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.formats.base import RECORDS
-from utils.formats.labelme_writer import relative_path
+from utils.formats.base import RECORDS, relative_path
 from utils.io.image_files import is_photo_gone
 from utils.io.json_files import read_json
 from utils.io.terminal import counted
