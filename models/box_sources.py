@@ -139,4 +139,4 @@ class BoxSanitizer:
     def summary_lines(self, session: Session) -> list[str]:
         """Return a line for each kind that occurred."""
         counts = session.sum_counts(self.counts)
-        return [f"{self.source}: boxes {fate}: {count}" for fate, count in counts.items() if count]
+        return [f"{self.source}: boxes {outcome}: {count}" for outcome, count in counts.items() if count]

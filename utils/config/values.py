@@ -114,13 +114,8 @@ Scores = Annotated[
 ]
 
 
-def _one_of(names: Collection[str]) -> BeforeValidator:
-    """Refuse a text that is none of the names, with the nearest one; what is no text is left for pydantic to refuse."""
-
-    return BeforeValidator(lambda name: _check_name(name, names))
-
-
 def _check_name(name: Any, names: Collection[str]) -> Any:
+    """Refuse a text that is none of the names, with the nearest one; what is no text is left for pydantic to refuse."""
     if isinstance(name, str) and name not in names:
         close = nearest(name, names) if len(names) > 1 else None
         advice = f"; did you mean {close}?" if close else ""
@@ -136,7 +131,9 @@ def _file_name(name: str) -> str:
 
 FileName = Annotated[str, Field(strict=True, min_length=1), AfterValidator(_file_name)]
 
-FormatName = Annotated[StrictStr, _one_of(FORMATS), WithJsonSchema({"enum": [*FORMATS]})]
+FormatName = Annotated[
+    StrictStr, BeforeValidator(lambda name: _check_name(name, FORMATS)), WithJsonSchema({"enum": [*FORMATS]})
+]
 
 
 def _splits(value: Any) -> Any:
