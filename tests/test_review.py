@@ -139,6 +139,19 @@ def test_annotations_of_deleted_photos_are_told_and_pruned_unless_edited(
     assert {"0.json", "yolo/labels/0.txt", "voc/SegmentationClass/0"} <= names
 
 
+def test_annotations_of_photos_that_have_another_id_now_are_told_and_pruned(
+    done: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (done.photos / "1.jpg").write_bytes((done.photos / "0.png").read_bytes())  # its twin is 1.png from now on
+    assert done.run("--prune", "--format", "labelme", "yolo") == 0
+    assert "1 annotation without photo, or of photos that have another id now: 1 removed\n" in capsys.readouterr().out
+    assert sorted(path.name for path in (done.out / "yolo" / "images").glob("1.*")) == ["1.jpg.png", "1.png.png"]
+    (done.photos / "1.jpg").unlink()
+    assert done.run("--format", "labelme", "yolo") == 0
+    told = "2 annotations without photo, or of photos that have another id now, such as 1.jpg; --prune removes"
+    assert told in capsys.readouterr().out
+
+
 def test_a_run_that_is_refused_for_its_weights_prunes_nothing(
     done: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

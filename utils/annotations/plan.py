@@ -66,7 +66,7 @@ class AnnotationPlan:
         self._manifests: list[Manifest] = []
         self._splits: dict[str, str] = {}
         self._told: list[str] = []
-        self._orphans: list[str] = []
+        self._orphans: dict[str, bool] = {}
         if "annotate" in options.outputs:
             self._prepare(images, RunFingerprint(options, prompts, _clips(options, images)), session)
         only = options.outputs == ("annotate",)
@@ -102,7 +102,7 @@ class AnnotationPlan:
         if not all(FORMATS[name].is_labelme for name in formats):
             self._told = split_lines(splits, options)
         if session.is_main and options.shard is None:
-            self._orphans = find_orphans(options.config.auto_mask.save_dir, images.ids)
+            self._orphans = find_orphans(options.config.auto_mask.save_dir, images)
             others = [form(name) for name in FORMATS if name not in formats and _is_apart(options, name)]
             self._prunable = [*frames, *formats.values(), *others, *reversed(tables)]
 
@@ -111,13 +111,15 @@ class AnnotationPlan:
 
         What is removed does not come back, so call this when nothing can refuse the run any more.
         """
-        line = counted(len(self._orphans), "annotation") + " without photo"
+        line = f"{counted(len(self._orphans), 'annotation')} without photo"
+        if any(self._orphans.values()):
+            line += ", or of photos that have another id now"
         if self._orphans and self._options.prune and not self._options.dry_run:
             kept = prune(self._orphans, self._prunable)
             removed = f"{len(self._orphans) - len(kept)} removed"
             say([f"{line}: {removed}{f', {len(kept)} edited and kept' if kept else ''}"])
         elif self._orphans:
-            say([f"{line}, such as {self._orphans[0]}; --prune removes those that no person edited"])
+            say([f"{line}, such as {next(iter(self._orphans))}; --prune removes those that no person edited"])
 
     def lines(self) -> list[str]:
         """Say for each format with something there what becomes of how many images; in a dry run for all outputs."""

@@ -13,30 +13,37 @@ from utils.engine import RunImages
 from utils.io.image_files import is_image_name, is_photo_gone
 
 
-def find_orphans(folder: Path, image_ids: Collection[str]) -> list[str]:
-    """Find the images that were annotated, are not in the run, and whose photo is gone.
-
-    `is_photo_gone` says which photos count as gone.
+def find_orphans(folder: Path, images: RunImages) -> dict[str, bool]:
+    """Find the images that were annotated and that no photo is any more.
 
     Args:
         folder: the annotation folder; each annotated image has a record of the review table there.
-        image_ids: the images of the run.
+        images: of the run; what they annotate is no orphan.
+
+    Returns:
+        ids in order -> whether the photo is there, in this run, under another id; else it is gone (`is_photo_gone`).
     """
-    records, orphans = folder / ".review", []
-    known = {*image_ids} if records.is_dir() else set()
+    records, orphans = folder / ".review", {}
+    known = {*images.ids} if records.is_dir() else set()
+    paths: set[str] | None = None
     for parent, _, names in os.walk(records):
         below = "" if parent == str(records) else f"{os.path.relpath(parent, records)}/".replace(os.sep, "/")
         for name in names:
             image_id = below + name.removesuffix(".json")
             if image_id in known or not name.endswith(".json") or not (record := Record.read(Path(parent, name))):
                 continue
-            photo = record.record.get("photo")
-            if isinstance(photo, str) and is_photo_gone(Path(os.path.realpath(folder), photo), image_id):
-                orphans.append(image_id)
-    return sorted(orphans)
+            if not isinstance(record.record.get("photo"), str):
+                continue
+            photo = Path(os.path.realpath(folder), record.record["photo"])
+            if paths is None:
+                paths = {os.path.realpath(path) for path in images.paths}
+            is_renamed = os.path.realpath(photo) in paths
+            if is_renamed or is_photo_gone(photo, image_id):
+                orphans[image_id] = is_renamed
+    return dict(sorted(orphans.items()))
 
 
-def prune(orphans: Sequence[str], manifests: Sequence[Manifest]) -> list[str]:
+def prune(orphans: Collection[str], manifests: Sequence[Manifest]) -> list[str]:
     """Remove all files of these images but those of images that a person edited; return these.
 
     Args:
