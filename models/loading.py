@@ -20,6 +20,7 @@ from models.detector import Detector, find_detector
 from models.downloads import fetch_weights
 from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
 from models.sam2_config import read_sam_config
+from models.slices import check_slicing, with_slices
 from models.yolo_weights import yolo_weights
 from utils.annotations.fingerprint import file_hash
 from utils.annotations.source import AnnotationCascade, open_annotations
@@ -69,7 +70,8 @@ class RunModels:
         self._options, self._images, self._session = options, images, session
         self.device_text, self.batches_ahead = "none", 1
         if options.annotations is None:
-            find_detector(options.config.arch.yolo)  # refuses a wrong name before anything is fetched
+            find_detector(options.config.arch.yolo)  # a wrong name, or no sahi, is refused before anything is fetched
+            check_slicing(options.config)
             self._fetch_weights()
         self._calibration: Calibration | None = None
         if options.annotations is None and (path := options.config.segmenter.calibration) is not None:
@@ -224,10 +226,12 @@ def load_detector(config: Config, device: torch.device, *, trust: bool) -> Detec
         trust: whether the checkpoint may run code while it is loaded.
 
     Raises:
-        UserError: the table of detectors has no such name, or the weights cannot be used.
+        UserError: the table of detectors has no such name, the weights cannot be used, or slices need a package.
     """
     config = replace(config, dataset=replace(config.dataset, conf=config.dataset.least_conf))
-    return find_detector(config.arch.yolo)(yolo_weights(config.arch), device, config, trust=trust)
+    check_slicing(config)
+    detector = find_detector(config.arch.yolo)(yolo_weights(config.arch), device, config, trust=trust)
+    return with_slices(detector, config)
 
 
 def run_classes(dataset: DatasetConfig, detector_names: Callable[[], tuple[str, ...]]) -> ClassMap:

@@ -27,7 +27,9 @@ def models_line(options: Options, detector_names: Sequence[str], device: str) ->
     """
     arch, parts = options.config.arch, []
     if options.runs_detector and arch.yolo_weights:
-        parts.append(f"detector {arch.yolo_weights.name} ({counted(len(detector_names), 'class', 'classes')})")
+        side = options.config.detector.slice
+        slices = f", slices of {side} px" if side else ""
+        parts.append(f"detector {arch.yolo_weights.name} ({counted(len(detector_names), 'class', 'classes')}{slices})")
     sources = {"detector": "YOLO", "file": str(options.prompt), "target": "the ground truth"}
     sam = arch.sam_weights.name if arch.sam_weights else ""
     return " \u00b7 ".join([*parts, f"SAM2 {sam}", device, f"boxes from {sources[options.boxes]}"])

@@ -59,6 +59,7 @@ KNOWN_TO = {
     "sam2.sam2_video_predictor": {"models/sam2_video.py"},
     "ultralytics": {"models/", "yolo/"},
     "pycocotools": {"utils/"},
+    "sahi": {"models/slices.py"},
 }
 """Library -> the files, or folders, that may import it; benchmarks compare with libraries and may import any."""
 

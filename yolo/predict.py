@@ -106,7 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary = run_loop(BoxCascade(boxes), images.batches(), [sink], session, noun=noun)
     script = ["yolo_sam_auto_anno_generator.py", "-s", *args.source] if args.source else ["yolo_sam.py"]
     video = ["--video"] if args.video else []
-    print("use it: ", shlex.join(map(str, ["python", *script, *video, *overrides_as_args(args), "-p", path])))
+    overrides = overrides_as_args(args, "detector.slice", "detector.overlap")  # which a run with the file refuses
+    print("use it: ", shlex.join(map(str, ["python", *script, *video, *overrides, "-p", path])))
     return summary.exit_code
 
 

@@ -11,7 +11,7 @@ import torch
 from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
 from utils.classes import COCO_CLASSES
 from utils.cli.options import Options
-from utils.config import ArchConfig, Config, DatasetConfig
+from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig
 from utils.config.official import DEMO_WEIGHTS, REPOSITORY
 
 ARCH = ArchConfig(yolo_weights=Path("/w/yolov8x.pt"), sam_weights=Path("/w/sam2.1_hiera_large.pt"))
@@ -23,6 +23,8 @@ def test_the_line_names_models_device_and_boxes() -> None:
     start, end = "SAM2 sam2.1_hiera_large.pt", "cuda:0 bf16 · boxes from "
     assert models_line(OPTIONS, COCO_CLASSES, device) == f"detector yolov8x.pt (80 classes) · {start} · {end}YOLO"
     assert models_line(OPTIONS, ("ship",), device).startswith("detector yolov8x.pt (1 class) · ")
+    sliced = replace(OPTIONS, config=replace(OPTIONS.config, detector=DetectorConfig(slice=640)))
+    assert models_line(sliced, ("ship",), device).startswith("detector yolov8x.pt (1 class, slices of 640 px) · ")
     prompted = replace(OPTIONS, prompt=Path("/p/boxes.json"), boxes="file")
     assert models_line(prompted, (), device) == f"{start} · {end}/p/boxes.json"
     assert models_line(replace(OPTIONS, boxes="target"), (), device) == f"{start} · {end}the ground truth"

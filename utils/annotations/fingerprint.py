@@ -27,7 +27,7 @@ VERSION = 3
 """Part of every hash. Increase it when the same instances give other files or images are identified in another way, so
 that files of an earlier version are made again."""
 
-LATER_KEYS = {"disjoint": False, "agnostic_nms": False}
+LATER_KEYS = {"disjoint": False, "agnostic_nms": False, "slice": None, "overlap": 0.2}
 """Config keys that came after `VERSION`, with their defaults, which leave files of before as they are."""
 
 SAMPLE_BYTES = 4096

@@ -162,18 +162,18 @@ def check(options: Options, given: Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')}: is about {subject}")
     if "annotate" not in options.outputs and any(override.option == "--format" for override in given.overrides):
         raise UserError(f"--format: is about {NEEDS['overwrite'][0]}")
-    finders = (_contradictions, _contradictions_of_annotations, _contradictions_of_clips, _contradictions_of_shards)
+    finders = (
+        _contradictions,
+        _contradictions_of_boxes,
+        _contradictions_of_annotations,
+        _contradictions_of_clips,
+        _contradictions_of_shards,
+    )
     for problem in chain.from_iterable(find(options, given) for find in finders):
         raise UserError(problem)
 
 
 def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
-    if options.boxes == "target" and options.source:
-        yield "--boxes target: photos of -s/--source have no target"
-    for override in given.overrides:
-        is_detector = override.key.startswith("detector.")
-        if options.boxes == "target" and (is_detector or override.key == "dataset.conf"):
-            yield f"--boxes target: the true boxes count as they stand; {override.option} would change nothing"
     if options.boxes == "target" and options.attribute:
         yield "--attribute: with --boxes target there is no detector to blame; leave one of the two out"
     if options.boxes == "target" and options.tune_over:
@@ -184,6 +184,23 @@ def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
     makes_both = {"evaluate", "annotate"} <= {*options.outputs}
     if options.diff and makes_both and _same(options.diff, options.config.auto_mask.save_dir):
         yield f"--diff {options.diff}: this run writes there what evaluating would compare with; name a copy"
+
+
+def _contradictions_of_boxes(options: Options, given: Namespace) -> Iterator[str]:
+    if options.boxes == "target" and options.source:
+        yield "--boxes target: photos of -s/--source have no target"
+    sliced = options.config.detector.slice is not None
+    if sliced and options.tune_over:
+        fact = "at the low scores that it begins with, boxes of slices (detector.slice) are not merged as in other runs"
+        yield f"--tune: {fact}; leave one of the two out"
+    for override in given.overrides:
+        is_detector = override.key.startswith("detector.")
+        if options.boxes == "target" and (is_detector or override.key == "dataset.conf"):
+            yield f"--boxes target: the true boxes count as they stand; {override.option} would change nothing"
+        if options.prompt and override.key in ("detector.slice", "detector.overlap"):
+            yield f"-p/--prompt: takes the place of the detector; {override.option} would change nothing"
+        if override.key == "detector.overlap" and not sliced:
+            yield f"{override.option}: is about slices, and detector.slice, the size of one in pixels, is not set"
 
 
 def _contradictions_of_annotations(options: Options, given: Namespace) -> Iterator[str]:

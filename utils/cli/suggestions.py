@@ -34,6 +34,8 @@ ELSEWHERE = {
     "video": "track tracker",
     "version": "v",
     "dry_run": "dry simulate",
+    "detector.slice": "slice_size slice_height slice_width",
+    "detector.overlap": "overlap_ratio overlap_height_ratio overlap_width_ratio",
     "detector.iou": "iou_thres iou_thresh iou_threshold nms nms_threshold",
     "dataset.classes": "class_names labels names names_file labels_file ontology",
     "auto_mask.splits": "split_ratio train_ratio val_ratio",
@@ -47,7 +49,7 @@ ANSWERS = {
     "eval metrics task mode": "each task is a script: yolo_sam.py evaluates, yolo_sam_visual.py renders overlays, "
     "yolo_sam_auto_anno_generator.py annotates",
     "launcher local_rank nproc nproc_per_node world_size": "torchrun starts several processes; docs/distributed.md",
-    "augment tta agnostic_nms": "there is none here; boxes found so can be read from a file by -p",
+    "augment tta": "there is none here; boxes found so can be read from a file by -p",
     "hide_labels hide_conf save_conf": "--set predictor.show=masks,boxes says what overlays show; annotations keep "
     "scores in any case",
     "show show_dir view_img save_img visualize vis": "overlays are files; --also visual makes them in any run",

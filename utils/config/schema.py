@@ -238,11 +238,18 @@ class DetectorConfig:
     iou: Share = 0.7
     """Of boxes of one class that overlap more than this only the best is kept."""
     max_det: Count = 300
-    """Boxes kept per image, best first."""
+    """Boxes kept per image, or per slice, best first."""
     agnostic_nms: StrictBool = False
     """Compare boxes of all classes for `detector.iou`, not of one class only."""
     classes: ClassNames = None
     """Names of the classes whose boxes are kept, the detector's or a prompt file's; left out, all."""
+    slice: Annotated[int | None, Field(strict=True, ge=32)] = None
+    """Also look at slices, squares of so many pixels of an image, and merge their boxes; left out, at none.
+
+    Each is scaled to `imgsz`. Images that are no larger are not sliced. Needs the package `sahi`.
+    """
+    overlap: Annotated[float, Field(strict=True, ge=0, le=0.9)] = 0.2
+    """Share of a slice that the next one repeats; objects that are no longer than that are whole in some slice."""
 
 
 @dataclass(frozen=True, config=SECTION)

@@ -193,6 +193,7 @@ CLASSES = '--set dataset.classes=["car"]'
         ("--image-size 640", "--image-size: no such option; did you mean --imgsz?"),
         ("--confidence 0.5", "--confidence: no such option; did you mean --conf?"),
         ("--score-thr 0.5", "--score-thr: no such option; did you mean --conf?"),
+        ("--slice-height 640", "--slice-height: no such option; did you mean --set detector.slice=640?"),
         ("--iou-thres 0.5", "--iou-thres: no such option; did you mean --set detector.iou=0.5?"),
         ("-v", "-v: no such option; did you mean --version?"),
         ("-i photos", "-i: no such option; did you mean --source?"),
@@ -255,6 +256,9 @@ CLASSES = '--set dataset.classes=["car"]'
         ),
         ("--boxes target -conf 0.5", "--boxes target: the true boxes count as they stand; -conf/--conf_thres would"),
         ("--boxes target --set detector.iou=0.5", "--boxes target: the true boxes count as they stand; --set detector"),
+        ("-p a.json --set detector.slice=640", "-p/--prompt: takes the place of the detector; --set detector.slice"),
+        ("--set detector.overlap=0.3", "--set detector.overlap: is about slices, and detector.slice, the size of one"),
+        ("--also evaluate --tune --set detector.slice=640", "--tune: at the low scores that it begins with, boxes of"),
         ("--set video.patience=3", "--set video.patience: is about clips; --video makes them of the frames"),
         (
             f"-a mine --set cleanup.clip_to_box=true {CLASSES}",
