@@ -288,7 +288,8 @@ def build_segmenter(
     if device.type == "mps":
         check_attention(device)
     backend = _prepare(model, precision, backend, config)
-    segmenter = Segmenter(model, precision, chunk_bytes(settings.chunk_mb, device), backend)
+    windows = config.dataloader.batch_size if settings.window == "auto" else None
+    segmenter = Segmenter(model, precision, chunk_bytes(settings.chunk_mb, device), backend, windows)
     worth_compiling = device.type == "cuda" and num_images >= LONG_RUN and not video
     if settings.compile == "on" or (settings.compile == "auto" and worth_compiling):
         try:

@@ -32,6 +32,7 @@ def models_line(options: Options, detector_names: Sequence[str], device: str) ->
         parts.append(f"detector {arch.yolo_weights.name} ({counted(len(detector_names), 'class', 'classes')}{slices})")
     sources = {"detector": "YOLO", "file": str(options.prompt), "target": "the ground truth"}
     sam = arch.sam_weights.name if arch.sam_weights else ""
+    sam += " by window" if options.config.segmenter.window == "auto" else ""
     return " \u00b7 ".join([*parts, f"SAM2 {sam}", device, f"boxes from {sources[options.boxes]}"])
 
 

@@ -35,7 +35,8 @@ class Sam2Forward:
         self.max_batch, self._model = min(max_batch or limit, limit), model
 
     def take_at_most(self, images: int) -> None:
-        """Prepare for smaller batches, since memory was out; passes that pad nothing take any."""
+        """Encode no more than so many images at once from now on, since memory was out."""
+        self.max_batch = min(self.max_batch, images)
 
     def encode(self, pixels: Tensor) -> Features:
         """Encode (B, 3, S, S) preprocessed images; the result may be padded, the first B rows are valid."""
@@ -55,7 +56,7 @@ class CompiledForward(Sam2Forward):
 
     Args:
         model: a SAM2 model in eval mode on its device.
-        max_batch: images per batch; smaller batches are padded.
+        max_batch: images per batch; smaller batches are padded. Where it is lowered, the encoder is compiled once more.
         backend: of `torch.compile`.
     """
 
@@ -64,10 +65,6 @@ class CompiledForward(Sam2Forward):
         self._graphs = 0
         self._encode = torch.compile(self._levels, dynamic=False, fullgraph=True, backend=backend)
         self._decode = torch.compile(self._masks, dynamic=False, fullgraph=True, backend=backend)
-
-    def take_at_most(self, images: int) -> None:
-        """Pad batches to no more than so many images; the encoder is compiled once more, for this size."""
-        self.max_batch = min(self.max_batch, images)
 
     def encode(self, pixels: Tensor) -> Features:
         """See Sam2Forward."""

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from models.sam2_compile import CompiledForward, Sam2Forward
 from models.sam2_forward import Backbone, Features, autocast, features_of, select_single_mask
 from models.transfer import AsyncMasks, BoxMasks, Upload, to_device
-from utils.boxes import normalize
+from models.windows import View, views_of
+from utils.boxes import Size, normalize
 from utils.device import Backend
 from utils.errors import RunError, UserError, first_line
 
@@ -64,11 +65,19 @@ class Segmenter:
         precision: torch.float32, or the 16-bit type that matrix products run in.
         chunk_bytes: how much memory the boxes of one decode may take; bounds memory at any number of boxes.
         backend: what the model's encoder runs in, to be named.
+        windows: how many windows of large images are encoded at once; None: images are encoded as a whole.
     """
 
-    def __init__(self, model: SAM2Base, precision: torch.dtype, chunk_bytes: int, backend: Backend = "torch") -> None:
+    def __init__(
+        self,
+        model: SAM2Base,
+        precision: torch.dtype,
+        chunk_bytes: int,
+        backend: Backend = "torch",
+        windows: int | None = None,
+    ) -> None:
         self.model, self.precision, self.chunk_bytes, self.backend = model, precision, chunk_bytes, backend
-        self._passes = Sam2Forward(model)
+        self._windows, self._passes = windows, Sam2Forward(model, windows)
 
     @property
     def device(self) -> torch.device:
@@ -124,10 +133,11 @@ class Segmenter:
         """
         halved = self.chunk_bytes > MIN_CHUNK_BYTES
         self.chunk_bytes = max(MIN_CHUNK_BYTES, self.chunk_bytes // 2)
+        images = max(images, self._passes.max_batch) if self._windows else images
         if images > 1:
             self._passes.take_at_most(images // 2)
         elif isinstance(self._passes, CompiledForward) and not halved:
-            self._passes = Sam2Forward(self.model)
+            self._passes = Sam2Forward(self.model, self._windows)
         elif not halved:
             advice = "choose smaller models or --device cpu"
             raise RunError(f"the GPU has too little memory for a single image ({reason}); {advice}")
@@ -150,8 +160,8 @@ class Segmenter:
     ) -> AsyncMasks:
         """Start a batch on the device; only a CPU is done when this returns.
 
-        All boxes are one flattened list. An image is encoded once, whatever the number of its sets; not at all where
-        none of them has a box.
+        All boxes are one flattened list. An image, or a window of it, is encoded once, whatever the number of sets that
+        have boxes there; not at all where none has one.
 
         Args:
             images: B arrays (H, W, 3) uint8 RGB, of any sizes; tensors if `upload` sent them ahead.
@@ -159,47 +169,46 @@ class Segmenter:
             image_index: the image of each set, ascending; left out, the k-th set belongs to the k-th image.
         """
         index = np.arange(len(images)) if image_index is None else np.asarray(image_index)
-        counts = np.array([len(each) for each in boxes], np.int64)
-        pending = AsyncMasks(counts.tolist())
-        prompted = np.unique(index[counts > 0]).tolist()
-        for start in range(0, len(prompted), self._passes.max_batch):
-            group = prompted[start : start + self._passes.max_batch]
-            chosen = [images[i] for i in group]
+        pending, every = (
+            AsyncMasks([len(each) for each in boxes]),
+            np.concatenate([np.zeros((0, 4), np.float32), *boxes]),
+        )
+        sizes = np.array([image.shape[:2] for image in images], np.int64).reshape(-1, 2)
+        box_images = np.repeat(index, [len(each) for each in boxes])
+        views = views_of(every, box_images, sizes, self.model.image_size if self._windows else None)
+        for start in range(0, len(views), self._passes.max_batch):
+            group = views[start : start + self._passes.max_batch]
             with autocast(self.device, self.precision):
-                features = self._passes.encode(preprocess(chosen, self.model.image_size, self.device))
-            rows = [k for k in range(len(boxes)) if index[k] in group]
-            self._prompt(
-                features,
-                [(image.shape[0], image.shape[1]) for image in chosen],
-                np.concatenate([boxes[k] for k in rows]),
-                np.repeat([group.index(index[k]) for k in rows], counts[rows]),
-                pending,
-            )
+                crops = [images[view.image][view.slices] for view in group]
+                features = self._passes.encode(preprocess(crops, self.model.image_size, self.device))
+            self._prompt(features, group, every, pending)
         return pending.complete(self.device)
 
     @torch.inference_mode()
-    def launch_encoded(self, backbone: Backbone, size: tuple[int, int], boxes: npt.NDArray[np.float32]) -> AsyncMasks:
+    def launch_encoded(self, backbone: Backbone, size: Size, boxes: npt.NDArray[np.float32]) -> AsyncMasks:
         """Start as `launch`, for one set of (N, 4) boxes of one image of a (height, width) that is encoded already."""
-        pending = AsyncMasks([len(boxes)])
-        if len(boxes):
-            image_index = np.zeros(len(boxes), np.int64)
-            self._prompt(features_of(self.model, backbone), [size], boxes, image_index, pending)
+        pending, views = (
+            AsyncMasks([len(boxes)]),
+            views_of(boxes, np.zeros(len(boxes), np.int64), np.array([size]), None),
+        )
+        if views:
+            self._prompt(features_of(self.model, backbone), views, boxes, pending)
         return pending.complete(self.device)
 
     def _prompt(
-        self,
-        features: Features,
-        sizes: Sequence[tuple[int, int]],
-        boxes: npt.NDArray[np.float32],
-        image_index: npt.NDArray[np.int64],
-        pending: AsyncMasks,
+        self, features: Features, views: Sequence[View], boxes: npt.NDArray[np.float32], pending: AsyncMasks
     ) -> None:
-        """Append the masks of (N, 4) boxes, each of the encoded image that (N,) `image_index` names."""
-        box_sizes = np.array(sizes)[image_index]
-        in_model_pixels = normalize(boxes, box_sizes) * np.float32(self.model.image_size)  # of its square input
+        """Append the masks of the boxes of some views, which are encoded, among the (N, 4) boxes of all."""
+        rows = np.concatenate([view.rows for view in views])
+        image_index = np.repeat(np.arange(len(views)), [len(view.rows) for view in views])
+        sizes, corners = np.array([view.size for view in views]), np.array([view.box[:2] for view in views])
+        box_sizes, box_corners = sizes[image_index], corners[image_index]
+        in_view = boxes[rows] - np.tile(box_corners, 2).astype(np.float32)
+        in_model_pixels = normalize(in_view, box_sizes) * np.float32(self.model.image_size)  # of its square input
         prompts = to_device(in_model_pixels, self.device)
         for chunk in self._chunks(box_sizes, features):
-            pending.append(*self._decode(features, image_index[chunk], prompts[chunk]), box_sizes[chunk])
+            decoded = self._decode(features, image_index[chunk], prompts[chunk])
+            pending.append(*decoded, rows[chunk], box_sizes[chunk], box_corners[chunk])
 
     def _chunks(self, box_sizes: np.ndarray, features: Features) -> Iterator[slice]:
         """Yield consecutive slices of the boxes, each within the memory budget, but of one box at least."""

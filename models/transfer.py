@@ -131,7 +131,7 @@ def _cropped(rows: np.ndarray, columns: np.ndarray, bits: np.ndarray) -> Mask:
     if not len(ys):
         return Mask(0, 0, np.zeros((0, 0), bool))
     top, bottom, left, right = int(ys[0]), int(ys[-1]) + 1, int(xs[0]), int(xs[-1]) + 1
-    return PackedMask(left, top, right - left, bits[top:bottom, left // 8 : (right + 7) // 8].copy())
+    return PackedMask(left, top, right - left, left % 8, bits[top:bottom, left // 8 : (right + 7) // 8].copy())
 
 
 @dataclass(frozen=True)
@@ -156,25 +156,33 @@ class AsyncMasks:
 
     def __init__(self, counts: Sequence[int]) -> None:
         self._counts = counts
-        self._scores: list[torch.Tensor] = []
-        self._masks: list[tuple[np.ndarray, Callable[[], list[Mask]]]] = []
+        self._scores: list[tuple[np.ndarray, torch.Tensor]] = []
+        self._masks: list[tuple[np.ndarray, np.ndarray, Callable[[], list[Mask]]]] = []
         self._sync: HostSync | None = None
 
-    def append(self, logits: torch.Tensor, scores: torch.Tensor, box_sizes: npt.NDArray[np.int64]) -> None:
-        """Add the next N boxes of the flattened list of all boxes.
+    def append(
+        self,
+        logits: torch.Tensor,
+        scores: torch.Tensor,
+        rows: npt.NDArray[np.int64],
+        box_sizes: npt.NDArray[np.int64],
+        box_corners: npt.NDArray[np.int64],
+    ) -> None:
+        """Add N of all boxes.
 
         Args:
-            logits: (N, h, w) float32 on the device; each mask is upsampled to its image and cut at 0.
+            logits: (N, h, w) float32 on the device; each mask is upsampled to its image or window and cut at 0.
             scores: (N,).
-            box_sizes: (N, 2) height and width of the image that each box is in.
+            rows: (N,) which boxes of the flattened list of all sets they are.
+            box_sizes: (N, 2) height and width of the image, or of the window of it, that each box is in.
+            box_corners: (N, 2) x and y of that window's upper left pixel in the image.
         """
-        start = sum(map(len, self._scores))
-        self._scores.append(to_host_async(scores.float()))
+        self._scores.append((rows, to_host_async(scores.float())))
         for size in np.unique(box_sizes, axis=0):
-            rows = np.flatnonzero((box_sizes == size).all(axis=1))
-            chosen = logits[to_device(rows, logits.device), None]
+            same = np.flatnonzero((box_sizes == size).all(axis=1))
+            chosen = logits[to_device(same, logits.device), None]
             full = F.interpolate(chosen, tuple(size.tolist()), mode="bilinear", align_corners=False)[:, 0] > 0
-            self._masks.append((start + rows, masks_to_host_async(full)))
+            self._masks.append((rows[same], box_corners[same], masks_to_host_async(full)))
 
     def complete(self, device: torch.device) -> AsyncMasks:
         """Mark that all boxes were added; returns itself."""
@@ -185,10 +193,13 @@ class AsyncMasks:
         """Return the masks of each set when the device is done; scores that are not finite are returned as they are."""
         if self._sync is not None:
             self._sync.wait()
-        scores = np.concatenate([np.zeros(0, np.float32), *(part.numpy() for part in self._scores)])
+        scores = np.zeros(sum(self._counts), np.float32)
+        for rows, part in self._scores:
+            scores[rows] = part.numpy()
         masks: dict[int, Mask] = {}
-        for places, arrived in self._masks:
-            masks |= zip(places.tolist(), arrived(), strict=True)
+        for rows, corners, arrived in self._masks:
+            moved = [mask.moved(*corner) for mask, corner in zip(arrived(), corners.tolist(), strict=True)]
+            masks |= zip(rows.tolist(), moved, strict=True)
         stops = np.cumsum(self._counts, dtype=np.int64).tolist()
         bounds = zip([0, *stops], stops)
         return [BoxMasks([masks[i] for i in range(start, stop)], scores[start:stop]) for start, stop in bounds]

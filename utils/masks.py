@@ -76,6 +76,10 @@ class Mask:
         height, width = self.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
+    def moved(self, x: int, y: int) -> Mask:
+        """Return the mask so many pixels to the right and down: from a window to its image; an empty one stays."""
+        return Mask(self.left + x, self.top + y, self.crop) if self.crop.size else self
+
     @classmethod
     def from_array(cls, full: npt.NDArray[Any]) -> Mask:
         """Make the mask of a full-size (H, W) array, nonzero is foreground."""
@@ -97,22 +101,23 @@ class PackedMask(Mask):
     Args:
         left, top: see `Mask`.
         width: of the crop in pixels.
-        bits: (h, n) uint8: the crop's rows with up to seven empty pixels on both sides, from a column that is a
-            multiple of 8.
+        first: place of the crop's first column among the bits of a row, 0 to 7.
+        bits: (h, n) uint8: the crop's rows with up to seven empty pixels on both sides.
     """
 
     _width: int
+    _first: int
     _bits: npt.NDArray[np.uint8]
 
-    def __init__(self, left: int, top: int, width: int, bits: npt.NDArray[np.uint8]) -> None:
-        for name, value in (("left", left), ("top", top), ("_width", width), ("_bits", bits)):
+    def __init__(self, left: int, top: int, width: int, first: int, bits: npt.NDArray[np.uint8]) -> None:
+        values = {"left": left, "top": top, "_width": width, "_first": first, "_bits": bits}
+        for name, value in values.items():
             object.__setattr__(self, name, value)  # as a frozen class does
 
     @cached_property
     def crop(self) -> npt.NDArray[np.bool_]:  # type: ignore[override]
         """Return the (h, w) crop."""
-        first = self.left % 8
-        pixels = np.unpackbits(self._bits, axis=1)[:, first : first + self._width]
+        pixels = np.unpackbits(self._bits, axis=1)[:, self._first : self._first + self._width]
         return np.ascontiguousarray(pixels).view(bool)
 
     @property
@@ -120,9 +125,13 @@ class PackedMask(Mask):
         """See Mask."""
         return len(self._bits), self._width
 
+    def moved(self, x: int, y: int) -> Mask:
+        """See Mask; no pixel is unpacked."""
+        return PackedMask(self.left + x, self.top + y, self._width, self._first, self._bits)
+
     def packed(self) -> npt.NDArray[np.uint8]:
         """See Mask; moves whole rows of bits, and unpacks none."""
-        first, count = self.left % 8, -(-self._width // 8)
+        first, count = self._first, -(-self._width // 8)
         if not first:
             return self._bits
         following = np.pad(self._bits, ((0, 0), (0, 1)))[:, 1 : count + 1]

@@ -51,7 +51,7 @@ def test_nothing_waits_for_the_gpu_and_nothing_mixes(monkeypatch: pytest.MonkeyP
     with mode:
         simplify(model)
         batch = Segmenter(model, torch.float32, 2**20).launch(images, boxes)  # in several decodes
-    sent = {place: masks for places, masks in batch._masks for place in places.tolist()}
+    sent = {place: masks for places, _, masks in batch._masks for place in places.tolist()}
     assert len(batch._scores) > 1
     for place, image in enumerate([0, 0, 0, 1, 1, 2]):
         masks, (height, width) = sent[place].__self__, SIZES[image]

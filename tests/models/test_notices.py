@@ -11,7 +11,7 @@ import torch
 from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
 from utils.classes import COCO_CLASSES
 from utils.cli.options import Options
-from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig
+from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig, SegmenterConfig
 from utils.config.official import DEMO_WEIGHTS, REPOSITORY
 
 ARCH = ArchConfig(yolo_weights=Path("/w/yolov8x.pt"), sam_weights=Path("/w/sam2.1_hiera_large.pt"))
@@ -25,6 +25,8 @@ def test_the_line_names_models_device_and_boxes() -> None:
     assert models_line(OPTIONS, ("ship",), device).startswith("detector yolov8x.pt (1 class) · ")
     sliced = replace(OPTIONS, config=replace(OPTIONS.config, detector=DetectorConfig(slice=640)))
     assert models_line(sliced, ("ship",), device).startswith("detector yolov8x.pt (1 class, slices of 640 px) · ")
+    by_window = replace(OPTIONS, config=replace(OPTIONS.config, segmenter=SegmenterConfig(window="auto")))
+    assert f" · {start} by window · " in models_line(by_window, ("ship",), device)
     prompted = replace(OPTIONS, prompt=Path("/p/boxes.json"), boxes="file")
     assert models_line(prompted, (), device) == f"{start} · {end}/p/boxes.json"
     assert models_line(replace(OPTIONS, boxes="target"), (), device) == f"{start} · {end}the ground truth"

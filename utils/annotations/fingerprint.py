@@ -194,6 +194,8 @@ def run_settings(options: Options) -> dict[str, Any]:
     }
     if config.segmenter.calibration is not None:
         settings["calibration"] = file_hash(config.segmenter.calibration)
+    if config.segmenter.window != "off":
+        settings["window"] = config.segmenter.window
     if options.boxes == "target":
         label_map = config.dataset.label_map
         settings["label_map"] = label_map and [[*pair] for pair in sorted(label_map.items())]

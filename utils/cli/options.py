@@ -224,6 +224,8 @@ def _contradictions_of_clips(options: Options, given: Namespace) -> Iterator[str
         yield "--tune: in clips a box decides more than its own mask; leave --video out, frames then count as images"
     if options.video and options.config.segmenter.compile == "on":
         yield "--compile on (segmenter.compile): with --video SAM2 is never compiled; choose auto or off"
+    if options.video and options.config.segmenter.window == "auto":
+        yield "segmenter.window: auto is for single images; with --video SAM2 sees whole frames: choose off"
     for override in given.overrides:
         if not options.video and override.key.startswith("video."):
             yield f"{override.option.replace('_', '-', 1)}: is about clips; --video makes them of the frames"

@@ -54,6 +54,7 @@ def test_every_setting_that_changes_masks_counts(options: Options) -> None:
         with_config(options, segmenter=replace(options.config.segmenter, precision="bf16")),
         with_config(options, detector=replace(options.config.detector, agnostic_nms=True)),
         with_config(options, detector=replace(options.config.detector, slice=640)),
+        with_config(options, segmenter=replace(options.config.segmenter, window="auto")),
         with_config(options, cleanup=CleanupConfig(clip_to_box=True)),
         with_config(options, cleanup=CleanupConfig(disjoint=True)),
     ]

@@ -233,6 +233,7 @@ CLASSES = '--set dataset.classes=["car"]'
         ("--boxes target -s photos", "--boxes target: photos of -s/--source have no target"),
         ("--also evaluate --boxes target --attribute", "--attribute: with --boxes target there is no detector to"),
         ("--video --compile on", "--compile on (segmenter.compile): with --video SAM2 is never compiled"),
+        ("--video --set segmenter.window=auto", "segmenter.window: auto is for single images; with --video SAM2 sees"),
         ("--keyframe-interval 3", "--keyframe-interval: is about clips; --video makes them of the frames"),
         (
             f"-a mine -p a.json {CLASSES}",
