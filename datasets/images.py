@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,14 +14,17 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
+from utils.boxes import Size
+from utils.device import return_freed_memory
 from utils.files import open_regular
 from utils.io.image_files import check_pixels, decode, exif_orientation, image_errors, open_image
-from utils.io.tiff_files import tiff_page
+from utils.io.tiff_files import LARGE, tiff_page
 
 _JPEG_END = b"\xff\xd9"
 _BITS = 258  # TIFF's tag of the bits of each band's samples
 _LARGEST_JPEG = 2**31 - 1  # bytes
 _FILL = 128  # libjpeg's value, in all channels, of pixels whose data are missing
+_STRIP_PIXELS = 2**24
 _MORE_DATA = 8 * bytes(range(1, 255))  # decodes to pixels that are not plain grey; holds no JPEG marker
 
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation -> turns the image upright
@@ -50,15 +54,23 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     """
     with image_errors(), open_regular(path) as file:
         if page := tiff_page(file):
-            check_pixels(page.size)
+            check_pixels(page.size, page.bytes_per_pixel)
+            _care_for_memory(page.size)
             pixels, size, orientation = page.read(), page.size, page.orientation
         else:
             with open_image(file) as image:
                 size, orientation = image.size[::-1], exif_orientation(image)
+                _care_for_memory(size)
                 pixels = _decode(file, image)
         if pixels.shape[:2] != size:  # what headers say is relied on elsewhere
             raise ValueError("damaged: its header tells another size than its data")
         return _upright(pixels, orientation)
+
+
+def _care_for_memory(size: Size) -> None:
+    """Keep no more memory than is in use from a large image of a (height, width) on."""
+    if math.prod(size) > LARGE:
+        return_freed_memory()
 
 
 def _decode(file: BinaryIO, image: Image.Image) -> np.ndarray:
@@ -110,11 +122,22 @@ def _pixels(image: Image.Image, bits: int) -> np.ndarray:
     if image.mode == "F":
         raise ValueError("its samples are floating-point numbers, for which black and white are not defined")
     if not image.mode.startswith("I"):
-        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        return _rgb(image)
     samples = np.array(image)  # Pillow would clip these to 255
     if samples.min() < 0 or samples.max() > 65535:
         raise ValueError("its samples have more than 16 bits, for which black and white are not defined")
     return np.repeat((samples >> (bits - 8 if 8 < bits < 16 else 8)).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """Copy the pixels of an image to (H, W, 3) RGB, strip by strip, since Pillow's copy takes twice its memory."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = image if rows >= height else image.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    return pixels
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from models.sam2_compile import CompiledForward, Sam2Forward
 from models.sam2_forward import Backbone, Features, autocast, features_of, select_single_mask
-from models.transfer import AsyncMasks, BoxMasks, Upload, to_device
+from models.transfer import STRIP_PIXELS, AsyncMasks, BoxMasks, Upload, to_device
 from models.windows import View, views_of
 from utils.boxes import Size, normalize
 from utils.device import Backend
@@ -43,9 +43,19 @@ def preprocess(images: Sequence[np.ndarray | torch.Tensor], side: int, device: t
     resize_device = torch.device("cpu") if device.type == "mps" else device  # MPS lacks the antialiased resize
     mean, std = (to_device(values[:, None, None], resize_device) for values in (PIXEL_MEAN, PIXEL_STD))
 
+    def scaled(pixels: torch.Tensor, height: int) -> torch.Tensor:
+        return F.interpolate(pixels[None], (height, side), mode="bilinear", align_corners=False, antialias=True)[0]
+
     def resized(image: np.ndarray | torch.Tensor) -> torch.Tensor:
-        pixels = to_device(image, resize_device).permute(2, 0, 1).float().div_(255).contiguous()
-        return F.interpolate(pixels[None], (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
+        rows = max(1, STRIP_PIXELS // image.shape[1])
+        strips = []
+        for top in range(0, image.shape[0], rows):
+            strip = to_device(image[top : top + rows], resize_device)
+            pixels = strip.permute(2, 0, 1).float().div_(255).contiguous()
+            if strip.shape[0] == image.shape[0]:
+                return scaled(pixels, side)
+            strips.append(scaled(pixels, strip.shape[0]))  # to its width alone, as torch itself does first
+        return scaled(torch.cat(strips, dim=1), side)
 
     return torch.stack([resized(image) for image in images]).sub_(mean).div_(std).to(device)
 

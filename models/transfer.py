@@ -11,7 +11,11 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from utils.boxes import Size
 from utils.masks import Mask, PackedMask
+
+STRIP_PIXELS = 2**24
+"""Pixels of an image or of a mask that are float32 at a time."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,27 @@ def to_device(array: np.ndarray | torch.Tensor, device: torch.device) -> torch.T
         return array
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def upsampled(logits: torch.Tensor, size: Size) -> torch.Tensor:
+    """Upsample (N, 1, h, w) logits bilinearly to (N, 1, *size) and return where they are above 0.
+
+    What is larger than `STRIP_PIXELS` is done strip by strip, since logits take four times the memory of masks.
+    """
+    height, width = size
+    if height * width <= STRIP_PIXELS:
+        return F.interpolate(logits, size, mode="bilinear", align_corners=False) > 0
+    # As torch computes it, to the bit: the width first, places in float32 and sums with one rounding.
+    wide = F.interpolate(logits, (logits.shape[2], width), mode="bilinear", align_corners=False)
+    scale = np.float32(logits.shape[2]) / np.float32(height)
+    source = np.maximum((np.arange(height) + 0.5) * float(scale) - 0.5, 0).astype(np.float32)
+    above = source.astype(np.int64)
+    below, share = np.minimum(above + 1, logits.shape[2] - 1), (source - above.astype(np.float32))[:, None]
+    full = torch.empty((len(logits), 1, height, width), dtype=torch.bool, device=logits.device)
+    for top in range(0, height, rows := max(1, STRIP_PIXELS // width)):
+        upper, lower, weight = (to_device(each[top : top + rows], logits.device) for each in (above, below, share))
+        full[:, :, top : top + rows] = torch.addcmul(wide[:, :, lower] * weight, wide[:, :, upper], 1 - weight) > 0
+    return full
 
 
 @cache
@@ -181,7 +206,7 @@ class AsyncMasks:
         for size in np.unique(box_sizes, axis=0):
             same = np.flatnonzero((box_sizes == size).all(axis=1))
             chosen = logits[to_device(same, logits.device), None]
-            full = F.interpolate(chosen, tuple(size.tolist()), mode="bilinear", align_corners=False)[:, 0] > 0
+            full = upsampled(chosen, tuple(size.tolist()))[:, 0]
             self._masks.append((rows[same], box_corners[same], masks_to_host_async(full)))
 
     def complete(self, device: torch.device) -> AsyncMasks:

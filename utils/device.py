@@ -6,6 +6,7 @@ import ctypes
 import importlib.util
 import platform
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from utils.distributed import Session
@@ -19,7 +20,8 @@ Backend: TypeAlias = Literal["torch", "openvino"]
 """What runs SAM2's encoder."""
 
 KINDS = ("auto", "cpu", "cuda", "mps")
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt's names for its parameters, from malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # mallopt's names for its parameters, from malloc.h
+LARGEST_MMAP_THRESHOLD = 2**25  # glibc takes no higher one
 
 
 def choose_device(name: str, session: Session) -> torch.device:
@@ -57,12 +59,22 @@ def keep_freed_memory() -> None:
     """Make glibc keep the memory of freed tensors for the next ones; with another C library, do nothing.
 
     By default glibc returns large blocks to the system at once and gets them back page by page, each cleared, which
-    takes a good part of SAM2's time on a CPU. The memory kept is at most the largest amount in use at one time.
+    takes a good part of SAM2's time on a CPU. The memory kept is at most the largest amount in use at one time, and the
+    gaps in it.
     """
+    _set_malloc({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1})
+
+
+def return_freed_memory() -> None:
+    """Undo `keep_freed_memory` for blocks of 32 MiB or more, since gaps of the size of large images add up."""
+    _set_malloc({M_MMAP_MAX: 2**16, M_MMAP_THRESHOLD: LARGEST_MMAP_THRESHOLD})
+
+
+def _set_malloc(parameters: Mapping[int, int]) -> None:
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        for parameter, value in parameters.items():
+            libc.mallopt(parameter, value)
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -9,11 +9,14 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
+from models import segmenter, transfer
 from models.device_limits import OUT_OF_MEMORY
 from models.oom_retry import PATIENCE, OomRetry
-from models.transfer import PackedMasks, to_host_async
+from models.segmenter import preprocess
+from models.transfer import PackedMasks, to_host_async, upsampled
 from utils.distributed import Session
 from utils.io.encoding import encode_bits
 from utils.masks import Mask
@@ -127,3 +130,17 @@ def test_what_is_too_much_for_one_image_asks_for_more_savings() -> None:
     machine = Machine(0)
     assert list(chain(*OomRetry(machine.save)(3, machine.work))) == [0, 1, 2]
     assert machine.saved == 1
+
+
+def test_masks_and_images_that_are_scaled_in_strips_are_the_same_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 1, 176, 176, generator=generator)
+    image = torch.randint(0, 256, (901, 1203, 3), dtype=torch.uint8, generator=generator).numpy()
+    whole = [upsampled(logits, size) for size in ((2051, 1777), (300, 901), (50, 60))]
+    assert torch.equal(whole[0], F.interpolate(logits, (2051, 1777), mode="bilinear", align_corners=False) > 0)
+    scaled = preprocess([image], 256, torch.device("cpu"))
+    for module in (transfer, segmenter):
+        monkeypatch.setattr(module, "STRIP_PIXELS", 50_000)
+    for size, expected in zip(((2051, 1777), (300, 901), (50, 60)), whole):
+        assert torch.equal(upsampled(logits, size), expected)
+    assert torch.equal(preprocess([image], 256, torch.device("cpu")), scaled)

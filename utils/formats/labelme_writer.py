@@ -117,7 +117,7 @@ def _labelme_opens(path: Path) -> bool:
     """Return whether labelme can show the image file; it refuses CMYK and 16-bit grey, for example."""
     try:
         with open_regular(path) as file:
-            if tiff_page(file):  # which Pillow, and so labelme, does not read right
+            if (page := tiff_page(file)) and page.is_odd:
                 return False
             with open_image(file, PHOTO_FORMATS) as image:
                 return image.mode in SHOWN_MODES or (image.mode == "P" and image.format == "PNG")

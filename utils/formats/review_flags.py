@@ -44,8 +44,8 @@ def flags_of(confidence: float | None, below: float | None) -> dict[str, bool]:
 
 def _uncontested(instances: Instances) -> np.ndarray:
     """(N,) float64: the share of each mask's pixels that belong to no other mask; 1 for an empty mask."""
-    claims = np.zeros(instances.size, np.uint16)
+    claims = np.zeros(instances.size, np.uint8)  # 2 stands for more, too
     for mask in instances.masks:
-        claims[mask.slices] += mask.crop
+        claims[mask.slices] += mask.crop & (claims[mask.slices] < 2)
     alone = [np.count_nonzero(claims[mask.slices][mask.crop] == 1) / max(mask.area, 1) for mask in instances.masks]
     return np.array([share if mask.area else 1.0 for share, mask in zip(alone, instances.masks)], np.float64)

@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from utils.files import foreign_content, open_regular
 from utils.io.png_files import check_rows, late_exif
-from utils.io.tiff_files import check_segments, tiff_page
+from utils.io.tiff_files import LARGE, check_segments, tiff_page
 
 
 def _suffixes(kinds: str) -> frozenset[str]:
@@ -61,8 +61,8 @@ DEEP_MODES = ("I;16", "I")
 """Pillow's modes of 16-bit grey, which depend on its version."""
 
 _MEGA = 1_000_000
-_BYTES_PER_PIXEL = 12
-"""What an image takes while it is read: Pillow's four bytes, RGB twice, and what a decoder needs."""
+_BYTES_PER_PIXEL = 10
+"""What an image takes while it is read: Pillow's four bytes, and RGB twice where it is turned."""
 
 _largest = 1000 * _MEGA
 
@@ -119,14 +119,14 @@ def set_largest_image(megapixels: int) -> None:
     _largest = megapixels * _MEGA
 
 
-def check_pixels(size: Sequence[int]) -> None:
+def check_pixels(size: Sequence[int], bytes_per_pixel: int = _BYTES_PER_PIXEL) -> None:
     """Raise ValueError if an image of a (height, width) is larger than what is read, or than the free memory."""
     height, width = size
     if (pixels := height * width) > _largest:
         limit = f"dataloader.max_megapixels is {_largest // _MEGA}; raise it to read the image"
         raise ValueError(f"it has {width} x {height} pixels, which are {-(-pixels // _MEGA)} megapixels; {limit}")
-    if pixels > 64 * _MEGA and pixels * _BYTES_PER_PIXEL > (free := _free_memory()):
-        need = f"reading them takes about {pixels * _BYTES_PER_PIXEL / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+    if pixels > LARGE and (needed := pixels * bytes_per_pixel) > (free := _free_memory()):
+        need = f"reading them takes about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
         raise ValueError(f"it has {width} x {height} pixels; {need}; make the image smaller")
 
 

@@ -1,4 +1,4 @@
-"""TIFF files that Pillow refuses or reads wrongly: planes of 16 bits, inverted 16-bit grey, odd numbers of bands."""
+"""TIFF files that Pillow refuses, reads wrongly or in too much memory: planes of 16 bits, odd bands, large ones."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5
 _PLANES = 2
 _WIDTH, _HEIGHT, _STRIPS, _ORIENTATION, _BANDS, _ROWS, _LAYOUT = 256, 257, 273, 274, 277, 278, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILES = 322, 323, 324
+_SIMPLE = (1, 8, 32946)  # none, and Deflate by two numbers
+
+LARGE = 64_000_000
+"""Pixels from which on an image is read with regard to memory."""
+
+_BUFFER = 2**24  # bytes read at a time
+
 _INCOMPLETE = "damaged: the TIFF's data end before the picture does"
 
 
@@ -34,6 +41,17 @@ class TiffPage:
     orientation: int
     _page: Page
 
+    @property
+    def is_odd(self) -> bool:
+        """Return whether Pillow, and so labelme, refuses the page or reads it wrongly."""
+        return _is_odd(self._page)
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Return what the page takes at most while it is read and turned."""
+        samples = self._page.samplesperpixel * self._page.dtype.itemsize if self._page.dtype else 0
+        return 6 if _is_plain(self._page) else samples + 9
+
     def read(self) -> npt.NDArray[np.uint8]:
         """Decode to (H, W, 3) RGB, not turned: grey, or the first three bands, of deep samples the high bits.
 
@@ -45,7 +63,7 @@ class TiffPage:
             raise ValueError(f"a TIFF of {kind}, which is not read; save it as PNG")
         self._check_segments()
         try:
-            samples = self._page.asarray(maxworkers=1)
+            samples = self._page.asarray(maxworkers=1, buffersize=_BUFFER)
         except Exception as error:
             if "imagecodecs" in str(error) or isinstance(error, ImportError):
                 advice = "pip install imagecodecs reads it, or save the image as PNG"
@@ -59,7 +77,7 @@ class TiffPage:
             samples = np.moveaxis(samples, 0, -1)
         bands = samples.reshape(*self.size, -1)
         bands = bands[..., :3] if bands.shape[-1] >= 3 else bands[..., :1]
-        pixels = (bands >> (bits - 8) if bits > 8 else bands).astype(np.uint8)
+        pixels = (bands >> (bits - 8) if bits > 8 else bands).astype(np.uint8, copy=False)
         if self._page.photometric == _WHITE_IS_ZERO:
             pixels = 255 - pixels
         return np.repeat(pixels, 3, axis=2) if pixels.shape[-1] == 1 else np.ascontiguousarray(pixels)
@@ -89,7 +107,7 @@ def check_segments(image: TiffImageFile) -> None:
 
 
 def tiff_page(file: BinaryIO) -> TiffPage | None:
-    """Read the header of a TIFF file that Pillow does not read right; None for any other. The place is kept."""
+    """Read the header of a TIFF file that Pillow does not read well; None for any other. The place is kept."""
     place = file.tell()
     try:
         if file.read(4) not in _MARKS:
@@ -98,7 +116,7 @@ def tiff_page(file: BinaryIO) -> TiffPage | None:
         import tifffile
 
         page = tifffile.TiffFile(file).pages[0]
-        if not isinstance(page, tifffile.TiffPage) or not _is_odd(page):
+        if not isinstance(page, tifffile.TiffPage) or not (_is_odd(page) or _is_large(page)):
             return None
         tag = page.tags.get(_ORIENTATION)
         turned = tag.value if tag is not None and isinstance(tag.value, int) and 1 <= tag.value <= 8 else 1
@@ -127,3 +145,14 @@ def _is_odd(page: Page) -> bool:
     if bands == 1:
         return not by_pillow or (white and bits > 8)
     return bands > 2 or bits > 8 or white or planes
+
+
+def _is_large(page: Page) -> bool:
+    """Tell whether a page is large, and Pillow would take seven bytes for each pixel in place of three."""
+    return _is_plain(page) and page.imagelength * page.imagewidth > LARGE
+
+
+def _is_plain(page: Page) -> bool:
+    """Tell whether tifffile decodes a page by itself and straight into an array that is used as it is."""
+    rgb = page.photometric == _RGB and page.bitspersample == 8 and page.samplesperpixel == 3
+    return rgb and page.compression in _SIMPLE and page.planarconfig != _PLANES and page.imagedepth == 1

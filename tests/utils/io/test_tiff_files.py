@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from datasets.images import read_image
+from utils.formats.labelme_writer import _labelme_opens
 from utils.io.image_files import image_size
+from utils.io.tiff_files import tiff_page
 
 BAND = (np.add.outer(np.arange(50), np.arange(37) * 5) % 256).astype(np.uint8)
 
@@ -84,3 +87,24 @@ def test_a_missing_strip_is_damage(tmp_path: Path, dtype: str, planes: str) -> N
         tag.overwrite(1_000_000)
     with pytest.raises(ValueError, match="the TIFF's data end before the picture does"):
         read_image(path)
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)], ids=["strips", "tiles"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_pages_are_read_as_pillow_reads_them_and_labelme_opens_them(
+    tmp_path: Path, compression: str | None, tile: tuple | None, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, samples = tmp_path / "a.tif", bands(3, "uint8")
+    turn = [(274, 3, 1, orientation, True)]
+    tifffile.imwrite(path, samples, photometric="rgb", compression=compression, tile=tile, extratags=turn)
+    by_pillow, size = read_image(path), image_size(path)
+    monkeypatch.setattr("utils.io.tiff_files.LARGE", 50 * 37 - 1)
+    with path.open("rb") as file:
+        assert tiff_page(file) is not None
+    np.testing.assert_array_equal(read_image(path), by_pillow)
+    assert image_size(path) == size == by_pillow.shape[:2]
+    assert _labelme_opens(path)
+    Image.fromarray(samples).save(path, compression="tiff_lzw")
+    with path.open("rb") as file:
+        assert tiff_page(file) is None, "tifffile would need imagecodecs"
