@@ -60,7 +60,7 @@ class RunModels:
         prompts: the boxes of a prompt file, used instead of the detector's, or None.
         device_text: what the models run on, and the precision; known when the cascade is built.
         batches_ahead: how many batches the cascade should get before results are taken: on CUDA boxes are found in one
-            batch while masks are in the one before.
+            batch while masks are in the one before. A CPU gains nothing, and would hold the images of two.
 
     Raises:
         UserError: a weight file is not set, or missing and cannot be downloaded; the prompt file cannot be used.
@@ -114,7 +114,7 @@ class RunModels:
             num_images=len(self._images.ids),
         )
         self.device_text = describe_device(self._device, segmenter.precision, segmenter.backend)
-        self.batches_ahead = 2 if self._device.type == "cuda" else 1
+        self.batches_ahead = {"cuda": 2, "cpu": 0}.get(self._device.type, 1)
         names = self.detector.names if options.runs_detector else ()
         say([models_line(options, names, self.device_text)])
         warn(demo_warnings(options))

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby
 from math import isnan
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeAlias, runtime_checkable
 
 from utils.distributed import Session
 from utils.errors import SampleError
 from utils.io.image_files import is_video_name
 from utils.io.terminal import say
 from utils.structures import Instances, Sample
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 @dataclass
@@ -160,15 +163,7 @@ def run_loop(
     summary, quiet = RunSummary(), not session.is_main or not batches.num_images
     with tqdm(total=batches.num_images, unit=noun, dynamic_ncols=True, disable=quiet) as progress:
         for failures, found in _prefetch(cascade, batches, ahead):
-            for outcome in chain(failures, found):
-                if isinstance(outcome, SampleError):
-                    summary.failures.append(outcome)
-                else:
-                    for sink in sinks:
-                        sink.write(*outcome)
-                    summary.images += 1
-                    progress.set_postfix_str(_progress_text(sinks), refresh=False)
-                progress.update()
+            _write(chain(failures, found), sinks, summary, progress)
         exchange = exchange or session
         summary = _merge_processes(summary, batches.ids, exchange)
         lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
@@ -182,6 +177,19 @@ def run_loop(
     return summary
 
 
+def _write(outcomes: Iterable[Result], sinks: Sequence[Sink], summary: RunSummary, progress: tqdm[NoReturn]) -> None:
+    """Send results into the sinks; no image is held when this returns, since the next one may need its memory."""
+    for outcome in outcomes:
+        if isinstance(outcome, SampleError):
+            summary.failures.append(outcome)
+        else:
+            for sink in sinks:
+                sink.write(*outcome)
+            summary.images += 1
+            progress.set_postfix_str(_progress_text(sinks), refresh=False)
+        progress.update()
+
+
 def _prefetch(
     cascade: Cascade, batches: Iterable[Sequence[Sample | SampleError]], ahead: int = 1
 ) -> Iterator[tuple[list[SampleError], Iterator[Result]]]:
@@ -193,6 +201,7 @@ def _prefetch(
     for batch in batches:
         failures = [entry for entry in batch if isinstance(entry, SampleError)]
         begun.append((failures, cascade([entry for entry in batch if isinstance(entry, Sample)])))
+        del batch  # its images; a name would hold them while the next ones are read
         if len(begun) > ahead:
             yield begun.popleft()
     yield from begun
