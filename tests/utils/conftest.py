@@ -45,7 +45,10 @@ def write() -> Write:
 
     def write(exporter: Exporter, folder: Path, pairs: Sequence[Pair]) -> list[Exported]:
         made = [exporter.export(*pair) for pair in pairs]
-        records = [(sample.image_id, json.loads(json.dumps(one.record))) for (sample, _), one in zip(pairs, made)]
+        records = [
+            (sample.image_id, {**json.loads(json.dumps(one.record)), "files": [*one.files, *one.links]})
+            for (sample, _), one in zip(pairs, made)
+        ]
         for files in [*(one.files for one in made), exporter.assemble(iter(records))]:
             for name, content in files.items():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)

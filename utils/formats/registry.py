@@ -20,6 +20,7 @@ from utils.formats.labelme_reader import has_labelme_files, read_labelme
 from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
 from utils.formats.predictions import CocoInstances, CocoResults, LabelMaps, Predictions, VocTree, YoloLabels
 from utils.formats.voc import VocExporter, map_files, read_voc, voc_photo
+from utils.formats.voc_detect import VocDetectExporter, box_file
 from utils.formats.yolo import YoloExporter, label_file, photo_stem, read_yolo
 from utils.formats.yolo_boxes import YoloDetectExporter, YoloObbExporter
 from utils.structures import Instances
@@ -96,6 +97,9 @@ FORMATS: dict[str, ExportFormat] = {
         reader=read_voc,
         keeps_other_splits=True,
         predictions=[VocTree, LabelMaps],
+    ),
+    "voc-detect": ExportFormat(
+        VocDetectExporter, lambda image_id: [box_file(image_id)], photo=voc_photo, keeps_other_splits=True
     ),
 }
 """Name -> format, in the order of `--help`."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from utils.classes import BACKGROUND, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names
+from utils.classes import BACKGROUND, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names, palette
 from utils.errors import SampleError, UserError
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, nonempty
 from utils.formats.frames import encode_frame
+from utils.io.encoding import encode_json
 from utils.io.image_files import is_video_name, read_index_map, read_object_map
 from utils.label_maps import instances_of
 from utils.structures import Instances, Sample
@@ -23,9 +24,13 @@ CLASS_NAMES = "class_names.txt"
 """One class a line, in the order of the class ids; not VOC's own."""
 
 
-def split_lists(split: str) -> tuple[str, str]:
+DATASET_META = "dataset_meta.json"
+"""Names and colors of the labels, not VOC's own: datumaro, with which CVAT imports, expects VOC's 20 classes else."""
+
+
+def split_lists(split: str, task: str = "Segmentation") -> tuple[str, str]:
     """Return the list of a split's images and that of its clips, which are folders of frames."""
-    return f"ImageSets/Segmentation/{split}.txt", f"ImageSets/Segmentation/{split}_videos.txt"
+    return f"ImageSets/{task}/{split}.txt", f"ImageSets/{task}/{split}_videos.txt"
 
 
 def map_files(image_id: str) -> tuple[str, str]:
@@ -55,6 +60,9 @@ class VocExporter(Exporter):
     have one more: 255 is void.
     """
 
+    task: ClassVar = "Segmentation"
+    """The folder of `ImageSets` that holds the lists."""
+
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
 
@@ -67,9 +75,7 @@ class VocExporter(Exporter):
             SampleError: no line of a list can hold its id, or it has a track of a number that 16 bits cannot hold, or
                 0, which is the background.
         """
-        if entry_of_line(sample.image_id) != sample.image_id:
-            reason = f"no split list can hold the name {sample.image_id!a}; rename the file for voc"
-            raise SampleError(sample.image_id, sample.path, reason)
+        photos, links = photo_of(sample)
         tracks = instances.track_ids
         if tracks is not None and len(odd := tracks[(tracks < 1) | (tracks >= MAX_OBJECT_ID)]):
             raise SampleError(sample.image_id, sample.path, f"no object map holds the track {odd[0]}")
@@ -82,17 +88,9 @@ class VocExporter(Exporter):
             MSG_OVERLAPS: overlaps,
             MSG_16_BITS: int(numbers.dtype != np.uint8),
         }
-        files = dict(zip(map_files(sample.image_id), (_png(instances.to_semantic()), _png(objects))))
-        record, photo, links = (
-            {} if sample.frame is None else {"clip": sample.frame.clip},
-            voc_photo(sample.image_id),
-            {},
-        )
-        if is_video_name(sample.path.name):
-            files[f"{photo}{FRAME_SUFFIX}"] = encode_frame(sample.image)
-        else:
-            links[f"{photo}{sample.path.suffix}"] = sample.path
-        return Exported(files, links, record, shapes=len(visible), losses=losses)
+        maps = dict(zip(map_files(sample.image_id), (_png(instances.to_semantic()), _png(objects))))
+        record = {} if sample.frame is None else {"clip": sample.frame.clip}
+        return Exported({**maps, **photos}, links, record, shapes=len(visible), losses=losses)
 
     def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
         """Return whether a record names the image's own clip, or nothing."""
@@ -100,7 +98,7 @@ class VocExporter(Exporter):
         return not record or (len(record) == 1 and isinstance(clip, str) and image_id.startswith(clip))
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
-        """Make the list of each split, the list of its clips if it has any, and the class names."""
+        """Make the list of each split, the list of its clips if it has any, the class names, and their colors."""
         split = PurePath(self.settings.split).name  # one read from elsewhere, such as ../Main/val, is written here
         images = {each: list[str]() for each in self.settings.splits.values() or [split]}
         clips = {each: dict[str, None]() for each in images}
@@ -108,9 +106,9 @@ class VocExporter(Exporter):
             own = self.settings.splits.get(image_id, split)
             images[own].append(image_id)
             clips[own] |= {record["clip"]: None} if record.get("clip") else {}
-        files = {CLASS_NAMES: _lines(self.settings.names)}
+        files = {CLASS_NAMES: _lines(self.settings.names), DATASET_META: _dataset_meta(self.settings.names)}
         for each in images:
-            images_file, clips_file = split_lists(each)
+            images_file, clips_file = split_lists(each, self.task)
             files |= {images_file: _lines(images[each])} | ({clips_file: _lines([*clips[each]])} if clips[each] else {})
         return files
 
@@ -123,6 +121,29 @@ def entry_of_line(line: str) -> str | None:
         return None
     entry = PureWindowsPath(text.partition("\n")[0].strip())
     return None if entry.anchor or ".." in entry.parts else entry.as_posix()
+
+
+def photo_of(sample: Sample) -> tuple[dict[str, bytes], dict[str, Path]]:
+    """Return the file in `JPEGImages/`, or the link there: a video's frame as a JPEG, or the sample's own photo.
+
+    Raises:
+        SampleError: no line of a list can hold its id.
+    """
+    if entry_of_line(sample.image_id) != sample.image_id:
+        reason = f"no split list can hold the name {sample.image_id!a}; rename the file for voc"
+        raise SampleError(sample.image_id, sample.path, reason)
+    stem = voc_photo(sample.image_id)
+    if is_video_name(sample.path.name):
+        return {f"{stem}{FRAME_SUFFIX}": encode_frame(sample.image)}, {}
+    return {}, {f"{stem}{sample.path.suffix}": sample.path}
+
+
+def _dataset_meta(names: Sequence[str]) -> bytes:
+    """Name the labels of the maps and their colors, of which VOC's palette has 256."""
+    labels = ["background", *names]
+    colors = palette(len(labels)).tolist()
+    content = {"labels": labels, "label_map": dict(enumerate(labels)), "segmentation_colors": colors}
+    return encode_json(content)
 
 
 def _lines(entries: Sequence[str]) -> bytes:

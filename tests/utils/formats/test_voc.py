@@ -98,4 +98,4 @@ def test_an_object_wholly_under_another_is_told(tmp_path: Path, scene: Scene) ->
 
 def test_the_list_of_a_split_from_elsewhere_stays_in_the_folder(tmp_path: Path) -> None:
     files = VocExporter(ExportSettings(tmp_path, NAMES, split="../../Main/val")).assemble([("a", {})])
-    assert sorted(files) == ["ImageSets/Segmentation/val.txt", "class_names.txt"]
+    assert sorted(files) == ["ImageSets/Segmentation/val.txt", "class_names.txt", "dataset_meta.json"]
