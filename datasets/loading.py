@@ -194,7 +194,7 @@ def open_images(options: Options, session: Session) -> Images:
         UserError: the images, a split list, masks or annotations cannot be used, or overlays would replace some.
     """
     loader, classes = options.config.dataloader, options.config.dataset.classes
-    known = () if classes is None else ClassMap.from_targets(classes, options.config.dataset.class_map).source
+    known = ClassMap.from_targets(classes or (), options.config.dataset.class_map if classes else {}).index
     set_largest_image(loader.max_megapixels)
     dataset = session.from_main(lambda: _open_dataset(options))
     clips = {} if isinstance(dataset, ImageFolder) else dataset.clips

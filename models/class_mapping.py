@@ -13,7 +13,7 @@ from utils.class_map import ClassMap
 from utils.distributed import Session
 from utils.engine import Cascade, Result
 from utils.errors import SampleError
-from utils.structures import Instances, Sample
+from utils.structures import Sample
 
 
 def with_class_map(cascade: Cascade, class_map: ClassMap) -> Cascade:
@@ -50,12 +50,7 @@ class MappedCascade:
         if sample.gt_mask is not None:
             sample = replace(sample, gt_mask=np.asarray(cv2.LUT(sample.gt_mask, self._map.labels), np.uint8))
         if sample.gt_instances is not None:
-            sample = replace(sample, gt_instances=self._instances(sample.gt_instances))
+            sample = replace(sample, gt_instances=self._map.of_run(sample.gt_instances))
         if sample.gt_box_instances is not None:
-            sample = replace(sample, gt_box_instances=self._instances(sample.gt_box_instances))
-        return sample, self._instances(instances)
-
-    def _instances(self, instances: Instances) -> Instances:
-        class_ids = self._map.ids[instances.detections.class_ids]
-        mapped = replace(instances, detections=replace(instances.detections, class_ids=class_ids))
-        return mapped[class_ids >= 0]
+            sample = replace(sample, gt_box_instances=self._map.of_run(sample.gt_box_instances))
+        return sample, self._map.of_run(instances)

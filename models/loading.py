@@ -103,7 +103,7 @@ class RunModels:
         if options.annotations is not None:
             say([f"annotations {options.annotations}, no model"])
             offset = options.prompt_overrides.category_offset
-            annotated = AnnotationCascade(open_annotations(options.annotations, self.class_map.source, offset))
+            annotated = AnnotationCascade(open_annotations(options.annotations, self.class_map.index, offset))
             return with_class_map(annotated, self.class_map)
         boxes = self._box_source()
         segmenter = build_segmenter(

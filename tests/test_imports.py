@@ -43,6 +43,7 @@ LAYERS = (
 
 NEIGHBOURS = {
     ("utils.label_maps", "utils.structures"),
+    ("utils.class_map", "utils.structures"),
     ("utils.masks", "utils.boxes"),
     ("utils.files", "utils.errors"),
 }

@@ -250,11 +250,16 @@ def test_comparing_with_corrected_annotations(done: Project, capsys: pytest.Capt
     assert "3" not in [row["image_id"] for row in csv.DictReader((done.out / "diff.csv").open())]
 
 
-def test_comparing_with_ones_own_folder_takes_what_a_person_edited(done: Project) -> None:
-    done.edit("4")
-    assert done.run("--diff", str(done.out)) == 0
-    assert [row["image_id"] for row in csv.DictReader((done.out / "diff.csv").open())] == ["4"]
-    assert done.run("--diff", str(done.out), "--overwrite") == 2
+def test_comparing_with_ones_own_folder_takes_what_a_person_edited(
+    done: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edited = done.edit("4")
+    (done.out / "labelme-polygon" / "3.json").write_bytes(edited)
+    for folder, image_id in ((done.out, "4"), (done.out / "labelme-polygon", "3")):
+        assert done.run("--diff", str(folder)) == 0
+        assert [row["image_id"] for row in csv.DictReader((done.out / "diff.csv").open())] == [image_id]
+        assert f"{COUNT - 1} images have no annotation there that a person edited" in capsys.readouterr().out
+        assert done.run("--diff", str(folder), "--overwrite") == 2
 
 
 def test_nothing_to_compare_with_is_refused(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from utils.classes import BACKGROUND, MAX_CLASSES, ClassIndex, canonical, label_of, match_classes, nearest
 from utils.errors import UserError
+from utils.structures import Instances
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ class ClassMap:
         return self.source == self.names
 
     @property
+    def index(self) -> ClassIndex:
+        """Return the lookup of names in files, as ids of `source`; files may name the classes of the run, too."""
+        return ClassIndex(self.source, {name: int(np.argmax(self.ids == i)) for i, name in enumerate(self.names)})
+
+    @property
     def labels(self) -> npt.NDArray[np.uint8]:
         """Return the label in the run of each label in masks, (256,); dropped classes become background."""
         labels, ids = np.arange(256, dtype=np.uint8), self.ids[: min(self.num_listed, MAX_CLASSES)]
@@ -87,6 +93,12 @@ class ClassMap:
             close = nearest(key, [*self.source[: self.num_listed], *names])
             advice = f"; did you mean {close}?" if close else ""
             raise UserError(f'dataset.class_map: "{key}" is no class of the dataset or the detector{advice}')
+
+    def of_run(self, instances: Instances) -> Instances:
+        """Give instances the class ids of the run, and leave out those of dropped classes."""
+        class_ids = self.ids[instances.detections.class_ids]
+        mapped = replace(instances, detections=replace(instances.detections, class_ids=class_ids))
+        return mapped[class_ids >= 0]
 
     def translate(self, names: Sequence[str]) -> list[str]:
         """Return what names become in the run; those that are dropped or unknown are left out."""

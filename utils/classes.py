@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -94,10 +94,12 @@ class ClassIndex:
 
     Args:
         names: class names, indexed by class id.
+        others: further names that files may have, with the class ids that they mean.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], others: Mapping[str, int] | None = None) -> None:
         self.names = names
+        self._texts, self._ids = [*names, *(others or {})], [*range(len(names)), *(others or {}).values()]
         self._known: dict[str, int | None] = {}
 
     def class_id(self, name: str, place: str) -> int:
@@ -110,10 +112,11 @@ class ClassIndex:
             UserError: no class has this name; the message suggests the nearest one.
         """
         if name not in self._known:
-            self._known[name] = match_classes([name], self.names).get(0)
+            position = match_classes([name], self._texts).get(0)
+            self._known[name] = None if position is None else self._ids[position]
         class_id = self._known[name]
         if class_id is None:
-            close = nearest(name, self.names)
+            close = nearest(name, self._texts)
             missing = "it is no class; leave it out" if is_no_class(name) else "dataset.classes has to name it"
             hint = f'did you mean "{close}"?' if close else missing
             raise UserError(f'{place}: "{name}" is none of the {len(self.names)} classes; {hint}')

@@ -125,16 +125,19 @@ class Run:
 def build_evaluator(run: Run) -> Evaluator:
     """Build the sink that scores images against their ground truth; the metrics are in `utils/metrics/summary.py`."""
     options, names, session = run.options, run.class_names, run.session
-    settings = options.config.evaluator
+    settings, class_map, comparison = options.config.evaluator, run.models.class_map, None
     if options.shard is None and (replaced := date_of_evaluation(settings.save_dir)):
         say([f"replaces the evaluation of {replaced} in {settings.save_dir}; -o DIR puts this one elsewhere"])
+    if options.diff is not None:
+        offset = options.prompt_overrides.category_offset
+        comparison = Comparison(class_map, open_annotations(options.diff, class_map.index, offset))
     return Evaluator(
         names,
         settings.save_dir,
         run.writers,
         worst_images=WorstImages(options.config.name, settings.report_images) if settings.report else None,
         attribution=Attribution(len(names), settings.attribution) if options.attribute else None,
-        comparison=Comparison(names, open_annotations(options.diff, names)) if options.diff is not None else None,
+        comparison=comparison,
         provenance=Provenance(options, lambda: run.models.device_text, session.world_size) if session.is_main else None,
         tuning=Tuning(names, options.tune_over) if options.tune_over is not None else None,
     )

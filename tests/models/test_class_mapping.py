@@ -67,6 +67,27 @@ def test_all_outputs_name_the_merged_classes(trees: tuple[Path, Path], tmp_path:
     assert [each["name"] for each in file["categories"]] == list(NAMES)
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+def test_annotations_may_have_the_names_before_or_after_the_map(
+    trees: tuple[Path, Path], tmp_path: Path, mapped: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All that reads them gives them the classes of the run: `-a`, and `--diff` of both scripts."""
+    arguments, key = ["--set", f"dataset.data_dir={trees[0]}"], f"dataset.class_map={json.dumps(CLASS_MAP)}"
+    made, maps = tmp_path / "made", ["--set", key]
+    annotate = yolo_sam_auto_anno_generator.main
+    assert annotate([*arguments, "--boxes", "target", "-o", str(made), *(maps if mapped else [])]) == 0
+    folder = str(made / "annotations")
+    expected = evaluate(trees[0], tmp_path / "models", *maps, "--diff", folder)
+    comparison = json.loads((tmp_path / "models" / "evaluation" / "comparison.json").read_text())
+    assert comparison["Mean_IOU"] == {"before": expected["Mean_IOU"], "now": expected["Mean_IOU"], "gain": 0}
+    assert yolo_sam.main([*arguments, "-a", folder, "-o", str(tmp_path / "read"), *maps]) == 0
+    read = json.loads((tmp_path / "read" / "evaluation" / "metrics.json").read_text())
+    assert read["Class_IOU"] == expected["Class_IOU"]
+    capsys.readouterr()
+    assert annotate([*arguments, "--boxes", "target", "-o", str(tmp_path / "new"), *maps, "--diff", folder]) == 0
+    assert "objects 0 extra, 0 missing, 0 low overlap, in 0 images" in capsys.readouterr().out
+
+
 def test_what_a_map_drops_and_never_meets_is_said(
     trees: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from utils.annotations.audit import sample_objects, upper_limit
 from utils.annotations.fingerprint import hash_of
 from utils.annotations.stamps import parse_if_unmodified
 from utils.classes import ClassIndex, match_classes
+from utils.config import Config
 from utils.errors import SampleError, UserError
 from utils.files import open_regular
 from utils.formats.base import Exported, Exporter
 from utils.formats.labelme_reader import check_size, labelme_instances, read_labelme_json, shapes_of, size_of
+from utils.formats.registry import FORMATS, format_folder
 from utils.io.encoding import encode_table
 from utils.io.terminal import counted
 from utils.io.writers import safe_path
@@ -58,10 +60,11 @@ class References:
     Args:
         folder: where they are.
         own: it is the folder that the run itself writes to; there only what a person edited can be compared with.
+        class_map: `dataset.class_map`; it applies to names that are keys of it, but not in the run's own folder.
     """
 
-    def __init__(self, folder: Path, own: bool = False) -> None:
-        self.folder, self._own = folder, own
+    def __init__(self, folder: Path, own: bool = False, class_map: Mapping[str, str | None] | None = None) -> None:
+        self.folder, self.own, self.renamed = folder, own, {} if own else class_map or {}
 
     def path(self, image_id: str) -> Path:
         """Return the annotation file of an image, there or not."""
@@ -74,19 +77,21 @@ class References:
                 content = file.read()
         except OSError:
             return None
-        return None if self._own and parse_if_unmodified(content) else hash_of(content)
+        return None if self.own and parse_if_unmodified(content) else hash_of(content)
 
 
-def find_references(folder: Path, save_dir: Path, image_ids: Sequence[str], overwrite: bool) -> References:
+def find_references(folder: Path, config: Config, image_ids: Sequence[str], overwrite: bool) -> References:
     """Find the annotations to compare with.
 
     Raises:
         UserError: there are none, or the run would replace them.
     """
-    own = os.path.realpath(folder) == os.path.realpath(save_dir)
+    save_dir, formats = config.auto_mask.save_dir, config.auto_mask.formats
+    written = [save_dir, *(format_folder(save_dir, name) for name in formats if FORMATS[name].is_labelme)]
+    own = os.path.realpath(folder) in map(os.path.realpath, written)
     if own and overwrite:
         raise UserError(f"--diff {folder}: --overwrite would replace the annotations there that it compares with")
-    references = References(folder, own)
+    references = References(folder, own, config.dataset.class_map)
     if not any(os.path.isfile(references.path(image_id)) for image_id in image_ids):
         first = references.path(image_ids[0])
         raise UserError(f"--diff {folder}: no annotation of an image of the run; the first one's would be {first}")
@@ -117,21 +122,30 @@ class DiffExporter(Exporter):
             return Exported({}, record={"objects": len(instances)})
         path = self._references.path(sample.image_id)
         try:
-            names, annotated = self._read(path, sample.size)
+            corrected = self._read(path, sample.size)
         except UserError as error:
             raise SampleError(sample.image_id, path, str(error).removeprefix(f"{path}: ")) from error
-        found, corrected = labelled(instances, names), labelled(annotated, names)
+        found = [(self._names[i], mask) for i, mask in _labelled(instances)]
         row = compare(found, corrected, self._low)
         return Exported({}, record={"objects": len(found), "changes": changes(found, corrected), **row})
 
-    def _read(self, path: Path, size: tuple[int, int]) -> tuple[Sequence[str], Instances]:
-        """Read an annotation, and the names that its class ids index: the run's and other labels."""
+    def _read(self, path: Path, size: tuple[int, int]) -> list[Labelled]:
+        """Read an annotation: objects under the names of the run, and others under their own."""
         content = read_labelme_json(path)
         check_size(size_of(content, path, size), size, path)  # before shapes are drawn in that size
         labels = list(dict.fromkeys(shape.label for shape in shapes_of(content, path)))
-        known = match_classes(labels, self._names)
-        names = [*self._names, *(label for i, label in enumerate(labels) if i not in known)]
-        return names, labelme_instances(path, ClassIndex(names), known_size=size)
+        annotated = labelme_instances(path, ClassIndex(labels), known_size=size)
+        names = self._names_of(labels)
+        return [(name, mask) for i, mask in _labelled(annotated) if (name := names[i]) is not None]
+
+    def _names_of(self, labels: Sequence[str]) -> list[str | None]:
+        """Return what labels are called in the run: None for dropped classes, itself for one that is no class."""
+        renamed = self._references.renamed
+        keys = [*renamed]
+        before = match_classes(labels, keys)
+        meant = [renamed[keys[before[i]]] if i in before else label for i, label in enumerate(labels)]
+        known = match_classes([name or "" for name in meant], self._names)
+        return [self._names[known[i]] if i in known else name for i, name in enumerate(meant)]
 
     def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
         """Return whether a record is a row of the table, or empty."""
@@ -149,7 +163,8 @@ class DiffExporter(Exporter):
         without = len(entries) - len(rows)
         sums = ", ".join(f"{sum(row[count] for row in rows)} {count.replace('_', ' ')}" for count in COUNTS)
         differing = counted(sum(bool(row.get("differences")) for row in rows), "image")
-        lacking = f"{counted(without, 'image has', 'images have')} no annotation there to compare with"
+        which = "that a person edited" if self._references.own else "to compare with"
+        lacking = f"{counted(without, 'image has', 'images have')} no annotation there {which}"
         self._summary = [
             f"{counted(len(rows), 'image')} compared with {self._references.folder}: objects {sums}, in {differing}",
             *([lacking] if without else []),
@@ -176,9 +191,9 @@ class DiffExporter(Exporter):
         return self._summary
 
 
-def labelled(instances: Instances, names: Sequence[str]) -> list[Labelled]:
-    """Return the class name and the mask of each instance."""
-    return [(names[i], mask) for i, mask in zip(instances.detections.class_ids, instances.masks)]
+def _labelled(instances: Instances) -> Iterator[tuple[int, Mask]]:
+    """Iterate over the class id and the mask of each instance."""
+    return zip(instances.detections.class_ids.tolist(), instances.masks)
 
 
 def compare(found: Sequence[Labelled], annotated: Sequence[Labelled], low: float) -> dict[str, Any]:

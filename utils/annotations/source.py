@@ -37,11 +37,11 @@ class AnnotationFolder:
 
     Args:
         folder: where they are.
-        names: class names, indexed by class id.
+        index: class ids of its labels.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        self.folder, self._index = folder, ClassIndex(names)
+    def __init__(self, folder: Path, index: ClassIndex) -> None:
+        self.folder, self._index = folder, index
 
     def read(self, image_id: str, size: tuple[int, int], tracked: bool = False) -> Instances:
         """Read the objects of an image, rasterized as labelme does.
@@ -112,14 +112,14 @@ class PredictionFolder(AnnotationFolder):
 
     Args:
         path: the file or folder.
-        names: class names, indexed by class id.
+        index: class ids of its names, and what ids in it mean.
         kind: how to read it.
         offset: where category ids begin, if somebody says it.
     """
 
-    def __init__(self, path: Path, names: Sequence[str], kind: type[Predictions], offset: str | None) -> None:
-        super().__init__(path, names)
-        self._predictions = kind(path, names, offset)
+    def __init__(self, path: Path, index: ClassIndex, kind: type[Predictions], offset: str | None) -> None:
+        super().__init__(path, index)
+        self._predictions = kind(path, index, offset)
         self._exact = {key: key for key in self._predictions.keys}
         self._alike: dict[str, str | None] = {}
         for key in self._predictions.keys:
@@ -175,28 +175,28 @@ class PredictionFolder(AnnotationFolder):
         return [problem for _, problem in sorted(session.gather(found))]
 
 
-def open_annotations(path: Path, names: Sequence[str], offset: str | None = None) -> AnnotationFolder:
+def open_annotations(path: Path, index: ClassIndex, offset: str | None = None) -> AnnotationFolder:
     """Open annotations of any format, which is known by its content.
 
     Args:
         path: a folder of labelme files, a file or folder of COCO instances, a file of COCO results, a folder of YOLO
             labels, a VOC tree, or a folder of label maps.
-        names: class names, indexed by class id.
+        index: class ids of names, and what ids in files mean.
         offset: where the category ids of COCO results begin, if somebody says it: `0`, `1` or `coco91`.
 
     Raises:
         UserError: it is of no known format, may be of several, or cannot be used.
     """
     kind = predictions_of(path)
-    return AnnotationFolder(path, names) if kind is None else PredictionFolder(path, names, kind, offset)
+    return AnnotationFolder(path, index) if kind is None else PredictionFolder(path, index, kind, offset)
 
 
 def annotation_problems(
-    path: Path, names: Sequence[str], offset: str | None, images: RunImages, session: Session
+    path: Path, index: ClassIndex, offset: str | None, images: RunImages, session: Session
 ) -> list[str]:
     """Check annotations before work begins: what cannot be opened, and what is wrong with the first images."""
     try:
-        folder = open_annotations(path, names, offset)
+        folder = open_annotations(path, index, offset)
     except UserError as error:
         return [str(error)]
     return folder.problems(images, session)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from utils.annotations.source import AnnotationFolder
+from utils.class_map import ClassMap
 from utils.distributed import Session
 from utils.errors import SampleError
 from utils.io.terminal import counted
@@ -20,12 +20,12 @@ class Comparison:
     """Sum up the confusion matrices of a run and of annotations over the images that both have.
 
     Args:
-        names: class names, indexed by class id.
+        class_map: leads from the classes of the annotations to those of the run.
         before: the annotations to compare with.
     """
 
-    def __init__(self, names: Sequence[str], before: AnnotationFolder) -> None:
-        self._before, self._names = before, ("background", *names)
+    def __init__(self, class_map: ClassMap, before: AnnotationFolder) -> None:
+        self._before, self._map, self._names = before, class_map, ("background", *class_map.names)
         self._matrices = np.zeros((2, len(self._names), len(self._names)), np.int64)
         self._images, self._failures = 0, list[SampleError]()
 
@@ -33,7 +33,7 @@ class Comparison:
         """Count an image, which must have a target, unless it has no annotation."""
         assert sample.gt_mask is not None, sample.image_id
         try:
-            before = self._before.read(sample.image_id, sample.size)
+            before = self._map.of_run(self._before.read(sample.image_id, sample.size))
         except SampleError as error:
             self._failures.append(error)
             return

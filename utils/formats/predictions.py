@@ -46,8 +46,12 @@ class Predictions(ABC):
         """Tell whether a file or folder is of this kind."""
 
     @abstractmethod
-    def __init__(self, path: Path, names: Sequence[str], offset: str | None = None) -> None:
-        """Open the files; `offset` says where category ids begin. UserError if they cannot be used."""
+    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
+        """Open the files; `offset` says where category ids begin. UserError if they cannot be used.
+
+        Args:
+            index: class ids of names; ids that files leave unnamed index its names.
+        """
 
     @abstractmethod
     def read(self, key: str, size: tuple[int, int]) -> Instances:
@@ -67,8 +71,8 @@ class CocoInstances(Predictions):
     def recognizes(path: Path) -> bool:
         return bool(_coco_files(path)) if path.is_dir() else isinstance(_content(path), dict)
 
-    def __init__(self, path: Path, names: Sequence[str], offset: str | None = None) -> None:
-        self._path, self._index = path, ClassIndex(names)
+    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
+        self._path, self._index = path, index
         files = _coco_files(path) if path.is_dir() else [path]
         self._images = {image.image_id: image for file in files for image in parse_coco(file)}
         self.keys = [*self._images]
@@ -94,7 +98,7 @@ class CocoResults(Predictions):
     def recognizes(path: Path) -> bool:
         return path.is_file() and isinstance(_content(path), list)
 
-    def __init__(self, path: Path, names: Sequence[str], offset: str | None = None) -> None:
+    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
         self._rows: defaultdict[str, list[tuple[int, CocoAnnotation]]] = defaultdict(list)
         ids = []
         for i, row in enumerate(read_json(path)):
@@ -106,7 +110,7 @@ class CocoResults(Predictions):
             annotation = CocoAnnotation(place, "", None, row.get("segmentation"), score, score)
             self._rows[str(row["image_id"])].append((ids[-1], annotation))
         _refuse_boxes(path, (bool(row.segmentation) for rows in self._rows.values() for _, row in rows))
-        self._class_ids, self.keys = _class_ids(path, sorted({*ids}), names, offset), [*self._rows]
+        self._class_ids, self.keys = _class_ids(path, sorted({*ids}), index.names, offset), [*self._rows]
 
     def read(self, key: str, size: tuple[int, int]) -> Instances:
         rows = self._rows[key]
@@ -128,12 +132,12 @@ class YoloLabels(Predictions):
     def recognizes(path: Path) -> bool:
         return path.is_dir() and bool(_label_files(path)[1])
 
-    def __init__(self, path: Path, names: Sequence[str], offset: str | None = None) -> None:
+    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
         root, files = _label_files(path)
         self._files = {unescape_images_dir(each.relative_to(root).with_suffix("").as_posix()): each for each in files}
         self._reader, self.keys = LabelReader(files), [*self._files]
-        own, self._index = find_class_names(path), ClassIndex(names)
-        self._listed, self._place = (names, str(path)) if own is None else (own.names, str(own.path))
+        own, self._index = find_class_names(path), index
+        self._listed, self._place = (index.names, str(path)) if own is None else (own.names, str(own.path))
         rows = [(each, row) for each in files for row in self._reader.labels(each)]
         _refuse_boxes(path, (len(row.points) > 2 for _, row in rows))
         for each, row in rows:
@@ -167,11 +171,11 @@ class VocTree(Predictions):
     def recognizes(path: Path) -> bool:
         return (path / "SegmentationClass").is_dir()
 
-    def __init__(self, path: Path, names: Sequence[str], offset: str | None = None) -> None:
-        self._open(path / "SegmentationClass", path / "SegmentationObject", path / CLASS_NAMES, names)
+    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
+        self._open(path / "SegmentationClass", path / "SegmentationObject", path / CLASS_NAMES, index)
 
-    def _open(self, maps: Path, objects: Path | None, listed: Path, names: Sequence[str]) -> None:
-        self._maps, self._objects, self._labels = maps, objects, labels_of(listed, names)
+    def _open(self, maps: Path, objects: Path | None, listed: Path, index: ClassIndex) -> None:
+        self._maps, self._objects, self._labels = maps, objects, labels_of(listed, index)
         self.keys = [each.relative_to(maps).with_suffix("").as_posix() for each in sorted(maps.rglob("*.png"))]
 
     def read(self, key: str, size: tuple[int, int]) -> Instances:
@@ -199,8 +203,8 @@ class LabelMaps(VocTree):
         pictures = path.is_dir() and not VocTree.recognizes(path) and not (path / "images").is_dir()
         return pictures and next(path.rglob("*.png"), None) is not None
 
-    def __init__(self, path: Path, names: Sequence[str], offset: str | None = None) -> None:
-        self._open(path, None, path / CLASS_NAMES, names)
+    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
+        self._open(path, None, path / CLASS_NAMES, index)
 
 
 def _content(path: Path) -> Any:

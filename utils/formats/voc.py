@@ -179,15 +179,15 @@ def read_voc(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instance
     Raises:
         UserError: a file cannot be read, two maps differ in size, or a label names no class.
     """
-    labels = labels_of(folder / CLASS_NAMES, names)
+    labels = labels_of(folder / CLASS_NAMES, ClassIndex(names))
     for path in sorted((folder / "SegmentationClass").rglob("*.png")):
         relative = path.relative_to(folder / "SegmentationClass")
         yield relative.with_suffix("").as_posix(), read_maps(path, folder / "SegmentationObject" / relative, labels)
 
 
-def labels_of(path: Path, names: Sequence[str]) -> npt.NDArray[np.int64]:
+def labels_of(path: Path, index: ClassIndex) -> npt.NDArray[np.int64]:
     """Return the label that each value of a map means, (256,) int64; -1 for those that mean nothing."""
-    index, own = ClassIndex(names), load_class_names(path) if path.is_file() else names
+    own = load_class_names(path) if path.is_file() else index.names
     labels = np.full(256, -1)
     labels[[BACKGROUND, VOID]] = BACKGROUND, VOID
     for i, name in enumerate(own):

@@ -39,13 +39,13 @@ def annotation(*shapes: dict[str, Any]) -> dict[str, Any]:
     return {"version": "6.3.1", "flags": {}, "shapes": shapes, "imagePath": "x.png", "imageData": None, **size}
 
 
-def differences(folder: Path, *objects: tuple[int, np.ndarray], own: bool = False) -> dict[str, Any]:
+def differences(folder: Path, *objects: tuple[int, np.ndarray], references: References | None = None) -> dict[str, Any]:
     """The record of an image `a` with these class ids and masks."""
     class_ids, masks = zip(*objects) if objects else ((), ())
     detections = Detections.from_arrays(np.tile((0, 0, 1, 1), (len(masks), 1)), np.ones(len(masks)), class_ids)
     instances = Instances(SIZE, detections, [Mask.from_array(mask) for mask in masks], np.ones(len(masks), np.float32))
     sample = Sample("a", Path("a.png"), np.zeros((*SIZE, 3), np.uint8))
-    exporter = DiffExporter(NAMES, References(folder, own), 0.75)
+    exporter = DiffExporter(NAMES, references or References(folder), 0.75)
     record = json.loads(json.dumps(exporter.export(sample, instances).record))
     assert exporter.is_record("a", record) and record.pop("objects") == len(masks)
     return record
@@ -97,9 +97,9 @@ def test_an_image_without_annotation_has_no_row(tmp_path: Path) -> None:
 
 def test_in_its_own_folder_only_what_a_person_edited_is_compared(tmp_path: Path) -> None:
     path = write(tmp_path, polygon("car", 0, 0, 10, 10))
-    assert differences(tmp_path, own=True)["missing"] == 1
+    assert differences(tmp_path, references=References(tmp_path, own=True))["missing"] == 1
     path.write_bytes(add_stamp(path.read_bytes(), "settings"))
-    assert differences(tmp_path, own=True) == {}
+    assert differences(tmp_path, references=References(tmp_path, own=True)) == {}
     assert differences(tmp_path)["missing"] == 1
 
 
@@ -203,3 +203,19 @@ def test_the_audit_counts_the_objects_of_its_sample_in_checked_images(tmp_path: 
     limit = binomtest(wrong, len(checked)).proportion_ci(0.9, "exact").high  # 5 % above it, as in the one-sided limit
     assert second == f"audit: at most {100 * limit:.1f} % of objects are wrong, at 95 %"
     assert not any("audit" in line for line in DiffExporter(NAMES, References(tmp_path), 0.75)._summary)
+
+
+def test_labels_are_those_of_the_run_where_the_map_of_classes_leads_to_them(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        polygon("Truck", 0, 0, 9, 9),
+        polygon("sofa", 20, 0, 29, 9),
+        polygon("dog", 40, 0, 49, 9),
+        polygon("zebra", 0, 20, 9, 29),
+    )
+    made = (0, rectangle(0, 0, 9, 9)), (1, rectangle(20, 0, 29, 9))
+    class_map = {"truck": "car", "dog": None}
+    mapped = differences(tmp_path, *made, references=References(tmp_path, class_map=class_map))
+    assert (mapped["pairs"], mapped["differences"]) == (2, "missing zebra")
+    own = differences(tmp_path, *made, references=References(tmp_path, own=True, class_map=class_map))
+    assert own["differences"] == "extra car; missing Truck; missing dog; missing zebra"

@@ -15,7 +15,7 @@ from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
 from utils.annotations.source import AnnotationFolder, PredictionFolder, annotation_problems, open_annotations
-from utils.classes import COCO_CLASSES, VOID
+from utils.classes import COCO_CLASSES, VOID, ClassIndex
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
 
@@ -38,7 +38,7 @@ def images(*ids: str, size: tuple[int, int] = SIZE) -> SimpleNamespace:
 
 
 def problems(path: Path, *ids: str, names: tuple[str, ...] = NAMES, offset: str | None = None) -> list[str]:
-    return annotation_problems(path, names, offset, images(*(ids or IDS)), Session())
+    return annotation_problems(path, ClassIndex(names), offset, images(*(ids or IDS)), Session())
 
 
 def rle(mask: np.ndarray) -> dict[str, Any]:
@@ -78,13 +78,13 @@ def test_coco_instances_are_those_of_pycocotools(tmp_path: Path) -> None:
     coco = COCO(str(path))
     for place in (path, tmp_path):
         assert problems(place) == []
-        found = open_annotations(place, NAMES).read("clip/000001", SIZE)
+        found = open_annotations(place, ClassIndex(NAMES)).read("clip/000001", SIZE)
         assert found.detections.class_ids.tolist() == [2, 0]
         for annotation, mask in zip(coco.loadAnns([1, 2]), found.masks):
             np.testing.assert_array_equal(mask.to_full(SIZE), coco.annToMask(annotation))
-        assert len(open_annotations(place, NAMES).read("000000000009", SIZE)) == 0
+        assert len(open_annotations(place, ClassIndex(NAMES)).read("000000000009", SIZE)) == 0
         with pytest.raises(SampleError, match="has no annotation"):
-            open_annotations(place, NAMES).read("other", SIZE)
+            open_annotations(place, ClassIndex(NAMES)).read("other", SIZE)
 
 
 def test_coco_results_are_those_of_pycocotools_and_the_higher_score_gets_a_pixel(tmp_path: Path) -> None:
@@ -92,14 +92,16 @@ def test_coco_results_are_those_of_pycocotools_and_the_higher_score_gets_a_pixel
     loaded = COCO(str(instances_file(tmp_path))).loadRes(
         [each | {"image_id": 1} for each in json.loads(path.read_text())]
     )
-    found = open_annotations(path, NAMES).read("000000000009", SIZE)
+    found = open_annotations(path, ClassIndex(NAMES)).read("000000000009", SIZE)
     assert found.detections.class_ids.tolist() == [2, 0]  # ids begin at 1: there is a 3
     assert found.detections.scores.tolist() == pytest.approx([0.9, 0.6])
     for annotation, mask in zip(loaded.loadAnns([1, 2]), found.masks):
         np.testing.assert_array_equal(mask.to_full(SIZE), loaded.annToMask(annotation))
     label_map = found.to_semantic()
     assert (label_map[FIRST] == 3).all() and (label_map[SECOND & ~FIRST] == 1).all()
-    assert len(open_annotations(path, NAMES).read("clip/000001", SIZE)) == 0  # no row: nothing was found there
+    assert (
+        len(open_annotations(path, ClassIndex(NAMES)).read("clip/000001", SIZE)) == 0
+    )  # no row: nothing was found there
     assert problems(path) == []
 
 
@@ -121,7 +123,7 @@ def test_where_category_ids_begin_is_never_guessed(
 
 
 def test_ids_of_coco_may_be_its_own(tmp_path: Path) -> None:
-    folder = open_annotations(results_file(tmp_path, 90, 18), COCO_CLASSES)
+    folder = open_annotations(results_file(tmp_path, 90, 18), ClassIndex(COCO_CLASSES))
     found = folder.read("000000000009", SIZE).detections.class_ids
     assert [COCO_CLASSES[i] for i in found] == ["toothbrush", "dog"]
     (said,) = problems(results_file(tmp_path, 18, 17), names=COCO_CLASSES)
@@ -145,13 +147,13 @@ def test_labels_are_those_that_ultralytics_writes(tmp_path: Path) -> None:
     results.save_txt(tmp_path / "labels" / "000000000009.txt", save_conf=True)
     for place in (tmp_path, tmp_path / "labels"):
         assert problems(place) == []
-        found = open_annotations(place, NAMES).read("000000000009", SIZE)
+        found = open_annotations(place, ClassIndex(NAMES)).read("000000000009", SIZE)
         assert found.detections.class_ids.tolist() == [2, 0]
         for mask, drawn in zip((FIRST, SECOND), found.masks):
             full = drawn.to_full(SIZE)
             assert (mask & full).sum() / (mask | full).sum() > 0.85  # its polygons run through the centers of pixels
         assert found.to_semantic()[14, 16] == 3  # of both, the one with the higher score
-        assert len(open_annotations(place, NAMES).read("clip/000001", SIZE)) == 0
+        assert len(open_annotations(place, ClassIndex(NAMES)).read("clip/000001", SIZE)) == 0
 
 
 def label_map() -> np.ndarray:
@@ -167,13 +169,13 @@ def test_label_maps_as_mmsegmentation_writes_them_are_taken_pixel_by_pixel(tmp_p
     path.parent.mkdir(parents=True)
     Image.fromarray(label_map()).save(path)
     assert problems(tmp_path / "maps") == []
-    found = open_annotations(tmp_path / "maps", NAMES).read("clip/000001", SIZE).to_semantic()
+    found = open_annotations(tmp_path / "maps", ClassIndex(NAMES)).read("clip/000001", SIZE).to_semantic()
     np.testing.assert_array_equal(found, np.where(label_map() == VOID, 0, label_map()))
     with pytest.raises(SampleError, match="no annotation"):
-        open_annotations(tmp_path / "maps", NAMES).read("000000000009", SIZE)
-    (wrong,) = annotation_problems(tmp_path / "maps", NAMES[:2], None, images(*IDS), Session())
+        open_annotations(tmp_path / "maps", ClassIndex(NAMES)).read("000000000009", SIZE)
+    (wrong,) = annotation_problems(tmp_path / "maps", ClassIndex(NAMES[:2]), None, images(*IDS), Session())
     assert "the value 3 is the label of no class" in wrong
-    (other,) = annotation_problems(tmp_path / "maps", NAMES, None, images(*IDS, size=(9, 9)), Session())
+    (other,) = annotation_problems(tmp_path / "maps", ClassIndex(NAMES), None, images(*IDS, size=(9, 9)), Session())
     assert "40 x 30 pixels, the image has 9 x 9" in other
 
 
@@ -183,7 +185,7 @@ def test_a_voc_tree_keeps_its_objects(tmp_path: Path) -> None:
         path.parent.mkdir()
         Image.fromarray(np.asarray(values, np.uint8)).save(path)
     assert problems(tmp_path) == []
-    assert len(open_annotations(tmp_path, NAMES).read("000000000009", SIZE)) == 1
+    assert len(open_annotations(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE)) == 1
 
 
 def test_names_without_folders_that_may_be_two_images_are_refused(tmp_path: Path) -> None:
@@ -237,14 +239,14 @@ def test_labelme_files_may_lie_beside_their_photos_and_other_formats(tmp_path: P
     Image.new("RGB", SIZE[::-1]).save(tmp_path / "a.png")
     (tmp_path / "coco").mkdir()
     instances_file(tmp_path / "coco")
-    assert type(open_annotations(tmp_path, NAMES)) is AnnotationFolder
-    assert type(open_annotations(tmp_path / "coco", NAMES)) is PredictionFolder
+    assert type(open_annotations(tmp_path, ClassIndex(NAMES))) is AnnotationFolder
+    assert type(open_annotations(tmp_path / "coco", ClassIndex(NAMES))) is PredictionFolder
 
 
 def test_what_is_no_annotation_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.json").write_text("3")
     with pytest.raises(UserError, match="expected COCO instances or results"):
-        open_annotations(tmp_path / "notes.json", NAMES)
+        open_annotations(tmp_path / "notes.json", ClassIndex(NAMES))
     (said,) = problems(instances_file(tmp_path), "unknown")
     assert "no image of the run is among COCO instances" in said
     assert '"bird" is none of the 2 classes' in "".join(problems(tmp_path / "instances.json", names=("car", "dog")))

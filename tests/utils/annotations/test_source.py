@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from utils.annotations.source import AnnotationCascade, AnnotationFolder
+from utils.classes import ClassIndex
 from utils.distributed import Session
 from utils.errors import SampleError
 from utils.structures import Frame, Sample
@@ -37,7 +38,7 @@ def test_annotations_become_instances_and_what_is_missing_fails_by_name(tmp_path
     write(tmp_path, "clip/a", SHAPE, SHAPE | {"label": "pottedplant", "score": 0.5})
     write(tmp_path, "wide", SHAPE, width=10)
     (tmp_path / "broken.json").write_text("{")
-    cascade = AnnotationCascade(AnnotationFolder(tmp_path, ("potted plant", "car")))
+    cascade = AnnotationCascade(AnnotationFolder(tmp_path, ClassIndex(("potted plant", "car"))))
     (_, found), *failures = cascade([sample(image_id) for image_id in ("clip/a", "none", "wide", "broken")])
     assert found.detections.class_ids.tolist() == [1, 0]
     assert found.detections.scores.tolist() == [1, 0.5]
@@ -48,7 +49,7 @@ def test_annotations_become_instances_and_what_is_missing_fails_by_name(tmp_path
 
 def test_a_file_that_states_no_size_has_that_of_its_image(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"shapes": [SHAPE], "imagePath": "gone.jpg"}))
-    folder = AnnotationFolder(tmp_path, ("car",))
+    folder = AnnotationFolder(tmp_path, ClassIndex(("car",)))
     assert folder.problems(images("a"), Session()) == []
     assert folder.read("a", (8, 9)).size == (8, 9)
 
@@ -59,7 +60,7 @@ def test_groups_are_tracks_in_a_clip_only(tmp_path: Path) -> None:
     write(tmp_path, "c")
     write(tmp_path, "d", SHAPE | {"group_id": 2**63})
     frames = [replace(sample(image_id), frame=Frame("clip", i, 4)) for i, image_id in enumerate("abcd")]
-    cascade = AnnotationCascade(AnnotationFolder(tmp_path, ("car",)))
+    cascade = AnnotationCascade(AnnotationFolder(tmp_path, ClassIndex(("car",))))
     *found, failure = cascade(frames)
     assert [None if each.track_ids is None else each.track_ids.tolist() for _, each in found] == [[7, -2], None, []]
     assert cascade.summary_lines(Session())[1:] == [
@@ -79,13 +80,13 @@ def test_all_problems_are_listed_with_file_and_shape(tmp_path: Path) -> None:
     write(tmp_path, "b", SHAPE, width=3)
     write(tmp_path, "c", SHAPE)
     (tmp_path / "d.json").write_text("[]")
-    first, second, third, size, foreign = AnnotationFolder(tmp_path, ("car",)).problems(
+    first, second, third, size, foreign = AnnotationFolder(tmp_path, ClassIndex(("car",))).problems(
         images(*"abcd", "none"), Session()
     )
     assert first.endswith('a.json: shapes[1].label: "kar" is none of the 1 classes; did you mean "car"?')
     assert 'a.json: shapes[2].shape_type: "points"' in second and "shapes[3]: not a circle: it has 1 points" in third
     assert "b.json: is for 3 x 8" in size and "d.json: not a labelme file" in foreign
-    (problem,) = AnnotationFolder(tmp_path / "nowhere", ("car",)).problems(images("a"), Session())
+    (problem,) = AnnotationFolder(tmp_path / "nowhere", ClassIndex(("car",))).problems(images("a"), Session())
     assert problem.startswith("no image of the run has an annotation here")
 
 

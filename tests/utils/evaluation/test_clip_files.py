@@ -16,6 +16,7 @@ import pytest
 from tests.helpers.clips import demo_clip, random_clip, score
 from tests.helpers.evaluate import Pair
 from utils.annotations.source import AnnotationCascade, AnnotationFolder
+from utils.classes import ClassIndex
 from utils.distributed import Session
 from utils.engine import RunSummary
 from utils.evaluation.console import columns
@@ -131,7 +132,7 @@ def test_annotations_of_a_clip_have_the_metrics_of_the_run_that_wrote_them(tmp_p
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     samples = [sample for sample, _ in pairs]
-    cascade = AnnotationCascade(AnnotationFolder(tmp_path / "annotations", NAMES))
+    cascade = AnnotationCascade(AnnotationFolder(tmp_path / "annotations", ClassIndex(NAMES)))
     again = [outcome for outcome in cascade(samples) if isinstance(outcome, tuple)]
     assert evaluate(tmp_path / "again", again) == evaluate(tmp_path / "run", pairs)
     content = json.loads(path.read_text())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from utils.annotations.source import AnnotationFolder
+from utils.class_map import ClassMap
 from utils.distributed import Session
 from utils.evaluation.comparison import Comparison
 from utils.label_maps import instances_of
@@ -21,7 +22,8 @@ def test_metrics_of_both_and_the_difference(tmp_path: Path) -> None:
     shape = {"label": "car", "points": [[2, 2], [4, 5]], "shape_type": "rectangle"}  # the left half of the object
     content = {"shapes": [shape], "imagePath": "a.png", "imageHeight": 8, "imageWidth": 10}
     (tmp_path / "a.json").write_text(json.dumps(content))
-    comparison = Comparison(("car", "bus"), AnnotationFolder(tmp_path, ("car", "bus")))
+    class_map = ClassMap.from_targets(("car", "bus"), {})
+    comparison = Comparison(class_map, AnnotationFolder(tmp_path, class_map.index))
     for image_id in "ab":
         sample = Sample(image_id, Path(f"{image_id}.png"), np.zeros((8, 10, 3), np.uint8), target)
         comparison.add(sample, instances_of(target, None))
