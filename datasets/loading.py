@@ -16,13 +16,13 @@ from datasets.video_file import video_size
 from datasets.voc import VocDataset
 from utils.annotations.source import annotation_problems
 from utils.class_map import ClassMap
-from utils.classes import is_no_class, label_of, load_class_names, match_classes
+from utils.classes import CLASS_NAMES, is_no_class, label_of, load_class_names, match_classes
 from utils.cli.options import Options
 from utils.cli.outputs import overlay_path, picture_folders
 from utils.distributed import Session
 from utils.errors import SampleError, UserError, refuse, refuse_all
 from utils.files import is_special
-from utils.formats.voc import CLASS_NAMES, map_files
+from utils.formats.voc import map_files
 from utils.io.image_files import heif_advice, image_size, is_video_name, set_largest_image
 from utils.io.terminal import say, warn
 from utils.io.writers import link_from

@@ -202,6 +202,9 @@ def _checked(names: Sequence[str], place: Callable[[int], str], whole: str) -> t
     return stripped
 
 
+CLASS_NAMES = "class_names.txt"
+"""File in which annotation folders and VOC trees of this project name the classes, one a line."""
+
 CLASSES_FILE = "classes.txt"
 """File in which labelImg and Label Studio keep the class names: among the labels, or beside them."""
 
@@ -215,7 +218,7 @@ def is_class_list(path: Path) -> bool:
     Raises:
         UserError: it cannot be read.
     """
-    if path.name != CLASSES_FILE:
+    if path.name not in (CLASSES_FILE, CLASS_NAMES):
         return False
     lines = [line.split() for line in _lines(path)]
     return any(line and (len(line) < 5 or not all(map(_is_number, line))) for line in lines)

@@ -22,11 +22,11 @@ from PIL import Image
 
 from datasets.folder import frame_id
 from datasets.scenes.scene import Scene, class_names, paint_clip, paint_scene
-from utils.classes import VOC_PALETTE
+from utils.classes import CLASS_NAMES, VOC_PALETTE
 from utils.cli.guard import guarded
 from utils.config.official import PAINTED
 from utils.errors import UserError
-from utils.formats.voc import CLASS_NAMES, map_files, split_lists
+from utils.formats.voc import map_files, split_lists
 from utils.io.terminal import counted
 from utils.io.writers import atomic_write
 

@@ -15,10 +15,10 @@ import numpy as np
 from utils.annotations.audit import sample_objects
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import FileStatus
+from utils.classes import CLASS_NAMES
 from utils.errors import UserError
 from utils.formats.base import RECORDS, REVIEW, Exported, Exporter, relative_path
 from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms, confidences
-from utils.formats.voc import CLASS_NAMES
 from utils.io.encoding import encode_json, encode_table
 from utils.io.json_files import read_json
 from utils.io.terminal import counted

@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from utils.classes import COCO_CLASSES, COCO_IDS, ClassIndex, canonical, find_class_names, is_class_list
+from utils.classes import CLASS_NAMES, COCO_CLASSES, COCO_IDS, ClassIndex, canonical, find_class_names, is_class_list
 from utils.errors import UserError
 from utils.formats.coco import FILE_NAME, split_file
 from utils.formats.coco_reader import CocoAnnotation, coco_instances, parse_coco, read_segmentation
-from utils.formats.voc import CLASS_NAMES, labels_of, read_maps
+from utils.formats.voc import labels_of, read_maps
 from utils.formats.yolo import polygon_mask, unescape_images_dir
 from utils.formats.yolo_labels import LabelReader
 from utils.io.image_files import image_size, size_problem
@@ -223,7 +223,7 @@ def _coco_files(folder: Path) -> list[Path]:
 def _label_files(folder: Path) -> tuple[Path, list[Path]]:
     """Return where paths of labels begin, and the files."""
     root = folder / "labels" if (folder / "labels").is_dir() else folder
-    files = sorted(path for path in root.rglob("*.txt") if path.name != CLASS_NAMES and not is_class_list(path))
+    files = sorted(path for path in root.rglob("*.txt") if not is_class_list(path))
     parts = {path: path.relative_to(root).parts for path in files}
     return root, [
         path for path in files if "ImageSets" not in parts[path] and not any(p[0] == "." for p in parts[path])

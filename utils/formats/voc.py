@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from utils.classes import BACKGROUND, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names, palette
+from utils.classes import BACKGROUND, CLASS_NAMES, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names, palette
 from utils.errors import SampleError, UserError
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, nonempty
 from utils.formats.frames import encode_frame
@@ -19,10 +19,6 @@ from utils.io.encoding import encode_json
 from utils.io.image_files import is_video_name, read_index_map, read_object_map
 from utils.label_maps import instances_of
 from utils.structures import Instances, Sample
-
-CLASS_NAMES = "class_names.txt"
-"""One class a line, in the order of the class ids; not VOC's own."""
-
 
 DATASET_META = "dataset_meta.json"
 """Names and colors of the labels, not VOC's own: datumaro, with which CVAT imports, expects VOC's 20 classes else."""

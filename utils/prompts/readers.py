@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -171,6 +173,62 @@ def read_labelme_folder(source: PromptSource, format: PromptFormat) -> PromptTab
     return rows.build(source.path, format, "/{key}.json: shapes[{number}]", left_out=left_out, sizes=sizes)
 
 
+def read_voc_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
+    """Read a folder of Pascal VOC's XML files, or a tree with such a folder, `Annotations`.
+
+    VOC counts the pixels of corners from 1, and both belong to the box. Some tools count from 0: then one is below 1.
+
+    Raises:
+        UserError: there are YOLO labels, too, or a file cannot be read.
+    """
+    files, rows, sizes = source.files[".xml"], TableBuilder(), dict[int, Size]()
+    names = {path.stem for path in files}
+    if labels := [path for path in label_files(source) if path.stem in names]:
+        raise UserError(f"{source.path}: holds {labels[0].stem}.xml and {labels[0].name}: name a folder of one kind")
+    for path in files:
+        parts = path.relative_to(source.path).with_suffix("").parts
+        key, root = rows.key("/".join(part for part in parts if part != "Annotations")), _xml_root(path)
+        if all(root.findtext(f"size/{side}") not in (None, "", "0") for side in ("height", "width")):
+            sizes[key] = _xml_number(root, "size/height", path), _xml_number(root, "size/width", path)
+        for i, entry in enumerate(root.iterfind("object"), 1):
+            place = f"{path}: object {i}"
+            box = [_xml_number(entry, f"bndbox/{side}", place) for side in ("xmin", "ymin", "xmax", "ymax")]
+            rows.add(key, i, box, rows.class_id(_xml_text(entry, "name", place)), 1.0)
+    table = rows.build(source.path, format, ": {key}.xml: object {number}", sizes=sizes)
+    from_0 = table.boxes[:, :2].min(initial=1) < 1
+    return replace(table, boxes=table.boxes - (0 if from_0 else (1, 1, 0, 0)))
+
+
+def _xml_root(path: Path) -> ElementTree.Element:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise UserError(f"{path}: cannot be read as XML: {error}") from error
+    if root.tag != "annotation":
+        raise UserError(f"{path}: expected an annotation of Pascal VOC, found <{root.tag}>")
+    return root
+
+
+def _xml_text(element: ElementTree.Element, tag: str, place: object) -> str:
+    if not (text := (element.findtext(tag) or "").strip()):
+        raise UserError(f"{place}: {tag} is missing")
+    return text
+
+
+def _xml_number(element: ElementTree.Element, tag: str, place: object) -> float:
+    text = _xml_text(element, tag, place)
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError(f"{place}: {tag}: expected a number, found {describe(text)}") from error
+
+
+def _is_voc(source: PromptSource) -> bool:
+    with suppress(UserError):
+        return bool(source.files[".xml"]) and _xml_root(source.files[".xml"][0]).tag == "annotation"
+    return False
+
+
 def _relative_id(folder: Path, path: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
@@ -237,7 +295,17 @@ LABELME = PromptFormat(
     names_classes=True,
 )
 
-PROMPT_FORMATS = [NATIVE, ULTRALYTICS, COCO_INSTANCES, YOLO_LABELS, LABELME]
+VOC_BOXES = PromptFormat(
+    "Pascal VOC boxes",
+    _is_voc,
+    read_voc_folder,
+    Interpretation("xyxy", "0"),
+    images_by="paths",
+    fixed_boxes="boxes have two corners",
+    names_classes=True,
+)
+
+PROMPT_FORMATS = [NATIVE, ULTRALYTICS, COCO_INSTANCES, VOC_BOXES, YOLO_LABELS, LABELME]
 """The first one that recognizes a file or folder reads it."""
 
 
@@ -252,7 +320,7 @@ def read_prompt_table(source: PromptSource) -> PromptTable:
             return prompt_format.read(source, prompt_format)
     path = source.path
     if path.is_dir():
-        raise UserError(f"{path}: no YOLO labels (.txt) and no labelme files (.json) here")
+        raise UserError(f"{path}: no YOLO labels (.txt), labelme files (.json) or VOC annotations (.xml) here")
     if source.json.error:
         raise source.json.error
     if isinstance(source.json.content, dict) and "shapes" in source.json.content:

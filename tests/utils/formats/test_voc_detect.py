@@ -15,6 +15,8 @@ from utils.errors import SampleError
 from utils.formats.base import MSG_EMPTY_MASKS, ExportSettings
 from utils.formats.voc_detect import VocDetectExporter
 from utils.masks import Mask
+from utils.prompts.readers import read_prompt_table
+from utils.prompts.source import PromptSource
 from utils.structures import Instances, Sample
 
 NAMES = ("car", "air plane: <1> & 2", "汽车")
@@ -79,6 +81,19 @@ def test_each_split_has_its_list_and_an_image_without_objects_its_file(
         for split in ("train", "val")
     }
     assert counts == {"train": [("a.jpg", 6), ("c.jpg", 0)], "val": [("b.jpg", 6)]}
+
+
+def test_the_boxes_come_back_as_prompts(tmp_path: Path, scene: Scene, write: Callable) -> None:
+    write(
+        VocDetectExporter(ExportSettings(tmp_path / "out", NAMES)),
+        tmp_path / "out",
+        pairs_of(scene, tmp_path, ("clip/a",)),
+    )
+    table = read_prompt_table(PromptSource(tmp_path / "out"))
+    masks = [(NAMES[i], mask) for i, mask in zip(scene[1].detections.class_ids, scene[1].masks) if mask.crop.size]
+    np.testing.assert_array_equal(table.boxes, [mask.box for _, mask in masks])
+    assert table.class_names is not None and table.image_keys == ["clip/a"]
+    assert [table.class_names[i] for i in table.category_ids] == [name for name, _ in masks]
 
 
 @pytest.mark.parametrize("name", ["bell\a", "cr\rx", "not utf-8 \udcff"])

@@ -250,7 +250,7 @@ def test_labelme_files_for_images_of_another_size(
 @pytest.mark.parametrize(
     "files, message",
     [
-        ({"a.csv": ""}, r"no YOLO labels \(\.txt\) and no labelme files \(\.json\) here"),
+        ({"a.csv": ""}, r"no YOLO labels \(\.txt\), labelme files \(\.json\) or VOC annotations \(\.xml\) here"),
         ({"classes.txt": "car"}, r"no YOLO labels"),
         ({"a.txt": "", "b.json": []}, r"holds a\.txt and b\.json: name a folder of one kind"),
         ({"instances.json": {"images": []}}, r"instances\.json: not a labelme file"),
@@ -264,3 +264,69 @@ def test_folders_that_are_no_prompts(files: dict[str, Any], message: str, tmp_pa
 def test_hidden_files_are_left_out(tmp_path: Path) -> None:
     write(tmp_path, {"a.txt": "0 0.5 0.5 0.2 0.4\n", ".records/a.json": {"settings": ""}, ".records.json": {}})
     assert len(read_prompt_table(PromptSource(tmp_path)).boxes) == 1
+
+
+def voc(*objects: str, size: tuple[int, int] = (200, 100)) -> str:
+    width, height = size
+    stated = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+    return f"<annotation><filename>x.jpg</filename>{stated}{''.join(objects)}</annotation>"
+
+
+def boxed(name: str, *corners: object) -> str:
+    box = "".join(f"<{side}>{value}</{side}>" for side, value in zip(("xmin", "ymin", "xmax", "ymax"), corners))
+    part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
+    return f"<object><name>{name}</name>{part}<bndbox>{box}</bndbox></object>"
+
+
+VOC = {
+    "Annotations/clip/1.xml": voc(boxed("dog", 11, 21, 50, 60), boxed("Couch", "1.0", 1, 200, 100)),
+    "Annotations/2.xml": voc(size=(0, 0)),
+    "ImageSets/Main/val.txt": "clip/1\n2\n",
+    "class_names.txt": "dog\ncar\n",
+    "dataset_meta.json": {},
+}
+
+
+@pytest.mark.parametrize("place", ["", "Annotations"])
+@pytest.mark.parametrize("root", ["", "JPEGImages/"])
+def test_boxes_of_a_voc_tree_are_counted_from_1(tmp_path: Path, images_of: Any, place: str, root: str) -> None:
+    ids = [f"{root}clip/1", f"{root}2"]
+    prompts = load_prompts(write(tmp_path, VOC) / place, NAMES, images_of(ids, (100, 200)), PromptOverrides())
+    boxes, scores, class_ids = prompts.for_image(ids[0], (100, 200))
+    np.testing.assert_array_equal(boxes, [[10, 20, 50, 60], [0, 0, 200, 100]])
+    assert (scores.tolist(), class_ids.tolist()) == ([1, 1], [1, 2])
+    assert len(prompts.for_image(ids[1], (100, 200))[0]) == 0
+    assert "Pascal VOC boxes: boxes have two corners, classes are named" in prompts.finding[0]
+
+
+def test_boxes_of_voc_with_a_corner_at_0_are_counted_from_0(tmp_path: Path) -> None:
+    write(tmp_path, {"1.xml": voc(boxed("dog", 0, 5, 50, 60)), "2.xml": voc(boxed("dog", 3, 4, 10, 20))})
+    table = read_prompt_table(PromptSource(tmp_path))
+    np.testing.assert_array_equal(table.boxes, [[0, 5, 50, 60], [3, 4, 10, 20]])
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("<annotation>", r"1\.xml: cannot be read as XML: no element found"),
+        ("<annotations/>", r"1\.xml: expected an annotation of Pascal VOC, found <annotations>"),
+        (voc("<object><name>dog</name></object>"), r"1\.xml: object 1: bndbox/xmin is missing"),
+        (voc(boxed("dog", 1, 2, 3, "x")), r'1\.xml: object 1: bndbox/ymax: expected a number, found a string \("x"\)'),
+        (voc(boxed(" ", 1, 2, 3, 4)), r"1\.xml: object 1: name is missing"),
+    ],
+)
+def test_a_broken_file_of_voc_is_named(tmp_path: Path, content: str, message: str) -> None:
+    write(tmp_path, {"0.xml": "<annotation/>", "1.xml": content})
+    with pytest.raises(UserError, match=message):
+        read_prompt_table(PromptSource(tmp_path))
+
+
+def test_voc_boxes_and_yolo_labels_of_one_image_are_two_kinds(tmp_path: Path) -> None:
+    write(tmp_path, {"Annotations/1.xml": voc(), "labels/1.txt": ""})
+    with pytest.raises(UserError, match=r"holds 1\.xml and 1\.txt: name a folder of one kind"):
+        read_prompt_table(PromptSource(tmp_path))
+
+
+def test_the_class_list_of_an_annotation_folder_is_no_file_of_labels(tmp_path: Path) -> None:
+    table = read_prompt_table(PromptSource(write(tmp_path, {**SHAPES, "class_names.txt": "dog\nCouch\ntree\ncar\n"})))
+    assert table.format.title == "labelme shapes" and table.class_names == ("dog", "car", "Couch", "tree")
