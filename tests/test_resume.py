@@ -267,6 +267,10 @@ def test_nothing_to_compare_with_is_refused(project: Project, capsys: pytest.Cap
     for folder in ("nowhere", "empty"):
         assert project.run("--diff", str(project.folder / folder)) == 2
         assert "no annotation of an image of the run" in capsys.readouterr().err
+    (project.folder / "coco").mkdir()
+    (project.folder / "coco" / "instances.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    assert project.run("--diff", str(project.folder / "coco")) == 2
+    assert "holds COCO instances, and takes labelme files; -a " in capsys.readouterr().err
     assert not project.out.exists()
 
 

@@ -10,6 +10,7 @@ relabelled or deleted, and others were added.
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from utils.errors import SampleError, UserError
 from utils.files import open_regular
 from utils.formats.base import Exported, Exporter
 from utils.formats.labelme_reader import check_size, labelme_instances, read_labelme_json, shapes_of, size_of
-from utils.formats.registry import FORMATS, format_folder
+from utils.formats.registry import FORMATS, format_folder, predictions_of
 from utils.io.encoding import encode_table
 from utils.io.terminal import counted
 from utils.io.writers import safe_path
@@ -94,6 +95,9 @@ def find_references(folder: Path, config: Config, image_ids: Sequence[str], over
     references = References(folder, own, config.dataset.class_map)
     if not any(os.path.isfile(references.path(image_id)) for image_id in image_ids):
         first = references.path(image_ids[0])
+        if os.path.exists(folder) and (kind := predictions_of(folder)) is not None:
+            advice = f"-a {shlex.quote(str(folder))} --format labelme -o DIR makes labelme files of them"
+            raise UserError(f"--diff {folder}: holds {kind.title}, and takes labelme files; {advice}")
         raise UserError(f"--diff {folder}: no annotation of an image of the run; the first one's would be {first}")
     return references
 
