@@ -224,8 +224,10 @@ def _xml_number(element: ElementTree.Element, tag: str, place: object) -> float:
 
 
 def _is_voc(source: PromptSource) -> bool:
-    with suppress(UserError):
-        return bool(source.files[".xml"]) and _xml_root(source.files[".xml"][0]).tag == "annotation"
+    """Tell whether the first XML file is of VOC, by its folder, so that a broken one is named, or by its content."""
+    for path in source.files[".xml"][:1]:
+        with suppress(UserError):
+            return "Annotations" in path.parts or _xml_root(path) is not None
     return False
 
 

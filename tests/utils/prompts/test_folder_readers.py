@@ -321,6 +321,11 @@ def test_a_broken_file_of_voc_is_named(tmp_path: Path, content: str, message: st
         read_prompt_table(PromptSource(tmp_path))
 
 
+def test_the_first_file_of_annotations_is_named_if_it_is_broken(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"1\.xml: cannot be read as XML"):
+        read_prompt_table(PromptSource(write(tmp_path, {"Annotations/1.xml": "<annotation>"})))
+
+
 def test_voc_boxes_and_yolo_labels_of_one_image_are_two_kinds(tmp_path: Path) -> None:
     write(tmp_path, {"Annotations/1.xml": voc(), "labels/1.txt": ""})
     with pytest.raises(UserError, match=r"holds 1\.xml and 1\.txt: name a folder of one kind"):
