@@ -36,7 +36,6 @@ NOT_RUN = {
     "ruff": ".ci/run has it, see below",
     "mypy": ".ci/run has it, see below",
     "OMP_NUM_THREADS=1 python -m pytest": ".ci/run has it, see below",
-    "python -m pytest": ".ci/run has it, see below",
     "PYTHON=python3.12 .ci/run": "makes an environment and runs all tests",
     "python -m benchmarks.": "takes minutes; tests/benchmarks runs it in small",
     "torchrun": "starts several processes; tests/test_torchrun.py and tests/sam do",
