@@ -7,8 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.helpers.project import Project
 
 REPOSITORY = Path(__file__).parents[1]
 TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
@@ -31,3 +35,19 @@ def torchrun() -> Callable[..., subprocess.CompletedProcess[str]]:
 def run_alone() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a script, or a module (`-m`, name), in one process of its own."""
     return python
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A folder of photos to annotate, and its config."""
+    from tests.helpers.project import Project
+
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def done(project: Project) -> Project:
+    """A project that is annotated."""
+    assert project.run() == 0
+    assert project.seen == project.ids()
+    return project

@@ -18,11 +18,6 @@ import pytest
 from tests.helpers.project import PROGRAM, Project, tree
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "project")
-
-
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_killed_at_any_moment_the_next_run_ends_with_the_files_of_an_unbroken_one(project: Project) -> None:
     assert kills_that_struck(project, 4) > 0

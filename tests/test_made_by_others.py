@@ -21,11 +21,6 @@ from utils.formats.labelme_reader import read_labelme
 SQUARE = {"label": "car", "points": [[1, 2], [5, 2], [5, 9]], "shape_type": "polygon", "flags": {}}
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "project")
-
-
 def annotations(project: Project, **content: Any) -> Path:
     """A folder with an annotation of each photo."""
     folder = project.folder / "mine"

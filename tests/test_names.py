@@ -22,11 +22,6 @@ from utils.io.encoding import encode_csv
 NUL, HALF, LONG, HUGE = "a\0b", "a\ud800b", "x" * 256, 2**63
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "project")
-
-
 def add_photo(project: Project, name: str | bytes) -> None:
     Image.new("RGB", (32, 24), (90, 60, 30)).save(project.folder / "new.png")
     shutil.copy(project.folder / "new.png", os.path.join(os.fsencode(project.photos), os.fsencode(name)))

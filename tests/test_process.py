@@ -19,11 +19,6 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")
 SCRIPTS = ("yolo_sam.py", "yolo_sam_visual.py", "yolo_sam_auto_anno_generator.py", "yolo/predict.py")
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "project")
-
-
 def shell(command: str, **options: object) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(

@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import shutil
-from pathlib import Path
 
 import labelme
 import numpy as np
@@ -14,19 +13,6 @@ import pytest
 from PIL import Image
 
 from tests.helpers.project import BATCH, COUNT, Project, tree
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "project")
-
-
-@pytest.fixture
-def done(project: Project) -> Project:
-    """A project that is annotated."""
-    assert project.run() == 0
-    assert project.seen == project.ids()
-    return project
 
 
 def test_a_second_run_writes_nothing_and_loads_no_model(done: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-from pathlib import Path
 
 import labelme
 import pytest
@@ -16,18 +15,6 @@ import yolo_sam_auto_anno_generator as script
 from tests.helpers.project import Project, tree
 from utils.cli.guard import guarded
 from utils.config.official import REPOSITORY
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "project")
-
-
-@pytest.fixture
-def done(project: Project) -> Project:
-    """A project that is annotated."""
-    assert project.run() == 0
-    return project
 
 
 def test_another_limit_flags_anew_without_the_models(done: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,11 +25,6 @@ from utils.formats.coco_reader import read_coco
 SPLIT_FORMATS = ("yolo", "coco", "voc")
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "project")
-
-
 def loaded(folder: Path) -> dict[str, set[str]]:
     """The images of each split of a YOLO dataset, as ultralytics loads them before it trains."""
     quiet_ultralytics()

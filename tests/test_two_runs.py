@@ -23,11 +23,6 @@ from utils.structures import Instances, Sample
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="locks files, makes links")
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "project")
-
-
 def started(project: Project, *more: str) -> subprocess.Popen[str]:
     """A run that has begun to write."""
     command = [sys.executable, str(PROGRAM), *project.arguments(*more)]
