@@ -82,3 +82,12 @@ def test_it_fits_a_terminal_of_80_columns(evaluation: Evaluation) -> None:
 def test_without_instance_ids_no_average_precision_is_printed(evaluation: Evaluation) -> None:
     assert any(line.startswith("Mask AP") for line in summary_lines(evaluation))
     assert "AP" not in "\n".join(summary_lines(replace(evaluation, average_precision=None)))
+
+
+@pytest.mark.parametrize(
+    ("drawn", "said"), [(20, ""), (7, "intervals draw 7 clips"), (1, "no intervals: all images are frames of one clip")]
+)
+def test_what_intervals_draw_is_said_where_it_is_not_images(drawn: int, said: str, evaluation: Evaluation) -> None:
+    intervals = replace(evaluation.intervals, drawn=drawn)
+    lines = summary_lines(replace(evaluation, intervals=intervals))
+    assert (said in " ".join(lines)) and (bool(said) == ("intervals" in " ".join(lines)))
