@@ -12,6 +12,9 @@ from utils.boxes import Size, box_limits
 SHARE = 4
 """A window's side is at least so many times the longer side of an object in it."""
 
+ZOOM = 2
+"""How many times larger than in the image the model sees the smallest objects."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -44,10 +47,10 @@ def windows_of(boxes: npt.NDArray[np.float32], size: Size, side: int) -> npt.NDA
     """Return the (N, 4) windows, x1 y1 x2 y2, in which N boxes of an image are segmented.
 
     A window depends on its box alone, so masks do not depend on which other boxes an image has. Windows lie on a grid
-    of half their side, so boxes that are near each other share one. They are squares of `side`, which the model sees
-    pixel by pixel, or two, four ... times as large, until the object's box fills no more than a quarter of its window's
-    side. At least an eighth then lies around it. The whole image takes the place of a window that would not show the
-    object at least twice as large.
+    of half their side, so boxes that are near each other share one. They are squares of half of `side`, which the model
+    sees twice as large, of `side`, of twice `side` and so on: the smallest in which the object's box takes no more than
+    a quarter of the window's side. At least an eighth then lies around it. The whole image takes the place of a window
+    that would not show the object at least twice as large.
 
     Args:
         boxes: (N, 4) x1 y1 x2 y2 in pixels, within the image.
@@ -55,7 +58,7 @@ def windows_of(boxes: npt.NDArray[np.float32], size: Size, side: int) -> npt.NDA
         side: of the model's square input, in pixels.
     """
     longest = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
-    doublings = np.ceil(np.log2(np.maximum(1, SHARE * longest / side)))
+    doublings = np.ceil(np.log2(np.maximum(1 / ZOOM, SHARE * longest / side)))
     sides = (side * 2**doublings).astype(np.int64)[:, None]
     limits, centers = box_limits(size), (boxes[:, :2] + boxes[:, 2:]) / 2
     step = sides // 2

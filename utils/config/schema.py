@@ -265,7 +265,7 @@ class SegmenterConfig:
     calibration: Path | None = None
     """The `calibration.json` of an evaluation: objects get the IoU that is to be expected of their scores."""
     window: Literal["auto", "off"] = "off"
-    """`auto`: SAM2 sees small objects of large images in windows at the image's own resolution; `off`: whole images."""
+    """`auto`: SAM2 sees small objects of large images in windows, up to twice as large as they are; `off`: never."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile SAM2 first, which takes minutes: `on`, `off`, or `auto`: on a GPU, if the run is long enough."""
 
