@@ -122,7 +122,7 @@ def upward(imports: Imports) -> list[tuple[str, str]]:
 
 def circle(imports: Imports) -> list[str]:
     """A circle in which modules import each other; empty if there is none."""
-    graph = TopologicalSorter[str]()
+    graph: TopologicalSorter[str] = TopologicalSorter()
     for importing, name in imports:
         graph.add(importing, name)
     try:

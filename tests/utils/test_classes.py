@@ -7,6 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from models.ultralytics_quiet import quiet_ultralytics
 from utils.classes import (
     VOC_PALETTE,
     canonical,
@@ -153,6 +154,7 @@ def test_a_data_yaml_that_counts_other_classes_is_refused(tmp_path: Path) -> Non
 
 
 def test_names_of_ultralytics_own_datasets_are_those_of_its_loader() -> None:
+    quiet_ultralytics()
     from ultralytics.nn.autobackend import check_class_names
     from ultralytics.utils import ROOT, YAML
 

@@ -20,6 +20,7 @@ from PIL import Image
 from datasets.images import read_image
 from datasets.scenes import main as paint
 from datasets.voc import VocDataset
+from models.ultralytics_quiet import quiet_ultralytics
 from models.yolo_weights import load_yolo
 from utils.cli.parsers import configured, finetune_parser
 from utils.errors import UserError
@@ -232,6 +233,7 @@ def test_the_same_seed_gives_the_same_weights_and_the_result_can_be_trained_on(
 
 
 def test_the_processes_that_ultralytics_starts_for_several_gpus_get_our_trainer_and_our_weights(tmp_path: Path) -> None:
+    quiet_ultralytics()
     from ultralytics.utils.dist import ddp_cleanup, generate_ddp_file
 
     from yolo.trainer import FolderTrainer

@@ -144,7 +144,8 @@ def _is_odd(page: Page) -> bool:
     by_pillow = bits in (8, 16) or (bits == 12 and page.parent.byteorder == "<")
     if bands == 1:
         return not by_pillow or (white and bits > 8)
-    return bands > 2 or bits > 8 or white or planes
+    alpha = tuple(map(int, page.extrasamples)) == (2,)  # before version 13, Pillow refuses any other second band
+    return bands > 2 or bits > 8 or white or planes or not alpha
 
 
 def _is_large(page: Page) -> bool:

@@ -14,6 +14,7 @@ from PIL import Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
+from models.ultralytics_quiet import quiet_ultralytics
 from utils.annotations.source import AnnotationFolder, PredictionFolder, annotation_problems, open_annotations
 from utils.classes import COCO_CLASSES, VOID, ClassIndex
 from utils.distributed import Session
@@ -57,7 +58,7 @@ def instances_file(folder: Path, **more: Any) -> Path:
     ]
     path = folder / "instances.json"
     categories = [{"id": 7, "name": "bird"}, {"id": 3, "name": "car"}]
-    path.write_text(json.dumps({"images": pictures, "categories": categories, "annotations": rows}))
+    path.write_text(json.dumps({"info": {}, "images": pictures, "categories": categories, "annotations": rows}))
     return path
 
 
@@ -131,6 +132,7 @@ def test_ids_of_coco_may_be_its_own(tmp_path: Path) -> None:
 
 
 def test_labels_are_those_that_ultralytics_writes(tmp_path: Path) -> None:
+    quiet_ultralytics()
     from ultralytics.engine.results import Results
 
     masks = np.stack([FIRST, SECOND]).astype(np.uint8)

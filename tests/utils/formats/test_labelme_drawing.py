@@ -69,7 +69,7 @@ def test_a_file_of_all_types_is_what_labelme_makes_of_it(tmp_path: Path) -> None
 def test_a_disk_too_large_to_be_drawn_by_labelme_is_like_the_largest_that_it_draws(
     direction: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    radius = 30_000.0
+    radius = 20_000.0
     points = np.array([[30, 20], [30, 20]]) + radius * np.array([direction, (0, 0)])
     drawn = labelme.utils.shape_to_mask(SIZE, points.tolist(), "circle")
     monkeypatch.setattr("utils.formats.polygons.MAX_DRAWN_RADIUS", radius - 1)
