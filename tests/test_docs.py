@@ -47,7 +47,7 @@ NOT_RUN = {
 
 IN_CI = ("pip install", "ruff", "mypy", "OMP_NUM_THREADS=1 python -m pytest")
 """How commands begin that .ci/run must have."""
-NOT_IN_CI = {"pip install labelme", "pip install -r requirements-openvino.txt"}
+NOT_IN_CI = {"pip install labelme", "pip install sahi", "pip install -r requirements-openvino.txt"}
 """The requirements of the tests bring them."""
 
 PRINTED = {
