@@ -27,7 +27,7 @@ from datasets.scenes.textures import BACKGROUNDS
 from utils.config.official import PAINTED, REPOSITORY
 from utils.formats.voc import CLASS_NAMES, map_files
 
-CELL = 600
+CELL = 1000
 """Side in px of the squares of a large image, each of which holds a scene."""
 SHRUNK = (0.2, 0.67)
 """Least and most of what scenes are shrunk to: their objects were 150 to 450 px long."""

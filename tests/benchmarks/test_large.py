@@ -14,7 +14,7 @@ from benchmarks.large import SHRUNK, main, paint_large
 def test_every_way_to_look_at_large_images_is_measured(tmp_path: Path) -> None:
     pytest.importorskip("sahi")
     document = tmp_path / "out.json"
-    given = ["--side", "700", "--slice", "320", "--device", "cpu", "--json", str(document)]
+    given = ["--side", "1000", "--slice", "800", "--device", "cpu", "--json", str(document)]
     assert main(given) == 0
     rows = {(row["boxes"], row["SAM2"]): row["mean IoU"] for row in json.loads(document.read_text())["rows"]}
     assert len(rows) == 6
@@ -22,8 +22,8 @@ def test_every_way_to_look_at_large_images_is_measured(tmp_path: Path) -> None:
 
 
 def test_maps_of_a_large_image_show_the_same_objects_none_twice() -> None:
-    image, classes, instances = paint_large(1, 1300)
-    assert image.shape == (1300, 1300, 3)
+    image, classes, instances = paint_large(1, 2100)
+    assert image.shape == (2100, 2100, 3)
     np.testing.assert_array_equal(classes > 0, instances > 0)
     for number in range(1, int(instances.max()) + 1):
         rows, columns = np.nonzero(instances == number)
