@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import large
 from benchmarks.large import SHRUNK, main, paint_large
 
 
-def test_every_way_to_look_at_large_images_is_measured(tmp_path: Path) -> None:
+def test_every_way_to_look_at_large_images_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sahi")
+    monkeypatch.setattr(large, "CELL", 355)
+    monkeypatch.setattr(large, "SHRUNK", (0.2, 0.3))
     document = tmp_path / "out.json"
-    given = ["--side", "1000", "--slice", "800", "--device", "cpu", "--json", str(document)]
+    given = ["--side", "710", "--slice", "500", "--device", "cpu", "--json", str(document)]
     assert main(given) == 0
     rows = {(row["boxes"], row["SAM2"]): row["mean IoU"] for row in json.loads(document.read_text())["rows"]}
     assert len(rows) == 6
