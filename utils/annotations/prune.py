@@ -11,6 +11,7 @@ from utils.annotations.manifest import Manifest
 from utils.annotations.records import Record
 from utils.engine import RunImages
 from utils.io.image_files import is_image_name, is_photo_gone
+from utils.io.json_files import path_problem
 
 
 def find_orphans(folder: Path, images: RunImages) -> dict[str, bool]:
@@ -32,9 +33,10 @@ def find_orphans(folder: Path, images: RunImages) -> dict[str, bool]:
             image_id = below + name.removesuffix(".json")
             if image_id in known or not name.endswith(".json") or not (record := Record.read(Path(parent, name))):
                 continue
-            if not isinstance(record.record.get("photo"), str):
+            named = record.record.get("photo")
+            if not isinstance(named, str) or path_problem(named):
                 continue
-            photo = Path(os.path.realpath(folder), record.record["photo"])
+            photo = Path(os.path.realpath(folder), named)
             if paths is None:
                 paths = {os.path.realpath(path) for path in images.paths}
             is_renamed = os.path.realpath(photo) in paths
