@@ -125,6 +125,7 @@ def candidates(answer: Any, conf: float) -> torch.Tensor:
 
 def _predictor_of(model: BaseModel | Path, device: torch.device, arguments: dict[str, Any]) -> Any:
     """Set up Ultralytics' predictor for a model, or for the file of an export, as `predict` does for a single image."""
+    import torch
     import torchvision  # noqa: F401  (once it is there, ultralytics uses its NMS)
     from ultralytics.models.rtdetr import RTDETRPredictor
     from ultralytics.models.yolo import detect, obb, pose, segment
@@ -146,7 +147,9 @@ def _predictor_of(model: BaseModel | Path, device: torch.device, arguments: dict
     own = {"task": task, "mode": "predict", "rect": True, "save": False, "verbose": False}
     predictor = kind(overrides={**own, **arguments})
     predictor.args.device = device
+    threads = torch.get_num_threads()
     predictor.setup_model(str(model) if isinstance(model, Path) else model, verbose=False)
+    torch.set_num_threads(threads)  # on a CPU, setting up leaves one core free, and takes no more than eight
     if predictor.model.format == "pt" and predictor.model.end2end:  # as its `stream_inference` does
         predictor.model.model.set_head_attr(
             max_det=max(arguments["max_det"], 300), agnostic_nms=arguments["agnostic_nms"]

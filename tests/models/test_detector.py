@@ -382,10 +382,20 @@ def test_ultralytics_neither_connects_nor_installs_nor_writes_beside_the_run(tmp
     assert not list((tmp_path / "tmp").glob("ultralytics*"))
 
 
-def test_ultralytics_leaves_torch_as_many_threads_as_it_has_alone() -> None:
-    threads = "import torch; print(torch.get_num_threads())"
-    after = f"from models.ultralytics_quiet import quiet_ultralytics; quiet_ultralytics(); {threads}"
+THREADS = """
+import sys
+from pathlib import Path
+from models.yolo_detector import YoloDetector
+from utils.config import Config, DetectorConfig
+import torch
+YoloDetector(Path(sys.argv[1]), torch.device("cpu"), Config(detector=DetectorConfig(imgsz=64)))
+print(torch.get_num_threads())
+"""
+
+
+def test_a_detector_leaves_torch_as_many_threads_as_it_has_alone(yolo_file: Path) -> None:
     environment = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"}
     for more in ({}, {"OMP_NUM_THREADS": "3"}):
         command = partial(subprocess.check_output, env=environment | more, cwd=REPOSITORY, text=True)
-        assert command([sys.executable, "-c", after]) == command([sys.executable, "-c", threads])
+        alone = command([sys.executable, "-c", "import torch; print(torch.get_num_threads())"])
+        assert command([sys.executable, "-c", THREADS, str(yolo_file)]) == alone
