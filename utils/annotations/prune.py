@@ -24,25 +24,21 @@ def find_orphans(folder: Path, images: RunImages) -> dict[str, bool]:
     Returns:
         ids in order -> whether the photo is there, in this run, under another id; else it is gone (`is_photo_gone`).
     """
-    records, orphans = folder / ".review", {}
+    records, photos = folder / ".review", {}
     known = {*images.ids} if records.is_dir() else set()
-    paths: set[str] | None = None
     for parent, _, names in os.walk(records):
         below = "" if parent == str(records) else f"{os.path.relpath(parent, records)}/".replace(os.sep, "/")
         for name in names:
             image_id = below + name.removesuffix(".json")
             if image_id in known or not name.endswith(".json") or not (record := Record.read(Path(parent, name))):
                 continue
-            named = record.record.get("photo")
-            if not isinstance(named, str) or path_problem(named):
-                continue
-            photo = Path(os.path.realpath(folder), named)
-            if paths is None:
-                paths = {os.path.realpath(path) for path in images.paths}
-            is_renamed = os.path.realpath(photo) in paths
-            if is_renamed or is_photo_gone(photo, image_id):
-                orphans[image_id] = is_renamed
-    return dict(sorted(orphans.items()))
+            photo = record.record.get("photo")
+            if isinstance(photo, str) and not path_problem(photo):
+                photos[image_id] = Path(os.path.realpath(folder), photo)
+    alike = {photo.name for photo in photos.values()}  # few; the run may have a million
+    used = {os.path.realpath(path) for path in images.paths if path.name in alike} if alike else set()
+    renamed = {image_id: os.path.realpath(photo) in used for image_id, photo in sorted(photos.items())}
+    return {i: is_renamed for i, is_renamed in renamed.items() if is_renamed or is_photo_gone(photos[i], i)}
 
 
 def prune(orphans: Collection[str], manifests: Sequence[Manifest]) -> list[str]:
