@@ -9,6 +9,8 @@ from PIL import Image
 
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.classes import (
+    COCO_CLASSES,
+    COCO_IDS,
     VOC_PALETTE,
     canonical,
     find_class_names,
@@ -49,6 +51,14 @@ def test_palette_is_that_of_the_voc_development_kit() -> None:
 def test_palette_is_that_of_a_real_voc_mask() -> None:
     with Image.open(next(VOC_MASKS.glob("*.png"))) as mask:
         assert bytes(mask.getpalette() or []) == VOC_PALETTE
+
+
+def test_cocos_classes_and_ids_are_those_of_ultralytics() -> None:
+    quiet_ultralytics()
+    from ultralytics.data.converter import coco80_to_coco91_class
+
+    assert list(COCO_IDS) == coco80_to_coco91_class()
+    assert list(COCO_CLASSES) == published_names("coco")
 
 
 def test_every_voc_class_has_its_coco_class_and_back() -> None:
