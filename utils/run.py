@@ -16,10 +16,8 @@ from utils.cli.outputs import output_folders
 from utils.distributed import Session, open_session
 from utils.engine import Cascade, RunImages, Sink, run_loop
 from utils.errors import UserError
-from utils.evaluation.comparison import Comparison
-from utils.evaluation.evaluator import Evaluator
-from utils.evaluation.files import date_of_evaluation
-from utils.evaluation.provenance import Provenance
+from utils.evaluation.evaluator import Comparison, Evaluator
+from utils.evaluation.files import Provenance, date_of_evaluation
 from utils.evaluation.report.pictures import WorstImages
 from utils.evaluation.tuning import Tuning
 from utils.io.terminal import say

@@ -1,15 +1,21 @@
-"""The files that evaluations write to `evaluator.save_dir`; the report and its pictures are in `report/`."""
+"""The files that evaluations write to `evaluator.save_dir`, and how they came about; the report is in `report/`."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from utils.annotations.fingerprint import file_hash
 from utils.classes import label_of
+from utils.cli.options import Options
+from utils.cli.versions import versions
 from utils.evaluation.saved import COUNTS
 from utils.files import read_text
 from utils.io.encoding import encode_csv, encode_json, encode_table
@@ -47,6 +53,62 @@ TARGET_BY_PREDICTION = "target \\ predicted"
 IMAGE_COLUMNS = ("image_id", *IMAGE_MEASURES, "wrong_pixels", "pixels", "found_objects", "true_objects", "label_ious")
 
 CLIP_COLUMNS = ("clip", "object", "class", "track", *CLIP_MEASURES, "id_switches", "frames")
+
+
+class Provenance:
+    """Describe a run, for `metrics.json` and the foot of the report.
+
+    Weight files are hashed in a thread while the run goes on; it takes a second a gigabyte.
+
+    Args:
+        options: of the run, which begins now.
+        device: tells the device and the precision; asked at the end, when the models are loaded.
+        processes: how many the run has.
+    """
+
+    def __init__(self, options: Options, device: Callable[[], str], processes: int = 1) -> None:
+        self._options, self._device, self._processes = options, device, processes
+        self._date, self._start = datetime.now().astimezone(), time.monotonic()
+        hasher = ThreadPoolExecutor(1, thread_name_prefix="hash")
+        self._files = {name: (path, hasher.submit(file_hash, path)) for name, path in options.model_files.items()}
+        self._prompt = None if options.prompt is None else (options.prompt, hasher.submit(file_hash, options.prompt))
+        hasher.shutdown(wait=False)
+
+    def describe(self) -> dict[str, Any]:
+        """Return all of it as JSON's types; waits for the hashes."""
+        options, dataset = self._options, self._options.config.dataset
+
+        def hashed(entry: Any) -> dict[str, Any] | None:
+            return None if entry is None else {"path": str(entry[0]), "sha256": entry[1].result()}
+
+        return {
+            "command": options.command,
+            "folder": str(Path.cwd()),
+            "date": self._date.isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - self._start, 1),
+            "data": {"data_dir": str(dataset.data_dir), "split": dataset.split},
+            "boxes": options.boxes,
+            "prompt_file": hashed(self._prompt),
+            "annotations": options.annotations and str(options.annotations),
+            "weights": {name: hashed(entry) for name, entry in self._files.items()},
+            "device": self._device(),
+            "processes": self._processes,
+            "versions": versions(),
+            "config": json.loads(json.dumps(asdict(options.config), default=str)),
+        }
+
+
+def date_of_evaluation(folder: Path) -> str:
+    """Tell when the evaluation in a folder was made, to the minute; empty if there is none."""
+    path = folder / METRICS
+    try:
+        changed = datetime.fromtimestamp(path.stat().st_mtime).isoformat(" ", "minutes")
+        made = json.loads(read_text(path))["run"]["date"]
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, KeyError, TypeError):  # an earlier version's, or damaged
+        return changed
+    return str(made).replace("T", " ")[: len(changed)]
 
 
 def evaluation_files(
@@ -114,19 +176,6 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
         "mask_average_precision": _average_precision(evaluation),
         **({} if evaluation.clips is None else {"clips": _clips(evaluation.clips, evaluation.names)}),
     }
-
-
-def date_of_evaluation(folder: Path) -> str:
-    """Tell when the evaluation in a folder was made, to the minute; empty if there is none."""
-    path = folder / METRICS
-    try:
-        changed = datetime.fromtimestamp(path.stat().st_mtime).isoformat(" ", "minutes")
-        made = json.loads(read_text(path))["run"]["date"]
-    except FileNotFoundError:
-        return ""
-    except (OSError, ValueError, KeyError, TypeError):  # an earlier version's, or damaged
-        return changed
-    return str(made).replace("T", " ")[: len(changed)]
 
 
 def _average_precision(evaluation: Evaluation) -> dict[str, Any] | None:

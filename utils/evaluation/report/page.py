@@ -12,7 +12,6 @@ from typing import Any
 from markupsafe import Markup
 
 from utils.classes import BACKGROUND, label_of
-from utils.evaluation import provenance
 from utils.evaluation.report import tables
 from utils.evaluation.report.charts import Chart, class_bars, f1_chart, precision_chart, score_chart, size_chart
 from utils.evaluation.report.curves import box_curves, iou_by_score, iou_by_size
@@ -82,7 +81,7 @@ def render(
         cards=[_card(*each, evaluation.names, attribution) for each in zip(panels, shown)],
         choices=_choices(shown, evaluation.names),
         kinds=[(name, css(ERROR_COLORS[kind])) for kind, name in ERROR_NAMES.items()],
-        run=[] if run is None else provenance.shown(run),
+        run=[] if run is None else _description(run),
         config="" if run is None else json.dumps(run["config"], ensure_ascii=False, indent=2),
     )
 
@@ -196,6 +195,21 @@ def place_scores(boxes: Sequence[PanelBox], scale: float) -> list[tuple[int, int
                 places[i] = left, top
                 break
     return places
+
+
+def _description(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return names and texts of what `Provenance` says of a run, for the foot of the page; the config stays out."""
+    files = {"boxes": run["prompt_file"], **run["weights"]}
+    hashes = [(name, f"{file['path']}, SHA-256 {file['sha256']}") for name, file in files.items() if file]
+    return [
+        ("Command", run["command"]),
+        ("Date", f"{run['date'].replace('T', ' ')}, {run['seconds']} seconds"),
+        ("Data", f"{run['data']['data_dir']}, split {run['data']['split']}"),
+        *([("Annotations", run["annotations"])] if run["annotations"] else []),
+        *((f"{name[0].upper()}{name[1:]}", text) for name, text in hashes),
+        ("Device", f"{run['device']}, processes: {run['processes']}"),
+        ("Versions", ", ".join(f"{name} {number}" for name, number in run["versions"].items())),
+    ]
 
 
 def _choices(shown: Sequence[ImageScore], names: Sequence[str]) -> list[tuple[int, str, int]]:
