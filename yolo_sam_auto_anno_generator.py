@@ -10,15 +10,13 @@ torchrun --nproc_per_node=4 yolo_sam_auto_anno_generator.py -c config.json   fou
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # before the imports that take long
-    from utils.cli.process import end_at_signals
-
-    end_at_signals()
-
 import sys
 from collections.abc import Sequence
 
-from utils.cli.guard import guarded, packages_needed
+from utils.cli.guard import end_at_signals, guarded, packages_needed
+
+if __name__ == "__main__":  # before the imports that take long
+    end_at_signals()
 
 with packages_needed():
     from datasets.loading import open_images

@@ -11,11 +11,6 @@ The same command resumes an interrupted run.
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # before the imports that take long
-    from utils.cli.process import end_at_signals
-
-    end_at_signals()
-
 import shlex
 import sys
 from argparse import Namespace
@@ -25,7 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.cli.guard import guarded, packages_needed
+from utils.cli.guard import end_at_signals, guarded, packages_needed
+
+if __name__ == "__main__":  # before the imports that take long
+    end_at_signals()
 
 with packages_needed():
     import torch
@@ -36,8 +34,9 @@ with packages_needed():
     from models.sam2_build import build_sam2, load_sam2
     from sam.objectives import ClipObjective, ImageObjective
     from sam.trainer import Objective, Trainer, write_curve, write_weights
+    from utils.cli.arguments import ConfigOverrideAction
     from utils.cli.outputs import check_new_file
-    from utils.cli.parsers import ConfigOverrideAction, configured, finetune_parser, overrides_as_args
+    from utils.cli.parsers import configured, finetune_parser, overrides_as_args
     from utils.config import ArchConfig, Config, Override
     from utils.config.official import REPOSITORY
     from utils.device import choose_device

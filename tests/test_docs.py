@@ -19,8 +19,9 @@ import pytest
 
 import yolo_sam_auto_anno_generator
 from tests.helpers.calibration import mean_of_scores
+from utils.cli.arguments import Parser
 from utils.cli.guard import guarded
-from utils.cli.parsers import Parser, configured, finetune_parser, parse, run_parser
+from utils.cli.parsers import configured, finetune_parser, parse, run_parser
 
 REPOSITORY = Path(__file__).parents[1]
 DEMO = REPOSITORY / "datasets" / "demo"

@@ -100,9 +100,7 @@ NOBODY = ("unshare", "--user", "--map-user=12345", "--map-group=12345")
 )
 def test_a_uid_without_a_name_or_a_home_runs_as_any_other(tmp_path: Path) -> None:
     """As `docker run --user 12345` starts a program: torch asks for the user's name, which nobody knows."""
-    script = (
-        "from utils.cli.process import name_user; name_user(); import torch._inductor.runtime.cache_dir_utils as c; "
-    )
+    script = "from utils.cli.guard import name_user; name_user(); import torch._inductor.runtime.cache_dir_utils as c; "
     script += "import getpass, os; from pathlib import Path; print(c.cache_dir(), getpass.getuser(), Path.home())"
     bare = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(tmp_path)}
     done = subprocess.run(

@@ -8,11 +8,6 @@ Several GPUs: --set 'finetune.yolo.extra={"device": "0,1"}', without torchrun: u
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # before the imports that take long
-    from utils.cli.process import end_at_signals
-
-    end_at_signals()
-
 import io
 import json
 import os
@@ -24,7 +19,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.cli.guard import guarded, packages_needed
+from utils.cli.guard import end_at_signals, guarded, packages_needed
+
+if __name__ == "__main__":  # before the imports that take long
+    end_at_signals()
 
 with packages_needed():
     from datasets.training import loader_workers, open_training_splits

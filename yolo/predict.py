@@ -9,11 +9,6 @@ A low -conf keeps more boxes; the -conf of a run with the file filters them agai
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # before the imports that take long
-    from utils.cli.process import end_at_signals
-
-    end_at_signals()
-
 import os
 import shlex
 import sys
@@ -21,7 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from utils.cli.guard import guarded, packages_needed
+from utils.cli.guard import end_at_signals, guarded, packages_needed
+
+if __name__ == "__main__":  # before the imports that take long
+    end_at_signals()
 
 with packages_needed():
     import numpy as np
@@ -29,9 +27,10 @@ with packages_needed():
     from datasets.loading import open_images
     from models.box_sources import BoxSource, DetectorBoxes
     from models.loading import load_detector, run_classes, source_conf
-    from utils.cli.options import Options, path_of
+    from utils.cli.arguments import Parser
+    from utils.cli.options import Options
     from utils.cli.outputs import check_new_file
-    from utils.cli.parsers import Parser, images_parser, options_of, overrides_as_args
+    from utils.cli.parsers import images_parser, options_of, overrides_as_args, path_of
     from utils.device import choose_device
     from utils.distributed import Session
     from utils.engine import run_loop

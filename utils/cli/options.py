@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-from utils.classes import COCO_CLASSES, load_class_names
 from utils.config import Config, DatasetConfig
 from utils.errors import UserError
-from utils.formats.yolo_labels import LabelColumns
-from utils.io.json_files import path_problem
 from utils.prompts.readers import label_class_names
-from utils.prompts.table import BoxFormat, CategoryOffset, PromptOverrides
+from utils.prompts.table import PromptOverrides
 
 Output = Literal["evaluate", "visual", "annotate"]
 
@@ -35,6 +31,9 @@ NEEDS: dict[str, tuple[str, tuple[Output, ...]]] = {
     "attribute": ("evaluation, which this run does not do; --also evaluate makes it", ("evaluate",)),
 }
 """Option that matters for some outputs only -> what it is about, and those outputs."""
+
+LEAST_SCORE = 0.001
+"""With `--tune`, boxes that score no more are left out; as COCO's evaluation of detectors does."""
 
 
 @dataclass(frozen=True)
@@ -120,39 +119,29 @@ class Options:
         return {option: folder for option, folder in folders.items() if folder is not None}
 
 
-def path_of(text: str) -> Path:
-    """Convert a text of the command line to a path; raise ArgumentTypeError if it is none."""
-    if problem := path_problem(text):
-        raise ArgumentTypeError(problem)
-    return Path(text)
+def with_label_classes(options: Options) -> Options:
+    """Return options whose classes are those of the YOLO labels that `-p` names, unless the config has classes.
 
-
-def add_box_options(parser: ArgumentParser) -> None:
-    """Add the options that choose the boxes, or annotations instead of the models."""
-    add = parser.add_argument
-    add("--boxes", choices=get_args(Boxes), help="boxes for SAM2: detector, file (-p) or target (the true objects')")
-    add("--tune", action="store_true", help="evaluating all boxes above 0.001, choose the -conf of each class for mIoU")
-    add("--attribute", action="store_true", help="evaluating, say how much of the missing mIoU is whose")
-    add(
-        "-a",
-        "--annotations",
-        type=path_of,
-        metavar="PATH",
-        help="take the objects from files, not from the models: labelme, COCO, YOLO-seg, VOC or label maps",
-    )
-
-
-def boxes_of(given: Namespace) -> Boxes:
-    """Return the source of the boxes: the prompt file if there is one, else the detector, unless `--boxes` is given.
+    So the labels keep their own classes and ids, and the detector need not be there.
 
     Raises:
-        UserError: `--boxes` contradicts `-p`.
+        UserError: nothing names the classes of the labels.
     """
-    if given.boxes == "file" and given.prompt is None:
-        raise UserError("--boxes file: there is no prompt file; -p/--prompt names it")
-    if given.boxes in ("detector", "target") and given.prompt is not None:
-        raise UserError(f"--boxes {given.boxes}: -p/--prompt gives boxes, too; leave one of the two out")
-    return given.boxes or ("file" if given.prompt else "detector")
+    config = options.config
+    if options.prompt is None or config.dataset.classes is not None:
+        return options
+    names = label_class_names(options.prompt, options.prompt_overrides)
+    if names is None:
+        return options
+    config.dataset.check_classes(names)
+    return replace(options, config=replace(config, dataset=replace(config.dataset, classes=names)))
+
+
+def tuning(options: Options) -> Options:
+    """Return the options of a run with `--tune`: all boxes count, and the thresholds there were are kept beside."""
+    dataset = options.config.dataset
+    config = replace(options.config, dataset=replace(dataset, conf=LEAST_SCORE))
+    return replace(options, config=config, tune_over=dataset)
 
 
 def check(options: Options, given: Namespace) -> None:
@@ -242,82 +231,5 @@ def _contradictions_of_shards(options: Options, given: Namespace) -> Iterator[st
         yield "--merge: runs no model, and what its shards left to do is told by --dry-run without it"
 
 
-def shard_of(text: str) -> tuple[int, int]:
-    """Convert `2/4` to the number of a shard and of all shards; raise ArgumentTypeError if it is none."""
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise ArgumentTypeError(f"{text}: must be a number from 1 and the number of all shards, such as 1/4 to 4/4")
-    return int(found[1]), int(found[2])
-
-
 def _same(first: Path, second: Path) -> bool:
     return os.path.realpath(first) == os.path.realpath(second)
-
-
-def add_prompt_options(parser: ArgumentParser) -> None:
-    """Add `-p` and the options that say how its file is interpreted."""
-    add = parser.add_argument
-    add(
-        "-p",
-        "--prompt",
-        type=path_of,
-        metavar="PATH",
-        help="take the boxes from a prompt file, or a folder of YOLO labels or labelme files, not from the detector",
-    )
-    add("--bbox_format", choices=get_args(BoxFormat), help="what its boxes mean: two corners, or a corner and the size")
-    offsets = get_args(CategoryOffset)
-    add("--category_offset", choices=offsets, help="its first category id, or coco91: COCO's own ids, with gaps")
-    names = "a file with one name per line, or coco: what its category ids index, in place of the dataset's classes"
-    add("--prompt_names", type=lambda text: str(path_of(text)), metavar="FILE", help=names)
-    columns = 'what follows the class in rows of YOLO labels, such as "x y w h conf"'
-    add("--label_columns", choices=get_args(LabelColumns), metavar="COLUMNS", help=columns)
-
-
-def overrides_of(options: Namespace) -> PromptOverrides:
-    """Return how the options say that the prompt file is to be interpreted.
-
-    Raises:
-        UserError: there is no prompt file, or its class names cannot be read.
-    """
-    given = {
-        "--bbox-format": options.bbox_format,
-        "--category-offset": options.category_offset,
-        "--prompt-names": options.prompt_names,
-        "--label-columns": options.label_columns,
-    }
-    for option, value in given.items():
-        if value is not None and options.prompt is None and not (options.annotations and option == "--category-offset"):
-            raise UserError(f"{option}: there is no prompt file; -p/--prompt names it")
-    names = options.prompt_names
-    if names is not None:
-        names = COCO_CLASSES if names == "coco" else load_class_names(Path(names).absolute())
-    return PromptOverrides(options.bbox_format, options.category_offset, names, options.label_columns)
-
-
-def with_label_classes(options: Options) -> Options:
-    """Return options whose classes are those of the YOLO labels that `-p` names, unless the config has classes.
-
-    So the labels keep their own classes and ids, and the detector need not be there.
-
-    Raises:
-        UserError: nothing names the classes of the labels.
-    """
-    config = options.config
-    if options.prompt is None or config.dataset.classes is not None:
-        return options
-    names = label_class_names(options.prompt, options.prompt_overrides)
-    if names is None:
-        return options
-    config.dataset.check_classes(names)
-    return replace(options, config=replace(config, dataset=replace(config.dataset, classes=names)))
-
-
-LEAST_SCORE = 0.001
-"""With `--tune`, boxes that score no more are left out; as COCO's evaluation of detectors does."""
-
-
-def tuning(options: Options) -> Options:
-    """Return the options of a run with `--tune`: all boxes count, and the thresholds there were are kept beside."""
-    dataset = options.config.dataset
-    config = replace(options.config, dataset=replace(dataset, conf=LEAST_SCORE))
-    return replace(options, config=config, tune_over=dataset)

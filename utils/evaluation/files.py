@@ -14,8 +14,8 @@ from typing import Any
 
 from utils.annotations.fingerprint import file_hash
 from utils.classes import label_of
+from utils.cli.arguments import versions
 from utils.cli.options import Options
-from utils.cli.versions import versions
 from utils.evaluation.saved import COUNTS
 from utils.files import read_text
 from utils.io.encoding import encode_csv, encode_json, encode_table

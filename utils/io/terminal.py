@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -49,10 +50,11 @@ def write_lines(lines: Iterable[str], stream: TextIO | None) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Lead a stream whose reader is gone, and all that will still be written to it, into nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    """Lead a stream that takes nothing more, with what waits in it, to the null device."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):  # it has no file
+        os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def as_typed(text: str) -> str:

@@ -10,16 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from utils.cli.arguments import ELSEWHERE, ConfigOverrideAction
 from utils.cli.options import Options, Output
-from utils.cli.parsers import (
-    ConfigOverrideAction,
-    check_no_sam2_clone,
-    configured,
-    finetune_parser,
-    parse,
-    run_parser,
-)
-from utils.cli.suggestions import ELSEWHERE
+from utils.cli.parsers import check_no_sam2_clone, configured, finetune_parser, parse, run_parser
 from utils.config.loading import KEYS
 from utils.config.official import REPOSITORY
 from utils.errors import UserError
