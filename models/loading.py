@@ -12,22 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from models.box_sources import BoxSource, DetectorBoxes, GroundTruthBoxes, PromptFileBoxes
-from models.calibrated import CalibratedCascade, load_calibration
 from models.cascade import ImageCascade
-from models.class_mapping import with_class_map
-from models.cleanup import with_cleanup
 from models.detector import Detector, find_detector
 from models.downloads import fetch_weights
 from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
+from models.postprocessing import load_calibration, postprocessed
 from models.sam2_config import read_sam_config
-from models.slices import check_slicing, with_slices
+from models.slices import SlicedDetector, check_slicing
 from models.yolo_weights import yolo_weights
 from utils.annotations.fingerprint import file_hash
 from utils.annotations.source import AnnotationCascade, open_annotations
 from utils.class_map import ClassMap
 from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
-from utils.config import ArchConfig, Config, DatasetConfig, load_config
+from utils.config import ArchConfig, CleanupConfig, Config, DatasetConfig, load_config
 from utils.config.official import OFFICIAL_SAM
 from utils.device import Backend, choose_backend, choose_device, choose_precision
 from utils.distributed import Session
@@ -104,7 +102,7 @@ class RunModels:
             say([f"annotations {options.annotations}, no model"])
             offset = options.prompt_overrides.category_offset
             annotated = AnnotationCascade(open_annotations(options.annotations, self.class_map.index, offset))
-            return with_class_map(annotated, self.class_map)
+            return postprocessed(annotated, self.class_map, CleanupConfig())
         boxes = self._box_source()
         segmenter = build_segmenter(
             options.config,
@@ -118,26 +116,22 @@ class RunModels:
         names = self.detector.names if options.runs_detector else ()
         say([models_line(options, names, self.device_text)])
         warn(demo_warnings(options))
-        if not options.video:
-            return self._finished(ImageCascade(boxes, segmenter, gt_boxes=options.attribute))
-        from models.sam2_video import Propagator
-        from models.video_cascade import VideoCascade
+        cascade: Cascade
+        if options.video:
+            from models.sam2_video import Propagator
+            from models.video_cascade import VideoCascade
 
-        settings = options.config.video
-        propagator = Propagator(
-            segmenter.model,
-            segmenter.precision,
-            non_overlap=settings.non_overlap_masks,
-            chunk_bytes=segmenter.chunk_bytes,
-        )
-        cascade = VideoCascade(boxes, segmenter, propagator, settings, self.prompts)
-        return self._finished(cascade)
-
-    def _finished(self, cascade: Cascade) -> Cascade:
-        """Wrap a cascade: map classes, clean masks, then estimate the IoU of objects, where the config asks for it."""
-        cleaned = with_cleanup(with_class_map(cascade, self.class_map), self._options.config.cleanup)
-        calibration = self._calibration
-        return cleaned if calibration is None else CalibratedCascade(cleaned, calibration, self.class_names)
+            settings = options.config.video
+            propagator = Propagator(
+                segmenter.model,
+                segmenter.precision,
+                non_overlap=settings.non_overlap_masks,
+                chunk_bytes=segmenter.chunk_bytes,
+            )
+            cascade = VideoCascade(boxes, segmenter, propagator, settings, self.prompts)
+        else:
+            cascade = ImageCascade(boxes, segmenter, gt_boxes=options.attribute)
+        return postprocessed(cascade, self.class_map, options.config.cleanup, self._calibration)
 
     @cached_property
     def _device(self) -> torch.device:
@@ -204,7 +198,7 @@ class Predictor:
         segmenter = build_segmenter(settings, chosen, trust=trust_weights)
         boxes = DetectorBoxes(detector, class_map.source, source_conf(settings.dataset, class_map))
         images = ImageCascade(boxes, segmenter)
-        self._cascade = with_cleanup(with_class_map(images, class_map), settings.cleanup)
+        self._cascade = postprocessed(images, class_map, settings.cleanup)
 
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
         """Return the instances of each (H, W, 3) RGB image, in detection order; an image may have none."""
@@ -231,7 +225,7 @@ def load_detector(config: Config, device: torch.device, *, trust: bool) -> Detec
     config = replace(config, dataset=replace(config.dataset, conf=config.dataset.least_conf))
     check_slicing(config)
     detector = find_detector(config.arch.yolo)(yolo_weights(config.arch), device, config, trust=trust)
-    return with_slices(detector, config)
+    return detector if config.detector.slice is None else SlicedDetector(detector, config)
 
 
 def run_classes(dataset: DatasetConfig, detector_names: Callable[[], tuple[str, ...]]) -> ClassMap:

@@ -99,11 +99,6 @@ def check_slicing(config: Config) -> None:
         raise UserError("detector.slice: sahi is not installed, which slices and merges; pip install sahi")
 
 
-def with_slices(detector: Detector, config: Config) -> Detector:
-    """Wrap a detector so that it looks at slices, where the config asks for it."""
-    return detector if config.detector.slice is None else SlicedDetector(detector, config)
-
-
 def _refuse_single(images: int, reason: str) -> None:
     """Raise RunError if a single slice needs more memory than the GPU has."""
     if images == 1:

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from models.cascade import ImageCascade
-from models.cleanup import with_cleanup
+from models.postprocessing import postprocessed
 from models.transfer import BoxMasks, Upload
 from utils.boxes import box_iou
+from utils.class_map import ClassMap
 from utils.config import CleanupConfig
 from utils.distributed import Session
 from utils.engine import RunSummary
@@ -210,7 +211,8 @@ def test_found_and_true_boxes_are_segmented_together_and_sinks_see_the_found_one
     tmp_path: Path, settings: CleanupConfig
 ) -> None:
     filled = Filled()
-    cascade = with_cleanup(ImageCascade(TwoBoxes(), filled, gt_boxes=True), settings)
+    images = ImageCascade(TwoBoxes(), filled, gt_boxes=True)
+    cascade = postprocessed(images, ClassMap.from_targets(("car", "dog"), {}), settings)
     with Writers(2) as writers:
         evaluator = Evaluator(("car", "dog"), tmp_path, writers, attribution=Attribution(2))
         for each, instances in cascade([sample_of(TARGET)] * 2):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.cleanup import CleanedCascade
+from models.postprocessing import CleanedCascade
 from models.sam2_video import Propagator
 from models.segmenter import Segmenter
 from models.transfer import BoxMasks
