@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.project import Project
-from utils.annotations.stamps import parse_if_unmodified
+from utils.annotations.labelme_manifest import parse_if_unmodified
 
 PYTHON = os.environ.get("LABELME7")
 

@@ -15,7 +15,7 @@ from datasets.images import read_image
 from datasets.loading import open_images
 from models.loading import RunModels
 from tests.helpers.clips import write_video
-from utils.annotations.stamps import SETTINGS
+from utils.annotations.labelme_manifest import SETTINGS
 from utils.cli.guard import guarded
 from utils.cli.parsers import options_of, parse
 from utils.distributed import Session

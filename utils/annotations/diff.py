@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from utils.annotations.audit import sample_objects, upper_limit
 from utils.annotations.fingerprint import hash_of
-from utils.annotations.stamps import parse_if_unmodified
+from utils.annotations.labelme_manifest import parse_if_unmodified
+from utils.annotations.review import sample_objects
 from utils.classes import ClassIndex, match_classes
 from utils.config import Config
 from utils.errors import SampleError, UserError
@@ -43,6 +43,9 @@ ACCEPTED = 0.9
 
 RELABELLED = 0.5
 """What is left over of two labels, with this IoU or more, is one object that got another label."""
+
+CONFIDENCE = 0.95
+"""Of the limit of wrong objects, from a random sample of them that a person has checked."""
 
 CHANGES = ("accepted", "redrawn", "relabelled", "added", "deleted")
 
@@ -262,3 +265,13 @@ def pair(found: Sequence[Labelled], annotated: Sequence[Labelled]) -> list[tuple
     same_label = np.array([[label == name for name in names] for label in labels], bool).reshape(overlaps.shape)
     rows, columns = match_best_first(overlaps, same_label & (overlaps >= MIN_PAIR_IOU))
     return [(i, j, float(overlaps[i, j])) for i, j in zip(rows.tolist(), columns.tolist())]
+
+
+def upper_limit(wrong: int, checked: int) -> float:
+    """Compute the share of wrong objects that is exceeded with a chance of 5 % at most: the one-sided exact limit.
+
+    It is that of Clopper and Pearson (1934), from the beta distribution; 1 where nothing was checked.
+    """
+    from scipy.stats import beta
+
+    return float(beta.ppf(CONFIDENCE, wrong + 1, checked - wrong)) if wrong < checked else 1.0

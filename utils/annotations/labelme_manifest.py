@@ -1,23 +1,37 @@
-"""Which labelme files are there, done, outdated or edited: each records within itself what it was made from."""
+"""Which labelme files are there, done, outdated or edited: each records within itself what it was made from.
+
+Two extra keys at the top of a file are its stamp, which labelme keeps when it saves: the hash of the settings and that
+of the content. Saving in labelme without a change changes no hash, although labelme encodes masks anew and adds flags
+that are off.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from utils.annotations.fingerprint import hash_of, json_hash
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import FileStatus
-from utils.annotations.stamps import SETTINGS, add_stamp, parse_if_unmodified
 from utils.errors import UserError
 from utils.formats.base import Exported, photo_path
 from utils.formats.labelme_reader import read_labelme_json, shapes_of
 from utils.formats.review_flags import REVIEW_FLAG, flags_of
 from utils.io.encoding import encode_json
+from utils.io.image_files import decode_mask
 from utils.io.json_files import text_problem
 from utils.io.writers import atomic_write, remove_files, safe_path
+
+SETTINGS, CONTENT = "settings_hash", "content_hash"
+
+NOT_CONTENT = {"version", "imagePath", "imageData", "imageHeight", "imageWidth", SETTINGS, CONTENT}
+"""Keys at the top of a labelme file that do not tell what is on the image."""
 
 
 class LabelmeManifest(Manifest):
@@ -101,3 +115,56 @@ class LabelmeManifest(Manifest):
         """Return a shape with the flag that the limit of the run gives it; its other flags stay."""
         others = {name: on for name, on in (shape.get("flags") or {}).items() if name != REVIEW_FLAG}
         return {**shape, "flags": {**others, **flags_of(shape.get("confidence"), self._review_below)}}
+
+
+def add_stamp(content: bytes, settings: str) -> bytes:
+    """Add the stamp to a labelme file, as its last two keys."""
+    annotation = json.loads(content)
+    annotation |= {SETTINGS: settings, CONTENT: content_hash(annotation)}
+    return encode_json(annotation, indent=2)
+
+
+def parse_if_unmodified(content: bytes) -> dict[str, Any] | None:
+    """Parse a labelme file that was not changed since it was stamped; return None for every other file."""
+    try:
+        annotation = json.loads(content)
+        return annotation if content_hash(annotation) == annotation.get(CONTENT) else None
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError):
+        return None
+
+
+def content_hash(annotation: Mapping[str, Any]) -> str:
+    """Hash what a person may change: shapes, flags, and whatever is not known to be something else.
+
+    Args:
+        annotation: the content of a labelme file.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: it is none.
+    """
+    content = {key: value for key, value in annotation.items() if key not in NOT_CONTENT}
+    shapes = [_canonical(shape) for shape in annotation["shapes"]]
+    return json_hash({**content, "flags": _set_flags(annotation.get("flags")), "shapes": shapes})
+
+
+def _canonical(shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a shape in a form that does not depend on who wrote it."""
+    return {
+        **shape,
+        "points": [[float(x), float(y)] for x, y in shape["points"]],
+        "description": shape.get("description") or "",
+        "group_id": shape.get("group_id"),
+        "flags": _set_flags(shape.get("flags")),
+        "mask": shape.get("mask") and _mask_hash(shape["mask"]),
+    }
+
+
+def _set_flags(flags: Mapping[str, bool] | None) -> list[str]:
+    """List the flags that are on; labelme adds those that its own configuration names, switched off."""
+    return sorted(name for name, on in (flags or {}).items() if on)
+
+
+def _mask_hash(png: str) -> list[Any]:
+    """Return height, width and hash of the pixels of a base64 PNG; ValueError if it is none."""
+    crop = decode_mask(png)
+    return [*crop.shape, hash_of(np.packbits(crop).tobytes())]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import json
 import os
 import shlex
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -12,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from utils.annotations.audit import sample_objects
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import FileStatus
 from utils.classes import CLASS_NAMES
@@ -225,6 +227,26 @@ class ReviewManifest(Manifest):
         if is_link:
             annotation["imagePath"] = relative_path(Path(os.readlink(link)), path.parent)
             atomic_write(path, encode_json(annotation, indent=2))
+
+
+def sample_objects(counts: Mapping[str, int], size: int) -> dict[str, list[int]]:
+    """Draw objects at random, each with the same chance: those of the least hashes.
+
+    The sample depends on neither the order of images nor the processes; a larger one contains a smaller one.
+
+    Args:
+        counts: objects of each image, by its id.
+        size: objects to draw; all where there are fewer.
+
+    Returns:
+        the positions of the objects drawn, ascending, by the id of their image.
+    """
+    objects = ((image_id, i) for image_id, count in counts.items() for i in range(count if size else 0))
+    chosen = heapq.nsmallest(size, objects, key=lambda each: hashlib.sha256(repr(each).encode()).digest())
+    drawn: defaultdict[str, list[int]] = defaultdict(list)
+    for image_id, i in sorted(chosen):
+        drawn[image_id].append(i)
+    return dict(drawn)
 
 
 def open_lines(settings: ReviewSettings, doubtful: bool) -> list[str]:

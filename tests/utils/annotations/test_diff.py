@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
-from utils.annotations.audit import sample_objects
-from utils.annotations.diff import COUNTS, MIN_PAIR_IOU, DiffExporter, References, changes, pair
-from utils.annotations.stamps import add_stamp
+from utils.annotations.diff import COUNTS, MIN_PAIR_IOU, DiffExporter, References, changes, pair, upper_limit
+from utils.annotations.labelme_manifest import add_stamp
+from utils.annotations.review import sample_objects
 from utils.errors import SampleError
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
@@ -219,3 +219,19 @@ def test_labels_are_those_of_the_run_where_the_map_of_classes_leads_to_them(tmp_
     assert (mapped["pairs"], mapped["differences"]) == (2, "missing zebra")
     own = differences(tmp_path, *made, references=References(tmp_path, own=True, class_map=class_map))
     assert own["differences"] == "extra car; missing Truck; missing dog; missing zebra"
+
+
+@pytest.mark.parametrize(("wrong", "checked"), [(0, 95), (1, 100), (7, 60), (59, 60), (60, 60)])
+def test_the_limit_is_that_of_clopper_and_pearson(wrong: int, checked: int) -> None:
+    assert upper_limit(wrong, checked) == pytest.approx(binomtest(wrong, checked).proportion_ci(0.9, "exact").high)
+
+
+def test_no_wrong_object_among_95_means_at_most_3_1_percent() -> None:
+    assert f"{100 * upper_limit(0, 95):.1f}" == "3.1" and upper_limit(0, 0) == 1
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.4])
+def test_the_limit_is_exceeded_with_a_chance_of_5_percent_at_most(share: float) -> None:
+    chances = binom.pmf(np.arange(101), 100, share)
+    held = sum(chance for wrong, chance in enumerate(chances) if upper_limit(wrong, 100) >= share)
+    assert held >= 0.95

@@ -3,14 +3,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 from torchvision.ops import box_iou
 
-from utils.annotations.review import NOTHING, ReviewExporter, ReviewSettings
+from utils.annotations.review import NOTHING, ReviewExporter, ReviewSettings, sample_objects
 from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms, confidences
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
@@ -101,3 +103,27 @@ def test_ids_are_kept_whatever_they_hold() -> None:
     content = exporter.assemble([('a,"b\udcff\n', row)])["review.csv"]
     parsed = list(csv.DictReader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline="")))
     assert parsed[0]["image_id"] == 'a,"b\udcff\n'
+
+
+COUNTS = {f"image {i}": i % 4 for i in range(200)}
+
+
+def test_the_sample_is_one_of_objects_and_depends_on_no_order() -> None:
+    drawn = sample_objects(COUNTS, 50)
+    assert sum(map(len, drawn.values())) == 50
+    assert all(0 <= i < COUNTS[image_id] for image_id, each in drawn.items() for i in each)
+    shuffled = random.Random(0).sample([*COUNTS.items()], len(COUNTS))
+    assert sample_objects(dict(shuffled), 50) == drawn
+    larger = sample_objects(COUNTS, 80)
+    assert all({*each} <= {*larger[image_id]} for image_id, each in drawn.items())
+    assert sample_objects(COUNTS, 0) == {} and sum(map(len, sample_objects(COUNTS, 1000).values())) == 300
+
+
+def test_every_object_has_the_same_chance() -> None:
+    """Of 200 sets of 100 objects, 10 are drawn each: at every position about as often."""
+    times = np.zeros(100)
+    for each in range(200):
+        for i in sample_objects({f"{each}": 100}, 10)[f"{each}"]:
+            times[i] += 1
+    low, high = binom.ppf([0.0001, 0.9999], 200, 0.1)
+    assert low <= times.min() and times.max() <= high

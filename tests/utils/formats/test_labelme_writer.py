@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from utils.annotations.labelme_manifest import LabelmeManifest
+from utils.annotations.labelme_manifest import CONTENT, SETTINGS, LabelmeManifest
 from utils.annotations.sink import AnnotationSink
-from utils.annotations.stamps import CONTENT, SETTINGS
 from utils.distributed import Session
 from utils.engine import RunSummary
 from utils.formats.base import ExportSettings

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.annotations.labelme_manifest import LabelmeManifest
+from utils.annotations.labelme_manifest import CONTENT, SETTINGS, LabelmeManifest, content_hash
 from utils.annotations.records import FileStatus
-from utils.annotations.stamps import CONTENT, SETTINGS, content_hash
 from utils.formats.base import Exported, ExportSettings
 from utils.formats.registry import FORMATS
 from utils.masks import Mask
