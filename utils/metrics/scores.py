@@ -15,10 +15,16 @@ from utils.classes import VOID
 from utils.errors import SampleError
 from utils.label_maps import instances_of
 from utils.masks import Mask
-from utils.metrics.boundary import boundary_counts
 from utils.metrics.clips import AllClips, clip_scores
 from utils.metrics.davis import FrameScore, score_frame
-from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou, pixel_accuracy
+from utils.metrics.segmentation import (
+    LabelCounts,
+    boundary_counts,
+    class_iou,
+    confusion_matrix,
+    mean_iou,
+    pixel_accuracy,
+)
 from utils.structures import Instances, Sample
 
 

@@ -1,20 +1,30 @@
-"""Semantic segmentation metrics from confusion matrices.
+"""Semantic segmentation metrics from pixel counts: of whole label maps, and of their pixels near edges.
 
 Void pixels are left out; an image without detections counts as all background. A measure is a function of
 `LabelCounts`: those of a split, of an image, or of many at once along leading axes. It is NaN where nothing can be
 counted. Means of IoU that share one name in the literature differ in what they average; the names here say it.
+
+Boundary IoU (Cheng et al. 2021, https://arxiv.org/abs/2103.16562) counts only the pixels of a mask near its edge, so
+the contours of large objects matter as much as those of small ones. Near means within 2 % of the image's diagonal; the
+border of the image is an edge, as in the paper. Void pixels are removed from prediction and target, so the border of a
+void region is an edge in both and a perfect prediction scores 1.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from utils.classes import BACKGROUND, VOID
 from utils.label_maps import pair_counts
+
+DILATION_RATIO = 0.02
+"""How far from its edge the pixels of a mask count, as a share of the image's diagonal."""
 
 
 def confusion_matrix(
@@ -63,6 +73,15 @@ class LabelCounts:
     def from_matrix(cls, matrix: npt.NDArray[Any]) -> LabelCounts:
         """Take the counts from (..., L, L) confusion matrices (rows: target, columns: prediction)."""
         return cls(matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(axis=-2), matrix.sum(axis=-1))
+
+
+def boundary_counts(prediction: npt.NDArray[np.uint8], target: npt.NDArray[np.uint8], num_labels: int) -> LabelCounts:
+    """Count the (num_labels,) pixels of each label near its edges in one image; their IoU is the boundary IoU.
+
+    Arguments as in `confusion_matrix`.
+    """
+    pairs = pair_counts(_edges(target), _edges(prediction | _void_where(target == VOID)))
+    return LabelCounts(*(each[:num_labels] for each in (pairs.diagonal(), pairs.sum(axis=0), pairs.sum(axis=1))))
 
 
 def pixel_accuracy(counts: LabelCounts) -> npt.NDArray[np.float64]:
@@ -120,3 +139,20 @@ def nanmean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Divide; NaN where the whole is 0."""
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)
+
+
+def _edges(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Keep the labels of pixels that have another label, or the image's border, near them; VOID elsewhere."""
+    distance = max(1, round(DILATION_RATIO * math.hypot(*labels.shape)))
+    # A pixel differs from one of its neighbours if the minimum and the maximum around it differ; outside the image lie
+    # both 0 and VOID, so that the border differs from every label. The first step away from the other label is done
+    # by that comparison, the dilation does the rest.
+    around, rest = np.ones((3, 3), np.uint8), np.ones((2 * distance - 1, 2 * distance - 1), np.uint8)
+    low = cv2.erode(labels, around, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    high = cv2.dilate(labels, around, borderType=cv2.BORDER_CONSTANT, borderValue=VOID)
+    return labels | _void_where(cv2.dilate((low != high).view(np.uint8), rest) == 0)
+
+
+def _void_where(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Return VOID in the chosen pixels and 0 elsewhere: VOID has all bits set, so any label `|` it is VOID."""
+    return chosen.view(np.uint8) * np.uint8(VOID)

@@ -13,9 +13,8 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from datasets.scenes.scene import Scene, paint_scene
 from utils.metrics import bootstrap, paired
 from utils.metrics.bootstrap import RESAMPLES, SEED
-from utils.metrics.boundary import boundary_counts
 from utils.metrics.paired import Difference, compare, sentence, titles
-from utils.metrics.segmentation import LabelCounts, confusion_matrix
+from utils.metrics.segmentation import LabelCounts, boundary_counts, confusion_matrix
 
 NUM_LABELS = 6
 
