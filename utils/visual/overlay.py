@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -16,17 +18,18 @@ from utils.cli.outputs import overlay_path
 from utils.config import PredictorConfig
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, failure_lines
-from utils.errors import SampleError
+from utils.errors import SampleError, UserError
+from utils.formats.base import RECORDS, relative_path
 from utils.io.encoding import EncodingError, encode_image
-from utils.io.image_files import is_video_name
+from utils.io.image_files import is_photo_gone, is_video_name
+from utils.io.json_files import read_json
 from utils.io.terminal import counted
-from utils.io.writers import Writers, atomic_write
+from utils.io.writers import Writers, atomic_write, is_inside, remove_files
 from utils.label_maps import value_counts
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 from utils.visual.colors import DARK, class_color, track_color
 from utils.visual.drawing import Mark, Style, check_font, draw_marks, draw_tag, hatch, missing_glyphs
-from utils.visual.records import record_overlays
 
 # Full color resolution: with JPEG's default of half of it, thin colored lines blur.
 ENCODING = {
@@ -89,7 +92,7 @@ class OverlaySink:
         if session.is_main:
             for failure in unwritten:
                 made.pop(self._name(failure.image_id), None)
-            lines += record_overlays(self.config.save_dir, made, prune=self._prune)
+            lines += _record_overlays(self.config.save_dir, made, prune=self._prune)
         return SinkReport(lines, unwritten)
 
     def render(self, sample: Sample, instances: Instances) -> npt.NDArray[np.uint8]:
@@ -185,3 +188,42 @@ def _beside(panels: dict[str, np.ndarray], style: Style) -> np.ndarray:
         column[tag.shape[0] + gap :, :-gap] = panel
         columns.append(column)
     return np.hstack(columns)[:, :-gap]
+
+
+def _record_overlays(folder: Path, made: Mapping[str, Path], *, prune: bool) -> list[str]:
+    """Add the overlays of a run to the records of a folder; find those whose photo is gone.
+
+    By the records the overlays of deleted photos are known, and no later run takes overlays for photos.
+
+    Args:
+        folder: where overlays lie.
+        made: the photo or the video of each overlay that the run made, by its path below the folder.
+        prune: remove the overlays whose photo is gone.
+
+    Returns:
+        a line about overlays without photo, or none.
+
+    Raises:
+        WriterError: a file cannot be written or removed.
+    """
+    known, real = _read_records(folder / RECORDS), Path(os.path.realpath(folder))
+    gone = [name for name, photo in known.items() if name not in made and is_photo_gone(real / photo, name)]
+    present = [name for name in gone if os.path.lexists(folder / name)]
+    if prune:
+        remove_files(folder, present)
+    kept = {name: photo for name, photo in known.items() if name not in gone or (name in present and not prune)}
+    content = kept | {name: relative_path(photo, folder) for name, photo in made.items()}
+    if content != known:
+        atomic_write(folder / RECORDS, json.dumps(content, sort_keys=True).encode())
+    told = "removed" if prune else f"such as {present[0]}; --prune removes them" if present else ""
+    return [f"overlays: {counted(len(present), 'overlay')} without photo, {told}"] if present else []
+
+
+def _read_records(path: Path) -> dict[str, str]:
+    """Read the records; none where there is no such file, or it was damaged. What names no file inside is left out."""
+    try:
+        content = read_json(path)
+    except UserError:
+        return {}
+    sound = isinstance(content, dict) and all(isinstance(photo, str) for photo in content.values())
+    return {name: photo for name, photo in content.items() if is_inside(path.parent, name)} if sound else {}
