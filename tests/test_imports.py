@@ -49,12 +49,6 @@ NEIGHBOURS = {
 }
 """Which files may import one of another package in their own layer."""
 
-EXCEPTIONS = {
-    # Under TYPE_CHECKING only: a format is tried on a source, a source yields tables, tables name their format.
-    ("utils.prompts.table", "utils.prompts.source"),
-}
-"""Importing and imported file where a rule is broken; to be emptied."""
-
 KNOWN_TO = {
     "av": {"datasets/video_file.py", "utils/visual/video.py"},
     "sam2.sam2_video_predictor": {"models/sam2_video.py"},
@@ -145,15 +139,15 @@ def imports(trees: dict[str, ast.Module]) -> Imports:
 
 
 def test_rooms_import_only_those_below_them(imports: Imports) -> None:
-    assert across_rooms(imports - EXCEPTIONS) == []
+    assert across_rooms(imports) == []
 
 
 def test_layers_of_utils_import_only_those_below_them(imports: Imports) -> None:
-    assert upward(imports - EXCEPTIONS) == []
+    assert upward(imports) == []
 
 
 def test_no_modules_import_each_other_in_a_circle(imports: Imports) -> None:
-    assert circle(imports - EXCEPTIONS) == []
+    assert circle(imports) == []
 
 
 def test_every_module_of_utils_belongs_to_a_layer_and_every_layer_is_there() -> None:
@@ -163,12 +157,8 @@ def test_every_module_of_utils_belongs_to_a_layer_and_every_layer_is_there() -> 
 
 
 def test_nothing_is_allowed_that_nobody_does(imports: Imports) -> None:
-    assert imports >= NEIGHBOURS | EXCEPTIONS
-    assert NEIGHBOURS.isdisjoint(EXCEPTIONS)
+    assert imports >= NEIGHBOURS
     assert all(layer_of(one)[0] == layer_of(other)[0] for one, other in NEIGHBOURS)
-    for each in EXCEPTIONS:
-        left = imports - EXCEPTIONS | {each}
-        assert across_rooms(left) or upward(left) or circle(left), f"{each} breaks no rule"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from utils.evaluation.files import METRICS, date_of_evaluation
 from utils.files import read_text
 from utils.formats.labelme_reader import read_labelme_json
 from utils.prompts.readers import read_prompt_table
-from utils.prompts.source import PromptSource
+from utils.prompts.table import PromptSource
 from utils.visual.drawing import check_font
 
 

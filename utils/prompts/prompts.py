@@ -20,8 +20,7 @@ from utils.io.terminal import counted
 from utils.prompts.interpretation import FormatChecker, choose_interpretation, to_corners
 from utils.prompts.matching import NO_MATCH, NOT_IN_RUN, Categories, ImageMatch, check_sizes, match_images
 from utils.prompts.readers import read_prompt_table
-from utils.prompts.source import PromptSource
-from utils.prompts.table import Interpretation, PromptOverrides, PromptTable
+from utils.prompts.table import Interpretation, PromptOverrides, PromptSource, PromptTable
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,16 @@ from utils.formats.coco_reader import entries_by_id
 from utils.formats.labelme_reader import FLAT_KINDS, Shape, read_labelme_json, shapes_of
 from utils.formats.yolo_labels import LabelReader
 from utils.io.json_files import Location, describe, get
-from utils.prompts.source import NO_SCORE, PromptSource
-from utils.prompts.table import Interpretation, PromptFormat, PromptOverrides, PromptTable, Size, TableBuilder
+from utils.prompts.table import (
+    NO_SCORE,
+    Interpretation,
+    PromptFormat,
+    PromptOverrides,
+    PromptSource,
+    PromptTable,
+    Size,
+    TableBuilder,
+)
 
 
 def read_row_list(source: PromptSource, format: PromptFormat) -> PromptTable:

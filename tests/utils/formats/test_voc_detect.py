@@ -16,7 +16,7 @@ from utils.formats.base import MSG_EMPTY_MASKS, ExportSettings
 from utils.formats.voc_detect import VocDetectExporter
 from utils.masks import Mask
 from utils.prompts.readers import read_prompt_table
-from utils.prompts.source import PromptSource
+from utils.prompts.table import PromptSource
 from utils.structures import Instances, Sample
 
 NAMES = ("car", "air plane: <1> & 2", "汽车")

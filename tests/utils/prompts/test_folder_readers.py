@@ -14,8 +14,7 @@ import pytest
 from utils.errors import UserError
 from utils.prompts.prompts import load_prompts
 from utils.prompts.readers import label_class_names, read_prompt_table
-from utils.prompts.source import PromptSource
-from utils.prompts.table import PromptOverrides
+from utils.prompts.table import PromptOverrides, PromptSource
 
 NAMES = ("car", "dog", "sofa")
 

@@ -13,8 +13,7 @@ import pytest
 
 from utils.errors import UserError
 from utils.prompts.readers import COCO_INSTANCES, NATIVE, ULTRALYTICS, read_prompt_table
-from utils.prompts.source import PromptSource
-from utils.prompts.table import PromptTable
+from utils.prompts.table import PromptSource, PromptTable
 
 Write = Callable[[Any], Path]
 

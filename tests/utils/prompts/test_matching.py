@@ -11,8 +11,7 @@ import pytest
 from utils.errors import UserError
 from utils.prompts.matching import ImageMatch, match_images
 from utils.prompts.readers import read_prompt_table
-from utils.prompts.source import PromptSource
-from utils.prompts.table import PromptTable
+from utils.prompts.table import PromptSource, PromptTable
 
 
 def list_of(folder: Path, keys: Sequence[str | int], key: str = "image_id") -> PromptTable:

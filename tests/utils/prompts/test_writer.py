@@ -13,7 +13,7 @@ from utils.engine import RunSummary
 from utils.io.writers import WriterError
 from utils.masks import Mask
 from utils.prompts.readers import read_prompt_table
-from utils.prompts.source import PromptSource
+from utils.prompts.table import PromptSource
 from utils.prompts.writer import PromptSink, shortest
 from utils.structures import Detections, Instances, Sample
 
