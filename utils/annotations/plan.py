@@ -26,8 +26,7 @@ from utils.cli.outputs import overlay_path
 from utils.distributed import Session
 from utils.engine import Cascade, Result, RunImages, Sink
 from utils.errors import UserError, refuse
-from utils.formats.base import FRAME_SUFFIX, ExportSettings, photo_path
-from utils.formats.frames import JPEG_QUALITY, FrameExporter
+from utils.formats.base import FRAME_SUFFIX, JPEG_QUALITY, ExportSettings, FrameExporter, photo_path
 from utils.formats.registry import FORMATS, format_folder
 from utils.io.image_files import is_video_name
 from utils.io.terminal import counted, say, warn

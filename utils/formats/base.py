@@ -1,4 +1,4 @@
-"""What every export format shares: the files of one image, and the files that all images share."""
+"""What every export format shares: the files of one image and of all images, and the frames of videos as images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
+from utils.io.encoding import encode_image
 from utils.io.image_files import is_video_name
 from utils.io.terminal import counted
 from utils.io.writers import safe_path
@@ -19,8 +22,8 @@ from utils.structures import Instances, Sample
 
 Segmentation = Literal["rle", "polygon"]
 
-FRAME_SUFFIX = ".jpg"
-"""Suffix of the frames of video files."""
+FRAME_SUFFIX, JPEG_QUALITY = ".jpg", 95
+"""Of the frames of video files, which become image files, since annotation tools open no videos."""
 
 RECORDS = ".records"
 """The folder, in that of a format, of what was written for each image; by it a folder is known as an output."""
@@ -115,6 +118,25 @@ class Exporter(ABC):
         if not images:
             return [f"nothing new in {folder}"]
         return [f"{counted(shapes, 'shape')} in {counted(images, 'image')} in {folder}"]
+
+
+class FrameExporter(Exporter):
+    """Write `<image_id>.jpg` for each frame of a video file; an image that has a file gets none."""
+
+    def export(self, sample: Sample, instances: Instances) -> Exported:
+        """Encode the frame, without anything on it."""
+        if not is_video_name(sample.path.name):
+            return Exported({})
+        return Exported({f"{sample.image_id}{FRAME_SUFFIX}": encode_frame(sample.image)}, shapes=1)
+
+    def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
+        """Say how many frames all processes wrote."""
+        return [f"{counted(shapes, 'image')} of frames of videos in {folder}"]
+
+
+def encode_frame(image: npt.NDArray[np.uint8]) -> bytes:
+    """Encode a frame, (H, W, 3) uint8 RGB, as a JPEG."""
+    return encode_image(image, FRAME_SUFFIX, cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
 
 
 def photo_path(image_id: str, path: Path, frames: Path) -> Path:

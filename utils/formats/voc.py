@@ -13,8 +13,7 @@ from PIL import Image
 
 from utils.classes import BACKGROUND, CLASS_NAMES, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names, palette
 from utils.errors import SampleError, UserError
-from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, nonempty
-from utils.formats.frames import encode_frame
+from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, encode_frame, nonempty
 from utils.io.encoding import encode_json
 from utils.io.image_files import is_video_name, read_index_map, read_object_map
 from utils.label_maps import instances_of

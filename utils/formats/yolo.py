@@ -14,8 +14,15 @@ import numpy.typing as npt
 
 from utils.classes import ClassIndex, yaml_names
 from utils.errors import SampleError, UserError
-from utils.formats.base import FRAME_SUFFIX, MSG_POLYGON_IOU, Exported, Exporter, ExportSettings, nonempty
-from utils.formats.frames import encode_frame
+from utils.formats.base import (
+    FRAME_SUFFIX,
+    MSG_POLYGON_IOU,
+    Exported,
+    Exporter,
+    ExportSettings,
+    encode_frame,
+    nonempty,
+)
 from utils.formats.polygons import bridge_rings, filled_box, iou, polygons_on_pixel_centers, rasterize_ultralytics
 from utils.formats.yolo_labels import Label, LabelReader
 from utils.io.encoding import encode_image

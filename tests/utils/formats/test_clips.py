@@ -20,9 +20,8 @@ from datasets.voc import VocDataset
 from tests.helpers.clips import clip, instances, sample
 from utils.annotations.review import ReviewExporter, ReviewSettings
 from utils.errors import SampleError
-from utils.formats.base import Exporter, ExportSettings
+from utils.formats.base import Exporter, ExportSettings, FrameExporter
 from utils.formats.coco import CocoExporter
-from utils.formats.frames import FrameExporter
 from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
 from utils.formats.voc import MSG_16_BITS, VocExporter
 from utils.formats.yolo import YoloExporter
