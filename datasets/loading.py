@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache, partial
-from itertools import chain
 from pathlib import Path
 
 from datasets.folder import Dataset, ImageFolder
@@ -18,14 +16,12 @@ from utils.annotations.source import annotation_problems
 from utils.class_map import ClassMap
 from utils.classes import CLASS_NAMES, is_no_class, label_of, load_class_names, match_classes
 from utils.cli.options import Options
-from utils.cli.outputs import overlay_path, picture_folders
+from utils.cli.outputs import check_overlays, picture_folders
 from utils.distributed import Session
-from utils.errors import SampleError, UserError, refuse, refuse_all
+from utils.errors import SampleError, UserError, refuse_all
 from utils.files import is_special
-from utils.formats.voc import map_files
 from utils.io.image_files import heif_advice, image_size, is_video_name, set_largest_image
 from utils.io.terminal import say, warn
-from utils.io.writers import link_from
 from utils.structures import Sample
 
 PREFETCH = 2
@@ -191,38 +187,32 @@ def open_images(options: Options, session: Session) -> Images:
         session: the processes of the run, each of which checks a part.
 
     Raises:
-        UserError: the images, a split list, masks or annotations cannot be used, or overlays would replace some.
+        UserError: the images, a split list, masks or annotations cannot be used, or overlays would replace files.
     """
     loader, classes = options.config.dataloader, options.config.dataset.classes
     known = ClassMap.from_targets(classes or (), options.config.dataset.class_map if classes else {}).index
     set_largest_image(loader.max_megapixels)
     dataset = session.from_main(lambda: _open_dataset(options))
     clips = {} if isinstance(dataset, ImageFolder) else dataset.clips
-    check = None
-    if isinstance(dataset, VocDataset):
-        masks, may_lack = dataset.with_targets, not dataset.with_truth
-        check = partial(check_split, dataset, session=session, masks=masks, may_lack=may_lack)
 
     def check_masks(num_classes: int) -> None:
         if isinstance(dataset, VocDataset):
             dataset.num_classes = num_classes
-        if check is not None and classes is None and options.needs_gt_masks:
-            check(num_classes)
+            if classes is None and dataset.with_targets:  # the detector has named them only now
+                check_split(dataset, num_classes, session)
 
     images = Images(Clips(dataset, clips) if clips else dataset, loader.batch_size, loader.num_workers, check_masks)
-    _check_overlays(options, images)
+    check_overlays(options, images.ids, images.paths)
     offset = options.prompt_overrides.category_offset
     problems = {
         f"annotations in {folder} ({option})": annotation_problems(folder, known, offset, images, session)
         for option, folder in options.annotation_folders.items()
     }
-    if check is None:
-        refuse_all("The annotations of the photos cannot be used:", problems)
-    else:
-        check(None if classes is None else len(classes), others=problems)
     if isinstance(dataset, VocDataset):
+        check_split(dataset, None if classes is None else len(classes), session, others=problems)
         _tell_of_split(dataset, classes)
     else:
+        refuse_all("The annotations of the photos cannot be used:", problems)
         _tell_of_photos(dataset)
     return images
 
@@ -269,36 +259,6 @@ def _class_list_warnings(path: Path, classes: Sequence[str]) -> list[str]:
         f'{path} does not fit dataset.classes: there "{name}" has label {label}, in dataset.classes {ours}'
         for name, label, ours in moved[:1]
     ]
-
-
-def _check_overlays(options: Options, images: Images) -> None:
-    """Raises UserError where overlays would leave their folder, or take the place of images, videos or masks."""
-    if "visual" not in options.outputs:
-        return
-    look, root = options.config.predictor, options.config.dataset.data_dir
-    folders = {image_id.rpartition("/")[0] for image_id in images.ids}
-    # Overlays replace names in folders, so only a folder that holds overlays and images of the run matters.
-    written = {overlay_path(look.save_dir, f"{folder}/x".lstrip("/"), look.format).parent for folder in folders}
-    linked = [f"{folder}: {aim}" for folder in sorted(written) if (aim := link_from(folder, look.save_dir))]
-    refuse("predictor.save_dir: no overlay is written through a link; put a folder in its place:", linked)
-    if not (shared := {*map(_identity, written)} - {None}):
-        return
-    maps = (root / name for image_id in images.ids for name in map_files(image_id)) if root else ()
-    identity = cache(_identity)
-    files = dict.fromkeys(file for file in chain(images.paths, maps) if identity(file.parent) in shared)
-    places = {overlay_path(look.save_dir, image_id, look.format) for image_id in images.ids} if files else set()
-    there = {_identity(place) for place in places} - {None}
-    reason = "overlays there would replace images or masks; choose another folder"
-    refuse(f"predictor.save_dir: {look.save_dir}: {reason}:", [str(file) for file in files if _identity(file) in there])
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from all others, by whichever path; None if it is not there."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _open_dataset(options: Options) -> ImageFolder | ClipFolder | VocDataset:

@@ -35,8 +35,6 @@ def check_split(
     num_classes: int | None,
     session: Session,
     *,
-    masks: bool = True,
-    may_lack: bool = False,
     others: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> None:
     """Check the lists of a split and its first masks; of an image only the header is read.
@@ -50,8 +48,6 @@ def check_split(
         num_classes: number of classes without the background; None: not known yet, so mask values are not checked, and
             only the headers of masks are read.
         session: the processes of the run, which share the work.
-        masks: whether to check masks.
-        may_lack: whether images may have no mask.
         others: problems of the run that were found elsewhere, by their kind.
 
     Raises:
@@ -61,7 +57,7 @@ def check_split(
     """
     problems = {
         LISTS: dataset.problems,
-        **(mask_problems(dataset, num_classes, session, may_lack=may_lack) if masks else {}),
+        **(mask_problems(dataset, num_classes, session) if dataset.with_targets else {}),
         **others,
     }
     first = range(min(len(dataset), CHECKED_FIRST))
@@ -74,14 +70,15 @@ def check_split(
         warn([f"{len(missing)} of {len(dataset)} images are missing: {shown}"])
 
 
-def mask_problems(
-    dataset: VocDataset, num_classes: int | None, session: Session, *, may_lack: bool = False
-) -> dict[str, list[str]]:
-    """Find the problems, by kind, of the masks of the first images that exist; see `check_split`."""
+def mask_problems(dataset: VocDataset, num_classes: int | None, session: Session) -> dict[str, list[str]]:
+    """Find the problems, by kind, of the masks of the first images that exist; see `check_split`.
+
+    Where no ground-truth instances are needed, an image may have no mask.
+    """
     # `os.path.isfile` answers for names that are too long to exist, too, where `Path.is_file` raises.
     first = range(min(len(dataset), CHECKED_FIRST))
     present = [index for index in first if os.path.isfile(dataset.paths[index])]
-    if may_lack:
+    if not dataset.with_truth:
         present = [index for index in present if os.path.isfile(dataset.mask_path(index))]
     share = session.own_share(present)
     with ThreadPoolExecutor(usable_cores()) as pool:

@@ -46,9 +46,17 @@ class Split:
             picture = Image.fromarray(mask) if isinstance(mask, np.ndarray) else mask
             picture.save(self.root / "SegmentationClass" / f"{image_id}.png")
 
-    def check(self, num_classes: int | None = 2, label_map: dict[int, int] | None = None, **more: Any) -> None:
+    def check(
+        self,
+        num_classes: int | None = 2,
+        label_map: dict[int, int] | None = None,
+        with_targets: bool = True,
+        with_truth: bool = True,
+        **more: Any,
+    ) -> None:
         (self.root / "ImageSets/Segmentation/val.txt").write_text("\n".join(self.ids))
-        check_split(VocDataset(self.root, "val", label_map, with_truth=True), num_classes, Session(), **more)
+        dataset = VocDataset(self.root, "val", label_map, with_targets, with_truth)
+        check_split(dataset, num_classes, Session(), **more)
 
 
 @pytest.fixture
@@ -60,12 +68,12 @@ def split(tmp_path: Path) -> Split:
 
 def test_masks_for_display_may_be_missing_but_not_wrong(split: Split) -> None:
     split.add(None)
-    split.check(may_lack=True)
+    split.check(with_truth=False)
     shown = VocDataset(split.root, "val", with_targets=True)
     assert [shown.load(index).gt_mask is None for index in range(2)] == [False, True]
     split.add(np.full((3, 4), 9, np.uint8))
     with pytest.raises(UserError, match=r"i2\.png: value 9"):
-        split.check(may_lack=True)
+        split.check(with_truth=False)
     with pytest.raises(UserError, match=r"i1\.png: "):
         split.check()
 
@@ -73,7 +81,7 @@ def test_masks_for_display_may_be_missing_but_not_wrong(split: Split) -> None:
 @needs_photos
 @pytest.mark.parametrize(("name", "num_classes"), [("voc", 20), ("coco", 20), ("davis", 20), ("labelme_video", 2)])
 def test_real_masks_pass(name: str, num_classes: int) -> None:
-    check_split(VocDataset(SHARED / name, "val"), num_classes, Session())
+    check_split(VocDataset(SHARED / name, "val", with_targets=True, with_truth=True), num_classes, Session())
 
 
 @pytest.mark.parametrize(
@@ -231,7 +239,7 @@ def test_missing_images_alone_are_warned_of(split: Split, capsys: pytest.Capture
 
 def test_masks_that_are_not_needed_are_not_checked(split: Split) -> None:
     split.add(None)
-    split.check(masks=False)
+    split.check(with_targets=False, with_truth=False)
 
 
 def voc_colored(labels: np.ndarray, order: list[int]) -> Image.Image:

@@ -22,10 +22,9 @@ from utils.annotations.review import ReviewExporter, ReviewManifest, ReviewSetti
 from utils.annotations.sink import AnnotationSink
 from utils.annotations.splits import assign_splits, split_lines
 from utils.cli.options import Options
-from utils.cli.outputs import overlay_path
 from utils.distributed import Session
 from utils.engine import Cascade, Result, RunImages, Sink
-from utils.errors import UserError, refuse
+from utils.errors import UserError
 from utils.formats.base import FRAME_SUFFIX, JPEG_QUALITY, ExportSettings, FrameExporter, photo_path
 from utils.formats.registry import FORMATS, format_folder
 from utils.io.image_files import is_video_name
@@ -53,8 +52,8 @@ class AnnotationPlan:
         nothing_to_do: whether every file is written, or none is to be.
 
     Raises:
-        UserError: there is nothing to compare with, the run would replace what it compares with or reads, write frames
-            of videos among the clips, or overlays over them.
+        UserError: there is nothing to compare with, the run would replace what it compares with or reads, or write
+            frames of videos among the clips.
     """
 
     def __init__(self, options: Options, images: RunImages, prompts: Prompts | None, session: Session) -> None:
@@ -207,7 +206,6 @@ def _frames(options: Options, images: RunImages, fingerprint: RunFingerprint) ->
     if not filmed:
         return []
     _check_apart_from_sources(options)
-    _check_overlays(options, images.ids, filmed, auto_mask.formats)
     if all(FORMATS[name].photo for name in auto_mask.formats):
         return []
     frames = Manifest(
@@ -329,21 +327,3 @@ def _check_apart_from_sources(options: Options) -> None:
         if Path(os.path.realpath(folder)).is_relative_to(source):
             advice = f"for the next run, the frames of videos there would be further clips of {source}"
             raise UserError(f"auto_mask.save_dir: {folder}: {advice}; choose a folder outside it")
-
-
-def _check_overlays(
-    options: Options, image_ids: Sequence[str], filmed: Collection[str], formats: Sequence[str]
-) -> None:
-    """Raise UserError where overlays would take the place of frames of videos."""
-    if "visual" not in options.outputs:
-        return
-    predictor, folder = options.config.predictor, Path(os.path.realpath(options.config.auto_mask.save_dir))
-    frames = set()
-    for name in formats:
-        photo, below = FORMATS[name].photo, format_folder(folder, name)
-        stems = [below / photo(image_id) if photo else folder / image_id for image_id in filmed]
-        frames |= {f"{stem}{FRAME_SUFFIX}" for stem in stems}
-    real = Path(os.path.realpath(predictor.save_dir))
-    overlays = [str(overlay_path(real, image_id, predictor.format)) for image_id in image_ids]
-    reason = "overlays there would replace the frames of videos that annotating writes; choose another folder"
-    refuse(f"predictor.save_dir: {predictor.save_dir}: {reason}:", [place for place in overlays if place in frames])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from utils.cli.options import Options, Output
-from utils.cli.outputs import check_writable, picture_folders
+from utils.cli.outputs import check_overlays, check_writable, picture_folders
 from utils.config import AutoMaskConfig, Config, EvaluatorConfig, PredictorConfig
 from utils.errors import UserError
 
@@ -72,3 +73,17 @@ def test_folders_of_formats_are_known_by_the_config_or_by_what_a_run_left(tmp_pa
         predictor=PredictorConfig(out / "overlays"), auto_mask=AutoMaskConfig(out, formats=("labelme", "yolo"))
     )
     assert picture_folders(config) == [out / "overlays", out / "yolo", out / "voc"]
+
+
+def test_overlays_that_would_replace_the_frames_of_videos_are_refused(tmp_path: Path) -> None:
+    config = Config(predictor=PredictorConfig(tmp_path, format="jpg"), auto_mask=AutoMaskConfig(tmp_path))
+    options = Options(config, ("annotate", "visual"), (), None, "cpu", False, video=True)
+    ids, paths = ["clip/0", "clip/1"], [tmp_path / "clip.mp4"] * 2
+    with pytest.raises(UserError, match="would replace the frames of videos that annotating writes") as caught:
+        check_overlays(options, ids, paths)
+    assert str(caught.value).splitlines()[1:] == [f"  {tmp_path}/clip/{i}.jpg" for i in range(2)]
+    check_overlays(replace(options, outputs=("visual",)), ids, paths)
+    check_overlays(options, ids, [tmp_path / f"clip/{i}.png" for i in range(2)])
+    others = PredictorConfig(tmp_path, format="png"), PredictorConfig(tmp_path / "overlays", format="jpg")
+    for predictor in others:
+        check_overlays(replace(options, config=replace(config, predictor=predictor)), ids, paths)
