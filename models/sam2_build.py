@@ -6,9 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.checkpoints import check_tensors, contents_of, kind_of, listed, read_checkpoint, read_safetensors
+from models.checkpoints import (
+    check_tensors,
+    contents_of,
+    kind_of,
+    listed,
+    load_torch,
+    read_checkpoint,
+    read_safetensors,
+)
 from models.downloads import ensure_weights
-from models.safe_loading import load_torch
 from models.sam2_config import VIDEO_MODEL, build_part, read_sam_config
 from utils.errors import UserError, first_line
 

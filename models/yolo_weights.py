@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.checkpoints import check_tensors, contents_of, message_of, read_checkpoint
+from models.checkpoints import check_tensors, contents_of, load_ultralytics, message_of, read_checkpoint
 from models.downloads import ensure_weights
-from models.safe_loading import load_ultralytics
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.config import ArchConfig
 from utils.errors import UserError
