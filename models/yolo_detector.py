@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from models.exports import export_kind, is_export, load_export
 from models.ultralytics_quiet import quiet_ultralytics
-from models.yolo_weights import HEADS, TRIAL_SIZE, load_yolo
+from models.yolo_weights import HEADS, TRIAL_SIZE, export_kind, is_export, load_export, load_yolo
 from utils.boxes import ScoredBoxes
 from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.config import Config

@@ -1,9 +1,14 @@
-"""Load checkpoints of Ultralytics without running code from them, and check that their models find boxes."""
+"""Load checkpoints of Ultralytics without running code from them, and check that their models find boxes.
+
+Exports, which Ultralytics loads, are only checked: ONNX, OpenVINO, TorchScript and TensorRT, where the package that
+runs them is installed.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +38,18 @@ BOXLESS = {
 
 TRIAL_SIZE = 192
 """Side of the image, in pixels, on which a model is tried when it is loaded: a multiple of every stride."""
+
+
+PACKAGES: Mapping[str, tuple[str, ...]] = {
+    ".onnx": ("onnx", "onnxruntime"),
+    "_openvino_model": ("openvino",),
+    ".torchscript": (),
+    ".engine": ("tensorrt",),
+}
+"""Ending of an export's name -> the packages that run it."""
+
+PROGRAMS = (".torchscript", ".engine")
+"""Exports that are programs rather than data."""
 
 
 def yolo_weights(arch: ArchConfig) -> Path:
@@ -72,6 +89,43 @@ def load_yolo(path: Path, *, trust: bool = False) -> BaseModel:
         raise
     except Exception as error:  # of a model that was put together by hand, anything may be missing
         raise UserError(f"{path}: its model cannot be used: {message_of(error)}") from error
+
+
+def is_export(path: Path) -> bool:
+    """Tell by its name whether a file, or the folder of an OpenVINO model, is an export rather than a checkpoint."""
+    return _ending(path) is not None
+
+
+def load_export(path: Path, *, trust: bool = False) -> Path:
+    """Check that an export can be run here and finds boxes; return its path, which Ultralytics loads.
+
+    Args:
+        trust: whether the export may be a program.
+
+    Raises:
+        UserError: it is missing, needs a package, is a program that is not trusted, or finds no boxes.
+    """
+    ensure_weights(path)
+    ending = _ending(path)
+    assert ending is not None, path
+    if lacking := [name for name in PACKAGES[ending] if find_spec(name) is None]:
+        raise UserError(f"{path}: to run it needs a package: pip install {' '.join(lacking)}; or name the checkpoint")
+    if ending in PROGRAMS and not trust:
+        advice = "--trust-weights lets it run, for files whose origin you trust; the checkpoint or ONNX needs no trust"
+        raise UserError(f"{path}: refused, since it is a program; {advice}")
+    metadata = _metadata(path)
+    if not metadata:
+        raise UserError(f"{path}: not an export of Ultralytics: it does not say which classes it finds")
+    task = metadata.get("task")
+    if task not in HEADS.values():
+        raise UserError(f"{path}: its model is no detector, but of the task {task}; name one that finds boxes")
+    return path
+
+
+def export_kind(path: Path) -> tuple[str, str]:
+    """Return the task of an export and the name of its last layer; the name is empty if it is not stated."""
+    metadata = _metadata(path)
+    return str(metadata["task"]), str(metadata.get("head", ""))
 
 
 def check_yolo_yaml(content: object, place: str) -> None:
@@ -150,3 +204,15 @@ def _names_of(model: BaseModel, count: int, path: Path) -> list[str]:
         found = f"{len(names)}" if plain else f"a {type(names).__name__} that is none of ids and texts"
         raise UserError(f"{path}: its model has {count} classes, but its names are {found}")
     return [str(name) for name in names]
+
+
+def _ending(path: Path) -> str | None:
+    return next((ending for ending in PACKAGES if path.name.endswith(ending)), None)
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    quiet_ultralytics()
+    from ultralytics.nn.backends.base import BaseBackend
+
+    found = BaseBackend.read_metadata(path)
+    return found if isinstance(found, dict) else {}

@@ -227,13 +227,13 @@ def test_an_export_without_its_package_names_it(
 ) -> None:
     path = tmp_path / name
     path.mkdir() if name.endswith("_model") else path.write_bytes(b"x")
-    monkeypatch.setattr("models.exports.find_spec", lambda name: None)
+    monkeypatch.setattr("models.yolo_weights.find_spec", lambda name: None)
     with pytest.raises(UserError, match=rf"{name}: to run it needs a package: pip install .*{package}"):
         detector(path, 0.25)
 
 
 def test_exports_that_are_none_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.exports.find_spec", lambda name: True)
+    monkeypatch.setattr("models.yolo_weights.find_spec", lambda name: True)
     for name in ("a.onnx", "b.torchscript", "c.engine"):
         (tmp_path / name).write_bytes(b"not at all")
         with pytest.raises(UserError, match=rf"{name}: not an export of Ultralytics"):
