@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from models.box_sources import BoxSource, GroundTruthBoxes
+from models.detector import BoxSource, GroundTruthBoxes
 from utils.distributed import Session
 from utils.structures import Detections, Instances, Sample
 

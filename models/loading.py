@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from models.box_sources import BoxSource, DetectorBoxes, GroundTruthBoxes, PromptFileBoxes
 from models.cascade import ImageCascade
-from models.detector import Detector, find_detector
+from models.detector import BoxSource, Detector, DetectorBoxes, GroundTruthBoxes, PromptFileBoxes, find_detector
 from models.downloads import fetch_weights
 from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
 from models.postprocessing import load_calibration, postprocessed

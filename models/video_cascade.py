@@ -8,8 +8,8 @@ from itertools import chain
 
 import numpy as np
 
-from models.box_sources import BoxSource
 from models.cascade import label_masks
+from models.detector import BoxSource
 from models.device_limits import largest_batch
 from models.oom_retry import OomRetry
 from models.sam2_forward import Backbone

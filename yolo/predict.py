@@ -25,7 +25,7 @@ with packages_needed():
     import numpy as np
 
     from datasets.loading import open_images
-    from models.box_sources import BoxSource, DetectorBoxes
+    from models.detector import BoxSource, DetectorBoxes
     from models.loading import load_detector, run_classes, source_conf
     from utils.cli.arguments import Parser
     from utils.cli.options import Options

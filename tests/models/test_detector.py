@@ -17,8 +17,7 @@ import pytest
 import torch
 
 from datasets.images import read_image
-from models.box_sources import DetectorBoxes, PromptFileBoxes
-from models.detector import DETECTORS, find_detector
+from models.detector import DETECTORS, DetectorBoxes, PromptFileBoxes, find_detector
 from models.loading import RunModels, load_detector, run_classes
 from models.ultralytics_quiet import quiet_ultralytics
 from models.yolo_detector import YoloDetector, candidates
@@ -352,7 +351,7 @@ sys.addaudithook(lambda name, arguments: name == "subprocess.Popen" and "pip" in
 import cv2
 threads = cv2.getNumThreads()
 import torch
-from models.box_sources import DetectorBoxes
+from models.detector import DetectorBoxes
 from models.yolo_detector import YoloDetector, candidates
 from utils.config import Config, DetectorConfig
 from utils.structures import Sample
