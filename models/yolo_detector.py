@@ -97,7 +97,8 @@ class YoloDetector:
             if self._nms_on_host:
                 answer = candidates(answer, predictor.args.conf)
             results = predictor.postprocess(answer, prepared, images)
-        found = [(result.boxes if result.obb is None else result.obb).cpu().numpy() for result in results]
+            # Here, since the copy must come after what this stream has still to do.
+            found = [(result.boxes if result.obb is None else result.obb).cpu().numpy() for result in results]
         return [(boxes.xyxy, boxes.conf, self._ids[boxes.cls.astype(np.int64)]) for boxes in found]
 
 

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -106,6 +108,26 @@ def test_nms_on_the_host_of_what_scores_enough_gives_the_same_boxes(yolo_file: P
         np.testing.assert_array_equal(a.boxes, b.boxes)
         np.testing.assert_array_equal(a.scores, b.scores)
         np.testing.assert_array_equal(a.class_ids, b.class_ids)
+
+
+def test_boxes_are_copied_on_the_stream_that_computes_them(
+    yolo_file: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ultralytics.engine.results import BaseTensor
+
+    streams, copied = list[object](), list[bool]()
+
+    @contextmanager
+    def stream(chosen: object) -> Iterator[None]:
+        streams.append(chosen)
+        yield
+        streams.pop()
+
+    copy = BaseTensor.cpu
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(BaseTensor, "cpu", lambda boxes: copied.append(bool(streams)) or copy(boxes))
+    assert sum(map(len, detector(yolo_file)(samples)))
+    assert len(copied) == len(samples) and all(copied)
 
 
 @pytest.mark.parametrize("count", [0, 1, 6, 7])
