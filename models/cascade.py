@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from models.detector import BoxSource, GroundTruthBoxes
+from utils.device import use_gpu
 from utils.distributed import Session
 from utils.structures import Detections, Instances, Sample
 
@@ -55,7 +56,8 @@ class ImageCascade:
         self.boxes, self.segmenter = boxes, segmenter
         self._gt_boxes = GroundTruthBoxes() if gt_boxes else None
         self._oom_retry = OomRetry(segmenter.free_memory)
-        self._detecting, self._detect_retry = ThreadPoolExecutor(1, "detector"), OomRetry(segmenter.free_memory)
+        self._detecting = ThreadPoolExecutor(1, "detector", partial(use_gpu, segmenter.device))
+        self._detect_retry = OomRetry(segmenter.free_memory)
         self._launch_previous: Callable[[], object] = list  # nothing yet
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
@@ -90,15 +92,15 @@ class ImageCascade:
             len(samples), lambda part: (self.segmenter.upload(images[part]), self.boxes(samples[part]))
         )
 
-    def _launch(
-        self, samples: Sequence[Sample], detected: Sequence[tuple[Upload, list[Detections]]]
-    ) -> list[PendingBatch]:
-        """Start consecutive parts of a batch, as large as memory allows."""
+    def _launch(self, samples: Sequence[Sample], detected: list[tuple[Upload, list[Detections]]]) -> list[PendingBatch]:
+        """Start consecutive parts of a batch, as large as memory allows; empty `detected`, which holds its images."""
         images = [image for upload, _ in detected for image in upload.images()]
         sets = [[found] for _, detections in detected for found in detections]
         if self._gt_boxes is not None:
             sets = [[*found, gt_boxes] for found, gt_boxes in zip(sets, self._gt_boxes(samples))]
-        return self._oom_retry(len(samples), lambda part: self._launch_part(samples[part], images[part], sets[part]))
+        pending = self._oom_retry(len(samples), lambda part: self._launch_part(samples[part], images[part], sets[part]))
+        detected.clear()  # or the images would be on the GPU until the masks are written
+        return pending
 
     def _launch_part(
         self,
@@ -112,6 +114,8 @@ class ImageCascade:
         return samples, sets, self.segmenter.launch(images, boxes, image_index)
 
     def _collected(self, launch: Callable[[], list[PendingBatch]]) -> Iterator[tuple[Sample, Instances]]:
+        if self._launch_previous is launch:
+            self._launch_previous = list  # so that what fails here does not fail again in the next call
         for part, sets, pending in launch():
             masks = iter(self.segmenter.collect(pending))
             for sample, boxes_of_image in zip(part, sets):

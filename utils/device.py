@@ -44,15 +44,25 @@ def choose_device(name: str, session: Session) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(f"cuda:{session.local_rank}" if name == "cuda" else name)
-        torch.empty(0, device=device)
+        torch.ones(1, device=device)  # computed there, which GPUs that are too old for this torch cannot
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = first_line(error)
         raise UserError(f"--device {name}: not available on this machine ({reason})") from None
     if device.type == "cpu":
         keep_freed_memory()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # sam2 puts some of its constants on "cuda", which is the first GPU otherwise
+    use_gpu(device)
     return device
+
+
+def use_gpu(device: torch.device) -> None:
+    """Make a GPU the current one of a thread; for other devices do nothing.
+
+    Each thread begins with the first GPU. A stream of another one would go back to it, and so take memory there.
+    """
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
 
 
 def keep_freed_memory() -> None:

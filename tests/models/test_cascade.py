@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,16 @@ from models.transfer import BoxMasks, Upload
 from utils.distributed import Session
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
+
+
+@pytest.fixture(autouse=True)
+def gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, torch.device]]:
+    """The threads that chose a GPU, by name, and which."""
+    chosen: list[tuple[str, torch.device]] = []
+    monkeypatch.setattr(
+        torch.cuda, "set_device", lambda device: chosen.append((threading.current_thread().name, device))
+    )
+    return chosen
 
 
 class Boxes:
@@ -102,6 +113,44 @@ def test_with_cuda_a_batch_begins_when_the_boxes_of_the_next_one_are_looked_for(
         assert [len(instances) for _, instances in found] == [*range(count)]
     assert masks.launched == [3, 4, 5]
     assert seen == [(3, False), (4, False), (5, False)]
+
+
+def test_boxes_are_found_on_the_gpu_of_the_process_not_on_the_first_one(gpus: list[tuple[str, torch.device]]) -> None:
+    assert len(list(ImageCascade(Boxes(), Masks("cuda:1"))(samples(3)))) == 3
+    assert gpus == [("detector_0", torch.device("cuda:1"))]
+    assert len(list(ImageCascade(Boxes(), Masks("cpu"))(samples(3)))) == 3
+    assert len(gpus) == 1
+
+
+def test_images_leave_the_gpu_before_their_masks_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads: list[weakref.ref[Upload]] = []
+
+    def upload(images: Sequence[np.ndarray]) -> Upload:
+        found = Upload(images, torch.device("cpu"))
+        uploads.append(weakref.ref(found))
+        return found
+
+    masks = Masks("cuda")
+    monkeypatch.setattr(masks, "upload", upload)
+    cascade = ImageCascade(Boxes(), masks)
+    begun = [cascade(samples(count)) for count in (3, 4)]
+    assert masks.launched == [3]
+    assert uploads[0]() is None
+    assert [len(list(found)) for found in begun] == [3, 4]
+
+
+def test_what_failed_does_not_fail_again_in_the_next_call() -> None:
+    class Choosy(Boxes):
+        def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
+            if len(samples) == 2:
+                raise ValueError("no such image")
+            return super().__call__(samples)
+
+    cascade = ImageCascade(Choosy(), Masks("cuda"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no such image"):
+            next(cascade(samples(2)))
+        assert len(list(cascade(samples(3)))) == 3
 
 
 def test_images_keep_their_boxes_where_memory_cuts_the_batch_in_parts() -> None:

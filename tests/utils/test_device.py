@@ -12,18 +12,29 @@ from utils.errors import UserError
 
 def test_what_has_no_device_named_goes_to_the_gpu_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     current: list[torch.device] = []
-    monkeypatch.setattr(torch, "empty", lambda *shape, device: None)
+    monkeypatch.setattr(torch, "ones", lambda *shape, device: None)
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
     assert choose_device("cuda", Session(rank=5, world_size=8, local_rank=1)) == torch.device("cuda:1")
     assert current == [torch.device("cuda:1")]
 
 
 def test_a_number_is_a_gpu_as_in_ultralytics(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "empty", lambda *shape, device: None)
+    monkeypatch.setattr(torch, "ones", lambda *shape, device: None)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     assert choose_device("1", Session()) == torch.device("cuda:1")
     with pytest.raises(UserError, match="--device 0,1: one process has one; torchrun --nproc_per_node=2"):
         choose_device("0,1", Session())
+
+
+def test_a_gpu_that_is_too_old_for_this_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*shape: int, device: torch.device) -> None:
+        if shape != (0,):  # else there is nothing to compute
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
+
+    for maker in ("empty", "zeros", "ones"):
+        monkeypatch.setattr(torch, maker, fill)
+    with pytest.raises(UserError, match=r"--device cuda:0: not available .*\(CUDA error: no kernel image is"):
+        choose_device("0", Session())
 
 
 @pytest.mark.parametrize("name", ["gpu", "meta", "", "cpu:x"])
