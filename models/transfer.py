@@ -116,10 +116,10 @@ class Upload:
     def images(self) -> Sequence[npt.NDArray[np.uint8] | torch.Tensor]:
         """Return the images for work on the current stream, which waits for them; the host does not."""
         if self._arrived is not None:
-            stream = torch.cuda.current_stream()
-            stream.wait_event(self._arrived)
             for image in self._images:
                 assert isinstance(image, torch.Tensor)
+                stream = torch.cuda.current_stream(image.device)  # that of a thread's current GPU may be another one's
+                stream.wait_event(self._arrived)
                 image.record_stream(stream)
         return self._images
 
@@ -137,11 +137,16 @@ def to_host_async(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class HostSync:
-    """Mark the moment at which everything sent to the host so far has arrived."""
+    """Mark the moment at which everything sent to the host so far has arrived.
+
+    Args:
+        device: that of the tensors; a GPU with its number, as tensors have it.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._event = None
         if device.type == "cuda":
+            assert device.index is not None, "cuda is no tensor's device, and has no copies to wait for"
             self._event = torch.cuda.Event(blocking=True)  # the waiting thread sleeps and leaves its core to others
             self._event.record(_stream_to_host(device))
 

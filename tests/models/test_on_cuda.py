@@ -20,7 +20,7 @@ from models.transfer import BoxMasks, HostSync, PackedMasks
 from tests.helpers.segment import SIZE, images_and_boxes, random_image_model
 
 GPU = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if GPU else "cpu")
+DEVICE = torch.device("cuda:0" if GPU else "cpu")
 only_on_a_gpu = pytest.mark.skipif(not GPU, reason="there is no GPU")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import weakref
+from collections import defaultdict
 from itertools import chain
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from models import segmenter, transfer
 from models.device_limits import OUT_OF_MEMORY
 from models.oom_retry import PATIENCE, OomRetry
 from models.segmenter import preprocess
-from models.transfer import PackedMasks, to_host_async, upsampled
+from models.transfer import HostSync, PackedMasks, Upload, to_host_async, upsampled
 from utils.distributed import Session
 from utils.io.encoding import encode_bits
 from utils.masks import Mask
@@ -39,6 +41,22 @@ def test_packed_masks_are_the_masks(width: int) -> None:
             picture = Image.open(io.BytesIO(encode_bits(packed.packed(), packed.shape[1])))
             assert picture.mode == "1"
             np.testing.assert_array_equal(np.array(picture), mask.crop)
+
+
+def test_images_are_waited_for_where_they_are_whatever_gpu_the_thread_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams: dict[torch.device | None, Mock] = defaultdict(Mock)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: streams[device])
+    upload, image = Upload([], torch.device("cpu")), Mock(spec=torch.Tensor, device=torch.device("cuda:1"))
+    upload._images, upload._arrived = [image], Mock()
+    assert upload.images() == [image]
+    assert [*streams] == [image.device]
+    streams[image.device].wait_event.assert_called_once_with(upload._arrived)
+    image.record_stream.assert_called_once_with(streams[image.device])
+
+
+def test_what_a_gpu_sends_is_waited_for_by_its_number() -> None:
+    with pytest.raises(AssertionError, match="no tensor's device"):
+        HostSync(torch.device("cuda"))
 
 
 def test_a_tensor_on_the_host_is_where_it_was() -> None:
