@@ -80,10 +80,12 @@ def merge_projections(model: SAM2Base) -> None:
         first, second = neck.convs[-1 - level].conv, getattr(decoder, name)
         if first.kernel_size != (1, 1):
             continue
-        outer, inner = (each.weight.flatten(1).double() for each in (second, first))
+        # On the CPU, since MPS has no float64.
+        outer, inner = (each.weight.cpu().flatten(1).double() for each in (second, first))
+        bias = outer @ first.bias.cpu().double() + second.bias.cpu()
         merged = nn.Conv2d(first.in_channels, second.out_channels, 1)
-        merged.weight = nn.Parameter((outer @ inner).float()[:, :, None, None])
-        merged.bias = nn.Parameter((outer @ first.bias.double() + second.bias).float())
+        merged.weight = nn.Parameter((outer @ inner).float()[:, :, None, None].to(model.device))
+        merged.bias = nn.Parameter(bias.float().to(model.device))
         neck.convs[-1 - level].conv = merged
         setattr(decoder, name, nn.Identity())
 

@@ -7,11 +7,14 @@ have to wait for one raises.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from models import segmenter, transfer
 from models.sam2_build import build_sam2
@@ -22,6 +25,16 @@ from models.transfer import PackedMasks
 CONFIG = str(Path(__file__).parents[2] / "sam" / "sam2.1" / "sam2.1_hiera_demo.yaml")
 GPU = torch.device("cuda:1")  # what goes to just any GPU is on the first one, and does not fit
 SIZES = [(90, 160), (40, 61), (90, 160), (10, 10)]
+
+
+class WithoutFloat64(TorchDispatchMode):
+    """Refuses what MPS has not got."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for each in tree_leaves(result):
+            assert not (isinstance(each, torch.Tensor) and each.device == GPU and each.dtype == torch.float64), function
+        return result
 
 
 def moved(model: torch.nn.Module, mode: FakeTensorMode) -> torch.nn.Module:
@@ -48,7 +61,7 @@ def test_nothing_waits_for_the_gpu_and_nothing_mixes(monkeypatch: pytest.MonkeyP
     images = [np.zeros((*size, 3), np.uint8) for size in SIZES]
     boxes = [np.array([[1, 2, 30, 40]] * count, np.float32).reshape(-1, 4) for count in (3, 2, 1, 0)]
     model = moved(build_sam2(CONFIG, 128), mode)
-    with mode:
+    with mode, WithoutFloat64():
         simplify(model)
         batch = Segmenter(model, torch.float32, 2**20).launch(images, boxes)  # in several decodes
     sent = {place: masks for places, _, masks in batch._masks for place in places.tolist()}
