@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,9 +59,22 @@ def build_sam2(sam_config: str, image_size: int | None = None, *, video: bool = 
     try:
         model.setdefault("sam_mask_decoder_extra_args", {}).update(POSTPROCESSING)
         model.update({} if image_size is None else {"image_size": image_size}, **(VIDEO if video else {}))
-        return build_part(model).eval()
+        with _cpu_alone():
+            return build_part(model).eval()
     except Exception as error:  # the constructors of sam2 raise almost anything
         raise UserError(f"{sam_config}: sam2 cannot build a model from this config: {first_line(error)}") from error
+
+
+@contextmanager
+def _cpu_alone() -> Iterator[None]:
+    """Keep sam2 from putting constants on the first GPU, which need not be that of the run, or have room for them."""
+    import torch
+
+    available, torch.cuda.is_available = torch.cuda.is_available, lambda: False
+    try:
+        yield
+    finally:
+        torch.cuda.is_available = available
 
 
 def load_sam2(

@@ -200,6 +200,13 @@ def test_only_a_precision_that_overflows_is_advised_against() -> None:
     assert "--precision" not in str(not_finite(torch.bfloat16))
 
 
+def test_a_model_is_built_without_a_gpu_though_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # then sam2 puts constants on the first one
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: pytest.fail("a GPU was used"))
+    assert build_sam2(DEMO_CONFIG, video=True).device == CPU
+    assert torch.cuda.is_available()
+
+
 def test_a_config_that_is_nowhere_or_no_model_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml"):
         build_sam2("nowhere.yaml")
