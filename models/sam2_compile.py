@@ -14,13 +14,19 @@ import torch
 from torch import Tensor
 
 from models.device_limits import largest_batch
-from models.sam2_forward import Features, decode, encode
+from models.sam2_forward import Features, decode, encode, without_cudnn_attention
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
 BUCKETS = (128, 64, 32, 16, 8)
 """Numbers of boxes for which the decoder is compiled."""
+
+MOST_SHAPES = 64
+"""For how many shapes torch may compile a pass; its own limit of eight would end a run that is short of memory.
+
+The decoder has one for each bucket, and each once more for every number of images that is encoded at once.
+"""
 
 
 class Sam2Forward:
@@ -40,7 +46,8 @@ class Sam2Forward:
 
     def encode(self, pixels: Tensor) -> Features:
         """Encode (B, 3, S, S) preprocessed images; the result may be padded, the first B rows are valid."""
-        return encode(self._model, pixels)
+        with without_cudnn_attention():
+            return encode(self._model, pixels)
 
     def max_boxes(self, next_chunk: int) -> int:
         """Return how many boxes, at least 1, to decode next if memory and remaining boxes allow `next_chunk`."""
@@ -48,7 +55,8 @@ class Sam2Forward:
 
     def decode(self, features: Features, image_index: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Compute logits and scores of boxes; see `models.sam2_forward.decode`."""
-        return decode(self._model, features, image_index, boxes)
+        with without_cudnn_attention():
+            return decode(self._model, features, image_index, boxes)
 
 
 class CompiledForward(Sam2Forward):
@@ -62,13 +70,16 @@ class CompiledForward(Sam2Forward):
 
     def __init__(self, model: SAM2Base, max_batch: int, backend: str = "inductor") -> None:
         super().__init__(model, max_batch)
+        from torch._dynamo import config
+
+        config.cache_size_limit = max(config.cache_size_limit, MOST_SHAPES)
         self._graphs = 0
         self._encode = torch.compile(self._levels, dynamic=False, fullgraph=True, backend=backend)
         self._decode = torch.compile(self._masks, dynamic=False, fullgraph=True, backend=backend)
 
     def encode(self, pixels: Tensor) -> Features:
         """See Sam2Forward."""
-        embedding, *high_res = self._encode(_padded(pixels, self.max_batch))
+        embedding, *high_res = self._encode(_padded(pixels, max(len(pixels), self.max_batch)))
         return Features(embedding, high_res)
 
     def max_boxes(self, next_chunk: int) -> int:

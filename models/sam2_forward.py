@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from sam2.modeling.position_encoding import apply_rotary_enc
 from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 if TYPE_CHECKING:
     from sam2.modeling.sam.mask_decoder import MaskDecoder
@@ -54,6 +55,14 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
     """Run matrix products in this precision inside a `with` block; torch.float32 changes nothing."""
     low = precision != torch.float32
     return torch.autocast(device.type, dtype=precision if low else torch.bfloat16, enabled=low)
+
+
+def without_cudnn_attention() -> AbstractContextManager[object]:
+    """Let attention be computed by others than cuDNN inside a `with` block, in which its shapes are ever new ones.
+
+    On Hopper torch prefers cuDNN in 16 bit, which plans each new shape on the host, for longer than a batch takes.
+    """
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def encode(model: SAM2Base, pixels: Tensor) -> Features:

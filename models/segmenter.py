@@ -186,8 +186,9 @@ class Segmenter:
         sizes = np.array([image.shape[:2] for image in images], np.int64).reshape(-1, 2)
         box_images = np.repeat(index, [len(each) for each in boxes])
         views = views_of(every, box_images, sizes, self.model.image_size if self._windows else None)
-        for start in range(0, len(views), self._passes.max_batch):
-            group = views[start : start + self._passes.max_batch]
+        at_once = self._passes.max_batch  # the detector's thread may lower it meanwhile
+        for start in range(0, len(views), at_once):
+            group = views[start : start + at_once]
             with autocast(self.device, self.precision):
                 crops = [images[view.image][view.slices] for view in group]
                 features = self._passes.encode(preprocess(crops, self.model.image_size, self.device))

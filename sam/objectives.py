@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -179,6 +179,9 @@ def parameters_of(model: SAM2Base, prefixes: Sequence[str]) -> list[torch.nn.Par
     return [parameter for name, parameter in model.named_parameters() if name.startswith(tuple(prefixes))]
 
 
-def autocast(device: torch.device) -> AbstractContextManager[None]:
+@contextmanager
+def autocast(device: torch.device) -> Iterator[None]:
     """Run matrix products in bf16 where the device supports it natively."""
-    return sam2_forward.autocast(device, choose_precision("auto", device))
+    precision = choose_precision("auto", device)
+    with sam2_forward.autocast(device, precision), sam2_forward.without_cudnn_attention():
+        yield

@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from models.device_limits import MAX_BATCH
 from models.sam2_compile import BUCKETS, CompiledForward
 from models.sam2_forward import encode
 from models.segmenter import Segmenter
@@ -48,6 +50,42 @@ def test_compiled_masks_equal_eager_ones_and_no_shape_is_compiled_twice(
         if precision == torch.float32:
             assert_same(plain(*images_and_boxes(counts)), found)
     assert compiled.summary_lines() == []
+
+
+def test_torch_compiles_every_bucket_for_every_number_of_images_that_halving_leads_to(model: torch.nn.Module) -> None:
+    numbers = [MAX_BATCH]
+    while numbers[-1] > 1:
+        numbers.append(numbers[-1] // 2)
+    with torch._dynamo.config.patch(cache_size_limit=8):  # its default, at which a pass raises
+        CompiledForward(model, MAX_BATCH)
+        assert torch._dynamo.config.cache_size_limit >= len(BUCKETS) * len(numbers)
+
+
+def test_a_batch_that_was_cut_before_passes_were_halved_is_still_encoded(
+    model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes, encoded = CompiledForward(model, 3), list[int]()
+    monkeypatch.setattr(passes, "_encode", lambda pixels: encoded.append(len(pixels)) or [pixels])
+    for images in (2, 3):
+        passes.encode(torch.zeros(images, 3, SIDE, SIDE))
+    passes.take_at_most(1)
+    passes.encode(torch.zeros(3, 3, SIDE, SIDE))
+    assert encoded == [3, 3, 3]
+
+
+def test_only_passes_of_fixed_shapes_leave_attention_to_cudnn(
+    model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attend, allowed = F.scaled_dot_product_attention, list[bool]()
+
+    def noted(*tensors: torch.Tensor, **settings: float) -> torch.Tensor:
+        allowed.append(torch.backends.cuda.cudnn_sdp_enabled())
+        return attend(*tensors, **settings)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", noted)
+    Segmenter(model, torch.float32, 2**30)(*images_and_boxes([2, 1]))
+    assert len(allowed) > 10 and not any(allowed)
+    assert torch.backends.cuda.cudnn_sdp_enabled()
 
 
 def test_boxes_are_cut_into_buckets_with_little_padding(model: torch.nn.Module) -> None:

@@ -124,6 +124,22 @@ def test_a_mask_does_not_depend_on_other_boxes_and_sets_keep_their_order() -> No
     np.testing.assert_allclose(scores, [float(found.scores[0]) for found in apart], atol=1e-4)
 
 
+def test_no_window_is_lost_when_the_detector_runs_out_of_memory_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter, image = Segmenter(random_model(), torch.float32, GIB, windows=4), picture(600, 600)
+    boxes, encode = random_boxes(30, (600, 600), 30), segmenter._passes.encode
+    (expected,) = segmenter([image], [boxes])
+
+    def encode_and_lower(pixels: torch.Tensor) -> object:
+        segmenter.free_memory(4, "the detector had none")  # as its own thread does
+        return encode(pixels)
+
+    monkeypatch.setattr(segmenter._passes, "encode", encode_and_lower)
+    (found,) = segmenter([image], [boxes])
+    assert segmenter._passes.max_batch == 2
+    for ours, theirs in zip(found.masks, expected.masks, strict=True):
+        assert (ours.to_full((600, 600)) == theirs.to_full((600, 600))).mean() > 0.9999
+
+
 def test_fewer_windows_are_encoded_at_once_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter, image = Segmenter(random_model(), torch.float32, GIB, windows=8), picture(600, 600)
     boxes, encode = random_boxes(30, (600, 600), 30), segmenter._passes.encode

@@ -21,7 +21,7 @@ from datasets.voc import VocDataset
 from models.sam2_build import build_sam2, load_sam2
 from sam.examples import AugmentConfig, ImageExamples, collate, jitter_box
 from sam.finetune import best_step, finetune, main, resume_key, size_note, usage
-from sam.objectives import IMAGE, ImageObjective, parameters_of
+from sam.objectives import IMAGE, ImageObjective, autocast, parameters_of
 from sam.trainer import Trainer, ValScore, schedule
 from utils.cli.parsers import configured, finetune_parser
 from utils.config import Config, load_config
@@ -371,3 +371,9 @@ def test_images_that_cannot_be_read_are_named_once_and_left_out(
     printed = capsys.readouterr()
     for name in ("train_00001.jpg", "val_00000.jpg"):  # each is met twice: in two epochs, in two validations
         assert printed.err.count(f"{name}: ") == printed.out.count(f"{name}: ") == 1
+
+
+def test_attention_to_ever_new_numbers_of_objects_is_not_for_cudnn() -> None:
+    with autocast(torch.device("cpu")):
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert torch.backends.cuda.cudnn_sdp_enabled()
