@@ -3,19 +3,24 @@
 python -m benchmarks.gpu_check                    SAM2.1 tiny
 python -m benchmarks.gpu_check --model large
 
-First correctness: masks against SAM2's own predictors in fp32, bf16 and fp16, also compiled; boxes against YOLO's own
-`predict`; tracks against SAM2's video predictor; and whether the host waits for the GPU while it fills its queue. Then
-images a second. Without a GPU the same is done in miniature on the CPU, which only shows that the checks run.
+First correctness: masks against SAM2's own predictors in fp32, bf16 and fp16; boxes against YOLO's own `predict`;
+tracks against SAM2's video predictor; and whether the host waits for the GPU while it fills its queue. Then images a
+second, compiled, once the masks are compared again. Without a GPU the same is done in miniature on the CPU, which only
+shows that the checks run.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
+import shlex
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +29,12 @@ from benchmarks import harness, throughput
 from benchmarks.harness import Gate
 from benchmarks.rows import Rows
 from datasets.scenes import paint_scene
+from utils.device import choose_precision
 from utils.errors import first_line
 
 MINUTES = 9.0  # after which no further check begins
+COMPILING = 4.5  # minutes that a check takes at least which compiles SAM2
+COMPILED = "SAM2's own image predictor, compiled"
 MINIATURE = [
     *("--model", "demo", "--image_size", "64", "--size", "160x90", "--boxes", "3"),
     *("--images", "2", "--repeats", "1", "--seconds", "0.01"),
@@ -34,49 +42,96 @@ MINIATURE = [
 FRAMES = 9  # more than a memory holds
 
 
+@dataclass
+class Document:
+    """Hold what is to be pasted into an issue; written to a file after each step, since a run may be cut off."""
+
+    json: Path | None
+    gates: list[Gate] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
+    unavailable: dict[str, str] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+    def add(self, check: str, gate: Gate) -> None:
+        """Add a gate of a check and print it."""
+        self.gates.append(replace(gate, name=f"{check}: {gate.name}"))
+        print(self.gates[-1], flush=True)
+        self.save()
+
+    def save(self) -> None:
+        """Write what is known so far."""
+        harness.write_json(self.json, **self.content())
+
+    def content(self) -> dict[str, Any]:
+        """Return what is known so far."""
+        known = {"gates": [*map(asdict, self.gates)], "results": self.results}
+        return {**known, "unavailable": self.unavailable, "left_out": self.left_out}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all checks, print a table and the document; return 0, or 1 if one failed."""
     parser = harness.parser_of("gpu_check", __doc__)
     parser.add_argument("--model", choices=harness.MODELS, default="tiny", help="SAM2.1's architecture (tiny)")
     given, began = parser.parse_args(argv), time.perf_counter()
-    on_gpu = given.device == "cuda"
     print(harness.heading(), flush=True)
-    if not on_gpu:
+    if given.device != "cuda":
         print("There is no GPU that torch can use: this only shows that the checks run.")
-    sized = [*MINIATURE, "--device", "cpu"] if not on_gpu else ["--device", "cuda", "--model", given.model]
-    small = sized if not on_gpu else [*sized, "--images", "8", "--batch", "4"]
-    all_three = ["--precisions", "fp32", "bf16", "fp16"] if on_gpu else ["--precisions", "fp32"]
-    checks: dict[str, Callable[[], Iterator[Gate]]] = {
-        "SAM2's own image predictor": lambda: gates_of([*small, *all_three]),
-        "YOLO's own predict": lambda: gates_of([*small, "--detector", "yolov8n", "--precisions", "fp32"]),
-        "SAM2's own video predictor": lambda: iter([clip_gate(given.device, 1024 if on_gpu else 128)]),
-        "waiting for the GPU": lambda: iter([waiting_gate(given.device, 1024 if on_gpu else 128)]),
-    }
-    if on_gpu:
-        compiled = [*small, "--precisions", "fp32", "bf16", "--compile", "default"]
-        checks["SAM2's own image predictor, compiled"] = lambda: gates_of(compiled)
-    gates, lines, left_out = list[Gate](), list[dict[str, Any]](), list[str]()
-    for name, check in checks.items():
-        if time.perf_counter() - began > 60 * MINUTES:
-            left_out.append(name)
+    document = Document(given.json)
+    for name, check in checks_of(given, document).items():
+        left = MINUTES - (time.perf_counter() - began) / 60
+        if left < (COMPILING if name == COMPILED else 0):
+            document.left_out.append(name)
             continue
         try:
-            found = list(check())
+            for gate in check():
+                document.add(name, gate)
         except Exception as error:  # whatever a GPU does: the other checks tell more
-            found = [Gate(f"{type(error).__name__}: {first_line(error)}", False, {})]
-        for gate in found:
-            gates.append(Gate(f"{name}: {gate.name}", gate.passed, gate.numbers))
-            print(gates[-1], flush=True)
-    left = MINUTES - (time.perf_counter() - began) / 60
-    if left > 1 or not on_gpu:
-        lines = speeds([*sized, *(["--images", "256", "--minutes", f"{left - 1:.1f}"] if on_gpu else [])])
-    else:
-        left_out.append("images a second")
-    print("", harness.markdown(lines), *(f"left out, since time was up: {name}" for name in left_out), sep="\n")
-    document = {"machine": harness.machine(), "gates": [*map(asdict, gates)], "results": lines, "left_out": left_out}
-    print("", "```json", json.dumps(document, default=str), "```", sep="\n")
-    harness.write_json(given.json, **{name: each for name, each in document.items() if name != "machine"})
-    return 0 if all(gate.passed for gate in gates) else 1
+            document.add(name, Gate(f"{type(error).__name__}: {first_line(error)}", False, {}))
+        give_back_memory()
+    missing = [f"not measured: row {cell}: {why}" for cell, why in document.unavailable.items()]
+    missing += [f"left out, since time was up: {name}" for name in document.left_out]
+    print("", harness.markdown(document.results), *missing, sep="\n")
+    document.save()
+    pasted = {"machine": harness.machine(), **document.content()}
+    print("", "```json", json.dumps(pasted, default=str), "```", sep="\n")
+    return 0 if all(gate.passed for gate in document.gates) else 1
+
+
+def checks_of(given: argparse.Namespace, document: Document) -> dict[str, Callable[[], Iterator[Gate]]]:
+    """Return the checks by name, the soonest done first; the last one measures where the one before could not."""
+    on_gpu, native = given.device == "cuda", native_precision(given.device)
+    own = [f"--project={shlex.join(given.project)}", *([f"--folder={given.folder}"] if given.folder else [])]
+    sized = [*own, "--device", "cuda", "--model", given.model] if on_gpu else [*own, "--device", "cpu", *MINIATURE]
+    eager = [*sized, "--compile", "off"]
+    small = [*eager, *(["--images", "8", "--batch", "4"] if on_gpu else [])]
+    precisions = sorted({"fp32", "fp16", native}) if on_gpu else ["fp32"]
+    many = ["--precisions", native, *(["--images", "2048", "--repeats", "2"] if on_gpu else [])]
+    side = 1024 if on_gpu else 128
+    checks: dict[str, Callable[[], Iterator[Gate]]] = {
+        "SAM2's own image predictor": lambda: gates_of([*small, "--precisions", *precisions]),
+        "YOLO's own predict": lambda: gates_of([*small, "--detector", "yolov8n", "--precisions", "fp32"]),
+        "SAM2's own video predictor": lambda: iter([clip_gate(given.device, side)]),
+        "waiting for the GPU": lambda: iter([waiting_gate(given.device, side)]),
+    }
+    if on_gpu:
+        checks[COMPILED] = lambda: speeds([*sized, *many], document)
+    checks["images a second, not compiled"] = lambda: speeds([*eager, *many, "--gate_images", "0"], document)
+    return checks
+
+
+def native_precision(device: str) -> str:
+    """Return the precision that `--precision auto` takes on a device."""
+    import torch
+
+    return "bf16" if choose_precision("auto", torch.device(device)) == torch.bfloat16 else "fp32"
+
+
+def give_back_memory() -> None:
+    """Free what a check held on a GPU, for the processes of the next ones."""
+    import torch
+
+    with contextlib.suppress(RuntimeError):  # an error may have left the GPU unusable for this process
+        torch.cuda.empty_cache()
 
 
 def gates_of(options: Sequence[str]) -> Iterator[Gate]:
@@ -86,14 +141,17 @@ def gates_of(options: Sequence[str]) -> Iterator[Gate]:
         yield from throughput.checked(rows, [5], given.precisions, min(given.gate_images, given.images))
 
 
-def speeds(options: Sequence[str]) -> list[dict[str, Any]]:
-    """Measure the plain loop, this project and the bare forward in the precision that `auto` would take."""
-    wanted = ["--rows", "2", "5", "6", "--scopes", "model", "metrics+annotations", "--precisions", "bf16"]
-    given, lines = throughput.arguments([*wanted, *options]), list[dict[str, Any]]()
+def speeds(options: Sequence[str], document: Document) -> Iterator[Gate]:
+    """Check this project once more and measure it beside the plain loop and the bare forward, unless that is done."""
+    if document.results:
+        return
+    wanted = ["--rows", "2", "5", "6", "--scopes", "model", "metrics+annotations"]
+    given = throughput.arguments([*wanted, *options])
     with harness.workload(given) as work, Rows(work) as rows:
-        for passes, warm_up in throughput.measured(rows, given, time.perf_counter(), {}):
-            lines = throughput.summary(passes, warm_up, given.boxes)
-    return lines
+        yield from throughput.checked(rows, [5], given.precisions, min(given.gate_images, given.images))
+        for passes, warm_up in throughput.measured(rows, given, time.perf_counter(), document.unavailable):
+            document.results = throughput.summary(passes, warm_up, given.boxes)
+            document.save()
 
 
 def clip_gate(device: str, side: int) -> Gate:
@@ -155,16 +213,28 @@ def waiting_gate(device: str, side: int) -> Gate:
     images = [paint_scene(3, i).image for i in range(2)]
     boxes = [np.array([[10, 10, 80, 80], [20, 30, 90, 60]], np.float32)] * 2
     segmenter(images, boxes)  # what is made once may wait
+    with noted_waits(device) as waits:
+        pending = segmenter.launch(images, boxes)
+    segmenter.collect(pending)
+    return Gate("the host does not wait while it launches a batch", not waits, {"times": len(waits)})
+
+
+@contextlib.contextmanager
+def noted_waits(device: str) -> Iterator[list[str]]:
+    """Yield a list that gets, at the end of a `with` block, what torch said of each wait for the GPU in it."""
+    import torch
+
+    waits: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if device == "cuda":
-            torch.cuda.set_sync_debug_mode("warn")
-        pending = segmenter.launch(images, boxes)
-        if device == "cuda":
-            torch.cuda.set_sync_debug_mode("default")
-    segmenter.collect(pending)
-    waits = [str(each.message) for each in caught if "synchroniz" in str(each.message)]
-    return Gate("the host does not wait while it launches a batch", not waits, {"times": len(waits)})
+            torch.cuda.set_sync_debug_mode("warn")  # which itself warns of not detecting "all synchronizing operations"
+        try:
+            yield waits
+        finally:
+            if device == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
+    waits += [str(each.message) for each in caught if "called a synchronizing" in str(each.message)]
 
 
 if __name__ == "__main__":

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import warnings
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks import gpu_check
+from benchmarks import gpu_check, harness, throughput
+from benchmarks.harness import Gate
 from models.sam2_video import Propagator
 
 
@@ -43,10 +49,64 @@ def test_tracks_that_differ_fail_and_a_check_that_breaks_does_not_end_the_others
         return add_boxes(self, {i: boxes[len(boxes) - 1 - i] for i in boxes})
 
     monkeypatch.setattr(gpu_check, "gates_of", broken)
-    monkeypatch.setattr(gpu_check, "speeds", lambda options: [])
+    monkeypatch.setattr(gpu_check, "speeds", lambda options, document: iter(()))
     monkeypatch.setattr(Propagator, "add_boxes", elsewhere)
     assert gpu_check.main(["--device", "cpu"]) == 1
     printed = capsys.readouterr().out
     assert "FAILED: SAM2's own image predictor: RuntimeError: CUDA error: an illegal memory access" in printed
     assert "FAILED: SAM2's own video predictor" in printed
     assert "passed: waiting for the GPU" in printed
+
+
+@pytest.mark.parametrize(("capability", "native"), [((9, 0), "bf16"), ((7, 5), "fp32")])
+def test_on_a_gpu_only_measuring_compiles_and_is_done_without_where_that_fails(
+    capability: tuple[int, int], native: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen, document = list[tuple[str, str | None, list[str], int]](), tmp_path / "check.json"
+
+    def checked(given: Namespace, ours: object, precisions: list[str], count: int) -> Iterator[Gate]:
+        seen.append((given.compile, given.detector, precisions, count))
+        yield Gate("masks are equal", True, {})
+        if given.compile != "off":
+            assert json.loads(document.read_text())["gates"][-1]["name"].endswith("masks are equal"), "not kept"
+            raise RuntimeError("no compiler")
+
+    def measured(given: Namespace, _: object, began: float, unavailable: dict[str, str]) -> Iterator[tuple[dict, dict]]:
+        unavailable["6, bf16, model"] = "out of memory"
+        yield {}, {}
+
+    monkeypatch.setattr(harness, "device_type", lambda name: "cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(harness, "workload", nullcontext)
+    monkeypatch.setattr(gpu_check, "Rows", nullcontext)
+    for name, fake in {"checked": checked, "measured": measured}.items():
+        monkeypatch.setattr(throughput, name, fake)
+    monkeypatch.setattr(throughput, "summary", lambda *_: [{"row": "5"}])
+    for name in ("clip_gate", "waiting_gate"):
+        monkeypatch.setattr(gpu_check, name, lambda *_: Gate("fine", True, {}))
+    assert gpu_check.main(["--json", str(document)]) == 1
+    assert seen == [
+        ("off", None, sorted({"fp32", "fp16", native}), 8),
+        ("off", "yolov8n", ["fp32"], 8),
+        ("default", None, [native], 8),
+        ("off", None, [native], 0),
+    ]
+    written = json.loads(document.read_text())
+    assert [gate["name"] for gate in written["gates"] if not gate["passed"]] == [
+        f"{gpu_check.COMPILED}: RuntimeError: no compiler"
+    ]
+    assert written["results"] == [{"row": "5"}] and written["unavailable"] == {"6, bf16, model": "out of memory"}
+
+
+@pytest.mark.parametrize("waits", [0, 2])
+def test_waits_are_counted_and_what_torch_says_of_its_counting_is_none(
+    waits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def set_mode(mode: str) -> None:
+        warnings.warn("Synchronization debug mode does not yet detect all synchronizing operations", stacklevel=1)
+
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", set_mode)
+    with gpu_check.noted_waits("cuda") as noted:
+        for _ in range(waits):
+            warnings.warn("called a synchronizing CUDA operation (Triggered internally at ...)", stacklevel=1)
+    assert len(noted) == waits
