@@ -230,6 +230,8 @@ def bare_forward(row: int, precision: str, work: Workload) -> Run:
         pixels = preprocess([read_image(work.files(i)[0]) for i in range(batch)], model.image_size, device)
     encode: Callable[..., Any] = partial(sam2_forward.encode, model)
     decode: Callable[..., Any] = partial(sam2_forward.decode, model)
+    with torch.inference_mode(), autocast(precision, work.device):
+        encode(pixels[:1])  # fills the model's position cache, after which the encoder would be compiled once more
     if work.compile != "off":
         compiled = partial(torch.compile, dynamic=False, mode=work.compile)
         encode, decode = compiled(encode), compiled(decode)
