@@ -55,9 +55,9 @@ class ImageCascade:
 
         self.boxes, self.segmenter = boxes, segmenter
         self._gt_boxes = GroundTruthBoxes() if gt_boxes else None
-        self._oom_retry = OomRetry(segmenter.free_memory)
+        self._oom_retry = OomRetry(segmenter.free_memory, segmenter.spend_memory)
         self._detecting = ThreadPoolExecutor(1, "detector", partial(use_gpu, segmenter.device))
-        self._detect_retry = OomRetry(segmenter.free_memory)
+        self._detect_retry = OomRetry(segmenter.free_memory, segmenter.spend_memory)
         self._launch_previous: Callable[[], object] = list  # nothing yet
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:

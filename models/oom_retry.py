@@ -25,10 +25,11 @@ class OomRetry:
     Args:
         save: called with the number of images that were too many, and the error's first line; it makes the next try
             smaller, or, where a single image needs too much and nothing is left to save, raises what ends the run.
+        spend: called when twice as many images are tried again; it undoes what `save` did last.
     """
 
-    def __init__(self, save: Callable[[int, str], None]) -> None:
-        self._save = save
+    def __init__(self, save: Callable[[int, str], None], spend: Callable[[], None] = lambda: None) -> None:
+        self._save, self._spend = save, spend
         self._most, self._least = 0, 0  # images at a time, now and at the least; 0: all
         self._done, self._patience = 0, PATIENCE
 
@@ -75,3 +76,4 @@ class OomRetry:
         self._done += 1
         if self._most and self._done == self._patience:
             self._most, self._done = 2 * self._most, 0
+            self._spend()

@@ -39,10 +39,18 @@ class Sam2Forward:
     def __init__(self, model: SAM2Base, max_batch: int | None = None) -> None:
         limit = largest_batch(model.device)
         self.max_batch, self._model = min(max_batch or limit, limit), model
+        self._before: list[int] = []
 
     def take_at_most(self, images: int) -> None:
         """Encode no more than so many images at once from now on, since memory was out."""
-        self.max_batch = min(self.max_batch, images)
+        if images < self.max_batch:
+            self._before.append(self.max_batch)
+            self.max_batch = images
+
+    def take_more(self) -> None:
+        """Encode as many images at once as before the last `take_at_most`; passes for them are compiled already."""
+        if self._before:
+            self.max_batch = self._before.pop()
 
     def encode(self, pixels: Tensor) -> Features:
         """Encode (B, 3, S, S) preprocessed images; the result may be padded, the first B rows are valid."""

@@ -146,6 +146,7 @@ class Propagator:
         self, model: VideoModel, precision: torch.dtype, *, non_overlap: bool = False, chunk_bytes: int = 2**30
     ) -> None:
         self.model, self.precision, self.non_overlap, self.chunk_bytes = model, precision, non_overlap, chunk_bytes
+        self._most_chunk_bytes = chunk_bytes
         lookback = model.num_maskmem * model.memory_temporal_stride_for_eval
         self._window = max(lookback, model.max_obj_ptrs_in_encoder)
         self._size = (0, 0)
@@ -242,6 +243,10 @@ class Propagator:
             advice = "choose a smaller dataloader.batch_size, smaller models or --device cpu"
             raise RunError(f"the GPU has too little memory to follow objects ({reason}); {advice}")
         self.chunk_bytes //= 2
+
+    def spend_memory(self) -> None:
+        """Follow twice as many tracks at a time again, to see whether there is more memory by now."""
+        self.chunk_bytes = min(2 * self.chunk_bytes, self._most_chunk_bytes)
 
     @property
     def _at_once(self) -> int:

@@ -88,6 +88,7 @@ class Segmenter:
     ) -> None:
         self.model, self.precision, self.chunk_bytes, self.backend = model, precision, chunk_bytes, backend
         self._windows, self._passes = windows, Sam2Forward(model, windows)
+        self._most_chunk_bytes = chunk_bytes
 
     @property
     def device(self) -> torch.device:
@@ -142,7 +143,8 @@ class Segmenter:
             RunError: it was a single image, and nothing is left to be saved.
         """
         halved = self.chunk_bytes > MIN_CHUNK_BYTES
-        self.chunk_bytes = max(MIN_CHUNK_BYTES, self.chunk_bytes // 2)
+        if halved:
+            self.chunk_bytes = max(MIN_CHUNK_BYTES, self.chunk_bytes // 2)
         images = max(images, self._passes.max_batch) if self._windows else images
         if images > 1:
             self._passes.take_at_most(images // 2)
@@ -151,6 +153,11 @@ class Segmenter:
         elif not halved:
             advice = "choose smaller models or --device cpu"
             raise RunError(f"the GPU has too little memory for a single image ({reason}); {advice}")
+
+    def spend_memory(self) -> None:
+        """Undo the last `free_memory`, to see whether there is more memory by now."""
+        self.chunk_bytes = min(2 * self.chunk_bytes, self._most_chunk_bytes)
+        self._passes.take_more()
 
     def upload(self, images: Sequence[npt.NDArray[np.uint8]]) -> Upload:
         """Send (H, W, 3) uint8 RGB images to the device ahead of `launch`; any thread may do so."""

@@ -195,6 +195,9 @@ class Filled:
     def collect(self, pending: list[BoxMasks]) -> list[BoxMasks]:
         return pending
 
+    def spend_memory(self) -> None:
+        """Has nothing to change."""
+
     def free_memory(self, images: int, reason: str) -> None:
         raise AssertionError("there is enough")
 

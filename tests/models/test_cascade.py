@@ -67,6 +67,9 @@ class Masks:
     def collect(self, pending: list[BoxMasks]) -> list[BoxMasks]:
         return pending
 
+    def spend_memory(self) -> None:
+        """Has nothing to change."""
+
     def free_memory(self, images: int, reason: str) -> None:
         assert images > 1, "one image fits"
 

@@ -173,6 +173,17 @@ def test_masks_do_not_depend_on_how_many_tracks_memory_allows_at_once() -> None:
     assert agreement(apart.follow(boxes, range(3)), together) >= 0.9999
 
 
+def test_as_many_tracks_are_followed_at_once_as_before_memory_was_out() -> None:
+    propagator = Follower(random_model(), moving(1)).propagator
+    before = propagator._at_once
+    for _ in range(2):
+        propagator.free_memory(1, "no room")
+    assert propagator._at_once < before
+    for _ in range(3):
+        propagator.spend_memory()
+    assert propagator._at_once == before
+
+
 @pytest.mark.parametrize("low", [False, True])
 def test_values_projected_after_the_softmax_give_the_official_attention(low: bool) -> None:
     model = random_model(image_size=128)

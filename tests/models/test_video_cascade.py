@@ -69,6 +69,9 @@ class Filling:
 
     device = torch.device("cpu")
 
+    def spend_memory(self) -> None:
+        """Has nothing to change."""
+
     def free_memory(self, images: int, reason: str) -> None:
         raise AssertionError(reason)
 
@@ -107,6 +110,9 @@ class FakePropagator:
     def add_boxes(self, boxes: dict[int, np.ndarray]) -> dict[int, tuple[Mask, float]]:
         self.masks |= {i: NOTHING if self.index == self.blind else filled(box) for i, box in boxes.items()}
         return {i: (self.masks[i], 0.75) for i in boxes}
+
+    def spend_memory(self) -> None:
+        """Has nothing to change."""
 
     def free_memory(self, images: int, reason: str) -> None:
         if self.stuck:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
+from models import oom_retry
 from models.oom_retry import OomRetry
 from models.sam2_build import build_sam2
 from models.segmenter import Segmenter
@@ -122,6 +123,28 @@ def test_a_mask_does_not_depend_on_other_boxes_and_sets_keep_their_order() -> No
         assert (a == b).mean() > 0.9999
     scores = np.concatenate([found.scores for found in together])
     np.testing.assert_allclose(scores, [float(found.scores[0]) for found in apart], atol=1e-4)
+
+
+def test_whole_batches_are_encoded_again_when_memory_was_out_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oom_retry, "PATIENCE", 1)
+    segmenter, images = Segmenter(random_model(), torch.float32, GIB), [picture(60, 60)] * 4
+    boxes, encode, tried, room = [random_boxes(2, (60, 60), 30)] * 4, segmenter._passes.encode, list[int](), [1]
+    retry = OomRetry(segmenter.free_memory, segmenter.spend_memory)
+
+    def encode_few(pixels: torch.Tensor) -> object:
+        tried.append(len(pixels))
+        if len(pixels) > room[0]:
+            raise torch.OutOfMemoryError("no memory")
+        return encode(pixels)
+
+    monkeypatch.setattr(segmenter._passes, "encode", encode_few)
+    retry(4, lambda part: segmenter.launch(images[part], boxes[part]))
+    assert tried == [4, 2, 1, 1, 1, 1] and segmenter.chunk_bytes < GIB
+    room[0] = 4
+    for _ in range(3):
+        retry(4, lambda part: segmenter.launch(images[part], boxes[part]))
+    assert tried[6:8] == [2, 2] and tried[-1] == 4
+    assert segmenter.chunk_bytes == GIB
 
 
 def test_no_window_is_lost_when_the_detector_runs_out_of_memory_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
