@@ -137,7 +137,7 @@ def give_back_memory() -> None:
 def gates_of(options: Sequence[str]) -> Iterator[Gate]:
     """Check this project's masks, tables and files against those of other rows; see `benchmarks/throughput.py`."""
     given = throughput.arguments(options)
-    with harness.workload(given) as work, Rows(work) as rows:
+    with harness.workload(given) as work, Rows(work, once=True) as rows:
         yield from throughput.checked(rows, [5], given.precisions, min(given.gate_images, given.images))
 
 

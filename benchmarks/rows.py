@@ -262,11 +262,16 @@ _loaded = functools.cache(lambda row, precision, work: ROWS[row](row, precision,
 
 
 class Rows(contextlib.ExitStack):
-    """Rows in processes of their own, so that they share no memory and one that fails does not end the others."""
+    """Rows in processes of their own, so that they share no memory and one that fails does not end the others.
 
-    def __init__(self, work: Workload) -> None:
+    Args:
+        work: of all rows.
+        once: whether a process ends with its first task, so that a small GPU has room for the next one.
+    """
+
+    def __init__(self, work: Workload, *, once: bool = False) -> None:
         super().__init__()
-        self.work, self._processes = work, dict[tuple[int, str], Executor]()
+        self.work, self._once, self._processes = work, once, dict[tuple[int, str], Executor]()
 
     def __call__(self, row: int, precision: str, task: Callable[..., Any], *arguments: Any) -> Any:
         """Empty the row's folder; return what `task(run, *arguments)` returns in its process, or raise what it does."""
@@ -275,7 +280,11 @@ class Rows(contextlib.ExitStack):
             self._processes[row, precision] = self.enter_context(pool)
         shutil.rmtree(self.work.out(row, precision), ignore_errors=True)
         process = self._processes[row, precision]
-        return process.submit(_in_process, row, precision, self.work, task, arguments).result()
+        try:
+            return process.submit(_in_process, row, precision, self.work, task, arguments).result()
+        finally:
+            if self._once:
+                self._processes.pop((row, precision)).shutdown()
 
 
 def _in_process(row: int, precision: str, work: Workload, task: Callable[..., Any], arguments: Sequence[Any]) -> Any:

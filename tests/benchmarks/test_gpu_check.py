@@ -6,14 +6,16 @@ import json
 import warnings
 from argparse import Namespace
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu_check, harness, throughput
+from benchmarks import gpu_check, harness, rows, throughput
 from benchmarks.harness import Gate
 from models.sam2_video import Propagator
 
@@ -78,7 +80,7 @@ def test_on_a_gpu_only_measuring_compiles_and_is_done_without_where_that_fails(
     monkeypatch.setattr(harness, "device_type", lambda name: "cuda")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(harness, "workload", nullcontext)
-    monkeypatch.setattr(gpu_check, "Rows", nullcontext)
+    monkeypatch.setattr(gpu_check, "Rows", lambda work, once=False: nullcontext(work))
     for name, fake in {"checked": checked, "measured": measured}.items():
         monkeypatch.setattr(throughput, name, fake)
     monkeypatch.setattr(throughput, "summary", lambda *_: [{"row": "5"}])
@@ -110,3 +112,21 @@ def test_waits_are_counted_and_what_torch_says_of_its_counting_is_none(
         for _ in range(waits):
             warnings.warn("called a synchronizing CUDA operation (Triggered internally at ...)", stacklevel=1)
     assert len(noted) == waits
+
+
+def test_processes_that_do_one_task_leave_the_gpu_to_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ended: list[str] = []
+
+    class Process(ThreadPoolExecutor):
+        def shutdown(self, *arguments: bool, **settings: bool) -> None:
+            ended.append("ended")
+            super().shutdown(*arguments, **settings)
+
+    monkeypatch.setattr(rows, "ProcessPoolExecutor", lambda number, context: Process(number))
+    monkeypatch.setattr(rows, "_loaded", lambda row, precision, work: row)
+    work = Mock(out=lambda row, precision: tmp_path / "none")
+    for once, expected in ((True, ["ended", "ended"]), (False, [])):
+        ended.clear()
+        with rows.Rows(work, once=once) as ours:
+            assert [ours(row, "fp32", lambda run: 10 * run) for row in (3, 5)] == [30, 50]
+            assert ended == expected
