@@ -186,7 +186,7 @@ def _contradictions_of_boxes(options: Options, given: Namespace) -> Iterator[str
         is_detector = override.key.startswith("detector.")
         if options.boxes == "target" and (is_detector or override.key == "dataset.conf"):
             yield f"--boxes target: the true boxes count as they stand; {override.option} would change nothing"
-        if options.prompt and override.key in ("detector.slice", "detector.overlap"):
+        if options.prompt and is_detector and override.key != "detector.classes":
             yield f"-p/--prompt: takes the place of the detector; {override.option} would change nothing"
         if override.key == "detector.overlap" and not sliced:
             yield f"{override.option}: is about slices, and detector.slice, the size of one in pixels, is not set"

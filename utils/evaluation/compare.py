@@ -97,7 +97,7 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 def remarks(num_images: int, num_units: int) -> Iterator[str]:
     """Say what was drawn, and where there was too little of it."""
     yield f"compared over {counted(num_images, 'image')}; {drawn_text(num_units, num_images)}"
-    if num_units < FEW:
+    if 1 < num_units < FEW:
         yield f"{num_units} are few: intervals hold the truth less often than in 95 %"
     yield "of 20 intervals of measures that do not differ, one leaves out 0 by chance"
 

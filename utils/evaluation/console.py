@@ -95,8 +95,8 @@ def split_lines(evaluation: Evaluation) -> list[str]:
     """Return the measures of the whole split."""
     values, means, singles = summary.split_measures(evaluation), summary.mean_ious(evaluation), []
     for name, measure in summary.SPLIT_MEASURES.items():
-        limits = f" ({interval(getattr(evaluation.intervals, measure.interval))})" if measure.interval else ""
-        singles.append(f"{measure.text} {percent(values[name])}{limits}")
+        limits = interval(getattr(evaluation.intervals, measure.interval)) if measure.interval else "-"
+        singles.append(f"{measure.text} {percent(values[name])}" + ("" if limits == "-" else f" ({limits})"))
     return [
         *wrapped(", ".join(singles)),
         *_average_precision_lines(evaluation.average_precision, len(evaluation.images)),

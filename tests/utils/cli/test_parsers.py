@@ -59,7 +59,7 @@ def test_spellings_of_long_options(command: str) -> None:
 def test_the_names_that_people_type(dashes: str, working_directory: Path) -> None:
     given = (
         "@conf 0.4 @batch 2 @imgsz 960 @classes dog cat @split test @data voc2 @yolo-weights yolov8n.pt "
-        "@sam_weights mine.pt @output run @prompt boxes.json @source photos"
+        "@sam_weights mine.pt @output run @source photos"
     )
     words = given.replace("@", dashes).split()
     options = parse("visual", "doc", words)
@@ -70,7 +70,8 @@ def test_the_names_that_people_type(dashes: str, working_directory: Path) -> Non
     assert config.arch.yolo_weights == REPOSITORY / "yolo" / "yolov8" / "yolov8n.pt"
     assert config.arch.sam_weights == working_directory / "mine.pt"
     assert config.predictor.save_dir == working_directory / "run" / "masks"
-    assert options.prompt == working_directory / "boxes.json"
+    prompt = parse("visual", "doc", f"{dashes}prompt boxes.json".split()).prompt
+    assert prompt == working_directory / "boxes.json"
     assert options.source == (working_directory / "photos",)
 
 
@@ -251,6 +252,8 @@ CLASSES = '--set dataset.classes=["car"]'
         ("--boxes target -conf 0.5", "--boxes target: the true boxes count as they stand; -conf/--conf_thres would"),
         ("--boxes target --set detector.iou=0.5", "--boxes target: the true boxes count as they stand; --set detector"),
         ("-p a.json --set detector.slice=640", "-p/--prompt: takes the place of the detector; --set detector.slice"),
+        ("-p a.json --imgsz 320", "-p/--prompt: takes the place of the detector; --imgsz would change nothing"),
+        ("-p a.json --set detector.iou=0.5", "-p/--prompt: takes the place of the detector; --set detector.iou would"),
         ("--set detector.overlap=0.3", "--set detector.overlap: is about slices, and detector.slice, the size of one"),
         ("--also evaluate --tune --set detector.slice=640", "--tune: at the low scores that it begins with, boxes of"),
         ("--set video.patience=3", "--set video.patience: is about clips; --video makes them of the frames"),

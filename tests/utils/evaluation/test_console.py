@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import takewhile
 
@@ -120,3 +121,11 @@ def test_what_intervals_draw_is_said_where_it_is_not_images(drawn: int, said: st
     intervals = replace(evaluation.intervals, drawn=drawn)
     lines = summary_lines(replace(evaluation, intervals=intervals))
     assert (said in " ".join(lines)) and (bool(said) == ("intervals" in " ".join(lines)))
+
+
+def test_a_measure_without_interval_stands_alone(evaluation: Evaluation) -> None:
+    accuracy = next(line for line in summary_lines(evaluation) if line.startswith("Pixel accuracy"))
+    assert re.match(r"Pixel accuracy \d+\.\d\d \(\d+\.\d - \d+\.\d\)", accuracy)
+    unknown = replace(evaluation.intervals, pixel_accuracy=np.full(2, np.nan))
+    alone = next(line for line in summary_lines(replace(evaluation, intervals=unknown)) if "Pixel accuracy" in line)
+    assert re.match(r"Pixel accuracy \d+\.\d\d(,|$)", alone)
