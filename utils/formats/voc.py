@@ -15,7 +15,7 @@ from utils.classes import BACKGROUND, CLASS_NAMES, VOC_PALETTE, VOID, ClassIndex
 from utils.errors import SampleError, UserError
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, encode_frame, nonempty
 from utils.io.encoding import encode_json
-from utils.io.image_files import is_video_name, read_index_map, read_object_map
+from utils.io.image_files import is_upright, is_video_name, read_index_map, read_object_map
 from utils.label_maps import instances_of
 from utils.structures import Instances, Sample
 
@@ -64,7 +64,7 @@ class VocExporter(Exporter):
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make `SegmentationClass/<image_id>.png` and `SegmentationObject/<image_id>.png`, both of the upright image.
 
-        `JPEGImages/` gets a link to the photo, or the frame of a video as a JPEG.
+        `JPEGImages/` gets a link to the photo, or a JPEG; see `photo_of`.
 
         Raises:
             SampleError: no line of a list can hold its id, or it has a track of a number that 16 bits cannot hold, or
@@ -119,7 +119,9 @@ def entry_of_line(line: str) -> str | None:
 
 
 def photo_of(sample: Sample) -> tuple[dict[str, bytes], dict[str, Path]]:
-    """Return the file in `JPEGImages/`, or the link there: a video's frame as a JPEG, or the sample's own photo.
+    """Return the file in `JPEGImages/`, or the link there: to the sample's own photo.
+
+    The frame of a video is a JPEG, and so is a photo that EXIF turns: most readers of such trees do not turn it.
 
     Raises:
         SampleError: no line of a list can hold its id.
@@ -128,7 +130,7 @@ def photo_of(sample: Sample) -> tuple[dict[str, bytes], dict[str, Path]]:
         reason = f"no split list can hold the name {sample.image_id!a}; rename the file for voc"
         raise SampleError(sample.image_id, sample.path, reason)
     stem = voc_photo(sample.image_id)
-    if is_video_name(sample.path.name):
+    if is_video_name(sample.path.name) or not is_upright(sample.path):
         return {f"{stem}{FRAME_SUFFIX}": encode_frame(sample.image)}, {}
     return {}, {f"{stem}{sample.path.suffix}": sample.path}
 

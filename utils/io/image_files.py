@@ -193,13 +193,25 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def header_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
     """Read (height, width) in pixels of the upright image, and as it is stored; ValueError as `image_size`."""
+    stored, orientation = _header(path)
+    return (stored[::-1] if orientation >= 5 else stored), stored
+
+
+def is_upright(path: Path) -> bool:
+    """Return whether an image is stored as it is seen, by its header; so is one that can no longer be read."""
+    try:
+        return _header(path)[1] == 1
+    except ValueError:
+        return True
+
+
+def _header(path: Path) -> tuple[tuple[int, int], int]:
+    """Read (height, width) in pixels of an image as it is stored, and its EXIF orientation."""
     with image_errors(), open_regular(path) as file:
         if page := tiff_page(file):
-            stored, orientation = page.size, page.orientation
-        else:
-            with open_image(file) as image:
-                stored, orientation = image.size[::-1], exif_orientation(image)
-    return (stored[::-1] if orientation >= 5 else stored), stored
+            return page.size, page.orientation
+        with open_image(file) as image:
+            return image.size[::-1], exif_orientation(image)
 
 
 def read_index_map(path: Path) -> npt.NDArray[np.uint8]:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
+from datasets.images import read_image
 from utils.errors import SampleError
 from utils.formats.base import MSG_EMPTY_MASKS, ExportSettings
 from utils.formats.voc_detect import VocDetectExporter
@@ -54,6 +56,27 @@ def test_torchvision_reads_the_tight_boxes(tmp_path: Path, scene: Scene, write: 
         rows, columns = np.nonzero(mask.to_full((40, 60)))
         corners = [int(found["bndbox"][side]) for side in ("xmin", "ymin", "xmax", "ymax")]
         assert corners == [columns.min() + 1, rows.min() + 1, columns.max() + 1, rows.max() + 1]
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_photos_that_exif_turns_are_upright_for_readers_that_do_not_turn_them(
+    tmp_path: Path, write: Callable, suffix: str, orientation: int
+) -> None:
+    exif, path = Image.Exif(), tmp_path / f"a{suffix}"
+    exif[ExifTags.Base.Orientation] = orientation
+    gradient = np.linspace(0, 255, 24 * 40).reshape(24, 40, 1).repeat(3, 2).astype(np.uint8)
+    Image.fromarray(gradient).save(path, exif=exif)
+    sample = Sample("a", path, read_image(path))
+    instances = Instances.from_masks(sample.size, [0], [Mask.from_array(np.ones(sample.size, bool))])
+    (made,) = write(VocDetectExporter(ExportSettings(tmp_path / "out", NAMES)), tmp_path / "out", [(sample, instances)])
+    assert bool(made.links) == (orientation == 1 or suffix == ".tif"), "all readers turn a TIFF"
+    (photo,) = (tmp_path / "out" / "JPEGImages").iterdir()
+    with Image.open(photo) as image:
+        np.testing.assert_allclose(np.asarray(image.convert("RGB")), sample.image, atol=6)
+    annotation = ElementTree.parse(tmp_path / "out" / "Annotations" / "a.xml")
+    assert annotation.findtext("filename") == photo.name
+    assert [int(annotation.findtext(f"size/{side}") or 0) for side in ("height", "width")] == [*sample.size]
 
 
 def test_an_object_that_fills_its_image_reaches_from_1_to_its_size(
