@@ -171,7 +171,9 @@ def _problem_of_scalar(value: Any, key: str) -> str | None:
     if isinstance(value, str) and "${" in value:
         return f"references are not followed; write the value itself instead of {value[:40]}"
     if isinstance(value, str):
-        return None if value in TEXTS.get(key, ()) else f"takes no text such as {value[:40]!r}{_choices(key)}"
+        choices = TEXTS.get(key, ())
+        advice = f"; write {' or '.join(choices)}" if choices else ""
+        return None if value in choices else f"takes no text such as {value[:40]!r}{advice}"
     if value is None or isinstance(value, bool):
         return None
     if not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -179,7 +181,3 @@ def _problem_of_scalar(value: Any, key: str) -> str | None:
     if abs(value) > (MAX_LAYERS if key in ("num_layers", "iou_head_depth") else MAX_NUMBER):
         return f"{value} is larger than any SAM2 has it"
     return None
-
-
-def _choices(key: str) -> str:
-    return f"; write {' or '.join(TEXTS[key])}" if key in TEXTS else ""

@@ -21,7 +21,7 @@ from utils.classes import CLASS_NAMES
 from utils.errors import UserError
 from utils.formats.base import RECORDS, REVIEW, Exported, Exporter, relative_path
 from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_terms, confidences
-from utils.io.encoding import encode_json, encode_table
+from utils.io.encoding import encode_json, encode_lines, encode_table
 from utils.io.json_files import read_json
 from utils.io.terminal import counted
 from utils.io.writers import atomic_link, atomic_write, is_inside, remove_files
@@ -124,7 +124,7 @@ class ReviewExporter(Exporter):
             *track,
             *CONFIDENCE_TERMS,
         )
-        return {"review.csv": encode_table(columns, rows), CLASS_NAMES: _lines(self.settings.names)}
+        return {"review.csv": encode_table(columns, rows), CLASS_NAMES: encode_lines(self.settings.names)}
 
     def _row(self, image_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
         row = {"image_id": image_id, **record, "edited": int(image_id in self.settings.edited)}
@@ -273,7 +273,3 @@ def open_lines(settings: ReviewSettings, doubtful: bool) -> list[str]:
 def typed(path: Path) -> str:
     """Return a path as a user types it: from the working directory where it lies below that."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _lines(names: Sequence[str]) -> bytes:
-    return "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape")

@@ -114,10 +114,6 @@ def rows(
             yield dict(zip(COLUMNS, (name, names[0], each.key, label, *texts, int(each.is_clear))))
 
 
-def _cells(each: Difference) -> tuple[str, ...]:
-    return percent(each.before), percent(each.after), percent(each.gain, sign="+"), interval(each.limits, "+")
-
-
 def console_table(
     table: Sequence[Difference], names: Sequence[str], labels: Sequence[str]
 ) -> tuple[list[str], list[list[str]]]:
@@ -126,7 +122,10 @@ def console_table(
     names_of |= {f"mean_{key}": f"Mean {each.heading}" for key, each in LABEL_MEASURES.items()}
     of_split = [(names_of[each.key], each) for each in table if each.label is None and each.key in names_of]
     of_labels = [(labels[each.label], each) for each in table if each.label is not None and each.key == "iou"]
-    body = [[name, *_cells(each), "*" if each.is_clear else ""] for name, each in (*of_split, *of_labels)]
+    body = []
+    for name, each in (*of_split, *of_labels):
+        gain, limits = percent(each.gain, sign="+"), interval(each.limits, "+")
+        body.append([name, percent(each.before), percent(each.after), gain, limits, "*" if each.is_clear else ""])
     return ["", *names, "Gain", "95 % interval", ""], body
 
 

@@ -17,7 +17,6 @@ from utils.formats.review_flags import confidences, flags_of
 from utils.io.encoding import encode_bits, encode_image, encode_json
 from utils.io.image_files import PHOTO_FORMATS, open_image
 from utils.io.tiff_files import tiff_page
-from utils.masks import Mask
 from utils.structures import Instances, Sample
 
 VERSION = "5.5.0"
@@ -51,7 +50,9 @@ class LabelmeExporter(Exporter):
         left, top, right, bottom = mask.box.tolist()
         corners = [[left, top], [right - 1, bottom - 1]]
         group = None if tracks is None else int(tracks[i])
-        return labelme_shape(instances, i, self.settings, "mask", corners, group, confidence, mask=_png(mask))
+        png = encode_bits(mask.packed(), mask.shape[1])  # straight from the bits in which masks leave a GPU
+        encoded = base64.b64encode(png).decode()
+        return labelme_shape(instances, i, self.settings, "mask", corners, group, confidence, mask=encoded)
 
 
 def labelme_file(sample: Sample, shapes: Sequence[Mapping[str, Any]], settings: ExportSettings) -> bytes:
@@ -106,11 +107,6 @@ def labelme_shape(
         **json_scores(instances, i),
         "confidence": confidence,
     }
-
-
-def _png(mask: Mask) -> str:
-    """Encode the crop as a base64 PNG with one bit a pixel, straight from the bits in which masks leave a GPU."""
-    return base64.b64encode(encode_bits(mask.packed(), mask.shape[1])).decode()
 
 
 def _labelme_opens(path: Path) -> bool:

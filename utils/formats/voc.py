@@ -14,7 +14,7 @@ from PIL import Image
 from utils.classes import BACKGROUND, CLASS_NAMES, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names, palette
 from utils.errors import SampleError, UserError
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, encode_frame, nonempty
-from utils.io.encoding import encode_json
+from utils.io.encoding import encode_json, encode_lines
 from utils.io.image_files import is_upright, is_video_name, read_index_map, read_object_map
 from utils.label_maps import instances_of
 from utils.structures import Instances, Sample
@@ -101,10 +101,12 @@ class VocExporter(Exporter):
             own = self.settings.splits.get(image_id, split)
             images[own].append(image_id)
             clips[own] |= {record["clip"]: None} if record.get("clip") else {}
-        files = {CLASS_NAMES: _lines(self.settings.names), DATASET_META: _dataset_meta(self.settings.names)}
+        files = {CLASS_NAMES: encode_lines(self.settings.names), DATASET_META: _dataset_meta(self.settings.names)}
         for each in images:
             images_file, clips_file = split_lists(each, self.task)
-            files |= {images_file: _lines(images[each])} | ({clips_file: _lines([*clips[each]])} if clips[each] else {})
+            files |= {images_file: encode_lines(images[each])} | (
+                {clips_file: encode_lines([*clips[each]])} if clips[each] else {}
+            )
         return files
 
 
@@ -141,11 +143,6 @@ def _dataset_meta(names: Sequence[str]) -> bytes:
     colors = palette(len(labels)).tolist()
     content = {"labels": labels, "label_map": dict(enumerate(labels)), "segmentation_colors": colors}
     return encode_json(content)
-
-
-def _lines(entries: Sequence[str]) -> bytes:
-    """Encode a text file with one entry per line; the bytes of a file name that is not valid UTF-8 are kept."""
-    return "".join(f"{entry}\n" for entry in entries).encode("utf-8", "surrogateescape")
 
 
 def skip_void(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:

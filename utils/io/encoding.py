@@ -78,3 +78,8 @@ def _plain_cell(cell: Any) -> Any:
 def encode_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
     """Encode rows as CSV in UTF-8 under a line of column names; values that a row lacks are empty."""
     return encode_csv([columns, *([row.get(column, "") for column in columns] for row in rows)])
+
+
+def encode_lines(entries: Sequence[str]) -> bytes:
+    """Encode a text file with one entry per line; the bytes of a file name that is not valid UTF-8 are kept."""
+    return "".join(f"{entry}\n" for entry in entries).encode("utf-8", "surrogateescape")
