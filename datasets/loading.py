@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from datasets.folder import Dataset, ImageFolder
-from datasets.preflight import check_split
+from datasets.preflight import check_split, missing_warnings
 from datasets.video import ClipFolder, Clips, SameSizeFilter
 from datasets.video_file import video_size
 from datasets.voc import VocDataset
@@ -218,7 +218,8 @@ def open_images(options: Options, session: Session) -> Images:
 
 
 def _tell_of_split(dataset: VocDataset, classes: Sequence[str] | None) -> None:
-    """Print where labels may mean other classes, and how many images lie in no clip."""
+    """Print which images are missing, where labels may mean other classes, and how many images lie in no clip."""
+    warn(missing_warnings(dataset))
     if dataset.with_targets and classes:
         warn(_class_list_warnings(dataset.root / CLASS_NAMES, classes))
     if dataset.left_out:

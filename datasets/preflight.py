@@ -16,7 +16,7 @@ from datasets.voc import VocDataset, label_problem, mask_size_message, objects_s
 from utils.annotations.source import CHECKED_FIRST
 from utils.classes import BACKGROUND, VOID, palette
 from utils.distributed import Session, usable_cores
-from utils.errors import SHOWN, refuse_all
+from utils.errors import first_of, refuse_all
 from utils.io.image_files import header_sizes, index_map_size, object_map_size, palette_of
 from utils.io.terminal import warn
 from utils.label_maps import value_counts
@@ -42,7 +42,7 @@ def check_split(
     Later masks are checked when they are loaded, and named at the end of the run.
 
     A missing or unreadable image alone is no problem: the run reports it and goes on. Missing ones are listed with the
-    problems, or warned of if there are none.
+    problems.
 
     Args:
         num_classes: number of classes without the background; None: not known yet, so mask values are not checked, and
@@ -60,14 +60,21 @@ def check_split(
         **(mask_problems(dataset, num_classes, session) if dataset.with_targets else {}),
         **others,
     }
+    heading = f"The split {dataset.split} of {dataset.root} cannot be used:"
+    refuse_all(heading, problems | {MISSING_IMAGES: missing_images(dataset)} if any(problems.values()) else {})
+
+
+def missing_images(dataset: VocDataset) -> list[str]:
+    """Return the paths of the images that are not there; of those that the lists found, the first ones are looked at."""
     first = range(min(len(dataset), CHECKED_FIRST))
     lost = {*dataset.missing, *(index for index in first if not os.path.isfile(dataset.paths[index]))}
-    missing = [str(dataset.paths[index]) for index in sorted(lost)]
-    heading = f"The split {dataset.split} of {dataset.root} cannot be used:"
-    refuse_all(heading, problems | {MISSING_IMAGES: missing} if any(problems.values()) else {})
-    if missing:
-        shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
-        warn([f"{len(missing)} of {len(dataset)} images are missing: {shown}"])
+    return [str(dataset.paths[index]) for index in sorted(lost)]
+
+
+def missing_warnings(dataset: VocDataset) -> Iterator[str]:
+    """Say which images of a split are missing, if any are."""
+    if missing := missing_images(dataset):
+        yield f"{len(missing)} of {len(dataset)} images are missing: {first_of(missing)}"
 
 
 def mask_problems(dataset: VocDataset, num_classes: int | None, session: Session) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 
-from datasets.preflight import check_split
+from datasets.preflight import check_split, missing_warnings
 from datasets.video import frame_size_message
 from datasets.voc import VocDataset
 from utils.config import Config
@@ -41,6 +41,7 @@ def open_training_splits(
     refuse(f"The splits {names[0]} and {names[1]} share images, so validation would tell nothing:", shared)
     for split in (train, val):
         check_split(split, len(dataset.classes), session)
+        warn(missing_warnings(split))
         if by_clips:
             maps = map(split.objects_path, range(len(split)))
             missing = [str(path) for path in maps if not path.is_file()]
