@@ -200,7 +200,17 @@ class Predictor:
         self._cascade = postprocessed(images, class_map, settings.cleanup)
 
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
-        """Return the instances of each (H, W, 3) RGB image, in detection order; an image may have none."""
+        """Return the instances of each (H, W, 3) RGB image, in detection order; an image may have none.
+
+        Raises:
+            UserError: an image is no such array.
+        """
+        for i, image in enumerate(images):
+            is_array = isinstance(image, np.ndarray)
+            if not is_array or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+                kind = f"{image.shape} {image.dtype}" if is_array else type(image).__name__
+                advice = "; a single image goes into a list: [image]" if is_array and image.ndim == 2 else ""
+                raise UserError(f"images[{i}]: expected an array (H, W, 3) uint8 in RGB, found {kind}{advice}")
         found = []
         for result in self._cascade([Sample(str(i), Path(), image) for i, image in enumerate(images)]):
             if isinstance(result, SampleError):  # none of this cascade; left out, it would shift all later results
