@@ -230,7 +230,7 @@ def _places(failures: Iterable[SampleError], ids: Sequence[str]) -> dict[str, in
 
 
 def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[str]:
-    """Return lines that name the failures, in the order of the run; consecutive frames of a video share a line.
+    """Return lines that name the failures, in the order of the run; consecutive images of one file share a line.
 
     Args:
         ids: the images of the whole run.
@@ -241,7 +241,8 @@ def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[s
     same = groupby(enumerate(ordered), lambda each: (each[1].path, each[1].reason, place[each[1].image_id] - each[0]))
     lines = []
     for (path, reason, _), group in same:
-        frames = [failure.image_id for _, failure in group]
-        named = f"{' to '.join(dict.fromkeys([frames[0], frames[-1]]))}: " if is_video_name(path.name) else ""
+        failed = [failure.image_id for _, failure in group]
+        shared = is_video_name(path.name) or not f"{path.name}.".startswith(f"{failed[0].rpartition('/')[2]}.")
+        named = f"{' to '.join(dict.fromkeys([failed[0], failed[-1]]))}: " if shared else ""
         lines.append(f"failed: {path}: {named}{reason}")
     return lines

@@ -112,6 +112,18 @@ def test_frames_of_a_video_that_cannot_be_used_are_named_once() -> None:
     ]
 
 
+def test_images_of_one_file_of_predictions_are_named() -> None:
+    maps = Path("best_maps")
+    failures = [SampleError(each, maps, "the image has no annotation") for each in ("a/1", "b", "d")]
+    failures += [SampleError("best", Path("best.*"), "gone"), SampleError("clip", Path("clip"), "empty")]
+    assert failure_lines(failures, ["a/1", "b", "c", "d", "best", "clip"]) == [
+        "failed: best_maps: a/1 to b: the image has no annotation",
+        "failed: best_maps: d: the image has no annotation",
+        "failed: best.*: gone",
+        "failed: clip: empty",
+    ]
+
+
 def test_an_image_that_an_output_cannot_take_decides_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     class Picky(Noted):
         def finish(self, summary: RunSummary, session: Session) -> SinkReport:
