@@ -65,7 +65,7 @@ def check_split(
 
 
 def missing_images(dataset: VocDataset) -> list[str]:
-    """Return the paths of the images that are not there; of those that the lists found, the first ones are looked at."""
+    """Return the paths of images that are not there; of those that were found, the first ones are looked at."""
     first = range(min(len(dataset), CHECKED_FIRST))
     lost = {*dataset.missing, *(index for index in first if not os.path.isfile(dataset.paths[index]))}
     return [str(dataset.paths[index]) for index in sorted(lost)]

@@ -98,10 +98,10 @@ class RunModels:
         """
         options = self._options
         if options.annotations is not None:
-            say([f"annotations {options.annotations}, no model"])
             offset = options.prompt_overrides.category_offset
-            annotated = AnnotationCascade(open_annotations(options.annotations, self.class_map.index, offset))
-            return postprocessed(annotated, self.class_map, CleanupConfig())
+            folder = open_annotations(options.annotations, self.class_map.index, offset)
+            say([f"annotations {options.annotations}, no model{folder.coverage(self._images.ids)}"])
+            return postprocessed(AnnotationCascade(folder), self.class_map, CleanupConfig())
         boxes = self._box_source()
         segmenter = build_segmenter(
             options.config,

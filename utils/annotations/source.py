@@ -24,6 +24,7 @@ from utils.formats.labelme_reader import (
 )
 from utils.formats.predictions import Predictions
 from utils.formats.registry import predictions_of
+from utils.io.terminal import counted
 from utils.io.writers import safe_path
 from utils.prompts.matching import number_of
 from utils.structures import Instances, Sample
@@ -62,6 +63,10 @@ class AnnotationFolder:
         except UserError as error:
             raise SampleError(image_id, path, str(error).removeprefix(f"{path}: ")) from error
         return instances
+
+    def coverage(self, image_ids: Sequence[str]) -> str:
+        """Say how much of it is for the images of a run; nothing of labelme files, each of which is looked for."""
+        return ""
 
     def problems(self, images: RunImages, session: Session) -> list[str]:
         """Check the first annotations of a run before work begins: labels, kinds of shapes, points, sizes.
@@ -155,6 +160,14 @@ class PredictionFolder(AnnotationFolder):
             raise SampleError(image_id, self.folder, str(error).removeprefix(f"{self.folder}: ")) from error
         return found
 
+    def coverage(self, image_ids: Sequence[str]) -> str:
+        """Say how much of it is for the images of a run."""
+        keys = self._predictions.keys
+        used = len({key for image_id in image_ids if (key := self.key(image_id)) is not None})
+        whole = counted(len(keys), "image")
+        in_run = f"{used} of {whole} are in the run, which has {counted(len(image_ids), 'image')}"
+        return f": {self._predictions.title}, {in_run}"
+
     def problems(self, images: RunImages, session: Session) -> list[str]:
         """Check the first annotations of a run before work begins; no image may be meant by two names."""
         try:
@@ -162,7 +175,7 @@ class PredictionFolder(AnnotationFolder):
         except UserError as error:
             return [str(error)]
         used = Counter(key for key in keys if key is not None)
-        if images.ids and not used:
+        if images.ids and not used and (self._predictions.keys or not self._predictions.complete):
             first = f'the first image here is "{min(self._predictions.keys, default="")}"'
             return [f"{first}, that of the run {images.ids[0]}: no image of the run is among {self._predictions.title}"]
         if twice := [key for key, count in used.items() if count > 1]:

@@ -122,6 +122,13 @@ class CocoResults(Predictions):
             [np.nan if row.score is None else row.score for _, row in rows],
         )
 
+    def problem(self, key: str, size: tuple[int, int]) -> str | None:
+        try:
+            read_segmentation(self._rows[key][0][1], size)
+        except UserError as error:
+            return str(error)
+        return None
+
 
 class YoloLabels(Predictions):
     """YOLO-seg labels: a text file per image, in the folder or in `labels/` below it."""

@@ -106,6 +106,27 @@ def test_coco_results_are_those_of_pycocotools_and_the_higher_score_gets_a_pixel
     assert problems(path) == []
 
 
+def test_images_of_results_that_are_not_in_the_run_are_counted(tmp_path: Path) -> None:
+    path = results_file(tmp_path, 3, 1)
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([*rows, rows[0] | {"image_id": 8}, rows[0] | {"image_id": "elsewhere"}]))
+    assert open_annotations(path, ClassIndex(NAMES)).coverage(IDS) == (
+        ": COCO results, 1 of 3 images are in the run, which has 2 images"
+    )
+
+
+def test_results_of_images_of_another_size_are_refused_before_work(tmp_path: Path) -> None:
+    path = results_file(tmp_path, 3, 1)
+    (said,) = annotation_problems(path, ClassIndex(NAMES), None, images(*IDS, size=(60, 80)), Session())
+    assert said == f"{path}: [0].segmentation.size: the image is 60 high and 80 wide, this is not"
+
+
+def test_results_without_a_row_mean_that_nothing_was_found(tmp_path: Path) -> None:
+    path = results_file(tmp_path)
+    assert json.loads(path.read_text()) == [] and problems(path) == []
+    assert len(open_annotations(path, ClassIndex(NAMES)).read("000000000009", SIZE)) == 0
+
+
 @pytest.mark.parametrize(
     ("ids", "offset", "said"),
     [
