@@ -24,7 +24,10 @@ from utils.label_maps import value_counts
 LISTS = "split lists and file names"
 UNUSABLE = "masks that are missing or no index maps"
 SIZE_MISMATCH = "masks of another size than their images"
-VALUES = "masks with values outside the classes; where the data has others, --set dataset.classes=FILE names them"
+VALUES = (
+    "masks with values outside the classes; where the data has other classes, --set dataset.classes=FILE names them, "
+    "where it has other values, dataset.label_map says which label each is"
+)
 MISSING_IMAGES = "missing images, which alone would not stop the run"
 
 _VOC_LABELS = {tuple(color): label for label, color in enumerate(palette(256).tolist())}

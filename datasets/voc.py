@@ -169,7 +169,8 @@ class VocDataset:
         ids = chain.from_iterable(clips.values()) if by_clips else lists.images()
         found = {image_id: tree.find(image_id) for image_id in ids}
         if not any(found.values()) and not lists.problems:
-            raise UserError(f"{tree.root}: none of the {len(found)} images of the split {split} is here")
+            first = f"the first one would be {tree.root / next(iter(found))}.*"
+            raise UserError(f"{tree.root}: none of the {len(found)} images of the split {split} is here; {first}")
         self.problems = lists.problems + duplicate_ids(found)
         self.ids = list(found)
         self.missing = [position for position, paths in enumerate(found.values()) if not paths]

@@ -283,4 +283,4 @@ def _reason(error: ErrorDetails, field: FieldInfo | None) -> str:
     if Ge in limits:
         most = f"between {limits[Ge].ge} and {limits[Le].le}" if Le in limits else f"at least {limits[Ge].ge}"
         return f"must be {most}, not {number}"
-    return {"string_too_short": "the name is empty", "too_short": "there is none"}.get(kind, error["msg"])
+    return {"string_too_short": "the name is empty", "too_short": "the list is empty"}.get(kind, error["msg"])

@@ -97,7 +97,8 @@ def _scores(value: Any) -> Any:
     for name, score in value.items() if isinstance(value, dict) else [("", value)]:
         place = f'"{name}": ' if name else ""
         if type(score) not in (int, float):
-            raise ValueError(f"{place}expected a number, found {describe(score)}")
+            expected = "a number or the name of a .json file" if isinstance(value, str) else "a number"
+            raise ValueError(f"{place}expected {expected}, found {describe(score)}")
         if not isfinite(score):
             raise ValueError(f"{place}the number is too large")
         if not 0 <= score <= 1:
