@@ -227,6 +227,17 @@ class TableBuilder:
         return PromptTable(path=path, format=format, place=place, **{**columns, **named, **more})
 
 
+_YOLO = "-p takes the folder of YOLO labels: -p {}"
+_NO_JSON = {
+    ".txt": f"a text file; {_YOLO}",
+    ".yaml": f"describes a YOLO dataset; {_YOLO}",
+    ".yml": f"describes a YOLO dataset; {_YOLO}",
+    ".xml": "VOC's boxes of one image; -p takes the folder of such files: -p {}",
+    ".csv": "CSV is not read; docs/prompts.md lists the formats, and docs/extending.md has a reader of CSV to add",
+}
+"""Suffix of files that are surely no JSON -> what to type; `{}` is the folder."""
+
+
 class JsonRows:
     """The rows of a JSON file, and what else it says.
 
@@ -249,11 +260,9 @@ class JsonRows:
         self.error: UserError | None = None
         self.with_file_name = self._count = self._crowds = 0
         try:
-            if path.suffix in (".txt", ".yaml", ".yml") and path.is_file():
-                kind = "a text file" if path.suffix == ".txt" else "describes a YOLO dataset"
-                raise UserError(
-                    f"{path}: {kind}; -p takes the folder of YOLO labels: -p {shlex.quote(str(_labels_near(path)))}"
-                )
+            if path.suffix in _NO_JSON and path.is_file():
+                kind, folder = _NO_JSON[path.suffix], path.parent if path.suffix == ".xml" else _labels_near(path)
+                raise UserError(f"{path}: {kind.format(shlex.quote(str(folder)))}")
             # Not strict: Python's json writes NaN, which is counted later, not refused.
             self.content = read_json(path, partial(json.loads, object_hook=self._take))
         except UserError as error:

@@ -114,6 +114,15 @@ def test_a_single_label_file_is_refused_with_a_hint_to_its_folder(tmp_path: Path
         read(tmp_path / "a.txt")
 
 
+def test_files_of_other_kinds_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<annotation/>")
+    with pytest.raises(UserError, match=rf"a\.xml: VOC's boxes .*; -p takes the folder of such files: -p {tmp_path}$"):
+        read(tmp_path / "a.xml")
+    (tmp_path / "boxes.csv").write_text("file,class,x1,y1,x2,y2,score")
+    with pytest.raises(UserError, match=r"boxes\.csv: CSV is not read; docs/prompts\.md lists the formats"):
+        read(tmp_path / "boxes.csv")
+
+
 @pytest.mark.parametrize("file", ["data.yaml", "labels/train/a.txt"])
 def test_a_file_of_a_yolo_dataset_is_refused_with_the_folder_of_its_labels(file: str, tmp_path: Path) -> None:
     (tmp_path / "labels" / "train").mkdir(parents=True)
