@@ -150,6 +150,15 @@ def test_shares_and_seed_draw_the_same_splits_for_all_formats_and_runs(project: 
     assert not (project.out / "yolo" / "train.txt").exists()
 
 
+@pytest.mark.parametrize("shares", [{"train": 0.8, "valid": 0.2}, {"Training": 0.8, "val2017": 0.2}])
+def test_splits_are_called_what_their_folders_would_be_called(shares: dict[str, float], project: Project) -> None:
+    assert run(project, {"train": 0.8, "val": 0.2}) == 0
+    expected = loaded(project.out / "yolo")
+    assert run(project, shares) == 0
+    assert loaded(project.out / "yolo") == in_coco(project.out / "coco") == in_voc(project.out / "voc") == expected
+    assert not expected["train"] & expected["val"]
+
+
 @pytest.mark.parametrize("how", [["--video"], ["--set", "auto_mask.split_by=clip"]])
 def test_no_clip_is_on_both_sides(how: list[str], project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     move(project, "a", "b", "c", "d")
@@ -178,12 +187,18 @@ def test_outermost_folders_stay_whole_and_images_of_one_folder_on_two_sides_are_
     assert 'if they hold frames of clips, set auto_mask.split_by to "clip"' in capsys.readouterr().out
 
 
-def test_what_ultralytics_asks_for_is_named_where_a_split_is_missing(project: Project) -> None:
+def test_what_ultralytics_asks_for_is_named_where_a_split_is_missing(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     move(project, "train", "test")
     assert run(project) == 0
     assert yaml.safe_load((project.out / "yolo" / "data.yaml").read_text())["val"] == "test.txt"
     found = loaded(project.out / "yolo")
     assert found["val"] == found["test"] and not found["train"] & found["test"]
+    assert "yolo: val of data.yaml is test.txt, since no image is in val\n" in capsys.readouterr().out
+    shutil.move(project.photos / "test", project.photos / "more")
+    assert run(project, {"a": 0.5, "b": 0.5}) == 0
+    assert "are the same images; none of the splits is train, val or test\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -193,6 +208,7 @@ def test_what_ultralytics_asks_for_is_named_where_a_split_is_missing(project: Pr
         ({"../train": 1.0}, "cannot be part of a file name"),
         ({"train": 1.0, "val": 0}, "is not above 0"),
         ({"train": "most"}, "auto_mask.splits"),
+        ({"train": 0.8, "val": 0.1, "valid": 0.1}, "two of these names mean the same split"),
     ],
 )
 def test_impossible_splits_are_refused(

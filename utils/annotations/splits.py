@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -12,23 +11,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from utils.annotations.fingerprint import hash_of
 from utils.cli.options import Options
+from utils.config.values import split_of
 from utils.engine import RunImages
 from utils.files import read_text
 from utils.formats.voc import split_lists
 
 NO_SPLIT = "unassigned"
 """What images in no folder of a split are called together."""
-
-NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-"""Folder name, in lower case and without a year as in `train2017` -> split."""
 
 
 def assign_splits(options: Options, images: RunImages) -> dict[str, str]:
@@ -121,7 +110,7 @@ def _of_folder(options: Options, below: str, folder: str) -> str | None:
     folders, path = PurePosixPath(below).parts, Path(folder)
     source = [path, *path.parents][len(folders)] if len(folders) <= len(path.parents) else path
     named = source.parts[-2:] if source in options.source else ()
-    splits = (NAMES.get(re.sub(r"[-_]?\d{4}$", "", folder.lower())) for folder in (*folders, *reversed(named)))
+    splits = map(split_of, (*folders, *reversed(named)))
     return next((split for split in splits if split), None)
 
 

@@ -137,8 +137,25 @@ FormatName = Annotated[
 ]
 
 
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""What a split is called, in lower case and without a year as in `train2017` -> split."""
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a folder or a key names: `train`, `val` or `test`; None if it names another or none."""
+    return SPLIT_NAMES.get(re.sub(r"[-_]?\d{4}$", "", name.lower()))
+
+
 def _splits(value: Any) -> Any:
-    """Check the names and the sum of the shares; wrong types are left for pydantic to refuse."""
+    """Check the names and the sum of the shares, and name splits as folders do; wrong types are left for pydantic."""
     if not isinstance(value, dict) or not all(type(share) in (int, float) for share in value.values()):
         return value
     for name, share in value.items():
@@ -148,7 +165,10 @@ def _splits(value: Any) -> Any:
             raise ValueError(f"{name}: {share} is not above 0")
     if abs(sum(value.values()) - 1) > 1e-6:
         raise ValueError(f"the shares add up to {sum(value.values()):g}, not to 1")
-    return value
+    meant = {split_of(name) or name: share for name, share in value.items()}
+    if len(meant) < len(value):
+        raise ValueError(f"{' and '.join(value)}: two of these names mean the same split")
+    return meant
 
 
 Splits = Annotated[dict[str, Share] | None, BeforeValidator(_splits)]

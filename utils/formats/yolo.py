@@ -59,6 +59,7 @@ class YoloExporter(Exporter):
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
         self._unlisted = 0
+        self._stand_ins: list[str] = []
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make `labels/<image_id>.txt` and `images/<image_id>.*`; an image without objects has an empty file.
@@ -114,17 +115,22 @@ class YoloExporter(Exporter):
             if split not in keys and (other := next((each for each in others if lists.get(each)), None)):
                 keys[split] = other
         if not {"train", "val"} <= keys.keys():
+            advice = "none of the splits is train, val or test" if lists else "auto_mask.splits divides them"
+            self._stand_ins = [f"train and val of data.yaml are the same images; {advice}"]
             return SAME_IMAGES
-        told = {split: f"  # there is no {split}" for split, other in keys.items() if split != other}
+        missing = [split for split, other in keys.items() if split != other]
+        self._stand_ins = [
+            f"{split} of data.yaml is {keys[split]}.txt, since no image is in {split}" for split in missing
+        ]
+        told = {split: f"  # there is no {split}" for split in missing}
         return "".join(f"{split}: {keys[split]}.txt{told.get(split, '')}\n" for split in sorted(keys, key=SPLITS.index))
 
     def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
         """Say what was written, and what is to be known before training."""
-        same = "train and val of data.yaml are the same images; auto_mask.splits divides them"
         unlisted = f"images whose names no list can hold, left out of the splits: {self._unlisted}"
         return [
             *super().summary_lines(shapes, images, folder),
-            *([] if self.settings.splits else [same]),
+            *self._stand_ins,
             *([unlisted] if self._unlisted else []),
         ]
 
