@@ -214,6 +214,29 @@ def test_every_format_keeps_what_a_person_put_there_or_changed(project: Project)
     assert all(ours[name] != content for name, content in own.items())
 
 
+@pytest.mark.parametrize("name", ["yolo/labels/3.txt", "yolo-obb/labels/3.txt", "voc/SegmentationObject/3.png"])
+def test_edited_files_are_kept_under_no_other_list_of_classes(
+    name: str, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By another list, the ids in them would be other classes."""
+    given = ["--format", name.partition("/")[0]]
+    assert project.run(*given) == 0
+    (project.out / name).write_bytes(b"")
+    before = tree(project.out)
+    for class_map in ({"car": None}, {"car": "elephant"}):
+        assert project.run(*given, "--set", f"dataset.class_map={json.dumps(class_map)}") == 2
+        printed = capsys.readouterr().err
+        assert "1 edited image, such as 3: classes count by" in printed
+        assert "where 0 is car; in this run it is " in printed and "; -o DIR writes elsewhere" in printed
+        assert tree(project.out) == before
+    project.settings["dataset"]["classes"] += ["boat"]
+    assert project.run(*given) == 0, "the ids mean what they meant"
+    (listed,) = [path for path in (project.out / given[1]).iterdir() if path.name in ("data.yaml", "class_names.txt")]
+    listed.write_text(listed.read_text().replace("car", "automobile"))
+    assert project.run(*given) == 0, "a list that a person edited stays"
+    assert project.run(*given, "--set", 'dataset.class_map={"car": null}', "--overwrite") == 0
+
+
 def test_comparing_with_corrected_annotations(done: Project, capsys: pytest.CaptureFixture[str]) -> None:
     corrected = done.folder / "corrected"
     shutil.copytree(done.out / "labelme-polygon", corrected)

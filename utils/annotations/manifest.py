@@ -229,7 +229,7 @@ class Manifest:
             return False
         if self._shared is None:
             return True
-        record = self._read_shared()
+        record = self.read_shared()
         if record is None or not all((self.folder / name).exists() for name in record.files):
             return False
         made_of = shared_key(self._shared, self._shared_record, image_ids, self._keys)
@@ -254,7 +254,7 @@ class Manifest:
         if self._shared is None:
             return []
         made = exporter.assemble(self._exported_records(image_ids))
-        before = self._read_shared() or Record()
+        before = self.read_shared() or Record()
         hashes = {name: hash_of(content) for name, content in made.items()}
         found = {name: file_hash(self.folder / name) for name in made}
         ours = {name: found[name] in (None, before.files.get(name), hashes[name]) for name in made}
@@ -328,7 +328,7 @@ class Manifest:
                     return True
         return False
 
-    def _read_shared(self) -> Record | None:
+    def read_shared(self) -> Record | None:
         """Read the record of the shared files; None if there is none, or it names files out of the folder."""
         record = Record.read(self._shared_record)
         return record if record and all(is_inside(self.folder, name) for name in record.files) else None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import zip_longest
 from threading import Lock
 
+from utils.annotations.fingerprint import file_hash
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import FileStatus
+from utils.classes import load_class_names
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, failure_lines
-from utils.errors import RunError, SampleError
+from utils.errors import RunError, SampleError, UserError
 from utils.formats.base import Exported
 from utils.io.terminal import counted
 from utils.io.writers import Writers, safe_path
@@ -25,6 +28,9 @@ class AnnotationSink:
         names: class names, indexed by class id.
         writers: whose threads do all that.
         image_ids: the images of the run, in order, whether they go through or are left out as finished.
+
+    Raises:
+        UserError: what a person edited is to be kept, but counts its classes by another list than the run.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class AnnotationSink:
             image_ids,
         )
         self._edited = set() if manifest.overwrite else {*manifest.ids_of(FileStatus.EDITED)}
+        self._check_classes(names)
         self._written: Counter[str] = Counter()
         self._written_ids: list[str] = []
         self._losses: Counter[str] = Counter()
@@ -91,6 +98,24 @@ class AnnotationSink:
         ]
         lines = [*failure_lines(unwritten, self._ids), *(f"{self._manifest.name}: {line}" for line in told)]
         return SinkReport(lines, unwritten)
+
+    def _check_classes(self, names: Sequence[str]) -> None:
+        """Refuse to write another list of classes beside edited files that count by the one that is there."""
+        if not self._edited or self._exporter.class_list is None:
+            return
+        path, record = self._manifest.folder / self._exporter.class_list, self._manifest.read_shared()
+        if record is None or file_hash(path) != record.files.get(
+            path.name
+        ):  # none is there, or a person's, which stays
+            return
+        before = load_class_names(path)
+        pairs = enumerate(zip_longest(before, names[: len(before)]))
+        if other := next((f"{i} is {then}; in this run it is {now}" for i, (then, now) in pairs if then != now), None):
+            files = (
+                f"{counted(len(self._edited), 'edited image')}, such as {min(self._edited)}: classes count by {path}"
+            )
+            advice = "-o DIR writes elsewhere, --overwrite replaces what was edited"
+            raise UserError(f"{self._manifest.name}: {files}, where {other}; {advice}")
 
     def _export(self, sample: Sample, instances: Instances) -> None:
         """Write an image's files unless they are there; called in a thread."""

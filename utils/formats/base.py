@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -87,7 +87,13 @@ class Exported:
 
 
 class Exporter(ABC):
-    """Turn instances into the contents of files; write nothing. Called in any thread, in any order."""
+    """Turn instances into the contents of files; write nothing. Called in any thread, in any order.
+
+    Attributes:
+        class_list: the shared file by whose list the files of an image count their classes; None: they name them.
+    """
+
+    class_list: ClassVar[str | None] = None
 
     @abstractmethod
     def export(self, sample: Sample, instances: Instances) -> Exported:

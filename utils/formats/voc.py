@@ -55,6 +55,7 @@ class VocExporter(Exporter):
     have one more: 255 is void.
     """
 
+    class_list: ClassVar[str | None] = CLASS_NAMES
     task: ClassVar = "Segmentation"
     """The folder of `ImageSets` that holds the lists."""
 

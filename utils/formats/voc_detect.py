@@ -23,6 +23,7 @@ def box_file(image_id: str) -> str:
 class VocDetectExporter(VocExporter):
     """Write `Annotations/<image_id>.xml`, the tight box around each mask, and the lists in `ImageSets/Main/`."""
 
+    class_list = None
     task: ClassVar = "Main"
 
     def export(self, sample: Sample, instances: Instances) -> Exported:

@@ -31,6 +31,8 @@ from utils.io.png_files import is_plain
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
+DATA_YAML = "data.yaml"
+
 MSG_BRIDGES = "parts joined to their object by a line, since a row has one polygon"
 
 MSG_TINY_IMAGES = "images under 10 pixels, which ultralytics leaves out"
@@ -55,6 +57,8 @@ STAND_INS = {"train": ("val", "test"), "val": ("test", "train")}
 
 class YoloExporter(Exporter):
     """Write `labels/`, a row for each object; `images/`, links where ultralytics reads the same pixels; `data.yaml`."""
+
+    class_list = DATA_YAML
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
@@ -106,7 +110,7 @@ class YoloExporter(Exporter):
             elif photo:
                 self._unlisted += 1
         files = {f"{split}.txt": "".join(photos).encode() for split, photos in lists.items()}
-        return {"data.yaml": f"{self._splits_yaml(lists)}names:\n{names}".encode(), **files}
+        return {DATA_YAML: f"{self._splits_yaml(lists)}names:\n{names}".encode(), **files}
 
     def _splits_yaml(self, lists: Mapping[str, Sequence[str]]) -> str:
         """Name the list of each split that has an image; ultralytics refuses a file without train and val."""
@@ -216,7 +220,7 @@ def read_yolo(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instanc
     images = sorted(path for path in (folder / "images").rglob("*") if is_image_name(path.name))
     if not images:
         raise UserError(f"{folder / 'images'}: no images, by whose sizes labels are read")
-    class_ids = _class_ids(folder / "data.yaml", names)
+    class_ids = _class_ids(folder / DATA_YAML, names)
     stems = [image.relative_to(folder / "images").with_suffix("").as_posix() for image in images]
     labels = {stem: path for stem in stems if (path := folder / "labels" / f"{stem}.txt").is_file()}
     reader = LabelReader(labels.values(), "x y w h conf")
