@@ -13,13 +13,14 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from utils.annotations.fingerprint import hash_of
-from utils.annotations.labelme_manifest import parse_if_unmodified
+from utils.annotations.labelme_manifest import SETTINGS, parse_if_unmodified
 from utils.annotations.review import sample_objects
 from utils.classes import ClassIndex, match_classes
 from utils.config import Config
@@ -27,6 +28,7 @@ from utils.errors import SampleError, UserError
 from utils.files import open_regular
 from utils.formats.base import Exported, Exporter
 from utils.formats.labelme_reader import check_size, labelme_instances, read_labelme_json, shapes_of, size_of
+from utils.formats.polygons import polygons_to_correct, rasterize_labelme
 from utils.formats.registry import FORMATS, format_folder, predictions_of
 from utils.io.encoding import encode_table
 from utils.io.terminal import counted
@@ -39,7 +41,7 @@ MIN_PAIR_IOU = 0.1
 """Objects that overlap less are no pair."""
 
 ACCEPTED = 0.9
-"""A pair of this IoU or more was not redrawn; polygons that nobody touched differ a little from their masks."""
+"""A pair of this IoU or more was not redrawn."""
 
 RELABELLED = 0.5
 """What is left over of two labels, with this IoU or more, is one object that got another label."""
@@ -65,10 +67,26 @@ class References:
         folder: where they are.
         own: it is the folder that the run itself writes to; there only what a person edited can be compared with.
         class_map: `dataset.class_map`; it applies to names that are keys of it, but not in the run's own folder.
+        tolerance: that of the polygons that a run writes, `auto_mask.polygon_tolerance`.
+        polygons: it is the folder of these polygons.
     """
 
-    def __init__(self, folder: Path, own: bool = False, class_map: Mapping[str, str | None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        own: bool = False,
+        class_map: Mapping[str, str | None] | None = None,
+        tolerance: float = 1.0,
+        polygons: bool = False,
+    ) -> None:
         self.folder, self.own, self.renamed = folder, own, {} if own else class_map or {}
+        self.tolerance, self._polygons = tolerance, polygons
+
+    def settings(self, low: float, audit: int) -> dict[str, Any]:
+        """Return what decides a row besides the files; rows of earlier versions stay what they were where they can."""
+        # The sample needs the number of objects of every image, which records of earlier versions do not have.
+        counts = {"audit": True} if audit else {}
+        return {"low": low, **counts, **({"polygons": self.tolerance} if self._polygons else {})}
 
     def path(self, image_id: str) -> Path:
         """Return the annotation file of an image, there or not."""
@@ -95,7 +113,9 @@ def find_references(folder: Path, config: Config, image_ids: Sequence[str], over
     own = os.path.realpath(folder) in map(os.path.realpath, written)
     if own and overwrite:
         raise UserError(f"--diff {folder}: --overwrite would replace the annotations there that it compares with")
-    references = References(folder, own, config.dataset.class_map)
+    polygons = own and os.path.realpath(folder) != os.path.realpath(save_dir)
+    tolerance = config.auto_mask.polygon_tolerance
+    references = References(folder, own, config.dataset.class_map, tolerance, polygons)
     if not any(os.path.isfile(references.path(image_id)) for image_id in image_ids):
         first = references.path(image_ids[0])
         if os.path.exists(folder) and (kind := predictions_of(folder)) is not None:
@@ -129,21 +149,29 @@ class DiffExporter(Exporter):
             return Exported({}, record={"objects": len(instances)})
         path = self._references.path(sample.image_id)
         try:
-            corrected = self._read(path, sample.size)
+            corrected, are_ours = self._read(path, sample.size)
         except UserError as error:
             raise SampleError(sample.image_id, path, str(error).removeprefix(f"{path}: ")) from error
         found = [(self._names[i], mask) for i, mask in _labelled(instances)]
+        if are_ours:
+            found = as_polygons(found, corrected, self._references.tolerance)
         row = compare(found, corrected, self._low)
         return Exported({}, record={"objects": len(found), "changes": changes(found, corrected), **row})
 
-    def _read(self, path: Path, size: tuple[int, int]) -> list[Labelled]:
-        """Read an annotation: objects under the names of the run, and others under their own."""
+    def _read(self, path: Path, size: tuple[int, int]) -> tuple[list[Labelled], bool]:
+        """Read an annotation: objects under the names of the run, and others under their own.
+
+        Returns:
+            the objects, and whether a run wrote them as polygons.
+        """
         content = read_labelme_json(path)
         check_size(size_of(content, path, size), size, path)  # before shapes are drawn in that size
-        labels = list(dict.fromkeys(shape.label for shape in shapes_of(content, path)))
+        shapes = shapes_of(content, path)
+        labels = list(dict.fromkeys(shape.label for shape in shapes))
         annotated = labelme_instances(path, ClassIndex(labels), known_size=size)
         names = self._names_of(labels)
-        return [(name, mask) for i, mask in _labelled(annotated) if (name := names[i]) is not None]
+        objects = [(name, mask) for i, mask in _labelled(annotated) if (name := names[i]) is not None]
+        return objects, SETTINGS in content and all(shape.mask is None for shape in shapes)
 
     def _names_of(self, labels: Sequence[str]) -> list[str | None]:
         """Return what labels are called in the run: None for dropped classes, itself for one that is no class."""
@@ -201,6 +229,18 @@ class DiffExporter(Exporter):
 def _labelled(instances: Instances) -> Iterator[tuple[int, Mask]]:
     """Iterate over the class id and the mask of each instance."""
     return zip(instances.detections.class_ids.tolist(), instances.masks)
+
+
+def as_polygons(found: Sequence[Labelled], annotated: Sequence[Labelled], tolerance: float) -> list[Labelled]:
+    """Draw the polygons of each object that its annotation is nearer to than to its mask: no person left out specks."""
+    forms = list(found)
+    for i, j, overlap in pair(found, annotated):
+        label, mask = found[i]
+        drawn = Mask.from_array(rasterize_labelme(polygons_to_correct(mask.crop, tolerance)[0], mask.shape))
+        form = replace(drawn, left=drawn.left + mask.left, top=drawn.top + mask.top)
+        if mask_iou([form], [annotated[j][1]])[0, 0] > overlap:
+            forms[i] = label, form
+    return forms
 
 
 def compare(found: Sequence[Labelled], annotated: Sequence[Labelled], low: float) -> dict[str, Any]:

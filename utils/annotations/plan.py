@@ -271,8 +271,7 @@ def _diff(options: Options, images: RunImages, fingerprint: RunFingerprint) -> l
     folder, low = options.config.auto_mask.save_dir, options.config.auto_mask.low_overlap
     references = find_references(options.diff, options.config, images.ids, options.overwrite)
     audit = options.config.auto_mask.audit
-    # The sample needs the number of objects of every image, which records of earlier versions do not have.
-    settings = fingerprint.settings("diff", {"low": low, **({"audit": True} if audit else {})})
+    settings = fingerprint.settings("diff", references.settings(low, audit))
     diff = Manifest(
         "diff",
         folder,

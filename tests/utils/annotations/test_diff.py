@@ -15,6 +15,8 @@ from utils.annotations.diff import COUNTS, MIN_PAIR_IOU, DiffExporter, Reference
 from utils.annotations.labelme_manifest import add_stamp
 from utils.annotations.review import sample_objects
 from utils.errors import SampleError
+from utils.formats.base import MSG_POLYGON_IOU, ExportSettings
+from utils.formats.labelme_writer import LabelmePolygonExporter
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
 
@@ -41,14 +43,17 @@ def annotation(*shapes: dict[str, Any]) -> dict[str, Any]:
 
 def differences(folder: Path, *objects: tuple[int, np.ndarray], references: References | None = None) -> dict[str, Any]:
     """The record of an image `a` with these class ids and masks."""
+    exporter = DiffExporter(NAMES, references or References(folder), 0.75)
+    record = json.loads(json.dumps(exporter.export(*found_in("a", *objects)).record))
+    assert exporter.is_record("a", record) and record.pop("objects") == len(objects)
+    return record
+
+
+def found_in(image_id: str, *objects: tuple[int, np.ndarray]) -> tuple[Sample, Instances]:
     class_ids, masks = zip(*objects) if objects else ((), ())
     detections = Detections.from_arrays(np.tile((0, 0, 1, 1), (len(masks), 1)), np.ones(len(masks)), class_ids)
     instances = Instances(SIZE, detections, [Mask.from_array(mask) for mask in masks], np.ones(len(masks), np.float32))
-    sample = Sample("a", Path("a.png"), np.zeros((*SIZE, 3), np.uint8))
-    exporter = DiffExporter(NAMES, references or References(folder), 0.75)
-    record = json.loads(json.dumps(exporter.export(sample, instances).record))
-    assert exporter.is_record("a", record) and record.pop("objects") == len(masks)
-    return record
+    return Sample(image_id, Path(f"{image_id}.png"), np.zeros((*SIZE, 3), np.uint8)), instances
 
 
 def write(folder: Path, *shapes: dict[str, Any]) -> Path:
@@ -181,6 +186,22 @@ def test_what_a_person_changed_is_what_was_changed_here() -> None:
             expected += [("added", label)] if change == "added" else []
     assert sorted(changes(found, corrected)) == sorted(expected) and len({change for change, _ in expected}) == 5
     assert [change for change, _ in changes(found, corrected)][-1] == "added"
+
+
+def test_polygons_that_nobody_touched_are_no_change(tmp_path: Path) -> None:
+    """The polygons of a mask with many specks hold little of it."""
+    mask = rectangle(20, 10, 40, 30)
+    mask[1:9:2, 1:59:2] = True  # 116 specks
+    exported = LabelmePolygonExporter(ExportSettings(tmp_path, NAMES)).export(*found_in("a", (0, mask), (1, mask)))
+    assert exported.measures[MSG_POLYGON_IOU][0] < 0.8
+    (content,) = exported.files.values()
+    edited = json.loads(add_stamp(content, "settings"))
+    edited["shapes"] = [*edited["shapes"][:1], polygon("couch", 20, 10, 40, 22)]
+    (tmp_path / "a.json").write_text(json.dumps(edited))
+    ours = differences(tmp_path, (0, mask), (1, mask))
+    assert ours["changes"] == [["accepted", "car"], ["redrawn", "couch"]] and ours["differences"] == "couch 0.60"
+    write(tmp_path, *edited["shapes"])  # another program's, which drew it otherwise than it is
+    assert differences(tmp_path, (0, mask), (1, mask))["changes"][0] == ["redrawn", "car"]
 
 
 def test_the_audit_counts_the_objects_of_its_sample_in_checked_images(tmp_path: Path) -> None:
