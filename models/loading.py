@@ -168,6 +168,7 @@ class RunModels:
             path, self.class_map.source, self._images, options.prompt_overrides, config.detector.classes
         )
         say(prompts.finding)
+        warn(self.class_map.unknown_keys(prompts.class_names, str(path)))
         warn([*prompts.warnings, *prompts.score_warnings(source_conf(config.dataset, self.class_map))])
         return prompts
 

@@ -102,6 +102,18 @@ def test_other_classes_or_another_number_of_them_are_refused(
     assert line == "error: num_classes: is 9, but 4 class names and the background make 5"
 
 
+def test_a_key_of_class_map_that_no_label_can_have_is_told_before_the_run(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*write_config(tmp_path), "-s", str(dataset), "-p", str(dataset), "--format", "yolo", "--dry-run"]
+    assert guarded(lambda: script.main([*command, "--set", 'dataset.class_map={"traffic lights": null}'])) == 0
+    printed = capsys.readouterr().err
+    fact = f'"traffic lights" is no class of the dataset or {dataset}; did you mean traffic light?'
+    assert f"warning: dataset.class_map: {fact}\n" in printed
+    assert guarded(lambda: script.main([*command, "--set", 'dataset.class_map={"traffic light": null}'])) == 0
+    assert "class_map" not in capsys.readouterr().err
+
+
 def test_set_classes_are_matched_by_name(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = write_config(tmp_path, classes=["Traffic-Light", "person"])
     command = [*options, "-s", str(dataset / "images"), "-p", str(dataset / "labels"), "--dry-run"]

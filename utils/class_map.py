@@ -40,7 +40,7 @@ class ClassMap:
                 `names` if its target is a class of the run.
 
         Raises:
-            UserError: two keys mean the same class, a target is no class of the run, or no class is left.
+            UserError: two keys mean the same class, a target is blank or no class of the run, or no class is left.
         """
         if not targets:
             return cls(tuple(names), tuple(names), np.arange(len(names)), len(names))
@@ -58,8 +58,9 @@ class ClassMap:
             raise UserError("class_map: drops every class")
         others = [key for key in targets if key not in key_of.values()]
         index = ClassIndex(tuple(spelled.values()))
-        sources = [*zip(names, ours), *((key, targets[key]) for key in others)]
-        ids = [-1 if target is None else index.class_id(target, f'class_map: "{key}"') for key, target in sources]
+        _check_targets(targets, names, others, index)
+        sources = [*ours, *(targets[key] for key in others)]
+        ids = [-1 if target is None else index.class_id(target, "class_map") for target in sources]
         return cls((*names, *others), tuple(index.names), np.array(ids, np.int64), len(names))
 
     @property
@@ -79,6 +80,22 @@ class ClassMap:
         labels[label_of(0) : label_of(len(ids))] = np.where(ids < 0, BACKGROUND, label_of(ids))
         return labels
 
+    def unknown_keys(self, names: Sequence[str], whose: str) -> list[str]:
+        """Say which keys neither the dataset nor `names` has, and what each may have been meant for.
+
+        Args:
+            names: classes that a detector or a file knows.
+            whose: whose classes these are.
+        """
+        others = self.source[self.num_listed :]
+        unknown = [key for i, key in enumerate(others) if i not in match_classes(others, names)]
+        known = [*self.source[: self.num_listed], *names]
+        facts = (
+            (f'dataset.class_map: "{key}" is no class of the dataset or {whose}', nearest(key, known))
+            for key in unknown
+        )
+        return [f"{fact}; did you mean {close}?" if close else fact for fact, close in facts]
+
     def check_known(self, names: Sequence[str]) -> None:
         """Refuse keys that neither the dataset nor the detector knows.
 
@@ -88,11 +105,8 @@ class ClassMap:
         Raises:
             UserError: there is such a key; the message suggests the nearest name.
         """
-        others = self.source[self.num_listed :]
-        for key in [key for i, key in enumerate(others) if i not in match_classes(others, names)]:
-            close = nearest(key, [*self.source[: self.num_listed], *names])
-            advice = f"; did you mean {close}?" if close else ""
-            raise UserError(f'dataset.class_map: "{key}" is no class of the dataset or the detector{advice}')
+        for problem in self.unknown_keys(names, "the detector"):
+            raise UserError(problem)
 
     def of_run(self, instances: Instances) -> Instances:
         """Give instances the class ids of the run, and leave out those of dropped classes."""
@@ -104,3 +118,16 @@ class ClassMap:
         """Return what names become in the run; those that are dropped or unknown are left out."""
         ids = (self.ids[i] for i in match_classes(names, self.source).values())
         return [self.names[i] for i in ids if i >= 0]
+
+
+def _check_targets(
+    targets: Mapping[str, str | None], names: Sequence[str], others: Sequence[str], index: ClassIndex
+) -> None:
+    """Raise UserError where a class would have no name, or neither a key of `others` nor its target is a class."""
+    for key, target in targets.items():
+        if target is not None and not target.strip():
+            raise UserError(f'class_map: "{key}": its new name is blank; null drops the class')
+        if key in others and target is not None and not match_classes([target], index.names):
+            close = nearest(key, names)
+            advice = f"did you mean {close}?" if close else "then its new name has to be a class of the run"
+            raise UserError(f'class_map: "{key}" is none of the {len(names)} classes, nor is "{target}"; {advice}')

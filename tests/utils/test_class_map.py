@@ -33,7 +33,12 @@ def test_a_class_may_join_one_that_stays() -> None:
 @pytest.mark.parametrize(
     "targets, message",
     [
-        ({"truck": "vehicle"}, r'"truck": "vehicle" is none of the 4 classes'),
+        (
+            {"truck": "vehicle"},
+            '"truck" is none of the 4 classes, nor is "vehicle"; then its new name has to be a class',
+        ),
+        ({"cars": "vehicle"}, r'"cars" is none of the 4 classes, nor is "vehicle"; did you mean car\?'),
+        ({"car": " "}, '"car": its new name is blank; null drops the class'),
         ({"sofa": "seat", "couch": "chair"}, '"sofa" and "couch" are the same class'),
         (dict.fromkeys(VOC), "drops every class"),
     ],

@@ -36,6 +36,7 @@ class Prompts:
         finding: lines that say how the file was read.
         warnings: lines that say what else it may mean.
         left_out: lines that say which rows were left out.
+        class_names: those that the file has for its classes; none where ids index the run's.
     """
 
     boxes: npt.NDArray[np.float64]
@@ -46,6 +47,7 @@ class Prompts:
     finding: list[str]
     warnings: list[str]
     left_out: list[str]
+    class_names: tuple[str, ...] = ()
 
     def for_image(
         self, image_id: str, size: tuple[int, int]
@@ -130,6 +132,7 @@ def load_prompts(
             *_loss_warnings(table, overrides, interpretation, in_run, no_class, other_class),
         ],
         [f"prompts: rows {which}, left out: {count}" for which, count in left_out.items() if count],
+        (*(overrides.class_names or table.class_names or ()),),
     )
 
 
