@@ -151,7 +151,7 @@ class PredictionFolder(AnnotationFolder):
         try:
             key = self.key(image_id)
             if key is None and not self._predictions.complete:
-                raise SampleError(image_id, self.folder, "the image has no annotation")
+                raise SampleError(image_id, self.folder, f'the image "{image_id}" has no annotation')
             found = Instances.from_masks(size, [], []) if key is None else self._predictions.read(key, size)
             check_size(found.size, size, self.folder)
         except UserError as error:

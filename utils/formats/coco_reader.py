@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -79,7 +79,7 @@ class CocoImage:
     """Hold an image with its annotations, in the order of the file.
 
     Attributes:
-        image_id: `file_name` without its suffix.
+        image_id: as `ids_of_files` makes it of `file_name`.
         size: (height, width) in pixels.
     """
 
@@ -100,17 +100,25 @@ def read_coco(source: Path, names: Sequence[str]) -> Iterator[tuple[str, Instanc
     """
     index, whole = ClassIndex(names), source / FILE_NAME if source.is_dir() else source
     of_splits = [] if whole.is_file() else sorted(source.glob(split_file("*")))
-    for image in chain.from_iterable(map(parse_coco, of_splits or [whole])):
+    for image in parse_coco(*(of_splits or [whole])):
         yield image.image_id, coco_instances(image, index)
 
 
-def parse_coco(path: Path) -> list[CocoImage]:
-    """Read the images of a COCO file with their annotations; categories may be any.
+def parse_coco(*paths: Path) -> list[CocoImage]:
+    """Read the images of COCO files with their annotations; categories may be any.
 
     Raises:
-        UserError: the file cannot be read or is no COCO file, an id is given twice, or an annotation belongs to no
-            image or to no category.
+        UserError: a file cannot be read or is no COCO file, an id is given twice, two images have the same `file_name`,
+            or an annotation belongs to no image or to no category.
     """
+    images = [image for path in paths for image in _parse(path)]
+    place = Location(str(paths[0] if len(paths) == 1 else paths[0].parent))
+    ids = ids_of_files([image.image_id for image in images], place)
+    return [replace(image, image_id=image_id) for image, image_id in zip(images, ids)]
+
+
+def _parse(path: Path) -> list[CocoImage]:
+    """Read one file; `image_id` is the whole `file_name` yet."""
     content, place = read_json(path), Location(str(path))
     images = entries_by_id(content, "images", place, _read_image)
     categories = entries_by_id(content, "categories", place, lambda row, at: get(row, "name", str, at))
@@ -119,6 +127,20 @@ def parse_coco(path: Path) -> list[CocoImage]:
         image = _known(images, row, "image_id", at)
         image.annotations.append(_read_annotation(row, _known(categories, row, "category_id", at), at))
     return list(images.values())
+
+
+def ids_of_files(names: Sequence[str], place: Location) -> list[str]:
+    """Return the image id of each `file_name`, as a run has it: without suffix, unless files differ in nothing else.
+
+    Raises:
+        UserError: two images have the same `file_name`.
+    """
+    paths = [name.replace("\\", "/") for name in names]
+    if twice := next((path for path, count in Counter(paths).items() if count > 1), None):
+        raise place.child("images").error(f'several have the file_name "{twice}"')
+    stems = [str(PurePosixPath(path).with_suffix("")) for path in paths]
+    alike = Counter(stems)
+    return [stem if alike[stem] == 1 else path for stem, path in zip(stems, paths)]
 
 
 def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
@@ -156,7 +178,7 @@ def _read_image(row: Any, place: Location) -> CocoImage:
         check_pixels((height, width))
     except ValueError as error:
         raise place.error(str(error)) from error
-    return CocoImage(str(name.with_suffix("")), (height, width))
+    return CocoImage(str(name), (height, width))
 
 
 def _read_annotation(row: Any, category: str, place: Location) -> CocoAnnotation:

@@ -74,7 +74,7 @@ class CocoInstances(Predictions):
     def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
         self._path, self._index = path, index
         files = _coco_files(path) if path.is_dir() else [path]
-        self._images = {image.image_id: image for file in files for image in parse_coco(file)}
+        self._images = {image.image_id: image for image in parse_coco(*files)}
         self.keys = [*self._images]
         rows = [row for image in self._images.values() for row in image.annotations]
         for row in rows:

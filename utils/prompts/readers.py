@@ -20,7 +20,7 @@ import numpy.typing as npt
 from utils.boxes import enclosing_box
 from utils.classes import find_class_names, is_class_list
 from utils.errors import UserError
-from utils.formats.coco_reader import entries_by_id
+from utils.formats.coco_reader import entries_by_id, ids_of_files
 from utils.formats.labelme_reader import FLAT_KINDS, Shape, read_labelme_json, shapes_of
 from utils.formats.yolo_labels import LabelReader
 from utils.io.json_files import Location, describe, get
@@ -78,7 +78,7 @@ def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
     key_of = np.array([ids[str(image_id)] for image_id in table.image_keys], np.int64)
     return replace(
         table,
-        image_keys=[_path_id(images[image_id][0]) for image_id in ids],
+        image_keys=ids_of_files([images[image_id][0] for image_id in ids], place),
         key_of_row=key_of[table.key_of_row],
         scores=np.where(table.scores == NO_SCORE, np.float32(1), table.scores),
         category_ids=positions,

@@ -266,6 +266,28 @@ def test_labelme_files_may_lie_beside_their_photos_and_other_formats(tmp_path: P
     assert type(open_annotations(tmp_path / "coco", ClassIndex(NAMES))) is PredictionFolder
 
 
+@pytest.mark.parametrize("files", [["instances.json"], ["instances_train.json", "instances_val.json"]])
+def test_photos_that_differ_in_their_suffix_keep_their_own_objects(files: list[str], tmp_path: Path) -> None:
+    """They may be in one file, or in those of two splits."""
+    content = json.loads(instances_file(tmp_path).read_text())
+    (tmp_path / "instances.json").unlink()
+    content["annotations"][1]["image_id"] = 1
+    for image, name in zip(content["images"], ("a.jpg", "a.png")):
+        image["file_name"] = name
+    for name, own in zip(files, ({0, 1},) if len(files) == 1 else ({0}, {1})):
+        part = {key: [row for row in content[key] if row[id_] in own] for key, id_ in KEYS}
+        (tmp_path / name).write_text(json.dumps(content | part))
+    source = open_annotations(tmp_path, ClassIndex(NAMES))
+    for image_id, mask in (("a.jpg", FIRST), ("a.png", SECOND)):
+        (read,) = source.read(image_id, SIZE).masks
+        np.testing.assert_array_equal(read.to_full(SIZE), mask)
+    with pytest.raises(SampleError, match='the image "a" has no annotation'):
+        source.read("a", SIZE)
+
+
+KEYS = (("images", "id"), ("annotations", "image_id"))
+
+
 def test_what_is_no_annotation_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.json").write_text("3")
     with pytest.raises(UserError, match="expected COCO instances or results"):

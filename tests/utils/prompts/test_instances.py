@@ -133,3 +133,18 @@ def test_corners_in_coco_instances_are_noticed(write: Write, images_of: Any) -> 
     assert "only one interpretation fits" in prompts.finding[1]
     with pytest.raises(UserError, match=r"--prompt-names: .* which name their classes themselves"):
         load_prompts(write(content), NAMES, images_of(["clip/1"]), PromptOverrides(class_names=("a",)))
+
+
+def test_photos_that_differ_in_their_suffix_keep_their_own_boxes(write: Write, images_of: Any) -> None:
+    content = instances()
+    for image, name in zip(content["images"], ("a.jpg", "a.png", "b.png")):
+        image["file_name"] = name
+    coco = COCO(path := write(content))
+    prompts = load_prompts(path, NAMES, images_of(["a.jpg", "a.png", "b"]), PromptOverrides())
+    for image_id, number in zip(("a.jpg", "a.png", "b"), FILES):
+        wanted = coco.getAnnIds([number], [63, 72], iscrowd=False)
+        assert len(prompts.for_image(image_id, (480, 640))[0]) == len(wanted)
+    assert len(load_prompts(path, NAMES, images_of(["a", "b"]), PromptOverrides()).for_image("a", (480, 640))[0]) == 0
+    content["images"][1]["file_name"] = "a.jpg"
+    with pytest.raises(UserError, match=r'images: several have the file_name "a\.jpg"'):
+        load_prompts(write(content), NAMES, images_of(["a", "b"]), PromptOverrides())
