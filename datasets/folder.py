@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -325,4 +326,7 @@ def _find_images(source: Path, excluded: ExcludedFolders) -> tuple[list[tuple[st
         raise UserError(f"{source}: no image here, but video; --video takes it")
     if advice := heif_advice(others):
         raise UserError(f"{source}: no image here that is read; {advice}")
+    if source.suffix.lower() in (".yaml", ".yml"):
+        typed = shlex.quote(str(source.parent))
+        raise UserError(f"{source}: describes a YOLO dataset, which goes by -s {typed} -p {typed}")
     raise UserError(f"{source}: no image here; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")

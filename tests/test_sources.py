@@ -70,6 +70,20 @@ def test_annotations_of_a_run_give_its_metrics_to_the_last_digit(
     assert project.direct["Mean_IOU"] == project.blame["Mean_IOU"]
 
 
+@pytest.mark.parametrize("below", ["", "labelme-polygon", "coco/instances.json"])
+def test_annotations_need_classes_and_the_list_beside_them_is_offered(
+    below: str, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["-a", str(project.made / below), "--dry-run", "--set"]
+    assert project.run("annotate", *command, "dataset.classes=null") == 2
+    setting = f"dataset.classes={project.made / 'class_names.txt'}"
+    assert f"its labels need dataset.classes, since no detector is asked for its names; --set {setting} takes " in (
+        capsys.readouterr().err
+    )
+    if not below:  # there is such a folder
+        assert project.run("annotate", *command, setting) == 0
+
+
 def test_the_blame_adds_up(project: Project) -> None:
     blame = project.blame
     assert sum(blame["parts"].values()) == pytest.approx(1 - project.direct["Mean_IOU"], abs=1e-12)

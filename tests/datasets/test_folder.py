@@ -41,7 +41,8 @@ def test_natural_order_compares_numbers_by_value_and_folder_by_folder() -> None:
 
 def test_all_folders_below_a_folder_are_searched(tmp_path: Path) -> None:
     paint(*(tmp_path / name for name in ("b10.PNG", "b9.jpg", "sub/deep/x.y.webp", ".hidden/h.jpg")))
-    (tmp_path / "notes.txt").write_text("no image")
+    for text in ("notes.txt", "data.yaml"):
+        (tmp_path / text).write_text("no image")
     (tmp_path / "._b9.jpg").write_bytes(b"left by a Mac")
     folder = ImageFolder([tmp_path])
     assert folder.ids == ["b9", "b10", "sub/deep/x.y"]
@@ -110,11 +111,17 @@ def test_ids_that_collide_between_folders_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("gone", "no such file or folder"), ("empty", "no image here"), ("notes.txt", "no image here")],
+    [
+        ("gone", "no such file or folder"),
+        ("empty", "no image here"),
+        ("notes.txt", "no image here"),
+        ("data.yaml", "describes a YOLO dataset, which goes by -s .* -p "),
+    ],
 )
 def test_source_without_images_is_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "notes.txt").write_text("no image")
+    for text in ("notes.txt", "data.yaml"):
+        (tmp_path / text).write_text("no image")
     with pytest.raises(UserError, match=f"{name}: {message}"):
         ImageFolder([tmp_path / name])
 

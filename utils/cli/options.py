@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from utils.classes import CLASS_NAMES, NAMES_FILES
 from utils.config import Config, DatasetConfig
 from utils.errors import UserError
 from utils.prompts.readers import label_class_names
@@ -169,7 +171,11 @@ def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
         yield "--tune: the true boxes of --boxes target all score 1; leave one of the two out"
     for option, folder in options.annotation_folders.items():
         if options.config.dataset.classes is None:
-            yield f"{option} {folder}: its labels need dataset.classes, since no detector is asked for its names"
+            fact = f"{option} {folder}: its labels need dataset.classes, since no detector is asked for its names"
+            listed = (each / name for each in (folder, *folder.parents[:2]) for name in (CLASS_NAMES, *NAMES_FILES))
+            path = next((path for path in listed if path.is_file()), None)
+            setting = shlex.quote(f"dataset.classes={path or 'FILE'}")
+            yield f"{fact}; --set {setting} {'takes those there' if path else 'names them, one per line'}"
     makes_both = {"evaluate", "annotate"} <= {*options.outputs}
     if options.diff and makes_both and _same(options.diff, options.config.auto_mask.save_dir):
         yield f"--diff {options.diff}: this run writes there what evaluating would compare with; name a copy"

@@ -13,7 +13,6 @@ from utils.classes import COCO_CLASSES, COCO_IDS, match_classes
 from utils.engine import RunImages
 from utils.errors import UserError
 from utils.io.image_files import size_problem
-from utils.io.json_files import describe
 from utils.prompts.table import CategoryOffset, PromptOverrides, PromptTable
 
 NO_MATCH, AMBIGUOUS = -1, -2
@@ -72,7 +71,7 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
     if len(table) and (of_row == NO_MATCH).all():
         raise UserError(
             f"{table.path}: none of its {len(table)} rows is for an image of the run: the first image here is "
-            f'{describe(table.key(0))}, that of the run is "{min(ids, default="")}"'
+            f'{_quoted(table.key(0))}, that of the run is "{min(ids, default="")}"'
         )
     return ImageMatch(np.where(of_key == AMBIGUOUS, NO_MATCH, of_key), of_row, by_number)
 
@@ -134,6 +133,10 @@ def _file_name(image_id: str) -> str:
     return image_id.rpartition("/")[2]
 
 
+def _quoted(key: str | int) -> str:
+    return f'"{key}"' if isinstance(key, str) else f"the number {key}"
+
+
 def number_of(name: str) -> str:
     """Return the number that a name is, as Ultralytics writes it, without zeros before it; another name stays."""
     return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
@@ -146,7 +149,7 @@ def _ambiguous(table: PromptTable, rows: npt.NDArray[np.bool_], ids: Sequence[st
     meant = [image_id for image_id in ids if number_of(_file_name(image_id)) == number_of(_file_name(str(key)))]
     what = f"may be for {meant[0]} or {meant[1]}" if len(meant) > 1 else "cannot be told from another one"
     return UserError(
-        f"{table.location(row)}: its image, {describe(key)}, {what} ({rows.sum()} of {len(table)} rows "
+        f"{table.location(row)}: its image, {_quoted(key)}, {what} ({rows.sum()} of {len(table)} rows "
         "like this): without folders such names collide; python -m yolo.predict writes a file that keeps the ids"
     )
 
