@@ -28,6 +28,7 @@ from utils.errors import SampleError, UserError
 from utils.files import open_regular
 from utils.formats.base import Exported, Exporter
 from utils.formats.labelme_reader import check_size, labelme_instances, read_labelme_json, shapes_of, size_of
+from utils.formats.labelme_writer import VERSION
 from utils.formats.polygons import polygons_to_correct, rasterize_labelme
 from utils.formats.registry import FORMATS, format_folder, predictions_of
 from utils.io.encoding import encode_table
@@ -65,7 +66,7 @@ class References:
 
     Args:
         folder: where they are.
-        own: it is the folder that the run itself writes to; there only what a person edited can be compared with.
+        own: it is the folder that the run itself writes to; there only what a person edited or saved is compared with.
         class_map: `dataset.class_map`; it applies to names that are keys of it, but not in the run's own folder.
         tolerance: that of the polygons that a run writes, `auto_mask.polygon_tolerance`.
         polygons: it is the folder of these polygons.
@@ -99,7 +100,9 @@ class References:
                 content = file.read()
         except OSError:
             return None
-        return None if self.own and parse_if_unmodified(content) else hash_of(content)
+        annotation = parse_if_unmodified(content) if self.own else None
+        # labelme writes its own version, also where nothing was changed: somebody looked at the image.
+        return None if annotation and annotation.get("version") == VERSION else hash_of(content)
 
 
 def find_references(folder: Path, config: Config, image_ids: Sequence[str], overwrite: bool) -> References:
@@ -198,7 +201,7 @@ class DiffExporter(Exporter):
         without = len(entries) - len(rows)
         sums = ", ".join(f"{sum(row[count] for row in rows)} {count.replace('_', ' ')}" for count in COUNTS)
         differing = counted(sum(bool(row.get("differences")) for row in rows), "image")
-        which = "that a person edited" if self._references.own else "to compare with"
+        which = "that a person edited or saved" if self._references.own else "to compare with"
         lacking = f"{counted(without, 'image has', 'images have')} no annotation there {which}"
         self._summary = [
             f"{counted(len(rows), 'image')} compared with {self._references.folder}: objects {sums}, in {differing}",

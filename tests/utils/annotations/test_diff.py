@@ -6,17 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import labelme
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom, binomtest
 
 from utils.annotations.diff import COUNTS, MIN_PAIR_IOU, DiffExporter, References, changes, pair, upper_limit
-from utils.annotations.labelme_manifest import add_stamp
+from utils.annotations.labelme_manifest import add_stamp, parse_if_unmodified
 from utils.annotations.review import sample_objects
 from utils.errors import SampleError
 from utils.formats.base import MSG_POLYGON_IOU, ExportSettings
-from utils.formats.labelme_writer import LabelmePolygonExporter
+from utils.formats.labelme_writer import VERSION, LabelmePolygonExporter
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
 
@@ -103,9 +105,23 @@ def test_an_image_without_annotation_has_no_row(tmp_path: Path) -> None:
 def test_in_its_own_folder_only_what_a_person_edited_is_compared(tmp_path: Path) -> None:
     path = write(tmp_path, polygon("car", 0, 0, 10, 10))
     assert differences(tmp_path, references=References(tmp_path, own=True))["missing"] == 1
-    path.write_bytes(add_stamp(path.read_bytes(), "settings"))
+    written = json.loads(path.read_text()) | {"version": VERSION}
+    path.write_bytes(add_stamp(json.dumps(written).encode(), "settings"))
     assert differences(tmp_path, references=References(tmp_path, own=True)) == {}
     assert differences(tmp_path)["missing"] == 1
+
+
+def test_what_labelme_saved_unchanged_is_checked(tmp_path: Path) -> None:
+    """An audit whose checked images are those with an error alone would find nearly all objects wrong."""
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "x.png")
+    path = write(tmp_path, polygon("car", 0, 0, 10, 10))
+    path.write_bytes(add_stamp(json.dumps(json.loads(path.read_text()) | {"version": VERSION}).encode(), "settings"))
+    loaded = labelme.LabelFile(str(path))
+    shapes = [{key: value for key, value in each.items() if key != "other_data"} for each in loaded.shapes]
+    loaded.save(str(path), shapes, "x.png", *SIZE, None, loaded.other_data)
+    assert parse_if_unmodified(path.read_bytes()), "no setting of a run makes it a person's"
+    own = References(tmp_path, own=True)
+    assert differences(tmp_path, (0, rectangle(0, 0, 10, 10)), references=own)["changes"] == [["accepted", "car"]]
 
 
 @pytest.mark.parametrize(
