@@ -122,6 +122,19 @@ def test_photos_in_no_split_are_told_and_divided_if_that_is_asked_for(
     assert set(in_coco(project.out / "coco")) == set(in_voc(project.out / "voc")) == {"train", "val"}
 
 
+def test_a_run_without_splits_names_the_lists_of_an_earlier_one_that_overlap_its_own(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(project, {"train": 0.8, "val": 0.2}) == 0
+    assert "lists" not in capsys.readouterr().out
+    assert run(project) == 0
+    train = project.out / "voc" / "ImageSets" / "Segmentation" / "train.txt"
+    assert f"voc: {train} lists 8 images of this run, too; remove it" in capsys.readouterr().out
+    train.unlink()
+    assert run(project) == 0
+    assert " lists " not in capsys.readouterr().out
+
+
 def sorted_counts(printed: str) -> list[str]:
     line = next(line for line in printed.splitlines() if line.startswith("splits: "))
     order = ("train", "val", "test", "unassigned")

@@ -104,18 +104,14 @@ class AnnotationSink:
         if not self._edited or self._exporter.class_list is None:
             return
         path, record = self._manifest.folder / self._exporter.class_list, self._manifest.read_shared()
-        if record is None or file_hash(path) != record.files.get(
-            path.name
-        ):  # none is there, or a person's, which stays
-            return
+        if record is None or file_hash(path) != record.files.get(path.name):
+            return  # none is there, or a person's, which stays
         before = load_class_names(path)
         pairs = enumerate(zip_longest(before, names[: len(before)]))
         if other := next((f"{i} is {then}; in this run it is {now}" for i, (then, now) in pairs if then != now), None):
-            files = (
-                f"{counted(len(self._edited), 'edited image')}, such as {min(self._edited)}: classes count by {path}"
-            )
+            edited = f"{counted(len(self._edited), 'edited image')}, such as {min(self._edited)}"
             advice = "-o DIR writes elsewhere, --overwrite replaces what was edited"
-            raise UserError(f"{self._manifest.name}: {files}, where {other}; {advice}")
+            raise UserError(f"{self._manifest.name}: {edited}: classes count by {path}, where {other}; {advice}")
 
     def _export(self, sample: Sample, instances: Instances) -> None:
         """Write an image's files unless they are there; called in a thread."""

@@ -16,6 +16,7 @@ from utils.errors import SampleError, UserError
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, encode_frame, nonempty
 from utils.io.encoding import encode_json, encode_lines
 from utils.io.image_files import is_upright, is_video_name, read_index_map, read_object_map
+from utils.io.terminal import counted
 from utils.label_maps import instances_of
 from utils.structures import Instances, Sample
 
@@ -61,6 +62,7 @@ class VocExporter(Exporter):
 
     def __init__(self, settings: ExportSettings) -> None:
         self.settings = settings
+        self._listed, self._lists = set[str](), set[str]()
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make `SegmentationClass/<image_id>.png` and `SegmentationObject/<image_id>.png`, both of the upright image.
@@ -105,10 +107,22 @@ class VocExporter(Exporter):
         files = {CLASS_NAMES: encode_lines(self.settings.names), DATASET_META: _dataset_meta(self.settings.names)}
         for each in images:
             images_file, clips_file = split_lists(each, self.task)
-            files |= {images_file: encode_lines(images[each])} | (
-                {clips_file: encode_lines([*clips[each]])} if clips[each] else {}
-            )
+            files |= {images_file: encode_lines(images[each])}
+            files |= {clips_file: encode_lines([*clips[each]])} if clips[each] else {}
+        self._listed = {image_id for each in images.values() for image_id in each}
+        self._lists = {*files}
         return files
+
+    def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
+        """Say what was written, and which other lists, such as those of an earlier run, have images of this one."""
+        lines, lists = super().summary_lines(shapes, images, folder), PurePath(split_lists("*", self.task)[0])
+        for path in sorted(folder.glob(str(lists))):
+            if path.relative_to(folder).as_posix() not in self._lists:
+                entries = path.read_text("utf-8", "surrogateescape").split("\n")
+                if shared := len(self._listed.intersection(entries)):
+                    fact = f"{path} lists {counted(shared, 'image')} of this run, too"
+                    lines.append(f"{fact}; remove it if it is no split any more")
+        return lines
 
 
 def entry_of_line(line: str) -> str | None:
