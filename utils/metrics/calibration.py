@@ -279,6 +279,9 @@ class Calibration:
         Raises:
             UserError: it cannot be read, or is something else.
         """
+        if not path.exists():
+            fact = f"an evaluation writes {path.name} where it has {LEAST_OBJECTS} scored objects or more"
+            raise UserError(f"{path}: is not there; {fact}")
         content, at = read_json(path), Location(str(path), path.parent)
 
         def numbers(holder: Any, key: str, place: Location) -> Floats:

@@ -172,6 +172,11 @@ def test_other_files_are_refused(fitted: Calibration, tmp_path: Path, damage: di
     assert reason in str(refusal.value)
 
 
+def test_a_calibration_that_no_evaluation_has_written_is_named_with_what_it_takes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"calibration\.json: is not there; .* 50 scored objects or more"):
+        Calibration.load(tmp_path / "calibration.json")
+
+
 def test_a_map_of_one_score_is_isotonic_regression() -> None:
     from scipy.optimize import isotonic_regression
 
