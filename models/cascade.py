@@ -30,7 +30,8 @@ def label_masks(size: tuple[int, int], detections: Detections, found: BoxMasks) 
     """Give each mask the class of the box that prompted it.
 
     Mask i is SAM2's answer to box i, so box, score, class id and mask share one index. Nothing may be filtered or
-    sorted on one side alone before they meet here.
+    sorted on one side alone before they meet here. With `dataset.class_map`, `models/postprocessing.py` then turns
+    the class into one of the run.
 
     Args:
         size: (height, width) of the image in pixels.
@@ -55,10 +56,11 @@ class ImageCascade:
 
         self.boxes, self.segmenter = boxes, segmenter
         self._gt_boxes = GroundTruthBoxes() if gt_boxes else None
-        self._oom_retry = OomRetry(segmenter.free_memory, segmenter.spend_memory)
         self._detecting = ThreadPoolExecutor(1, "detector", partial(use_gpu, segmenter.device))
-        self._detect_retry = OomRetry(segmenter.free_memory, segmenter.spend_memory)
-        self._launch_previous: Callable[[], object] = list  # nothing yet
+        # Two, since the detector's thread and the main thread may run out of memory at the same time.
+        self._detect_retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
+        self._launch_retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
+        self._previous: Callable[[], object] | None = None
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """Yield the instances of each image of a batch, in order, found in one detector and one segmenter call.
@@ -67,13 +69,14 @@ class ImageCascade:
         thread and on a stream of their own, while the host fills the queue of the batch before, whose boxes are known
         by then. So the GPU waits for no box, where the caller asks for results two batches late (`utils/engine.py`).
         """
-        kind, detect = self.segmenter.device.type, partial(self._detect, samples)
-        found = self._detecting.submit(detect).result if kind == "cuda" else detect
-        launch = cache(lambda: self._launch(samples, found()))
-        if kind == "cuda":
-            self._launch_previous()
-            self._launch_previous = launch
-        elif kind != "cpu":
+        device, detect = self.segmenter.device.type, partial(self._detect, samples)
+        detected = self._detecting.submit(detect).result if device == "cuda" else detect
+        launch = cache(lambda: self._launch(samples, detected()))  # launches once, whoever calls it first
+        if device == "cuda":
+            if self._previous is not None:
+                self._previous()
+            self._previous = launch
+        elif device != "cpu":
             launch()
         return self._collected(launch)
 
@@ -82,7 +85,7 @@ class ImageCascade:
         return [
             *self.boxes.summary_lines(session),
             *self.segmenter.summary_lines(),
-            *dict.fromkeys([*self._detect_retry.summary_lines(session), *self._oom_retry.summary_lines(session)]),
+            *dict.fromkeys([*self._detect_retry.summary_lines(session), *self._launch_retry.summary_lines(session)]),
         ]
 
     def _detect(self, samples: Sequence[Sample]) -> list[tuple[Upload, list[Detections]]]:
@@ -98,7 +101,9 @@ class ImageCascade:
         sets = [[found] for _, detections in detected for found in detections]
         if self._gt_boxes is not None:
             sets = [[*found, gt_boxes] for found, gt_boxes in zip(sets, self._gt_boxes(samples))]
-        pending = self._oom_retry(len(samples), lambda part: self._launch_part(samples[part], images[part], sets[part]))
+        pending = self._launch_retry(
+            len(samples), lambda part: self._launch_part(samples[part], images[part], sets[part])
+        )
         detected.clear()  # or the images would be on the GPU until the masks are written
         return pending
 
@@ -114,8 +119,9 @@ class ImageCascade:
         return samples, sets, self.segmenter.launch(images, boxes, image_index)
 
     def _collected(self, launch: Callable[[], list[PendingBatch]]) -> Iterator[tuple[Sample, Instances]]:
-        if self._launch_previous is launch:
-            self._launch_previous = list  # so that what fails here does not fail again in the next call
+        """Wait for the masks of a batch and give them their classes, image by image."""
+        if self._previous is launch:
+            self._previous = None  # so that what fails here does not fail again in the next call
         for part, sets, pending in launch():
             masks = iter(self.segmenter.collect(pending))
             for sample, boxes_of_image in zip(part, sets):

@@ -23,13 +23,13 @@ class OomRetry:
     Parts that were halved stay small for a while, since another process may have needed the memory only then.
 
     Args:
-        save: called with the number of images that were too many, and the error's first line; it makes the next try
-            smaller, or, where a single image needs too much and nothing is left to save, raises what ends the run.
-        spend: called when twice as many images are tried again; it undoes what `save` did last.
+        use_less: called with the number of images that were too many, and the error's first line; it makes the next
+            try smaller, or raises the error that ends the run where even a single image needs too much.
+        use_more: called when twice as many images are tried again; it undoes the last `use_less`.
     """
 
-    def __init__(self, save: Callable[[int, str], None], spend: Callable[[], None] = lambda: None) -> None:
-        self._save, self._spend = save, spend
+    def __init__(self, use_less: Callable[[int, str], None], use_more: Callable[[], None] = lambda: None) -> None:
+        self._use_less, self._use_more = use_less, use_more
         self._most, self._least = 0, 0  # images at a time, now and at the least; 0: all
         self._done, self._patience = 0, PATIENCE
 
@@ -67,7 +67,7 @@ class OomRetry:
             torch.cuda.empty_cache()
         if torch.backends.mps.is_available():
             torch.mps.empty_cache()
-        self._save(images, reason)
+        self._use_less(images, reason)
         self._most = max(1, images // 2)
         self._least = min(self._least or self._most, self._most)
         self._done, self._patience = 0, 2 * self._patience
@@ -76,4 +76,4 @@ class OomRetry:
         self._done += 1
         if self._most and self._done == self._patience:
             self._most, self._done = 2 * self._most, 0
-            self._spend()
+            self._use_more()

@@ -233,7 +233,7 @@ class Propagator:
         self._found.pop(track_id, None)
         self._memories.pop(track_id, None)
 
-    def free_memory(self, images: int, reason: str) -> None:
+    def use_less_memory(self, images: int, reason: str) -> None:
         """Follow fewer tracks at a time, since memory was out; a frame can be repeated as a whole.
 
         Raises:
@@ -244,7 +244,7 @@ class Propagator:
             raise RunError(f"the GPU has too little memory to follow objects ({reason}); {advice}")
         self.chunk_bytes //= 2
 
-    def spend_memory(self) -> None:
+    def use_more_memory(self) -> None:
         """Follow twice as many tracks at a time again, to see whether there is more memory by now."""
         self.chunk_bytes = min(2 * self.chunk_bytes, self._most_chunk_bytes)
 

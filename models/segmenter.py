@@ -75,7 +75,7 @@ class Segmenter:
         precision: torch.float32, or the 16-bit type that matrix products run in.
         chunk_bytes: how much memory the boxes of one decode may take; bounds memory at any number of boxes.
         backend: what the model's encoder runs in, to be named.
-        windows: how many windows of large images are encoded at once; None: images are encoded as a whole.
+        windows_at_once: how many windows of large images are encoded at once; None: images are encoded as a whole.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class Segmenter:
         precision: torch.dtype,
         chunk_bytes: int,
         backend: Backend = "torch",
-        windows: int | None = None,
+        windows_at_once: int | None = None,
     ) -> None:
         self.model, self.precision, self.chunk_bytes, self.backend = model, precision, chunk_bytes, backend
-        self._windows, self._passes = windows, Sam2Forward(model, windows)
+        self._windows_at_once, self._passes = windows_at_once, Sam2Forward(model, windows_at_once)
         self._most_chunk_bytes = chunk_bytes
 
     @property
@@ -132,7 +132,7 @@ class Segmenter:
         self._passes = passes
         return seconds
 
-    def free_memory(self, images: int, reason: str) -> None:
+    def use_less_memory(self, images: int, reason: str) -> None:
         """Make the next try smaller: of half as many images, and with half the memory for each decode.
 
         Args:
@@ -140,22 +140,23 @@ class Segmenter:
             reason: what the device said.
 
         Raises:
-            RunError: it was a single image, and nothing is left to be saved.
+            RunError: it was a single image, and nothing is left to be halved.
         """
         halved = self.chunk_bytes > MIN_CHUNK_BYTES
         if halved:
             self.chunk_bytes = max(MIN_CHUNK_BYTES, self.chunk_bytes // 2)
-        images = max(images, self._passes.max_batch) if self._windows else images
+        if self._windows_at_once is not None:  # even a single image has many windows, encoded `max_batch` at once
+            images = max(images, self._passes.max_batch)
         if images > 1:
             self._passes.take_at_most(images // 2)
         elif isinstance(self._passes, CompiledForward) and not halved:
-            self._passes = Sam2Forward(self.model, self._windows)
+            self._passes = Sam2Forward(self.model, self._windows_at_once)
         elif not halved:
             advice = "choose smaller models or --device cpu"
             raise RunError(f"the GPU has too little memory for a single image ({reason}); {advice}")
 
-    def spend_memory(self) -> None:
-        """Undo the last `free_memory`, to see whether there is more memory by now."""
+    def use_more_memory(self) -> None:
+        """Undo the last `use_less_memory`, to see whether there is more memory by now."""
         self.chunk_bytes = min(2 * self.chunk_bytes, self._most_chunk_bytes)
         self._passes.take_more()
 
@@ -186,37 +187,41 @@ class Segmenter:
             image_index: the image of each set, ascending; left out, the k-th set belongs to the k-th image.
         """
         index = np.arange(len(images)) if image_index is None else np.asarray(image_index)
-        pending, every = (
-            AsyncMasks([len(each) for each in boxes]),
-            np.concatenate([np.zeros((0, 4), np.float32), *boxes]),
-        )
+        pending = AsyncMasks([len(each) for each in boxes])
+        all_boxes = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
         sizes = np.array([image.shape[:2] for image in images], np.int64).reshape(-1, 2)
         box_images = np.repeat(index, [len(each) for each in boxes])
-        views = views_of(every, box_images, sizes, self.model.image_size if self._windows else None)
+        side = None if self._windows_at_once is None else self.model.image_size
+        views = views_of(all_boxes, box_images, sizes, side)
         at_once = self._passes.max_batch  # the detector's thread may lower it meanwhile
         for start in range(0, len(views), at_once):
             group = views[start : start + at_once]
             with autocast(self.device, self.precision):
                 crops = [images[view.image][view.slices] for view in group]
                 features = self._passes.encode(preprocess(crops, self.model.image_size, self.device))
-            self._prompt(features, group, every, pending)
+            self._decode_views(features, group, all_boxes, pending)
         return pending.complete(self.device)
 
     @torch.inference_mode()
     def launch_encoded(self, backbone: Backbone, size: Size, boxes: npt.NDArray[np.float32]) -> AsyncMasks:
         """Start as `launch`, for one set of (N, 4) boxes of one image of a (height, width) that is encoded already."""
-        pending, views = (
-            AsyncMasks([len(boxes)]),
-            views_of(boxes, np.zeros(len(boxes), np.int64), np.array([size]), None),
-        )
+        pending = AsyncMasks([len(boxes)])
+        views = views_of(boxes, np.zeros(len(boxes), np.int64), np.array([size]), side=None)
         if views:
-            self._prompt(features_of(self.model, backbone), views, boxes, pending)
+            self._decode_views(features_of(self.model, backbone), views, boxes, pending)
         return pending.complete(self.device)
 
-    def _prompt(
+    def _decode_views(
         self, features: Features, views: Sequence[View], boxes: npt.NDArray[np.float32], pending: AsyncMasks
     ) -> None:
-        """Append the masks of the boxes of some views, which are encoded, among the (N, 4) boxes of all."""
+        """Append the masks of the boxes of some views.
+
+        Args:
+            features: of the views, encoded.
+            views: of images of the batch; their `rows` say which of `boxes` are in them.
+            boxes: (N, 4), all boxes of the batch, in pixels of their images.
+            pending: to which the masks are appended.
+        """
         rows = np.concatenate([view.rows for view in views])
         image_index = np.repeat(np.arange(len(views)), [len(view.rows) for view in views])
         sizes, corners = np.array([view.size for view in views]), np.array([view.box[:2] for view in views])

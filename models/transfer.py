@@ -20,7 +20,7 @@ STRIP_PIXELS = 2**24
 
 @dataclass(frozen=True)
 class PackedMasks:
-    """N masks of one size on the host; to be read when the device has done what it was told before.
+    """Hold N masks of one size, on their way to the host; read them only after `HostSync.wait`.
 
     Attributes:
         rows: (N, H) bool, True where a row has foreground.
@@ -34,7 +34,7 @@ class PackedMasks:
 
     @classmethod
     def from_masks(cls, full: torch.Tensor) -> PackedMasks:
-        """(N, H, W) bool masks on any device, sent off."""
+        """Pack (N, H, W) bool masks on their device, eight pixels to a byte, and start to send them to the host."""
         eights = F.pad(full, (0, -full.shape[2] % 8)).unflatten(2, (-1, 8))
         weights = (1 << torch.arange(7, -1, -1, device=full.device)).to(torch.uint8)
         bits = (eights * weights).sum(-1, dtype=torch.uint8)
@@ -144,9 +144,9 @@ class HostSync:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._event = None
+        self._event: torch.cuda.Event | None = None
         if device.type == "cuda":
-            assert device.index is not None, "cuda is no tensor's device, and has no copies to wait for"
+            assert device.index is not None, "a GPU without its number is no tensor's device"
             self._event = torch.cuda.Event(blocking=True)  # the waiting thread sleeps and leaves its core to others
             self._event.record(_stream_to_host(device))
 
@@ -157,6 +157,7 @@ class HostSync:
 
 
 def _cropped(rows: np.ndarray, columns: np.ndarray, bits: np.ndarray) -> Mask:
+    """Make a mask from its rows and columns with foreground and its (H, ceil(W / 8)) bits; see `PackedMasks`."""
     ys, xs = np.flatnonzero(rows), np.flatnonzero(columns)
     if not len(ys):
         return Mask(0, 0, np.zeros((0, 0), bool))

@@ -65,8 +65,8 @@ class VideoCascade:
         self._tracks = TrackManager(settings)
         self._counts: Counter[str] = Counter()
         self._batches_given = self._batches_done = 0
-        self._encoding = OomRetry(segmenter.free_memory, segmenter.spend_memory)
-        self._following = OomRetry(propagator.free_memory, propagator.spend_memory)
+        self._encoding = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
+        self._following = OomRetry(propagator.use_less_memory, propagator.use_more_memory)
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """Yield the instances of consecutive frames of one clip, in order, with track ids.

@@ -195,10 +195,10 @@ class Filled:
     def collect(self, pending: list[BoxMasks]) -> list[BoxMasks]:
         return pending
 
-    def spend_memory(self) -> None:
+    def use_more_memory(self) -> None:
         """Has nothing to change."""
 
-    def free_memory(self, images: int, reason: str) -> None:
+    def use_less_memory(self, images: int, reason: str) -> None:
         raise AssertionError("there is enough")
 
     def summary_lines(self) -> list[str]:

@@ -67,10 +67,10 @@ class Masks:
     def collect(self, pending: list[BoxMasks]) -> list[BoxMasks]:
         return pending
 
-    def spend_memory(self) -> None:
+    def use_more_memory(self) -> None:
         """Has nothing to change."""
 
-    def free_memory(self, images: int, reason: str) -> None:
+    def use_less_memory(self, images: int, reason: str) -> None:
         assert images > 1, "one image fits"
 
     def summary_lines(self) -> list[str]:

@@ -71,7 +71,7 @@ def test_compiled_masks_equal_eager_ones(precision: torch.dtype, model: torch.nn
     compiled.compile(4)
     expected, found = (stacked(each(*images_and_boxes([3, 40, 0, 1]))) for each in (plain, compiled))
     assert (expected != found).mean() < (1e-4 if precision == torch.float32 else 1e-2)
-    compiled.free_memory(4, "no room")  # compiles once more, for half as many images
+    compiled.use_less_memory(4, "no room")  # compiles once more, for half as many images
     assert (stacked(compiled(*images_and_boxes([3, 40, 0, 1]))) != found).mean() < 1e-3
 
 
@@ -112,7 +112,7 @@ def test_halved_batches_give_equal_masks(model: torch.nn.Module) -> None:
             raise torch.OutOfMemoryError("no room")
         return segmenter(images[part], boxes[part])
 
-    halved = [found for part in OomRetry(segmenter.free_memory)(4, launch) for found in part]
+    halved = [found for part in OomRetry(segmenter.use_less_memory)(4, launch) for found in part]
     assert tried[:3] == [4, 2, 1]
     assert (stacked(halved) != whole).mean() < 1e-4
 

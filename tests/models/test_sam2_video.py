@@ -177,10 +177,10 @@ def test_as_many_tracks_are_followed_at_once_as_before_memory_was_out() -> None:
     propagator = Follower(random_model(), moving(1)).propagator
     before = propagator._at_once
     for _ in range(2):
-        propagator.free_memory(1, "no room")
+        propagator.use_less_memory(1, "no room")
     assert propagator._at_once < before
     for _ in range(3):
-        propagator.spend_memory()
+        propagator.use_more_memory()
     assert propagator._at_once == before
 
 

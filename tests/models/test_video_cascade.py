@@ -69,10 +69,10 @@ class Filling:
 
     device = torch.device("cpu")
 
-    def spend_memory(self) -> None:
+    def use_more_memory(self) -> None:
         """Has nothing to change."""
 
-    def free_memory(self, images: int, reason: str) -> None:
+    def use_less_memory(self, images: int, reason: str) -> None:
         raise AssertionError(reason)
 
     def collect(self, pending: list[BoxMasks]) -> list[BoxMasks]:
@@ -111,10 +111,10 @@ class FakePropagator:
         self.masks |= {i: NOTHING if self.index == self.blind else filled(box) for i, box in boxes.items()}
         return {i: (self.masks[i], 0.75) for i in boxes}
 
-    def spend_memory(self) -> None:
+    def use_more_memory(self) -> None:
         """Has nothing to change."""
 
-    def free_memory(self, images: int, reason: str) -> None:
+    def use_less_memory(self, images: int, reason: str) -> None:
         if self.stuck:
             raise RunError(f"too little memory ({reason})")
         self.room = 99

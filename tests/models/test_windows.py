@@ -85,7 +85,9 @@ def test_masks_equal_those_of_the_official_predictor_on_their_window() -> None:
     images = [picture(*size) for size in sizes]
     boxes = [random_boxes(count, size, 60, seed=3) for count, size in zip((9, 4, 3), sizes)]
     several, covered = 0, []
-    for image, prompts, found in zip(images, boxes, Segmenter(model, torch.float32, GIB, windows=3)(images, boxes)):
+    for image, prompts, found in zip(
+        images, boxes, Segmenter(model, torch.float32, GIB, windows_at_once=3)(images, boxes)
+    ):
         windows = windows_of(prompts, image.shape[:2], SIDE)
         several += len(np.unique(windows, axis=0))
         for box, (left, top, right, bottom), mask, score in zip(prompts, windows, found.masks, found.scores):
@@ -109,12 +111,12 @@ def equal(first: BoxMasks, second: BoxMasks) -> bool:
 def test_images_that_are_not_large_are_segmented_as_without_windows_to_the_bit() -> None:
     model, sizes = random_model(), [(127, 100), (90, 120), (60, 127)]
     images, boxes = [picture(*size) for size in sizes], [random_boxes(3, size, 60) for size in sizes]
-    by_window, plain = (Segmenter(model, torch.float32, GIB, windows=n)(images, boxes) for n in (16, None))
+    by_window, plain = (Segmenter(model, torch.float32, GIB, windows_at_once=n)(images, boxes) for n in (16, None))
     assert all(map(equal, by_window, plain))
 
 
 def test_a_mask_does_not_depend_on_other_boxes_and_sets_keep_their_order() -> None:
-    segmenter, image = Segmenter(random_model(), torch.float32, GIB, windows=2), picture(500, 600)
+    segmenter, image = Segmenter(random_model(), torch.float32, GIB, windows_at_once=2), picture(500, 600)
     boxes = random_boxes(8, (500, 600), 120)
     together = segmenter.collect(segmenter.launch([image], [boxes[:5], boxes[5:]], [0, 0]))
     apart = [segmenter([image], [boxes[i : i + 1]])[0] for i in range(8)]
@@ -129,7 +131,7 @@ def test_whole_batches_are_encoded_again_when_memory_was_out_for_a_while(monkeyp
     monkeypatch.setattr(oom_retry, "PATIENCE", 1)
     segmenter, images = Segmenter(random_model(), torch.float32, GIB), [picture(60, 60)] * 4
     boxes, encode, tried, room = [random_boxes(2, (60, 60), 30)] * 4, segmenter._passes.encode, list[int](), [1]
-    retry = OomRetry(segmenter.free_memory, segmenter.spend_memory)
+    retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
 
     def encode_few(pixels: torch.Tensor) -> object:
         tried.append(len(pixels))
@@ -148,12 +150,12 @@ def test_whole_batches_are_encoded_again_when_memory_was_out_for_a_while(monkeyp
 
 
 def test_no_window_is_lost_when_the_detector_runs_out_of_memory_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    segmenter, image = Segmenter(random_model(), torch.float32, GIB, windows=4), picture(600, 600)
+    segmenter, image = Segmenter(random_model(), torch.float32, GIB, windows_at_once=4), picture(600, 600)
     boxes, encode = random_boxes(30, (600, 600), 30), segmenter._passes.encode
     (expected,) = segmenter([image], [boxes])
 
     def encode_and_lower(pixels: torch.Tensor) -> object:
-        segmenter.free_memory(4, "the detector had none")  # as its own thread does
+        segmenter.use_less_memory(4, "the detector had none")  # as its own thread does
         return encode(pixels)
 
     monkeypatch.setattr(segmenter._passes, "encode", encode_and_lower)
@@ -164,7 +166,7 @@ def test_no_window_is_lost_when_the_detector_runs_out_of_memory_meanwhile(monkey
 
 
 def test_fewer_windows_are_encoded_at_once_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    segmenter, image = Segmenter(random_model(), torch.float32, GIB, windows=8), picture(600, 600)
+    segmenter, image = Segmenter(random_model(), torch.float32, GIB, windows_at_once=8), picture(600, 600)
     boxes, encode = random_boxes(30, (600, 600), 30), segmenter._passes.encode
     (expected,), tried, room = segmenter([image], [boxes]), [], [2]
 
@@ -175,13 +177,13 @@ def test_fewer_windows_are_encoded_at_once_when_memory_runs_out(monkeypatch: pyt
         return encode(pixels)
 
     monkeypatch.setattr(segmenter._passes, "encode", encode_few)
-    (pending,) = OomRetry(segmenter.free_memory)(1, lambda part: segmenter.launch([image][part], [boxes][part]))
+    (pending,) = OomRetry(segmenter.use_less_memory)(1, lambda part: segmenter.launch([image][part], [boxes][part]))
     (found,) = segmenter.collect(pending)
     assert tried[:3] == [8, 4, 2] and set(tried[3:]) <= {1, 2}
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
     room[0] = 0
     with pytest.raises(RunError, match="too little memory for a single image"):
-        OomRetry(segmenter.free_memory)(1, lambda part: segmenter.launch([image][part], [boxes][part]))
+        OomRetry(segmenter.use_less_memory)(1, lambda part: segmenter.launch([image][part], [boxes][part]))
 
 
 def test_masks_of_a_gpu_are_moved_without_being_unpacked() -> None:
