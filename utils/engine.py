@@ -154,7 +154,8 @@ def run_loop(
 
     Args:
         session: the processes of this run.
-        exchange: joins what the outputs found at the end: all shards where the run is one of them, else its processes.
+        exchange: the session that joins summaries and outputs at the end, where it is another one: that of a shard or
+            of a merge, see `utils/shards.py`.
         noun: what the progress bar counts.
         ahead: how many batches the cascade gets before the results of the first one are taken.
     """
@@ -162,7 +163,7 @@ def run_loop(
 
     summary, quiet = RunSummary(), not session.is_main or not batches.num_images
     with tqdm(total=batches.num_images, unit=noun, dynamic_ncols=True, disable=quiet) as progress:
-        for failures, found in _prefetch(cascade, batches, ahead):
+        for failures, found in _results_by_batch(cascade, batches, ahead):
             _write(chain(failures, found), sinks, summary, progress)
         exchange = exchange or session
         summary = _merge_processes(summary, batches.ids, exchange)
@@ -171,10 +172,33 @@ def run_loop(
             report = sink.finish(summary, exchange)
             lines += report.lines
             summary.unwritten += report.unwritten
-        progress.set_postfix_str(_progress_text(sinks))  # threads score: only now is every image counted
+        progress.set_postfix_str(_progress_text(sinks))  # threads score, and only `finish` waits for the last image
     say(lines)
     session.barrier()  # torchrun ends all processes when the first one ends with exit code 1, whatever they are doing
     return summary
+
+
+def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[str]:
+    """Return lines that name the failures, in the order of the run; consecutive images of one file share a line.
+
+    Args:
+        ids: the images of the whole run.
+    """
+    failures = list(failures)
+    place = _places(failures, ids)
+    ordered = sorted(failures, key=lambda failure: place[failure.image_id])
+
+    def shares_line(numbered: tuple[int, SampleError]) -> tuple[Path, str, int]:
+        number, failure = numbered
+        return failure.path, failure.reason, place[failure.image_id] - number  # the same for consecutive images
+
+    lines = []
+    for (path, reason, _), group in groupby(enumerate(ordered), shares_line):
+        failed = [failure.image_id for _, failure in group]
+        named_by_file = f"{path.name}.".startswith(f"{failed[0].rpartition('/')[2]}.") and not is_video_name(path.name)
+        images = "" if named_by_file else f"{' to '.join(dict.fromkeys([failed[0], failed[-1]]))}: "
+        lines.append(f"failed: {path}: {images}{reason}")
+    return lines
 
 
 def _write(outcomes: Iterable[Result], sinks: Sequence[Sink], summary: RunSummary, progress: tqdm[NoReturn]) -> None:
@@ -190,7 +214,7 @@ def _write(outcomes: Iterable[Result], sinks: Sequence[Sink], summary: RunSummar
         progress.update()
 
 
-def _prefetch(
+def _results_by_batch(
     cascade: Cascade, batches: Iterable[Sequence[Sample | SampleError]], ahead: int = 1
 ) -> Iterator[tuple[list[SampleError], Iterator[Result]]]:
     """Yield, for each batch in order, the images that failed already and the results of the others.
@@ -227,22 +251,3 @@ def _places(failures: Iterable[SampleError], ids: Sequence[str]) -> dict[str, in
     """Return the places of the images that failed in the order of the run."""
     failed = {failure.image_id for failure in failures}
     return {image_id: i for i, image_id in enumerate(ids) if image_id in failed} if failed else {}
-
-
-def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[str]:
-    """Return lines that name the failures, in the order of the run; consecutive images of one file share a line.
-
-    Args:
-        ids: the images of the whole run.
-    """
-    failures = list(failures)
-    place = _places(failures, ids)
-    ordered = sorted(failures, key=lambda failure: place[failure.image_id])
-    same = groupby(enumerate(ordered), lambda each: (each[1].path, each[1].reason, place[each[1].image_id] - each[0]))
-    lines = []
-    for (path, reason, _), group in same:
-        failed = [failure.image_id for _, failure in group]
-        shared = is_video_name(path.name) or not f"{path.name}.".startswith(f"{failed[0].rpartition('/')[2]}.")
-        named = f"{' to '.join(dict.fromkeys([failed[0], failed[-1]]))}: " if shared else ""
-        lines.append(f"failed: {path}: {named}{reason}")
-    return lines

@@ -24,7 +24,7 @@ from utils.io.terminal import say
 from utils.io.writers import Writers, locked_folder
 from utils.metrics.attribution import Attribution
 from utils.prompts.prompts import Prompts
-from utils.shards import NotingSession, Shards
+from utils.shards import Shards, ShardSession
 from utils.visual.overlay import OverlaySink
 
 
@@ -33,9 +33,9 @@ class Models(Protocol):
 
     Attributes:
         prompts: the boxes of a prompt file, or None.
-        class_map: leads to the class names of the run.
-        device_text: names the device and the precision once the cascade is built.
-        batches_ahead: how many batches the cascade should get before results are taken; known then, too.
+        class_map: leads from the classes of masks, models and files to those of the run.
+        device_text: names the device and the precision; `build_cascade` sets it.
+        batches_ahead: how many batches the cascade should get before results are taken; `build_cascade` sets it.
     """
 
     prompts: Prompts | None
@@ -92,20 +92,20 @@ class Run:
         units = () if options.merge else self.plan.units
         cascade = self.plan.skip_finished(self.models.build_cascade() if units else NoCascade())
         batches = self.images.batches(session.own_share(units))
-        script, *others = options.outputs
-        made = {script: own} | {output: OUTPUTS[output](self) for output in others}
-        sinks = [sink for output in OUTPUTS for sink in made.get(output, ())]
+        script, *also = options.outputs
+        sinks_of = {script: own, **{output: OUTPUTS[output](self) for output in also}}
+        sinks = [sink for output in OUTPUTS for sink in sinks_of.get(output, ())]  # in the order of OUTPUTS
         noun, ahead = "frame" if options.video else "image", self.models.batches_ahead
         with self._exchange() as exchange:
             if options.prune:
-                session.barrier()  # none of the processes refuses the run any more
+                session.barrier()  # by now no process can refuse the run any more
             self.plan.prune_orphans()
             summary = run_loop(cascade, batches, sinks, session, exchange=exchange, noun=noun, ahead=ahead)
         return summary.exit_code
 
     @contextmanager
     def _exchange(self) -> Iterator[Session]:
-        """Yield what joins the results of the outputs: the processes of the run, or all its shards."""
+        """Yield the session that joins the results of the outputs: of the run, of its shard, or of all shards."""
         if self.shards is None:
             yield self.session
         elif self.options.merge:
@@ -113,10 +113,10 @@ class Run:
             yield merging
             self.shards.remove()
         else:
-            noting = NotingSession.of(self.session)
-            yield noting
+            shard = ShardSession.of(self.session)
+            yield shard
             if self.session.is_main:
-                self.shards.save(noting.notes, self.models.device_text)
+                self.shards.save(shard.notes, self.models.device_text)
             say([self.shards.next_step()])
 
 
@@ -191,9 +191,9 @@ def open_run(
             if shards is not None and options.shard is not None:
                 locks.enter_context(locked_folder(shards.own_folder, shards.key))
                 shards.begin()
-        session.barrier()  # none writes before the first one knows that it may
+        session.barrier()  # no process writes before the first one has locked the folders
         plan = AnnotationPlan(options, images, models.prompts, session)
         say(plan.lines())
-        if plan.nothing_to_do:  # nor anything to be refused
+        if plan.nothing_to_do:  # then nothing is executed, which would prune after the last check
             plan.prune_orphans()
         yield Run(options, session, writers, images, models, plan, shards)

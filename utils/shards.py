@@ -40,8 +40,10 @@ SHARDS, NOTES = ".shards", "notes"
 
 
 @dataclass(frozen=True)
-class NotingSession(Session):
-    """Exchange between the processes of a shard, and note it. None of them writes what all shards share.
+class ShardSession(Session):
+    """Exchange between the processes of a shard, and note each result for `MergeSession`.
+
+    None of the processes is the main one to the outputs, so none writes the files that all shards share.
 
     Attributes:
         processes: those of the shard.
@@ -52,7 +54,7 @@ class NotingSession(Session):
     notes: list[Note] = field(default_factory=list)
 
     @classmethod
-    def of(cls, processes: Session) -> NotingSession:
+    def of(cls, processes: Session) -> ShardSession:
         """Make the session of this process of a shard, without notes yet."""
         return cls(processes.rank, processes.world_size, processes.local_rank, processes)
 
@@ -79,12 +81,14 @@ class NotingSession(Session):
 
 
 @dataclass(frozen=True)
-class MergingSession(Session):
-    """Answer each call by what the shards noted, whatever the merge itself gives.
+class MergeSession(Session):
+    """Stand for the processes of all shards: answer each call by their notes, whatever the merge itself passes.
+
+    Outputs make the same calls in the same order in every run, so the n-th call finds the n-th note of each shard.
 
     Attributes:
-        shards: the notes of each.
-        position: of the next call.
+        shards: the notes of each shard.
+        position: a list of one entry, since the class is frozen: the number of the next call.
     """
 
     shards: Sequence[Sequence[Note]] = ()
@@ -171,7 +175,7 @@ class Shards:
         rest = f"next: {command}" if done == count else "when all have, --merge in place of --shard completes the run"
         return f"shard {number} of {count}: ended, as have {done} of {count}; {rest}"
 
-    def read(self, unfinished: Sequence[int]) -> tuple[MergingSession, str]:
+    def read(self, unfinished: Sequence[int]) -> tuple[MergeSession, str]:
         """Read the notes of all shards.
 
         Args:
@@ -201,7 +205,7 @@ class Shards:
             if isinstance(entry, SampleError)
         }
         self._check_finished(unfinished, failed, count)
-        return MergingSession(shards=[each["notes"] for each in read]), read[0]["device"]
+        return MergeSession(shards=[each["notes"] for each in read]), read[0]["device"]
 
     def remove(self) -> None:
         """Remove the notes of all shards, which are merged."""

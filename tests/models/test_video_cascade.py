@@ -17,7 +17,7 @@ from models.video_cascade import VideoCascade
 from tests.helpers.track import BOXES, moving, random_model
 from utils.config import CleanupConfig, VideoConfig
 from utils.distributed import Session
-from utils.engine import _prefetch
+from utils.engine import _results_by_batch
 from utils.errors import RunError, SampleError
 from utils.masks import Mask
 from utils.structures import Detections, Frame, Instances, Sample
@@ -257,7 +257,7 @@ def followed(model: torch.nn.Module, batches: Sequence[Sequence[Sample | SampleE
     settings = VideoConfig(keyframe_interval=3, match_iou=0.1, correct_iou=0.1)
     cascade = VideoCascade(boxes, segmenter, Propagator(model, torch.float32), settings)
     cleaned = CleanedCascade(cascade, CleanupConfig(smallest_part=2))
-    return [instances for _, outcomes in _prefetch(cleaned, batches) for _, instances in outcomes]
+    return [instances for _, outcomes in _results_by_batch(cleaned, batches) for _, instances in outcomes]
 
 
 def test_instances_do_not_depend_on_the_batches(model: torch.nn.Module) -> None:
