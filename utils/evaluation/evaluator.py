@@ -1,4 +1,4 @@
-"""The sink that evaluates a run and, where it is asked for, compares it with annotations that there are."""
+"""The sink that evaluates a run, and the comparison of a run with existing annotations (`--diff`)."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ class Evaluator:
         tuning: Tuning | None = None,
     ) -> None:
         self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
-        self._names, self._save_dir, self._writers = ("background", *names), save_dir, writers
+        self._label_names, self._save_dir, self._writers = ("background", *names), save_dir, writers
         self.worst_images, self._attribution, self._comparison = worst_images, attribution, comparison
         self._provenance, self._tuning = provenance, tuning
-        self._images: list[ImageScore] = []
+        self._scores: list[ImageScore] = []
         self._pictures: dict[str, bytes] = {}
         self._lock = Lock()
 
@@ -92,9 +92,9 @@ class Evaluator:
         self._writers.submit(self._save_dir / METRICS, lambda: self._score(sample, instances))
 
     def _score(self, sample: Sample, instances: Instances) -> None:
-        score, matrix = score_image(sample, instances, len(self._names))
+        score, matrix = score_image(sample, instances, len(self._label_names))
         with self._lock:
-            self._images.append(score)
+            self._scores.append(score)
             self.matrix += matrix
         if self._attribution is not None:
             assert sample.gt_box_instances is not None, sample.image_id
@@ -109,7 +109,7 @@ class Evaluator:
     def running_metrics(self) -> dict[str, float]:
         """Return pixel accuracy and mean IoU of the images scored so far; NaN if there are none."""
         with self._lock:
-            counts = LabelCounts.from_matrix(self.matrix)  # a view of the matrix in part
+            counts = LabelCounts.from_matrix(self.matrix)  # whose `tp` is a view, so it is used under the lock
             return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
 
     def finish(self, summary: RunSummary, session: Session) -> SinkReport:
@@ -118,7 +118,7 @@ class Evaluator:
         Files of an earlier evaluation that this one does not make are removed: they would contradict its metrics.
         """
         evaluation = self.result(summary, session)
-        # Every process takes part in summing up, whether or not it goes on to write.
+        # Only the first process goes on after this, but all take part in each exchange.
         panels = None if self.worst_images is None else self.worst_images.collect(session)
         pictures = dict(session.gather([*self._pictures.items()]))
         attribution = None if self._attribution is None else self._attribution.result(session)
@@ -133,7 +133,7 @@ class Evaluator:
             files[ATTRIBUTION] = encode_json(attribution, indent=2)
             lines += attribution_lines(attribution)
         weights = {} if run is None else {model: file["sha256"] for model, file in run["weights"].items()}
-        if calibration := Calibration.fit(evaluation.images, self._names[1:], weights):
+        if calibration := Calibration.fit(evaluation.images, self._label_names[1:], weights):
             files[CALIBRATION] = encode_json(calibration.content(), indent=2)
             lines += calibration_lines(calibration, self._save_dir / CALIBRATION)
         if tuned:
@@ -154,28 +154,26 @@ class Evaluator:
         return SinkReport([*lines, *summary_lines(evaluation)])
 
     def result(self, summary: RunSummary, session: Session) -> Evaluation | None:
-        """Join the scores of the images of all processes; None in all but the first."""
+        """Join the scores of all processes when each has scored its images; None in all but the first process."""
         from utils.metrics.average_precision import average_precision
 
         self._writers.flush()
-        self.matrix, gathered = session.sum(self.matrix), session.gather(self._images)
+        self.matrix, gathered = session.sum(self.matrix), session.gather(self._scores)
         if not session.is_main:
             return None
         images = tuple(sorted(gathered, key=lambda image: image.image_id))
         return Evaluation(
-            self._names,
+            self._label_names,
             self.matrix,
             images,
             tuple(summary.failures),
-            bootstrap(images, len(self._names)),
-            average_precision(images, len(self._names) - 1),
+            bootstrap(images, len(self._label_names)),
+            average_precision(images, len(self._label_names) - 1),
         )
 
 
 class Comparison:
-    """Sum up the confusion matrices of a run and of annotations over the images that both have.
-
-    The difference is what a correction gained.
+    """Compare the metrics of a run with those of annotations, over the images that both have: what a correction gained.
 
     Args:
         class_map: leads from the classes of the annotations to those of the run.
@@ -183,9 +181,10 @@ class Comparison:
     """
 
     def __init__(self, class_map: ClassMap, before: AnnotationFolder) -> None:
-        self._before, self._map, self._names = before, class_map, ("background", *class_map.names)
-        self._matrices = np.zeros((2, len(self._names), len(self._names)), np.int64)
-        self._images, self._failures = 0, list[SampleError]()
+        self._before, self._map, self._label_names = before, class_map, ("background", *class_map.names)
+        # (2, L, L): the confusion matrices of the annotations and of the run.
+        self._matrices = np.zeros((2, len(self._label_names), len(self._label_names)), np.int64)
+        self._num_images, self._failures = 0, list[SampleError]()
 
     def add(self, sample: Sample, instances: Instances) -> None:
         """Count an image, which must have a target, unless it has no annotation."""
@@ -196,12 +195,12 @@ class Comparison:
             self._failures.append(error)
             return
         for matrix, each in zip(self._matrices, (before, instances)):
-            matrix += confusion_matrix(each.to_semantic(), sample.gt_mask, len(self._names))
-        self._images += 1
+            matrix += confusion_matrix(each.to_semantic(), sample.gt_mask, len(self._label_names))
+        self._num_images += 1
 
     def result(self, session: Session) -> tuple[dict[str, Any], list[str]]:
-        """Sum up all processes; the content of `comparison.json`, and a line for each metric and class to print."""
-        counts, images = LabelCounts.from_matrix(session.sum(self._matrices)), sum(session.gather([self._images]))
+        """Sum up all processes; return the content of `comparison.json` and the lines to print."""
+        counts, images = LabelCounts.from_matrix(session.sum(self._matrices)), sum(session.gather([self._num_images]))
         failures = session.gather(self._failures)
         metrics = {"Pixel_Accuracy": pixel_accuracy(counts).tolist(), "Mean_IOU": mean_iou(counts).tolist()}
         ious = class_iou(counts).T.tolist()
@@ -211,7 +210,7 @@ class Comparison:
             "images": images,
             "without": {failure.image_id: failure.reason for failure in failures},
         }
-        rows = metrics | {f"{label}:{name}": pair for label, (name, pair) in enumerate(zip(self._names, ious))}
+        rows = metrics | {f"{label}:{name}": pair for label, (name, pair) in enumerate(zip(self._label_names, ious))}
         lines = [
             f"comparison: over {counted(images, 'image')}, from {self._before.folder} to this run",
             *(f"comparison: {failure.path}: {failure.reason}, so it is left out here" for failure in failures),
