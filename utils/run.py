@@ -137,7 +137,7 @@ def build_evaluator(run: Run) -> Evaluator:
         attribution=Attribution(len(names), settings.attribution) if options.attribute else None,
         comparison=comparison,
         provenance=Provenance(options, lambda: run.models.device_text, session.world_size) if session.is_main else None,
-        tuning=Tuning(names, options.tune_over) if options.tune_over is not None else None,
+        tuning=Tuning(names, options.dataset_before_tuning) if options.dataset_before_tuning is not None else None,
     )
 
 

@@ -140,7 +140,7 @@ class Shards:
             options.attribute,
             options.diff,
             options.annotations,
-            options.tune_over,
+            options.dataset_before_tuning,
         ]
         boxes = b"" if prompts is None else b"".join(map(prompts.content, images.ids))
         self._run = {

@@ -38,7 +38,7 @@ _DASHES = ("-", "\u2013", "\u2014")
 
 HELP = "--help lists the options"
 
-ELSEWHERE = {
+OTHER_NAMES = {
     "source": "i image images imgs img_dir image_dir image_path input input_dir input_folder folder path video_path "
     "video_input",
     "data": "d dataset data_dir dataset_dir data_root root",
@@ -72,7 +72,7 @@ ELSEWHERE = {
 }
 """An option without its dashes, or a config key -> what other tools call it."""
 
-ANSWERS = {
+ADVICE = {
     "resume": "the same command again goes on where annotating or training was stopped",
     "eval metrics task mode": "each task is a script: yolo_sam.py evaluates, yolo_sam_visual.py renders overlays, "
     "yolo_sam_auto_anno_generator.py annotates",
@@ -85,8 +85,8 @@ ANSWERS = {
 }
 """Names of options that have no counterpart -> what to do instead."""
 
-_OURS = {other: ours for ours, others in ELSEWHERE.items() for other in others.split()}
-_ANSWERS = {name: answer for names, answer in ANSWERS.items() for name in names.split()}
+_OPTION_OF = {other: option for option, others in OTHER_NAMES.items() for other in others.split()}
+_ADVICE_FOR = {name: advice for names, advice in ADVICE.items() for name in names.split()}
 
 PACKAGES = ("torch", "torchvision", "ultralytics", "SAM-2", "sam2", "numpy", "opencv-python", "opencv-python-headless")
 """Distributions that decide results; those that are not installed are left out."""
@@ -107,10 +107,10 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse as the base class does, but raise UserError if there are unknown arguments; `parse_args` calls this."""
         arguments = sys.argv[1:] if args is None else args
-        given, unknown = super().parse_known_args(list(map(self._normalized, arguments)), namespace)
+        parsed, unknown = super().parse_known_args(list(map(self._normalized, arguments)), namespace)
         if unknown:
             raise UserError(self._unknown(*unknown[:2]))
-        return given, unknown
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         """Raise a UserError with this message; argparse calls this on mistakes."""
@@ -196,8 +196,8 @@ class OutputAction(argparse.Action):
 class VersionAction(argparse.Action):
     """Print the versions and end the program, as `--help` does."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *given: object) -> NoReturn:
-        """Print; argparse calls this when it meets the option."""
+    def __call__(self, parser: argparse.ArgumentParser, *others: object) -> NoReturn:
+        """Print the versions; argparse calls this when it meets the option."""
         say(f"{name} {number}" for name, number in versions().items())
         parser.exit()
 
@@ -221,17 +221,18 @@ def suggest(name: str, value: str, options: Collection[str], section: str) -> st
         options: the long options that the command has, without dashes at their start.
         section: the section of the config whose keys come first.
     """
-    # Of keys with the same name the last is suggested: the command's own section is sorted last, finetuning first.
+    # What to type, by the name that it is found by. Of keys with the same name the last is suggested: the command's own
+    # section is sorted last, finetuning first.
     keys = [key for key in KEYS if not is_dataclass(KEYS[key].annotation)]
     keys.sort(key=lambda key: (key.startswith(f"{section}."), not key.startswith("finetune.")))
     texts = {key.rpartition(".")[2]: f"--set {key}={value}" for key in keys}
     texts |= {key: f"--set {key}={value}" for key in keys}
     texts |= {option: f"--{option.replace('_', '-')}" for option in options}
-    for other, ours in _OURS.items():
-        if ours in options or "." in ours or (ours in texts and other not in texts):
-            texts[other] = texts[ours]
-    if name in _ANSWERS and name not in options:
-        return _ANSWERS[name]
+    for other, option in _OPTION_OF.items():
+        if option in options or "." in option or (option in texts and other not in texts):
+            texts[other] = texts[option]
+    if name in _ADVICE_FOR and name not in options:
+        return _ADVICE_FOR[name]
     close = difflib.get_close_matches(name, texts, n=1, cutoff=0.65)
     return f"did you mean {texts[close[0]]}?" if close else HELP
 

@@ -56,8 +56,8 @@ class Options:
         diff: annotations to compare with, labelme files or, when evaluating, of any format; or None.
         boxes: the source of the boxes that prompt SAM2; `file` if and only if there is a prompt file.
         attribute: whether evaluation tells how much of the missing mean IoU is due to which model.
-        tune_over: `dataset` of the config before `--tune` lowered its `conf`, so that thresholds can be chosen; None
-            without `--tune`.
+        dataset_before_tuning: `dataset` of the config before `--tune` lowered its `conf`, over which gains are
+            measured; None without `--tune`.
         annotations: files to use instead of both models, of labelme or another format; or None.
         video: whether objects are followed through clips; otherwise each frame is an image by itself.
         shard: which part of the run this is, from 1, and of how many; None: the whole run.
@@ -78,7 +78,7 @@ class Options:
     diff: Path | None = None
     boxes: Boxes = "detector"
     attribute: bool = False
-    tune_over: DatasetConfig | None = None
+    dataset_before_tuning: DatasetConfig | None = None
     annotations: Path | None = None
     video: bool = False
     shard: tuple[int, int] | None = None
@@ -139,35 +139,39 @@ def with_label_classes(options: Options) -> Options:
     return replace(options, config=replace(config, dataset=replace(config.dataset, classes=names)))
 
 
-def tuning(options: Options) -> Options:
-    """Return the options of a run with `--tune`: all boxes count, and the thresholds there were are kept beside."""
+def with_tuning(options: Options) -> Options:
+    """Return options for `--tune`: nearly all boxes count; `dataset_before_tuning` keeps the old thresholds."""
     dataset = options.config.dataset
     config = replace(options.config, dataset=replace(dataset, conf=LEAST_SCORE))
-    return replace(options, config=config, tune_over=dataset)
+    return replace(options, config=config, dataset_before_tuning=dataset)
 
 
-def check(options: Options, given: Namespace) -> None:
-    """Raise UserError if options contradict each other or lack something."""
+def check(options: Options, args: Namespace) -> None:
+    """Raise UserError if options contradict each other or lack something.
+
+    Args:
+        args: the parsed command line, which shows what the user typed; `options` has the defaults, too.
+    """
     for name, (subject, outputs) in NEEDS.items():
-        if getattr(given, name) and not set(outputs) & set(options.outputs):
+        if getattr(args, name) and not set(outputs) & set(options.outputs):
             raise UserError(f"--{name.replace('_', '-')}: is about {subject}")
-    if "annotate" not in options.outputs and any(override.option == "--format" for override in given.overrides):
+    if "annotate" not in options.outputs and any(override.option == "--format" for override in args.overrides):
         raise UserError(f"--format: is about {NEEDS['overwrite'][0]}")
-    finders = (
+    checks = (
         _contradictions,
         _contradictions_of_boxes,
         _contradictions_of_annotations,
         _contradictions_of_clips,
         _contradictions_of_shards,
     )
-    for problem in chain.from_iterable(find(options, given) for find in finders):
-        raise UserError(problem)
+    for problem in chain.from_iterable(problems(options, args) for problems in checks):
+        raise UserError(problem)  # the first one
 
 
-def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
+def _contradictions(options: Options, args: Namespace) -> Iterator[str]:
     if options.boxes == "target" and options.attribute:
         yield "--attribute: with --boxes target there is no detector to blame; leave one of the two out"
-    if options.boxes == "target" and options.tune_over:
+    if options.boxes == "target" and options.dataset_before_tuning:
         yield "--tune: the true boxes of --boxes target all score 1; leave one of the two out"
     for option, folder in options.annotation_folders.items():
         if options.config.dataset.classes is None:
@@ -181,14 +185,14 @@ def _contradictions(options: Options, given: Namespace) -> Iterator[str]:
         yield f"--diff {options.diff}: this run writes there what evaluating would compare with; name a copy"
 
 
-def _contradictions_of_boxes(options: Options, given: Namespace) -> Iterator[str]:
+def _contradictions_of_boxes(options: Options, args: Namespace) -> Iterator[str]:
     if options.boxes == "target" and options.source:
         yield "--boxes target: photos of -s/--source have no target"
     sliced = options.config.detector.slice is not None
-    if sliced and options.tune_over:
+    if sliced and options.dataset_before_tuning:
         fact = "at the low scores that it begins with, boxes of slices (detector.slice) are not merged as in other runs"
         yield f"--tune: {fact}; leave one of the two out"
-    for override in given.overrides:
+    for override in args.overrides:
         is_detector = override.key.startswith("detector.")
         if options.boxes == "target" and (is_detector or override.key == "dataset.conf"):
             yield f"--boxes target: the true boxes count as they stand; {override.option} would change nothing"
@@ -198,37 +202,37 @@ def _contradictions_of_boxes(options: Options, given: Namespace) -> Iterator[str
             yield f"{override.option}: is about slices, and detector.slice, the size of one in pixels, is not set"
 
 
-def _contradictions_of_annotations(options: Options, given: Namespace) -> Iterator[str]:
+def _contradictions_of_annotations(options: Options, args: Namespace) -> Iterator[str]:
     if options.annotations is None:
         return
-    used = {"-p/--prompt": given.prompt, "--boxes": given.boxes, "--attribute": given.attribute, "--tune": given.tune}
+    used = {"-p/--prompt": args.prompt, "--boxes": args.boxes, "--attribute": args.attribute, "--tune": args.tune}
     for option, value in used.items():
         if value:
             yield f"-a/--annotations: takes the place of both models, so there are no boxes for {option}"
-    for override in given.overrides:
+    for override in args.overrides:
         if override.key == "dataset.conf" or override.key.startswith(("cleanup.", "detector.", "segmenter.")):
             yield f"-a/--annotations: its objects count as they stand; {override.option} would change nothing"
     if options.diff and _same(options.diff, options.annotations):
         yield f"--diff {options.diff}: is the folder of -a/--annotations; name the one before it was corrected"
 
 
-def _contradictions_of_clips(options: Options, given: Namespace) -> Iterator[str]:
+def _contradictions_of_clips(options: Options, args: Namespace) -> Iterator[str]:
     if options.video and options.attribute:
         yield "--attribute: tells apart whose fault an image is, not a clip; leave --video out"
-    if options.video and options.tune_over:
+    if options.video and options.dataset_before_tuning:
         yield "--tune: in clips a box decides more than its own mask; leave --video out, frames then count as images"
     if options.video and options.config.segmenter.compile == "on":
         yield "--compile on (segmenter.compile): with --video SAM2 is never compiled; choose auto or off"
     if options.video and options.config.segmenter.window == "auto":
         yield "segmenter.window: auto is for single images; with --video SAM2 sees whole frames: choose off"
-    for override in given.overrides:
+    for override in args.overrides:
         if not options.video and override.key.startswith("video."):
             yield f"{override.option.replace('_', '-', 1)}: is about clips; --video makes them of the frames"
     if not options.video and "visual" in options.outputs and options.config.predictor.format == "mp4":
         yield "predictor.format: mp4 is for clips; --video makes them of the frames"
 
 
-def _contradictions_of_shards(options: Options, given: Namespace) -> Iterator[str]:
+def _contradictions_of_shards(options: Options, args: Namespace) -> Iterator[str]:
     if options.shard and options.merge:
         yield "--merge: completes what all shards left; run it without --shard when they have ended"
     if options.shard and options.prune:

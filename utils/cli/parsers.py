@@ -13,7 +13,7 @@ from typing import get_args
 
 from utils.classes import COCO_CLASSES, load_class_names
 from utils.cli.arguments import AlsoAction, ConfigOverrideAction, OutputAction, Parser, VersionAction, add_key
-from utils.cli.options import Boxes, Options, Output, check, tuning, with_label_classes
+from utils.cli.options import Boxes, Options, Output, check, with_label_classes, with_tuning
 from utils.cli.outputs import FOLDERS, check_writable
 from utils.config import Config, load_config
 from utils.config.official import REPOSITORY
@@ -35,28 +35,28 @@ def parse(output: Output, description: str | None, argv: Sequence[str] | None = 
     Raises:
         UserError: an option, the config file or a combination of them cannot be used, or outputs cannot be written.
     """
-    given = run_parser(description).parse_args(argv)
-    options = options_of(given, tuple(dict.fromkeys([output, *given.also])))
+    args = run_parser(description).parse_args(argv)
+    options = options_of(args, tuple(dict.fromkeys([output, *args.also])))
     options = replace(
         options,
-        prompt=given.prompt and given.prompt.absolute(),
-        prompt_overrides=_overrides_of(given),
-        overwrite=given.overwrite,
-        prune=given.prune,
-        dry_run=given.dry_run,
-        diff=given.diff and given.diff.absolute(),
-        boxes=_boxes_of(given),
-        attribute=given.attribute,
-        annotations=given.annotations and given.annotations.absolute(),
-        video=given.video,
-        shard=given.shard,
-        merge=given.merge,
+        prompt=args.prompt and args.prompt.absolute(),
+        prompt_overrides=_overrides_of(args),
+        overwrite=args.overwrite,
+        prune=args.prune,
+        dry_run=args.dry_run,
+        diff=args.diff and args.diff.absolute(),
+        boxes=_boxes_of(args),
+        attribute=args.attribute,
+        annotations=args.annotations and args.annotations.absolute(),
+        video=args.video,
+        shard=args.shard,
+        merge=args.merge,
         command=shlex.join(["python", sys.argv[0], *(sys.argv[1:] if argv is None else argv)]),
     )
     options = with_label_classes(options)
-    if given.tune:
-        options = tuning(options)
-    check(options, given)
+    if args.tune:
+        options = with_tuning(options)
+    check(options, args)
     check_writable(options)
     return options
 
@@ -86,7 +86,7 @@ def run_parser(description: str | None) -> Parser:
     add("--video", action="store_true", help="follow objects through clips: one object, one id")
     interval = "with --video, frames from one look for boxes to the next; 0: the first frame only"
     add_key(parser, "--keyframe_interval", key="video.keyframe_interval", metavar="N", help=interval)
-    _add_annotating(parser)
+    _add_annotation_options(parser)
     add("--shard", type=_shard_of, metavar="I/N", help="work on the I-th of N parts of the run, whatever the others do")
     add("--merge", action="store_true", help="when all shards have ended: write the files that all images share")
     return parser
@@ -143,7 +143,7 @@ def command_parser(description: str | None, section: str = "") -> Parser:
     return parser
 
 
-def options_of(given: argparse.Namespace, outputs: tuple[Output, ...] = ()) -> Options:
+def options_of(args: argparse.Namespace, outputs: tuple[Output, ...] = ()) -> Options:
     """Return the options that an `images_parser` has parsed.
 
     Args:
@@ -152,30 +152,30 @@ def options_of(given: argparse.Namespace, outputs: tuple[Output, ...] = ()) -> O
     Raises:
         UserError: the config file cannot be used, there are no images, or they cannot be evaluated.
     """
-    config = configured(given)
-    if given.source and "evaluate" in outputs:
+    config = configured(args)
+    if args.source and "evaluate" in outputs:
         raise UserError("-s/--source: photos without target masks cannot be evaluated, only rendered and annotated")
-    if not given.source and config.dataset.data_dir is None:
-        raise UserError(f"{given.config}: dataset.data_dir: no images; set it, or name photos by -s/--source")
-    source = tuple(path.absolute() for path in given.source)
-    return Options(config, outputs, source, None, given.device, given.trust_weights)
+    if not args.source and config.dataset.data_dir is None:
+        raise UserError(f"{args.config}: dataset.data_dir: no images; set it, or name photos by -s/--source")
+    source = tuple(path.absolute() for path in args.source)
+    return Options(config, outputs, source, prompt=None, device=args.device, trust_weights=args.trust_weights)
 
 
-def configured(given: argparse.Namespace) -> Config:
+def configured(args: argparse.Namespace) -> Config:
     """Load the config file that a `command_parser`'s options name, with their overrides.
 
     Raises:
         UserError: the config cannot be used, or a clone of sam2 lies where it hides the package.
     """
     check_no_sam2_clone()
-    return load_config(given.config, given.overrides)
+    return load_config(args.config, args.overrides)
 
 
-def overrides_as_args(given: argparse.Namespace, *left_out: str) -> list[str]:
+def overrides_as_args(args: argparse.Namespace, *left_out: str) -> list[str]:
     """List the options that give another command the same config, without `finetune` and the keys to be left out."""
-    last = {override.key: override for override in given.overrides}
+    last = {override.key: override for override in args.overrides}
     kept = [last[key] for key in last if key not in left_out and not key.startswith("finetune.")]
-    return ["-c", str(given.config), *(f"--set={override.assignment}" for override in kept)]
+    return ["-c", str(args.config), *(f"--set={override.assignment}" for override in kept)]
 
 
 def check_no_sam2_clone(folder: Path = REPOSITORY) -> None:
@@ -227,7 +227,7 @@ def _add_box_options(parser: Parser) -> None:
     )
 
 
-def _add_annotating(parser: Parser) -> None:
+def _add_annotation_options(parser: Parser) -> None:
     """Add the options that matter when annotations are written."""
     add = parser.add_argument
     formats = f"annotation formats: {', '.join(FORMATS)}"
@@ -242,38 +242,38 @@ def _add_annotating(parser: Parser) -> None:
     add("--diff", type=path_of, metavar="DIR", help="compare with the labelme annotations in a folder")
 
 
-def _boxes_of(given: argparse.Namespace) -> Boxes:
-    """Return the source of the boxes: the prompt file if there is one, else the detector, unless `--boxes` is given.
+def _boxes_of(args: argparse.Namespace) -> Boxes:
+    """Return the source of the boxes: the prompt file if there is one, else the detector, unless `--boxes` says it.
 
     Raises:
         UserError: `--boxes` contradicts `-p`.
     """
-    if given.boxes == "file" and given.prompt is None:
+    if args.boxes == "file" and args.prompt is None:
         raise UserError("--boxes file: there is no prompt file; -p/--prompt names it")
-    if given.boxes in ("detector", "target") and given.prompt is not None:
-        raise UserError(f"--boxes {given.boxes}: -p/--prompt gives boxes, too; leave one of the two out")
-    return given.boxes or ("file" if given.prompt else "detector")
+    if args.boxes in ("detector", "target") and args.prompt is not None:
+        raise UserError(f"--boxes {args.boxes}: -p/--prompt gives boxes, too; leave one of the two out")
+    return args.boxes or ("file" if args.prompt else "detector")
 
 
-def _overrides_of(options: argparse.Namespace) -> PromptOverrides:
-    """Return how the options say that the prompt file is to be interpreted.
+def _overrides_of(args: argparse.Namespace) -> PromptOverrides:
+    """Return what the command line says about how the prompt file is to be interpreted.
 
     Raises:
         UserError: there is no prompt file, or its class names cannot be read.
     """
-    given = {
-        "--bbox-format": options.bbox_format,
-        "--category-offset": options.category_offset,
-        "--prompt-names": options.prompt_names,
-        "--label-columns": options.label_columns,
+    said = {
+        "--bbox-format": args.bbox_format,
+        "--category-offset": args.category_offset,
+        "--prompt-names": args.prompt_names,
+        "--label-columns": args.label_columns,
     }
-    for option, value in given.items():
-        if value is not None and options.prompt is None and not (options.annotations and option == "--category-offset"):
+    for option, value in said.items():
+        if value is not None and args.prompt is None and not (args.annotations and option == "--category-offset"):
             raise UserError(f"{option}: there is no prompt file; -p/--prompt names it")
-    names = options.prompt_names
+    names = args.prompt_names
     if names is not None:
         names = COCO_CLASSES if names == "coco" else load_class_names(Path(names).absolute())
-    return PromptOverrides(options.bbox_format, options.category_offset, names, options.label_columns)
+    return PromptOverrides(args.bbox_format, args.category_offset, names, args.label_columns)
 
 
 def _shard_of(text: str) -> tuple[int, int]:

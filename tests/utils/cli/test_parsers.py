@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.cli.arguments import ELSEWHERE, ConfigOverrideAction
+from utils.cli.arguments import OTHER_NAMES, ConfigOverrideAction
 from utils.cli.options import Options, Output
 from utils.cli.parsers import check_no_sam2_clone, configured, finetune_parser, parse, run_parser
 from utils.config.loading import KEYS
@@ -93,8 +93,8 @@ def test_every_name_of_another_tool_leads_to_what_the_scripts_have() -> None:
     """No entry of the table is stale, or hidden by an option of the same name."""
     actions = run_parser("doc")._option_string_actions
     options = {option.lstrip("-") for option in actions}
-    assert {ours for ours in ELSEWHERE if ours not in options and ours not in KEYS} == set()
-    assert {other for others in ELSEWHERE.values() for other in others.split() if f"--{other}" in actions} == set()
+    assert {ours for ours in OTHER_NAMES if ours not in options and ours not in KEYS} == set()
+    assert {other for others in OTHER_NAMES.values() for other in others.split() if f"--{other}" in actions} == set()
 
 
 def test_the_versions_of_what_decides_results_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
