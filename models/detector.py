@@ -80,7 +80,7 @@ def find_detector(name: str) -> DetectorLoader:
 
 
 class BoxSource(Protocol):
-    """Gives the boxes of images; their class ids index the class names of the run."""
+    """Give the boxes of images; their class ids index the class names of the run."""
 
     def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
         """Return the boxes of each image of a batch, in order."""
@@ -121,7 +121,7 @@ class DetectorBoxes:
             class_ids = self._class_ids[own_ids]
             mapped = class_ids >= 0
             self._unmapped.update(self._detector.names[i] for i in own_ids[~mapped])
-            kept = mapped & (scores > self._conf[class_ids])  # of boxes that are not mapped, any class's will do
+            kept = mapped & (scores > self._conf[class_ids])  # id -1 reads the last class's, and `mapped` drops it
             detections.append(self._sanitize((boxes[kept], scores[kept], class_ids[kept]), sample.size))
         return detections
 
@@ -179,7 +179,7 @@ class GroundTruthBoxes:
 
 
 class BoxSanitizer:
-    """Clips boxes to their images, drops what is no box, and counts both.
+    """Clip boxes to their images, drop what is no box, and count both.
 
     Args:
         source: what the summary calls the boxes' origin.

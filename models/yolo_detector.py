@@ -71,7 +71,10 @@ class YoloDetector:
             self.names = tuple(self.names[i] for i in chosen)
 
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[ScoredBoxes]:
-        """Return the boxes of each image; images that are letterboxed to the same shape share a forward pass."""
+        """Return the boxes of each image; images that are letterboxed to the same shape share a forward pass.
+
+        Ultralytics clips boxes to their image, but not those of RT-DETR and not rotated ones (-obb).
+        """
         letterboxed = [self._predictor.pre_transform([image])[0] for image in images]
         groups: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, image in enumerate(letterboxed):

@@ -19,7 +19,7 @@ from utils.classes import COCO_CLASSES, canonical
 from utils.engine import RunImages
 from utils.errors import UserError
 from utils.formats.yolo_labels import HIGHEST, LOWEST
-from utils.prompts.matching import MAX_BAD_SHARE, NO_MATCH, Categories, ImageMatch
+from utils.prompts.matching import MAX_BAD_SHARE, NO_IMAGE, Categories, ImageMatch
 from utils.prompts.table import BoxFormat, CategoryOffset, Interpretation, PromptOverrides, PromptTable
 
 MARGIN = 0.1
@@ -46,7 +46,7 @@ class Conflict(NamedTuple):
 
 
 class FormatChecker:
-    """Compares the data of a file with an interpretation.
+    """Compare the data of a file with an interpretation.
 
     Args:
         table: the file.
@@ -72,9 +72,9 @@ class FormatChecker:
 
     def expected(self) -> Interpretation:
         """Return what the command line says and, where it says nothing, what the format means."""
-        default, given = self._table.format.interpretation, self._overrides
-        offset = given.category_offset or default.category_offset
-        return Interpretation(given.bbox_format or default.bbox_format, offset)
+        default, overrides = self._table.format.interpretation, self._overrides
+        offset = overrides.category_offset or default.category_offset
+        return Interpretation(overrides.bbox_format or default.bbox_format, offset)
 
     def possible(self) -> list[Interpretation]:
         """Return all interpretations that neither the format nor the command line rules out."""
@@ -114,7 +114,7 @@ class FormatChecker:
         # A few ids outside the classes do not move all others to another offset: they are refused, one by one.
         few = min(FEW_ROWS, max(2, len(misfits) / 2))
         if misfits.sum() > MAX_BAD_SHARE * len(misfits) and misfits.sum() >= few:
-            conflicts.append(Conflict(ID_OPTIONS, self._categories.first(misfits, expected.category_offset)))
+            conflicts.append(Conflict(ID_OPTIONS, self._categories.describe_first(misfits, expected.category_offset)))
         return conflicts
 
     def bad_boxes(self, interpretation: Interpretation) -> npt.NDArray[np.bool_]:
@@ -223,7 +223,7 @@ def _image_limits(
     image_of_row: npt.NDArray[np.int64], images: RunImages
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return the (S,) rows whose image's size is read, and (S, 4) width, height, width, height of these images."""
-    positions = np.unique(image_of_row[image_of_row != NO_MATCH])
+    positions = np.unique(image_of_row[image_of_row != NO_IMAGE])
     if len(positions) > SIZE_SAMPLES:
         positions = positions[np.linspace(0, len(positions) - 1, SIZE_SAMPLES).astype(np.int64)]
     sizes = zip(positions.tolist(), images.sizes(positions.tolist()))

@@ -15,8 +15,11 @@ from utils.errors import UserError
 from utils.io.image_files import size_problem
 from utils.prompts.table import CategoryOffset, PromptOverrides, PromptTable
 
-NO_MATCH, AMBIGUOUS = -1, -2
+NO_IMAGE, AMBIGUOUS = -1, -2
 """In place of an image's position: no image of the run, or more than one that it may be."""
+
+NO_CLASS, UNKNOWN_ID = -1, -2
+"""In place of a class id: the run has no such class, or no name has the category id."""
 
 MAX_BAD_SHARE = 0.1
 """Rows may contradict what is expected of a file up to this share; with more of them the expectation is wrong."""
@@ -27,9 +30,9 @@ class ImageMatch:
     """The images that the rows of a file are for.
 
     Attributes:
-        of_key: (K,) int64, for each of the file's image keys the position of its image in the run, or NO_MATCH.
+        of_key: (K,) int64, for each of the file's image keys the position of its image in the run, or NO_IMAGE.
         of_row: (R,) int64, the same for each row.
-        by_number: keys that should be image ids are only the names of files, or the numbers in them.
+        by_number: whether keys that should be image ids are only the names of files, or the numbers in them.
     """
 
     of_key: npt.NDArray[np.int64]
@@ -61,19 +64,19 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
         numbered = _look_up((number_of(str(key)) for key in keys), numbers)
         # Native files have exact ids, old files of Ultralytics numbers. A run may be a part of the file's images, so a
         # row without its exact id is no sign of numbers; one that matches by nothing but its number is.
-        exact_rows = of_key[table.key_of_row] != NO_MATCH
-        number_only = (numbered[table.key_of_row] != NO_MATCH) & ~exact_rows
+        exact_rows = of_key[table.key_of_row] != NO_IMAGE
+        number_only = (numbered[table.key_of_row] != NO_IMAGE) & ~exact_rows
         by_number = bool(number_only.sum() > MAX_BAD_SHARE * (exact_rows | number_only).sum())
         of_key = numbered if by_number else of_key
     of_row = of_key[table.key_of_row]
     if (of_row == AMBIGUOUS).any():
         raise _ambiguous(table, of_row == AMBIGUOUS, ids)
-    if len(table) and (of_row == NO_MATCH).all():
+    if len(table) and (of_row == NO_IMAGE).all():
         raise UserError(
             f"{table.path}: none of its {len(table)} rows is for an image of the run: the first image here is "
             f'{_quoted(table.key(0))}, that of the run is "{min(ids, default="")}"'
         )
-    return ImageMatch(np.where(of_key == AMBIGUOUS, NO_MATCH, of_key), of_row, by_number)
+    return ImageMatch(np.where(of_key == AMBIGUOUS, NO_IMAGE, of_key), of_row, by_number)
 
 
 def _match_paths(
@@ -86,18 +89,20 @@ def _match_paths(
     labels/a, as ultralytics finds them.
     """
     position_of = {image_id: i for i, image_id in enumerate(ids)}
-    higher = {key: position_of[t] for key in map(str, keys) for t in reversed([*_tails(key)]) if t in position_of}
+    # The longest tail comes last and so decides.
+    tails = ((key, tail) for key in map(str, keys) for tail in reversed([*_tails(key)]))
+    higher = {key: position_of[tail] for key, tail in tails if tail in position_of}
     lower = _unique((tail, i) for i, image_id in enumerate(ids) for tail in _tails(image_id))
     if flattened:
         flat = ((tail.replace("/", "_"), i) for i, image_id in enumerate(ids) for tail in _tails(image_id))
         labels = ((_label_path(image_id), i) for i, image_id in enumerate(ids))
         beside = ((tail, i) for path, i in labels for tail in _tails(path))
         lower = _unique([*lower.items(), *flat, *beside])
-    # What has its exact path in the file is settled: another file that ends alike is one for an image outside the run.
-    settled = set(exact.tolist())
-    aliases = {alias: i for alias, i in {**higher, **lower}.items() if i not in settled}
-    rest = _look_up([key if i == NO_MATCH else "" for key, i in zip(keys, exact)], aliases)
-    return np.where(exact == NO_MATCH, rest, exact)
+    # An image that has its exact path in the file gets no alias: another path that ends like it is outside the run.
+    exactly_named = set(exact.tolist())
+    aliases = {alias: i for alias, i in {**higher, **lower}.items() if i not in exactly_named}
+    rest = _look_up([key if i == NO_IMAGE else "" for key, i in zip(keys, exact)], aliases)
+    return np.where(exact == NO_IMAGE, rest, exact)
 
 
 def _label_path(image_id: str) -> str:
@@ -108,18 +113,18 @@ def _label_path(image_id: str) -> str:
 
 def _unique(aliases: Iterable[tuple[str, int]]) -> dict[str, int]:
     """Map each alias to its position, or to AMBIGUOUS where it stands for more than one."""
-    table: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for alias, position in aliases:
-        if table.setdefault(alias, position) != position:
-            table[alias] = AMBIGUOUS
-    return table
+        if positions.setdefault(alias, position) != position:
+            positions[alias] = AMBIGUOUS
+    return positions
 
 
-def _look_up(keys: Iterable[str | int], table: dict[str, int], *, once: bool = True) -> npt.NDArray[np.int64]:
+def _look_up(keys: Iterable[str | int], aliases: dict[str, int], *, once: bool = True) -> npt.NDArray[np.int64]:
     """Return the (K,) positions of the keys; if `once`, keys that share one are AMBIGUOUS."""
-    positions = [table.get(key, NO_MATCH) if isinstance(key, str) else NO_MATCH for key in keys]
+    positions = [aliases.get(key, NO_IMAGE) if isinstance(key, str) else NO_IMAGE for key in keys]
     uses = Counter(positions) if once else Counter[int]()
-    return np.array([AMBIGUOUS if uses[p] > 1 and p != NO_MATCH else p for p in positions], np.int64)
+    return np.array([AMBIGUOUS if uses[p] > 1 and p != NO_IMAGE else p for p in positions], np.int64)
 
 
 def _tails(path: str) -> Iterator[str]:
@@ -161,7 +166,7 @@ def check_sizes(table: PromptTable, match: ImageMatch, images: RunImages) -> Non
         UserError: it is for images of other sizes.
     """
     used = np.unique(table.key_of_row).tolist()
-    stated = {key: int(match.of_key[key]) for key in used if key in table.sizes and match.of_key[key] != NO_MATCH}
+    stated = {key: int(match.of_key[key]) for key in used if key in table.sizes and match.of_key[key] != NO_IMAGE}
     problems = {
         key: problem
         for key, size in zip(stated, images.sizes([*stated.values()]))
@@ -171,10 +176,6 @@ def check_sizes(table: PromptTable, match: ImageMatch, images: RunImages) -> Non
         key, problem = next(iter(problems.items()))
         which = f'what it says of "{table.image_keys[key]}" {problem}'
         raise UserError(f"{table.path}: {which} ({len(problems)} of {len(stated)} images like this)")
-
-
-UNKNOWN_ID, NOT_IN_RUN = -2, -1
-"""In place of a class id: the category id is none that the names have, or the run has no such class."""
 
 
 class Categories:
@@ -191,21 +192,20 @@ class Categories:
         self._own = table.class_names or overrides.class_names
 
     def listed(self, offset: CategoryOffset) -> tuple[str, ...]:
-        """Return the names that category ids index: the file's own, else those given, else COCO's or the run's."""
+        """Return the names that category ids index: the file's, else the command line's, else COCO's or the run's."""
         return self._own or (COCO_CLASSES if offset == "coco91" else self._names)
 
     def class_ids(self, offset: CategoryOffset) -> npt.NDArray[np.int64]:
-        """Return the (R,) class ids of the run, UNKNOWN_ID or NOT_IN_RUN."""
+        """Return the (R,) class ids of the run, UNKNOWN_ID or NO_CLASS."""
         listed = self.listed(offset)
-        table = np.full(len(listed) + 1, NOT_IN_RUN)
-        same = listed == self._names
-        for source, target in enumerate(range(len(listed))) if same else match_classes(listed, self._names).items():
-            table[source] = target
-        table[-1] = UNKNOWN_ID
-        return table[self._positions(offset)]
+        class_of = np.full(len(listed) + 1, NO_CLASS)
+        for position, class_id in self._of_run(listed).items():
+            class_of[position] = class_id
+        class_of[-1] = UNKNOWN_ID
+        return class_of[self._positions(offset)]
 
     def misfits(self, offset: CategoryOffset) -> npt.NDArray[np.bool_]:
-        """Tell for each of the (R,) rows whether it speaks against an offset that nobody gave."""
+        """Return (R,) bool: which rows contradict an offset that the command line did not set."""
         class_ids = self.class_ids(offset)
         # COCO's 80 names are a guess unless somebody named them; then an id of a class that the run lacks refutes them.
         return class_ids < 0 if offset == "coco91" and self._own is None else class_ids == UNKNOWN_ID
@@ -218,7 +218,7 @@ class Categories:
         """
         class_ids, listed = self.class_ids(offset), self.listed(offset)
         if (class_ids == UNKNOWN_ID).any():
-            first = self.first(class_ids == UNKNOWN_ID, offset)
+            first = self.describe_first(class_ids == UNKNOWN_ID, offset)
             raise UserError(f"{self._table.path}: {first}; give --category-offset or --prompt-names")
         if len(class_ids) and not match_classes(listed, self._names):
             here = ", ".join(self._names)
@@ -229,7 +229,7 @@ class Categories:
             raise UserError(f"{self._table.path}: it shares no class with the run: {both}")
         return class_ids
 
-    def first(self, wrong: npt.NDArray[np.bool_], offset: CategoryOffset) -> str:
+    def describe_first(self, wrong: npt.NDArray[np.bool_], offset: CategoryOffset) -> str:
         """Name the first of the rows whose category ids are wrong, and how many there are."""
         row, count = int(np.argmax(wrong)), len(self.listed(offset))
         known = "COCO's category ids"
@@ -243,10 +243,7 @@ class Categories:
     def mapping(self, offset: CategoryOffset, most: int = 20) -> str:
         """Say which class of the run each category id means: all that there are, or up to `most` that the file has."""
         listed, ids = self.listed(offset), np.unique(self._table.category_ids).tolist()
-        of_run = match_classes(listed, self._names)
-        if listed == self._names:  # two names of a list may mean the same, but each is the run's own
-            of_run = {i: i for i in range(len(listed))}
-        texts = []
+        of_run, texts = self._of_run(listed), []
         pairs = [*zip(ids, np.unique(self._positions(offset)).tolist())]
         if len(listed) <= most and offset != "coco91":
             pairs = [(i + int(offset), i) for i in range(len(listed))]
@@ -261,6 +258,12 @@ class Categories:
         listed = self.listed(offset)
         counts = Counter(listed[i] for i in self._positions(offset)[rows].tolist())
         return ", ".join(f"{name} {count}" for name, count in counts.most_common())
+
+    def _of_run(self, listed: tuple[str, ...]) -> dict[int, int]:
+        """Map positions in the list of names to class ids of the run."""
+        if listed == self._names:  # two names of a list may mean the same, but each is the run's own
+            return {i: i for i in range(len(listed))}
+        return match_classes(listed, self._names)
 
     def _positions(self, offset: CategoryOffset) -> npt.NDArray[np.int64]:
         """Return the (R,) positions of the category ids in the list of names; its length for ids outside it."""

@@ -12,23 +12,24 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from utils.boxes import denormalize
+from utils.boxes import ScoredBoxes, Size, denormalize
 from utils.classes import match_classes
 from utils.engine import RunImages
 from utils.errors import UserError
 from utils.io.terminal import counted
 from utils.prompts.interpretation import FormatChecker, choose_interpretation, to_corners
-from utils.prompts.matching import NO_MATCH, NOT_IN_RUN, Categories, ImageMatch, check_sizes, match_images
+from utils.prompts.matching import NO_CLASS, NO_IMAGE, Categories, ImageMatch, check_sizes, match_images
 from utils.prompts.readers import read_prompt_table
 from utils.prompts.table import Interpretation, PromptOverrides, PromptSource, PromptTable
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Boxes by image; those of an image are neighbours, in the file's order.
+    """Hold the boxes of a prompt file, sorted by image; those of one image keep the file's order.
 
     Attributes:
-        boxes: (J, 4) float64, x1 y1 x2 y2 in pixels or in shares of the image's sides: they may be NaN or outside.
+        boxes: (J, 4) float64, x1 y1 x2 y2 in pixels or in shares of the image's sides. They may be NaN or lie outside
+            their image: `BoxSanitizer` of `models/detector.py` clips or drops these and counts them.
         scores: (J,) float32 in [0, 1].
         class_ids: (J,) int64, 0-based index into the class names of the run.
         rows_of: image id -> the rows of its boxes.
@@ -49,10 +50,8 @@ class Prompts:
     left_out: list[str]
     class_names: tuple[str, ...] = ()
 
-    def for_image(
-        self, image_id: str, size: tuple[int, int]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Return an image's (N, 4) boxes, xyxy in pixels, their (N,) scores and (N,) class ids.
+    def for_image(self, image_id: str, size: Size) -> ScoredBoxes:
+        """Return the boxes of an image, in pixels; none if the file has none.
 
         Args:
             size: (height, width) of the image.
@@ -74,7 +73,7 @@ class Prompts:
         return len(self.scores[self._rows(image_id)])
 
     def content(self, image_id: str) -> bytes:
-        """Return what decides `for_image`: the same bytes, the same boxes."""
+        """Return the bytes of all that `for_image` depends on, to be hashed."""
         rows = self._rows(image_id)
         columns = (self.boxes[rows], self.scores[rows], self.class_ids[rows])
         return b"".join([bytes([self.normalized]), *(column.tobytes() for column in columns)])
@@ -111,28 +110,28 @@ def load_prompts(
     interpretation, lines = choose_interpretation(table, checker)
     offset = interpretation.category_offset
     class_ids = categories.checked_class_ids(offset)
-    in_run = match.of_row != NO_MATCH
-    no_class = in_run & (class_ids == NOT_IN_RUN)
+    in_run = match.of_row != NO_IMAGE
+    no_class = in_run & (class_ids == NO_CLASS)
     other_class = in_run & ~no_class & ~np.isin(class_ids, _kept_ids(kept_classes, names))
     left_out = {**table.left_out, "for images outside the run": int((~in_run).sum())}
-    for what, rows in {"the run lacks": no_class, "are none of detector.classes": other_class}.items():
-        left_out[f"of classes that {what} ({categories.counts(rows, offset)})"] = int(rows.sum())
+    for reason, rows in {"the run lacks": no_class, "are none of detector.classes": other_class}.items():
+        left_out[f"of classes that {reason} ({categories.counts(rows, offset)})"] = int(rows.sum())
     kept = np.flatnonzero(in_run & ~no_class & ~other_class)
     kept = kept[np.argsort(match.of_row[kept], kind="stable")]
     return Prompts(
-        to_corners(table.boxes[kept], interpretation.bbox_format),
-        table.scores[kept],
-        class_ids[kept],
-        _rows_by_image(match.of_row[kept], images.ids),
-        table.format.normalized,
-        [*lines, *_finding(table, interpretation, match, images), *_mapping(table, overrides, categories)],
-        [
+        boxes=to_corners(table.boxes[kept], interpretation.bbox_format),
+        scores=table.scores[kept],
+        class_ids=class_ids[kept],
+        rows_of=_rows_by_image(match.of_row[kept], images.ids),
+        normalized=table.format.normalized,
+        finding=[*lines, *_finding(table, interpretation, match, images), *_mapping(table, overrides, categories)],
+        warnings=[
             *checker.warnings(interpretation),
             *_unlabelled_folders(table, match, images.ids),
-            *_loss_warnings(table, overrides, interpretation, in_run, no_class, other_class),
+            *_left_out_warnings(table, overrides, interpretation, in_run, no_class, other_class),
         ],
-        [f"prompts: rows {which}, left out: {count}" for which, count in left_out.items() if count],
-        (*(overrides.class_names or table.class_names or ()),),
+        left_out=[f"prompts: rows {which}, left out: {count}" for which, count in left_out.items() if count],
+        class_names=(*(overrides.class_names or table.class_names or ()),),
     )
 
 
@@ -171,8 +170,8 @@ def _finding(table: PromptTable, interpretation: Interpretation, match: ImageMat
     """Say how the file was read, and how much of it is for the run."""
     expected = interpretation == table.format.interpretation
     title = table.format.title if expected else table.format.other_title or table.format.title
-    rows = _share(int((match.of_row != NO_MATCH).sum()), len(table), "row")
-    of_images = _share(int((match.of_key != NO_MATCH).sum()), len(table.image_keys), "image")
+    rows = _share(int((match.of_row != NO_IMAGE).sum()), len(table), "row")
+    of_images = _share(int((match.of_key != NO_IMAGE).sum()), len(table.image_keys), "image")
     columns = f", rows are {table.columns}" if table.columns else ""
     return [
         f"prompts: {table.path}: {title}: {table.format.meaning(interpretation)}{columns}",
@@ -194,7 +193,7 @@ def _unlabelled_folders(table: PromptTable, match: ImageMatch, ids: Sequence[str
     if not table.format.normalized:
         return []
     sizes = Counter(image_id.rpartition("/")[0] for image_id in ids)
-    labelled = {ids[position].rpartition("/")[0] for position in match.of_key[match.of_key != NO_MATCH].tolist()}
+    labelled = {ids[position].rpartition("/")[0] for position in match.of_key[match.of_key != NO_IMAGE].tolist()}
     return [
         f"{table.path}: no label file for the images in {folder or '.'}/ ({counted(count, 'image')}), which count as "
         "images without objects"
@@ -203,7 +202,7 @@ def _unlabelled_folders(table: PromptTable, match: ImageMatch, ids: Sequence[str
     ]
 
 
-def _loss_warnings(
+def _left_out_warnings(
     table: PromptTable,
     overrides: PromptOverrides,
     interpretation: Interpretation,
