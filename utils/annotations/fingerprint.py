@@ -1,4 +1,4 @@
-"""Hash what an image's annotation depends on: same hash, same annotation.
+"""Hash what an image's annotation depends on: the same hash, the same annotation.
 
 Not hashed are paths, device, batch size and workers, which change no result noticeably.
 """
@@ -10,7 +10,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -90,6 +90,20 @@ def file_signature(path: Path) -> str:
         return ""
 
 
+@dataclass(frozen=True)
+class ImageFingerprint:
+    """Hash what the files of one image in one output depend on: the same hash, the same files.
+
+    Attributes:
+        exact: hashes contents, given the image's id and its file.
+        quick: hashes times of files in place of their contents, given the same. It changes whenever `exact` does, but
+            also when a file is only copied. None: every file is read.
+    """
+
+    exact: Callable[[str, Path], str]
+    quick: Callable[[str, str], bytes] | None = None
+
+
 class RunFingerprint:
     """Hash all that the instances of each image of a run depend on, in every format.
 
@@ -112,33 +126,23 @@ class RunFingerprint:
         """Hash what the files of all images in a format depend on: its name, its own settings and those of the run."""
         return json_hash({"format": name, "version": VERSION, "own": own, "run": self._run})
 
-    def signer(
-        self, settings: str, extra: Callable[[str], str | None] = lambda image_id: None
-    ) -> Callable[[str, Path], str]:
-        """Make a function that hashes what the files of one image depend on, given its id and its file.
+    def of_images(
+        self,
+        settings: str,
+        extra_hash: Callable[[str], str | None] = lambda image_id: None,
+        extra_file: Callable[[str], Path | None] = lambda image_id: None,
+    ) -> ImageFingerprint:
+        """Make the fingerprint of single images.
 
         Args:
             settings: the hash that `settings` returned.
-            extra: returns what else the files of an image depend on, given its id.
+            extra_hash: hashes what else the files of an image depend on, given its id.
+            extra_file: returns the file in which that is, given the image's id.
         """
 
-        def sign(image_id: str, image: Path) -> str:
+        def exact(image_id: str, image: Path) -> str:
             clip = [self._clip_hash(self._clip_of[image_id])] if image_id in self._clip_of else []
-            return json_hash([settings, self.signature(image), self._own(image_id), extra(image_id), *clip])
-
-        return sign
-
-    def quick_signer(
-        self, settings: str, extra: Callable[[str], Path | None] = lambda image_id: None
-    ) -> Callable[[str, str], bytes]:
-        """Make a function that hashes the same as that of `signer`, but the times of files in place of their contents.
-
-        It is quick, and changes whenever the other one does, but also when a file is only copied.
-
-        Args:
-            settings: the hash that `settings` returned.
-            extra: returns a file on which those of an image depend, too, given its id.
-        """
+            return json_hash([settings, self.signature(image), self._own(image_id), extra_hash(image_id), *clip])
 
         @cache
         def clip_times(number: int) -> bytes:
@@ -146,15 +150,15 @@ class RunFingerprint:
 
         def times(image_id: str, image: str) -> bytes:
             files: list[str | Path] = [image, *dependency_files(self._options, image_id)]
-            files += [file] if (file := extra(image_id)) is not None else []
+            files += [file] if (file := extra_file(image_id)) is not None else []
             boxes = b"" if self._prompts is None else self._prompts.content(image_id)
             return b"".join([*map(file_times, files), image.encode("utf-8", "surrogateescape"), boxes])
 
-        def sign(image_id: str, image: str) -> bytes:
+        def quick(image_id: str, image: str) -> bytes:
             clip = clip_times(self._clip_of[image_id]) if image_id in self._clip_of else b""
             return settings.encode() + clip + times(image_id, image)
 
-        return sign
+        return ImageFingerprint(exact, quick)
 
     def signature(self, image: Path) -> str:
         """Identify an image file, or the video file of a frame, as `file_signature` does."""

@@ -32,7 +32,6 @@ _BUFFERED = 1000
 Keys = npt.NDArray[np.bytes_]
 """Hashes of all that decides the status of an image."""
 
-
 _MISSING = b"-"
 
 
@@ -64,7 +63,7 @@ class Index:
         writer: the name of this process's own file, a number.
         own: what decides the status of all images besides the rest.
         files: lists the files that an image may have, given its id and its file.
-        quick_sign: hashes what else decides the status of an image.
+        fingerprint: hashes what else decides the status of an image, see `ImageFingerprint.quick`.
     """
 
     def __init__(
@@ -73,10 +72,10 @@ class Index:
         writer: str,
         own: str,
         files: Callable[[str, str], Sequence[str]],
-        quick_sign: Callable[[str, str], bytes],
+        fingerprint: Callable[[str, str], bytes],
     ) -> None:
         self._folder, self._writer, self._own = folder, writer, own.encode()
-        self._files, self._quick_sign = files, quick_sign
+        self._files, self._fingerprint = files, fingerprint
         self._lock, self._added = Lock(), list[bytes]()
         rows = np.concatenate([np.zeros(0, _ROW), *map(_rows, folder.glob("[0-9]*"))])
         rows = rows[np.argsort(rows["key"], kind="stable")]
@@ -97,7 +96,7 @@ class Index:
         if all(each == _MISSING for each in found) and not any(map(os.path.islink, files)):
             return NO_KEY
         name = image_id.encode("utf-8", "surrogateescape")
-        content = b"\0".join([self._own, name, self._quick_sign(image_id, image), *found])
+        content = b"\0".join([self._own, name, self._fingerprint(image_id, image), *found])
         return hashlib.blake2b(content, digest_size=15).digest() + b"\1"  # numpy leaves out zeros at the end
 
     def has_blank_folders(self, images: Sequence[tuple[str, str]]) -> bool:

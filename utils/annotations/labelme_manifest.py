@@ -77,7 +77,7 @@ class LabelmeManifest(Manifest):
             return FileStatus.EDITED
         named, photo = str(annotation.get("imagePath")), photo_path(image_id, image, self._frames)
         is_same = not text_problem(named) and os.path.realpath(path.parent / named) == os.path.realpath(photo)
-        if not is_same or annotation.get(SETTINGS) != self._sign(image_id, image):
+        if not is_same or annotation.get(SETTINGS) != self._fingerprint.exact(image_id, image):
             return FileStatus.OUTDATED
         shapes = annotation["shapes"]
         if self._review_below is not None and not all("confidence" in shape for shape in shapes):
@@ -90,7 +90,7 @@ class LabelmeManifest(Manifest):
         (path,) = self._paths(image_id)
         self._check_links(image_id, image)
         ((_, content),) = exported.files.items()
-        atomic_write(path, add_stamp(content, self._sign(image_id, image)))
+        atomic_write(path, add_stamp(content, self._fingerprint.exact(image_id, image)))
         self._note_written(image_id, image)
         return True
 

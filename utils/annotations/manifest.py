@@ -1,4 +1,7 @@
-"""What stands on disk for each image in a format, and whether it may be replaced.
+"""Which files each image has on disk in a format, whether a person edited them, and whether they may be replaced.
+
+A record lists the hash of each file that was written for an image; a file with another hash was edited. Labelme files
+have theirs within, see `labelme_manifest.py`.
 
 Promises, kept whenever a run is killed: each file is whole; a file that a person edited or made is known as such and
 kept; the next run completes what is missing. Therefore a record is written after the files that it replaces are gone
@@ -19,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from utils.annotations.fingerprint import file_hash, file_signature, hash_of
+from utils.annotations.fingerprint import ImageFingerprint, file_hash, file_signature, hash_of
 from utils.annotations.index import KEY, NO_KEY, Index, Keys, shared_key
 from utils.annotations.records import FileStatus, Record
 from utils.distributed import Session
@@ -40,10 +43,10 @@ class Manifest:
     Records lie in a hidden folder, one for each image, and for the shared files one beside that folder.
 
     Args:
-        name: of the output: a format's, or of a table.
+        name: of the output, for messages: a format, a table, or `frames`.
         folder: where its files lie.
-        sign: hashes what decides the files of an image, given its id and its file.
-        exporter: makes what turns instances into files, given the class names.
+        fingerprint: hashes what the files of an image depend on.
+        exporter: makes the exporter, given the class names.
         files: the paths of an image's files below the folder, given its id.
         photo: the path, without suffix, at which the folder has the photo itself, given the image's id, or None.
         frames: where the frames of video files lie as images, and the folder itself; None: in the folder.
@@ -52,20 +55,20 @@ class Manifest:
         keep_others: leave shared files that an earlier run made and this one does not, such as lists of other splits.
         copy: copy photos to where the folder has them; otherwise links lead to them.
         overwrite: replace files that a person edited or made, too.
-        quick_sign: hashes what `sign` hashes, quickly, by times of files; None: every file is read.
 
     Attributes:
         statuses: (images of the run,) uint8, the `FileStatus` of each image's files as `scan` found it; NEW of those
             that it left out.
         broken: what is wrong with files that a person edited, by image; they are looked at in every run.
-        index: knows the status of images whose files did not change; None before `scan`, or without `quick_sign`.
+        index: knows the status of images whose files did not change; None before `scan`, or without a quick
+            fingerprint.
     """
 
     def __init__(
         self,
         name: str,
         folder: Path,
-        sign: Callable[[str, Path], str],
+        fingerprint: ImageFingerprint,
         exporter: Callable[[Sequence[str]], Exporter],
         *,
         files: Callable[[str], Sequence[str]] = lambda image_id: [],
@@ -76,16 +79,14 @@ class Manifest:
         keep_others: bool = True,
         copy: bool = False,
         overwrite: bool = False,
-        quick_sign: Callable[[str, str], bytes] | None = None,
     ) -> None:
         self.name, self.folder, self.exporter, self.overwrite = name, folder, exporter, overwrite
         self.statuses: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self.broken: dict[str, str] = {}
         self.index: Index | None = None
-        self._quick_sign = quick_sign
-        self._sign, self._files, self._photo, self._shared = sign, files, photo, shared
+        self._fingerprint, self._files, self._photo, self._shared = fingerprint, files, photo, shared
         self._frames, self._keep_others, self._copy = frames or folder, keep_others, copy
-        self._made = exporter(())
+        self._record_checker = exporter(())  # asked for `is_record` only, which needs no class names
         self._ids: Sequence[str] = ()
         self._images: Sequence[str] = ()
         self._keys: Keys = np.zeros(0, KEY)
@@ -95,11 +96,11 @@ class Manifest:
     def status(self, image_id: str, image: Path) -> FileStatus:
         """Compare the files of an image, itself in the file `image`, with what the run would write."""
         if record := self._record(image_id):
-            status = record.status(self.folder, self._sign(image_id, image))
+            status = record.status(self.folder, self._fingerprint.exact(image_id, image))
             linked = self._copy and any((self.folder / name).is_symlink() for name in record.links)
             return FileStatus.REFRESH if linked and status is FileStatus.DONE else status
-        made = any(os.path.exists(self.folder / name) for name in self._files(image_id))
-        return FileStatus.EDITED if made else FileStatus.NEW
+        exists = any(os.path.exists(self.folder / name) for name in self._files(image_id))
+        return FileStatus.EDITED if exists else FileStatus.NEW  # what no record names, a person made
 
     def scan(
         self,
@@ -113,7 +114,7 @@ class Manifest:
 
         Args:
             part: the positions of the images to look at; None: all.
-            shard: tells this run from those that write beside it.
+            shard: a text for the names of this process's files, in which the shards of a run differ.
 
         Raises:
             UserError: a link leads out of the folder where files are to be written.
@@ -125,11 +126,10 @@ class Manifest:
         refuse(f"{self.name}: no file is written through a link; remove it:", session.gather(linked))
         self._ids = image_ids
         self._images = images.files if isinstance(images, FilePaths) else [*map(str, images)]
-        if self._quick_sign is not None:
+        if self._fingerprint.quick is not None:
             own = json.dumps([self.name, os.path.realpath(self.folder), *self._own_settings()])
-            self.index = Index(
-                self._index_folder, f"{session.rank}{shard}", own, self._possible_files, self._quick_sign
-            )
+            writer = f"{session.rank}{shard}"
+            self.index = Index(self._index_folder, writer, own, self._possible_files, self._fingerprint.quick)
             if self.index.has_blank_folders([(image_ids[i], self._images[i]) for i in firsts.values()]):
                 mine = ()  # a first run: all are new
         chunks = [mine[start : start + CHUNK] for start in range(0, len(mine), CHUNK)]
@@ -162,7 +162,7 @@ class Manifest:
         return [f"{self._records}/{image_id}.json", *(f"{self.folder}/{name}" for name in names)]
 
     def _own_settings(self) -> list[Any]:
-        """List what decides a status besides `sign`, in JSON's types."""
+        """List what decides a status besides the fingerprint, in JSON's types."""
         return [self._copy]
 
     def ids_of(self, status: FileStatus) -> list[str]:
@@ -191,7 +191,7 @@ class Manifest:
         remove_files(self.folder, (*before.files, *before.links))
         hashes = {name: hash_of(content) for name, content in exported.files.items()}
         links, photo = sorted(exported.links), file_signature(image) if exported.links else ""
-        record = Record(self._sign(image_id, image), hashes, links, photo, exported.record)
+        record = Record(self._fingerprint.exact(image_id, image), hashes, links, photo, exported.record)
         record.save(self._record_path(image_id))
         for name, content in exported.files.items():
             atomic_write(self.folder / name, content)
@@ -208,7 +208,7 @@ class Manifest:
     def is_edited(self, image_id: str) -> bool:
         """Return whether a person edited or made a file of an image, whatever the settings."""
         if record := self._record(image_id):
-            return record.status(self.folder, "") is FileStatus.EDITED
+            return record.status(self.folder, settings="") is FileStatus.EDITED
         return any((self.folder / name).exists() for name in self._files(image_id))
 
     def remove(self, image_id: str) -> None:
@@ -240,11 +240,11 @@ class Manifest:
     def assemble(self, exporter: Exporter, image_ids: Sequence[str]) -> list[Path]:
         """Bring up to date what needs no model; write the shared files from the records of images that have one.
 
-        Only one process may do so, when the records of all images are written. Shared files of other runs stay, such as
-        the list of another split, and so do files that a person edited, unless `overwrite` is set.
+        Only one process may do so, when the records of all images are written. Shared files that a person edited stay
+        unless `overwrite` is set, and so do those of other runs, such as the list of another split.
 
         Returns:
-            the edited files that were left.
+            the edited files that stay.
 
         Raises:
             WriterError: no space, no permission.
@@ -260,15 +260,15 @@ class Manifest:
         ours = {name: found[name] in (None, before.files.get(name), hashes[name]) for name in made}
         edited = [] if self.overwrite else [name for name in made if not ours[name]]
         stale = [name for name in made if name not in edited and found[name] != hashes[name]]
-        others = {name: known for name, known in before.files.items() if (self.folder / name).exists()}
-        left = {} if self._keep_others else {name: others[name] for name in others if name not in made}
-        gone = [name for name in left if file_hash(self.folder / name) == left[name]]
-        known = {name: others[name] for name in others if name not in gone}
-        known |= {name: hashes[name] for name in made if name not in edited}
-        remove_files(self.folder, [*stale, *gone])
+        recorded = {name: known for name, known in before.files.items() if (self.folder / name).exists()}
+        others = [] if self._keep_others else [name for name in recorded if name not in made]
+        dropped = [name for name in others if file_hash(self.folder / name) == recorded[name]]
+        files = {name: known for name, known in recorded.items() if name not in dropped}
+        files |= {name: hashes[name] for name in made if name not in edited}
+        remove_files(self.folder, [*stale, *dropped])
         settings = self._shared_hash(image_ids)
-        if (settings, known) != (before.settings, before.files):
-            Record(settings, known).save(self._shared_record)
+        if (settings, files) != (before.settings, before.files):
+            Record(settings, files).save(self._shared_record)
         for name in stale:
             atomic_write(self.folder / name, made[name])
         if self.index is not None and len(image_ids) == len(self._ids):
@@ -309,7 +309,7 @@ class Manifest:
     def _record(self, image_id: str) -> Record | None:
         """Read the record of an image; None if there is none, or it says what no run writes of this image."""
         record = Record.read(self._record_path(image_id))
-        if record is None or not self._made.is_record(image_id, record.record):
+        if record is None or not self._record_checker.is_record(image_id, record.record):
             return None
         return record if all(self._is_own(image_id, name) for name in (*record.files, *record.links)) else None
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.annotations.diff import DiffExporter, find_references
-from utils.annotations.fingerprint import RunFingerprint, json_hash
+from utils.annotations.fingerprint import ImageFingerprint, RunFingerprint, json_hash
 from utils.annotations.index import file_times
 from utils.annotations.labelme_manifest import LabelmeManifest
 from utils.annotations.manifest import Manifest
@@ -211,14 +211,15 @@ def _frames(options: Options, images: RunImages, fingerprint: RunFingerprint) ->
     frames = Manifest(
         "frames",
         auto_mask.save_dir,
-        # Frames depend on nothing but their video.
-        lambda image_id, image: json_hash(["frames", JPEG_QUALITY, fingerprint.signature(image)]),
+        ImageFingerprint(  # frames depend on nothing but their video
+            lambda image_id, image: json_hash(["frames", JPEG_QUALITY, fingerprint.signature(image)]),
+            lambda image_id, image: image.encode("utf-8", "surrogateescape") + file_times(image),
+        ),
         lambda names: FrameExporter(),
         files=lambda image_id: [f"{image_id}{FRAME_SUFFIX}"] if image_id in filmed else [],
         photo=lambda image_id: image_id,
         records=".frames",
         overwrite=options.overwrite,
-        quick_sign=lambda image_id, image: image.encode("utf-8", "surrogateescape") + file_times(image),
     )
     return [frames]
 
@@ -255,12 +256,11 @@ def _review(options: Options, fingerprint: RunFingerprint, settings: ReviewSetti
         settings,
         "review",
         settings.folder,
-        fingerprint.signer(unlimited),
+        fingerprint.of_images(unlimited),
         lambda names: ReviewExporter(replace(settings, names=names)),
         records=".review",
         shared=json_hash([unlimited, settings.below, settings.edited, *drawn]) if own else unlimited,
         overwrite=options.overwrite,
-        quick_sign=fingerprint.quick_signer(unlimited),
     )
 
 
@@ -275,12 +275,11 @@ def _diff(options: Options, images: RunImages, fingerprint: RunFingerprint) -> l
     diff = Manifest(
         "diff",
         folder,
-        fingerprint.signer(settings, references.content_hash),
+        fingerprint.of_images(settings, references.content_hash, references.path),
         lambda names: DiffExporter(names, references, low, audit),
         records=".diff",
         shared=json_hash([settings, audit]) if audit else settings,
         overwrite=options.overwrite,
-        quick_sign=fingerprint.quick_signer(settings, references.path),
     )
     return [diff]
 
@@ -306,7 +305,7 @@ def _format(name: str, options: Options, fingerprint: RunFingerprint, splits: Ma
     return make(
         name,
         folder,
-        fingerprint.signer(settings),
+        fingerprint.of_images(settings),
         lambda names: form.exporter(ExportSettings(folder, names, split, *details, splits)),
         files=form.files,
         photo=form.photo,
@@ -315,7 +314,6 @@ def _format(name: str, options: Options, fingerprint: RunFingerprint, splits: Ma
         keep_others=form.keeps_other_splits and not splits,
         copy=auto_mask.copy_images,
         overwrite=options.overwrite,
-        quick_sign=fingerprint.quick_signer(settings),
     )
 
 

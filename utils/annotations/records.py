@@ -35,7 +35,7 @@ class Record:
     """Hold what was written for an image, or as shared files, as JSON in a file of its own.
 
     Attributes:
-        settings: the hash of what decides the files.
+        settings: the fingerprint of what the files depend on, see `ImageFingerprint`; not of the settings alone.
         files: hash of the content by path below the format's folder.
         links: paths there that lead to the photo, or are copies of it.
         photo: the signature of the photo, where there are links.
@@ -64,7 +64,7 @@ class Record:
         atomic_write(path, json.dumps(asdict(self), sort_keys=True).encode())
 
     def status(self, folder: Path, settings: str) -> FileStatus:
-        """Compare the files below a folder with the record, and its settings with those of the run."""
+        """Compare the files below a folder with the record, and its fingerprint `settings` with that of the run."""
         found = {name: file_hash(folder / name) for name in self.files}
         replaced = any(self._is_another_photo(folder / name) for name in self.links)
         if replaced or any(now not in (None, self.files[name]) for name, now in found.items()):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from utils.annotations.fingerprint import ImageFingerprint
 from utils.annotations.labelme_manifest import CONTENT, SETTINGS, LabelmeManifest, content_hash
 from utils.annotations.records import FileStatus
 from utils.formats.base import Exported, ExportSettings
@@ -23,15 +24,15 @@ NAMES = ("car", "tree")
 Edit = Callable[[dict[str, Any]], object]
 
 
-def sign(image_id: str, image: Path) -> str:
+def settings_of(image_id: str, image: Path) -> str:
     return f"settings of {image_id}"
 
 
-def manifest(folder: Path, settings: Callable[[str, Path], str] = sign) -> LabelmeManifest:
+def manifest(folder: Path, settings: Callable[[str, Path], str] = settings_of) -> LabelmeManifest:
     return LabelmeManifest(
         "labelme",
         folder,
-        settings,
+        ImageFingerprint(settings),
         lambda names: FORMATS["labelme"].exporter(ExportSettings(folder, names)),
         frames=folder,
     )
@@ -58,7 +59,7 @@ def file(tmp_path: Path, image: Path) -> Path:
     return tmp_path / "a.json"
 
 
-def status(file: Path, settings: Callable[[str, Path], str] = sign, image: str = "a.png") -> FileStatus:
+def status(file: Path, settings: Callable[[str, Path], str] = settings_of, image: str = "a.png") -> FileStatus:
     return manifest(file.parent, settings).status("a", file.parent / image)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import utils.io.writers
 from tests.helpers.project import tree
-from utils.annotations.fingerprint import hash_of
+from utils.annotations.fingerprint import ImageFingerprint, hash_of
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import FileStatus
 from utils.formats.base import Exported
@@ -48,7 +48,7 @@ def manifest(folder: Path, settings: str = "1", shared: str = "1", overwrite: bo
     return Manifest(
         "words",
         folder,
-        lambda image_id, image: settings,
+        ImageFingerprint(lambda image_id, image: settings),
         lambda names: WordExporter(),  # type: ignore[arg-type, return-value]
         files=files,
         photo=lambda image_id: f"images/{image_id}",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from utils.annotations.fingerprint import ImageFingerprint
 from utils.annotations.labelme_manifest import CONTENT, SETTINGS, LabelmeManifest
 from utils.annotations.sink import AnnotationSink
 from utils.distributed import Session
@@ -59,7 +60,7 @@ def annotate(folder: Path, *pairs: tuple[Sample, Instances], names: tuple[str, .
     manifest = LabelmeManifest(
         "labelme",
         folder,
-        lambda *image: "settings",
+        ImageFingerprint(lambda *image: "settings"),
         lambda names: LabelmeExporter(ExportSettings(folder, names)),
         frames=folder,
     )
