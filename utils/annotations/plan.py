@@ -47,9 +47,9 @@ class AnnotationPlan:
         session: the processes of the run, each of which has the same plan: none writes before all have looked.
 
     Attributes:
-        units: those of `images` to be worked on, before sharding; if the run only annotates, without those of which
-            every image is finished.
-        nothing_to_do: whether every file is written, or none is to be.
+        units: those of `images` to be worked on, not yet divided among the processes; if the run only annotates,
+            without those of which every image is finished.
+        nothing_to_do: whether all files are up to date, or the run is a dry one.
 
     Raises:
         UserError: there is nothing to compare with, the run would replace what it compares with or reads, or write
@@ -62,17 +62,17 @@ class AnnotationPlan:
         self._part = None if options.shard is None else [i for unit in options.own_units(images.units) for i in unit]
         self._shard = "" if options.shard is None else "-{}-of-{}".format(*options.shard)
         self._manifests: list[Manifest] = []
-        self._splits: dict[str, str] = {}
-        self._told: list[str] = []
+        self._split_lines: list[str] = []
         self._orphans: dict[str, bool] = {}
+        self._prunable: list[Manifest] = []
         if "annotate" in options.outputs:
             self._prepare(images, RunFingerprint(options, prompts, _clips(options, images)), session)
         only = options.outputs == ("annotate",)
-        needed = self._unfinished() if only else np.ones(len(self._ids), bool)
+        needed = self._to_write() if only else np.ones(len(self._ids), bool)
         self.units = [unit for unit in options.own_units(images.units) if needed[unit.start : unit.stop].any()]
-        # Images of the units that need not be worked on; in a clip, what lies before a frame decides its tracks.
-        skip = not options.video and not needed.all()
-        self._done = {self._ids[i] for unit in self.units for i in unit if not needed[i]} if skip else set()
+        # Finished images of these units. Those of clips are worked on again: tracks go through every frame before.
+        skips = not options.video and not needed.all()
+        self._done = {self._ids[i] for unit in self.units for i in unit if not needed[i]} if skips else set()
         whole = options.shard is None and not options.merge
         done = whole and only and not self.units and all(each.is_assembled(self._ids) for each in self._manifests)
         self.nothing_to_do = options.dry_run or session.gather([done])[0]
@@ -83,31 +83,31 @@ class AnnotationPlan:
     def _prepare(self, images: RunImages, fingerprint: RunFingerprint, session: Session) -> None:
         """Make the manifests of all outputs and look at what is there, also at what has no photo any more."""
         options, splits = self._options, assign_splits(self._options, images)
-        form = partial(_format, options=options, fingerprint=fingerprint, splits=splits)
-        formats = {name: form(name) for name in dict.fromkeys(options.config.auto_mask.formats)}
-        frames = _frames(options, images, fingerprint)
+        manifest_of = partial(_format_manifest, options=options, fingerprint=fingerprint, splits=splits)
+        formats = {name: manifest_of(name) for name in dict.fromkeys(options.config.auto_mask.formats)}
+        frames = _frame_manifests(options, images, fingerprint)
         self._manifests = [*frames, *formats.values()]
         for manifest in self._manifests:
             manifest.scan(images.ids, images.paths, session, self._part, self._shard)
         if session.is_main:
             warn(unused_edits(formats, images))
-        edited = {image_id for form in formats.values() for image_id in form.ids_of(FileStatus.EDITED)}
+        edited = {image_id for manifest in formats.values() for image_id in manifest.ids_of(FileStatus.EDITED)}
         self._review = _review_settings(options, images, [] if options.overwrite else sorted(edited))
-        tables = [_review(options, fingerprint, self._review), *_diff(options, images, fingerprint)]
+        tables = [_review_manifest(options, fingerprint, self._review), *_diff_manifests(options, images, fingerprint)]
         for manifest in tables:
             manifest.scan(images.ids, images.paths, session, self._part, self._shard)
         self._manifests += tables
         if not all(FORMATS[name].is_labelme for name in formats):
-            self._told = split_lines(splits, options)
+            self._split_lines = split_lines(splits, options)
         if session.is_main and options.shard is None:
             self._orphans = find_orphans(options.config.auto_mask.save_dir, images)
-            others = [form(name) for name in FORMATS if name not in formats and _is_apart(options, name)]
+            others = [manifest_of(name) for name in FORMATS if name not in formats and _is_apart(options, name)]
             self._prunable = [*frames, *formats.values(), *others, *reversed(tables)]
 
     def prune_orphans(self) -> None:
         """Remove the annotations without photo if the options say so; print how many there are.
 
-        What is removed does not come back, so call this when nothing can refuse the run any more.
+        Call this after the last check that may refuse the run, since nothing brings removed files back.
         """
         line = f"{counted(len(self._orphans), 'annotation')} without photo"
         if any(self._orphans.values()):
@@ -121,14 +121,14 @@ class AnnotationPlan:
 
     def lines(self) -> list[str]:
         """Say for each format with something there what becomes of how many images; in a dry run for all outputs."""
-        counted = [(manifest, self._counts(manifest)) for manifest in self._manifests]
+        counts_of = [(manifest, self._counts(manifest)) for manifest in self._manifests]
         statuses = [
             f"{manifest.name}: {self._status_text(counts)}; {manifest.folder}"
-            for manifest, counts in counted
+            for manifest, counts in counts_of
             if self._options.dry_run or (manifest.name in FORMATS and sum(counts.values()) > counts[FileStatus.NEW])
         ]
         opened = open_lines(self._review, False) if self.nothing_to_do and not self._options.dry_run else []
-        return [*statuses, *self._told, *opened]
+        return [*statuses, *self._split_lines, *opened]
 
     def sinks(self, names: Sequence[str], writers: Writers) -> list[Sink]:
         """Make the sinks of all outputs.
@@ -139,20 +139,26 @@ class AnnotationPlan:
         return [AnnotationSink(manifest, names, writers, self._ids) for manifest in self._manifests]
 
     def skip_finished(self, cascade: Cascade) -> Cascade:
-        """Wrap a cascade: it skips batches of which only images that cannot be read are unfinished."""
+        """Wrap a cascade: it skips batches of which all images are finished.
+
+        `units` has no such batch; but where the unfinished images of a batch cannot be read, the others come alone.
+        """
         return _SkipFinished(cascade, self._done)
 
     def unfinished(self) -> list[int]:
-        """Return the positions of the images without a file that is up to date, in any output."""
+        """Return the positions of the images that have no file or an outdated one, in any output."""
         unfinished = np.zeros(len(self._ids), bool)
         for manifest in self._manifests:
             unfinished |= np.isin(manifest.statuses, (FileStatus.NEW, FileStatus.OUTDATED))
         return [*map(int, np.flatnonzero(unfinished))]
 
-    def _unfinished(self) -> npt.NDArray[np.bool_]:
-        """Tell of each image whether files of it are to be written in any output."""
-        each = [np.array([manifest.is_to_write(status) for status in FileStatus]) for manifest in self._manifests]
-        return np.any([to_write[manifest.statuses] for to_write, manifest in zip(each, self._manifests)], axis=0)
+    def _to_write(self) -> npt.NDArray[np.bool_]:
+        """Return (images,) bool: whether files of an image are to be written in any output."""
+        to_write = np.zeros(len(self._ids), bool)
+        for manifest in self._manifests:
+            by_status = np.array([manifest.is_to_write(status) for status in FileStatus])
+            to_write |= by_status[manifest.statuses]
+        return to_write
 
     def _counts(self, manifest: Manifest) -> dict[FileStatus, int]:
         """Count the images of each status; of a shard its own."""
@@ -171,7 +177,7 @@ class AnnotationPlan:
 
 
 class NoCascade:
-    """A cascade for runs that need no model: only shared files, flags or links are brought up to date."""
+    """Find nothing, in runs that need no model: only shared files, flags or links are brought up to date."""
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[Result]:
         return iter(())
@@ -181,7 +187,7 @@ class NoCascade:
 
 
 class _SkipFinished:
-    """A cascade that passes over batches of which all images are done."""
+    """Pass over batches of which all images are done; see `AnnotationPlan.skip_finished`."""
 
     def __init__(self, cascade: Cascade, done: Collection[str]) -> None:
         self._cascade, self._done = cascade, done
@@ -199,7 +205,7 @@ def _clips(options: Options, images: RunImages) -> list[list[tuple[str, Path]]]:
     return [[(images.ids[i], images.paths[i]) for i in unit] for unit in images.units] if options.video else []
 
 
-def _frames(options: Options, images: RunImages, fingerprint: RunFingerprint) -> list[Manifest]:
+def _frame_manifests(options: Options, images: RunImages, fingerprint: RunFingerprint) -> list[Manifest]:
     """Make the manifest of the frames of videos, where there are any and a format names them."""
     auto_mask = options.config.auto_mask
     filmed = _filmed(options, images)
@@ -208,7 +214,7 @@ def _frames(options: Options, images: RunImages, fingerprint: RunFingerprint) ->
     _check_apart_from_sources(options)
     if all(FORMATS[name].photo for name in auto_mask.formats):
         return []
-    frames = Manifest(
+    manifest = Manifest(
         "frames",
         auto_mask.save_dir,
         ImageFingerprint(  # frames depend on nothing but their video
@@ -221,7 +227,7 @@ def _frames(options: Options, images: RunImages, fingerprint: RunFingerprint) ->
         records=".frames",
         overwrite=options.overwrite,
     )
-    return [frames]
+    return [manifest]
 
 
 def _filmed(options: Options, images: RunImages) -> set[str]:
@@ -247,7 +253,7 @@ def _review_settings(options: Options, images: RunImages, edited: Sequence[str])
     return ReviewSettings(folder, (), below, edited, photos, nested, corrected, shown, audit)
 
 
-def _review(options: Options, fingerprint: RunFingerprint, settings: ReviewSettings) -> Manifest:
+def _review_manifest(options: Options, fingerprint: RunFingerprint, settings: ReviewSettings) -> Manifest:
     """Make the manifest of the review table; its limit and what was edited decide the table, not the records."""
     unlimited = fingerprint.settings("review", {"below": None})
     own = settings.below is not None or settings.edited or settings.audit
@@ -264,7 +270,7 @@ def _review(options: Options, fingerprint: RunFingerprint, settings: ReviewSetti
     )
 
 
-def _diff(options: Options, images: RunImages, fingerprint: RunFingerprint) -> list[Manifest]:
+def _diff_manifests(options: Options, images: RunImages, fingerprint: RunFingerprint) -> list[Manifest]:
     """Make the manifest of the table of differences, where it is asked for."""
     if options.diff is None:
         return []
@@ -272,7 +278,7 @@ def _diff(options: Options, images: RunImages, fingerprint: RunFingerprint) -> l
     references = find_references(options.diff, options.config, images.ids, options.overwrite)
     audit = options.config.auto_mask.audit
     settings = fingerprint.settings("diff", references.settings(low, audit))
-    diff = Manifest(
+    manifest = Manifest(
         "diff",
         folder,
         fingerprint.of_images(settings, references.content_hash, references.path),
@@ -281,7 +287,7 @@ def _diff(options: Options, images: RunImages, fingerprint: RunFingerprint) -> l
         shared=json_hash([settings, audit]) if audit else settings,
         overwrite=options.overwrite,
     )
-    return [diff]
+    return [manifest]
 
 
 def _is_apart(options: Options, name: str) -> bool:
@@ -290,7 +296,7 @@ def _is_apart(options: Options, name: str) -> bool:
     return options.annotations is None or os.path.realpath(folder) != os.path.realpath(options.annotations)
 
 
-def _format(name: str, options: Options, fingerprint: RunFingerprint, splits: Mapping[str, str]) -> Manifest:
+def _format_manifest(name: str, options: Options, fingerprint: RunFingerprint, splits: Mapping[str, str]) -> Manifest:
     """Make the manifest of a format; UserError if its files would be written among the annotations that are read."""
     auto_mask, split, form = options.config.auto_mask, options.config.dataset.split, FORMATS[name]
     folder = format_folder(auto_mask.save_dir, name)

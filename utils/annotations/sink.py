@@ -33,19 +33,9 @@ class AnnotationSink:
         UserError: what a person edited is to be kept, but counts its classes by another list than the run.
     """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        names: Sequence[str],
-        writers: Writers,
-        image_ids: Sequence[str],
-    ) -> None:
-        self._exporter, self._manifest, self._writers, self._ids = (
-            manifest.exporter(names),
-            manifest,
-            writers,
-            image_ids,
-        )
+    def __init__(self, manifest: Manifest, names: Sequence[str], writers: Writers, image_ids: Sequence[str]) -> None:
+        self._manifest, self._exporter = manifest, manifest.exporter(names)
+        self._writers, self._ids = writers, image_ids
         self._edited = set() if manifest.overwrite else {*manifest.ids_of(FileStatus.EDITED)}
         self._check_classes(names)
         self._written: Counter[str] = Counter()
@@ -83,20 +73,20 @@ class AnnotationSink:
         unwritten = session.gather(self._unwritten)  # here each process waits until all have written
         failed = {failure.image_id for failure in (*summary.failures, *unwritten)}
         usable = [image_id for image_id in self._ids if image_id not in failed] if failed else self._ids
-        left = self._manifest.assemble(self._exporter, usable) if session.is_main else []
+        edited_files = self._manifest.assemble(self._exporter, usable) if session.is_main else []
         written, losses = session.sum_counts(self._written), session.sum_counts(self._losses)
         measures: defaultdict[str, list[float]] = defaultdict(list)
         for phrase, numbers in session.gather(list(self._measures.items())):
             measures[phrase] += numbers
         edited = len(set(session.gather(sorted(self._edited))))
-        told = [
+        texts = [
             *self._exporter.summary_lines(written["shapes"], written["images"], self._manifest.folder),
             *(f"{loss}: {count}" for loss, count in sorted(losses.items()) if count),
             *(f"{phrase}: {_mean_and_least(numbers)}" for phrase, numbers in sorted(measures.items())),
             *([f"edited annotations, kept: {edited}"] if edited else []),
-            *(f"edited, kept: {path}" for path in left),
+            *(f"edited, kept: {path}" for path in edited_files),
         ]
-        lines = [*failure_lines(unwritten, self._ids), *(f"{self._manifest.name}: {line}" for line in told)]
+        lines = [*failure_lines(unwritten, self._ids), *(f"{self._manifest.name}: {text}" for text in texts)]
         return SinkReport(lines, unwritten)
 
     def _check_classes(self, names: Sequence[str]) -> None:
