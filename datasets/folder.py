@@ -50,13 +50,14 @@ class Dataset(Protocol):
 def natural_key(name: str) -> str:
     """Compute a sort key of ids or file names: folder by folder, numbers by value, so `clip2/9` before `clip10/1`.
 
-    Names cannot hold NUL, so it marks what is less than any text: the end of a folder, then a number, which begins with
-    the count of its digits. Equal numbers may be written otherwise (`1`, `01`); then the name itself decides.
+    Names cannot hold NUL, so the key uses it for what comes before any text: two for the end of a folder, one before a
+    number, which begins with the count of its digits. Where numbers are equal (`1`, `01`), the name itself decides.
     """
     return _NUMBER.sub(_number_key, name.replace("/", "\0\0")) + "\0\0\0\0" + name
 
 
 def _number_key(found: re.Match[str]) -> str:
+    """Write a number so that texts sort by its value."""
     digits = found[0].lstrip("0")
     return f"\0\1{chr(len(digits))}{digits}"
 
@@ -83,22 +84,25 @@ def duplicate_ids(files: Mapping[str, Sequence[str | Path]]) -> list[str]:
     return [f"{image_id}: one id, several files: {', '.join(map(str, paths))}" for image_id, paths in several]
 
 
-def ids_kept_apart(files: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], list[str]]:
+def ids_with_suffix(files: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], list[str]]:
     """Give the files of one id ids with their suffix: `a.jpg` and `a.png` in place of `a`.
 
     Returns:
         the files by their ids, in the same order, and those ids that have a suffix now.
     """
-    groups, kept = dict(files), list[str]()
-    while crowded := {image_id for image_id, paths in groups.items() if len({*map(os.path.basename, paths)}) > 1}:
-        apart = dict[str, list[str]]()
+    groups, with_suffix = dict(files), list[str]()
+    # Again, since a new id may be that of another file: `a.jpg` of `a.jpg` and of `a.jpg.png`.
+    while shared := {image_id for image_id, paths in groups.items() if len({*map(os.path.basename, paths)}) > 1}:
+        renamed = dict[str, list[str]]()
         for image_id, paths in groups.items():
             for path in paths:
-                named = str(PurePosixPath(image_id).with_name(Path(path).name)) if image_id in crowded else image_id
-                apart.setdefault(named, []).append(path)
-        groups = apart
-        kept = [image_id for image_id, (path, *_) in groups.items() if PurePosixPath(image_id).name == Path(path).name]
-    return groups, kept
+                named = str(PurePosixPath(image_id).with_name(Path(path).name)) if image_id in shared else image_id
+                renamed.setdefault(named, []).append(path)
+        groups = renamed
+        with_suffix = [
+            image_id for image_id, (path, *_) in groups.items() if PurePosixPath(image_id).name == Path(path).name
+        ]
+    return groups, with_suffix
 
 
 @contextmanager
@@ -111,7 +115,10 @@ def sample_errors(image_id: str, path: Path) -> Iterator[None]:
 
 
 class ExcludedFolders:
-    """Folders to skip below another one: given ones, and those with a run's records; those met are remembered.
+    """Decide which folders below another one are skipped: some by name, all with a run's records; remember those met.
+
+    Args:
+        folders: the ones to skip by name.
 
     Attributes:
         special: pipes, devices and sockets with wanted names that were met, and passed over.
@@ -122,7 +129,7 @@ class ExcludedFolders:
         self._folders, self._met = {os.path.realpath(folder) for folder in folders}, dict[Path, None]()
 
     def excludes(self, folder: Path) -> bool:
-        """Tell whether to skip a folder."""
+        """Return whether to skip a folder."""
         if os.path.realpath(folder) not in self._folders and not os.path.lexists(folder / RECORDS):
             return False
         self._met[folder] = None
@@ -154,7 +161,8 @@ def find_files(source: Path, is_wanted: Callable[[str], bool], excluded: Exclude
         names = []
         for name, entry, kind in _walk(root, excluded):
             if kind == "file" and is_wanted(entry.name):
-                if not _asks(entry.is_file) and is_special(Path(entry.path)):  # the listing itself tells the first
+                # The listing tells what is a file; only for the rest is the disk asked again.
+                if not _holds(entry.is_file) and is_special(Path(entry.path)):
                     special.append(Path(entry.path))
                 else:
                     names.append(name)
@@ -168,7 +176,7 @@ def find_files(source: Path, is_wanted: Callable[[str], bool], excluded: Exclude
 
 
 def _without_suffix(name: str) -> str:
-    """As `image_id_of`, of the relative path of a file that has a suffix."""
+    """Remove the suffix of a relative path that has one; quicker than `image_id_of`."""
     return name[: name.rindex(".")]
 
 
@@ -194,7 +202,7 @@ def _walk(
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
-                    name, path = below + entry.name, Path(entry.path) if _asks(entry.is_dir) else None
+                    name, path = below + entry.name, Path(entry.path) if _holds(entry.is_dir) else None
                     if path is None:
                         yield name, entry, "file"
                     elif entry.is_symlink() and path.resolve() in [parent.resolve() for parent in path.parents]:
@@ -208,10 +216,10 @@ def _walk(
             raise _cannot_list(error) from error
 
 
-def _asks(question: Callable[[], bool]) -> bool:
-    """Ask what an entry of a folder is; what cannot be told, such as a link to itself, is none of it."""
+def _holds(check: Callable[[], bool]) -> bool:
+    """Return the result of `is_file` or `is_dir` of a folder's entry; False where it fails, as of a link to itself."""
     try:
-        return question()
+        return check()
     except OSError:
         return False
 
@@ -222,7 +230,7 @@ def _cannot_list(error: OSError) -> UserError:
 
 
 class ImageTree:
-    """The image files below a folder; each folder is listed once, when it is first needed."""
+    """Look up image files below a folder; each folder is listed once, when it is first needed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -252,7 +260,7 @@ class ImageTree:
 
 
 class ImageFolder:
-    """The images of folders, including all folders below them, and single files; without ground truth.
+    """Hold the images of folders, including all folders below them, and single files; without ground truth.
 
     Attributes:
         ids: without suffix, paths relative to their source folder or names of single files; in the order of the
@@ -309,7 +317,7 @@ def _unique_ids(found: Iterable[tuple[str, str]]) -> tuple[list[str], list[str],
     for image_id, file in found:
         if file not in (files := groups.setdefault(image_id, [])):
             files.append(file)
-    groups, with_suffix = ids_kept_apart(groups)
+    groups, with_suffix = ids_with_suffix(groups)
     refuse("An image's id is its path below the folder, and must be unique:", duplicate_ids(groups))
     return list(groups), [files[0] for files in groups.values()], with_suffix
 

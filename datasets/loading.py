@@ -32,18 +32,19 @@ MAX_PIXELS = 256_000_000
 
 
 class Images:
-    """The images of a run, in the order of their dataset.
+    """List the images of a run, in the order of their dataset, and make batches of them.
 
     Args:
         dataset: the samples.
         batch_size: images in a batch; the last one of the dataset, or of a clip, may be smaller.
-        num_workers: threads that read ahead; 0 reads each batch when it is asked for. (Decoding releases the
-            interpreter lock, so threads do.)
-        check_masks: checks the masks against a number of classes, which the detector may name.
+        num_workers: threads that read ahead; 0 reads each batch when it is asked for. Threads suffice, since decoding
+            releases the interpreter lock.
+        check_masks: checks the masks against the number of classes, where only the detector tells it; see
+            `check_gt_masks`.
 
     Attributes:
-        units: the positions in the dataset of what is done whole or not at all: a batch, or a clip, which makes up
-            batches of its own. So leaving some out (finished ones, another process's) does not change the rest.
+        units: the positions of the images of each batch or, in a dataset of clips, of each clip, which is cut into
+            batches of its own. Leaving out units (finished ones, another process's) does not change the others.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Images:
 
 
 class Batches:
-    """The samples of some units of a dataset, batch by batch; each iteration begins anew."""
+    """Read the samples of some units of a dataset, batch by batch; each iteration begins anew."""
 
     def __init__(self, dataset: Dataset, units: Sequence[range], batch_size: int, num_workers: int) -> None:
         self._dataset, self._units, self._batch_size, self._num_workers = dataset, units, batch_size, num_workers
@@ -96,11 +97,11 @@ class Batches:
 
     @property
     def num_images(self) -> int:
-        """Images in all units together."""
+        """The number of images in all units together."""
         return sum(map(len, self._units))
 
     def __iter__(self) -> Iterator[list[Sample | SampleError]]:
-        """The batches in order; a sample that cannot be used is replaced by what is wrong with it."""
+        """Yield the batches in order; a sample that cannot be used is replaced by its error."""
         same_size = SameSizeFilter()
         if self._num_workers:
             return self._read_ahead(same_size)
@@ -124,14 +125,14 @@ class Batches:
                 each.shutdown(cancel_futures=True)
 
     def _bounded(self, map_ahead: Callable[..., Iterator[int]]) -> Iterator[tuple[range, int]]:
-        """Yield the batches and their pixels; a batch of more than `MAX_PIXELS` is cut into smaller ones.
+        """Yield the batches and how many pixels each has; cut those of more than `MAX_PIXELS` into smaller ones.
 
         Args:
-            map_ahead: `map`, or one that works ahead; headers are read by it, one batch before they are needed.
+            map_ahead: `map`, or that of a thread pool: it reads the headers of a batch while the one before is used.
         """
         waiting: deque[tuple[range, Iterator[int]]] = deque()
         for batch in (batch for unit in self._units for batch in _cut(unit, self._batch_size)):
-            in_video = self._in_video(batch[0])  # all or none; its size is read once, by one thread
+            in_video = self._in_video(batch[0])  # as is the whole batch; the size is read once, by one thread
             waiting.append((batch, (map if in_video else map_ahead)(self._pixels, batch)))
             if len(waiting) > 1:
                 yield from _cut_by_pixels(*waiting.popleft())
@@ -158,14 +159,18 @@ class Batches:
 
 
 def _cut(positions: range, size: int) -> list[range]:
-    """Consecutive parts of a size; the last one may be smaller."""
+    """Cut positions into consecutive parts of `size` positions; the last one may be smaller."""
     return [positions[start : start + size] for start in range(0, len(positions), size)]
 
 
-def _cut_by_pixels(batch: range, sizes: Iterable[int]) -> Iterator[tuple[range, int]]:
-    """Yield consecutive parts of a batch with at most `MAX_PIXELS`, or one image, each; and their pixels."""
+def _cut_by_pixels(batch: range, pixels_of: Iterable[int]) -> Iterator[tuple[range, int]]:
+    """Yield consecutive parts of a batch with at most `MAX_PIXELS`, or one image, each; and how many pixels each has.
+
+    Args:
+        pixels_of: how many pixels each image has.
+    """
     start, total = batch.start, 0
-    for index, pixels in zip(batch, sizes):
+    for index, pixels in zip(batch, pixels_of):
         if index > start and total + pixels > MAX_PIXELS:
             yield range(start, index), total
             start, total = index, 0
@@ -174,6 +179,7 @@ def _cut_by_pixels(batch: range, sizes: Iterable[int]) -> Iterator[tuple[range, 
 
 
 def _size(path: Path) -> tuple[int, int] | None:
+    """Read (height, width) from the header of an image or a video; None if that fails."""
     try:
         return video_size(path) if is_video_name(path.name) else image_size(path)
     except ValueError:
@@ -210,14 +216,14 @@ def open_images(options: Options, session: Session) -> Images:
     }
     if isinstance(dataset, VocDataset):
         check_split(dataset, None if classes is None else len(classes), session, others=problems)
-        _tell_of_split(dataset, classes)
+        _report_split(dataset, classes)
     else:
         refuse_all("The annotations of the photos cannot be used:", problems)
-        _tell_of_photos(dataset)
+        _report_photos(dataset)
     return images
 
 
-def _tell_of_split(dataset: VocDataset, classes: Sequence[str] | None) -> None:
+def _report_split(dataset: VocDataset, classes: Sequence[str] | None) -> None:
     """Print which images are missing, where labels may mean other classes, and how many images lie in no clip."""
     warn(missing_warnings(dataset))
     if dataset.with_targets and classes:
@@ -226,7 +232,7 @@ def _tell_of_split(dataset: VocDataset, classes: Sequence[str] | None) -> None:
         say([f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}"])
 
 
-def _tell_of_photos(dataset: ImageFolder | ClipFolder) -> None:
+def _report_photos(dataset: ImageFolder | ClipFolder) -> None:
     """Print what lies in the folders and is not read."""
     if dataset.left_out:
         folders = ", ".join(map(str, dataset.left_out))
