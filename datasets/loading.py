@@ -204,7 +204,7 @@ def open_images(options: Options, session: Session) -> Images:
     def check_masks(num_classes: int) -> None:
         if isinstance(dataset, VocDataset):
             dataset.num_classes = num_classes
-            if classes is None and dataset.with_targets:  # the detector has named them only now
+            if classes is None and dataset.with_gt_masks:  # the detector has named them only now
                 check_split(dataset, num_classes, session)
 
     images = Images(Clips(dataset, clips) if clips else dataset, loader.batch_size, loader.num_workers, check_masks)
@@ -226,7 +226,7 @@ def open_images(options: Options, session: Session) -> Images:
 def _report_split(dataset: VocDataset, classes: Sequence[str] | None) -> None:
     """Print which images are missing, where labels may mean other classes, and how many images lie in no clip."""
     warn(missing_warnings(dataset))
-    if dataset.with_targets and classes:
+    if dataset.with_gt_masks and classes:
         warn(_class_list_warnings(dataset.root / CLASS_NAMES, classes))
     if dataset.left_out:
         say([f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}"])
@@ -278,7 +278,7 @@ def _open_dataset(options: Options) -> ImageFolder | ClipFolder | VocDataset:
         config.data_dir,
         config.split,
         config.label_map,
-        options.needs_gt_masks,
-        with_truth=options.needs_gt_instances,
+        with_gt_masks=options.needs_gt_masks,
+        with_gt_instances=options.needs_gt_instances,
         by_clips=options.video,
     )

@@ -60,7 +60,7 @@ def check_split(
     """
     problems = {
         LISTS: dataset.problems,
-        **(mask_problems(dataset, num_classes, session) if dataset.with_targets else {}),
+        **(mask_problems(dataset, num_classes, session) if dataset.with_gt_masks else {}),
         **others,
     }
     heading = f"The split {dataset.split} of {dataset.root} cannot be used:"
@@ -88,7 +88,7 @@ def mask_problems(dataset: VocDataset, num_classes: int | None, session: Session
     # `os.path.isfile` answers for names that are too long to exist, too, where `Path.is_file` raises.
     first = range(min(len(dataset), CHECKED_FIRST))
     present = [index for index in first if os.path.isfile(dataset.paths[index])]
-    if not dataset.with_truth:
+    if not dataset.with_gt_instances:
         present = [index for index in present if os.path.isfile(dataset.mask_path(index))]
     share = session.own_share(present)
     with ThreadPoolExecutor(usable_cores()) as pool:
@@ -157,7 +157,7 @@ def _check_mask(
     except ValueError as error:
         return [(UNUSABLE, f"{path}: {error}")], values, moved
     problems = [(SIZE_MISMATCH, f"{path}: {reason}") for reason in _size_mismatch(dataset.paths[index], shape)]
-    if dataset.with_truth:
+    if dataset.with_gt_instances:
         problems += _object_problems(dataset.objects_path(index), shape)
     if target is not None and num_classes is not None:
         values |= set(np.flatnonzero(value_counts(target)).tolist())

@@ -35,7 +35,10 @@ def open_training_splits(
     if dataset.data_dir is None or dataset.classes is None:
         raise UserError("finetuning needs dataset.data_dir and dataset.classes")
     session = Session()  # each process of a distributed training checks everything itself
-    train, val = (VocDataset(dataset.data_dir, name, dataset.label_map, True, True, by_clips) for name in names)
+    ground_truth = {"with_gt_masks": True, "with_gt_instances": True}
+    train, val = (
+        VocDataset(dataset.data_dir, name, dataset.label_map, **ground_truth, by_clips=by_clips) for name in names
+    )
     in_train = set(train.ids)
     shared = [image_id for image_id in val.ids if image_id in in_train]
     refuse(f"The splits {names[0]} and {names[1]} share images, so validation would tell nothing:", shared)

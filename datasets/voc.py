@@ -128,8 +128,8 @@ class VocDataset:
             frames has one position, whose path is the folder itself.
         left_out: by clips, how many images of `<split>.txt` are in no clip.
         label_map: pixel value -> label, of masks that hold other values than labels.
-        with_targets: whether samples have label maps; without ground-truth instances, only where the files exist.
-        with_truth: whether samples have ground-truth instances.
+        with_gt_masks: whether samples have label maps; without ground-truth instances, only where the files exist.
+        with_gt_instances: whether samples have ground-truth instances.
         problems: what is wrong with the lists and the file names; `datasets.preflight` refuses it.
         missing: the positions of the images that are not there.
         num_classes: the number of classes without the background, which masks may hold; None until it is known.
@@ -140,23 +140,23 @@ class VocDataset:
         root: Path,
         split: str,
         label_map: Mapping[int, int] | None = None,
-        with_targets: bool = False,
-        with_truth: bool = False,
+        with_gt_masks: bool = False,
+        with_gt_instances: bool = False,
         by_clips: bool = False,
     ) -> None:
         """Read the split lists and find the images.
 
         Args:
             label_map: pixel value -> label, for masks that hold other values than labels; others stay as they are.
-            with_targets: load label maps.
-            with_truth: load ground-truth instances.
+            with_gt_masks: load label maps.
+            with_gt_instances: load ground-truth instances.
             by_clips: take clips only.
 
         Raises:
             UserError: a list is missing or empty, there is no clip, or all images are missing.
         """
         self.root, self.split = root, split
-        self.with_targets, self.with_truth = with_targets, with_truth
+        self.with_gt_masks, self.with_gt_instances = with_gt_masks, with_gt_instances
         self.num_classes: int | None = None
         self.label_map = label_map or {}
         self._labels = np.arange(256, dtype=np.uint8)
@@ -187,7 +187,7 @@ class VocDataset:
         with sample_errors(image_id, path):
             image = read_image(path)
         mask_path, objects_path = self.mask_path(index), self.objects_path(index)
-        if not (self.with_truth or (self.with_targets and mask_path.is_file())):
+        if not (self.with_gt_instances or (self.with_gt_masks and mask_path.is_file())):
             return Sample(image_id, path, image)
         with sample_errors(image_id, mask_path):
             target = self.target(index)
@@ -196,13 +196,13 @@ class VocDataset:
             if self.num_classes is not None and (problem := label_problem(target, self.num_classes)):
                 raise ValueError(problem)
         has_ids, instances = objects_path.is_file(), None
-        if self.with_truth:
+        if self.with_gt_instances:
             with sample_errors(image_id, objects_path):
                 objects = read_object_map(objects_path) if has_ids else None
                 if objects is not None and objects.shape != target.shape:
                     raise ValueError(objects_size_message(objects.shape, target.shape))
                 instances = instances_of(target, objects, specks=False)
-        gt_mask = target if self.with_targets else None
+        gt_mask = target if self.with_gt_masks else None
         return Sample(image_id, path, image, gt_mask, instances, has_instance_ids=has_ids)
 
     def _missing_path(self, image_id: str, tree: ImageTree) -> str:

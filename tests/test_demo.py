@@ -34,7 +34,7 @@ PARTS = {"false": 0.0032, "badly_placed": 0.0114, "missed": 0.0, "wrong_class": 
 @pytest.fixture(scope="module")
 def demo() -> list[tuple[Sample, Detections]]:
     """The demo's samples with their true boxes."""
-    dataset = VocDataset(DEMO, "val", with_targets=True, with_truth=True)
+    dataset = VocDataset(DEMO, "val", with_gt_masks=True, with_gt_instances=True)
     return [(sample, sample.gt_instances.detections) for sample in map(dataset.load, range(len(dataset)))]
 
 

@@ -50,12 +50,12 @@ class Split:
         self,
         num_classes: int | None = 2,
         label_map: dict[int, int] | None = None,
-        with_targets: bool = True,
-        with_truth: bool = True,
+        with_gt_masks: bool = True,
+        with_gt_instances: bool = True,
         **more: Any,
     ) -> VocDataset:
         (self.root / "ImageSets/Segmentation/val.txt").write_text("\n".join(self.ids))
-        dataset = VocDataset(self.root, "val", label_map, with_targets, with_truth)
+        dataset = VocDataset(self.root, "val", label_map, with_gt_masks, with_gt_instances)
         check_split(dataset, num_classes, Session(), **more)
         return dataset
 
@@ -69,12 +69,12 @@ def split(tmp_path: Path) -> Split:
 
 def test_masks_for_display_may_be_missing_but_not_wrong(split: Split) -> None:
     split.add(None)
-    split.check(with_truth=False)
-    shown = VocDataset(split.root, "val", with_targets=True)
+    split.check(with_gt_instances=False)
+    shown = VocDataset(split.root, "val", with_gt_masks=True)
     assert [shown.load(index).gt_mask is None for index in range(2)] == [False, True]
     split.add(np.full((3, 4), 9, np.uint8))
     with pytest.raises(UserError, match=r"i2\.png: value 9"):
-        split.check(with_truth=False)
+        split.check(with_gt_instances=False)
     with pytest.raises(UserError, match=r"i1\.png: "):
         split.check()
 
@@ -82,7 +82,7 @@ def test_masks_for_display_may_be_missing_but_not_wrong(split: Split) -> None:
 @needs_photos
 @pytest.mark.parametrize(("name", "num_classes"), [("voc", 20), ("coco", 20), ("davis", 20), ("labelme_video", 2)])
 def test_real_masks_pass(name: str, num_classes: int) -> None:
-    check_split(VocDataset(SHARED / name, "val", with_targets=True, with_truth=True), num_classes, Session())
+    check_split(VocDataset(SHARED / name, "val", with_gt_masks=True, with_gt_instances=True), num_classes, Session())
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_missing_images_alone_do_not_stop_a_run(split: Split) -> None:
 
 def test_masks_that_are_not_needed_are_not_checked(split: Split) -> None:
     split.add(None)
-    split.check(with_targets=False, with_truth=False)
+    split.check(with_gt_masks=False, with_gt_instances=False)
 
 
 def voc_colored(labels: np.ndarray, order: list[int]) -> Image.Image:
@@ -289,7 +289,7 @@ def test_masks_behind_the_first_ones_are_named_when_they_are_loaded(
     for mask in (wrong, np.zeros((5, 5), np.uint8), None, GOOD):
         split.add(mask)
     split.check()
-    dataset = VocDataset(split.root, "val", with_targets=True, with_truth=True)
+    dataset = VocDataset(split.root, "val", with_gt_masks=True, with_gt_instances=True)
     dataset.num_classes = 2
     reasons = {}
     for index in range(len(dataset)):

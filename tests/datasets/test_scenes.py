@@ -140,7 +140,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tree_reads_back_as_painted(tree: Path) -> None:
-    dataset = VocDataset(tree, "val", with_targets=True)
+    dataset = VocDataset(tree, "val", with_gt_masks=True)
     assert dataset.ids == [*(f"val_0000{index}" for index in range(3)), "val_clip_000/000000", "val_clip_000/000001"]
     assert (tree / "class_names.txt").read_text().split() == list(class_names())
     scenes = [*(paint_scene(2, index) for index in range(3)), *paint_clip(2, 0, 2)]

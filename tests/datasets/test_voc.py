@@ -69,7 +69,7 @@ def test_frames_count_once_and_in_natural_order(tree: Tree) -> None:
 @needs_photos
 @pytest.mark.parametrize(("name", "count"), [("voc", 60), ("coco", 64), ("davis", 75), ("camvid_video", 5)])
 def test_real_trees(name: str, count: int) -> None:
-    dataset = VocDataset(SHARED / name, "val", with_targets=True)
+    dataset = VocDataset(SHARED / name, "val", with_gt_masks=True)
     assert len(dataset) == len(set(dataset.ids)) == count
     sample = dataset.load(0)
     assert sample.gt_mask is not None
@@ -148,7 +148,7 @@ def test_masks_are_not_needed_without_targets(tree: Tree) -> None:
 def test_label_map_changes_the_values_it_names(tree: Tree) -> None:
     values = [[0, 1, 2, 128], [7, 3, 254, 255], [0, 0, 0, 0]]
     tree.image("a.jpg").split("a").mask("a", values)
-    target = VocDataset(tree.root, "val", {128: 255, 255: 1, 7: 0}, with_targets=True).load(0).gt_mask
+    target = VocDataset(tree.root, "val", {128: 255, 255: 1, 7: 0}, with_gt_masks=True).load(0).gt_mask
     assert target is not None
     assert target.tolist() == [[0, 1, 2, 255], [0, 3, 254, 1], [0, 0, 0, 0]]
     assert target.dtype == np.uint8
@@ -157,7 +157,7 @@ def test_label_map_changes_the_values_it_names(tree: Tree) -> None:
 def test_mask_of_another_size_is_a_sample_error(tree: Tree) -> None:
     tree.image("a.jpg").split("a").mask("a", [[0, 1]])
     with pytest.raises(SampleError, match=r"SegmentationClass.a\.png: the mask has 2x1 pixels, its upright image 4x3"):
-        VocDataset(tree.root, "val", with_targets=True).load(0)
+        VocDataset(tree.root, "val", with_gt_masks=True).load(0)
 
 
 def test_instances_come_from_object_masks_if_there_are_any(tree: Tree) -> None:
@@ -165,7 +165,7 @@ def test_instances_come_from_object_masks_if_there_are_any(tree: Tree) -> None:
     for image_id in "ab":
         tree.mask(image_id, [[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 9]])
     tree.mask("a", [[1, 1, 2, 0], [1, 1, 2, 0], [0, 0, 0, 0]], "SegmentationObject")
-    dataset = VocDataset(tree.root, "val", {9: 2}, with_truth=True)
+    dataset = VocDataset(tree.root, "val", {9: 2}, with_gt_instances=True)
     touching, parts = (dataset.load(index).gt_instances for index in range(2))
     assert touching.detections.boxes.tolist() == [[0, 0, 2, 2], [2, 0, 3, 2]]
     assert touching.detections.class_ids.tolist() == [0, 0]
@@ -175,8 +175,8 @@ def test_instances_come_from_object_masks_if_there_are_any(tree: Tree) -> None:
 
 def test_samples_have_ground_truth_instances_on_request(tree: Tree) -> None:
     tree.image("a.jpg").split("a").mask("a", [[1, 1, 2, 0], [1, 1, 2, 0], [0, 0, 0, 255]])
-    assert VocDataset(tree.root, "val", with_targets=True).load(0).gt_instances is None
-    sample = VocDataset(tree.root, "val", with_targets=True, with_truth=True).load(0)
+    assert VocDataset(tree.root, "val", with_gt_masks=True).load(0).gt_instances is None
+    sample = VocDataset(tree.root, "val", with_gt_masks=True, with_gt_instances=True).load(0)
     assert sample.gt_instances is not None
     assert sample.gt_mask is not None
     np.testing.assert_array_equal(sample.gt_instances.detections.boxes, [[0, 0, 2, 2], [2, 0, 3, 2]])
@@ -186,13 +186,13 @@ def test_samples_have_ground_truth_instances_on_request(tree: Tree) -> None:
 def test_object_mask_of_another_size_is_named(tree: Tree) -> None:
     tree.image("a.jpg").split("a").mask("a", [[1] * 4] * 3).mask("a", [[1]], "SegmentationObject")
     with pytest.raises(SampleError, match=r"SegmentationObject.a\.png: "):
-        VocDataset(tree.root, "val", with_truth=True).load(0)
+        VocDataset(tree.root, "val", with_gt_instances=True).load(0)
 
 
 @needs_photos
 @pytest.mark.parametrize(("name", "has_instance_ids"), [("coco", True), ("voc", False)])
 def test_real_samples_have_ground_truth_instances(name: str, has_instance_ids: bool) -> None:
-    dataset = VocDataset(SHARED / name, "val", with_targets=True, with_truth=True)
+    dataset = VocDataset(SHARED / name, "val", with_gt_masks=True, with_gt_instances=True)
     sample = dataset.load(0)
     assert sample.has_instance_ids == has_instance_ids
     assert len(sample.gt_instances) > 0
@@ -200,4 +200,4 @@ def test_real_samples_have_ground_truth_instances(name: str, has_instance_ids: b
         with Image.open(dataset.objects_path(0)) as numbers:
             assert len(sample.gt_instances) == len(set(np.unique(numbers)) - {0, 255})
     np.testing.assert_array_equal(sample.gt_instances.to_semantic(), np.where(sample.gt_mask == 255, 0, sample.gt_mask))
-    assert VocDataset(SHARED / name, "val", with_targets=True).load(0).gt_instances is None
+    assert VocDataset(SHARED / name, "val", with_gt_masks=True).load(0).gt_instances is None

@@ -125,7 +125,7 @@ def random_clip(seed: int, length: int = 9) -> list[Pair]:
 
 def clip_of(root: Path, folder: str, seed: int) -> list[Pair]:
     """A clip of a VOC tree, badly followed."""
-    dataset = VocDataset(root, "val", with_targets=True, with_truth=True)
+    dataset = VocDataset(root, "val", with_gt_masks=True, with_gt_instances=True)
     places = [i for i, image_id in enumerate(dataset.ids) if image_id.startswith(f"{folder}/")]
     frames = [Frame(folder, index, len(places)) for index in range(len(places))]
     samples = [replace(dataset.load(place), frame=frame) for place, frame in zip(places, frames)]

@@ -42,7 +42,7 @@ def random_pairs(count: int) -> list[Pair]:
 @lru_cache
 def photos(name: str) -> list[Pair]:
     """A shared folder's images and what is found in them: true masks moved, grown or missed."""
-    dataset = VocDataset(SHARED / name, "val", with_targets=True, with_truth=True)
+    dataset = VocDataset(SHARED / name, "val", with_gt_masks=True, with_gt_instances=True)
     loaded = map(dataset.load, range(len(dataset)))
     # The pixels of the photographs are not kept, only their size.
     samples = [replace(sample, image=np.broadcast_to(np.uint8(0), sample.image.shape)) for sample in loaded]

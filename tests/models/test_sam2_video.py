@@ -36,7 +36,7 @@ LATER = np.array([30, 10, 50, 40], np.float32)
 
 
 def test_masks_of_the_demo_clip_equal_the_official_predictors(monkeypatch: pytest.MonkeyPatch) -> None:
-    demo = VocDataset(REPOSITORY / "datasets" / "demo", "val", with_truth=True)
+    demo = VocDataset(REPOSITORY / "datasets" / "demo", "val", with_gt_instances=True)
     clip = [i for i, image_id in enumerate(demo.ids) if image_id.startswith("val_clip_000/")]
     frames = [demo.load(i).image for i in clip]
     boxes = dict(enumerate(demo.load(clip[0]).gt_instances.detections.boxes, start=1))

@@ -111,7 +111,7 @@ def test_masks_of_another_image_size_equal_the_official_predictors(logit_scale: 
 
 @pytest.mark.skipif(not DEMO_WEIGHTS.is_file(), reason="the embedded weights are not there")
 def test_masks_of_the_embedded_model_equal_the_official_predictors() -> None:
-    demo = VocDataset(REPOSITORY / "datasets" / "demo", "val", with_truth=True)
+    demo = VocDataset(REPOSITORY / "datasets" / "demo", "val", with_gt_instances=True)
     images = [demo.load(i).image for i in range(3)]
     boxes = [demo.load(i).gt_instances.detections.boxes for i in range(3)]
     coverage = assert_official(load_sam2(DEMO_CONFIG, DEMO_WEIGHTS, CPU), images, boxes)

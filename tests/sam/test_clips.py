@@ -51,7 +51,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(config_file: Path) -> VocDataset:
-    return VocDataset(config_file.parent / "tree", "train", with_targets=True, with_truth=True, by_clips=True)
+    return VocDataset(config_file.parent / "tree", "train", with_gt_masks=True, with_gt_instances=True, by_clips=True)
 
 
 def test_only_the_memory_is_trained_so_image_masks_stay_the_same(config_file: Path) -> None:

@@ -180,7 +180,7 @@ def image_trainer(config: Config, state_file: Path) -> Trainer:
     """A trainer of a small model with random weights."""
     torch.manual_seed(0)
     assert config.dataset.data_dir is not None
-    train = VocDataset(config.dataset.data_dir, "train", with_targets=True, with_truth=True)
+    train = VocDataset(config.dataset.data_dir, "train", with_gt_masks=True, with_gt_instances=True)
     model, settings = build_sam2(str(DEMO_CONFIG), 64), config.finetune.sam
     objective = ImageObjective(model, settings, train, train, 2**30)
     return Trainer(model, settings, objective, resume_key(config), state_file, Session())
@@ -324,7 +324,7 @@ def test_steps_on_one_picture_lower_its_loss(config_file: Path) -> None:
 
 
 def test_views_show_each_object_inside_its_box(config_file: Path) -> None:
-    train = VocDataset(load_config(config_file).dataset.data_dir, "train", with_targets=True, with_truth=True)
+    train = VocDataset(load_config(config_file).dataset.data_dir, "train", with_gt_masks=True, with_gt_instances=True)
     views = ImageExamples(train, 128, AugmentConfig(max_boxes=3, jitter=0.0, view_share=(0.4, 1.0)))
     batch = collate([views[i] for i in range(4)])
     assert batch.pixels.shape == (4, 3, 128, 128)
@@ -362,7 +362,7 @@ def test_images_that_cannot_be_read_are_named_once_and_left_out(
     shutil.copytree(config_file.parent / "tree", tree)
     (tree / "JPEGImages" / "train_00001.jpg").write_bytes(b"no picture")
     (tree / "JPEGImages" / "val_00000.jpg").write_bytes(b"no picture")
-    views = ImageExamples(VocDataset(tree, "train", with_targets=True, with_truth=True), 64, AugmentConfig())
+    views = ImageExamples(VocDataset(tree, "train", with_gt_masks=True, with_gt_instances=True), 64, AugmentConfig())
     batch = collate([views[i] for i in range(3)])
     assert len(batch.pixels) == 2
     assert set(batch.index.tolist()) == {0, 1}

@@ -82,7 +82,7 @@ def boxes_in(file: Path) -> list[tuple[int, list[float]]]:
 
 
 def test_objects_become_boxes_and_without_object_masks_connected_parts_do(tree: Path, tmp_path: Path) -> None:
-    dataset = VocDataset(tree, "train", with_truth=True)
+    dataset = VocDataset(tree, "train", with_gt_instances=True)
     assert write_training_data({"train": dataset}, NAMES, tmp_path) == []
     disc = (0, [38, 6, 59, 27])  # a circle of radius 10 covers 21 pixels
     for index, image_id in enumerate(dataset.ids):
@@ -100,7 +100,10 @@ def test_ultralytics_reads_the_same_pixels(tree: Path, tmp_path: Path) -> None:
     image.save(photos / "turned.jpg", exif=exif)
     Image.open(photos / "cmyk.jpg").convert("CMYK").save(photos / "cmyk.jpg")
     (tmp_path / "out").mkdir()
-    assert write_training_data({"train": VocDataset(turned, "train", with_truth=True)}, NAMES, tmp_path / "out") == []
+    assert (
+        write_training_data({"train": VocDataset(turned, "train", with_gt_instances=True)}, NAMES, tmp_path / "out")
+        == []
+    )
     written = sorted((tmp_path / "out/images/train").iterdir())
     for file, name in zip(written, ("plain", "turned", "cmyk")):
         np.testing.assert_array_equal(cv2.imread(str(file))[:, :, ::-1], read_image(photos / f"{name}.jpg"))
@@ -112,7 +115,9 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path: Path) -> No
     photo = root / "JPEGImages/bad.jpg"
     photo.write_bytes(photo.read_bytes()[:500])
     (tmp_path / "out").mkdir()
-    (failure,) = write_training_data({"train": VocDataset(root, "train", with_truth=True)}, NAMES, tmp_path / "out")
+    (failure,) = write_training_data(
+        {"train": VocDataset(root, "train", with_gt_instances=True)}, NAMES, tmp_path / "out"
+    )
     assert failure.image_id == "bad"
     assert len(list((tmp_path / "out/images/train").iterdir())) == 1
 

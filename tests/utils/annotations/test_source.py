@@ -124,7 +124,7 @@ def write_truth(tree: Path, folder: Path) -> None:
     from utils.formats.base import ExportSettings
     from utils.formats.labelme_writer import LabelmeExporter
 
-    dataset = VocDataset(tree, "val", with_truth=True)
+    dataset = VocDataset(tree, "val", with_gt_instances=True)
     exporter = LabelmeExporter(ExportSettings(folder, load_class_names(tree / "class_names.txt")))
     for i in range(len(dataset)):
         sample = dataset.load(i)

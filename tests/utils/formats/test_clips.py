@@ -83,7 +83,7 @@ def test_voc_numbers_are_tracks_and_the_clips_are_listed(tmp_path: Path, write: 
         Image.fromarray(one.image).save(path)
         numbers = np.asarray(Image.open(tmp_path / "SegmentationObject" / f"{one.image_id}.png"))
         np.testing.assert_array_equal(numbers, found.rasterize(found.track_ids))
-    dataset = VocDataset(tmp_path, "val", with_targets=True, with_truth=True)
+    dataset = VocDataset(tmp_path, "val", with_gt_masks=True, with_gt_instances=True)
     assert dataset.ids == [one.image_id for one, _ in pairs]
     assert dataset.load(2).gt_instances.detections.class_ids.tolist() == [1]
 

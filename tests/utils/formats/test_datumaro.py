@@ -40,7 +40,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     """A painted split with its true objects, under other names."""
     tree = tmp_path_factory.mktemp("painted")
     assert paint(["--seed", "5", "--count", str(len(SPLITS)), "--out", str(tree)]) == 0
-    split = VocDataset(tree, "val", with_targets=True, with_truth=True)
+    split = VocDataset(tree, "val", with_gt_masks=True, with_gt_instances=True)
     loaded = [replace(split.load(i), image_id=image_id) for i, image_id in enumerate(SPLITS)]
     return {sample.image_id: (sample, sample.gt_instances) for sample in loaded if sample.gt_instances is not None}
 

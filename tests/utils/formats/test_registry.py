@@ -44,7 +44,7 @@ def test_real_masks_survive(tmp_path: Path, write: Callable, name: str) -> None:
     if reader is None:
         pytest.skip(f"nothing reads {name}")
     names = tuple((DATA / "coco" / "class_names.txt").read_text("utf-8").split("\n"))
-    split = VocDataset(DATA / "coco", "val", with_truth=True)
+    split = VocDataset(DATA / "coco", "val", with_gt_instances=True)
     samples = [split.load(i) for i in range(8)]
     pairs = [(sample, sample.gt_instances) for sample in samples]
     made = write(FORMATS[name].exporter(ExportSettings(tmp_path, names)), tmp_path, pairs)

@@ -27,7 +27,7 @@ def exporter(folder: Path) -> VocExporter:
 
 def dataset(folder: Path) -> VocDataset:
     """The tree, opened as a dataset."""
-    return VocDataset(folder, "train", with_targets=True, with_truth=True)
+    return VocDataset(folder, "train", with_gt_masks=True, with_gt_instances=True)
 
 
 def test_our_own_dataset_reads_what_was_written(tmp_path: Path, scene: Scene, write: Callable) -> None:
