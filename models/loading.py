@@ -55,9 +55,10 @@ class RunModels:
 
     Attributes:
         prompts: the boxes of a prompt file, used instead of the detector's, or None.
-        device_text: what the models run on, and the precision; known when the cascade is built.
-        batches_ahead: how many batches the cascade should get before results are taken: on CUDA boxes are found in one
-            batch while masks are in the one before. A CPU gains nothing, and would hold the images of two.
+        device_text: what the models run on, and the precision; `build_cascade` sets it.
+        batches_ahead: how many batches the cascade should get before results are taken; `build_cascade` sets it. Two on
+            CUDA, where boxes are found in one batch and masks in the one before; none on a CPU, which gains nothing and
+            would hold the images of two batches.
 
     Raises:
         UserError: a weight file is not set, or missing and cannot be downloaded; the prompt file cannot be used.
@@ -66,24 +67,19 @@ class RunModels:
     def __init__(self, options: Options, images: RunImages, session: Session) -> None:
         self._options, self._images, self._session = options, images, session
         self.device_text, self.batches_ahead = "none", 1
+        self._calibration: Calibration | None = None
         if options.annotations is None:
             find_detector(options.config.arch.yolo)  # a wrong name, or no sahi, is refused before anything is fetched
             check_slicing(options.config)
             self._fetch_weights()
-        self._calibration: Calibration | None = None
-        if options.annotations is None and (path := options.config.segmenter.calibration) is not None:
-            self._calibration = load_calibration(path, options.model_files)
+            if (path := options.config.segmenter.calibration) is not None:
+                self._calibration = load_calibration(path, options.model_files)
         self.prompts = None if options.prompt is None else self._read_prompts(options.prompt)
 
     @cached_property
     def class_map(self) -> ClassMap:
         """Return how the classes of masks, models and files become those of the run; see `run_classes`."""
         return run_classes(self._options.config.dataset, lambda: self.detector.names)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Return the class names of the run, by class id."""
-        return self.class_map.names
 
     @cached_property
     def detector(self) -> Detector:
@@ -147,7 +143,7 @@ class RunModels:
         boxes = DetectorBoxes(self.detector, self.class_map.source, conf)
         if "evaluate" in self._options.outputs:
             found = self.class_map.translate(names)
-            warn(missing_class_warnings(found, self.class_names, kept and self.class_map.translate(kept)))
+            warn(missing_class_warnings(found, self.class_map.names, kept and self.class_map.translate(kept)))
         return boxes
 
     def _fetch_weights(self) -> None:
@@ -223,7 +219,7 @@ class Predictor:
 def load_detector(config: Config, device: torch.device, *, trust: bool) -> Detector:
     """Load the detector of `arch.yolo` onto a device.
 
-    It is given one `dataset.conf`, the lowest of all classes; `DetectorBoxes` leaves out what scores too low for its
+    It gets a single `dataset.conf`, the lowest of all classes; `DetectorBoxes` leaves out what scores too low for its
     class.
 
     Args:
@@ -260,7 +256,10 @@ def run_classes(dataset: DatasetConfig, detector_names: Callable[[], tuple[str, 
 
 
 def source_conf(dataset: DatasetConfig, class_map: ClassMap) -> npt.NDArray[np.float32]:
-    """Return the scores that boxes of each of `class_map.source` must exceed; `dataset.conf` names those of the run."""
+    """Return the score that boxes must exceed for each class in `class_map.source`: that of the class of the run.
+
+    Boxes of dropped classes need the lowest score of all.
+    """
     conf = dataset.class_conf(class_map.names)
     return np.where(class_map.ids < 0, np.float32(dataset.least_conf), conf[class_map.ids])
 
@@ -307,7 +306,10 @@ def build_segmenter(
 
 
 def _prepare(model: SAM2Base, precision: torch.dtype, backend: Backend, config: Config) -> Backend:
-    """Make a model fast; return what runs its encoder, which is torch where OpenVINO fails and `auto` chose it."""
+    """Make a model fast, in place; return what runs its encoder.
+
+    That is torch where `backend` is OpenVINO, but only `auto` chose it and it fails.
+    """
     from models.sam2_prepare import fit_to_device, simplify
 
     simplify(model)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=1)
+TIMEOUT = timedelta(days=1)
 """How long a process waits for the others at the end of a run, which some may reach hours before others.
 
 torch waits half an hour by default. A process that fails is still noticed at once.
@@ -153,9 +153,9 @@ def _join_processes() -> None:
     # NCCL joins only when a tensor on a GPU is sent, so a CPU run needs no GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and is_nccl_available() else "gloo"
     if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
-        init_process_group(backend, timeout=PATIENCE)
+        init_process_group(backend, timeout=TIMEOUT)
         return
     store, rank, world_size = next(rendezvous("env://"))
     start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     store = PrefixStore(f"start {start}", store)
-    init_process_group(backend, timeout=PATIENCE, store=store, rank=rank, world_size=world_size)
+    init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=world_size)

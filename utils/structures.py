@@ -20,7 +20,7 @@ Value = TypeVar("Value", bound=np.generic)
 
 
 class FilePaths(Sequence[Path]):
-    """Files by position, kept as strings: path objects, which take five times the memory, are made when asked for.
+    """Keep paths of files as strings and make path objects when asked for, since these take five times the memory.
 
     Attributes:
         files: the strings.
@@ -189,9 +189,9 @@ class Instances:
         n = len(masks)
         boxes = [mask.box for mask in masks]
         detections = Detections.from_arrays(boxes, np.ones(n) if scores is None else scores, class_ids)
-        given = np.full(n, np.nan) if mask_scores is None else mask_scores
+        ious = np.full(n, np.nan) if mask_scores is None else mask_scores
         tracks = None if track_ids is None else np.asarray(track_ids, np.int64).reshape(n)
-        return cls(size, detections, masks, np.asarray(given, np.float32).reshape(n), tracks)
+        return cls(size, detections, masks, np.asarray(ious, np.float32).reshape(n), tracks)
 
     def z_order(self) -> npt.NDArray[np.int64]:
         """Return the (N,) instance indices, the one that wins an overlapped pixel last.
@@ -203,16 +203,16 @@ class Instances:
         index = np.arange(len(self))
         return np.lexsort((np.where(drawn, index, -index), np.where(drawn, np.inf, self.mask_scores)))
 
-    def rasterize(self, values: npt.NDArray[Value], nothing: int = 0) -> npt.NDArray[Value]:
+    def rasterize(self, values: npt.NDArray[Value], fill: int = 0) -> npt.NDArray[Value]:
         """Draw all instances into (H, W): each pixel gets the value of the instance that wins it.
 
-        The only place that decides which instance gets a pixel.
+        No other code decides which instance gets a pixel; `z_order` has the rule.
 
         Args:
             values: (N,), one for each instance.
-            nothing: the value of pixels without an instance.
+            fill: the value of pixels without an instance.
         """
-        picture = np.full(self.size, nothing, values.dtype)
+        picture = np.full(self.size, fill, values.dtype)
         for i in self.z_order():
             mask = self.masks[i]
             picture[mask.slices][mask.crop] = values[i]

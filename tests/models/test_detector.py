@@ -299,7 +299,7 @@ def test_a_prompt_file_takes_the_place_of_the_weights(tmp_path: Path, capsys: py
     path = prompt_file(tmp_path, [row("a", [1, 2, 3, 4])])
     config = Config(arch=ArchConfig(yolo_weights=tmp_path / "missing.pt"), dataset=DatasetConfig(classes=("x",)))
     models = models_of(config, path, "a")
-    assert models.class_names == ("x",)
+    assert models.class_map.names == ("x",)
     (detections,) = models._box_source()([sample_of(np.zeros((9, 9, 3), np.uint8))])
     np.testing.assert_array_equal(detections.boxes, [[1, 2, 3, 4]])
     assert "bbox is xyxy, category ids count from 0" in capsys.readouterr().out
