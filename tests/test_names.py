@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -76,7 +78,8 @@ def test_a_name_survives_the_way_through_a_split_list_or_is_told(
 
 def test_cells_that_begin_like_formulas_are_escaped_and_numbers_are_not() -> None:
     rows = [["=1+2", "+a", "-b", "@c", "\td", "\re", -1.5, -2, "d=1", ""]]
-    assert encode_csv(rows).decode() == "'=1+2,'+a,'-b,'@c,'\td,'\re,-1.5,-2,d=1,\n"
+    (read,) = csv.reader(io.StringIO(encode_csv(rows).decode(), newline=""))
+    assert read == ["'=1+2", "'+a", "'-b", "'@c", "'\td", "'\re", "-1.5", "-2", "d=1", ""]
 
 
 BYTE = os.fsdecode(b"latin\xe4")

@@ -138,7 +138,8 @@ def ids_of_files(names: Sequence[str], place: Location) -> list[str]:
     paths = [name.replace("\\", "/") for name in names]
     if twice := next((path for path, count in Counter(paths).items() if count > 1), None):
         raise place.child("images").error(f'several have the file_name "{twice}"')
-    stems = [str(PurePosixPath(path).with_suffix("")) for path in paths]
+    files = map(PurePosixPath, paths)
+    stems = [str(file.with_suffix("")) if file.name else str(file) for file in files]  # "." and "" have no name
     alike = Counter(stems)
     return [stem if alike[stem] == 1 else path for stem, path in zip(stems, paths)]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -64,10 +64,13 @@ def encode_json(value: Mapping[str, Any] | Sequence[Any], indent: int | None = N
 
 def encode_csv(rows: Iterable[Sequence[Any]]) -> bytes:
     """Encode rows as CSV in UTF-8; a text that begins like a formula gets an apostrophe before it."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_plain_cell(cell) for cell in row] for row in rows)
+    lines = list[str]()
+    # Before Python 3.13 only cells with a part of the terminator are quoted, and a carriage return ends a row, too.
+    writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")
+    writer.writerows([_plain_cell(cell) for cell in row] for row in rows)
+    text = "".join(f"{line[:-2]}\n" for line in lines)
     # surrogateescape restores the bytes of a file name that is not valid UTF-8.
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _plain_cell(cell: Any) -> Any:
