@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,13 +114,13 @@ def test_other_weights_sizes_versions_and_code_are_other_entries(monkeypatch: py
 
 
 @pytest.mark.parametrize("damaged", ["encoder.xml", "encoder.bin"])
-def test_a_damaged_entry_is_made_again(core: object, cache: Path, damaged: str) -> None:
+def test_a_damaged_entry_is_made_again(core: Any, cache: Path, damaged: str) -> None:
     encoder = OneLevel().eval()
     cached_graph(core, cache, "one", encoder, SIDE)
     whole = (cache / "one" / damaged).read_bytes()
     (cache / "one" / damaged).write_bytes(whole[: len(whole) // 2])
     assert_runs(core, cached_graph(core, cache, "one", encoder, SIDE), encoder)
-    assert (cache / "one" / damaged).stat().st_size == len(whole)
+    assert_runs(core, core.read_model(cache / "one" / "encoder.xml"), encoder)
 
 
 KILLED = """
