@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -127,17 +128,25 @@ def test_a_mask_does_not_depend_on_other_boxes_and_sets_keep_their_order() -> No
     np.testing.assert_allclose(scores, [float(found.scores[0]) for found in apart], atol=1e-4)
 
 
-def test_whole_batches_are_encoded_again_when_memory_was_out_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oom_retry, "PATIENCE", 1)
-    segmenter, images = Segmenter(random_model(), torch.float32, GIB), [picture(60, 60)] * 4
-    boxes, encode, tried, room = [random_boxes(2, (60, 60), 30)] * 4, segmenter._passes.encode, list[int](), [1]
-    retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
+def short_of_memory(segmenter: Segmenter, tried: list[int], room: list[int]) -> Callable[[torch.Tensor], object]:
+    """An encoder that has memory for so many images as `room` says, and notes in `tried` how many it was given."""
+    encode = segmenter._passes.encode
 
     def encode_few(pixels: torch.Tensor) -> object:
         tried.append(len(pixels))
         if len(pixels) > room[0]:
             raise torch.OutOfMemoryError("no memory")
         return encode(pixels)
+
+    return encode_few
+
+
+def test_whole_batches_are_encoded_again_when_memory_was_out_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oom_retry, "PATIENCE", 1)
+    segmenter, images = Segmenter(random_model(), torch.float32, GIB), [picture(60, 60)] * 4
+    boxes, tried, room = [random_boxes(2, (60, 60), 30)] * 4, list[int](), [1]
+    encode_few = short_of_memory(segmenter, tried, room)
+    retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
 
     monkeypatch.setattr(segmenter._passes, "encode", encode_few)
     retry(4, lambda part: segmenter.launch(images[part], boxes[part]))
@@ -167,15 +176,9 @@ def test_no_window_is_lost_when_the_detector_runs_out_of_memory_meanwhile(monkey
 
 def test_fewer_windows_are_encoded_at_once_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter, image = Segmenter(random_model(), torch.float32, GIB, windows_at_once=8), picture(600, 600)
-    boxes, encode = random_boxes(30, (600, 600), 30), segmenter._passes.encode
+    boxes = random_boxes(30, (600, 600), 30)
     (expected,), tried, room = segmenter([image], [boxes]), [], [2]
-
-    def encode_few(pixels: torch.Tensor) -> object:
-        tried.append(len(pixels))
-        if len(pixels) > room[0]:
-            raise torch.OutOfMemoryError("no memory")
-        return encode(pixels)
-
+    encode_few = short_of_memory(segmenter, tried, room)
     monkeypatch.setattr(segmenter._passes, "encode", encode_few)
     (pending,) = OomRetry(segmenter.use_less_memory)(1, lambda part: segmenter.launch([image][part], [boxes][part]))
     (found,) = segmenter.collect(pending)

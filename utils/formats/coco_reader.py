@@ -129,6 +129,12 @@ def _parse(path: Path) -> list[CocoImage]:
     return list(images.values())
 
 
+def id_of_file(name: str) -> str:
+    """Return the path in a `file_name` without its suffix, with forward slashes, as image ids are."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return str(path.with_suffix("")) if path.name else str(path)  # "." and "" have no name
+
+
 def ids_of_files(names: Sequence[str], place: Location) -> list[str]:
     """Return the image id of each `file_name`, as a run has it: without suffix, unless files differ in nothing else.
 
@@ -138,8 +144,7 @@ def ids_of_files(names: Sequence[str], place: Location) -> list[str]:
     paths = [name.replace("\\", "/") for name in names]
     if twice := next((path for path, count in Counter(paths).items() if count > 1), None):
         raise place.child("images").error(f'several have the file_name "{twice}"')
-    files = map(PurePosixPath, paths)
-    stems = [str(file.with_suffix("")) if file.name else str(file) for file in files]  # "." and "" have no name
+    stems = [*map(id_of_file, paths)]
     alike = Counter(stems)
     return [stem if alike[stem] == 1 else path for stem, path in zip(stems, paths)]
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from utils.boxes import enclosing_box
 from utils.classes import find_class_names, is_class_list
 from utils.errors import UserError
-from utils.formats.coco_reader import entries_by_id, ids_of_files
+from utils.formats.coco_reader import entries_by_id, id_of_file, ids_of_files
 from utils.formats.labelme_reader import FLAT_KINDS, Shape, read_labelme_json, shapes_of
 from utils.formats.yolo_labels import LabelReader
 from utils.io.json_files import Location, describe, get
@@ -48,7 +48,7 @@ def read_row_list(source: PromptSource, format: PromptFormat) -> PromptTable:
         raise UserError(f"{table.path}: file_name stands in {rows.with_file_name} of {len(table)} rows, not in all")
     if (table.scores == NO_SCORE).any():
         raise UserError(f"{table.location(int(np.argmax(table.scores == NO_SCORE)))}.score: is missing")
-    keys = [_path_id(str(name)) for name in table.image_keys] if rows.with_file_name else table.image_keys
+    keys = [id_of_file(str(name)) for name in table.image_keys] if rows.with_file_name else table.image_keys
     return replace(table, image_keys=keys)
 
 
@@ -95,12 +95,6 @@ def _stated_size(entry: dict[str, Any], height: str, width: str) -> Size | None:
     """Return the (height, width) that an object has under two keys, or None unless both are numbers above 0."""
     sides: tuple[Any, Any] = entry.get(height), entry.get(width)
     return sides if all(type(side) in (int, float) and side > 0 for side in sides) else None
-
-
-def _path_id(file_name: str) -> str:
-    """Return the path of a file without its suffix, with forward slashes, as image ids are."""
-    folder, slash, name = file_name.replace("\\", "/").rpartition("/")
-    return folder + slash + (name.rpartition(".")[0] or name)
 
 
 def label_files(source: PromptSource) -> list[Path]:
