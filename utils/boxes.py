@@ -124,14 +124,23 @@ def box_area(boxes: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def box_intersection(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the (N, M) areas that (N, 4) and (M, 4) boxes have in common, pairwise."""
-    lower_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    upper_left = np.maximum(first[:, None, :2], second[None, :, :2])
-    return (lower_right - upper_left).clip(min=0).prod(axis=-1)
+    return _common_area(first[:, None], second[None])
 
 
 def box_iou(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Compute the (N, M) float64 intersection over union of (N, 4) and (M, 4) boxes; 0 where both are empty."""
+    return paired_box_iou(first[:, None], second[None])
+
+
+def paired_box_iou(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Compute as `box_iou`, but of each of (..., 4) boxes with the one in its place: (...)."""
     ours, theirs = first.astype(np.float64), second.astype(np.float64)
-    both = box_intersection(ours, theirs)
-    union = box_area(ours)[:, None] + box_area(theirs)[None] - both
+    both = _common_area(ours, theirs)
+    union = box_area(ours) + box_area(theirs) - both
     return np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+
+
+def _common_area(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    lower_right = np.minimum(first[..., 2:], second[..., 2:])
+    upper_left = np.maximum(first[..., :2], second[..., :2])
+    return (lower_right - upper_left).clip(min=0).prod(axis=-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias, TypeVar, overload
 
@@ -192,6 +193,16 @@ class Instances:
         ious = np.full(n, np.nan) if mask_scores is None else mask_scores
         tracks = None if track_ids is None else np.asarray(track_ids, np.int64).reshape(n)
         return cls(size, detections, masks, np.asarray(ious, np.float32).reshape(n), tracks)
+
+    @cached_property
+    def uncontested(self) -> npt.NDArray[np.float64]:
+        """Return (N,) the share of each mask's pixels that no other mask has; 1 for an empty mask."""
+        claims = np.zeros(self.size, np.uint16)
+        for mask in self.masks:
+            claims[mask.slices] += mask.crop
+        areas = np.array([mask.area for mask in self.masks], np.float64)
+        alone = [np.count_nonzero((claims[mask.slices] == 1) & mask.crop) for mask in self.masks]
+        return np.divide(alone, areas, out=np.ones(len(areas)), where=areas > 0)
 
     def z_order(self) -> npt.NDArray[np.int64]:
         """Return the (N,) instance indices, the one that wins an overlapped pixel last.

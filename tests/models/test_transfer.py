@@ -20,7 +20,7 @@ from models.oom_retry import PATIENCE, OomRetry
 from models.segmenter import preprocess
 from models.transfer import HostSync, PackedMasks, Upload, to_host_async, upsampled
 from utils.distributed import Session
-from utils.io.encoding import encode_bits
+from utils.io.png_files import encode_bits
 from utils.masks import Mask
 
 

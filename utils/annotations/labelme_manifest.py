@@ -107,7 +107,7 @@ class LabelmeManifest(Manifest):
         """Set the review flags of an image's file anew, unless a person edited it meanwhile."""
         path = safe_path(self.folder, image_id, ".json")
         if annotation := parse_if_unmodified(path.read_bytes()):
-            settings = annotation.pop(SETTINGS)
+            settings, _ = annotation.pop(SETTINGS), annotation.pop(CONTENT)
             annotation["shapes"] = [self._flagged(shape) for shape in annotation["shapes"]]
             atomic_write(path, add_stamp(encode_json(annotation, indent=2), settings))
 
@@ -118,10 +118,9 @@ class LabelmeManifest(Manifest):
 
 
 def add_stamp(content: bytes, settings: str) -> bytes:
-    """Add the stamp to a labelme file, as its last two keys."""
-    annotation = json.loads(content)
-    annotation |= {SETTINGS: settings, CONTENT: content_hash(annotation)}
-    return encode_json(annotation, indent=2)
+    """Add the stamp to a labelme file that has none, as its last two keys; the rest is not encoded once more."""
+    stamp = encode_json({SETTINGS: settings, CONTENT: content_hash(json.loads(content))}, indent=2)
+    return content.rstrip().removesuffix(b"}").rstrip() + b"," + stamp.removeprefix(b"{")
 
 
 def parse_if_unmodified(content: bytes) -> dict[str, Any] | None:

@@ -14,8 +14,9 @@ from utils.files import open_regular
 from utils.formats.base import MSG_POLYGON_IOU, Exported, Exporter, ExportSettings, json_scores, nonempty, relative_path
 from utils.formats.polygons import iou, polygons_to_correct, rasterize_labelme
 from utils.formats.review_flags import confidences, flags_of
-from utils.io.encoding import encode_bits, encode_image, encode_json
+from utils.io.encoding import encode_image, encode_json
 from utils.io.image_files import PHOTO_FORMATS, open_image
+from utils.io.png_files import encode_bits
 from utils.io.tiff_files import tiff_page
 from utils.structures import Instances, Sample
 

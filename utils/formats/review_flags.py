@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from utils.boxes import box_iou
+from utils.boxes import paired_box_iou
 from utils.structures import Instances
 
 CONFIDENCE_TERMS = ("score", "mask_score", "box_iou", "uncontested")
@@ -24,9 +24,9 @@ def confidence_terms(instances: Instances) -> npt.NDArray[np.float64]:
     A shape that a person drew has no mask score, which counts as 1. An empty mask has no overlap with its box.
     """
     mask_scores = np.nan_to_num(instances.mask_scores, nan=1.0)
-    boxes = zip(instances.detections.boxes, instances.masks)
-    overlaps = [float(box_iou(box[None], mask.box[None])[0, 0]) for box, mask in boxes]
-    columns = np.stack([instances.detections.scores, mask_scores, overlaps, _uncontested(instances)], axis=1)
+    tight = np.array([mask.box for mask in instances.masks]).reshape(-1, 4)
+    overlaps = paired_box_iou(instances.detections.boxes, tight)
+    columns = np.stack([instances.detections.scores, mask_scores, overlaps, instances.uncontested], axis=1)
     return np.clip(columns.astype(np.float64), 0, 1)
 
 
@@ -40,12 +40,3 @@ def confidences(instances: Instances) -> list[float]:
 def flags_of(confidence: float | None, below: float | None) -> dict[str, bool]:
     """Make the labelme flags of an instance: `needs_review`, on or off, or none without a limit."""
     return {} if below is None or confidence is None else {REVIEW_FLAG: confidence < below}
-
-
-def _uncontested(instances: Instances) -> np.ndarray:
-    """(N,) float64: the share of each mask's pixels that belong to no other mask; 1 for an empty mask."""
-    claims = np.zeros(instances.size, np.uint8)  # 2 stands for more, too
-    for mask in instances.masks:
-        claims[mask.slices] += mask.crop & (claims[mask.slices] < 2)
-    alone = [np.count_nonzero(claims[mask.slices][mask.crop] == 1) / max(mask.area, 1) for mask in instances.masks]
-    return np.array([share if mask.area else 1.0 for share, mask in zip(alone, instances.masks)], np.float64)

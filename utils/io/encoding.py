@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import struct
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -36,23 +34,6 @@ def encode_image(image: npt.NDArray[np.uint8], suffix: str, *settings: int) -> b
         height, width = image.shape[:2]
         raise EncodingError(f"an image of {width} x {height} pixels cannot be a {suffix} file")
     return content.tobytes()
-
-
-def encode_bits(bits: npt.NDArray[np.uint8], width: int) -> bytes:
-    """Encode a picture of two values as a PNG with one bit a pixel, by run lengths, from bits packed as PNG packs them.
-
-    Args:
-        bits: (H, ceil(width / 8)), the leftmost pixel of each eight in the highest bit.
-    """
-    rows = np.zeros((len(bits), bits.shape[1] + 1), np.uint8)  # each row begins with its filter: none
-    rows[:, 1:] = bits
-    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
-    header = struct.pack(">IIBBBBB", width, len(bits), 1, 0, 0, 0, 0)  # one bit, grey
-    parts = ((b"IHDR", header), (b"IDAT", packer.compress(rows.tobytes()) + packer.flush()), (b"IEND", b""))
-    chunks = (
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def encode_json(value: Mapping[str, Any] | Sequence[Any], indent: int | None = None) -> bytes:

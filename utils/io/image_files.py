@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from utils.files import foreign_content, open_regular
-from utils.io.png_files import check_rows, late_exif
+from utils.io.png_files import check_rows, decode_bits, late_exif
 from utils.io.tiff_files import LARGE, check_segments, tiff_page
 
 
@@ -248,11 +248,13 @@ def object_map_size(path: Path) -> tuple[int, int]:
 def decode_mask(encoded: str) -> npt.NDArray[np.bool_]:
     """Decode a base64 PNG as labelme keeps masks: (h, w) bool; ValueError if it is none."""
     with image_errors():
-        content = io.BytesIO(base64.b64decode(encoded))
-    with open_image(content, ("PNG",)) as picture:
+        content = base64.b64decode(encoded)
+    if (mask := decode_bits(content)) is not None:
+        return mask
+    with open_image(file := io.BytesIO(content), ("PNG",)) as picture:
         if len(picture.getbands()) > 1:
             raise ValueError(f"its mode is {picture.mode}")
-        decode(content, picture)
+        decode(file, picture)
         return np.array(picture).astype(bool)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
@@ -10,8 +11,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from datasets.images import read_image
-from utils.io.image_files import image_size, read_index_map
-from utils.io.png_files import is_plain
+from utils.io.image_files import decode_mask, image_size, read_index_map
+from utils.io.png_files import decode_bits, encode_bits, is_plain
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -77,3 +78,43 @@ def test_animated_and_damaged_pngs_are_not_plain() -> None:
     assert not is_plain(contents["animated"])
     assert not is_plain(contents["still"][:-1][:-20])
     assert not is_plain(contents["still"].replace(b"\0\0\0\rIHDR", b"\x7f\0\0\rIHDR"))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 8), (5, 9), (40, 31), (7, 640)])
+def test_masks_are_decoded_as_pillow_does(size: tuple[int, int]) -> None:
+    mask = np.random.default_rng(size[1]).random(size) < 0.5
+    content = encode_bits(np.packbits(mask, axis=1), size[1])
+    decoded = decode_bits(content)
+    assert decoded is not None and decoded.dtype == bool and decoded.flags.c_contiguous
+    assert np.array_equal(decoded, np.array(Image.open(io.BytesIO(content)))) and np.array_equal(decoded, mask)
+    assert decode_mask(base64.b64encode(content).decode()).tolist() == mask.tolist()
+
+
+def test_masks_that_others_wrote_or_damaged_are_left_to_pillow() -> None:
+    mask = np.random.default_rng(0).random((20, 30)) < 0.5
+    content = encode_bits(np.packbits(mask, axis=1), 30)
+    others = []
+    for picture in (Image.fromarray(mask.astype(np.uint8) * 255), Image.fromarray(mask)):
+        file = io.BytesIO()
+        picture.save(file, "PNG", optimize=True)
+        others.append(file.getvalue())
+    rows = zlib.decompress(content[41:-16])
+    filtered, short, long = b"\2" + rows[1:], rows[:-5], rows + b"\0"
+    header = struct.pack(">IIBBBBB", 30, 20, 1, 0, 0, 0, 0)
+    for body in (filtered, short, long):
+        chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+        others.append(b"\x89PNG\r\n\x1a\n" + chunks)
+    huge = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 1, 0, 0, 0, 0)
+    chunks = chunk(b"IHDR", huge) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    others += [b"\x89PNG\r\n\x1a\n" + chunks, b"", content[:20], content[:-1], content + b"\0"]
+    others += [content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :] for place in range(len(content))]
+    found = [decode_bits(other) for other in others]
+    assert decode_bits(content) is not None and all(each is None or np.array_equal(each, mask) for each in found)
+    assert sum(each is not None for each in found) <= 1  # what Pillow writes may be the same
+
+
+def test_a_mask_in_a_file_of_another_writer_is_read(tmp_path: Path) -> None:
+    mask = np.random.default_rng(0).random((20, 30)) < 0.5
+    file = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * 255).save(file, "PNG")
+    assert np.array_equal(decode_mask(base64.b64encode(file.getvalue()).decode()), mask)
