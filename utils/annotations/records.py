@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Record:
 
     def save(self, path: Path) -> None:
         """Write the record; WriterError if that fails."""
-        atomic_write(path, json.dumps(asdict(self), sort_keys=True).encode())
+        atomic_write(path, json.dumps(vars(self), sort_keys=True).encode())
 
     def status(self, folder: Path, settings: str) -> FileStatus:
         """Compare the files below a folder with the record, and its fingerprint `settings` with that of the run."""

@@ -192,8 +192,17 @@ def _annotation(instances: Instances, i: int, segmentation: Any) -> dict[str, An
 
 
 def _rle(mask: Mask, size: tuple[int, int]) -> dict[str, Any]:
-    """Encode the mask as compressed run lengths."""
+    """Encode the mask as compressed run lengths, column by column, from its crop alone."""
     from pycocotools import mask as coco
 
-    encoded = coco.encode(np.asfortranarray(mask.to_full(size).view(np.uint8)))
-    return {"size": list(size), "counts": encoded["counts"].decode("ascii")}
+    height, width = size
+    # Where runs of pixels begin and end within the crop's columns, then in the image.
+    padded = np.pad(mask.crop.T, ((0, 0), (1, 1)))
+    columns, rows = np.divmod(np.flatnonzero(padded[:, 1:] != padded[:, :-1]), mask.shape[0] + 1)
+    changes = (mask.left + columns) * height + mask.top + rows
+    # A run that reaches the image's lower edge goes on where one begins at the upper edge of the next column.
+    joined = np.flatnonzero(changes[1:-1:2] == changes[2::2])
+    changes = np.delete(changes, [2 * joined + 1, 2 * joined + 2])
+    counts = np.diff(changes, prepend=0, append=height * width)
+    found = coco.frPyObjects({"size": [height, width], "counts": counts[: len(counts) - (counts[-1] == 0)]}, *size)
+    return {"size": [height, width], "counts": found["counts"].decode("ascii")}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from utils.classes import BACKGROUND, CLASS_NAMES, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names, palette
 from utils.errors import SampleError, UserError
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, encode_frame, nonempty
 from utils.io.encoding import encode_json, encode_lines
 from utils.io.image_files import is_upright, is_video_name, read_index_map, read_object_map
+from utils.io.png_files import encode_map
 from utils.io.terminal import counted
 from utils.label_maps import instances_of
 from utils.structures import Instances, Sample
@@ -79,16 +78,18 @@ class VocExporter(Exporter):
             raise SampleError(sample.image_id, sample.path, f"no object map holds the track {odd[0]}")
         numbers = skip_void(np.arange(1, len(instances) + 1) if tracks is None else tracks)
         objects = instances.rasterize(numbers)
-        (kept, losses), visible = nonempty(instances), np.intersect1d(objects, numbers)
+        (kept, losses), each = nonempty(instances), zip(instances.masks, numbers)
+        visible = sum(bool((objects[mask.slices] == number).any()) for mask, number in each)
         overlaps = sum(mask.area for mask in instances.masks) - int(np.count_nonzero(objects))
         losses |= {
-            MSG_HIDDEN: len(kept) - len(visible),
+            MSG_HIDDEN: len(kept) - visible,
             MSG_OVERLAPS: overlaps,
             MSG_16_BITS: int(numbers.dtype != np.uint8),
         }
-        maps = dict(zip(map_files(sample.image_id), (_png(instances.to_semantic()), _png(objects))))
+        both = (encode_map(values, VOC_PALETTE) for values in (instances.to_semantic(), objects))
+        maps = dict(zip(map_files(sample.image_id), both))
         record = {} if sample.frame is None else {"clip": sample.frame.clip}
-        return Exported({**maps, **photos}, links, record, shapes=len(visible), losses=losses)
+        return Exported({**maps, **photos}, links, record, shapes=visible, losses=losses)
 
     def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
         """Return whether a record names the image's own clip, or nothing."""
@@ -164,16 +165,6 @@ def skip_void(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:
     """Map (N,) ids from 1 to object numbers, skipping 255 (void): (N,) uint8, or uint16 if one does not fit."""
     numbers = ids + (ids >= VOID)
     return numbers.astype(np.uint8 if numbers.max(initial=0) < VOID else np.uint16)
-
-
-def _png(indices: npt.NDArray[np.integer]) -> bytes:
-    """Encode an index map as a PNG with VOC's palette; with 16 bits, which cannot have a palette, as grey."""
-    picture = Image.fromarray(indices)
-    if indices.dtype == np.uint8:
-        picture.putpalette(VOC_PALETTE)
-    contents = io.BytesIO()
-    picture.save(contents, "PNG")
-    return contents.getvalue()
 
 
 def read_voc(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:

@@ -173,12 +173,12 @@ def ultralytics_reads_same_pixels(sample: Sample, content: bytes) -> bool:
     start = FILE_STARTS.get(sample.path.suffix.lower())
     if start is None or not content.startswith(start) or (start == PNG and not is_plain(content)):
         return False
-    flags = cv2.IMREAD_COLOR if start == JPEG else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR_RGB | (0 if start == JPEG else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:  # it has limits of its own
         return False
-    return pixels is not None and np.array_equal(pixels[:, :, ::-1], sample.image)
+    return pixels is not None and np.array_equal(pixels, sample.image)
 
 
 def _photo(sample: Sample, path: str) -> tuple[dict[str, bytes], dict[str, Path]]:

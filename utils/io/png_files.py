@@ -1,11 +1,11 @@
-"""PNG files: masks with one bit a pixel; and what decoders pass over, EXIF behind the pixels and missing rows."""
+"""PNG files: masks and index maps; and what decoders pass over, EXIF behind the pixels and missing rows."""
 
 from __future__ import annotations
 
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,7 +18,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TAIL = 1 << 18
 """Bytes at the end of a file in which EXIF behind the pixels is looked for."""
 _EXIF_MARKS = (b"eXIf", b"Raw profile type exif")
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_GREY, _INDEXED = 0, 3
+_CHANNELS = {_GREY: 1, 2: 3, _INDEXED: 1, 4: 2, 6: 4}
 """By the color type in the header."""
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Of an interlaced image: the first pixel's x and y, and the steps."""
@@ -26,16 +27,37 @@ _BLOCK = 1 << 20
 
 
 def encode_bits(bits: npt.NDArray[np.uint8], width: int) -> bytes:
-    """Encode a picture of two values as a PNG with one bit a pixel, by run lengths, from bits packed as PNG packs them.
+    """Encode a picture of two values as a PNG with one bit a pixel, from bits packed as PNG packs them.
 
     Args:
         bits: (H, ceil(width / 8)), the leftmost pixel of each eight in the highest bit.
     """
-    rows = np.zeros((len(bits), bits.shape[1] + 1), np.uint8)  # each row begins with its filter: none
-    rows[:, 1:] = bits
+    return _encode_rows(_header_chunk(width, len(bits), 1, _GREY), bits)
+
+
+def encode_map(values: npt.NDArray[np.uint8 | np.uint16], palette: Sequence[int]) -> bytes:
+    """Encode an index map as a PNG with a palette; one of 16 bits, which cannot have a palette, as grey.
+
+    Pillow takes four times as long, in which no other thread can work, for a file that is no smaller.
+
+    Args:
+        values: (H, W).
+        palette: red, green and blue of each value.
+    """
+    height, width = values.shape
+    if values.dtype == np.uint16:
+        return _encode_rows(_header_chunk(width, height, 16, _GREY), values.astype(">u2").view(np.uint8))
+    head = _header_chunk(width, height, 8, _INDEXED) + _chunk(b"PLTE", bytes(palette))
+    return _encode_rows(head, values.astype(np.uint8, copy=False))
+
+
+def _encode_rows(head: bytes, rows: npt.NDArray[np.uint8]) -> bytes:
+    """Encode a PNG by run lengths, which suit pictures of few values, from its first chunks and its rows of bytes."""
+    filtered = np.zeros((rows.shape[0], rows.shape[1] + 1), np.uint8)  # each row begins with its filter: none
+    filtered[:, 1:] = rows
     packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
-    packed = packer.compress(rows.tobytes()) + packer.flush()
-    return _header_of_bits(width, len(bits)) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
+    packed = packer.compress(filtered.data) + packer.flush()
+    return _SIGNATURE + head + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
 
 
 def decode_bits(content: bytes) -> npt.NDArray[np.bool_] | None:
@@ -46,7 +68,8 @@ def decode_bits(content: bytes) -> npt.NDArray[np.bool_] | None:
     width, height = struct.unpack(">II", content[16:24].ljust(8, b"\0"))
     length = int.from_bytes(content[33:37], "big")
     packed, row = content[41 : 41 + length], 1 + -(-width // 8)
-    expected = _header_of_bits(width, height) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
+    head = _SIGNATURE + _header_chunk(width, height, 1, _GREY)
+    expected = head + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
     if content != expected or not 0 < width * height <= LARGE:  # large ones are read with regard to memory
         return None
     try:
@@ -119,8 +142,8 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         place += length + 12
 
 
-def _header_of_bits(width: int, height: int) -> bytes:
-    return _SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))  # one bit, grey
+def _header_chunk(width: int, height: int, bits: int, color: int) -> bytes:
+    return _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0))
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

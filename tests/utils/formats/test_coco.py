@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from pycocotools.mask import encode
 
 from utils.formats.base import MSG_EMPTY_MASKS, MSG_POLYGON_IOU, ExportSettings
 from utils.formats.coco import CocoExporter
 from utils.formats.coco_reader import read_coco
+from utils.masks import Mask
 from utils.structures import Instances, Sample
 
 NAMES = ("car", "airplane", "汽车")
@@ -78,6 +80,22 @@ def test_polygons_without_tolerance_lose_nothing(tmp_path: Path, scene: Scene, w
         assert told == 1
         np.testing.assert_array_equal(drawn, true)
     assert Counter(exported.losses) == Counter({MSG_EMPTY_MASKS: 1})
+
+
+def test_run_lengths_are_those_of_pycocotools(tmp_path: Path) -> None:
+    """At every border of the image, with columns that are full or empty, and of a single pixel."""
+    rng, sample = np.random.default_rng(0), Sample("a", tmp_path / "a.png", np.zeros((1, 1, 3), np.uint8))
+    for trial in range(600):
+        full = rng.random(rng.integers(1, 12, 2)) < rng.choice([0.05, 0.5, 0.95, 1])
+        full[:, : trial % 3] = True
+        full[:, -1 : trial % 2] = False
+        instances = Instances.from_masks((full.shape[0], full.shape[1]), [0], [Mask.from_array(full)])
+        exported = CocoExporter(ExportSettings(tmp_path, NAMES)).export(sample, instances)
+        expected = encode(np.asfortranarray(full.view(np.uint8)))
+        for annotation in exported.record["annotations"]:
+            found = annotation["segmentation"]
+            assert (found["counts"].encode(), found["size"]) == (expected["counts"], expected["size"])
+        assert exported.shapes == full.any()
 
 
 @pytest.mark.parametrize("segmentation", ["rle", "polygon"])
