@@ -90,11 +90,17 @@ def _numbered(
     labels: npt.NDArray[np.uint8], objects: npt.NDArray[np.uint8 | np.uint16]
 ) -> Iterator[tuple[int, int, Mask]]:
     """Yield number, label and mask of each object."""
-    count = 256 * (int(objects.max(initial=0)) + 1)
-    pairs = np.bincount(objects.ravel() * np.int64(256) + labels.ravel(), minlength=count).reshape(-1, 256)
-    pairs[:, [BACKGROUND, VOID]] = 0
-    for number in np.setdiff1d(np.flatnonzero(pairs.any(axis=1)), [BACKGROUND, VOID]).tolist():
-        yield number, int(pairs[number].argmax()), Mask.from_array((objects == number) & (labels != VOID))
+    from scipy.ndimage import find_objects
+
+    for number, place in enumerate(find_objects(objects), 1):
+        if place is None or number == VOID:
+            continue
+        own, around = objects[place] == number, labels[place]
+        counts = np.bincount(around[own], minlength=256)
+        counts[[BACKGROUND, VOID]] = 0
+        if counts.any():
+            rows, columns = place
+            yield number, int(counts.argmax()), Mask.from_array(own & (around != VOID)).moved(columns.start, rows.start)
 
 
 def _connected(labels: npt.NDArray[np.uint8], smallest: float = 0) -> Iterator[tuple[int, int, Mask]]:
