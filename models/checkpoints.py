@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SHOWN = 3
 """How many tensors of a kind a message names."""
 
+OLD_FORM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
 _loading = threading.local()
 _REFUSED = (
     *("socket.", "urllib.", "subprocess.", "shutil."),
@@ -180,7 +182,9 @@ def message_of(error: Exception) -> str:
 def _explained(path: Path, error: Exception) -> UserError:
     """Make the error that says why a checkpoint was not loaded, and what to do next."""
     refused = _refused_name(error)
-    if refused and "." not in refused and kind_of(path) == "pickle":  # it stumbles over what every checkpoint holds
+    if not isinstance(error, pickle.UnpicklingError) and _is_old_form(
+        path
+    ):  # Ultralytics allows names in archives alone
         old = "is in the format of torch before 1.6, in which it is not read safely"
         return UserError(f"{path}: {old}; where you trust it, torch.load it with weights_only=False and save it anew")
     if (missing := _missing_name(path)) is not None:
@@ -194,6 +198,12 @@ def _explained(path: Path, error: Exception) -> UserError:
         return UserError(f"{path}: holds a YOLO model ({refused}), not SAM2's tensors")
     advice = "--trust-weights lets it, for files whose origin you trust"
     return UserError(f"{path}: refused, since loading it would run code ({refused}); {advice}")
+
+
+def _is_old_form(path: Path) -> bool:
+    """Tell by torch's number at its start whether a file is of torch.save before 1.6, which is no archive."""
+    with path.open("rb") as file:
+        return file.read(len(OLD_FORM)) == OLD_FORM
 
 
 def _again(path: Path) -> str:

@@ -69,6 +69,8 @@ def random_file(name: str, folder: Path, images: list[np.ndarray], classes: int 
         model.eval()
         for layer in model.modules():
             layer.train(isinstance(layer, torch.nn.BatchNorm2d))
+            if kind == "WorldModel":  # else its scores are all the same, and rounding says which boxes NMS keeps
+                layer.momentum = 1.0
         for _ in range(5):
             model(batch)
         model.eval()
@@ -168,7 +170,9 @@ def test_world_finds_the_classes_that_are_set_in_its_file(tmp_path: Path, images
     found = detector(path, 0.001)
     assert found.names == ("cat", "red car", "sofa")
     for image in images:
-        np.testing.assert_allclose(rows(found([image])[0]), Reference(path)(image, 0.001), rtol=0, atol=1e-3)
+        expected = Reference(path)(image, 0.001)
+        assert len(expected)
+        np.testing.assert_allclose(rows(found([image])[0]), expected, rtol=0, atol=1e-3)
 
 
 def test_a_yoloe_in_which_no_classes_are_set_is_refused(tmp_path: Path, images: list[np.ndarray]) -> None:
