@@ -19,6 +19,7 @@ import pytest
 
 import yolo_sam_auto_anno_generator
 from tests.helpers.calibration import mean_of_scores
+from tests.helpers.track import write_demo_config
 from utils.cli.arguments import Parser
 from utils.cli.guard import guarded
 from utils.cli.parsers import configured, finetune_parser, parse, run_parser
@@ -167,9 +168,7 @@ def lay_out_configs(folder: Path) -> None:
         weights = folder / demo["arch"][key]
         weights.parent.mkdir(parents=True)
         weights.symlink_to(REPOSITORY / demo["arch"][key])
-    sam_config = (REPOSITORY / demo["arch"]["sam_config"]).read_text()
-    assert "image_size: 704" in sam_config
-    (folder / demo["arch"]["sam_config"]).write_text(sam_config.replace("image_size: 704", "image_size: 256"))  # faster
+    write_demo_config(folder / demo["arch"]["sam_config"], 256)
     finetune = {
         "output": "finetuned.pt",
         "yolo": {"epochs": 1, "imgsz": 64, "batch": 2},

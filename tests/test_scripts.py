@@ -27,7 +27,7 @@ import yolo_sam_visual
 from datasets.scenes import main as paint
 from models.checkpoints import read_checkpoint
 from tests.helpers.evaluate import without_run
-from tests.helpers.track import DEMO_CONFIG
+from tests.helpers.track import write_demo_config
 from utils.cli.guard import guarded
 
 REPOSITORY = Path(__file__).parents[1]
@@ -55,8 +55,7 @@ class Project:
         self.prompts = self.tree / "prediction.json"
         demo = json.loads((REPOSITORY / "config.json").read_text())
         arch = {key: str(REPOSITORY / value) if "/" in value else value for key, value in demo["arch"].items()}
-        small = folder / "small.yaml"  # the demo's SAM2 on smaller images, which takes an eighth of the time
-        small.write_text(Path(arch["sam_config"]).read_text().replace("image_size: 704", "image_size: 256"))
+        small = write_demo_config(folder / "small.yaml", 256)
         self.settings: dict[str, Any] = {
             "arch": arch | {"sam_config": str(small)},
             "dataset": {"data_dir": "tree", "classes": "tree/class_names.txt"},
@@ -399,8 +398,7 @@ def test_a_run_with_the_thresholds_that_tuning_chose_gives_what_tuning_says(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Boxes of low scores that lie beside the objects are to be left out; they count before."""
-    project.settings["arch"]["sam_config"] = DEMO_CONFIG  # small images have too poor masks to gain
-    project.save()
+    write_demo_config(project.folder / "small.yaml", 384)  # smaller images have too poor masks to gain
     rows = json.loads(project.prompts.read_text())
     wrong = [row | {"bbox": [each / 2 for each in row["bbox"]], "score": 0.4} for row in rows]
     project.prompts.write_text(json.dumps([row | {"score": 0.6} for row in rows] + wrong))

@@ -25,6 +25,7 @@ from tests.helpers.project import (
     run_files,
     tree,
 )
+from tests.helpers.track import write_demo_config
 from utils.cli.guard import guarded
 from utils.shards import _Unpickler
 
@@ -140,8 +141,18 @@ def test_shards_of_evaluations_and_overlays_are_merged(tmp_path: Path) -> None:
     broken = images / "JPEGImages" / "val_00002.jpg"
     broken.write_bytes(broken.read_bytes()[:3000])
 
+    small = write_demo_config(tmp_path / "small.yaml", 256)
+
     def run(out: Path, *more: str) -> int:
-        arguments = [f"--data={images}", "-p", str(images / "prediction.json"), "-b", "2", "--device=cpu"]
+        arguments = [
+            f"--data={images}",
+            f"--set=arch.sam_config={small}",
+            "-p",
+            str(images / "prediction.json"),
+            "-b",
+            "2",
+            "--device=cpu",
+        ]
         outputs = ["--attribute", "--also", "visual", "annotate", "-o", str(out)]
         return guarded(lambda: yolo_sam.main([*arguments, *outputs, *more]))
 

@@ -15,6 +15,7 @@ import yolo_sam
 import yolo_sam_auto_anno_generator
 import yolo_sam_visual
 from datasets.scenes import main as paint
+from tests.helpers.track import write_demo_config
 from utils.cli.guard import guarded
 
 REPOSITORY = Path(__file__).parents[1]
@@ -30,6 +31,7 @@ class Project:
         assert paint(painted) == 0
         demo = json.loads((REPOSITORY / "config.json").read_text())
         arch = {key: str(REPOSITORY / value) if "/" in value else value for key, value in demo["arch"].items()}
+        arch["sam_config"] = str(write_demo_config(folder / "small.yaml", 256))
         sections = {section: {"save_dir": section} for section in ("evaluator", "predictor", "auto_mask")}
         dataset = {"data_dir": "tree", "classes": "tree/class_names.txt"}
         (folder / "config.json").write_text(json.dumps({"arch": arch, "dataset": dataset, **sections}))

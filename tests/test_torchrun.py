@@ -11,6 +11,7 @@ import pytest
 
 from datasets.scenes import main as paint
 from tests.helpers.project import TinyProject, assert_same_files, run_files
+from tests.helpers.track import write_demo_config
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 OUTPUTS = {"evaluator": "evaluation", "predictor": "masks", "auto_mask": "annotations"}
@@ -28,7 +29,15 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def outcome(start: Run, tree: Path, out: Path) -> tuple[int, list[str], dict[str, bytes]]:
     """Exit code, printed lines and files of a run with all outputs."""
-    images = ["--set", f"dataset.data_dir={tree}", "-p", str(tree / "prediction.json"), "-b", "2"]
+    small = write_demo_config(tree.parent / "small.yaml", 256)
+    images = [
+        f"--set=dataset.data_dir={tree}",
+        f"--set=arch.sam_config={small}",
+        "-p",
+        str(tree / "prediction.json"),
+        "-b",
+        "2",
+    ]
     save_dirs = [f"--set={section}.save_dir={out / name}" for section, name in OUTPUTS.items()]
     done = start(
         "yolo_sam.py", *images, "--attribute", "--tune", "--also", "visual", "annotate", *save_dirs, "--device=cpu"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.helpers import annotate
 from tests.helpers.evaluate import without_run
-from tests.helpers.track import BOXES, DEMO_CONFIG, REPOSITORY, moving, random_model
+from tests.helpers.track import BOXES, REPOSITORY, moving, random_model, write_demo_config
 
 PROGRAM = REPOSITORY / "tests" / "helpers" / "annotate.py"
 
@@ -145,9 +145,7 @@ class TinyProject:
 
 def _weights(folder: Path) -> dict[str, str]:
     """The config and the checkpoint of the model, written to a folder."""
-    config, weights = folder / "tiny.yaml", folder / "tiny.pt"
-    lines = Path(DEMO_CONFIG).read_text().splitlines()
-    config.write_text("\n".join("  image_size: 64" if "image_size:" in line else line for line in lines))
+    config, weights = write_demo_config(folder / "tiny.yaml", 64), folder / "tiny.pt"
     torch.save({"model": random_model(image_size=64).state_dict()}, weights)
     return {"sam_config": str(config), "sam_weights": str(weights)}
 

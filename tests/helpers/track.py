@@ -24,6 +24,16 @@ DEMO_WEIGHTS = REPOSITORY / "sam" / "sam2.1" / "sam2.1_hiera_demo.pt"
 
 CPU = torch.device("cpu")
 
+
+def write_demo_config(path: Path, image_size: int) -> Path:
+    """Writes the config of the demo's SAM2 for smaller images, which take less time; the path."""
+    text = Path(DEMO_CONFIG).read_text()
+    assert text.count("image_size: 704") == 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.replace("image_size: 704", f"image_size: {image_size}"))
+    return path
+
+
 Masks = dict[int, dict[int, np.ndarray]]
 """(H, W) bool by frame and track."""
 
