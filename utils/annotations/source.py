@@ -177,7 +177,8 @@ class PredictionFolder(AnnotationFolder):
         used = Counter(key for key in keys if key is not None)
         if images.ids and not used and (self._predictions.keys or not self._predictions.complete):
             first = f'the first image here is "{min(self._predictions.keys, default="")}"'
-            return [f"{first}, that of the run {images.ids[0]}: no image of the run is among {self._predictions.title}"]
+            lacking = f"no image of the run is among {self._predictions.title}{self._predictions.advice}"
+            return [f"{first}, that of the run {images.ids[0]}: {lacking}"]
         if twice := [key for key, count in used.items() if count > 1]:
             meant = [image_id for image_id, key in zip(images.ids, keys) if key == twice[0]]
             return [f'"{twice[0]}" may be for {meant[0]} or {meant[1]}: names without folders collide']
@@ -192,8 +193,8 @@ def open_annotations(path: Path, index: ClassIndex, offset: str | None = None) -
     """Open annotations of any format, which is known by its content.
 
     Args:
-        path: a folder of labelme files, a file or folder of COCO instances, a file of COCO results, a folder of YOLO
-            labels, a VOC tree, or a folder of label maps.
+        path: a folder of labelme files, a file or folder of COCO instances, a file of COCO results or a folder with one
+            and its instances file, a folder of YOLO labels, a VOC tree, or a folder of label maps.
         index: class ids of names, and what ids in files mean.
         offset: where the category ids of COCO results begin, if somebody says it: `0`, `1` or `coco91`.
 

@@ -22,7 +22,7 @@ from utils.structures import Instances
 T = TypeVar("T")
 
 
-def _entry_id(row: Any, key: str, location: Location) -> str:
+def entry_id(row: Any, key: str, location: Location) -> str:
     """Return the id that an entry has under a key, as text: some write 7, some "7", and some both in one file.
 
     Raises:
@@ -47,10 +47,10 @@ def entries_by_id(content: Any, key: str, place: Location, read: Callable[[Any, 
     entries: dict[str, T] = {}
     for i, row in enumerate(get(content, key, list, place)):
         at = Location(f"{place.name}: {key}[{i}]")
-        entry_id = _entry_id(row, "id", at)
-        if entry_id in entries:
-            raise at.child("id").error(f"{entry_id} is given twice")
-        entries[entry_id] = read(row, at)
+        own_id = entry_id(row, "id", at)
+        if own_id in entries:
+            raise at.child("id").error(f"{own_id} is given twice")
+        entries[own_id] = read(row, at)
     return entries
 
 
@@ -104,26 +104,30 @@ def read_coco(source: Path, names: Sequence[str]) -> Iterator[tuple[str, Instanc
         yield image.image_id, coco_instances(image, index)
 
 
-def parse_coco(*paths: Path) -> list[CocoImage]:
+def parse_coco(*paths: Path, results: Path | None = None) -> list[CocoImage]:
     """Read the images of COCO files with their annotations; categories may be any.
+
+    Args:
+        results: a file of results whose rows take the place of the annotations, as in `loadRes` of pycocotools.
 
     Raises:
         UserError: a file cannot be read or is no COCO file, an id is given twice, two images have the same `file_name`,
             or an annotation belongs to no image or to no category.
     """
-    images = [image for path in paths for image in _parse(path)]
+    images = [image for path in paths for image in _parse(path, results)]
     place = Location(str(paths[0] if len(paths) == 1 else paths[0].parent))
     ids = ids_of_files([image.image_id for image in images], place)
     return [replace(image, image_id=image_id) for image, image_id in zip(images, ids)]
 
 
-def _parse(path: Path) -> list[CocoImage]:
+def _parse(path: Path, results: Path | None) -> list[CocoImage]:
     """Read one file; `image_id` is the whole `file_name` yet."""
     content, place = read_json(path), Location(str(path))
     images = entries_by_id(content, "images", place, _read_image)
     categories = entries_by_id(content, "categories", place, lambda row, at: get(row, "name", str, at))
-    for i, row in enumerate(get(content, "annotations", list, place)):
-        at = Location(f"{path}: annotations[{i}]")
+    rows = get(content, "annotations", list, place) if results is None else read_json(results)
+    for i, row in enumerate(rows):
+        at = Location(f"{path}: annotations[{i}]" if results is None else f"{results}: [{i}]")
         image = _known(images, row, "image_id", at)
         image.annotations.append(_read_annotation(row, _known(categories, row, "category_id", at), at))
     return list(images.values())
@@ -167,10 +171,10 @@ def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
 
 def _known(entries: dict[str, T], row: Any, key: str, place: Location) -> T:
     """The entry whose id the row has under a key."""
-    entry_id = _entry_id(row, key, place)
-    if entry_id not in entries:
-        raise place.child(key).error(f"nothing has the id {entry_id}")
-    return entries[entry_id]
+    wanted = entry_id(row, key, place)
+    if wanted not in entries:
+        raise place.child(key).error(f"nothing has the id {wanted}")
+    return entries[wanted]
 
 
 def _read_image(row: Any, place: Location) -> CocoImage:

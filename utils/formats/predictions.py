@@ -6,23 +6,42 @@ beside the exporters.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from utils.classes import CLASS_NAMES, COCO_CLASSES, COCO_IDS, ClassIndex, canonical, find_class_names, is_class_list
+from utils.classes import (
+    CLASS_NAMES,
+    COCO_CLASSES,
+    COCO_IDS,
+    ClassIndex,
+    canonical,
+    find_class_names,
+    is_class_list,
+    match_classes,
+)
 from utils.errors import UserError
+from utils.files import read_user_text
 from utils.formats.coco import FILE_NAME, split_file
-from utils.formats.coco_reader import CocoAnnotation, coco_instances, parse_coco, read_segmentation
+from utils.formats.coco_reader import (
+    CocoAnnotation,
+    coco_instances,
+    entry_id,
+    ids_of_files,
+    parse_coco,
+    read_segmentation,
+)
 from utils.formats.voc import labels_of, read_maps
 from utils.formats.yolo import polygon_mask, unescape_images_dir
 from utils.formats.yolo_labels import LabelReader
-from utils.io.image_files import image_size, size_problem
+from utils.io.image_files import image_size, is_image_name, size_problem
 from utils.io.json_files import Location, get, read_json
 from utils.structures import Instances
 
@@ -34,9 +53,11 @@ class Predictions(ABC):
         title: what messages call the kind of files.
         keys: what names each image: its path without a suffix, or a part of it; in results of COCO its id.
         complete: whether an image that is not among the keys has no objects; else it is missing.
+        advice: what messages add where no image of a run is among the keys.
     """
 
     title: ClassVar[str]
+    advice: ClassVar[str] = ""
     keys: Sequence[str]
     complete: bool = False
 
@@ -69,12 +90,16 @@ class CocoInstances(Predictions):
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        return bool(_coco_files(path)) if path.is_dir() else isinstance(_content(path), dict)
+        if path.is_dir():
+            return bool(_coco_files(path)) and not _results_in(path)
+        return isinstance(_content(path), dict)
 
     def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
+        self._open(path, index, _coco_files(path) if path.is_dir() else [path])
+
+    def _open(self, path: Path, index: ClassIndex, files: Sequence[Path], results: Path | None = None) -> None:
         self._path, self._index = path, index
-        files = _coco_files(path) if path.is_dir() else [path]
-        self._images = {image.image_id: image for image in parse_coco(*files)}
+        self._images = {image.image_id: image for image in parse_coco(*files, results=results)}
         self.keys = [*self._images]
         rows = [row for image in self._images.values() for row in image.annotations]
         for row in rows:
@@ -93,24 +118,33 @@ class CocoResults(Predictions):
     """Results as pycocotools loads them: a list of rows with image_id, category_id, segmentation and score."""
 
     title, complete = "COCO results", True
+    advice = "; where the ids are those of an instances file, name a folder that holds both files"
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        return path.is_file() and isinstance(_content(path), list)
+        if path.is_dir():
+            return bool(_results_in(path)) and not _instances_in(path)
+        return isinstance(_content(path), list)
 
     def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        self._rows: defaultdict[str, list[tuple[int, CocoAnnotation]]] = defaultdict(list)
-        ids = []
+        path = _only(path, _results_in(path), self.title) if path.is_dir() else path
+        rows: defaultdict[str, list[tuple[int, CocoAnnotation]]] = defaultdict(list)
         for i, row in enumerate(read_json(path)):
             place = Location(f"{path}: [{i}]")
-            if not isinstance(row, dict) or type(row.get("image_id")) not in (int, str):
-                raise place.error("expected an object with an image_id")
-            ids.append(get(row, "category_id", int, place))
+            image_id, category = entry_id(row, "image_id", place), entry_id(row, "category_id", place)
+            if not category.removeprefix("-").isdecimal():
+                raise place.child("category_id").error(f'expected an integer, found "{category}"')
             score = get(row, "score", float, place, optional=True)
             annotation = CocoAnnotation(place, "", None, row.get("segmentation"), score, score)
-            self._rows[str(row["image_id"])].append((ids[-1], annotation))
-        _refuse_boxes(path, (bool(row.segmentation) for rows in self._rows.values() for _, row in rows))
-        self._class_ids, self.keys = _class_ids(path, sorted({*ids}), index.names, offset), [*self._rows]
+            rows[image_id].append((int(category), annotation))
+        _refuse_boxes(path, (bool(row.segmentation) for found in rows.values() for _, row in found))
+        files = [image_id for image_id in rows if is_image_name(image_id)]
+        stems = dict(zip(files, ids_of_files(files, Location(str(path)))))
+        self._rows: defaultdict[str, list[tuple[int, CocoAnnotation]]] = defaultdict(list)
+        for image_id, found in rows.items():
+            self._rows[stems.get(image_id, image_id)] += found
+        ids = sorted({category_id for found in rows.values() for category_id, _ in found})
+        self._class_ids, self.keys = _class_ids(path, ids, index.names, offset), [*self._rows]
 
     def read(self, key: str, size: tuple[int, int]) -> Instances:
         rows = self._rows[key]
@@ -128,6 +162,20 @@ class CocoResults(Predictions):
         except UserError as error:
             return str(error)
         return None
+
+
+class CocoResultsOfInstances(CocoInstances):
+    """A folder with results and the instances file that says what their image ids and category ids mean."""
+
+    title = "COCO results with their instances file"
+
+    @staticmethod
+    def recognizes(path: Path) -> bool:
+        return path.is_dir() and bool(_results_in(path) and _instances_in(path))
+
+    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
+        results = _only(path, _results_in(path), CocoResults.title)
+        self._open(path, index, [_only(path, _instances_in(path), CocoInstances.title)], results)
 
 
 class YoloLabels(Predictions):
@@ -227,6 +275,39 @@ def _coco_files(folder: Path) -> list[Path]:
     return [whole] if whole.is_file() else sorted(folder.glob(split_file("*")))
 
 
+def _results_in(folder: Path) -> list[Path]:
+    """List the files of COCO results in a folder; those of boxes, which MMDetection writes beside them, are none."""
+    return [path for path, text in _json_texts(folder) if text.startswith("[") and _is_result(text)]
+
+
+def _is_result(rows: str) -> bool:
+    """Tell it by the first of the rows: such files may be large."""
+    try:
+        row, _ = json.JSONDecoder().raw_decode(rows[1:].lstrip())
+    except ValueError:
+        return False
+    return isinstance(row, dict) and "image_id" in row and bool(row.get("segmentation"))
+
+
+def _instances_in(folder: Path) -> list[Path]:
+    """List the files of COCO instances in a folder, whatever they are called."""
+    texts = _json_texts(folder)
+    return [path for path, text in texts if text.startswith("{") and '"images"' in text and '"categories"' in text]
+
+
+def _json_texts(folder: Path) -> Iterator[tuple[Path, str]]:
+    for path in sorted(folder.glob("*.json")):
+        with suppress(UserError):
+            yield path, read_user_text(path).lstrip()
+
+
+def _only(folder: Path, files: Sequence[Path], title: str) -> Path:
+    """Return the only file of a kind in a folder; UserError if there are several."""
+    if len(files) > 1:
+        raise UserError(f"{folder}: both {files[0].name} and {files[1].name} are {title}; leave one of them here")
+    return files[0]
+
+
 def _label_files(folder: Path) -> tuple[Path, list[Path]]:
     """Return where paths of labels begin, and the files."""
     root = folder / "labels" if (folder / "labels").is_dir() else folder
@@ -256,9 +337,14 @@ def _class_ids(path: Path, ids: Sequence[int], names: Sequence[str], offset: str
     if [*map(canonical, names)] == [*COCO_CLASSES]:
         readings["coco91"] = {category_id: i for i, category_id in enumerate(COCO_IDS)}
     fitting = [start for start, known in readings.items() if {*ids} <= known.keys() and offset in (None, start)]
+    if not fitting and offset in (None, "coco91"):  # some of COCO's classes, found by a model that knows them all
+        some = {COCO_IDS[i]: class_id for i, class_id in match_classes(COCO_CLASSES, names).items()}
+        fitting = ["coco91"] if {*ids} <= some.keys() else []
+        readings["coco91"] = some
     if not fitting:
         outside = f"category ids {min(ids)} to {max(ids)} do not fit the {len(names)} classes"
-        raise UserError(f"{path}: {outside}{f' with --category-offset {offset}' if offset else ''}")
+        said = f" with --category-offset {offset}" if offset else ""
+        raise UserError(f"{path}: {outside}{said}{CocoResults.advice}")
     if len(fitting) > 1 and ids:
         choices = " or ".join(fitting)
         raise UserError(f"{path}: category ids may begin at {choices}: give --category-offset {choices}")

@@ -18,7 +18,15 @@ from utils.formats.coco_reader import read_coco
 from utils.formats.label_studio import LabelStudioExporter
 from utils.formats.labelme_reader import has_labelme_files, read_labelme
 from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
-from utils.formats.predictions import CocoInstances, CocoResults, LabelMaps, Predictions, VocTree, YoloLabels
+from utils.formats.predictions import (
+    CocoInstances,
+    CocoResults,
+    CocoResultsOfInstances,
+    LabelMaps,
+    Predictions,
+    VocTree,
+    YoloLabels,
+)
 from utils.formats.voc import VocExporter, map_files, read_voc, voc_photo
 from utils.formats.voc_detect import VocDetectExporter, box_file
 from utils.formats.yolo import YoloExporter, label_file, photo_stem, read_yolo
@@ -76,7 +84,7 @@ FORMATS: dict[str, ExportFormat] = {
         lambda image_id: [],
         settings=["polygon_tolerance", "coco_segmentation"],
         reader=read_coco,
-        predictions=[CocoInstances, CocoResults],
+        predictions=[CocoInstances, CocoResults, CocoResultsOfInstances],
     ),
     "coco-panoptic": ExportFormat(CocoPanopticExporter, lambda image_id: [panoptic_map(image_id)]),
     "yolo": ExportFormat(
@@ -116,11 +124,11 @@ def predictions_of(path: Path) -> type[Predictions] | None:
     Raises:
         UserError: it is of no kind, or may be of several.
     """
-    kinds = [kind for each in FORMATS.values() for kind in each.predictions if kind.recognizes(path)]
     if path.is_dir() and has_labelme_files(path):
         if any(each.with_suffix(".json").is_file() for each in path.rglob("*.txt")):
             raise UserError(f"{path}: holds labelme files and YOLO labels of one image: name a folder of one kind")
         return None  # photos, and folders of other formats, may lie among labelme files
+    kinds = [kind for each in FORMATS.values() for kind in each.predictions if kind.recognizes(path)]
     if len(kinds) > 1:
         raise UserError(f"{path}: may be {' or '.join(kind.title for kind in kinds)}: name a folder of one kind")
     if path.is_file() and not kinds:

@@ -106,6 +106,46 @@ def test_coco_results_are_those_of_pycocotools_and_the_higher_score_gets_a_pixel
     assert problems(path) == []
 
 
+def test_results_beside_their_instances_file_have_its_ids_as_pycocotools_has_it(tmp_path: Path) -> None:
+    """Image 0 is called clip/000001, and 9 is no image of the file; MMDetection writes boxes to another file."""
+    instances = instances_file(tmp_path).rename(tmp_path / "val.json")
+    results = results_file(tmp_path, 7, 3, image_id=0)
+    (tmp_path / "results.bbox.json").write_text(
+        json.dumps([{"image_id": 0, "category_id": 7, "bbox": [0, 0, 5, 5], "score": 0.9}])
+    )
+    loaded = COCO(str(instances)).loadRes(str(results))
+    assert problems(tmp_path) == []
+    source = open_annotations(tmp_path, ClassIndex(NAMES))
+    found = source.read("clip/000001", SIZE)
+    assert found.detections.class_ids.tolist() == [2, 0] and found.mask_scores.tolist() == pytest.approx([0.9, 0.6])
+    for annotation, mask in zip(loaded.loadAnns(loaded.getAnnIds(imgIds=0)), found.masks, strict=True):
+        np.testing.assert_array_equal(mask.to_full(SIZE), loaded.annToMask(annotation))
+    assert len(source.read("000000000009", SIZE)) == 0
+    with pytest.raises(SampleError, match="has no annotation"):  # the model never saw it
+        source.read("other", SIZE)
+    (tmp_path / "more.json").write_text(results.read_text())
+    assert "both more.json and results.json are COCO results; leave one of them here" in "".join(problems(tmp_path))
+
+
+def test_a_folder_may_hold_results_alone_and_says_where_their_ids_may_be_from(tmp_path: Path) -> None:
+    results_file(tmp_path, 3, 1)
+    assert problems(tmp_path) == []
+    assert len(open_annotations(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE)) == 2
+    results_file(tmp_path, 3, 1, image_id=8)
+    assert "name a folder that holds both files" in "".join(problems(tmp_path))
+
+
+@pytest.mark.parametrize("image_id", ["000000000009.jpg", "000000000009", "9", 9.0])
+def test_ids_of_results_may_be_texts_whole_numbers_or_names_of_files(tmp_path: Path, image_id: object) -> None:
+    path = results_file(tmp_path, 3, 1, image_id=image_id)
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([rows[0] | {"category_id": "3"}, rows[1] | {"category_id": 1.0}]))
+    found = open_annotations(path, ClassIndex(NAMES)).read("000000000009", SIZE)
+    assert found.detections.class_ids.tolist() == [2, 0]
+    path.write_text(json.dumps([rows[0] | {"category_id": "bird"}]))
+    assert '[0].category_id: expected an integer, found "bird"' in "".join(problems(path))
+
+
 def test_images_of_results_that_are_not_in_the_run_are_counted(tmp_path: Path) -> None:
     path = results_file(tmp_path, 3, 1)
     rows = json.loads(path.read_text())
@@ -150,6 +190,15 @@ def test_ids_of_coco_may_be_its_own(tmp_path: Path) -> None:
     assert [COCO_CLASSES[i] for i in found] == ["toothbrush", "dog"]
     (said,) = problems(results_file(tmp_path, 18, 17), names=COCO_CLASSES)
     assert "--category-offset 0 or 1 or coco91" in said
+
+
+def test_a_run_may_have_some_of_the_classes_of_coco(tmp_path: Path) -> None:
+    """Car is 3, dog 18 and bird 16 in COCO's file; 17 is a cat, which the run lacks."""
+    found = open_annotations(results_file(tmp_path, 16, 18), ClassIndex(NAMES)).read("000000000009", SIZE)
+    assert found.detections.class_ids.tolist() == [2, 1]
+    found = open_annotations(results_file(tmp_path, 3, 3), ClassIndex(NAMES), "coco91").read("000000000009", SIZE)
+    assert found.detections.class_ids.tolist() == [0, 0]
+    assert "category ids 16 to 17 do not fit the 3 classes" in "".join(problems(results_file(tmp_path, 16, 17)))
 
 
 def test_labels_are_those_that_ultralytics_writes(tmp_path: Path) -> None:
