@@ -106,7 +106,8 @@ class DetectorBoxes:
         if not class_of:
             raise UserError(
                 f"the detector and the dataset share no class: the detector has {', '.join(detector.names)}; "
-                f"the dataset has {', '.join(class_names)}"
+                f"the dataset has {', '.join(class_names)}. python -m yolo.finetune trains one that has them; "
+                "-p and --boxes target take boxes from elsewhere"
             )
         self._detector, self._conf = detector, conf
         self._class_ids = np.array([class_of.get(i, -1) for i in range(len(detector.names))], np.int64)

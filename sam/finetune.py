@@ -34,7 +34,7 @@ with packages_needed():
     from models.sam2_build import build_sam2, load_sam2
     from sam.objectives import ClipObjective, ImageObjective
     from sam.trainer import Objective, Trainer, write_curve, write_weights
-    from utils.cli.arguments import ConfigOverrideAction
+    from utils.cli.arguments import add_key
     from utils.cli.outputs import check_new_file
     from utils.cli.parsers import configured, finetune_parser, overrides_as_args
     from utils.config import ArchConfig, Config, Override
@@ -186,8 +186,8 @@ def summary(args: Namespace, config: Config, output: Path, scores: Mapping[int, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, and return the exit code: 1 if images could not be used."""
-    parser = finetune_parser(__doc__)
-    parser.add_argument("--train", action=ConfigOverrideAction, key="finetune.sam.train", help="memory, decoder or all")
+    parser = finetune_parser(__doc__, "sam")
+    add_key(parser, "--train", key="finetune.sam.train", metavar="PART", help="memory, decoder or all")
     parser.add_argument("--video", action="store_true", help="learn to follow objects through clips")
     args = parser.parse_args(argv)
     if args.video:

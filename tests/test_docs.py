@@ -226,7 +226,7 @@ def test_commands_do_their_work(block: tuple[str, ...], workplace: Path, capsys:
 def test_options_of_a_command_that_is_not_run_are_valid(command: str, workplace: Path) -> None:
     module, arguments = script_of(command)
     if module.endswith(".finetune"):
-        configured(finetune_parser("").parse_args(arguments))
+        configured(finetune_parser("", "yolo").parse_args(arguments))
     else:
         parse("evaluate", "", arguments)
 

@@ -221,7 +221,7 @@ def summary(args: Namespace, config: Config, output: Path, before: float, after:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, and return the exit code: 1 if images could not be used."""
-    args = finetune_parser(__doc__).parse_args(argv)
+    args = finetune_parser(__doc__, "yolo").parse_args(argv)
     config = configured(args)
     if "LOCAL_RANK" in os.environ or "RANK" in os.environ:
         raise UserError("start yolo.finetune without torchrun: ultralytics starts its own processes (see --help)")

@@ -236,7 +236,7 @@ def test_the_usage_line_names_the_architecture_that_official_weights_implied(
     told: list[str], config_file: Path
 ) -> None:
     def options(*told: str) -> list[str]:
-        given = finetune_parser("").parse_args(["-c", str(config_file), *(f"--set={each}" for each in told)])
+        given = finetune_parser("", "sam").parse_args(["-c", str(config_file), *(f"--set={each}" for each in told)])
         return usage(given, configured(given), Path("new.pt"))
 
     again, weights = ["-c", str(config_file)], "--set=arch.sam_weights=new.pt"

@@ -201,7 +201,7 @@ def test_weights_that_training_spoilt_are_not_kept(
 def test_the_result_is_recommended_only_if_the_score_rose(
     before: float, after: float, tree: Path, tmp_path: Path
 ) -> None:
-    args = finetune_parser("").parse_args(["-c", str(config_file(tmp_path, tree, init="start.pt"))])
+    args = finetune_parser("", "yolo").parse_args(["-c", str(config_file(tmp_path, tree, init="start.pt"))])
     lines = [*summary(args, configured(args), Path("new.pt"), before, after)]
     assert lines[0].startswith(f"new.pt: mAP50-95 {before:.4f} -> {after:.4f} on the split val")
     assert lines[1] == "curve of the training: new.csv, new.png"

@@ -85,6 +85,9 @@ ADVICE = {
 }
 """Names of options that have no counterpart -> what to do instead."""
 
+_NOT_TRAINED = ("dataset.split", "dataset.conf")
+"""Keys of sections that trainings read, which they do not read."""
+
 _OPTION_OF = {other: option for option, others in OTHER_NAMES.items() for other in others.split()}
 _ADVICE_FOR = {name: advice for names, advice in ADVICE.items() for name in names.split()}
 
@@ -97,7 +100,7 @@ class Parser(argparse.ArgumentParser):
 
     Args:
         description: shown by `--help`.
-        section: section of the config whose keys are suggested first for an unknown option.
+        section: section of the config whose keys the command has instead of those of the scripts; see `suggest`.
     """
 
     def __init__(self, description: str | None, section: str = "") -> None:
@@ -219,17 +222,22 @@ def suggest(name: str, value: str, options: Collection[str], section: str) -> st
         name: without dashes at its start, with `_` between words.
         value: what was given for it; `...` where nothing was.
         options: the long options that the command has, without dashes at their start.
-        section: the section of the config whose keys come first.
+        section: of a training, such as `finetune.sam`: of other sections only keys that it reads are suggested.
     """
-    # What to type, by the name that it is found by. Of keys with the same name the last is suggested: the command's own
-    # section is sorted last, finetuning first.
     keys = [key for key in KEYS if not is_dataclass(KEYS[key].annotation)]
-    keys.sort(key=lambda key: (key.startswith(f"{section}."), not key.startswith("finetune.")))
+    if section:
+        own, shared = f"{section}.", ("arch", "dataset", "finetune")
+        keys = [
+            key for key in keys if key.startswith(own) or (key.rpartition(".")[0] in shared and key not in _NOT_TRAINED)
+        ]
+    # What to type, by the name that it is found by. Of keys with the same name the last is suggested: finetuning's are
+    # sorted first for the scripts, and last for itself.
+    keys.sort(key=lambda key: key.startswith("finetune.") == bool(section))
     texts = {key.rpartition(".")[2]: f"--set {key}={value}" for key in keys}
     texts |= {key: f"--set {key}={value}" for key in keys}
     texts |= {option: f"--{option.replace('_', '-')}" for option in options}
     for other, option in _OPTION_OF.items():
-        if option in options or "." in option or (option in texts and other not in texts):
+        if option in texts and (option in options or "." in option or other not in texts):
             texts[other] = texts[option]
     if name in _ADVICE_FOR and name not in options:
         return _ADVICE_FOR[name]

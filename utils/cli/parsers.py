@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from utils.classes import COCO_CLASSES, load_class_names
 from utils.cli.arguments import AlsoAction, ConfigOverrideAction, OutputAction, Parser, VersionAction, add_key
@@ -116,9 +116,9 @@ def images_parser(description: str | None) -> Parser:
     return parser
 
 
-def finetune_parser(description: str | None) -> Parser:
-    """Return the parser of the two finetune scripts; each may add options of its own."""
-    parser = command_parser(description, "finetune")
+def finetune_parser(description: str | None, model: Literal["yolo", "sam"]) -> Parser:
+    """Return the parser of the finetune script of a model; each may add options of its own."""
+    parser = command_parser(description, f"finetune.{model}")
     parser.add_argument("--overwrite", action="store_true", help="replace the weight file if there is one")
     return parser
 

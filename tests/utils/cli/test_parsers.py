@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -104,9 +106,35 @@ def test_the_versions_of_what_decides_results_are_printed(capsys: pytest.Capture
     assert (printed["torch"], printed["python"]) == (version("torch"), platform.python_version())
 
 
-def test_an_unknown_option_of_finetuning_means_its_own_keys() -> None:
-    with pytest.raises(UserError, match=r"did you mean --set finetune\.yolo\.imgsz=320\?"):
-        finetune_parser("doc").parse_args(["--imgsz", "320"])
+@pytest.mark.parametrize(
+    ("model", "given", "meant"),
+    [
+        ("yolo", "--imgsz 320", "--set finetune.yolo.imgsz=320"),
+        ("sam", "--imgsz 320", "--set finetune.sam.image_size=320"),
+        ("yolo", "--batch-size 2", "--set finetune.yolo.batch=2"),
+        ("sam", "--batch-size 2", "--set finetune.sam.batch_size=2"),
+        ("yolo", "--epochs 3", "--set finetune.yolo.epochs=3"),
+        ("sam", "--steps 3", "--set finetune.sam.steps=3"),
+        ("sam", "--output x.pt", "--set finetune.output=x.pt"),
+        ("yolo", "--split val", "--set finetune.val_split=val"),
+        ("yolo", "--dataset voc", "--data"),
+    ],
+)
+def test_an_unknown_option_of_finetuning_means_its_own_keys(
+    model: Literal["yolo", "sam"], given: str, meant: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(f"did you mean {meant}?")):
+        finetune_parser("doc", model).parse_args(given.split())
+
+
+@pytest.mark.parametrize(
+    ("model", "given"), [("yolo", "-o x.pt"), ("yolo", "--video"), ("sam", "--epochs 3"), ("yolo", "-b 2")]
+)
+def test_no_key_of_another_command_is_suggested_to_finetuning(model: Literal["yolo", "sam"], given: str) -> None:
+    other = {"yolo": "finetune.sam", "sam": "finetune.yolo"}[model]
+    with pytest.raises(UserError, match="no such option") as error:
+        finetune_parser("doc", model).parse_args(given.split())
+    assert not any(section in str(error.value) for section in (other, "predictor.", "auto_mask.", "dataloader."))
 
 
 def test_only_the_names_of_options_change_their_spelling(working_directory: Path) -> None:
@@ -284,7 +312,7 @@ def test_a_run_without_images_is_refused(working_directory: Path) -> None:
 
 
 def test_other_commands_add_their_own_options() -> None:
-    parser = finetune_parser("doc")
+    parser = finetune_parser("doc", "sam")
     parser.add_argument("--train_parts", action=ConfigOverrideAction, key="finetune.sam.train")
     given = parser.parse_args(["--train-parts", "all", "--overwrite", "--set", "dataset.conf=0.75"])
     config = configured(given)
