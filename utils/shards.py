@@ -190,7 +190,8 @@ class Shards:
         """
         counts = [int(found[1]) for found in map(re.compile(r"\d+-of-(\d+)").fullmatch, self._there()) if found]
         if not counts:
-            raise UserError(f"--merge: {self._folder} has no shards; run them first: --shard 1/4 and so on")
+            advice = "they are merged already, or have not run: --shard 1/4 and so on"
+            raise UserError(f"--merge: {self._folder} has no shards; {advice}")
         complete = [n for n in counts if all(f"{i}-of-{n}" in self._there() for i in range(1, n + 1))]
         count = max(complete or counts)
         missing = [f"{i}/{count}" for i in range(1, count + 1) if f"{i}-of-{count}" not in self._there()]
