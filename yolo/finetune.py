@@ -208,7 +208,7 @@ def summary(args: Namespace, config: Config, output: Path, before: float, after:
     if after > before:
         options = [*overrides_as_args(args, "arch.yolo_weights"), f"--set=arch.yolo_weights={output}"]
         yield f"use it:  {shlex.join(['python', 'yolo_sam.py', *options])}"
-    elif config.finetune.init == "scratch":
+    elif config.finetune.init == "scratch" or not before:  # classes that the start does not know take many steps
         more = f"--set finetune.yolo.epochs={10 * config.finetune.yolo.epochs}"
         yield f"try more images, or more epochs: the same command with {more} --overwrite"
     else:
