@@ -19,6 +19,8 @@ _PLANES = 2
 _WIDTH, _HEIGHT, _STRIPS, _ORIENTATION, _BANDS, _ROWS, _LAYOUT = 256, 257, 273, 274, 277, 278, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILES = 322, 323, 324
 _SIMPLE = (1, 8, 32946)  # none, and Deflate by two numbers
+_WEBP = 50001  # Pillow opens it, but its libtiff lacks the decoder, and says so on the terminal
+_UNSIGNED, _UNDEFINED = 1, 4  # kinds of samples; Pillow takes signed ones for unsigned
 
 LARGE = 64_000_000
 """Pixels from which on an image is read with regard to memory."""
@@ -44,7 +46,7 @@ class TiffPage:
     @property
     def is_odd(self) -> bool:
         """Return whether Pillow, and so labelme, refuses the page or reads it wrongly."""
-        return _is_odd(self._page)
+        return not _is_large(self._page)
 
     @property
     def bytes_per_pixel(self) -> int:
@@ -116,7 +118,7 @@ def tiff_page(file: BinaryIO) -> TiffPage | None:
         import tifffile
 
         page = tifffile.TiffFile(file).pages[0]
-        if not isinstance(page, tifffile.TiffPage) or not (_is_odd(page) or _is_large(page)):
+        if not isinstance(page, tifffile.TiffPage) or not (_is_odd(page, file) or _is_large(page)):
             return None
         tag = page.tags.get(_ORIENTATION)
         turned = tag.value if tag is not None and isinstance(tag.value, int) and 1 <= tag.value <= 8 else 1
@@ -127,11 +129,19 @@ def tiff_page(file: BinaryIO) -> TiffPage | None:
         file.seek(place)
 
 
-def _is_odd(page: Page) -> bool:
+def _is_odd(page: Page, file: BinaryIO) -> bool:
     """Tell whether Pillow refuses a page or reads it wrongly, by what its header says."""
     bits, bands, planes = page.bitspersample, page.samplesperpixel, page.planarconfig == _PLANES
     if page.imagedepth != 1 or not (page.imagelength and page.imagewidth):
         return False
+    if page.sampleformat not in (_UNSIGNED, _UNDEFINED) or bits > 16 or page.compression == _WEBP:
+        return True
+    file.seek(0)
+    try:
+        with TiffImageFile(file):
+            pass
+    except Exception:
+        return True
     if page.photometric == _CMYK:
         return bands > 4 or (bits > 8 and planes)
     if bits not in (8, 10, 12, 14, 16):

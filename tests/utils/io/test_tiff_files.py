@@ -108,3 +108,39 @@ def test_large_pages_are_read_as_pillow_reads_them_and_labelme_opens_them(
     Image.fromarray(samples).save(path, compression="tiff_lzw")
     with path.open("rb") as file:
         assert tiff_page(file) is None, "tifffile would need imagecodecs"
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint32", "uint64", "float16", "float64", "complex64"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_samples_without_black_and_white_are_refused_and_named(tmp_path: Path, dtype: str, count: int) -> None:
+    samples = np.repeat(BAND[..., None] // 2, count, -1).astype(dtype)  # none is negative or large
+    tifffile.imwrite(tmp_path / "a.tif", samples.squeeze(), photometric="rgb" if count == 3 else "minisblack")
+    with pytest.raises(ValueError, match=r"its samples are .*black and white are not defined"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_big_tiff_in_big_endian_is_read(tmp_path: Path) -> None:
+    samples = bands(3, "uint8")
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", bigtiff=True, byteorder=">")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), samples)
+    assert image_size(tmp_path / "a.tif") == (50, 37)
+
+
+@pytest.mark.parametrize("compression", [34887, 34892, 34933, 50001], ids=["LERC", "JPEG", "PNG", "WebP"])
+@pytest.mark.parametrize("kind", ["rgb", "minisblack"])
+def test_a_compression_that_is_not_read_is_named_by_us_alone(
+    tmp_path: Path, compression: int, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    samples = bands(3, "uint8") if kind == "rgb" else BAND
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric=kind)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        file.pages[0].tags["Compression"].overwrite(compression)
+    with pytest.raises(ValueError, match="pip install imagecodecs reads it, or save the image as PNG"):
+        read_image(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_colors_of_a_camera_sensor_are_not_called_damage(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", bands(1, "uint16")[..., 0], photometric="cfa")
+    with pytest.raises(ValueError, match="1 bands of 16 bits, neither RGB nor grey, which is not read; save it as PNG"):
+        read_image(tmp_path / "a.tif")
