@@ -282,11 +282,10 @@ def _results_in(folder: Path) -> list[Path]:
 
 def _is_result(rows: str) -> bool:
     """Tell it by the first of the rows: such files may be large."""
-    try:
+    with suppress(ValueError):
         row, _ = json.JSONDecoder().raw_decode(rows[1:].lstrip())
-    except ValueError:
-        return False
-    return isinstance(row, dict) and "image_id" in row and bool(row.get("segmentation"))
+        return isinstance(row, dict) and "image_id" in row and bool(row.get("segmentation"))
+    return False
 
 
 def _instances_in(folder: Path) -> list[Path]:
