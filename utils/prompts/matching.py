@@ -12,8 +12,7 @@ import numpy.typing as npt
 from utils.classes import COCO_CLASSES, COCO_IDS, match_classes
 from utils.engine import RunImages
 from utils.errors import UserError
-from utils.formats.coco_reader import id_of_file
-from utils.io.image_files import is_image_name, size_problem
+from utils.io.image_files import size_problem
 from utils.prompts.table import CategoryOffset, PromptOverrides, PromptTable
 
 NO_IMAGE, AMBIGUOUS = -1, -2
@@ -61,12 +60,8 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
     elif table.format.images_by == "paths":
         of_key = _match_paths(keys, ids, of_key, flattened=table.format.normalized)
     else:
-        # Some write the name of the file, "a.jpg"; an image may have this very id, where there is an "a.png" as well.
-        stems = [id_of_file(key) if isinstance(key, str) and is_image_name(key) else key for key in keys]
-        of_stem = _look_up(stems, {image_id: i for i, image_id in enumerate(ids)})
-        of_key = np.where(of_key == NO_IMAGE, of_stem, of_key)
         numbers = _unique((number_of(_file_name(image_id)), i) for i, image_id in enumerate(ids))
-        numbered = _look_up((number_of(str(stem)) for stem in stems), numbers)
+        numbered = _look_up((number_of(str(key)) for key in keys), numbers)
         # Native files have exact ids, old files of Ultralytics numbers. A run may be a part of the file's images, so a
         # row without its exact id is no sign of numbers; one that matches by nothing but its number is.
         exact_rows = of_key[table.key_of_row] != NO_IMAGE

@@ -46,15 +46,6 @@ def test_exact_ids_come_first(tmp_path: Path) -> None:
     assert not match.by_number
 
 
-def test_an_id_may_be_the_name_of_the_file_unless_an_image_has_this_very_id(tmp_path: Path) -> None:
-    ids = ["a.jpg", "a.png", "b", "clip/000009"]
-    table = list_of(tmp_path, ["a.jpg", "b.jpg", "000009.jpg", "c.jpg"])
-    found = {"a.jpg": "a.jpg", "b.jpg": "b", "000009.jpg": None, "c.jpg": None}
-    assert images(table, match_images(table, ids), ids) == found
-    table = list_of(tmp_path, ["9.jpg"])
-    assert images(table, match_images(table, ids), ids) == {"9.jpg": "clip/000009"}
-
-
 def test_numbers_and_names_of_files_join_where_only_one_image_can_be_meant(tmp_path: Path) -> None:
     ids = ["clip/000009", "clip/x", "other/000010"]
     table = list_of(tmp_path, [9, "x", "10", 11, "clip/12"])
