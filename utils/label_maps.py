@@ -90,17 +90,31 @@ def _numbered(
     labels: npt.NDArray[np.uint8], objects: npt.NDArray[np.uint8 | np.uint16]
 ) -> Iterator[tuple[int, int, Mask]]:
     """Yield number, label and mask of each object."""
-    from scipy.ndimage import find_objects
-
-    for number, place in enumerate(find_objects(objects), 1):
-        if place is None or number == VOID:
-            continue
+    for number, place in _places(objects):
         own, around = objects[place] == number, labels[place]
         counts = np.bincount(around[own], minlength=256)
         counts[[BACKGROUND, VOID]] = 0
         if counts.any():
             rows, columns = place
             yield number, int(counts.argmax()), Mask.from_array(own & (around != VOID)).moved(columns.start, rows.start)
+
+
+def _places(objects: npt.NDArray[np.uint8 | np.uint16]) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    """Yield each object number and the rows and columns that it takes up, found from the runs of pixels in the rows."""
+    (height, width), count = objects.shape, int(objects.max(initial=0)) + 1
+    begins = np.ones(objects.shape, bool)
+    np.not_equal(objects[:, 1:], objects[:, :-1], out=begins[:, 1:])
+    rows, lefts = np.divmod(np.flatnonzero(begins), max(1, width))
+    numbers, rights = objects[rows, lefts], np.append(lefts[1:], 0)
+    rights[rights == 0] = width  # the next run begins the next row
+    top, left = np.full(count, height), np.full(count, width)
+    bottom, right = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for limit, ends in ((top, rows), (left, lefts)):
+        np.minimum.at(limit, numbers, ends)
+    for limit, ends in ((bottom, rows + 1), (right, rights)):
+        np.maximum.at(limit, numbers, ends)
+    for number in np.setdiff1d(np.flatnonzero(bottom), [BACKGROUND, VOID]).tolist():
+        yield number, (slice(top[number], bottom[number]), slice(left[number], right[number]))
 
 
 def _connected(labels: npt.NDArray[np.uint8], smallest: float = 0) -> Iterator[tuple[int, int, Mask]]:
