@@ -267,8 +267,11 @@ def _row(words: Sequence[str], path: Path, line: int) -> Row:
 def _problem(row: Row, columns: LabelColumns) -> str | None:
     """Say which number of a row cannot be what the columns make it, or return None."""
     points, confidence, track = _split(row.numbers, columns)
-    box = row.numbers[columns.startswith("conf") :][:BOX]
-    coordinates = points if columns.startswith("polygon") else box
+    if columns.startswith("polygon"):  # corners of oriented boxes may lie outside; ultralytics checks center and size
+        low, high = points.min(axis=0), points.max(axis=0)
+        coordinates = np.concatenate([(low + high) / 2, high - low])
+    else:
+        coordinates = row.numbers[columns.startswith("conf") :][:BOX]
     if not ((coordinates >= LOWEST) & (coordinates <= HIGHEST)).all():
         return "the coordinates are no shares of the image's width and height, from 0 to 1"
     if not 0 <= confidence <= 1:

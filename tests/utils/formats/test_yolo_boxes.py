@@ -14,6 +14,7 @@ from models.ultralytics_quiet import quiet_ultralytics
 from utils.formats.base import ExportSettings
 from utils.formats.registry import FORMATS
 from utils.formats.yolo_boxes import MSG_UPRIGHT
+from utils.formats.yolo_labels import LabelReader
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
@@ -61,7 +62,7 @@ def test_ultralytics_trains_on_the_rectangle_that_was_drawn(tmp_path: Path, writ
 def test_ultralytics_keeps_images_with_turned_objects_at_their_edges(tmp_path: Path, write: Callable) -> None:
     """It leaves out an image, whole, with a row that it finds out of bounds."""
     size, masks = (40, 60), np.zeros((3, 40, 60), np.uint8)
-    cv2.fillPoly(masks[0], [np.array([[0, 0], [25, 0], [0, 25]])], 1)
+    cv2.fillPoly(masks[0], [np.array([[0, 0], [12, 0], [44, 30]])], 1)
     cv2.fillPoly(masks[1], [np.array([[45, 5], [58, 15], [40, 38], [27, 28]])], 1)
     cv2.line(masks[2], (0, 0), (59, 39), 1, 1)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
@@ -71,6 +72,10 @@ def test_ultralytics_keeps_images_with_turned_objects_at_their_edges(tmp_path: P
     (label,) = scanned(tmp_path / "out", "obb").labels
     assert len(label["cls"]) == 3
     assert made.losses[MSG_UPRIGHT] == 1
+    labels = tmp_path / "out" / "labels" / "a.txt"
+    rows = LabelReader([labels]).labels(labels)  # so -p and -a take them, too, though corners lie outside
+    assert min(row.points.min() for row in rows) < -0.01
+    np.testing.assert_allclose([row.points for row in rows], label["segments"], atol=1e-6)
 
 
 def test_masks_of_every_kind_have_a_rotated_box(
