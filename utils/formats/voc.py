@@ -161,6 +161,10 @@ def _dataset_meta(names: Sequence[str]) -> bytes:
     return encode_json(content)
 
 
+MAX_LOST = 0.01
+"""Pixels of a class up to this share may belong to no object: slips of the pen at edges."""
+
+
 def skip_void(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:
     """Map (N,) ids from 1 to object numbers, skipping 255 (void): (N,) uint8, or uint16 if one does not fit."""
     numbers = ids + (ids >= VOID)
@@ -205,6 +209,11 @@ def read_maps(path: Path, objects: Path | None, labels: npt.NDArray[np.int64]) -
         raise UserError(f"{path}: {error}") from error
     try:
         numbers = None if objects is None or not objects.is_file() else read_object_map(objects)
-        return instances_of(found.astype(np.uint8), numbers)
+        instances = instances_of(found.astype(np.uint8), numbers)
+        of_class = int(np.count_nonzero((found != BACKGROUND) & (found != VOID)))
+        lost = of_class - sum(mask.area for mask in instances.masks)
+        if lost > MAX_LOST * of_class:
+            raise ValueError(f"no object has {lost} of the {of_class} pixels of classes in the label map; correct it")
+        return instances
     except ValueError as error:
         raise UserError(f"{objects}: {error}") from error

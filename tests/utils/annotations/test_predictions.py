@@ -260,6 +260,18 @@ def test_a_voc_tree_keeps_its_objects(tmp_path: Path) -> None:
     assert len(open_annotations(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE)) == 1
 
 
+def test_an_object_map_that_lacks_objects_of_the_label_map_is_refused(tmp_path: Path) -> None:
+    """Without it, connected parts are the objects, and their label map is that of the file."""
+    for folder, values in (("SegmentationClass", label_map()), ("SegmentationObject", SECOND * 1)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.asarray(values, np.uint8)).save(tmp_path / folder / "000000000009.png")
+    lost = np.count_nonzero((label_map() % 255 > 0) & ~SECOND)
+    assert f"no object has {lost} of the " in "".join(problems(tmp_path))
+    (tmp_path / "SegmentationObject" / "000000000009.png").unlink()
+    found = open_annotations(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE).to_semantic()
+    np.testing.assert_array_equal(found, np.where(label_map() == VOID, 0, label_map()))
+
+
 def test_names_without_folders_that_may_be_two_images_are_refused(tmp_path: Path) -> None:
     Image.fromarray(label_map()).save(tmp_path / "000001.png")
     (said,) = problems(tmp_path, "a/000001", "b/000001")
