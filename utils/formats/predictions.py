@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +91,7 @@ class CocoInstances(Predictions):
     @staticmethod
     def recognizes(path: Path) -> bool:
         if path.is_dir():
-            return bool(_coco_files(path)) and not _results_in(path)
+            return bool(_coco_files(path)) and not _json_in(path)[0]
         return isinstance(_content(path), dict)
 
     def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
@@ -123,11 +123,12 @@ class CocoResults(Predictions):
     @staticmethod
     def recognizes(path: Path) -> bool:
         if path.is_dir():
-            return bool(_results_in(path)) and not _instances_in(path)
+            results, instances = _json_in(path)
+            return bool(results) and not instances
         return isinstance(_content(path), list)
 
     def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        path = _only(path, _results_in(path), self.title) if path.is_dir() else path
+        path = _only(path, _json_in(path)[0], self.title) if path.is_dir() else path
         rows: defaultdict[str, list[tuple[int, CocoAnnotation]]] = defaultdict(list)
         for i, row in enumerate(read_json(path)):
             place = Location(f"{path}: [{i}]")
@@ -171,11 +172,12 @@ class CocoResultsOfInstances(CocoInstances):
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        return path.is_dir() and bool(_results_in(path) and _instances_in(path))
+        return path.is_dir() and all(_json_in(path))
 
     def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        results = _only(path, _results_in(path), CocoResults.title)
-        self._open(path, index, [_only(path, _instances_in(path), CocoInstances.title)], results)
+        results, instances = _json_in(path)
+        whole = _only(path, instances, CocoInstances.title)
+        self._open(path, index, [whole], _only(path, results, CocoResults.title))
 
 
 class YoloLabels(Predictions):
@@ -275,9 +277,17 @@ def _coco_files(folder: Path) -> list[Path]:
     return [whole] if whole.is_file() else sorted(folder.glob(split_file("*")))
 
 
-def _results_in(folder: Path) -> list[Path]:
-    """List the files of COCO results in a folder; those of boxes, which MMDetection writes beside them, are none."""
-    return [path for path, text in _json_texts(folder) if text.startswith("[") and _is_result(text)]
+def _json_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """List the COCO results with masks in a folder, and the instances files, whatever all of these are called."""
+    results, instances = list[Path](), list[Path]()
+    for path in sorted(folder.glob("*.json")):
+        with suppress(UserError):
+            text = read_user_text(path).lstrip()
+            if text.startswith("[") and _is_result(text):
+                results.append(path)
+            elif text.startswith("{") and '"images"' in text and '"categories"' in text:
+                instances.append(path)
+    return results, instances
 
 
 def _is_result(rows: str) -> bool:
@@ -286,18 +296,6 @@ def _is_result(rows: str) -> bool:
         row, _ = json.JSONDecoder().raw_decode(rows[1:].lstrip())
         return isinstance(row, dict) and "image_id" in row and bool(row.get("segmentation"))
     return False
-
-
-def _instances_in(folder: Path) -> list[Path]:
-    """List the files of COCO instances in a folder, whatever they are called."""
-    texts = _json_texts(folder)
-    return [path for path, text in texts if text.startswith("{") and '"images"' in text and '"categories"' in text]
-
-
-def _json_texts(folder: Path) -> Iterator[tuple[Path, str]]:
-    for path in sorted(folder.glob("*.json")):
-        with suppress(UserError):
-            yield path, read_user_text(path).lstrip()
 
 
 def _only(folder: Path, files: Sequence[Path], title: str) -> Path:

@@ -37,16 +37,13 @@ class TiffPage:
     Attributes:
         size: (height, width) in pixels as it is stored.
         orientation: from 1 (upright) to 8, as in EXIF.
+        is_odd: whether Pillow, and so labelme, refuses the page or reads it wrongly.
     """
 
     size: tuple[int, int]
     orientation: int
+    is_odd: bool
     _page: Page
-
-    @property
-    def is_odd(self) -> bool:
-        """Return whether Pillow, and so labelme, refuses the page or reads it wrongly."""
-        return not _is_large(self._page)
 
     @property
     def bytes_per_pixel(self) -> int:
@@ -118,11 +115,14 @@ def tiff_page(file: BinaryIO) -> TiffPage | None:
         import tifffile
 
         page = tifffile.TiffFile(file).pages[0]
-        if not isinstance(page, tifffile.TiffPage) or not (_is_odd(page, file) or _is_large(page)):
+        if not isinstance(page, tifffile.TiffPage):
+            return None
+        is_odd = _is_odd(page, file)
+        if not is_odd and not _is_large(page):
             return None
         tag = page.tags.get(_ORIENTATION)
         turned = tag.value if tag is not None and isinstance(tag.value, int) and 1 <= tag.value <= 8 else 1
-        return TiffPage((int(page.imagelength), int(page.imagewidth)), int(turned), page)
+        return TiffPage((int(page.imagelength), int(page.imagewidth)), int(turned), is_odd, page)
     except Exception:  # Pillow tells what is wrong
         return None
     finally:
