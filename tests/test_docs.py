@@ -246,7 +246,8 @@ def test_journeys_are_linked_and_their_commands_have_valid_options() -> None:
     assert "docs/journeys/*.sh" in ci
     scripts: dict[str, Callable[[str], Parser]] = {
         **dict.fromkeys(("yolo_sam", "yolo_sam_visual", "yolo_sam_auto_anno_generator"), run_parser),
-        **dict.fromkeys(("yolo.finetune", "sam.finetune"), finetune_parser),
+        "yolo.finetune": partial(finetune_parser, model="yolo"),
+        "sam.finetune": partial(finetune_parser, model="sam"),
     }
     for journey in journeys:
         assert f"(docs/journeys/{journey.name})" in readme
