@@ -14,11 +14,12 @@ import re
 import sys
 import tempfile
 import threading
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,10 @@ SHOWN = 3
 """How many tensors of a kind a message names."""
 
 OLD_FORM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How torch.save began before 1.6, when its files were no archives."""
+
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError, NotImplementedError)
+"""What zipfile raises on damaged archives."""
 
 _loading = threading.local()
 _REFUSED = (
@@ -117,6 +122,13 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path}: cannot be loaded: {first_line(error)}{_again(path)}") from error
 
 
+def unwrapped(model: object) -> object:
+    """Take a model out of torch.compile and DataParallel; only trusted files hold these."""
+    for name in ("_orig_mod", "module"):
+        model = getattr(model, name, model)
+    return model
+
+
 def check_tensors(tensors: Iterable[tuple[str, torch.Tensor]], path: Path) -> None:
     """Raise UserError if a tensor is not a plain one on the CPU, or holds NaN or infinite numbers."""
     import torch
@@ -158,7 +170,7 @@ def damage_of(path: Path) -> str | None:
                 return None  # torch.serialization.set_crc32_options(False) leaves them out
             bad = archive.testzip()
             return None if bad is None else f"its part {bad} does not fit its checksum"
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError, NotImplementedError):
+    except ZIP_ERRORS:
         return "it is truncated, or not an archive of torch.save"
 
 
@@ -182,11 +194,9 @@ def message_of(error: Exception) -> str:
 def _explained(path: Path, error: Exception) -> UserError:
     """Make the error that says why a checkpoint was not loaded, and what to do next."""
     refused = _refused_name(error)
-    if not isinstance(error, pickle.UnpicklingError) and _is_old_form(
-        path
-    ):  # Ultralytics allows names in archives alone
-        old = "is in the format of torch before 1.6, in which it is not read safely"
-        return UserError(f"{path}: {old}; where you trust it, torch.load it with weights_only=False and save it anew")
+    if (form := _unsafe_form(path, error)) is not None:
+        advice = "--trust-weights reads it, for files whose origin you trust"
+        return UserError(f"{path}: it is {form}, which is not read safely; {advice}")
     if (missing := _missing_name(path)) is not None:
         advice = "save its state_dict() alone where it is installed"
         if missing.startswith("ultralytics."):
@@ -200,10 +210,19 @@ def _explained(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: refused, since loading it would run code ({refused}); {advice}")
 
 
-def _is_old_form(path: Path) -> bool:
-    """Tell by torch's number at its start whether a file is of torch.save before 1.6, which is no archive."""
+def _unsafe_form(path: Path, error: Exception) -> str | None:
+    """Name the form of a file, if that is why it is not read without running code from it."""
+    if kind_of(path) == "zip":
+        with suppress(*ZIP_ERRORS), zipfile.ZipFile(path) as archive:
+            pickled = next((name for name in archive.namelist() if name.endswith("data.pkl")), "")
+            start = archive.open(pickled).read(2) if pickled else b""
+            if start[:1] == pickle.PROTO and start[1:] > b"\3":  # torch reads protocols 2 and 3
+                return f"of pickle protocol {start[1]}"
+        return None
     with path.open("rb") as file:
-        return file.read(len(OLD_FORM)) == OLD_FORM
+        old = file.read(len(OLD_FORM)) == OLD_FORM
+    # Ultralytics allows names in archives alone
+    return "in the format of torch before 1.6" if old and not isinstance(error, pickle.UnpicklingError) else None
 
 
 def _again(path: Path) -> str:
@@ -251,12 +270,14 @@ def _register_stand_ins() -> None:
     """Let genuine checkpoints name what old versions of Ultralytics, and dill, left in them.
 
     Versions 8.0.115 to 8.0.135 left the criterion, under the modules' names of that time; where dill was installed, a
-    version left `_load_type("set")`.
+    version left `_load_type("set")`. Class names may be texts and integers of numpy.
     """
+    import numpy as np
     import torch
     from ultralytics.utils import loss, tal
 
-    entries: list[Any] = [(_load_type, "dill._dill._load_type")]
+    numpy_types = (type(np.dtype(code)) for code in "?bhilqBHILQefdUS")
+    entries: list[Any] = [(_load_type, "dill._dill._load_type"), *numpy_types]
     for module, old in ((loss, "ultralytics.yolo.utils.loss"), (tal, "ultralytics.yolo.utils.tal")):
         own = (each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__)
         entries += [(each, f"{old}.{each.__name__}") for each in own]
@@ -286,10 +307,13 @@ def _named_pt(path: Path) -> Iterator[str]:
 
 @contextmanager
 def _guarded() -> Iterator[None]:
+    """Surround the loading of a file that is not trusted; torch's warnings about it are not for users."""
     _install_guard()
     before, _loading.active = getattr(_loading, "active", False), True
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         _loading.active = before
 

@@ -15,6 +15,7 @@ from models.checkpoints import (
     load_torch,
     read_checkpoint,
     read_safetensors,
+    unwrapped,
 )
 from models.downloads import ensure_weights
 from models.sam2_config import VIDEO_MODEL, build_part, read_sam_config
@@ -115,6 +116,7 @@ def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor
         state = content = read_checkpoint(path, lambda: load_torch(path, trust=trust))
         while isinstance(state, Mapping) and (key := next((key for key in STATE_KEYS if key in state), None)):
             state = state[key]
+        state = unwrapped(state)
         if type(state).__module__.startswith("ultralytics."):
             raise UserError(f"{path}: holds a YOLO model ({type(state).__name__}), not SAM2's tensors")
         if isinstance(state, torch.nn.Module) and type(state).__module__.startswith("sam2."):
@@ -142,5 +144,6 @@ def describe_mismatch(state: Mapping[str, torch.Tensor], expected: Mapping[str, 
         "missing": [name for name in expected if name not in state],
         "unexpected": [name for name in state if name not in expected],
         "of another shape": differing,
+        "of integers": [name for name in expected if name in state and not state[name].is_floating_point()],
     }
     return "; ".join(f"{len(names)} {kind} ({listed(names)})" for kind, names in kinds.items() if names)

@@ -12,7 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.checkpoints import check_tensors, contents_of, load_ultralytics, message_of, read_checkpoint
+import numpy as np
+
+from models.checkpoints import check_tensors, contents_of, load_ultralytics, message_of, read_checkpoint, unwrapped
 from models.downloads import ensure_weights
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.config import ArchConfig
@@ -79,7 +81,8 @@ def load_yolo(path: Path, *, trust: bool = False) -> BaseModel:
         # ultralytics would load unsafely without a word
         raise UserError(f"{path}: torch {torch.__version__} cannot load it safely; use torch 2.6 or later")
     checkpoint = read_checkpoint(path, lambda: load_ultralytics(path, trust=trust))
-    model = next((each for key in ("ema", "model") if isinstance(each := checkpoint.get(key), BaseModel)), None)
+    found = (unwrapped(checkpoint.get(key)) for key in ("ema", "model"))
+    model = next((each for each in found if isinstance(each, BaseModel)), None)
     if model is None:
         advice = "; Ultralytics' YOLO(...).save(FILE) writes one"
         raise UserError(f"{path}: not a YOLO checkpoint: it holds {contents_of(checkpoint)}, but no YOLO model{advice}")
@@ -199,7 +202,8 @@ def _names_of(model: BaseModel, count: int, path: Path) -> list[str]:
     if isinstance(names, Mapping) and all(re.fullmatch(r"\d+", str(key)) for key in names):
         by_id = {int(key): name for key, name in names.items()}
         names = [by_id[i] for i in range(len(by_id))] if by_id.keys() == set(range(len(by_id))) else names
-    plain = isinstance(names, (list, tuple)) and all(isinstance(name, (str, int, float)) for name in names)
+    plain = isinstance(names, (list, tuple, np.ndarray))
+    plain = plain and all(isinstance(name, (str, int, float, np.generic)) for name in names)
     if not plain or len(names) != count:
         found = f"{len(names)}" if plain else f"a {type(names).__name__} that is none of ids and texts"
         raise UserError(f"{path}: its model has {count} classes, but its names are {found}")

@@ -143,6 +143,8 @@ def test_a_mismatch_says_what_differs() -> None:
     assert "1 unexpected (x)" in text
     assert "1 of another shape (b (3, 2) instead of (2, 3))" in text
     assert describe_mismatch(expected, expected) == ""
+    for kind in (torch.int8, torch.bool):
+        assert describe_mismatch({**expected, "a": torch.zeros(2, 3).to(kind)}, expected) == "1 of integers (a)"
 
 
 def test_other_missing_files_are_named(tmp_path: Path) -> None:
@@ -363,19 +365,47 @@ def test_a_mutated_pickle_is_never_a_traceback(yolo_file: Path, tmp_path: Path) 
             load_yolo(tmp_path / "mutated.pt")
 
 
-def test_of_tensors_alone_and_of_the_old_form_of_torch_save_the_message_says_how_to_save_a_yolo(
-    yolo_file: Path, tmp_path: Path
-) -> None:
-    checkpoint, path = torch.load(yolo_file, weights_only=False), tmp_path / "mine.pt"
-    torch.save(checkpoint["model"].state_dict(), path)
+def test_of_tensors_alone_the_message_says_how_to_save_a_yolo(yolo_file: Path, tmp_path: Path) -> None:
+    torch.save(stored(yolo_file)["model"].state_dict(), tmp_path / "mine.pt")
     with pytest.raises(UserError, match=r"but no YOLO model; Ultralytics' YOLO\(...\).save\(FILE\) writes one"):
-        load_yolo(path)
-    torch.save(checkpoint, path, _use_new_zipfile_serialization=False)
+        load_yolo(tmp_path / "mine.pt")
+
+
+ADVICE = "which is not read safely; --trust-weights reads it"
+
+
+def test_the_old_form_of_torch_save_is_read_where_it_is_trusted(yolo_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.pt"
+    torch.save(stored(yolo_file), path, _use_new_zipfile_serialization=False)
     allowed = torch.serialization.get_safe_globals()
     for known in (False, True):  # of classes that torch has been told of, it stumbles elsewhere
         torch.serialization.clear_safe_globals()
         if known:
             torch.serialization.add_safe_globals(allowed)
             load_yolo(yolo_file)
-        with pytest.raises(UserError, match=r"torch before 1\.6.*; where you trust it, torch\.load it .* save it anew"):
+        with pytest.raises(UserError, match=rf"in the format of torch before 1\.6, {ADVICE}"):
             load_yolo(path)
+    assert load_yolo(path, trust=True).names[0] == "car"
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_newer_pickles_are_read_where_they_are_trusted(
+    protocol: int, yolo_file: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    torch.save(stored(yolo_file), tmp_path / "yolo.pt", pickle_protocol=protocol)
+    torch.save({"model": {"weight": torch.ones(2)}}, tmp_path / "sam.pt", pickle_protocol=protocol)
+    for load, name in ((load_yolo, "yolo.pt"), (load_sam_state, "sam.pt")):
+        if protocol > 3:
+            with pytest.raises(UserError, match=rf"{name}: it is of pickle protocol {protocol}, {ADVICE}"):
+                load(tmp_path / name)
+        assert load(tmp_path / name, trust=protocol > 3)
+    assert not [each for each in recwarn if "pickle protocol" in str(each.message)]
+
+
+@pytest.mark.parametrize("wrap", [torch.nn.DataParallel, torch.compile], ids=["parallel", "compiled"])
+def test_wrapped_detectors_are_loaded_where_they_are_trusted(wrap: Callable, yolo_file: Path, tmp_path: Path) -> None:
+    path, checkpoint = tmp_path / "wrapped.pt", stored(yolo_file)
+    torch.save({**checkpoint, "model": wrap(checkpoint["model"])}, path)
+    with pytest.raises(UserError, match=r"would run code .*--trust-weights lets it"):
+        load_yolo(path)
+    assert load_yolo(path, trust=True).names[0] == "car"

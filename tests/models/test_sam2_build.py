@@ -93,10 +93,13 @@ def test_sam2_weights_that_are_not_finite_are_refused_by_name(
         load_sam2(DEMO_CONFIG, tmp_path / "nan.pt", torch.device("cpu"))
 
 
-def test_whole_models_are_refused_and_load_when_trusted(sam_state: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrap", [lambda model: model, torch.nn.DataParallel, torch.compile])
+def test_whole_models_are_refused_and_load_when_trusted(
+    wrap: Callable, sam_state: dict[str, Any], tmp_path: Path
+) -> None:
     model = build_sam2(DEMO_CONFIG)
     model.load_state_dict(sam_state)
-    torch.save(model, tmp_path / "whole.pt")
+    torch.save(wrap(model), tmp_path / "whole.pt")
     with pytest.raises(
         UserError, match=r"whole\.pt: refused, since loading it would run code .*--trust-weights lets it"
     ):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.checkpoints import changed, stored
@@ -25,12 +26,15 @@ def test_names_in_any_form_are_read(yolo_file: Path, tmp_path: Path) -> None:
         "dict": {0: "a", 1: "b", 2: "c", 3: "d"},
         "unordered": {3: "d", 1: "b", 2: "c", 0: "a"},
         "text keys": {"0": "a", "1": "b", "2": "c", "3": "d"},
+        "numpy": {np.int64(i): np.str_(name) for i, name in enumerate("abcd")},
     }
     for form, names in forms.items():
         path = changed(yolo_file, tmp_path / f"{form}.pt", lambda model, names=names: setattr(model, "names", names))
         assert load_yolo(path).names == {0: "a", 1: "b", 2: "c", 3: "d"}, form
     path = changed(yolo_file, tmp_path / "ints.pt", lambda model: setattr(model, "names", {i: i * 7 for i in range(4)}))
     assert load_yolo(path).names == {0: "0", 1: "7", 2: "14", 3: "21"}
+    path = changed(yolo_file, tmp_path / "array.pt", lambda model: setattr(model, "names", np.array(list("abcd"))))
+    assert load_yolo(path, trust=True).names == {0: "a", 1: "b", 2: "c", 3: "d"}
     for missing in (lambda model: delattr(model, "names"), lambda model: setattr(model, "names", None)):
         path = changed(yolo_file, tmp_path / "missing.pt", missing)
         assert load_yolo(path).names == {i: f"class{i}" for i in range(4)}
