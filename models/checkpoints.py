@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,9 +37,6 @@ SHOWN = 3
 
 OLD_FORM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """How torch.save began before 1.6, when its files were no archives."""
-
-ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError, NotImplementedError)
-"""What zipfile raises on damaged archives."""
 
 _loading = threading.local()
 _REFUSED = (
@@ -170,7 +167,7 @@ def damage_of(path: Path) -> str | None:
                 return None  # torch.serialization.set_crc32_options(False) leaves them out
             bad = archive.testzip()
             return None if bad is None else f"its part {bad} does not fit its checksum"
-    except ZIP_ERRORS:
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError, NotImplementedError):
         return "it is truncated, or not an archive of torch.save"
 
 
@@ -194,13 +191,11 @@ def message_of(error: Exception) -> str:
 def _explained(path: Path, error: Exception) -> UserError:
     """Make the error that says why a checkpoint was not loaded, and what to do next."""
     refused = _refused_name(error)
-    if (form := _unsafe_form(path, error)) is not None:
-        advice = "--trust-weights reads it, for files whose origin you trust"
-        return UserError(f"{path}: it is {form}, which is not read safely; {advice}")
+    if _is_unsafe_form(path, error):
+        form = "its pickle has a form that is not read safely, as of torch before 1.6, of protocol 4 or of dill"
+        return UserError(f"{path}: {form}; --trust-weights reads it, for files whose origin you trust")
     if (missing := _missing_name(path)) is not None:
-        advice = "save its state_dict() alone where it is installed"
-        if missing.startswith("ultralytics."):
-            advice = "it is of a changed Ultralytics; export it to ONNX where that is installed"
+        advice = "where it is, export a YOLO to ONNX, or save the state_dict() of a SAM2 alone"
         return UserError(f"{path}: it needs {missing}, which is not installed here; {advice}")
     if refused is None:
         return UserError(f"{path}: cannot be loaded: {message_of(error)}{_again(path)}")
@@ -210,31 +205,31 @@ def _explained(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: refused, since loading it would run code ({refused}); {advice}")
 
 
-def _unsafe_form(path: Path, error: Exception) -> str | None:
-    """Name the form of a file, if that is why it is not read without running code from it."""
-    if kind_of(path) == "zip":
-        with suppress(*ZIP_ERRORS), zipfile.ZipFile(path) as archive:
-            pickled = next((name for name in archive.namelist() if name.endswith("data.pkl")), "")
-            start = archive.open(pickled).read(2) if pickled else b""
-            if start[:1] == pickle.PROTO and start[1:] > b"\3":  # torch reads protocols 2 and 3
-                return f"of pickle protocol {start[1]}"
-        return None
+def _is_unsafe_form(path: Path, error: Exception) -> bool:
+    """Tell if it is for the form of its pickle that a file is not read without running code from it.
+
+    Torch does not know what protocol 4 and newer add, nor some that dill uses, and says so by an operand's number;
+    Ultralytics does not read files of torch before 1.6, which are no archives.
+    """
+    if "Unsupported operand" in str(_pickle_error(error)):
+        return True
     with path.open("rb") as file:
-        old = file.read(len(OLD_FORM)) == OLD_FORM
-    # Ultralytics allows names in archives alone
-    return "in the format of torch before 1.6" if old and not isinstance(error, pickle.UnpicklingError) else None
+        return file.read(len(OLD_FORM)) == OLD_FORM and not isinstance(error, pickle.UnpicklingError)
 
 
 def _again(path: Path) -> str:
     return "; delete it, and it is downloaded again" if address_of(path.name) else ""
 
 
+def _pickle_error(error: BaseException) -> BaseException | None:
+    """Return the error of torch's restricted unpickler that an error is, or comes from."""
+    cause = error if isinstance(error, pickle.UnpicklingError) else error.__cause__
+    return cause if isinstance(cause, pickle.UnpicklingError) else None
+
+
 def _refused_name(error: BaseException) -> str | None:
     """Return the name of what a checkpoint wanted to call, if that is why it was not loaded."""
-    cause = error if isinstance(error, pickle.UnpicklingError) else error.__cause__
-    if not isinstance(cause, pickle.UnpicklingError):
-        return None
-    found = re.search(r"GLOBAL (\S+)|class (\S+)|function (\S+)", str(cause))
+    found = re.search(r"GLOBAL (\S+)|class (\S+)|function (\S+)", str(_pickle_error(error)))
     return next(filter(None, found.groups())) if found else None
 
 
