@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from utils.formats.base import RECORDS, relative_path
 from utils.io.encoding import EncodingError, encode_image
 from utils.io.image_files import is_photo_gone, is_video_name
 from utils.io.json_files import read_json
-from utils.io.terminal import counted
+from utils.io.terminal import counted, warn
 from utils.io.writers import Writers, atomic_write, is_inside, remove_files
 from utils.label_maps import value_counts
 from utils.masks import Mask
@@ -62,7 +61,7 @@ class OverlaySink:
         if config.font is not None:
             check_font(config.font)
         if "names" in config.show and (missing := missing_glyphs(names, config.font)):
-            logging.warning("no font for %s in the class names: set predictor.font to one that has them", missing)
+            warn([f"no font for {missing} in the class names: set predictor.font to one that has them"])
 
     def write(self, sample: Sample, instances: Instances) -> None:
         """Hand the image's overlay to the writers.
