@@ -90,10 +90,17 @@ class Override:
 
     @classmethod
     def from_text(cls, key: str, text: str, option: str) -> Override:
-        """Make the override that a text means: the text's JSON value, or the text itself where it is not JSON."""
+        """Make the override that a text means: the text's JSON value, or the text itself where it is not JSON.
+
+        Raises:
+            UserError: it begins as a JSON object, and is none.
+        """
         try:
             return cls(key, parse_json(text), option, text)
-        except ValueError:
+        except ValueError as error:
+            if text.startswith("{"):
+                typed = f"""--set '{key}={{"name": value}}'"""
+                raise UserError(f"{option}: {text} is no JSON; a shell takes quotes away, so type {typed}") from error
             return cls(key, text, option, text)
 
     @classmethod

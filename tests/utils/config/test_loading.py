@@ -157,6 +157,8 @@ def test_what_is_typed_is_read_as_the_key_needs_it(tmp_path: Path) -> None:
     assert (config.dataset.conf, config.dataset.split, config.detector.iou, config.name) == (0.25, "2012", 0.1, "true")
     with pytest.raises(UserError, match=r"expected an object, found an integer \(5\)"):
         load_config(config_file(tmp_path, {}), ["finetune.yolo.extra=5"])
+    with pytest.raises(UserError, match=r"""no JSON; .* type --set 'auto_mask.splits=\{"name": value\}'"""):
+        load_config(config_file(tmp_path, {}), ["auto_mask.splits={train:0.8}"])  # a shell has eaten the quotes
     for wrong in ("dataset.conf=nan", "dataset.conf=x", "dataset.conf=true", "dataloader.batch_size=1.5"):
         with pytest.raises(UserError, match="expected a"):
             load_config(config_file(tmp_path, {}), [wrong])
