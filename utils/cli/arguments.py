@@ -134,8 +134,11 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, argument: str, following: str = "-") -> str:
         """Return the message for an unknown argument; it suggests the nearest option or config key, with its value."""
         if not argument.startswith(_DASHES):
-            source = f"; photos are named by -s {shlex.quote(argument)}" if os.path.exists(argument) else ""
-            return f"{argument}: belongs to no option{source} (--help lists them)"
+            is_tree = os.path.isdir(os.path.join(argument, "ImageSets"))
+            named = f"a VOC tree is named by --data {shlex.quote(argument)}" if is_tree else ""
+            if not is_tree and os.path.exists(argument):
+                named = f"photos are named by -s {shlex.quote(argument)}"
+            return f"{argument}: belongs to no option{named and f'; {named}'} (--help lists them)"
         spelled, equals, value = argument.partition("=")
         name = spelled.lstrip("".join(_DASHES)).replace("-", "_").lower()
         value = value if equals else "..." if following.startswith("-") else following

@@ -20,6 +20,8 @@ from utils.config.official import REPOSITORY
 from utils.errors import UserError
 from utils.formats.registry import FORMATS
 
+DEMO = str(REPOSITORY / "datasets" / "demo")
+
 
 @pytest.fixture(autouse=True)
 def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -236,6 +238,8 @@ CLASSES = '--set dataset.classes=["car"]'
         ("--extension .jpg", "--extension: no such option; --help lists the options"),
         ("--zzz", "--zzz: no such option; --help lists the options"),
         ("a.jpg", "a.jpg: belongs to no option"),
+        (DEMO, f"{DEMO}: belongs to no option; a VOC tree is named by --data {DEMO} "),
+        (f"{DEMO}/JPEGImages", f"{DEMO}/JPEGImages: belongs to no option; photos are named by -s {DEMO}/JPEG"),
         ("x" * 300, f"{'x' * 300}: belongs to no option"),
         ("--classes names.txt", "--classes names.txt: takes the names of the classes to be kept; what the labels"),
         ("-p", "argument -p/--prompt: expected one argument "),
