@@ -46,6 +46,14 @@ if TYPE_CHECKING:
 
     from yolo.trainer import FolderTrainer
 
+OWN_KEYS = {
+    "model": "arch.yolo_weights",
+    "data": "dataset.data_dir",
+    "workers": "dataloader.num_workers",
+    **{name: f"finetune.yolo.{name}" for name in ("epochs", "imgsz", "batch", "seed")},
+}
+"""Training arguments of ultralytics -> the config keys that set them."""
+
 DEFAULT_OUTPUT = REPOSITORY / "yolo" / "yolov8" / "finetuned.pt"
 
 
@@ -149,8 +157,10 @@ def training_arguments(config: Config, folder: Path, device: torch.device) -> di
         "amp": "bf16" if native_bf16 else False,  # with fp16, ultralytics would fetch weights to test the GPU
         "plots": False,  # they need a font
     }
-    if taken := own.keys() & settings.extra.keys():
-        raise UserError(f"finetune.yolo.extra: {', '.join(sorted(taken))} cannot be set here")
+    if taken := sorted(own.keys() & settings.extra.keys()):
+        keys = ", ".join(OWN_KEYS[name] for name in taken if name in OWN_KEYS)
+        advice = f"; the config has {keys} for that" if keys else ""
+        raise UserError(f"finetune.yolo.extra: {', '.join(taken)} cannot be set here{advice}")
     try:
         get_cfg(overrides=own | settings.extra)
     except (SyntaxError, TypeError, ValueError) as error:

@@ -272,7 +272,11 @@ def test_torchrun_is_refused(tree: Path, tmp_path: Path, monkeypatch: pytest.Mon
         ({"yolo": {"architecture": "nowhere.yaml"}}, r"finetune\.yolo\.architecture: nowhere\.yaml"),
         ({"yolo": {"extra": {"lr": 1}}}, r"finetune\.yolo\.extra: 'lr' is not a valid"),
         ({"yolo": {"extra": {"lr0": "big"}}}, r"finetune\.yolo\.extra: 'lr0=big'"),
-        ({"yolo": {"extra": {"data": "x", "epochs": 3}}}, r"finetune\.yolo\.extra: data, epochs cannot be set here"),
+        ({"yolo": {"extra": {"data": "x", "epochs": 3}}}, "data, epochs .* dataset.data_dir, finetune.yolo.epochs"),
+        ({"yolo": {"extra": {"amp": True}}}, r"finetune\.yolo\.extra: amp cannot be set here$"),
+        ({"output": "new.onnx"}, r"finetune\.output: must end in \.pt, not \.onnx"),
+        ({"output": "new.csv"}, r"finetune\.output: must end in \.pt, not \.csv"),
+        ({"output": "new"}, r"finetune\.output: must end in \.pt, not without a suffix"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_and_nothing_written(

@@ -20,6 +20,13 @@ def _two_rising(value: Any) -> Any:
     return value
 
 
+def _checkpoint(value: Any) -> Any:
+    """Refuse names by which a checkpoint would be taken for an export, or replaced by the curve beside it."""
+    if isinstance(value, Path) and value.suffix != ".pt":
+        raise ValueError(f"must end in .pt, not {value.suffix or 'without a suffix'}: training writes a checkpoint")
+    return value
+
+
 @dataclass(frozen=True, config=SECTION)
 class YoloFinetune:
     """How `yolo.finetune` trains the detector."""
@@ -90,7 +97,7 @@ class FinetuneConfig:
     """The split that chooses the best weights."""
     init: WeightsOrScratch = None
     """The weights to start from, or `scratch`; left out, those of `arch`."""
-    output: Path | None = None
-    """The weight file to be written."""
+    output: Annotated[Path | None, BeforeValidator(_checkpoint)] = None
+    """The weight file to be written; its name ends in `.pt`."""
     yolo: YoloFinetune = Field(default_factory=YoloFinetune)
     sam: SamFinetune = Field(default_factory=SamFinetune)
