@@ -27,6 +27,9 @@ from utils.io.image_files import (
 )
 from utils.structures import FilePaths, Sample
 
+MAP_FOLDERS = ("SegmentationClass", "SegmentationObject")
+"""Beside `JPEGImages`, they hold label maps, which are no photos."""
+
 _NUMBER, _KNOWN_SUFFIXES = re.compile("[0-9]+"), IMAGE_SUFFIXES | UNREAD_SUFFIXES | VIDEO_SUFFIXES
 
 
@@ -115,7 +118,9 @@ def sample_errors(image_id: str, path: Path) -> Iterator[None]:
 
 
 class ExcludedFolders:
-    """Decide which folders below another one are skipped: some by name, all with a run's records; remember those met.
+    """Decide which folders below another one are skipped, and remember those met.
+
+    These are some by name, all with a run's records, and those of a VOC tree's label maps.
 
     Args:
         folders: the ones to skip by name.
@@ -130,7 +135,8 @@ class ExcludedFolders:
 
     def excludes(self, folder: Path) -> bool:
         """Return whether to skip a folder."""
-        if os.path.realpath(folder) not in self._folders and not os.path.lexists(folder / RECORDS):
+        is_output = os.path.realpath(folder) in self._folders or os.path.lexists(folder / RECORDS)
+        if not is_output and not (folder.name in MAP_FOLDERS and (folder.parent / "JPEGImages").is_dir()):
             return False
         self._met[folder] = None
         return True

@@ -236,7 +236,8 @@ def _report_photos(dataset: ImageFolder | ClipFolder) -> None:
     """Print what lies in the folders and is not read."""
     if dataset.left_out:
         folders = ", ".join(map(str, dataset.left_out))
-        say([f"-s/--source: in folders of outputs, left out: {sum(dataset.left_out.values())} ({folders})"])
+        count = sum(dataset.left_out.values())
+        say([f"-s/--source: in folders of outputs or label maps, left out: {count} ({folders})"])
     if isinstance(dataset, ImageFolder) and dataset.with_suffix:
         which = f"{len(dataset.with_suffix)}, such as {dataset.with_suffix[0]}"
         say([f"-s/--source: files that differ in their suffix alone keep it in their ids and outputs: {which}"])

@@ -129,10 +129,10 @@ def test_outputs_among_the_photos_are_no_photos_of_the_next_run(
     capsys.readouterr()
     assert project.run("--also", "visual", *video) == 0
     assert project.seen == first and len(first or ()) == COUNT
-    left_out = {project.photos / "look": COUNT, project.photos / "yolo": COUNT, project.photos / "voc": 3 * COUNT}
+    left_out = {project.photos / "look": COUNT, project.photos / "yolo": COUNT, project.photos / "voc": COUNT}
     left_out[project.photos / "review"] = len([*(project.photos / "review").rglob("*.png")])
     assert 0 < left_out[project.photos / "review"] <= COUNT
-    line = re.findall(r"-s/--source: in folders of outputs, left out: (\d+) \((.*)\)", capsys.readouterr().out)
+    line = re.findall(r"in folders of outputs or label maps, left out: (\d+) \((.*)\)", capsys.readouterr().out)
     assert [(int(count), set(folders.split(", "))) for count, folders in line] == [
         (sum(left_out.values()), set(map(str, left_out)))
     ]

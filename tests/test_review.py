@@ -208,7 +208,7 @@ def test_outputs_of_another_run_among_the_photos_are_no_photos(
     assert project.run(*formats, "-o", str(project.folder / "second")) == 0
     assert project.seen is not None
     assert sorted(project.seen) == sorted(project.ids())
-    (line,) = re.findall(r"in folders of outputs, left out: \d+ \((.*)\)", capsys.readouterr().out)
+    (line,) = re.findall(r"in folders of outputs or label maps, left out: \d+ \((.*)\)", capsys.readouterr().out)
     first = project.photos / "first"
     names = ("annotations/review", "annotations/voc", "annotations/yolo", "masks")
     assert {*line.split(", ")} == {str(first / name) for name in names}

@@ -80,6 +80,16 @@ def test_folders_of_outputs_are_left_out_below_a_source_only(tmp_path: Path) -> 
         assert (folder.ids, folder.left_out) == (ids, {})
 
 
+def test_label_maps_of_a_voc_tree_are_no_photos(tmp_path: Path) -> None:
+    tree = tmp_path / "VOC2012"
+    maps = [tree / name / "a.png" for name in ("SegmentationClass", "SegmentationObject")]
+    paint(tree / "JPEGImages" / "a.jpg", *maps, tmp_path / "SegmentationClass" / "b.jpg")
+    folder = ImageFolder([tmp_path])
+    assert folder.ids == ["SegmentationClass/b", "VOC2012/JPEGImages/a"]
+    assert folder.left_out == {path.parent: 1 for path in maps}
+    assert ImageFolder([maps[0].parent]).ids == ["a"], "somebody wants them"
+
+
 def test_files_and_folders_in_the_order_given(tmp_path: Path) -> None:
     paint(tmp_path / "z.jpg", tmp_path / "photos" / "2.jpg", tmp_path / "photos" / "10.jpg")
     folder = ImageFolder([tmp_path / "z.jpg", tmp_path / "photos", tmp_path / "photos" / "2.jpg"])
