@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.boxes import xywh_to_xyxy
-from utils.classes import BACKGROUND, VOID, class_id_of
+from utils.classes import BACKGROUND, VOID, class_id_of, label_of
 from utils.masks import Mask
 from utils.structures import Instances
 
@@ -21,6 +21,9 @@ SPECK = 32
 """A connected part of fewer pixels is no object; in a small image, of fewer than a share of it."""
 
 SPECK_SHARE = 1 / 2000
+
+MAX_LOST = 0.01
+"""Pixels of classes up to this share may belong to no object of their class: slips of the pen at edges."""
 
 
 def value_counts(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
@@ -80,6 +83,18 @@ def count_specks(labels: npt.NDArray[np.uint8]) -> int:
     """Count the connected parts in a (H, W) label map that are too small for an object."""
     smallest = _smallest_object(labels)
     return sum(mask.area < smallest for _, _, mask in _connected(labels))
+
+
+def class_pixels(labels: npt.NDArray[np.uint8], instances: Instances) -> tuple[int, int]:
+    """Count the pixels of classes in an (H, W) label map, and those of them that are in no instance of their class.
+
+    Args:
+        instances: found by `instances_of` in the same label map, so they do not overlap.
+    """
+    pairs = zip(instances.masks, label_of(instances.detections.class_ids))
+    in_objects = sum(int(np.count_nonzero(labels[mask.slices][mask.crop] == label)) for mask, label in pairs)
+    total = int(np.count_nonzero((labels != BACKGROUND) & (labels != VOID)))
+    return total, total - in_objects
 
 
 def _smallest_object(labels: npt.NDArray[np.uint8]) -> float:

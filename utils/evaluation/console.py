@@ -51,10 +51,14 @@ def numbers_table(evaluation: Evaluation) -> list[str]:
         columns.append([*(percent(found.classes[class_id_of(label)]) for label in present), percent(found.mean)])
     parts = sum(not image.objects.has_instance_ids for image in evaluation.images)
     remark = f"{counted(parts, 'image')} without SegmentationObject: there connected parts stand for instances"
+    differing = [image.image_id for image in evaluation.images if image.objects.maps_differ]
+    example = f", such as {differing[0]}" if differing else ""
+    fact = f"SegmentationObject leaves out pixels of SegmentationClass in {counted(len(differing), 'image')}{example}"
     return [
         *framed(heads, [*zip(*columns)], left=[1], separate_last=True),
         "Images and Instances are those of the target" + ("" if found is None else "; AP is that of masks, in percent"),
         *([remark] if parts else []),
+        *(wrapped(f"{fact}: they are in no instance, and AP does not look for them") if differing else []),
     ]
 
 

@@ -16,7 +16,7 @@ from utils.io.encoding import encode_json, encode_lines
 from utils.io.image_files import is_upright, is_video_name, read_index_map, read_object_map
 from utils.io.png_files import encode_map
 from utils.io.terminal import counted
-from utils.label_maps import instances_of
+from utils.label_maps import MAX_LOST, class_pixels, instances_of
 from utils.structures import Instances, Sample
 
 DATASET_META = "dataset_meta.json"
@@ -161,10 +161,6 @@ def _dataset_meta(names: Sequence[str]) -> bytes:
     return encode_json(content)
 
 
-MAX_LOST = 0.01
-"""Pixels of a class up to this share may belong to no object: slips of the pen at edges."""
-
-
 def skip_void(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:
     """Map (N,) ids from 1 to object numbers, skipping 255 (void): (N,) uint8, or uint16 if one does not fit."""
     numbers = ids + (ids >= VOID)
@@ -209,11 +205,11 @@ def read_maps(path: Path, objects: Path | None, labels: npt.NDArray[np.int64]) -
         raise UserError(f"{path}: {error}") from error
     try:
         numbers = None if objects is None or not objects.is_file() else read_object_map(objects)
-        instances = instances_of(found.astype(np.uint8), numbers)
-        of_class = int(np.count_nonzero((found != BACKGROUND) & (found != VOID)))
-        lost = of_class - sum(mask.area for mask in instances.masks)
-        if lost > MAX_LOST * of_class:
-            raise ValueError(f"no object has {lost} of the {of_class} pixels of classes in the label map; correct it")
+        instances = instances_of(label_map := found.astype(np.uint8), numbers)
+        total, lost = class_pixels(label_map, instances)
+        if lost > MAX_LOST * total:
+            fact = f"{lost} of the {total} pixels of classes in the label map are in no object of their class"
+            raise ValueError(f"{fact}; correct it")
         return instances
     except ValueError as error:
         raise UserError(f"{objects}: {error}") from error

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from utils.boxes import box_iou
 from utils.classes import VOID
 from utils.errors import SampleError
-from utils.label_maps import instances_of
+from utils.label_maps import MAX_LOST, class_pixels, instances_of
 from utils.masks import Mask
 from utils.metrics.clips import AllClips, clip_scores
 from utils.metrics.davis import FrameScore, score_frame
@@ -42,6 +42,7 @@ class ObjectScores:
         mask_scores: (N,) float32 of SAM2; NaN where a person drew the shape.
         true_class_ids: (M,) int64 of the true objects.
         true_areas: (M,) int64 pixels of their masks.
+        maps_differ: whether a map of objects leaves more than a slip of the pixels of classes to no object of theirs.
         ious: (N, M) float64 IoU of masks; 0 between different classes.
         box_ious: (N, M) float64 IoU of boxes; 0 between different classes.
     """
@@ -54,6 +55,7 @@ class ObjectScores:
     mask_scores: npt.NDArray[np.float32]
     true_class_ids: npt.NDArray[np.int64]
     true_areas: npt.NDArray[np.int64]
+    maps_differ: bool
     ious: npt.NDArray[np.float64]
     box_ious: npt.NDArray[np.float64]
 
@@ -254,8 +256,10 @@ def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
     for i, j in np.argwhere(same_class):
         ious[i, j] = masks[i].iou(truth.masks[j])
     areas = _areas(masks)
+    has_instance_ids = sample.gt_instances is not None and sample.has_instance_ids
+    total, lost = class_pixels(sample.gt_mask, truth) if has_instance_ids else (0, 0)
     return ObjectScores(
-        has_instance_ids=sample.gt_instances is not None and sample.has_instance_ids,
+        has_instance_ids=has_instance_ids,
         class_ids=class_ids,
         areas=areas,
         on_void=_areas(instances.masks) - areas,
@@ -263,6 +267,7 @@ def score_objects(sample: Sample, instances: Instances) -> ObjectScores:
         mask_scores=instances.mask_scores,
         true_class_ids=true_class_ids,
         true_areas=_areas(truth.masks),
+        maps_differ=lost > MAX_LOST * total,
         ious=ious,
         box_ious=box_iou(instances.detections.boxes, truth.detections.boxes) * same_class,
     )

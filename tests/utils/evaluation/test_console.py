@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs
+from utils.classes import BACKGROUND, VOID
 from utils.evaluation.console import MAX_CELL_WIDTH, columns, framed, summary_lines
+from utils.label_maps import instances_of
 from utils.metrics.scores import Evaluation
 from utils.metrics.summary import label_measures, mean_ious, percent
 
@@ -81,6 +83,19 @@ def test_where_objects_are_not_told_apart_the_numbers_say_so() -> None:
     pairs = [(replace(sample, has_instance_ids=False), each) for sample, each in random_pairs(1)]
     lines = summary_lines(evaluation_of(pairs, NAMES))
     assert "1 image without SegmentationObject: there connected parts stand for instances" in lines
+
+
+def test_object_maps_that_contradict_the_label_maps_are_named() -> None:
+    """In the first image, the objects lie elsewhere; in the second, one object takes the pixels of several classes."""
+    pairs = [pair for pair in random_pairs(30) if len({*np.unique(pair[0].gt_mask)} - {BACKGROUND, VOID}) > 1][:4]
+    assert "SegmentationObject" not in "".join(summary_lines(evaluation_of(pairs, NAMES)))
+    for i, objects_of in enumerate([lambda labels: (labels == BACKGROUND) * 1, np.ones_like]):
+        sample, found = pairs[i]
+        objects = objects_of(sample.gt_mask).astype(np.uint8)
+        pairs[i] = replace(sample, gt_instances=instances_of(sample.gt_mask, objects)), found
+    said = " ".join(summary_lines(evaluation_of(pairs, NAMES)))
+    assert "SegmentationObject leaves out pixels of SegmentationClass in 2 images, such as " in said
+    assert "they are in no instance, and AP does not look for them" in said
 
 
 def test_the_table_has_each_label_in_percent_and_counts_those_left_out(evaluation: Evaluation) -> None:

@@ -37,7 +37,7 @@ def image(rng: np.random.Generator, number: int, shift: float = 0.0) -> ImageSco
     ious = np.clip(0.4 * scores + 0.5 * mask_scores**3 - 0.08 * (class_ids == 1) + hard + rng.normal(0, 0.1, n), 0, 1)
     objects = ObjectScores(
         True, class_ids, NOTHING, NOTHING, scores.astype(np.float32), mask_scores.astype(np.float32),
-        class_ids, NOTHING, np.diag(ious), np.diag(ious),
+        class_ids, NOTHING, False, np.diag(ious), np.diag(ious),
     )  # fmt: skip
     counts = LabelCounts(NOTHING, NOTHING, NOTHING)
     return ImageScore(f"{number:04d}", Path("x"), (1, 1), NOTHING, counts, counts, objects)
