@@ -109,21 +109,12 @@ class ReviewExporter(Exporter):
             row["audit"] = "; ".join(str(i + 1) for i in drawn.get(row["image_id"], ()))
         rows.sort(key=lambda row: (not row["audit"], row["edited"], row["objects"] > 0, -row["doubt"]))
         self._images = len(rows)
-        is_shown = (lambda row: bool(row["audit"])) if drawn else self._is_doubtful
+        is_shown = (lambda row: bool(row["audit"])) if self.settings.audit else self._is_doubtful
         self.doubtful = [row["image_id"] for row in rows if not row["edited"] and is_shown(row)]
         audit = ["audit"] if self.settings.audit else []
         track = ["track"] if any("track" in row for row in rows) else []
-        columns = (
-            "image_id",
-            "edited",
-            "doubt",
-            "objects",
-            "needs_review",
-            "doubtful",
-            *audit,
-            *track,
-            *CONFIDENCE_TERMS,
-        )
+        common = ("image_id", "edited", "doubt", "objects", "needs_review", "doubtful")
+        columns = (*common, *audit, *track, *CONFIDENCE_TERMS)
         return {"review.csv": encode_table(columns, rows), CLASS_NAMES: encode_lines(self.settings.names)}
 
     def _row(self, image_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +127,8 @@ class ReviewExporter(Exporter):
 
     def _is_doubtful(self, row: Mapping[str, Any]) -> bool:
         below = BELOW if self.settings.below is None else self.settings.below
-        return not row["objects"] or 1 - row["doubt"] < below
+        # Records of earlier versions have the rounded doubt only.
+        return not row["objects"] or min(row.get("confidences", [1 - row["doubt"]]), default=0) < below
 
     def summary_lines(self, shapes: int, images: int, folder: Path) -> list[str]:
         """Say how many images are doubtful and how to open them; nothing in processes that did not make the table."""
@@ -191,21 +183,21 @@ class ReviewManifest(Manifest):
             return {}
         return noted if isinstance(noted, dict) else {}
 
-    def _links(self) -> list[str]:
+    def _links(self) -> set[str]:
         """Return the links that are ours, of those that the record names."""
         names, folder = self._linked().get("links"), self.folder / REVIEW
-        texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-        return [name for name in texts if is_inside(folder, name) and (folder / name).is_symlink()]
+        texts = {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+        return {name for name in texts if is_inside(folder, name) and (folder / name).is_symlink()}
 
-    def _note(self, links: Sequence[str], pending: bool) -> None:
-        content = json.dumps({"links": links, PENDING: pending})
+    def _note(self, links: Iterable[str], pending: bool) -> None:
+        content = json.dumps({"links": sorted(links), PENDING: pending})
         atomic_write(self.folder / REVIEW / RECORDS, content.encode())
 
-    def _link(self, wanted: Mapping[str, Path], before: Sequence[str]) -> None:
+    def _link(self, wanted: Mapping[str, Path], before: Collection[str]) -> None:
         """Make the links of `review/`; those of an earlier run go, and what somebody else put there stays."""
         folder = self.folder / REVIEW
         free = [name for name in wanted if name in before or not os.path.lexists(folder / name)]
-        self._note([*{*before, *free}], pending=True)
+        self._note({*before, *free}, pending=True)
         for name in before:
             self._name_photo(name)
         remove_files(folder, [name for name in before if name not in wanted])

@@ -127,3 +127,21 @@ def test_every_object_has_the_same_chance() -> None:
             times[i] += 1
     low, high = binom.ppf([0.0001, 0.9999], 200, 0.1)
     assert low <= times.min() and times.max() <= high
+
+
+def test_an_image_is_linked_as_doubtful_where_an_object_needs_review() -> None:
+    """Scores are float32, whose 0.7 lies below the limit 0.7; the doubt in the table is rounded."""
+    exporter = ReviewExporter(ReviewSettings(Path("out"), NAMES, below=0.7))
+    sample = Sample("x", Path("x.png"), np.zeros((*SIZE, 3), np.uint8))
+    instances = found((rectangle(0, 0, 10, 10), (0, 0, 10, 10), 0.7, 0.9))
+    table = exporter.assemble([("x", exporter.export(sample, instances).record)])["review.csv"].decode()
+    assert [row["needs_review"] for row in csv.DictReader(io.StringIO(table))] == ["1"]
+    assert exporter.doubtful == ["x"]
+
+
+def test_an_audit_without_any_object_draws_nothing() -> None:
+    exporter = ReviewExporter(ReviewSettings(Path("out"), NAMES, audit=5))
+    row = {"doubt": 1.0, "objects": 0, "doubtful": NOTHING, **dict.fromkeys(CONFIDENCE_TERMS, 1.0)}
+    exporter.assemble([("x", row)])
+    assert exporter.doubtful == []
+    assert "1 image, 0 drawn for a check" in exporter.summary_lines(0, 1, Path("out"))[0]
