@@ -125,25 +125,28 @@ class PredictionFolder(AnnotationFolder):
     def __init__(self, path: Path, index: ClassIndex, kind: type[Predictions], offset: str | None) -> None:
         super().__init__(path, index)
         self._predictions = kind(path, index, offset)
-        self._exact = {key: key for key in self._predictions.keys}
-        self._alike: dict[str, str | None] = {}
+        self._keys = {*self._predictions.keys}
+        self._alike: dict[str, str | None] = {}  # None: several keys have the alias
         for key in self._predictions.keys:
-            for alias in {key.rpartition("/")[2], number_of(key.rpartition("/")[2])}:
+            name = key.rpartition("/")[2]
+            for alias in {name, number_of(name)}:
                 self._alike[alias] = None if alias in self._alike else key
 
     def key(self, image_id: str) -> str | None:
         """Return what names an image in the files; None: nothing does. UserError if several may."""
         for exact in (image_id, image_id.replace("/", "_")):
-            if exact in self._exact:
+            if exact in self._keys:
                 return exact
         name = image_id.rpartition("/")[2]
         for alias in (name, number_of(name)):
             if alias in self._alike:
                 key = self._alike[alias]
-                # A key with folders of its own is for another image, unless the id lies below or above it.
                 if key is None:
                     raise UserError(f"{self.folder}: several of its images are called {alias}, and none {image_id}")
-                return key if "/" not in key or f"/{key}".endswith(f"/{image_id}") else None
+                # A key with folders is for another image, unless one path is the end of the other: then the folder of
+                # the run or that of the annotations lies higher.
+                longer, shorter = sorted((f"/{key}", f"/{image_id}"), key=len, reverse=True)
+                return key if "/" not in key or longer.endswith(shorter) else None
         return None
 
     def read(self, image_id: str, size: tuple[int, int], tracked: bool = False) -> Instances:

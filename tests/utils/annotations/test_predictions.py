@@ -155,6 +155,18 @@ def test_images_of_results_that_are_not_in_the_run_are_counted(tmp_path: Path) -
     )
 
 
+@pytest.mark.parametrize("folder", ["", "train/", "test/train/"])
+def test_images_are_those_of_the_file_whichever_of_their_folders_lies_higher(folder: str, tmp_path: Path) -> None:
+    """The file names clip/000001.jpg; without objects an image counts as empty, so it may not be missed."""
+    labels = tmp_path / "labels" / "clip"
+    labels.mkdir(parents=True)
+    (labels / "000001.txt").write_text("0 0.1 0.1 0.9 0.1 0.9 0.9\n")
+    for path in (instances_file(tmp_path), labels.parent):
+        source = open_annotations(path, ClassIndex(NAMES))
+        assert len(source.read(f"{folder}clip/000001", SIZE)) > 0
+        assert isinstance(source, PredictionFolder) and source.key("other/000001") is None
+
+
 def test_results_of_images_of_another_size_are_refused_before_work(tmp_path: Path) -> None:
     path = results_file(tmp_path, 3, 1)
     (said,) = annotation_problems(path, ClassIndex(NAMES), None, images(*IDS, size=(60, 80)), Session())
