@@ -138,6 +138,7 @@ class Evaluator:
             lines += calibration_lines(calibration, self._save_dir / CALIBRATION)
         if tuned:
             files[THRESHOLDS] = encode_json(tuned, indent=2)
+        if tuned is not None:
             lines += tuning_lines(tuned, self._save_dir / THRESHOLDS)
         if comparison is not None:
             gains, gain_lines = comparison

@@ -15,6 +15,7 @@ from utils.config import DatasetConfig
 from utils.config.values import ALL_OTHERS
 from utils.distributed import Session
 from utils.io.terminal import counted
+from utils.metrics.bootstrap import unit_of
 from utils.metrics.segmentation import LabelCounts, class_iou, mean_iou
 from utils.metrics.summary import nan_to_none
 from utils.metrics.thresholds import Choice, Stacks, choose, stack_pixels
@@ -50,9 +51,12 @@ class Tuning:
             self._images.append((sample.image_id, stacks))
 
     def result(self, session: Session) -> dict[str, Any]:
-        """Join all processes and return the content of `thresholds.json`; `conf` is what `dataset.conf` takes."""
+        """Join all processes and return the content of `thresholds.json`; `conf` is what `dataset.conf` takes.
+
+        It is empty for fewer than two images, or clips, since one half is judged with what the other half chose.
+        """
         gathered = sorted(session.gather(self._images), key=lambda each: each[0])
-        if not gathered:
+        if len({unit_of(image_id) for image_id, _ in gathered}) < 2:
             return {}
         ids, images = zip(*gathered)
         stacks, num_labels = Stacks.join(images), len(self._names) + 1
@@ -63,17 +67,17 @@ class Tuning:
         conf = choices[best].conf if pays else self._before
         return nan_to_none(
             {
-                "conf": self._by_name(conf, total[2]),
+                "conf": self._by_name(conf),
                 "chosen": best if pays else "before",
                 "images": len(ids),
-                "before": {"conf": self._by_name(self._before, total[2]), **self._measured(total)},
+                "before": {"conf": self._by_name(self._before), **self._measured(total)},
                 **{kind: self._described(choice) for kind, choice in choices.items()},
             }
         )
 
     def _described(self, choice: Choice) -> dict[str, Any]:
         return {
-            "conf": self._by_name(choice.conf, choice.counts[2]),
+            "conf": self._by_name(choice.conf),
             **self._measured(choice.counts),
             "gain": choice.gain,
             "gain_interval_95": choice.limits.tolist(),
@@ -84,7 +88,7 @@ class Tuning:
         named = zip(("background", *self._names), class_iou(LabelCounts(*counts)).tolist())
         return {"Mean_IOU": float(mean_iou(LabelCounts(*counts))), "Class_IOU": dict(named)}
 
-    def _by_name(self, conf: npt.NDArray[np.float32], true: npt.NDArray[np.int64]) -> dict[str, float]:
+    def _by_name(self, conf: npt.NDArray[np.float32]) -> dict[str, float]:
         """Return thresholds by class; `*`, the most frequent one, stands for all classes that are not named."""
         values = [round(float(each), 4) for each in conf]
         common = max(values, key=values.count)
@@ -99,7 +103,7 @@ def tuning_lines(result: dict[str, Any], file: Path) -> list[str]:
         file: where it is written.
     """
     if not result:
-        return []
+        return ["tune: no thresholds chosen: that takes two images or more, and frames of one clip count as one"]
     before, chosen = result["before"], result["chosen"]
     rows = [("as before", before, ""), *((_TITLES[kind], result[kind], _gain(result[kind])) for kind in KINDS)]
     lines = [f"{name:<19} Mean_IOU {row['Mean_IOU']:.4f}{gain}  {_shown(row['conf'])}" for name, row, gain in rows]

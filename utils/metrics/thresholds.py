@@ -13,7 +13,7 @@ images and judged on the other, both ways (cross-validation with two folds; Ston
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ from utils.classes import BACKGROUND, VOID, class_id_of, label_of
 from utils.metrics.bootstrap import percentile_limits, resampled, sum_by_unit, unit_of
 from utils.metrics.segmentation import LabelCounts, mean_iou
 from utils.structures import Instances
+
+Conf = npt.NDArray[np.float32]
+"""(C,) thresholds of classes."""
 
 GRID = (np.arange(100) / 100).astype(np.float32)
 """Thresholds to choose from, two digits each."""
@@ -214,7 +217,7 @@ class Choice:
         seen: mean IoU of all images with them: too high, since they were chosen on these images.
         mean_iou: of all images, each half with what was chosen on the other half.
         gain: by which that is above the mean IoU with the thresholds of the run.
-        limits: (2,) 95 % interval of the gain; NaN for fewer than two images.
+        limits: (2,) 95 % interval of the gain.
         counts: (3, L) of all images, each half with what was chosen on the other half.
     """
 
@@ -242,24 +245,19 @@ def choose(
 
     Args:
         stacks: of N images.
-        image_ids: theirs.
+        image_ids: theirs; of two images, or clips, at least.
         before: (C,) thresholds of the run, over which the gain is measured.
     """
 
-    def common(part: Stacks) -> npt.NDArray[np.float32]:
-        return np.full(num_labels - 1, best_common(part, num_labels), np.float32)
-
-    def single(part: Stacks) -> npt.NDArray[np.float32]:
-        return best_of_classes(part, num_labels, best_common(part, num_labels))
-
     in_first, num_images = halves(image_ids)[stacks.image], len(image_ids)
     reference = stacks.counts(stacks.labels(before), num_labels, num_images)
+    parts = stacks[in_first], stacks[~in_first], stacks
+    starts = [best_common(part, num_labels) for part in parts]
 
-    def judged(search: Callable[[Stacks], npt.NDArray[np.float32]]) -> Choice:
-        labels = np.zeros(len(stacks.image), np.int64)
-        for half in (in_first, ~in_first):
-            labels[half] = stacks[half].labels(search(stacks[~half]))
-        counts, conf = stacks.counts(labels, num_labels, num_images), search(stacks)
+    def judged(first: Conf, second: Conf, conf: Conf) -> Choice:
+        """Judge thresholds that were chosen on the first half, on the second half and on all images."""
+        labels = np.where(in_first, stacks.labels(second), stacks.labels(first))
+        counts = stacks.counts(labels, num_labels, num_images)
         pairs = sum_by_unit(image_ids, np.stack([reference, counts], axis=1))
         samples = np.concatenate([np.empty((0, 2)), *map(_means, resampled(pairs))])
         limits = percentile_limits(samples[:, 1] - samples[:, 0])
@@ -267,7 +265,9 @@ def choose(
         seen = float(_means(stacks.total(stacks.labels(conf), num_labels)))
         return Choice(conf, seen, now, now - was, limits, counts.sum(axis=0))
 
-    return judged(common), judged(single)
+    common = [np.full(num_labels - 1, start, np.float32) for start in starts]
+    single = [best_of_classes(part, num_labels, start) for part, start in zip(parts, starts)]
+    return judged(*common), judged(*single)
 
 
 def _means(counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
