@@ -24,7 +24,7 @@ from utils.formats.labelme_reader import (
 )
 from utils.formats.predictions import Predictions
 from utils.formats.registry import predictions_of
-from utils.io.terminal import counted
+from utils.io.terminal import counted, warn
 from utils.io.writers import safe_path
 from utils.prompts.matching import number_of
 from utils.structures import Instances, Sample
@@ -39,10 +39,14 @@ class AnnotationFolder:
     Args:
         folder: where they are.
         index: class ids of its labels.
+
+    Attributes:
+        has_category_ids: whether its classes are ids alone, of which somebody may say where they begin.
     """
 
     def __init__(self, folder: Path, index: ClassIndex) -> None:
         self.folder, self._index = folder, index
+        self.has_category_ids = False
 
     def read(self, image_id: str, size: tuple[int, int], tracked: bool = False) -> Instances:
         """Read the objects of an image, rasterized as labelme does.
@@ -124,7 +128,7 @@ class PredictionFolder(AnnotationFolder):
 
     def __init__(self, path: Path, index: ClassIndex, kind: type[Predictions], offset: str | None) -> None:
         super().__init__(path, index)
-        self._predictions = kind(path, index, offset)
+        self._predictions, self.has_category_ids = kind(path, index, offset), kind.has_category_ids
         self._keys = {*self._predictions.keys}
         self._alike: dict[str, str | None] = {}  # None: several keys have the alias
         for key in self._predictions.keys:
@@ -189,6 +193,7 @@ class PredictionFolder(AnnotationFolder):
         sizes = images.sizes([i for i, _ in there])
         checked = [(i, key, size) for (i, key), size in zip(there, sizes) if size is not None]
         found = [(i, problem) for i, key, size in checked if (problem := self._predictions.problem(key, size))]
+        warn(session.gather(self._predictions.doubts())[:1])
         return [problem for _, problem in sorted(session.gather(found))]
 
 
@@ -216,6 +221,8 @@ def annotation_problems(
         folder = open_annotations(path, index, offset)
     except UserError as error:
         return [str(error)]
+    if offset is not None and not folder.has_category_ids:
+        warn([f"--category-offset {offset} changes nothing in {path}, which says itself what its classes are"])
     return folder.problems(images, session)
 
 

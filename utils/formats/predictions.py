@@ -1,7 +1,7 @@
 """Read the objects of single images from files that any program may have written: a model, a tool, a person.
 
-Each class below reads one kind of files, and knows it by its content. The table of formats (`registry.py`) lists them
-beside the exporters.
+Each class below reads one kind of files, and knows it by its content; those of label maps are in `voc.py`. The table of
+formats (`registry.py`) lists them beside the exporters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from utils.classes import (
-    CLASS_NAMES,
     COCO_CLASSES,
     COCO_IDS,
     ClassIndex,
@@ -38,10 +37,9 @@ from utils.formats.coco_reader import (
     parse_coco,
     read_segmentation,
 )
-from utils.formats.voc import labels_of, read_maps
 from utils.formats.yolo import polygon_mask, unescape_images_dir
 from utils.formats.yolo_labels import LabelReader
-from utils.io.image_files import image_size, is_image_name, size_problem
+from utils.io.image_files import is_image_name, size_problem
 from utils.io.json_files import Location, get, read_json
 from utils.structures import Instances
 
@@ -53,6 +51,7 @@ class Predictions(ABC):
         title: what messages call the kind of files.
         keys: what names each image: its path without a suffix, or a part of it; in results of COCO its id.
         complete: whether an image that is not among the keys has no objects; else it is missing.
+        has_category_ids: whether its classes are ids alone, of which somebody may say where they begin.
         advice: what messages add where no image of a run is among the keys.
     """
 
@@ -60,6 +59,7 @@ class Predictions(ABC):
     advice: ClassVar[str] = ""
     keys: Sequence[str]
     complete: bool = False
+    has_category_ids: ClassVar[bool] = False
 
     @staticmethod
     @abstractmethod
@@ -81,6 +81,10 @@ class Predictions(ABC):
     def problem(self, key: str, size: tuple[int, int]) -> str | None:
         """Say, with the file, why an image cannot be used, as far as that is quickly known."""
         return None
+
+    def doubts(self) -> list[str]:
+        """Say, with the file, where what was read so far may have been meant otherwise."""
+        return []
 
 
 class CocoInstances(Predictions):
@@ -117,7 +121,7 @@ class CocoInstances(Predictions):
 class CocoResults(Predictions):
     """Results as pycocotools loads them: a list of rows with image_id, category_id, segmentation and score."""
 
-    title, complete = "COCO results", True
+    title, complete, has_category_ids = "COCO results", True, True
     advice = "; where the ids are those of an instances file, name a folder that holds both files"
 
     @staticmethod
@@ -193,10 +197,11 @@ class YoloLabels(Predictions):
         root, files = _label_files(path)
         self._files = {unescape_images_dir(each.relative_to(root).with_suffix("").as_posix()): each for each in files}
         self._reader, self.keys = LabelReader(files), [*self._files]
-        own, self._index = find_class_names(path), index
+        self._path, own, self._index = path, find_class_names(path), index
         self._listed, self._place = (index.names, str(path)) if own is None else (own.names, str(own.path))
         rows = [(each, row) for each in files for row in self._reader.labels(each)]
         _refuse_boxes(path, (len(row.points) > 2 for _, row in rows))
+        self._are_quadrangles = {len(row.points) for _, row in rows} == {4}
         for each, row in rows:
             if not 0 <= row.class_id < len(self._listed):
                 raise UserError(
@@ -218,50 +223,10 @@ class YoloLabels(Predictions):
         )
         return _ranked(found) if scored else found
 
-
-class VocTree(Predictions):
-    """A Pascal VOC tree: label maps in `SegmentationClass/` and, perhaps, object maps in `SegmentationObject/`."""
-
-    title = "a VOC tree"
-
-    @staticmethod
-    def recognizes(path: Path) -> bool:
-        return (path / "SegmentationClass").is_dir()
-
-    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        self._open(path / "SegmentationClass", path / "SegmentationObject", path / CLASS_NAMES, index)
-
-    def _open(self, maps: Path, objects: Path | None, listed: Path, index: ClassIndex) -> None:
-        self._maps, self._objects, self._labels = maps, objects, labels_of(listed, index)
-        self.keys = [each.relative_to(maps).with_suffix("").as_posix() for each in sorted(maps.rglob("*.png"))]
-
-    def read(self, key: str, size: tuple[int, int]) -> Instances:
-        objects = None if self._objects is None else self._objects / f"{key}.png"
-        return read_maps(self._maps / f"{key}.png", objects, self._labels)
-
-    def problem(self, key: str, size: tuple[int, int]) -> str | None:
-        path = self._maps / f"{key}.png"
-        try:
-            problem = size_problem(image_size(path), size)
-            if problem is None:
-                self.read(key, size)
-        except (UserError, ValueError) as error:
-            return str(error) if isinstance(error, UserError) else f"{path}: {error}"
-        return problem and f"{path}: {problem}"
-
-
-class LabelMaps(VocTree):
-    """A folder of label maps: PNG files whose values are labels, 0 the background, as mmsegmentation writes them."""
-
-    title = "label maps"
-
-    @staticmethod
-    def recognizes(path: Path) -> bool:
-        pictures = path.is_dir() and not VocTree.recognizes(path) and not (path / "images").is_dir()
-        return pictures and next(path.rglob("*.png"), None) is not None
-
-    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        self._open(path, None, path / CLASS_NAMES, index)
+    def doubts(self) -> list[str]:
+        fact = f"{self._path}: every outline has four corners, as oriented boxes have"
+        advice = "they count as masks; -p takes boxes as prompts, and SAM2 makes the masks"
+        return [f"{fact}: {advice}"] if self._are_quadrangles else []
 
 
 def _content(path: Path) -> Any:

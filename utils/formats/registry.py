@@ -22,12 +22,10 @@ from utils.formats.predictions import (
     CocoInstances,
     CocoResults,
     CocoResultsOfInstances,
-    LabelMaps,
     Predictions,
-    VocTree,
     YoloLabels,
 )
-from utils.formats.voc import VocExporter, map_files, read_voc, voc_photo
+from utils.formats.voc import LabelMaps, VocExporter, VocTree, map_files, read_voc, voc_photo
 from utils.formats.voc_detect import VocDetectExporter, box_file
 from utils.formats.yolo import YoloExporter, label_file, photo_stem, read_yolo
 from utils.formats.yolo_boxes import YoloDetectExporter, YoloObbExporter

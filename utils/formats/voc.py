@@ -12,8 +12,16 @@ import numpy.typing as npt
 from utils.classes import BACKGROUND, CLASS_NAMES, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names, palette
 from utils.errors import SampleError, UserError
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, encode_frame, nonempty
+from utils.formats.predictions import Predictions
 from utils.io.encoding import encode_json, encode_lines
-from utils.io.image_files import is_upright, is_video_name, read_index_map, read_object_map
+from utils.io.image_files import (
+    image_size,
+    is_upright,
+    is_video_name,
+    read_index_map,
+    read_object_map,
+    size_problem,
+)
 from utils.io.png_files import encode_map
 from utils.io.terminal import counted
 from utils.label_maps import MAX_LOST, class_pixels, instances_of
@@ -182,7 +190,8 @@ def read_voc(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instance
     labels = labels_of(folder / CLASS_NAMES, ClassIndex(names))
     for path in sorted((folder / "SegmentationClass").rglob("*.png")):
         relative = path.relative_to(folder / "SegmentationClass")
-        yield relative.with_suffix("").as_posix(), read_maps(path, folder / "SegmentationObject" / relative, labels)
+        label_map = read_label_map(path, labels)
+        yield relative.with_suffix("").as_posix(), read_objects(label_map, folder / "SegmentationObject" / relative)
 
 
 def labels_of(path: Path, index: ClassIndex) -> npt.NDArray[np.int64]:
@@ -195,17 +204,26 @@ def labels_of(path: Path, index: ClassIndex) -> npt.NDArray[np.int64]:
     return labels
 
 
-def read_maps(path: Path, objects: Path | None, labels: npt.NDArray[np.int64]) -> Instances:
-    """Read a label map and, where there is one, the map of its objects; `labels_of` says what its values mean."""
+def read_label_map(path: Path, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Read an (H, W) label map; `labels_of` says what its values mean. UserError if it cannot be used."""
     try:
         found = labels[values := read_index_map(path)]
         if found.min(initial=0) < 0:
             raise ValueError(f"the value {values[found < 0][0]} is the label of no class")
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
+    return found.astype(np.uint8)
+
+
+def read_objects(label_map: npt.NDArray[np.uint8], objects: Path | None) -> Instances:
+    """Find the objects of an (H, W) label map: by the map of objects, where there is such a file, else connected parts.
+
+    Raises:
+        UserError: the map of objects cannot be read, has another size, or leaves out pixels of classes.
+    """
     try:
         numbers = None if objects is None or not objects.is_file() else read_object_map(objects)
-        instances = instances_of(label_map := found.astype(np.uint8), numbers)
+        instances = instances_of(label_map, numbers)
         total, lost = class_pixels(label_map, instances)
         if lost > MAX_LOST * total:
             fact = f"{lost} of the {total} pixels of classes in the label map are in no object of their class"
@@ -213,3 +231,60 @@ def read_maps(path: Path, objects: Path | None, labels: npt.NDArray[np.int64]) -
         return instances
     except ValueError as error:
         raise UserError(f"{objects}: {error}") from error
+
+
+MOSTLY = 0.5
+"""Where void is a larger share of label maps, it may be meant as their background."""
+
+
+class VocTree(Predictions):
+    """A Pascal VOC tree: label maps in `SegmentationClass/` and, perhaps, object maps in `SegmentationObject/`."""
+
+    title = "a VOC tree"
+
+    @staticmethod
+    def recognizes(path: Path) -> bool:
+        return (path / "SegmentationClass").is_dir()
+
+    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
+        self._open(path / "SegmentationClass", path / "SegmentationObject", path / CLASS_NAMES, index)
+
+    def _open(self, maps: Path, objects: Path | None, listed: Path, index: ClassIndex) -> None:
+        self._maps, self._objects, self._labels = maps, objects, labels_of(listed, index)
+        self.keys = [each.relative_to(maps).with_suffix("").as_posix() for each in sorted(maps.rglob("*.png"))]
+        self._void = list[float]()  # its share of each map that was read
+
+    def read(self, key: str, size: tuple[int, int]) -> Instances:
+        label_map = read_label_map(self._maps / f"{key}.png", self._labels)
+        self._void.append(np.count_nonzero(label_map == VOID) / max(1, label_map.size))
+        return read_objects(label_map, None if self._objects is None else self._objects / f"{key}.png")
+
+    def doubts(self) -> list[str]:
+        void, rule = sum(self._void) / max(1, len(self._void)), "0 is the background, 1 the first class, 255 no object"
+        fact = f"{self._maps}: 255 fills {100 * void:.0f} % of the maps; {rule}"
+        advice = "where 0 is the first class and 255 the background, add 1 to every value, as uint8: 255 becomes 0"
+        return [f"{fact}; {advice}"] if void > MOSTLY else []
+
+    def problem(self, key: str, size: tuple[int, int]) -> str | None:
+        path = self._maps / f"{key}.png"
+        try:
+            problem = size_problem(image_size(path), size)
+            if problem is None:
+                self.read(key, size)
+        except (UserError, ValueError) as error:
+            return str(error) if isinstance(error, UserError) else f"{path}: {error}"
+        return problem and f"{path}: {problem}"
+
+
+class LabelMaps(VocTree):
+    """A folder of label maps: PNG files whose values are labels, 0 the background, as mmsegmentation writes them."""
+
+    title = "label maps"
+
+    @staticmethod
+    def recognizes(path: Path) -> bool:
+        pictures = path.is_dir() and not VocTree.recognizes(path) and not (path / "images").is_dir()
+        return pictures and next(path.rglob("*.png"), None) is not None
+
+    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
+        self._open(path, None, path / CLASS_NAMES, index)

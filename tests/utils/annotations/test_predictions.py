@@ -288,6 +288,41 @@ def test_an_object_map_that_lacks_objects_of_the_label_map_is_refused(tmp_path: 
     np.testing.assert_array_equal(found, np.where(label_map() == VOID, 0, label_map()))
 
 
+@pytest.mark.parametrize(("values", "told"), [((VOID, 0, 2), True), ((0, 1, 3), False)])
+def test_label_maps_whose_background_may_be_255_are_named(
+    tmp_path: Path, values: tuple[int, ...], told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(np.select([FIRST, SECOND], values[1:], values[0]).astype(np.uint8)).save(tmp_path / "000001.png")
+    assert problems(tmp_path) == []
+    said = capsys.readouterr().err
+    assert ("warning: " in said and "add 1 to every value, as uint8: 255 becomes 0" in said) == told
+    assert f"255 fills {100 * (~FIRST & ~SECOND).mean():.0f} % of the maps" in said or not told
+
+
+@pytest.mark.parametrize(("rows", "told"), [(1, True), (2, False)])
+def test_oriented_boxes_are_named_that_count_as_masks(
+    tmp_path: Path, rows: int, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `yolo-obb` has them: four corners in each row. Other outlines have another number of points."""
+    both = "0 0.1 0.1 0.5 0.2 0.5 0.5 0.1 0.4\n", "0 0.1 0.1 0.5 0.2 0.5 0.5 0.1 0.4 0.1 0.3\n"
+    (tmp_path / "000001.txt").write_text("".join(both[:rows]))
+    assert problems(tmp_path) == []
+    assert ("every outline has four corners, as oriented boxes have" in capsys.readouterr().err) == told
+
+
+@pytest.mark.parametrize("kind", ["results", "instances", "labelme"])
+def test_an_offset_of_category_ids_is_named_where_it_changes_nothing(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = {"results": lambda: results_file(tmp_path, 1, 2), "instances": lambda: instances_file(tmp_path)}.get(kind)
+    if path is None:
+        (tmp_path / f"{IDS[0]}.json").parent.mkdir(parents=True, exist_ok=True)
+        content = {"shapes": [], "imageHeight": SIZE[0], "imageWidth": SIZE[1]}
+        (tmp_path / f"{IDS[0]}.json").write_text(json.dumps(content))
+    assert problems(tmp_path if path is None else path(), offset="1") == []
+    assert ("--category-offset 1 changes nothing in " in capsys.readouterr().err) == (kind != "results")
+
+
 def test_names_without_folders_that_may_be_two_images_are_refused(tmp_path: Path) -> None:
     Image.fromarray(label_map()).save(tmp_path / "000001.png")
     (said,) = problems(tmp_path, "a/000001", "b/000001")
