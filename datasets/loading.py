@@ -241,6 +241,9 @@ def _report_photos(dataset: ImageFolder | ClipFolder) -> None:
     if isinstance(dataset, ImageFolder) and dataset.with_suffix:
         which = f"{len(dataset.with_suffix)}, such as {dataset.with_suffix[0]}"
         say([f"-s/--source: files that differ in their suffix alone keep it in their ids and outputs: {which}"])
+    if isinstance(dataset, ClipFolder) and (animations := dataset.animations):
+        film = f"ffmpeg -i {animations[0].name} {animations[0].stem}.mp4 makes a video"
+        warn([f"animations, of which only the first frame counts: {len(animations)}, such as {animations[0]}; {film}"])
     if dataset.unread:
         unread = dataset.unread
         kinds = Counter("pipe or device" if is_special(path) else path.suffix.lower() for path in unread).most_common()

@@ -25,7 +25,16 @@ from datasets.folder import (
 from datasets.images import read_image, size_mismatch_message
 from datasets.video_file import VideoFile
 from utils.errors import SampleError, UserError, refuse
-from utils.io.image_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image_name, is_unread_name, is_video_name
+from utils.io.image_files import (
+    ANIMATION_SUFFIXES,
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    has_suffix,
+    is_animation,
+    is_image_name,
+    is_unread_name,
+    is_video_name,
+)
 from utils.structures import Frame, Sample
 
 ClipFiles = dict[tuple[str, Path], dict[str, list[Path]]]
@@ -96,6 +105,7 @@ class ClipFolder:
         clips: the positions of each clip, by its name. An empty folder, or a video that cannot be opened, has one.
         left_out: number of images and videos in each excluded folder below the sources.
         unread: photographs of formats that are not supported, and what is no file.
+        animations: images of which only the first frame is read.
     """
 
     def __init__(self, sources: Sequence[Path], outputs: Iterable[Path] = ()) -> None:
@@ -120,6 +130,9 @@ class ClipFolder:
         every = list(chain.from_iterable(frames.values()))
         self.ids = [image_id for image_id, _ in every]
         self.paths: Sequence[Path] = [path for _, path in every]
+        perhaps = [path for path in self.paths if has_suffix(path.name, ANIMATION_SUFFIXES)]
+        with ThreadPoolExecutor() as pool:
+            self.animations = [path for path, moves in zip(perhaps, pool.map(is_animation, perhaps)) if moves]
         self._indices = [index for files in frames.values() for index in range(len(files))]
 
     def _frames_of(self, clip: str, place: Path, files: Mapping[str, list[Path]]) -> list[tuple[str, Path]]:

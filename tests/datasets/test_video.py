@@ -7,12 +7,15 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from datasets.folder import ImageFolder
-from datasets.loading import PREFETCH, Batches, Images
+from datasets.loading import PREFETCH, Batches, Images, open_images
 from datasets.video import ClipFolder, Clips
 from datasets.video_file import VideoFile
 from tests.helpers.clips import FASTSTART, index_of, painted, write_frames, write_video
+from utils.cli.parsers import parse
+from utils.config.official import REPOSITORY
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
 from utils.structures import Frame, Sample
@@ -117,6 +120,21 @@ def test_frames_of_unsupported_formats_are_noted(tmp_path: Path) -> None:
     write_frames(tmp_path / "c", [1, 2])
     (tmp_path / "c" / "IMG_3.HEIC").write_bytes(b"a photograph")
     assert ClipFolder([tmp_path]).unread == [tmp_path / "c" / "IMG_3.HEIC"]
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".APNG"])
+def test_animations_among_clips_are_told_and_still_images_are_not(
+    tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    still, *more = [Image.fromarray(painted(index)) for index in range(3)]
+    kind = {".APNG": "PNG"}.get(suffix)
+    for name, others in (("moving", more), ("still", [])):
+        (tmp_path / name).mkdir()
+        still.save(tmp_path / name / f"a{suffix}", kind, save_all=True, append_images=others)
+    options = parse("visual", None, ["-c", str(REPOSITORY / "config.json"), "--video", "-s", str(tmp_path)])
+    assert open_images(options, Session()).ids == ["moving/a", "still/a"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "only the first frame counts: 1, such as " in line and f"moving/a{suffix}; ffmpeg -i a{suffix} a.mp4" in line
 
 
 def test_folders_of_outputs_are_no_clips(tmp_path: Path) -> None:

@@ -46,6 +46,9 @@ UNREAD_SUFFIXES = (
 ) - IMAGE_SUFFIXES
 """Lower-case suffixes of photographs that are not supported; the user is told of them."""
 
+ANIMATION_SUFFIXES = _suffixes("gif webp apng")
+"""Lower-case suffixes of images that are often animations."""
+
 VIDEO_SUFFIXES = _suffixes("mp4 mov avi mkv webm m4v ts mts m2ts 3gp 3g2 mpg mpeg wmv asf flv f4v ogv vob mxf")
 """Lower-case suffixes of videos."""
 
@@ -166,6 +169,15 @@ def open_image(source: Path | BinaryIO, formats: Sequence[str] | None = None) ->
             if image.format == "PNG":
                 image.info = late_exif(source) | image.info
             yield image
+
+
+def is_animation(path: Path) -> bool:
+    """Tell from the header whether an image has several frames; False if it cannot be read."""
+    try:
+        with open_image(path) as image:
+            return bool(getattr(image, "is_animated", False))
+    except ValueError:
+        return False
 
 
 def _photo_formats(name: str) -> tuple[str, ...]:
