@@ -13,6 +13,7 @@ import pytest
 
 from datasets.video_file import VideoFile, is_cut_off, video_size
 from tests.helpers.clips import FASTSTART, index_of, painted, write_video
+from utils.io.image_files import is_video_name
 from utils.visual.video import frame_rate
 
 LOSSY = {"crf": "10", "g": "6", "bf": "2"}
@@ -144,6 +145,7 @@ def test_frames_are_turned_and_mirrored_by_the_display_matrix(
     [
         *(("ts", "libx264"), ("mts", "mpeg2video"), ("mpg", "mpeg2video"), ("vob", "mpeg2video"), ("3g2", "mpeg4")),
         *(("wmv", "wmv2"), ("asf", "libx264"), ("flv", "flv"), ("flv", "libx264"), ("f4v", "libx264")),
+        *(("m2v", "mpeg2video"), ("h264", "libx264"), ("ivf", "libvpx"), ("rm", "rv20")),
     ],
 )
 def test_other_containers_give_the_frames_that_their_decoder_gives(tmp_path: Path, suffix: str, codec: str) -> None:
@@ -155,6 +157,7 @@ def test_other_containers_give_the_frames_that_their_decoder_gives(tmp_path: Pat
     assert video.count == len(expected) == 24
     for place, image in enumerate(expected):
         np.testing.assert_array_equal(video.frame(place), image)
+    assert is_video_name(path.name)
 
 
 def test_an_unknown_codec_is_named(tmp_path: Path) -> None:

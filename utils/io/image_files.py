@@ -49,7 +49,10 @@ UNREAD_SUFFIXES = (
 ANIMATION_SUFFIXES = _suffixes("gif webp apng")
 """Lower-case suffixes of images that are often animations."""
 
-VIDEO_SUFFIXES = _suffixes("mp4 mov avi mkv webm m4v ts mts m2ts 3gp 3g2 mpg mpeg wmv asf flv f4v ogv vob mxf")
+VIDEO_SUFFIXES = _suffixes(
+    "mp4 mov avi mkv webm m4v ts mts m2ts m2t 3gp 3g2 mpg mpeg mod m1v m2v wmv asf flv f4v ogv vob mxf divx rm rmvb dv "
+    "h264 h265 hevc mjpeg mjpg y4m ivf nut"
+)
 """Lower-case suffixes of videos."""
 
 PHOTO_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "PSD")

@@ -18,6 +18,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5
 _PLANES = 2
 _WIDTH, _HEIGHT, _STRIPS, _ORIENTATION, _BANDS, _ROWS, _LAYOUT = 256, 257, 273, 274, 277, 278, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILES = 322, 323, 324
+_NO_SCALE = "black and white are not defined; save it with 8 or 16 bits without a sign"
 _SIMPLE = (1, 8, 32946)  # none, and Deflate by two numbers
 _WEBP = 50001  # Pillow opens it, but its libtiff lacks the decoder, and says so on the terminal
 _UNSIGNED, _UNDEFINED = 1, 4  # kinds of samples; Pillow takes signed ones for unsigned
@@ -69,9 +70,9 @@ class TiffPage:
                 raise ValueError(f"a TIFF in a layout or compression that is not read as it is; {advice}") from error
             raise
         if samples.dtype.kind == "f":
-            raise ValueError("its samples are floating-point numbers, for which black and white are not defined")
+            raise ValueError(f"its samples are floating-point numbers: {_NO_SCALE}")
         if samples.dtype.kind != "u" or (bits := self._page.bitspersample) > 16:
-            raise ValueError("its samples are signed or have more than 16 bits: black and white are not defined")
+            raise ValueError(f"its samples are signed or have more than 16 bits: {_NO_SCALE}")
         if samples.ndim == 3 and self._page.planarconfig == _PLANES:
             samples = np.moveaxis(samples, 0, -1)
         bands = samples.reshape(*self.size, -1)

@@ -115,7 +115,7 @@ def test_large_pages_are_read_as_pillow_reads_them_and_labelme_opens_them(
 def test_samples_without_black_and_white_are_refused_and_named(tmp_path: Path, dtype: str, count: int) -> None:
     samples = np.repeat(BAND[..., None] // 2, count, -1).astype(dtype)  # none is negative or large
     tifffile.imwrite(tmp_path / "a.tif", samples.squeeze(), photometric="rgb" if count == 3 else "minisblack")
-    with pytest.raises(ValueError, match=r"its samples are .*black and white are not defined"):
+    with pytest.raises(ValueError, match=r"its samples are .*black and white are not defined; save it"):
         read_image(tmp_path / "a.tif")
 
 
