@@ -22,8 +22,8 @@ def _two_rising(value: Any) -> Any:
 
 def _checkpoint(value: Any) -> Any:
     """Refuse names by which a checkpoint would be taken for an export, or replaced by the curve beside it."""
-    if isinstance(value, Path) and value.suffix != ".pt":
-        raise ValueError(f"must end in .pt, not {value.suffix or 'without a suffix'}: training writes a checkpoint")
+    if isinstance(value, Path) and value.suffix not in (".pt", ".pth"):
+        raise ValueError(f"{value.name} must end in .pt or .pth: training writes a checkpoint")
     return value
 
 
@@ -98,6 +98,6 @@ class FinetuneConfig:
     init: WeightsOrScratch = None
     """The weights to start from, or `scratch`; left out, those of `arch`."""
     output: Annotated[Path | None, BeforeValidator(_checkpoint)] = None
-    """The weight file to be written; its name ends in `.pt`."""
+    """The weight file to be written; its name ends in `.pt` or `.pth`."""
     yolo: YoloFinetune = Field(default_factory=YoloFinetune)
     sam: SamFinetune = Field(default_factory=SamFinetune)
