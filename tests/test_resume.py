@@ -214,7 +214,10 @@ def test_every_format_keeps_what_a_person_put_there_or_changed(project: Project)
     assert all(ours[name] != content for name, content in own.items())
 
 
-@pytest.mark.parametrize("name", ["yolo/labels/3.txt", "yolo-obb/labels/3.txt", "voc/SegmentationObject/3.png"])
+@pytest.mark.parametrize(
+    "name",
+    ["yolo/labels/3.txt", "yolo-obb/labels/3.txt", "voc/SegmentationObject/3.png", "coco-panoptic/panoptic/3.png"],
+)
 def test_edited_files_are_kept_under_no_other_list_of_classes(
     name: str, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,7 +234,8 @@ def test_edited_files_are_kept_under_no_other_list_of_classes(
         assert tree(project.out) == before
     project.settings["dataset"]["classes"] += ["boat"]
     assert project.run(*given) == 0, "the ids mean what they meant"
-    (listed,) = [path for path in (project.out / given[1]).iterdir() if path.name in ("data.yaml", "class_names.txt")]
+    lists = "data.yaml", "class_names.txt", "panoptic.json"
+    (listed,) = [path for path in (project.out / given[1]).iterdir() if path.name in lists]
     listed.write_text(listed.read_text().replace("car", "automobile"))
     assert project.run(*given) == 0, "a list that a person edited stays"
     assert project.run(*given, "--set", 'dataset.class_map={"car": null}', "--overwrite") == 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import zip_longest
+from pathlib import PurePath
 from threading import Lock
 
 from utils.annotations.fingerprint import file_hash
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import FileStatus
-from utils.classes import load_class_names
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, failure_lines
 from utils.errors import RunError, SampleError, UserError
@@ -93,10 +93,11 @@ class AnnotationSink:
         """Refuse to write another list of classes beside edited files that count by the one that is there."""
         if not self._edited or self._exporter.class_list is None:
             return
-        path, record = self._manifest.folder / self._exporter.class_list, self._manifest.read_shared()
-        if record is None or file_hash(path) != record.files.get(path.name):
+        record, pattern = self._manifest.read_shared(), self._exporter.class_list
+        name = next((each for each in record.files if PurePath(each).match(pattern)), None) if record else None
+        if record is None or name is None or file_hash(path := self._manifest.folder / name) != record.files[name]:
             return  # none is there, or a person's, which stays
-        before = load_class_names(path)
+        before = self._exporter.read_class_list(path)
         pairs = enumerate(zip_longest(before, names[: len(before)]))
         if other := next((f"{i} is {then}; in this run it is {now}" for i, (then, now) in pairs if then != now), None):
             edited = f"{counted(len(self._edited), 'edited image')}, such as {min(self._edited)}"

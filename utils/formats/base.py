@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from utils.classes import load_class_names
 from utils.io.encoding import encode_image
 from utils.io.image_files import is_video_name
 from utils.io.terminal import counted
@@ -90,10 +91,15 @@ class Exporter(ABC):
     """Turn instances into the contents of files; write nothing. Called in any thread, in any order.
 
     Attributes:
-        class_list: the shared file by whose list the files of an image count their classes; None: they name them.
+        class_list: the shared file, or a pattern of such files, by whose list the files of an image count their
+            classes; None: they name them.
     """
 
     class_list: ClassVar[str | None] = None
+
+    def read_class_list(self, path: Path) -> Sequence[str]:
+        """Read the class names of a file that `class_list` names, by class id; UserError if it holds none."""
+        return load_class_names(path)
 
     @abstractmethod
     def export(self, sample: Sample, instances: Instances) -> Exported:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +15,7 @@ from utils.formats.base import Exported, nonempty
 from utils.formats.coco import CocoExporter, frame_record
 from utils.formats.voc import MSG_HIDDEN, MSG_OVERLAPS
 from utils.io.encoding import encode_image
+from utils.io.json_files import read_json
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
@@ -32,8 +35,12 @@ class CocoPanopticExporter(CocoExporter):
     R + 256 G + 65536 B: the number of the detection from 1, in a clip that of its track.
     """
 
-    file_name = f"{PANOPTIC_FOLDER}.json"
+    file_name, class_list = f"{PANOPTIC_FOLDER}.json", f"{PANOPTIC_FOLDER}*.json"
     category_keys: ClassVar = {"supercategory": "", "isthing": 1}
+
+    def read_class_list(self, path: Path) -> Sequence[str]:
+        """Read the names of the categories."""
+        return [str(category["name"]) for category in read_json(path)["categories"]]
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make the map and a record with the image's entry and its one annotation.
