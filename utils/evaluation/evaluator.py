@@ -87,8 +87,6 @@ class Evaluator:
         Raises:
             WriterError: an earlier one could not be scored.
         """
-        if self._comparison is not None:
-            self._comparison.add(sample, instances)
         self._writers.submit(self._save_dir / METRICS, lambda: self._score(sample, instances))
 
     def _score(self, sample: Sample, instances: Instances) -> None:
@@ -99,6 +97,8 @@ class Evaluator:
         if self._attribution is not None:
             assert sample.gt_box_instances is not None, sample.image_id
             self._attribution.add(sample, instances, sample.gt_box_instances)
+        if self._comparison is not None:
+            self._comparison.add(sample, instances)
         if self._tuning is not None:
             self._tuning.add(sample, instances)
         if self.worst_images is not None:
@@ -186,23 +186,26 @@ class Comparison:
         # (2, L, L): the confusion matrices of the annotations and of the run.
         self._matrices = np.zeros((2, len(self._label_names), len(self._label_names)), np.int64)
         self._num_images, self._failures = 0, list[SampleError]()
+        self._lock = Lock()
 
     def add(self, sample: Sample, instances: Instances) -> None:
-        """Count an image, which must have a target, unless it has no annotation."""
+        """Count an image, which must have a target, unless it has no annotation; threads may do so at the same time."""
         assert sample.gt_mask is not None, sample.image_id
         try:
             before = self._map.of_run(self._before.read(sample.image_id, sample.size))
         except SampleError as error:
             self._failures.append(error)
             return
-        for matrix, each in zip(self._matrices, (before, instances)):
-            matrix += confusion_matrix(each.to_semantic(), sample.gt_mask, len(self._label_names))
-        self._num_images += 1
+        size = len(self._label_names)
+        pair = [confusion_matrix(each.to_semantic(), sample.gt_mask, size) for each in (before, instances)]
+        with self._lock:
+            self._matrices += pair
+            self._num_images += 1
 
     def result(self, session: Session) -> tuple[dict[str, Any], list[str]]:
         """Sum up all processes; return the content of `comparison.json` and the lines to print."""
         counts, images = LabelCounts.from_matrix(session.sum(self._matrices)), sum(session.gather([self._num_images]))
-        failures = session.gather(self._failures)
+        failures = sorted(session.gather(self._failures), key=lambda failure: failure.image_id)
         metrics = {"Pixel_Accuracy": pixel_accuracy(counts).tolist(), "Mean_IOU": mean_iou(counts).tolist()}
         ious = class_iou(counts).T.tolist()
         content = {
