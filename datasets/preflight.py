@@ -18,7 +18,7 @@ from utils.classes import BACKGROUND, VOID, palette
 from utils.distributed import Session, usable_cores
 from utils.errors import first_of, refuse_all
 from utils.io.image_files import header_sizes, index_map_size, object_map_size, palette_of
-from utils.io.terminal import warn
+from utils.io.terminal import counted, warn
 from utils.label_maps import value_counts
 
 LISTS = "split lists and file names"
@@ -77,7 +77,7 @@ def missing_images(dataset: VocDataset) -> list[str]:
 def missing_warnings(dataset: VocDataset) -> Iterator[str]:
     """Say which images of a split are missing, if any are."""
     if missing := missing_images(dataset):
-        yield f"{len(missing)} of {len(dataset)} images are missing: {first_of(missing)}"
+        yield f"{len(missing)} of {counted(len(dataset), 'image is', 'images are')} missing: {first_of(missing)}"
 
 
 def mask_problems(dataset: VocDataset, num_classes: int | None, session: Session) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ import torch
 from models.device_limits import out_of_memory
 from utils.distributed import Session
 from utils.errors import first_line
+from utils.io.terminal import counted
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ class OomRetry:
     def summary_lines(self, session: Session) -> list[str]:
         """Return a line if any process ran out of memory, else none."""
         halved = [least for least in session.gather([self._least]) if least]
-        return [f"GPU out of memory: went on with {min(halved)} images at a time"] if halved else []
+        return [f"GPU out of memory: went on with {counted(min(halved), 'image')} at a time"] if halved else []
 
     def _make_room(self, images: int, reason: str) -> None:
         if torch.cuda.is_available():

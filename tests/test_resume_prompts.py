@@ -62,5 +62,5 @@ def test_a_prompt_file_is_refused_before_anything_else(
     assert project.run(*prompt_file(project, {"elsewhere": [1, 1, 9, 9]}), *dry) == 2
     missing, elsewhere = capsys.readouterr().err.splitlines()
     assert missing.endswith("gone.json: cannot be read: No such file or directory")
-    assert "none of its 1 rows is for an image of the run" in elsewhere
+    assert "none of its 1 row is for an image of the run" in elsewhere
     assert not project.out.exists()

@@ -104,7 +104,7 @@ def test_nothing_stays_at_one_image_for_ever_and_what_is_in_vain_is_tried_ever_m
     for _ in range(4 * PATIENCE):
         halving(4, machine.work)
     assert machine.tried[-1] == 4
-    assert halving.summary_lines(Session()) == ["GPU out of memory: went on with 1 images at a time"]
+    assert halving.summary_lines(Session()) == ["GPU out of memory: went on with 1 image at a time"]
     machine.room, machine.tried = 2, []
     for _ in range(20 * PATIENCE):
         halving(4, machine.work)

@@ -89,7 +89,7 @@ def label_table(evaluation: Evaluation) -> list[str]:
 def drawn_text(drawn: int, images: int) -> str:
     """Say what the intervals draw as wholes: images, or clips of them where these are fewer."""
     if drawn == images:
-        return f"intervals draw {drawn} images"
+        return f"intervals draw {counted(drawn, 'image')}"
     if drawn == 1:
         return "no intervals: all images are frames of one clip, which tells nothing of others"
     return f"intervals draw {drawn} clips and images in none, since frames of a clip resemble each other"

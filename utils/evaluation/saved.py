@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from utils.errors import UserError
 from utils.io.encoding import encode_image
+from utils.io.terminal import counted
 from utils.metrics.scores import Evaluation
 
 COUNTS = "per_image_counts.npz"
@@ -141,7 +142,7 @@ def check_alike(runs: Sequence[SavedRun]) -> None:
         only = [sorted({*a.image_ids} - {*b.image_ids}) for a, b in ((first, run), (run, first))]
         if any(only):
             texts = [
-                f"{len(ids)} images are in {each.folder} only, such as {ids[0]}"
+                f"{counted(len(ids), 'image is', 'images are')} in {each.folder} only, such as {ids[0]}"
                 for ids, each in zip(only, (first, run))
                 if ids
             ]
@@ -149,4 +150,4 @@ def check_alike(runs: Sequence[SavedRun]) -> None:
         differ = (first.counts[:, 0, 2] != run.counts[:, 0, 2]).any(axis=1)
         if differ.any():
             example = first.image_ids[int(np.argmax(differ))]
-            raise UserError(f"{pair}the targets of {int(differ.sum())} images differ, such as {example}")
+            raise UserError(f"{pair}the targets of {counted(int(differ.sum()), 'image')} differ, such as {example}")

@@ -19,6 +19,7 @@ from utils.classes import COCO_CLASSES, canonical
 from utils.engine import RunImages
 from utils.errors import UserError
 from utils.formats.yolo_labels import HIGHEST, LOWEST
+from utils.io.terminal import counted
 from utils.prompts.matching import MAX_BAD_SHARE, NO_IMAGE, Categories, ImageMatch
 from utils.prompts.table import BoxFormat, CategoryOffset, Interpretation, PromptOverrides, PromptTable
 
@@ -110,7 +111,7 @@ class FormatChecker:
         if bad.sum() > MAX_BAD_SHARE * len(bad) and self._overrides.bbox_format is None:
             row = self._table.short_location(int(self._sized[np.argmax(bad)]))
             reason = f"{row}.bbox is inverted or far outside its image as {expected.bbox_format}"
-            conflicts.append(Conflict(BOX_OPTIONS, f"{reason} ({bad.sum()} of {len(bad)} rows)"))
+            conflicts.append(Conflict(BOX_OPTIONS, f"{reason} ({bad.sum()} of {counted(len(bad), 'row')})"))
         # A few ids outside the classes do not move all others to another offset: they are refused, one by one.
         few = min(FEW_ROWS, max(2, len(misfits) / 2))
         if misfits.sum() > MAX_BAD_SHARE * len(misfits) and misfits.sum() >= few:

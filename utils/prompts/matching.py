@@ -13,6 +13,7 @@ from utils.classes import COCO_CLASSES, COCO_IDS, match_classes
 from utils.engine import RunImages
 from utils.errors import UserError
 from utils.io.image_files import size_problem
+from utils.io.terminal import counted
 from utils.prompts.table import CategoryOffset, PromptOverrides, PromptTable
 
 NO_IMAGE, AMBIGUOUS = -1, -2
@@ -73,8 +74,8 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
         raise _ambiguous(table, of_row == AMBIGUOUS, ids)
     if len(table) and (of_row == NO_IMAGE).all():
         raise UserError(
-            f"{table.path}: none of its {len(table)} rows is for an image of the run: the first image here is "
-            f'{_quoted(table.key(0))}, that of the run is "{min(ids, default="")}"'
+            f"{table.path}: none of its {counted(len(table), 'row')} is for an image of the run: the first image "
+            f'here is {_quoted(table.key(0))}, that of the run is "{min(ids, default="")}"'
         )
     return ImageMatch(np.where(of_key == AMBIGUOUS, NO_IMAGE, of_key), of_row, by_number)
 
@@ -154,7 +155,7 @@ def _ambiguous(table: PromptTable, rows: npt.NDArray[np.bool_], ids: Sequence[st
     meant = [image_id for image_id in ids if number_of(_file_name(image_id)) == number_of(_file_name(str(key)))]
     what = f"may be for {meant[0]} or {meant[1]}" if len(meant) > 1 else "cannot be told from another one"
     return UserError(
-        f"{table.location(row)}: its image, {_quoted(key)}, {what} ({rows.sum()} of {len(table)} rows "
+        f"{table.location(row)}: its image, {_quoted(key)}, {what} ({rows.sum()} of {counted(len(table), 'row')} "
         "like this): without folders such names collide; python -m yolo.predict writes a file that keeps the ids"
     )
 
@@ -175,7 +176,7 @@ def check_sizes(table: PromptTable, match: ImageMatch, images: RunImages) -> Non
     if problems:
         key, problem = next(iter(problems.items()))
         which = f'what it says of "{table.image_keys[key]}" {problem}'
-        raise UserError(f"{table.path}: {which} ({len(problems)} of {len(stated)} images like this)")
+        raise UserError(f"{table.path}: {which} ({len(problems)} of {counted(len(stated), 'image')} like this)")
 
 
 class Categories:
@@ -237,7 +238,7 @@ class Categories:
             known = f"the {count} classes, which have the ids {offset} to {count - 1 + int(offset)}"
         return (
             f"{self._table.short_location(row)}.category_id: {self._table.category_ids[row]} is outside "
-            f"{known} ({wrong.sum()} of {len(wrong)} rows)"
+            f"{known} ({wrong.sum()} of {counted(len(wrong), 'row')})"
         )
 
     def mapping(self, offset: CategoryOffset, most: int = 20) -> str:

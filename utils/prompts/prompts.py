@@ -228,7 +228,7 @@ def _left_out_warnings(
         lines.append(f"{table.path}: {what} and are left out; {remedy}")
     if 2 * unwanted > count:
         what = "are left out by detector.classes, which lists the only classes that count"
-        lines.append(f"{table.path}: {unwanted} of {count} rows {what}")
+        lines.append(f"{table.path}: {unwanted} of {counted(count, 'row')} {what}")
     return lines
 
 

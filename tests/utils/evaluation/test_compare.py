@@ -86,6 +86,14 @@ def test_clips_are_drawn_as_wholes(tmp_path: Path, capsys: pytest.CaptureFixture
     assert said.splitlines()[-1] == "c and a cannot be told apart: +0.0 points of mIoU (95 %: 0.0 to 0.0)"
 
 
+def test_one_image_is_called_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [str(written(tmp_path / "a", count=1)), str(written(tmp_path / "b", shifted, 1))]
+    assert main([*runs, "-o", str(tmp_path / "out")]) == 0
+    pages = [tmp_path / "a" / "report.html", tmp_path / "out" / "compare.html"]
+    said = capsys.readouterr().out + "".join(page.read_text().partition("<footer")[0] for page in pages)
+    assert "Over 1 image." in said and "1 of 1 image whose" in said and "1 images" not in said
+
+
 def refused(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
     assert guarded(lambda: main(arguments)) == 2
     return capsys.readouterr().err
@@ -107,7 +115,7 @@ def test_runs_over_different_data_are_refused_with_what_differs(
         "2 images are in " in (said := refused(first, fewer, *out, capsys=capsys))
         and "a only, such as clip 1/0010" in said
     )
-    assert "the targets of 1 images differ, such as clip 1/0004" in refused(first, other, *out, capsys=capsys)
+    assert "the targets of 1 image differ, such as clip 1/0004" in refused(first, other, *out, capsys=capsys)
     assert "label 2 is dog and cat" in refused(first, str(tmp_path / "d"), *out, capsys=capsys)
     assert f"{COUNTS} is missing" in refused(first, str(tmp_path), *out, capsys=capsys)
     (tmp_path / "b" / COUNTS).write_bytes(b"PK")

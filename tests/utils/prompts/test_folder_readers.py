@@ -230,7 +230,7 @@ def test_labelme_shapes(tmp_path: Path, images_of: Any) -> None:
 @pytest.mark.parametrize(
     "height, width, message",
     [
-        (50, 100, r'says of "a" is for 100 x 50 pixels, the image has 200 x 100 \(1 of 1 images like this\)$'),
+        (50, 100, r'says of "a" is for 100 x 50 pixels, the image has 200 x 100 \(1 of 1 image like this\)$'),
         (200, 100, r"is for 100 x 200 pixels, the image has 200 x 100; the sides are swapped: .* turned by EXIF"),
         (100, 200, None),
         (None, 0, None),

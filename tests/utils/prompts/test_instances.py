@@ -67,7 +67,7 @@ def test_images_of_another_size_are_refused_and_no_other_headers_are_read(write:
     images.sizes = lambda positions: asked.append([*positions]) or sizes(positions)
     with pytest.raises(
         UserError,
-        match=r'of "JPEGImages/clip/1" is for 320 x 240 pixels, the image has 640 x 480 \(1 of 1 images like this\)',
+        match=r'of "JPEGImages/clip/1" is for 320 x 240 pixels, the image has 640 x 480 \(1 of 1 image like this\)',
     ):
         load_prompts(write(content), NAMES, images, PromptOverrides())
     assert asked == [[0]]

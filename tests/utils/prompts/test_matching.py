@@ -86,7 +86,7 @@ def test_label_folders_join_by_path_then_from_another_root_then_flattened(tmp_pa
 def test_colliding_names_are_refused(
     make: Callable[..., PromptTable], keys: list[str], ids: list[str], tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"its image, .* rows like this\).*python -m yolo\.predict"):
+    with pytest.raises(UserError, match=r"its image, .* rows? like this\).*python -m yolo\.predict"):
         match_images(make(tmp_path, keys), ids)
 
 

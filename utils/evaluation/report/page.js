@@ -49,9 +49,8 @@
     const order = cards.filter((card) => !card.hidden);
     if (label !== "") order.sort((a, b) => ious.get(a)[label] - ious.get(b)[label]);
     list.append(...order);
-    const count = order.length;
-    byId("count").textContent =
-      label === "" ? `${count} images` : `${count} of ${cards.length} images, lowest IoU of this class first`;
+    const all = `${cards.length} image${cards.length === 1 ? "" : "s"}`;
+    byId("count").textContent = label === "" ? all : `${order.length} of ${all}, lowest IoU of this class first`;
   }
 
   function show(card) {

@@ -17,6 +17,7 @@ from utils.evaluation.report.charts import Chart, class_bars, f1_chart, precisio
 from utils.evaluation.report.curves import box_curves, iou_by_score, iou_by_size
 from utils.evaluation.report.pictures import ERROR_COLORS, ErrorKind, ImagePanels, PanelBox
 from utils.evaluation.report.tables import Section, Table, css, curve_table, label_color, percent
+from utils.io.terminal import counted
 from utils.metrics.attribution import main_error
 from utils.metrics.scores import Evaluation, ImageScore
 from utils.metrics.summary import LABEL_MEASURES
@@ -98,6 +99,7 @@ def fill(template: str, **content: Any) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["counted"] = counted
     script = (folder / "page.js").read_text("utf-8")
     text = environment.get_template(template).render(
         css=Markup((folder / "page.css").read_text("utf-8")),
