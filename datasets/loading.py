@@ -21,7 +21,7 @@ from utils.distributed import Session
 from utils.errors import SampleError, UserError, refuse_all
 from utils.files import is_special
 from utils.io.image_files import heif_advice, image_size, is_video_name, set_largest_image
-from utils.io.terminal import say, warn
+from utils.io.terminal import counted, say, warn
 from utils.structures import Sample
 
 PREFETCH = 2
@@ -224,8 +224,11 @@ def open_images(options: Options, session: Session) -> Images:
 
 
 def _report_split(dataset: VocDataset, classes: Sequence[str] | None) -> None:
-    """Print which images are missing, where labels may mean other classes, and how many images lie in no clip."""
+    """Print which images are missing or listed twice, where labels may mean other classes, and which lie in no clip."""
     warn(missing_warnings(dataset))
+    if dataset.repeated:
+        lines = counted(dataset.repeated, "line repeats another", "lines repeat others")
+        warn([f"the list of the split {dataset.split}: {lines}; each image counts once"])
     if dataset.with_gt_masks and classes:
         warn(_class_list_warnings(dataset.root / CLASS_NAMES, classes))
     if dataset.left_out:

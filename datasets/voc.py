@@ -28,6 +28,7 @@ from utils.files import read_user_text
 from utils.formats.voc import map_files, split_lists
 from utils.io.image_files import is_image_name, read_index_map, read_object_map
 from utils.io.json_files import path_problem
+from utils.io.terminal import counted
 from utils.label_maps import instances_of
 from utils.structures import FilePaths, Sample
 
@@ -40,6 +41,7 @@ class SplitLists:
 
     Attributes:
         problems: what is wrong with single lines.
+        repeated: how many lines of `<split>.txt` name an image again.
     """
 
     def __init__(self, root: Path, split: str, tree: ImageTree) -> None:
@@ -59,6 +61,7 @@ class SplitLists:
             advice = f"splits there: {splits}" if splits else f"it is no Pascal-VOC tree; {photos}"
             raise UserError(f"{self._image_list}: no such split list; {advice}")
         self._ids = [self._image_id(entry) for entry in self._entries(self._image_list).values()]
+        self.repeated = len(self._ids) - len({*self._ids})
         self._folders = self._entries(self._clip_list) if self._clip_list.is_file() else {}  # by number of the line
 
     def images(self) -> list[str]:
@@ -127,6 +130,7 @@ class VocDataset:
         clips: by clips, the positions of the frames of each folder, by its path below JPEGImages. A folder without
             frames has one position, whose path is the folder itself.
         left_out: by clips, how many images of `<split>.txt` are in no clip.
+        repeated: how many lines of `<split>.txt` name an image again, which counts once.
         label_map: pixel value -> label, of masks that hold other values than labels.
         with_gt_masks: whether samples have label maps; without ground-truth instances, only where the files exist.
         with_gt_instances: whether samples have ground-truth instances.
@@ -164,13 +168,15 @@ class VocDataset:
             self._labels[value] = label
         tree = ImageTree(root / "JPEGImages")
         lists = SplitLists(root, split, tree)
+        self.repeated = lists.repeated
         clips, self.left_out = lists.clips() if by_clips else ({}, 0)
         self.clips = frame_ranges({clip: len(ids) for clip, ids in clips.items()})
         ids = chain.from_iterable(clips.values()) if by_clips else lists.images()
         found = {image_id: tree.find(image_id) for image_id in ids}
         if not any(found.values()) and not lists.problems:
             first = f"the first one would be {tree.root / next(iter(found))}.*"
-            raise UserError(f"{tree.root}: none of the {len(found)} images of the split {split} is here; {first}")
+            images = counted(len(found), "image")
+            raise UserError(f"{tree.root}: none of the {images} of the split {split} is here; {first}")
         self.problems = lists.problems + duplicate_ids(found)
         self.ids = list(found)
         self.missing = [position for position, paths in enumerate(found.values()) if not paths]

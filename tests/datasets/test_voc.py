@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.loading import open_images
 from datasets.voc import VocDataset
+from utils.cli.parsers import parse
+from utils.config.official import REPOSITORY
+from utils.distributed import Session
 from utils.errors import SampleError, UserError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -58,6 +62,17 @@ def test_split_lines_as_people_write_them(tree: Tree) -> None:
     tree.split("\ufeffb\r\n\r\n  a.png \nclip/000001\nclip\\000001.jpg\nb.jpg\nx.tif\nä ö\n./y")
     assert tree.ids() == ["b", "a", "clip/000001", "x.tif", "ä ö", "y"]
     assert VocDataset(tree.root, "val").paths[1] == tree.root / "JPEGImages" / "a.PNG"
+
+
+def test_lines_that_repeat_others_are_told(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    tree.image("a.jpg", "b.jpg", "clip/1.jpg")
+    tree.split("a\nb\na.jpg\nb\nclip/1\n").split("clip\n", "val_videos")
+    options = parse("visual", None, ["-c", str(REPOSITORY / "config.json"), "--data", str(tree.root)])
+    assert open_images(options, Session()).ids == ["a", "b", "clip/1"]
+    assert capsys.readouterr().err.endswith(": the list of the split val: 2 lines repeat others; each image counts once\n")
+    tree.split("a\nb\n")
+    open_images(options, Session())
+    assert capsys.readouterr().err == ""
 
 
 def test_frames_count_once_and_in_natural_order(tree: Tree) -> None:
