@@ -97,7 +97,8 @@ class LabelmeManifest(Manifest):
     def is_edited(self, image_id: str) -> bool:
         """Return whether a person edited or made the file of an image."""
         path = safe_path(self.folder, image_id, ".json")
-        return path.is_file() and parse_if_unmodified(path.read_bytes()) is None
+        # Unlike Path.is_file, this takes names that are too long for the disk.
+        return os.path.isfile(path) and parse_if_unmodified(path.read_bytes()) is None
 
     def remove(self, image_id: str) -> None:
         """Remove the file of an image that nobody edited."""

@@ -209,7 +209,7 @@ class Manifest:
         """Return whether a person edited or made a file of an image, whatever the settings."""
         if record := self._record(image_id):
             return record.status(self.folder, settings="") is FileStatus.EDITED
-        return any((self.folder / name).exists() for name in self._files(image_id))
+        return any(os.path.exists(self.folder / name) for name in self._files(image_id))
 
     def remove(self, image_id: str) -> None:
         """Remove the files and the record of an image that nobody edited."""

@@ -172,9 +172,9 @@ def _finding(table: PromptTable, interpretation: Interpretation, match: ImageMat
     title = table.format.title if expected else table.format.other_title or table.format.title
     rows = _share(int((match.of_row != NO_IMAGE).sum()), len(table), "row")
     of_images = _share(int((match.of_key != NO_IMAGE).sum()), len(table.image_keys), "image")
-    columns = f", rows are {table.columns}" if table.columns else ""
+    variant = f", {table.variant}" if table.variant else ""
     return [
-        f"prompts: {table.path}: {title}: {table.format.meaning(interpretation)}{columns}",
+        f"prompts: {table.path}: {title}: {table.format.meaning(interpretation)}{variant}",
         f"prompts: of the file, {rows} and {of_images} are in the run, which has {counted(len(images.ids), 'image')}",
     ]
 

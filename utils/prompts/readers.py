@@ -151,7 +151,8 @@ def read_yolo_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
             rows.add(key, label.line, label.box(), label.class_id, label.confidence)
     left_out = {"that repeat another row of their file": repeated}
     columns = " or ".join(f"`class {columns}`" for columns in reader.columns)
-    table = rows.build(source.path, format, "/{key}.txt:{number}", columns=columns, left_out=left_out)
+    variant = f"rows are {columns}" if columns else ""
+    table = rows.build(source.path, format, "/{key}.txt:{number}", variant=variant, left_out=left_out)
     return table if found is None else replace(table, class_names=found.names, names_file=found.path)
 
 
@@ -197,8 +198,9 @@ def read_voc_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
             box = [_xml_number(entry, f"bndbox/{side}", place) for side in ("xmin", "ymin", "xmax", "ymax")]
             rows.add(key, i, box, rows.class_id(_xml_text(entry, "name", place)), 1.0)
     table = rows.build(source.path, format, ": {key}.xml: object {number}", sizes=sizes)
-    from_0 = table.boxes[:, :2].min(initial=1) < 1
-    return replace(table, boxes=table.boxes - (0 if from_0 else (1, 1, 0, 0)))
+    if table.boxes[:, :2].min(initial=1) < 1:
+        return replace(table, variant="pixels count from 0, since a corner lies below 1")
+    return replace(table, boxes=table.boxes - (1, 1, 0, 0), variant="pixels count from 1")
 
 
 def _xml_root(path: Path) -> ElementTree.Element:

@@ -154,7 +154,7 @@ class PromptTable:
         left_out: counts of what was not taken for a row, by a phrase.
         names_file: the file beside those with rows that has `class_names`, or None.
         sizes: those of images, by their position in `image_keys`, where the file states them.
-        columns: what its rows consist of, for messages, where files of the format differ.
+        variant: how its rows are written, for messages, where files of the format differ.
     """
 
     path: Path
@@ -170,7 +170,7 @@ class PromptTable:
     left_out: Mapping[str, int] = field(default_factory=dict)
     names_file: Path | None = None
     sizes: Mapping[int, Size] = field(default_factory=dict)
-    columns: str = ""
+    variant: str = ""
 
     def __len__(self) -> int:
         return len(self.boxes)

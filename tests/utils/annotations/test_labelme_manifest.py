@@ -162,3 +162,7 @@ def test_the_stamp_stands_at_the_end_and_changes_nothing_else(tmp_path: Path) ->
     manifest(tmp_path).write("a", tmp_path / "a.png", exported)
     written = json.loads((tmp_path / "a.json").read_text())
     assert list(written.items()) == [*content.items(), (SETTINGS, "settings of a"), (CONTENT, content_hash(content))]
+
+
+def test_a_file_whose_name_is_too_long_for_the_disk_was_never_edited(tmp_path: Path) -> None:
+    assert not manifest(tmp_path).is_edited("x" * 300)

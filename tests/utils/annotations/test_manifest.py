@@ -270,3 +270,7 @@ def test_links_are_made_anew_over_what_a_killed_run_left(tmp_path: Path) -> None
     utils.io.writers.atomic_link(tmp_path / "link.png", photo)
     assert os.readlink(tmp_path / "link.png") == str(photo)
     assert not os.path.lexists(left)
+
+
+def test_a_file_whose_name_is_too_long_for_the_disk_was_never_edited(tmp_path: Path) -> None:
+    assert not manifest(tmp_path).is_edited("x" * 300)

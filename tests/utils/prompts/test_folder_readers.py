@@ -295,13 +295,14 @@ def test_boxes_of_a_voc_tree_are_counted_from_1(tmp_path: Path, images_of: Any, 
     np.testing.assert_array_equal(boxes, [[10, 20, 50, 60], [0, 0, 200, 100]])
     assert (scores.tolist(), class_ids.tolist()) == ([1, 1], [1, 2])
     assert len(prompts.for_image(ids[1], (100, 200))[0]) == 0
-    assert "Pascal VOC boxes: boxes have two corners, classes are named" in prompts.finding[0]
+    assert "Pascal VOC boxes: boxes have two corners, classes are named, pixels count from 1" in prompts.finding[0]
 
 
 def test_boxes_of_voc_with_a_corner_at_0_are_counted_from_0(tmp_path: Path) -> None:
     write(tmp_path, {"1.xml": voc(boxed("dog", 0, 5, 50, 60)), "2.xml": voc(boxed("dog", 3, 4, 10, 20))})
     table = read_prompt_table(PromptSource(tmp_path))
     np.testing.assert_array_equal(table.boxes, [[0, 5, 50, 60], [3, 4, 10, 20]])
+    assert table.variant == "pixels count from 0, since a corner lies below 1"
 
 
 @pytest.mark.parametrize(
