@@ -69,7 +69,7 @@ def test_lines_that_repeat_others_are_told(tree: Tree, capsys: pytest.CaptureFix
     tree.split("a\nb\na.jpg\nb\nclip/1\n").split("clip\n", "val_videos")
     options = parse("visual", None, ["-c", str(REPOSITORY / "config.json"), "--data", str(tree.root)])
     assert open_images(options, Session()).ids == ["a", "b", "clip/1"]
-    assert capsys.readouterr().err.endswith(": the list of the split val: 2 lines repeat others; each image counts once\n")
+    assert capsys.readouterr().err.endswith("split val: 2 lines repeat others; each image counts once\n")
     tree.split("a\nb\n")
     open_images(options, Session())
     assert capsys.readouterr().err == ""
