@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import labelme
 import pytest
@@ -102,6 +103,20 @@ def test_links_that_a_killed_run_left_undone_are_made_by_the_next(project: Proje
     assert project.run("--format", "labelme") == 0
     assert project.seen is None
     assert list((project.out / "review").rglob("*.png"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+@pytest.mark.parametrize("name", ["review", "review/clip"])
+def test_no_link_to_a_photo_is_written_through_a_link(
+    name: str, project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere, link = tmp_path / "elsewhere", project.out / name
+    elsewhere.mkdir()
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+    assert project.run() == 2
+    assert f"{link}: leads to {elsewhere}" in capsys.readouterr().err
+    assert [*elsewhere.iterdir()] == []
 
 
 def test_annotations_of_deleted_photos_are_told_and_pruned_unless_edited(

@@ -24,7 +24,7 @@ from utils.formats.review_flags import CONFIDENCE_TERMS, DIGITS, confidence_term
 from utils.io.encoding import encode_json, encode_lines, encode_table
 from utils.io.json_files import read_json
 from utils.io.terminal import counted
-from utils.io.writers import atomic_link, atomic_write, is_inside, remove_files
+from utils.io.writers import atomic_link, atomic_write, is_inside, remove_files, safe_path
 from utils.structures import Instances, Sample
 
 BELOW = 0.5
@@ -152,6 +152,9 @@ class ReviewManifest(Manifest):
 
     def _own_settings(self) -> list[Any]:
         return [self._settings.below is None]
+
+    def _folders(self, image_id: str) -> set[Path]:
+        return {*super()._folders(image_id), safe_path(self.folder / REVIEW, image_id, "").parent}
 
     def status(self, image_id: str, image: Path) -> FileStatus:
         """Compare as `Manifest.status` does; an earlier version's record does for no limit only."""

@@ -240,7 +240,7 @@ def check_drawable(shape: Shape, place: str) -> None:
     count, (least, most) = len(shape.points), POINTS[shape.kind]
     lacks_mask = shape.kind == "mask" and shape.mask is None
     if lacks_mask or not least <= count <= most:
-        raise UserError(f"{place}: not a {shape.kind}: it has {count} points{' and no mask' if lacks_mask else ''}")
+        raise UserError(f"{place}: its {shape.kind} has {count} points{' and no mask' if lacks_mask else ''}")
 
 
 def _pasted(

@@ -134,8 +134,10 @@ def read_json(path: Path, parse: Callable[[str], Any] = parse_json) -> Any:
         return parse(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: not JSON: {what_to_write(error)}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not JSON: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: its lists are nested too deeply") from error
 
 
 def what_to_write(error: json.JSONDecodeError) -> str:

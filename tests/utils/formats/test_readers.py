@@ -122,15 +122,21 @@ def test_files_of_other_formats_are_left_out(tmp_path: Path) -> None:
             polygon(shape_type="points"),
             r'shapes\[0\]\.shape_type: "points" is not read, only mask, polygon, rectangle, ',
         ),
-        (polygon(shape_type="circle"), r"shapes\[0\]: not a circle: it has 3 points"),
-        (polygon(points=[[1, 1], [2, 2]]), r"shapes\[0\]: not a polygon: it has 2 points"),
-        (polygon(shape_type="mask", points=[[1, 1], [2, 2]]), r"not a mask: it has 2 points and no mask"),
+        (polygon(shape_type="circle"), r"shapes\[0\]: its circle has 3 points"),
+        (polygon(points=[[1, 1], [2, 2]]), r"shapes\[0\]: its polygon has 2 points"),
+        (polygon(shape_type="mask", points=[[1, 1], [2, 2]]), r"its mask has 2 points and no mask"),
         (polygon(shape_type="mask", points=[[1, 1], [2, 2]], mask="?"), r"shapes\[0\]\.mask: no mask as a base64 PNG"),
     ],
 )
 def test_labelme_shapes_that_are_refused(tmp_path: Path, shape: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         only(read_labelme(labelme(tmp_path, shape), NAMES))
+
+
+def test_a_file_of_lists_in_lists_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(f'{{"shapes": {"[" * 100_000}{"]" * 100_000}}}')
+    with pytest.raises(UserError, match=r"a\.json: its lists are nested too deeply"):
+        only(read_labelme(tmp_path, NAMES))
 
 
 def test_a_mask_that_does_not_fit_is_refused(tmp_path: Path) -> None:
