@@ -27,6 +27,8 @@ from utils.formats.registry import predictions_of
 from utils.io.terminal import counted, warn
 from utils.io.writers import safe_path
 from utils.prompts.matching import number_of
+from utils.prompts.readers import VOC_BOXES
+from utils.prompts.table import PromptSource
 from utils.structures import Instances, Sample
 
 CHECKED_FIRST = 1000
@@ -88,7 +90,9 @@ class AnnotationFolder:
         there = list(islice((entry for entry in paths if os.path.isfile(entry[1])), CHECKED_FIRST))
         if images.ids and not there:
             first = safe_path(self.folder, images.ids[0], ".json")
-            return [f"no image of the run has an annotation here; the first one's would be {first}"]
+            lacking = f"no image of the run has an annotation here; the first one's would be {first}"
+            boxes = f"; -p takes {VOC_BOXES.title} as prompts, and SAM2 makes the masks"
+            return [lacking + (boxes if VOC_BOXES.recognizes(PromptSource(self.folder)) else "")]
         mine = session.own_share(there)
         positions, files = [i for i, _ in mine], [path for _, path in mine]
         with ThreadPoolExecutor() as pool:

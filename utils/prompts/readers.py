@@ -22,6 +22,7 @@ from utils.classes import find_class_names, is_class_list
 from utils.errors import UserError
 from utils.formats.coco_reader import entries_by_id, id_of_file, ids_of_files
 from utils.formats.labelme_reader import FLAT_KINDS, Shape, read_labelme_json, shapes_of
+from utils.formats.registry import predictions_of
 from utils.formats.yolo_labels import LabelReader
 from utils.io.json_files import Location, describe, get
 from utils.prompts.table import (
@@ -99,8 +100,9 @@ def _stated_size(entry: dict[str, Any], height: str, width: str) -> Size | None:
 
 def label_files(source: PromptSource) -> list[Path]:
     """List the files of YOLO labels in a folder and below it; in a whole dataset, those in its `labels` folders."""
-    files = [path for path in source.files[".txt"] if not is_class_list(path)]
-    return [path for path in files if "labels" in path.relative_to(source.path).parts[:-1]] or files
+    parts = {path: path.relative_to(source.path).parts for path in source.files[".txt"]}
+    files = [path for path in parts if "ImageSets" not in parts[path] and not is_class_list(path)]
+    return [path for path in files if "labels" in parts[path][:-1]] or files
 
 
 def label_class_names(path: Path, overrides: PromptOverrides) -> tuple[str, ...] | None:
@@ -293,7 +295,7 @@ YOLO_LABELS = PromptFormat(
 
 LABELME = PromptFormat(
     "labelme shapes",
-    lambda source: bool(source.files[".json"]),
+    lambda source: bool(source.files[".json"]) and predictions_of(source.path) is None,
     read_labelme_folder,
     Interpretation("xyxy", "0"),
     images_by="paths",
@@ -326,7 +328,11 @@ def read_prompt_table(source: PromptSource) -> PromptTable:
             return prompt_format.read(source, prompt_format)
     path = source.path
     if path.is_dir():
-        raise UserError(f"{path}: no YOLO labels (.txt), labelme files (.json) or VOC annotations (.xml) here")
+        lacking = f"{path}: no YOLO labels (.txt), labelme files (.json) or VOC annotations (.xml) here"
+        if (kind := predictions_of(path)) is None:
+            raise UserError(lacking)
+        files = "of rows and COCO instances, -p takes the file"
+        raise UserError(f"{lacking}; {files}; -a takes the folder as {kind.title}, in place of the models")
     if source.json.error:
         raise source.json.error
     if isinstance(source.json.content, dict) and "shapes" in source.json.content:

@@ -345,6 +345,13 @@ def test_boxes_are_prompts_no_masks(tmp_path: Path, kind: str) -> None:
     assert "holds boxes, no masks; -p takes them" in "".join(problems(write_boxes(tmp_path, kind)))
 
 
+def test_boxes_of_voc_are_prompts_too(tmp_path: Path) -> None:
+    (tmp_path / "Annotations").mkdir()
+    assert "-p takes" not in "".join(problems(tmp_path))
+    (tmp_path / "Annotations" / "000001.xml").write_text("<annotation/>")
+    assert "; -p takes Pascal VOC boxes as prompts, and SAM2 makes the masks" in "".join(problems(tmp_path))
+
+
 def labelme(folder: Path) -> None:
     (folder / "a.json").write_text(json.dumps({"shapes": [], "imageHeight": 30, "imageWidth": 40}))
 

@@ -252,7 +252,9 @@ def test_labelme_files_for_images_of_another_size(
         ({"a.csv": ""}, r"no YOLO labels \(\.txt\), labelme files \(\.json\) or VOC annotations \(\.xml\) here"),
         ({"classes.txt": "car"}, r"no YOLO labels"),
         ({"a.txt": "", "b.json": []}, r"holds a\.txt and b\.json: name a folder of one kind"),
-        ({"instances.json": {"images": []}}, r"instances\.json: not a labelme file"),
+        ({"a.json": {"images": []}}, r"a\.json: not a labelme file"),
+        ({"instances.json": {}}, "-p takes the file; -a takes the folder as COCO instances, in place of the models"),
+        ({"SegmentationClass/a.png": "", "ImageSets/Segmentation/val.txt": "a"}, "-a takes the folder as a VOC tree"),
     ],
 )
 def test_folders_that_are_no_prompts(files: dict[str, Any], message: str, tmp_path: Path) -> None:
