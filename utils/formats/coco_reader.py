@@ -64,6 +64,7 @@ class CocoAnnotation:
         bbox: left, top, width and height in pixels, or None.
         segmentation: polygons or run lengths, unchecked.
         score, mask_score: as this project's exporter writes them, or None.
+        is_crowd: whether it stands for many objects.
     """
 
     place: Location
@@ -72,6 +73,7 @@ class CocoAnnotation:
     segmentation: Any
     score: float | None
     mask_score: float | None
+    is_crowd: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,8 @@ def _read_annotation(row: Any, category: str, place: Location) -> CocoAnnotation
         if len(bbox) != 4:
             raise at.error(f"expected four numbers, found {describe([*bbox])}")
     score, mask_score = (get(row, key, float, place, optional=True) for key in ("score", "mask_score"))
-    return CocoAnnotation(place, category, bbox or None, row.get("segmentation"), score, mask_score)
+    is_crowd = row.get("iscrowd") in (1, True)
+    return CocoAnnotation(place, category, bbox or None, row.get("segmentation"), score, mask_score, is_crowd)
 
 
 def segmentation_box(segmentation: Any) -> list[float] | None:

@@ -109,6 +109,11 @@ class CocoInstances(Predictions):
         for row in rows:
             self._index.class_id(row.category, row.place.child("category_id").name)
         _refuse_boxes(path, (bool(row.segmentation) for row in rows))
+        self._crowds = sum(row.is_crowd for row in rows)
+
+    def doubts(self) -> list[str]:
+        fact = f"{self._path}: {self._crowds} of its objects are crowds (iscrowd), which stand for many"
+        return [f"{fact}; each counts as one object"] if self._crowds else []
 
     def read(self, key: str, size: tuple[int, int]) -> Instances:
         return _ranked(coco_instances(self._images[key], self._index))

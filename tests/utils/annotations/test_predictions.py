@@ -88,6 +88,15 @@ def test_coco_instances_are_those_of_pycocotools(tmp_path: Path) -> None:
             open_annotations(place, ClassIndex(NAMES)).read("other", SIZE)
 
 
+@pytest.mark.parametrize("crowd", [0, 1])
+def test_crowds_are_named_that_count_as_objects(tmp_path: Path, crowd: int, capsys: pytest.CaptureFixture[str]) -> None:
+    path = instances_file(tmp_path, iscrowd=crowd)
+    assert problems(path) == []
+    assert ("2 of its objects are crowds (iscrowd), which stand for many" in capsys.readouterr().err) == bool(crowd)
+    found = open_annotations(path, ClassIndex(NAMES)).read("clip/000001", SIZE)
+    np.testing.assert_array_equal(found.masks[0].to_full(SIZE), FIRST)
+
+
 def test_coco_results_are_those_of_pycocotools_and_the_higher_score_gets_a_pixel(tmp_path: Path) -> None:
     path = results_file(tmp_path, 3, 1)
     loaded = COCO(str(instances_file(tmp_path))).loadRes(
