@@ -26,7 +26,7 @@ KEY, NO_KEY = "S16", b""
 
 _ROW = np.dtype([("key", KEY), ("status", "u1")])
 
-_BUFFERED = 1000
+BUFFERED = 1000
 """Rows that a killed process may lose: so many images are read by the next one."""
 
 Keys = npt.NDArray[np.bytes_]
@@ -110,9 +110,9 @@ class Index:
             self._added.append(key + bytes([status]))
 
     def save(self, *, at_least: int = 1) -> None:
-        """Write what was added, if it is not less than some rows. A disk that takes nothing is no reason to fail."""
+        """Write the rows that were added, unless they are fewer than some; where the disk takes none, they are lost."""
         with self._lock, suppress(OSError):
-            if len(self._added) < at_least or not self._is_writable():
+            if len(self._added) < at_least or not self._make_folder():
                 return
             rows, self._added = b"".join(self._added), []
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -122,16 +122,12 @@ class Index:
                     file.truncate(found.st_size // _ROW.itemsize * _ROW.itemsize)
                     file.write(rows)
 
-    def _is_writable(self) -> bool:
-        """Make the folder; return whether it is where it seems to be."""
+    def _make_folder(self) -> bool:
+        """Make the folder unless a link leads elsewhere; return whether files may be written there."""
         if link_from(self._folder, self._folder.parent):
             return False
         self._folder.mkdir(parents=True, exist_ok=True)
         return True
-
-    def save_often(self) -> None:
-        """Write what was added if it is much."""
-        self.save(at_least=_BUFFERED)
 
     @property
     def shared(self) -> bytes:
@@ -141,7 +137,7 @@ class Index:
     def note_shared(self, made_of: bytes) -> None:
         """Note the hash of what the shared files were made of."""
         with suppress(OSError, WriterError):
-            if self._is_writable():
+            if self._make_folder():
                 atomic_write(self._folder / "shared", made_of)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.annotations.fingerprint import ImageFingerprint, file_hash, file_signature, hash_of
-from utils.annotations.index import KEY, NO_KEY, Index, Keys, shared_key
+from utils.annotations.index import BUFFERED, KEY, NO_KEY, Index, Keys, shared_key
 from utils.annotations.records import FileStatus, Record
 from utils.distributed import Session
 from utils.errors import refuse
@@ -203,7 +203,7 @@ class Manifest:
     def _note_written(self, image_id: str, image: Path) -> None:
         if self.index is not None:
             self.index.add(self.index.key(image_id, str(image)), FileStatus.DONE)
-            self.index.save_often()
+            self.index.save(at_least=BUFFERED)
 
     def is_edited(self, image_id: str) -> bool:
         """Return whether a person edited or made a file of an image, whatever the settings."""

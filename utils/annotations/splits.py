@@ -32,16 +32,16 @@ def assign_splits(options: Options, images: RunImages) -> dict[str, str]:
     wanted, found = options.config.auto_mask, dict[str, str]()
     if options.source:
         of_folder = cache(partial(_of_folder, options))
-        firsts = dict[str, int]()
-        for i, image_id in enumerate(images.ids):
-            firsts.setdefault(image_id.rpartition("/")[0], i)
         if len(options.source) > 1:
             places = ((id_.rpartition("/")[0], os.path.dirname(path)) for id_, path in zip(images.ids, images.paths))
             found = {image_id: split for image_id, place in zip(images.ids, places) if (split := of_folder(*place))}
-        else:  # images of one folder below the source lie in one folder
-            split_of = {folder: of_folder(folder, os.path.dirname(images.paths[i])) for folder, i in firsts.items()}
-            every = images.ids if any(split_of.values()) else ()
-            found = {image_id: split for image_id in every if (split := split_of[image_id.rpartition("/")[0]])}
+        else:  # images of one folder below the source lie in one folder, so one path of each is looked at
+            firsts = dict[str, int]()
+            for i, image_id in enumerate(images.ids):
+                firsts.setdefault(image_id.rpartition("/")[0], i)
+            by_folder = {folder: of_folder(folder, os.path.dirname(images.paths[i])) for folder, i in firsts.items()}
+            every = images.ids if any(by_folder.values()) else ()
+            found = {image_id: split for image_id in every if (split := by_folder[image_id.rpartition("/")[0]])}
     if len({*found.values()}) < 2:
         found = {}
     if not found and not wanted.splits:

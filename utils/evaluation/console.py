@@ -172,16 +172,16 @@ def framed(
         separate_last: whether a line sets the last row off.
     """
     cells = [[_cut(cell) for cell in row] for row in (heads, *rows)]
-    widths = [max(map(columns, column)) for column in zip(*cells)]
+    widths = [max(map(display_width, column)) for column in zip(*cells)]
     rule, lines = "+".join(["", *("-" * (width + 2) for width in widths), ""]), []
     for row in cells:
-        blanks = [" " * (width - columns(cell)) for cell, width in zip(row, widths)]
+        blanks = [" " * (width - display_width(cell)) for cell, width in zip(row, widths)]
         padded = [cell + blank if i in left else blank + cell for i, (cell, blank) in enumerate(zip(row, blanks))]
         lines.append(f"| {' | '.join(padded)} |")
     return [rule, lines[0], rule, *lines[1:-1], *([rule] if separate_last else []), lines[-1], rule]
 
 
-def columns(text: str) -> int:
+def display_width(text: str) -> int:
     """Count the columns of a terminal that a text takes: two for a wide character, none for a combining accent."""
     shown = [char for char in text if unicodedata.category(char) not in ("Mn", "Me", "Cf")]
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in shown)
@@ -190,8 +190,8 @@ def columns(text: str) -> int:
 def _cut(text: str) -> str:
     """Put the text on one line, shortened with an ellipsis where it is too wide."""
     text = " ".join(text.split())
-    if columns(text) <= MAX_CELL_WIDTH:
+    if display_width(text) <= MAX_CELL_WIDTH:
         return text
-    while columns(text) >= MAX_CELL_WIDTH:
+    while display_width(text) >= MAX_CELL_WIDTH:
         text = text[:-1]
     return f"{text}…"

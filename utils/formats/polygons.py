@@ -59,9 +59,9 @@ def polygons_to_correct(crop: npt.NDArray[np.bool_], tolerance: float) -> tuple[
     Returns:
         the polygons, and the number of specks and small holes that are left out.
     """
-    parts = _parts(crop)
     if not tolerance:
         return polygons_on_pixel_centers(crop, 0), 0
+    parts = _parts(crop)
     smallest = max(SPECK_PIXELS, SPECK_SHARE * np.count_nonzero(crop))
     areas = [cv2.contourArea(rings[0]) for rings in parts]
     large = [rings for rings, area in zip(parts, areas) if area >= min(smallest, max(areas))]

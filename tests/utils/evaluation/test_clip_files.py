@@ -19,7 +19,7 @@ from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.classes import ClassIndex
 from utils.distributed import Session
 from utils.engine import RunSummary
-from utils.evaluation.console import columns
+from utils.evaluation.console import display_width
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.report.pictures import WorstImages
 from utils.formats.base import ExportSettings
@@ -91,7 +91,7 @@ def test_the_lines_stand_before_the_three_metric_lines(tmp_path: Path, pairs: li
     assert [cell.strip() for cell in mean[1:-2]] == ["mean", "27", *shares, str(metrics["clips"]["id_switches"])]
     assert "1 clip without SegmentationObject: there a class stands for one object" in lines
     assert [line.split(":")[0] for line in lines[-3:]] == ["Pixel_Accuracy", "Mean_IOU", "Class_IOU"]
-    assert max(map(columns, lines[head - 1 : -3])) <= 80
+    assert max(map(display_width, lines[head - 1 : -3])) <= 80
 
 
 def test_neither_the_order_nor_the_threads_change_a_byte(tmp_path: Path, folder: Path, pairs: list[Pair]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs
 from utils.classes import BACKGROUND, VOID
-from utils.evaluation.console import MAX_CELL_WIDTH, columns, framed, summary_lines
+from utils.evaluation.console import MAX_CELL_WIDTH, display_width, framed, summary_lines
 from utils.label_maps import instances_of
 from utils.metrics.scores import Evaluation
 from utils.metrics.summary import label_measures, mean_ious, percent
@@ -51,14 +51,14 @@ def test_a_table_looks_as_mmsegmentation_s() -> None:
 )
 def test_names_of_any_script_and_length_keep_the_frame(name: str) -> None:
     lines = framed(["", "Class"], [["0", name], ["1", "car"]], left=[1])
-    assert {columns(line) for line in lines} == {columns(lines[0])}
-    assert columns(lines[0]) <= MAX_CELL_WIDTH + len("| 0 |  |")
+    assert {display_width(line) for line in lines} == {display_width(lines[0])}
+    assert display_width(lines[0]) <= MAX_CELL_WIDTH + len("| 0 |  |")
     assert all("\n" not in line for line in lines)
 
 
 @pytest.mark.parametrize(("text", "width"), [("car", 3), ("自転車", 6), ("e\u0301", 1), ("", 0), ("ｃ", 2)])
 def test_columns_of_a_terminal(text: str, width: int) -> None:
-    assert columns(text) == width
+    assert display_width(text) == width
 
 
 def test_the_first_table_counts_images_and_instances_of_each_class() -> None:
@@ -120,7 +120,7 @@ def test_every_convention_is_named(evaluation: Evaluation) -> None:
 def test_it_fits_a_terminal_of_80_columns(evaluation: Evaluation) -> None:
     long = replace(evaluation, names=tuple(f"自転車 and something long {name}" for name in evaluation.names))
     lines = summary_lines(long)[:-1]
-    assert max(columns(line) for line in lines) <= 80
+    assert max(display_width(line) for line in lines) <= 80
     assert not any(line.endswith("-") for line in lines)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from utils.classes import BACKGROUND
-from utils.evaluation.report.page import ERROR_NAMES, data_url, fill
+from utils.evaluation.report.page import ERROR_NAMES, data_url, fill, shape_of
 from utils.evaluation.report.pictures import ERROR_COLORS, MAX_BYTES, MAX_SIDE, ImagePanels, draw_panels
 from utils.evaluation.report.tables import Row, Table, css, interval, label_color, percent
 from utils.evaluation.saved import SavedRun, decode_maps
@@ -101,7 +101,7 @@ def _card(
         "layers": [*_layers(panels, names)],
         "boxes": None,
         "columns": len(runs) + 1,
-        "shape": round(min(max(photo.shape[1] / photo.shape[0], 0.5), 2.5), 4),
+        "shape": shape_of(panels[0].size),
         "labels": [
             (runs[0].names[label], label_color(label), " → ".join(percent(iou) for iou in ious[:, label]))
             for label in worst_first

@@ -143,7 +143,6 @@ def _card(
     panels: ImagePanels, score: ImageScore, names: Sequence[str], attribution: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return what the page shows of an image; its labels, without the background, are sorted by IoU."""
-    height, width = panels.size
     layers = (b"", panels.target, panels.prediction, panels.errors)
     ious = {label: iou for label, iou in zip(score.labels.tolist(), score.class_iou.tolist()) if label != BACKGROUND}
     worst_first = sorted(ious, key=lambda label: (ious[label], label))
@@ -153,10 +152,15 @@ def _card(
         "photo": data_url(panels.photo, "jpeg"),
         "layers": [(caption, data_url(layer, "png")) for caption, layer in zip(PANELS, layers)],
         "boxes": _boxes(panels, names),
-        "shape": round(min(max(width / height, SHAPES[0]), SHAPES[1]), 4),
+        "shape": shape_of(panels.size),
         "labels": [(names[label], label_color(label), percent(ious[label])) for label in worst_first],
         "ious": json.dumps({str(label): round(iou, 4) for label, iou in ious.items()}, separators=(",", ":")),
     }
+
+
+def shape_of(size: tuple[int, int]) -> float:
+    """Return the width over the height of the frame around pictures of a (height, width), within `SHAPES`."""
+    return round(min(max(size[1] / size[0], SHAPES[0]), SHAPES[1]), 4)
 
 
 def _facts(score: ImageScore, attribution: Mapping[str, Any] | None) -> Markup:
