@@ -82,6 +82,9 @@ def read_labelme_json(path: Path) -> dict[str, Any]:
     """
     content = read_json(path, json.loads)  # labelme, too, writes and reads NaN
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        if isinstance(content, dict) and "data" in content and content.keys() & {"predictions", "annotations"}:
+            advice = "which is not read; export COCO from Label Studio"
+            raise UserError(f"{path}: not a labelme file, but a task of Label Studio, {advice}")
         raise UserError(f"{path}: not a labelme file: it has no list of shapes")
     return content
 

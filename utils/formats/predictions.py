@@ -278,7 +278,7 @@ def _only(folder: Path, files: Sequence[Path], title: str) -> Path:
 def _label_files(folder: Path) -> tuple[Path, list[Path]]:
     """Return where paths of labels begin, and the files."""
     root = folder / "labels" if (folder / "labels").is_dir() else folder
-    files = sorted(path for path in root.rglob("*.txt") if not is_class_list(path))
+    files = sorted(path for path in root.rglob("*.*") if path.suffix.lower() == ".txt" and not is_class_list(path))
     parts = {path: path.relative_to(root).parts for path in files}
     return root, [
         path for path in files if "ImageSets" not in parts[path] and not any(p[0] == "." for p in parts[path])

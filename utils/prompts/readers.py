@@ -6,6 +6,7 @@ To add a format, write a reader, which fills a `TableBuilder` and builds a table
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from utils.boxes import enclosing_box
 from utils.classes import find_class_names, is_class_list
 from utils.errors import UserError
+from utils.formats.base import RECORDS
 from utils.formats.coco_reader import entries_by_id, id_of_file, ids_of_files
 from utils.formats.labelme_reader import FLAT_KINDS, Shape, read_labelme_json, shapes_of
 from utils.formats.registry import predictions_of
@@ -154,7 +156,8 @@ def read_yolo_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
     left_out = {"that repeat another row of their file": repeated}
     columns = " or ".join(f"`class {columns}`" for columns in reader.columns)
     variant = f"rows are {columns}" if columns else ""
-    table = rows.build(source.path, format, "/{key}.txt:{number}", variant=variant, left_out=left_out)
+    place = f"/{{key}}{labels[0].suffix}:{{number}}"
+    table = rows.build(source.path, format, place, variant=variant, left_out=left_out)
     return table if found is None else replace(table, class_names=found.names, names_file=found.path)
 
 
@@ -329,6 +332,8 @@ def read_prompt_table(source: PromptSource) -> PromptTable:
     path = source.path
     if path.is_dir():
         lacking = f"{path}: no YOLO labels (.txt), labelme files (.json) or VOC annotations (.xml) here"
+        if outputs := source.files[RECORDS]:
+            raise UserError(f"{lacking}; -p {shlex.quote(str(outputs[0]))} takes an output there")
         if (kind := predictions_of(path)) is None:
             raise UserError(lacking)
         files = "of rows and COCO instances, -p takes the file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from array import array
 from collections import defaultdict
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.errors import UserError
+from utils.formats.base import RECORDS
 from utils.formats.coco_reader import segmentation_box
 from utils.formats.yolo_labels import LabelColumns
 from utils.io.json_files import describe, read_json
@@ -88,12 +90,17 @@ class PromptSource:
 
     @cached_property
     def files(self) -> defaultdict[str, list[Path]]:
-        """List the files in a folder and below it by suffix, sorted; hidden ones, such as records, are left out."""
+        """List visible files by suffix in lower case, sorted; outputs below, under RECORDS, without their files."""
         by_suffix: defaultdict[str, list[Path]] = defaultdict(list)
-        for path in sorted(self.path.rglob("*")) if self.path.is_dir() else ():
-            if not any(part.startswith(".") for part in path.relative_to(self.path).parts):
-                by_suffix[path.suffix].append(path)
-        return by_suffix
+        for folder, folders, names in os.walk(self.path):
+            if RECORDS in (*folders, *names) and Path(folder) != self.path:
+                by_suffix[RECORDS].append(Path(folder))
+                folders.clear()
+                continue
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for path in (Path(folder, name) for name in names if not name.startswith(".")):
+                by_suffix[path.suffix.lower()].append(path)
+        return defaultdict(list, {suffix: sorted(paths) for suffix, paths in by_suffix.items()})
 
     @cached_property
     def json(self) -> JsonRows:

@@ -247,6 +247,9 @@ def test_labels_are_those_that_ultralytics_writes(tmp_path: Path) -> None:
             assert (mask & full).sum() / (mask | full).sum() > 0.85  # its polygons run through the centers of pixels
         assert found.to_semantic()[14, 16] == 3  # of both, the one with the higher score
         assert len(open_annotations(place, ClassIndex(NAMES)).read("clip/000001", SIZE)) == 0
+    file = tmp_path / "labels" / "000000000009.txt"
+    file.rename(file.with_suffix(".TXT"))
+    assert len(open_annotations(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE)) == 2
 
 
 def label_map() -> np.ndarray:

@@ -119,6 +119,32 @@ def test_data_yaml_beside_the_labels_names_them_not_the_run(tmp_path: Path, imag
     assert prompts.finding[2] == f"prompts: classes by {file}: 0 Couch -> sofa, 1 car, 2 tree -> no class of the run"
 
 
+def test_suffixes_in_upper_case_are_read(tmp_path: Path, images_of: Any) -> None:
+    folder = write(tmp_path, {"labels/1.TXT": "1 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.1 0.1\n"}) / "labels"
+    assert load_prompts(folder, NAMES, images_of("1"), PromptOverrides()).class_ids.tolist() == [1, 0]
+    write(folder, {"1.TXT": "0 0.5 0.5 0.1 0.1\n3 0.5 0.5 0.1 0.1\n"})
+    with pytest.raises(UserError, match=r"labels: 1\.TXT:2\.category_id: 3 is outside"):
+        load_prompts(folder, NAMES, images_of("1"), PromptOverrides())
+    (path,) = read_prompt_table(PromptSource(write(tmp_path / "a", {"1.JSON": SHAPES["2.json"]}))).image_keys
+    assert path == "1"
+
+
+def test_outputs_of_a_run_among_labelme_files_are_not_read(tmp_path: Path) -> None:
+    others = {"coco/instances.json": {}, "coco/.records/1.json": {}, "yolo/labels/2.txt": "", "yolo/.records": ""}
+    table = read_prompt_table(PromptSource(write(tmp_path, SHAPES | others)))
+    assert table.image_keys == ["2", "clip/1"]
+    assert read_prompt_table(PromptSource(tmp_path / "yolo")).image_keys == ["labels/2"]
+    for name in SHAPES:
+        (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=rf"no YOLO labels .* here; -p {tmp_path}/coco takes an output there$"):
+        read_prompt_table(PromptSource(tmp_path))
+
+
+def test_tasks_of_label_studio_are_called_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"1\.json: not a labelme file, but a task of Label Studio, .*export COCO"):
+        read_prompt_table(PromptSource(write(tmp_path, {"1.json": {"data": {"image": "a"}, "predictions": []}})))
+
+
 def test_a_split_without_any_label_file_is_warned_of(tmp_path: Path, images_of: Any) -> None:
     files = {"labels/train/1.txt": "0 0.5 0.5 0.1 0.1\n", "labels/val/2.txt": "", "data.yaml": "names: [car]"}
     folder, images = write(tmp_path, files) / "labels", images_of(["train/1", "train/3", "val/2", "test/4", "test/5"])
