@@ -206,16 +206,19 @@ def _record_overlays(folder: Path, made: Mapping[str, Path], *, prune: bool) -> 
         WriterError: a file cannot be written or removed.
     """
     known, real = _read_records(folder / RECORDS), Path(os.path.realpath(folder))
-    gone = [name for name, photo in known.items() if name not in made and is_photo_gone(real / photo, name)]
-    present = [name for name in gone if os.path.lexists(folder / name)]
+    gone = {name for name, photo in known.items() if name not in made and is_photo_gone(real / photo, name)}
+    present = {name for name in gone if os.path.lexists(folder / name)}
     if prune:
         remove_files(folder, present)
-    kept = {name: photo for name, photo in known.items() if name not in gone or (name in present and not prune)}
-    content = kept | {name: relative_path(photo, folder) for name, photo in made.items()}
+    forgotten = gone if prune else gone - present
+    content = {name: photo for name, photo in known.items() if name not in forgotten}
+    content |= {name: relative_path(photo, folder) for name, photo in made.items()}
     if content != known:
         atomic_write(folder / RECORDS, json.dumps(content, sort_keys=True).encode())
-    told = "removed" if prune else f"such as {present[0]}; --prune removes them" if present else ""
-    return [f"overlays: {counted(len(present), 'overlay')} without photo, {told}"] if present else []
+    if not present:
+        return []
+    what = "removed" if prune else f"such as {min(present)}; --prune removes them"
+    return [f"overlays: {counted(len(present), 'overlay')} without photo, {what}"]
 
 
 def _read_records(path: Path) -> dict[str, str]:
