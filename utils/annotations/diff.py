@@ -70,6 +70,7 @@ class References:
         class_map: `dataset.class_map`; it applies to names that are keys of it, but not in the run's own folder.
         tolerance: that of the polygons that a run writes, `auto_mask.polygon_tolerance`.
         polygons: it is the folder of these polygons.
+        before: what the run has was corrected, and the folder holds what it was before.
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class References:
         class_map: Mapping[str, str | None] | None = None,
         tolerance: float = 1.0,
         polygons: bool = False,
+        before: bool = False,
     ) -> None:
+        self.before = before
         self.folder, self.own, self.renamed = folder, own, {} if own else class_map or {}
         self.tolerance, self._polygons = tolerance, polygons
 
@@ -87,7 +90,8 @@ class References:
         """Return what decides a row besides the files; rows of earlier versions stay what they were where they can."""
         # The sample needs the number of objects of every image, which records of earlier versions do not have.
         counts = {"audit": True} if audit else {}
-        return {"low": low, **counts, **({"polygons": self.tolerance} if self._polygons else {})}
+        direction = {"before": True} if self.before else {}
+        return {"low": low, **counts, **direction, **({"polygons": self.tolerance} if self._polygons else {})}
 
     def path(self, image_id: str) -> Path:
         """Return the annotation file of an image, there or not."""
@@ -105,8 +109,10 @@ class References:
         return None if annotation and annotation.get("version") == VERSION else hash_of(content)
 
 
-def find_references(folder: Path, config: Config, image_ids: Sequence[str], overwrite: bool) -> References:
-    """Find the annotations to compare with.
+def find_references(
+    folder: Path, config: Config, image_ids: Sequence[str], *, overwrite: bool, before: bool
+) -> References:
+    """Find the annotations to compare with; `before` is that of `References`.
 
     Raises:
         UserError: there are none, or the run would replace them.
@@ -118,7 +124,7 @@ def find_references(folder: Path, config: Config, image_ids: Sequence[str], over
         raise UserError(f"--diff {folder}: --overwrite would replace the annotations there that it compares with")
     polygons = own and os.path.realpath(folder) != os.path.realpath(save_dir)
     tolerance = config.auto_mask.polygon_tolerance
-    references = References(folder, own, config.dataset.class_map, tolerance, polygons)
+    references = References(folder, own, config.dataset.class_map, tolerance, polygons, before)
     if not any(os.path.isfile(references.path(image_id)) for image_id in image_ids):
         first = references.path(image_ids[0])
         if os.path.exists(folder) and (kind := predictions_of(folder)) is not None:
@@ -159,7 +165,8 @@ class DiffExporter(Exporter):
         if are_ours:
             found = as_polygons(found, corrected, self._references.tolerance)
         row = compare(found, corrected, self._low)
-        return Exported({}, record={"objects": len(found), "changes": changes(found, corrected), **row})
+        made = changes(corrected, found) if self._references.before else changes(found, corrected)
+        return Exported({}, record={"objects": len(found), "changes": made, **row})
 
     def _read(self, path: Path, size: tuple[int, int]) -> tuple[list[Labelled], bool]:
         """Read an annotation: objects under the names of the run, and others under their own.
@@ -202,11 +209,13 @@ class DiffExporter(Exporter):
         sums = ", ".join(f"{sum(row[count] for row in rows)} {count.replace('_', ' ')}" for count in COUNTS)
         differing = counted(sum(bool(row.get("differences")) for row in rows), "image")
         which = "that a person edited or saved" if self._references.own else "to compare with"
+        folder, before = str(self._references.folder), self._references.before
+        sides = (folder, "this run") if before else ("this run", folder)
         lacking = f"{counted(without, 'image has', 'images have')} no annotation there {which}"
         self._summary = [
-            f"{counted(len(rows), 'image')} compared with {self._references.folder}: objects {sums}, in {differing}",
+            f"{counted(len(rows), 'image')} compared with {folder}: objects {sums}, in {differing}",
             *([lacking] if without else []),
-            *change_lines(rows),
+            *change_lines(rows, *sides),
             *(self._audit_lines(entries) if self._audit else []),
         ]
         return {"diff.csv": encode_table(COLUMNS, rows)}
@@ -288,16 +297,20 @@ def changes(found: Sequence[Labelled], corrected: Sequence[Labelled]) -> list[tu
     ]
 
 
-def change_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each label, the most frequent first: how many objects were accepted, redrawn and so on."""
+def change_lines(rows: Iterable[Mapping[str, Any]], before: str, after: str) -> list[str]:
+    """Return a line for each label, the most frequent first: how many objects were accepted, redrawn and so on.
+
+    The first line says which of the two is taken for the correction; no line where nothing was compared.
+    """
     counts = Counter((label, change) for row in rows for change, label in row.get("changes", ()))
     totals = Counter[str]()
     for (label, _), count in counts.items():
         totals[label] += count
-    return [
+    lines = [
         f"{label}: {', '.join(f'{counts[label, change]} {change}' for change in CHANGES)}"
         for label, _ in totals.most_common()
     ]
+    return [f"from {before} to {after}:", *lines] if lines else []
 
 
 def pair(found: Sequence[Labelled], annotated: Sequence[Labelled]) -> list[tuple[int, int, float]]:

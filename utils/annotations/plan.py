@@ -275,8 +275,9 @@ def _diff_manifests(options: Options, images: RunImages, fingerprint: RunFingerp
     if options.diff is None:
         return []
     folder, low = options.config.auto_mask.save_dir, options.config.auto_mask.low_overlap
-    references = find_references(options.diff, options.config, images.ids, options.overwrite)
     audit = options.config.auto_mask.audit
+    before = options.annotations is not None and not audit  # whose sample is of the run's own objects
+    references = find_references(options.diff, options.config, images.ids, overwrite=options.overwrite, before=before)
     settings = fingerprint.settings("diff", references.settings(low, audit))
     manifest = Manifest(
         "diff",

@@ -180,6 +180,7 @@ def test_the_table_begins_with_the_images_that_differ_most(tmp_path: Path) -> No
     assert exporter.summary_lines(0, 0, tmp_path) == [
         f"3 images compared with {tmp_path}: objects 1 extra, 2 missing, 0 low overlap, in 2 images",
         "1 image has no annotation there to compare with",
+        f"from this run to {tmp_path}:",
         "car: 2 accepted, 0 redrawn, 0 relabelled, 0 added, 0 deleted",
         "couch: 0 accepted, 0 redrawn, 0 relabelled, 0 added, 1 deleted",
     ]
@@ -202,6 +203,22 @@ def test_what_a_person_changed_is_what_was_changed_here() -> None:
             expected += [("added", label)] if change == "added" else []
     assert sorted(changes(found, corrected)) == sorted(expected) and len({change for change, _ in expected}) == 5
     assert [change for change, _ in changes(found, corrected)][-1] == "added"
+
+
+def test_what_became_of_objects_is_told_in_the_direction_of_the_correction(tmp_path: Path) -> None:
+    write(tmp_path, polygon("car", 0, 0, 9, 9), polygon("couch", 20, 10, 40, 22))
+    objects = (0, rectangle(0, 0, 9, 9))
+    for before, change in ((False, "added"), (True, "deleted")):
+        references = References(tmp_path, before=before)
+        found = differences(tmp_path, objects, references=references)
+        assert found["changes"] == [["accepted", "car"], [change, "couch"]]
+        assert found["missing"] == 1 and found["extra"] == 0
+        exporter = DiffExporter(NAMES, references, 0.75)
+        exporter.assemble([("a", {"objects": 1, **found})])
+        sides = (tmp_path, "this run") if before else ("this run", tmp_path)
+        assert exporter.summary_lines(0, 0, tmp_path)[1] == "from {} to {}:".format(*sides)
+    settings = [References(tmp_path, before=before).settings(0.75, 0) for before in (True, False)]
+    assert settings[0] != settings[1], "rows of the other direction are made again"
 
 
 def test_polygons_that_nobody_touched_are_no_change(tmp_path: Path) -> None:
