@@ -97,7 +97,7 @@ class Override:
         """
         try:
             return cls(key, parse_json(text), option, text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if text.startswith("{"):
                 typed = f"""--set '{key}={{"name": value}}'"""
                 raise UserError(f"{option}: {text} is no JSON; a shell takes quotes away, so type {typed}") from error

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictSt
 from utils.classes import LABELME_NO_CLASSES, load_class_names, nearest
 from utils.config.official import home_of
 from utils.formats.registry import FORMATS
-from utils.io.json_files import Location, describe, get, path_problem, read_json
+from utils.io.json_files import Location, describe, get, path_problem, read_json, value_problem
 from utils.io.terminal import warn
 
 SECTION = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -62,8 +62,11 @@ def _class_names(value: Any, at: Location) -> Any:
             left_out = ", ".join(names[: -len(kept)])
             warn([f"{value}: {left_out}: left out; labelme lists them, but they are no classes"])
         return kept or names
-    texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
-    return load_class_names(value, at.name) if texts else value
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        return value
+    if problem := value_problem(value, is_path=False):
+        raise at.error(problem)
+    return load_class_names(value, at.name)
 
 
 _TEXT_OR_LIST = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]}

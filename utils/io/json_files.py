@@ -135,7 +135,8 @@ def read_json(path: Path, parse: Callable[[str], Any] = parse_json) -> Any:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: not JSON: {what_to_write(error)}") from error
     except ValueError as error:
-        raise UserError(f"{path}: not JSON: {error}") from error
+        reason = str(error).partition(";")[0]  # what follows is advice for programmers
+        raise UserError(f"{path}: not JSON: {reason}") from error
     except RecursionError as error:
         raise UserError(f"{path}: its lists are nested too deeply") from error
 

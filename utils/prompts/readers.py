@@ -21,6 +21,7 @@ import numpy.typing as npt
 from utils.boxes import enclosing_box
 from utils.classes import find_class_names, is_class_list
 from utils.errors import UserError
+from utils.files import open_regular
 from utils.formats.base import RECORDS
 from utils.formats.coco_reader import entries_by_id, id_of_file, ids_of_files
 from utils.formats.labelme_reader import FLAT_KINDS, Shape, read_labelme_json, shapes_of
@@ -210,8 +211,9 @@ def read_voc_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
 
 def _xml_root(path: Path) -> ElementTree.Element:
     try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
+        with open_regular(path) as file:
+            root = ElementTree.parse(file).getroot()
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:  # the last two of an unknown encoding
         raise UserError(f"{path}: cannot be read as XML: {error}") from error
     if root.tag != "annotation":
         raise UserError(f"{path}: expected an annotation of Pascal VOC, found <{root.tag}>")
@@ -331,6 +333,8 @@ def read_prompt_table(source: PromptSource) -> PromptTable:
             return prompt_format.read(source, prompt_format)
     path = source.path
     if path.is_dir():
+        for damaged in source.files[".xml"][:1]:
+            _xml_root(damaged)
         lacking = f"{path}: no YOLO labels (.txt), labelme files (.json) or VOC annotations (.xml) here"
         if outputs := source.files[RECORDS]:
             raise UserError(f"{lacking}; -p {shlex.quote(str(outputs[0]))} takes an output there")

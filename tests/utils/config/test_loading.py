@@ -202,7 +202,8 @@ def test_json_that_people_write_by_hand(tmp_path: Path, text: str, place: str, a
         ('{"dataset": {"conf": NaN}}', "config.json: not JSON: NaN is not a JSON number"),
         ('{"dataset": {"conf": -Infinity}}', "config.json: not JSON: -Infinity is not"),
         ('{"dataset": {"conf": 0.1, "conf": 0.2}}', 'config.json: not JSON: key "conf" is given twice'),
-        ("[" * 200_000, "config.json: not JSON: "),
+        ("[" * 200_000, "config.json: its lists are nested too deeply"),
+        (f'{{"dataset": {{"conf": {"9" * 5000}}}}}', "config.json: not JSON: Exceeds the limit (4300"),
         ("[]", "config.json: expected an object, found a list ([])"),
         ('{"dataset": 5}', "config.json: dataset: expected an object, found an integer (5)"),
         ('{"dataset": {"conf": 1e999}}', "config.json: dataset.conf: the number is too large"),
@@ -316,6 +317,8 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     [
         ("dataset.classes=[5]", "dataset.classes[0]: expected a string, found an integer (5)"),
         ('dataset.classes=["a", ""]', "dataset.classes[1]: a class name is blank"),
+        ("dataset.classes=" + "[" * 100_000, "dataset.classes[0]: a class name is blank"),
+        ('dataset.classes=["a\udcff"]', "dataset.classes: holds a byte that is no UTF-8 text"),
         ("dataset.split=", "dataset.split: the name is empty"),
         ("dataset.conf=" + "9" * 400, "dataset.conf: the number is too large"),
         ('dataset.label_map={"7": "a"}', 'dataset.label_map[7]: expected an integer, found a string ("a")'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -338,6 +339,8 @@ def test_boxes_of_voc_with_a_corner_at_0_are_counted_from_0(tmp_path: Path) -> N
     [
         ("<annotation>", r"1\.xml: cannot be read as XML: no element found"),
         ("<annotations/>", r"1\.xml: expected an annotation of Pascal VOC, found <annotations>"),
+        ('<?xml version="1.0" encoding="nope"?><annotation/>', r"1\.xml: cannot be read as XML: unknown encoding"),
+        ('<?xml version="1.0" encoding="utf-7"?><annotation/>', r"1\.xml: cannot be read as XML: multi-byte encodings"),
         (voc("<object><name>dog</name></object>"), r"1\.xml: object 1: bndbox/xmin is missing"),
         (voc(boxed("dog", 1, 2, 3, "x")), r'1\.xml: object 1: bndbox/ymax: expected a number, found a string \("x"\)'),
         (voc(boxed(" ", 1, 2, 3, 4)), r"1\.xml: object 1: name is missing"),
@@ -352,6 +355,19 @@ def test_a_broken_file_of_voc_is_named(tmp_path: Path, content: str, message: st
 def test_the_first_file_of_annotations_is_named_if_it_is_broken(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1\.xml: cannot be read as XML"):
         read_prompt_table(PromptSource(write(tmp_path, {"Annotations/1.xml": "<annotation>"})))
+
+
+@pytest.mark.parametrize("content, message", [("<a", "cannot be read as XML"), ("<a/>", "expected an annotation")])
+def test_where_nothing_else_is_the_first_xml_is_named(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(UserError, match=rf"1\.xml: {message}"):
+        read_prompt_table(PromptSource(write(tmp_path, {"1.xml": content})))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe")
+def test_a_pipe_among_xml_files_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "1.xml")
+    with pytest.raises(UserError, match=r"1\.xml: cannot be read as XML: .*a pipe, a device or a socket"):
+        read_prompt_table(PromptSource(tmp_path))
 
 
 def test_voc_boxes_and_yolo_labels_of_one_image_are_two_kinds(tmp_path: Path) -> None:
