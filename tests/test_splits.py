@@ -182,7 +182,7 @@ def test_no_clip_is_on_both_sides(how: list[str], project: Project, capsys: pyte
         assert clips["train"] and clips["val"] and not clips["train"] & clips["val"]
         assert loaded(project.out / "yolo") == splits
         assert {name for name in in_voc(project.out / "voc") if "videos" not in name} == {"train", "val"}
-    assert "several sides" not in capsys.readouterr().out
+    assert "in several splits" not in capsys.readouterr().out
 
 
 def test_outermost_folders_stay_whole_and_images_of_one_folder_on_two_sides_are_told(
@@ -197,7 +197,8 @@ def test_outermost_folders_stay_whole_and_images_of_one_folder_on_two_sides_are_
     )
     capsys.readouterr()
     assert run(project, {"train": 0.5, "val": 0.5}) == 0
-    assert 'if they hold frames of clips, set auto_mask.split_by to "clip"' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "in several splits" in said and 'if they hold frames of clips, set auto_mask.split_by to "clip"' in said
 
 
 def test_what_ultralytics_asks_for_is_named_where_a_split_is_missing(

@@ -49,7 +49,8 @@ class Manifest:
         exporter: makes the exporter, given the class names.
         files: the paths of an image's files below the folder, given its id.
         photo: the path, without suffix, at which the folder has the photo itself, given the image's id, or None.
-        frames: where the frames of video files lie as images, and the folder itself; None: in the folder.
+        frames: the annotation folder, where the frames of video files lie as images; between it and a file no link is
+            followed. None: the folder itself.
         records: name of the folder of records.
         shared: the hash of what decides the shared files besides the records; None: there are none.
         keep_others: leave shared files that an earlier run made and this one does not, such as lists of other splits.

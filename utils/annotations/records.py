@@ -50,7 +50,7 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Record | None:
-        """Read a record; None if there is none that makes sense. What it says may still be anybody's."""
+        """Read a record; None if there is none or it is damaged. Its names are not checked: they may lead anywhere."""
         try:
             record = cls(**read_json(path))
         except (UserError, TypeError):

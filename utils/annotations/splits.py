@@ -93,12 +93,14 @@ def split_lines(splits: Mapping[str, str], options: Options) -> list[str]:
         first = next(image_id for image_id, split in splits.items() if split == NO_SPLIT)
         advice = "they are in no train, val or test folder; auto_mask.splits divides them"
         lines.append(f"splits: {NO_SPLIT} {counts[NO_SPLIT]}, such as {first}: {advice}")
-    sides = {(image_id.rpartition("/")[0], split) for image_id, split in splits.items()}
-    times = Counter(folder for folder, _ in sides if folder)
-    divided = [folder for folder, count in times.items() if count > 1]
+    pairs = {(image_id.rpartition("/")[0], split) for image_id, split in splits.items()}
+    splits_in = Counter(folder for folder, _ in pairs if folder)
+    divided = sorted(folder for folder, count in splits_in.items() if count > 1)
     if divided and options.config.auto_mask.split_by == "image":
         advice = 'if they hold frames of clips, set auto_mask.split_by to "clip"'
-        lines.append(f"splits: folders with images on several sides: {len(divided)}, such as {divided[0]}; {advice}")
+        lines.append(
+            f"splits: folders whose images are in several splits: {len(divided)}, such as {divided[0]}; {advice}"
+        )
     return lines
 
 

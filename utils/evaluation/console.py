@@ -87,12 +87,13 @@ def label_table(evaluation: Evaluation) -> list[str]:
 
 
 def drawn_text(drawn: int, images: int) -> str:
-    """Say what the intervals draw as wholes: images, or clips of them where these are fewer."""
-    if drawn == images:
-        return f"intervals draw {counted(drawn, 'image')}"
+    """Say what the intervals resample: images, or clips as wholes where images are frames of them."""
     if drawn == 1:
-        return "no intervals: all images are frames of one clip, which tells nothing of others"
-    return f"intervals draw {drawn} clips and images in none, since frames of a clip resemble each other"
+        one = "there is one image" if images == 1 else "all images are frames of one clip"
+        return f"no intervals: {one}, which tells nothing of others"
+    if drawn == images:
+        return f"intervals resample {images} images"
+    return f"intervals resample {drawn} clips and single images, since frames of a clip resemble each other"
 
 
 def split_lines(evaluation: Evaluation) -> list[str]:

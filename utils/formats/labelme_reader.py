@@ -65,15 +65,6 @@ class Shape:
         return box
 
 
-def read_shapes(path: Path) -> list[Shape]:
-    """Read the shapes of a labelme file, in its order.
-
-    Raises:
-        UserError: the file cannot be read or is none of labelme's.
-    """
-    return shapes_of(read_labelme_json(path), path)
-
-
 def read_labelme_json(path: Path) -> dict[str, Any]:
     """Read a labelme file; it has a list of shapes.
 
@@ -191,11 +182,9 @@ def labelme_instances(
     """
     content = read_labelme_json(path)
     size, shapes = size_of(content, path, known_size), shapes_of(content, path)
-    objects: dict[object, list[int]] = {}
-    for i, shape in enumerate(shapes):
-        objects.setdefault(i if shape.group_id is None else (shape.label, shape.group_id), []).append(i)
-    firsts = {i: shapes[i] for i, *_ in objects.values()}
-    drawings = [[rasterize(shapes[i], size, f"{path}: shapes[{i}]") for i in group] for group in objects.values()]
+    groups = grouped(shapes)
+    firsts = {i: shapes[i] for i, *_ in groups}
+    drawings = [[rasterize(shapes[i], size, f"{path}: shapes[{i}]") for i in group] for group in groups]
     return Instances.from_masks(
         size,
         [index.class_id(shape.label, f"{path}: shapes[{i}].label") for i, shape in firsts.items()],
@@ -204,6 +193,17 @@ def labelme_instances(
         [shape.scores.get("mask_score", np.nan) for shape in firsts.values()],
         _tracks([*firsts.values()], path) if tracked else None,
     )
+
+
+def grouped(shapes: Sequence[Shape]) -> list[list[int]]:
+    """Return the positions of the shapes of each object, in the order of its first one.
+
+    Shapes of one label and group id are parts of one object.
+    """
+    objects: dict[object, list[int]] = {}
+    for i, shape in enumerate(shapes):
+        objects.setdefault(i if shape.group_id is None else (shape.label, shape.group_id), []).append(i)
+    return [*objects.values()]
 
 
 def _tracks(shapes: Sequence[Shape], path: Path) -> list[int] | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-import numpy.typing as npt
 
 from utils.boxes import enclosing_box
 from utils.classes import find_class_names, is_class_list
@@ -24,7 +22,7 @@ from utils.errors import UserError
 from utils.files import open_regular
 from utils.formats.base import RECORDS
 from utils.formats.coco_reader import entries_by_id, id_of_file, ids_of_files
-from utils.formats.labelme_reader import FLAT_KINDS, Shape, read_labelme_json, shapes_of
+from utils.formats.labelme_reader import FLAT_KINDS, grouped, read_labelme_json, shapes_of
 from utils.formats.registry import predictions_of
 from utils.formats.yolo_labels import LabelReader
 from utils.io.json_files import Location, describe, get
@@ -175,9 +173,12 @@ def read_labelme_folder(source: PromptSource, format: PromptFormat) -> PromptTab
         if size := _stated_size(content, "imageHeight", "imageWidth"):
             sizes[key] = size
         flat.update(shape.kind for shape in shapes if shape.kind in FLAT_KINDS)
-        for numbers, box in _objects(shapes):
-            score = max(shapes[i].scores.get("score", 1.0) for i in numbers)
-            rows.add(key, numbers[0], box, rows.class_id(shapes[numbers[0]].label), score)
+        boxes = {i: box for i, shape in enumerate(shapes) if (box := shape.box()) is not None}
+        for parts in ([i for i in group if i in boxes] for group in grouped(shapes)):
+            if parts:
+                score = max(shapes[i].scores.get("score", 1.0) for i in parts)
+                box = enclosing_box([boxes[i] for i in parts])
+                rows.add(key, parts[0], box, rows.class_id(shapes[parts[0]].label), score)
     left_out = {f"that are a {kind}, which encloses nothing": count for kind, count in flat.items()}
     return rows.build(source.path, format, "/{key}.json: shapes[{number}]", left_out=left_out, sizes=sizes)
 
@@ -244,20 +245,6 @@ def _is_voc(source: PromptSource) -> bool:
 
 def _relative_id(folder: Path, path: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
-
-
-def _objects(shapes: Sequence[Shape]) -> Iterator[tuple[list[int], npt.NDArray[np.float64]]]:
-    """Yield the numbers of each object's shapes and its (4,) xyxy box in pixels.
-
-    Shapes of one label and group id are parts of one object.
-    """
-    boxes = {i: box for i, shape in enumerate(shapes) if (box := shape.box()) is not None}
-    objects: dict[object, list[int]] = {}
-    for i in boxes:
-        shape = shapes[i]
-        objects.setdefault(i if shape.group_id is None else (shape.label, shape.group_id), []).append(i)
-    for numbers in objects.values():
-        yield numbers, enclosing_box([boxes[i] for i in numbers])
 
 
 NATIVE = PromptFormat(

@@ -82,7 +82,7 @@ def test_clips_are_drawn_as_wholes(tmp_path: Path, capsys: pytest.CaptureFixture
     runs = [str(written(tmp_path / "a")), str(written(tmp_path / "b", shifted)), str(written(tmp_path / "c"))]
     assert main([*runs, "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
-    assert "compared over 12 images; intervals draw 3 clips and images in none" in said
+    assert "compared over 12 images; intervals resample 3 clips and single images" in said
     assert said.splitlines()[-1] == "c and a cannot be told apart: +0.0 points of mIoU (95 %: 0.0 to 0.0)"
 
 

@@ -130,7 +130,8 @@ def test_without_instance_ids_no_average_precision_is_printed(evaluation: Evalua
 
 
 @pytest.mark.parametrize(
-    ("drawn", "said"), [(20, ""), (7, "intervals draw 7 clips"), (1, "no intervals: all images are frames of one clip")]
+    ("drawn", "said"),
+    [(20, ""), (7, "intervals resample 7 clips"), (1, "no intervals: all images are frames of one clip")],
 )
 def test_what_intervals_draw_is_said_where_it_is_not_images(drawn: int, said: str, evaluation: Evaluation) -> None:
     intervals = replace(evaluation.intervals, drawn=drawn)

@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 from utils.errors import UserError
-from utils.formats.labelme_reader import read_shapes
+from utils.formats.labelme_reader import Shape, read_labelme_json, shapes_of
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 SHAPE = {"label": "dog", "points": [[1, 2], [3, 5]], "shape_type": "rectangle", "group_id": None, "flags": {}}
+
+
+def read_shapes(path: Path) -> list[Shape]:
+    return shapes_of(read_labelme_json(path), path)
 
 
 def write(folder: Path, content: Any) -> Path:

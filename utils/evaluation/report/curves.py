@@ -117,8 +117,8 @@ def _hits(ious: npt.NDArray[np.float64], scores: npt.NDArray[np.float32]) -> npt
     hits, free = np.zeros(len(ious), bool), ious.copy()
     for i in np.argsort(-scores, kind="stable") if ious.shape[1] else ():
         j = free[i].argmax()
-        hits[i] = free[i, j] >= BOX_IOU
-        free[:, j] *= not hits[i]
+        if free[i, j] >= BOX_IOU:
+            hits[i], free[:, j] = True, 0
     return hits
 
 
