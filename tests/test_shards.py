@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,8 +89,23 @@ def test_four_shards_one_of_them_killed_make_the_files_of_one_run(
 def test_shards_of_another_run_are_refused(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     for shard in ("1/2", "2/2"):
         project.run("--shard", shard)
-    assert project.run("--merge", "--set", "auto_mask.low_overlap=0.5") == 2
-    assert "shard 1/2 was run with other settings; run --shard 1/2 again" in capsys.readouterr().err
+    for option, name in (
+        ("--set=auto_mask.low_overlap=0.5", "auto_mask.low_overlap"),
+        ("-conf=0.5", "dataset.conf"),
+        ("--set=cleanup.smallest_part=9", "cleanup.smallest_part"),
+        ("--precision=bf16", "precision"),
+        ("--also=visual", "--also"),
+    ):
+        assert project.run("--merge", *option.split("=", 1)) == 2
+        said = (
+            f"shard 1/2 was run with other values of {name}; merge with the options of the shards, or run --shard 1/2"
+        )
+        assert said in capsys.readouterr().err
+    new = project.photos / "new.png"
+    shutil.copy(project.photos / "1.png", new)
+    assert project.run("--merge") == 2
+    assert "was run with other values of images; merge with" in capsys.readouterr().err
+    new.unlink()
     project.labelme("3").unlink()
     assert project.run("--merge") == 2
     assert "1 image without an annotation that is up to date, such as 3; run these shards again: --shard " in (

@@ -130,24 +130,9 @@ class Shards:
         self._options, self._ids, self._units = options, images.ids, images.units
         self.key, folder = next(iter(output_folders(options).items()))
         self._folder = folder / SHARDS
-        config = options.config
-        parts = (config.dataset, config.evaluator, config.predictor, config.auto_mask, config.dataloader.batch_size)
-        settings = [asdict(part) if is_dataclass(part) else part for part in parts]
-        flags = [
-            options.outputs,
-            options.video,
-            options.boxes,
-            options.attribute,
-            options.diff,
-            options.annotations,
-            options.dataset_before_tuning,
-        ]
         boxes = b"" if prompts is None else b"".join(map(prompts.content, images.ids))
-        self._run = {
-            "settings": hash_of(json.dumps([VERSION, run_settings(options), settings, flags], default=str).encode()),
-            "boxes": hash_of(boxes),
-            "images": hash_of("\0".join(images.ids).encode("utf-8", "surrogateescape")),
-        }
+        ids = "\0".join(images.ids).encode("utf-8", "surrogateescape")
+        self._run = {**_settings(options), "boxes": hash_of(boxes), "images": hash_of(ids)}
 
     @property
     def own_folder(self) -> Path:
@@ -223,7 +208,8 @@ class Shards:
         except Exception as error:  # a damaged file raises almost anything
             raise UserError(f"{path}: cannot be read; {again}") from error
         if others := [name for name, value in self._run.items() if theirs.get(name) != value]:
-            raise UserError(f"--merge: shard {number}/{count} was run with other {' and '.join(others)}; {again}")
+            differs = f"--merge: shard {number}/{count} was run with other values of {first_of(others)}"
+            raise UserError(f"{differs}; merge with the options of the shards, or {again}")
         return found
 
     def _check_finished(self, unfinished: Sequence[int], failed: set[str], count: int) -> None:
@@ -237,6 +223,30 @@ class Shards:
                 f"{counted(len(left), 'image')} without an annotation that is up to date, such as {self._ids[left[0]]}"
             )
             raise UserError(f"--merge: {which}; run these shards again: --shard {again}")
+
+
+def _settings(options: Options) -> dict[str, str]:
+    """Write all settings that decide the result of a run as JSON, by their config keys, options or other names."""
+    config = options.config
+    sections = ("dataset", "evaluator", "predictor", "auto_mask")
+    settings: dict[str, Any] = {
+        f"{section}.{key}": value for section in sections for key, value in asdict(getattr(config, section)).items()
+    }
+    settings |= {
+        "the program": VERSION,
+        "dataloader.batch_size": config.dataloader.batch_size,
+        "--also": options.outputs,
+        "--video": options.video,
+        "--boxes": options.boxes,
+        "--attribute": options.attribute,
+        "--diff": options.diff,
+        "--annotations": options.annotations,
+        "--tune": options.dataset_before_tuning,
+    }
+    for name, value in run_settings(options).items():
+        inner = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+        settings |= {} if f"dataset.{name}" in settings else inner
+    return {name: json.dumps(value, default=str) for name, value in settings.items()}
 
 
 class _Unpickler(pickle.Unpickler):
