@@ -126,7 +126,10 @@ def _score(value: Any) -> float | None:
     return float(value) if type(value) in (int, float) and 0 <= value <= 1 else None
 
 
-OTHER_FORMATS = ("labelme-polygon/", "coco/instances.json")
+POLYGONS = "labelme-polygon"
+"""The folder of polygons below that of masks; like these, they keep their records themselves."""
+
+OTHER_FORMATS = (f"{POLYGONS}/", "coco/instances.json")
 """Beginnings of the paths of other formats' JSON below the annotation folder."""
 
 

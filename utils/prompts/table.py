@@ -19,6 +19,7 @@ import numpy.typing as npt
 from utils.errors import UserError
 from utils.formats.base import RECORDS
 from utils.formats.coco_reader import segmentation_box
+from utils.formats.labelme_reader import POLYGONS
 from utils.formats.yolo_labels import LabelColumns
 from utils.io.json_files import describe, read_json
 
@@ -93,10 +94,9 @@ class PromptSource:
         """List visible files by suffix in lower case, sorted; outputs below, under RECORDS, without their files."""
         by_suffix: defaultdict[str, list[Path]] = defaultdict(list)
         for folder, folders, names in os.walk(self.path):
-            if RECORDS in (*folders, *names) and Path(folder) != self.path:
+            if Path(folder) != self.path and (RECORDS in (*folders, *names) or Path(folder).name == POLYGONS):
                 by_suffix[RECORDS].append(Path(folder))
-                folders.clear()
-                continue
+                folders[:] = names[:] = []
             folders[:] = [name for name in folders if not name.startswith(".")]
             for path in (Path(folder, name) for name in names if not name.startswith(".")):
                 by_suffix[path.suffix.lower()].append(path)

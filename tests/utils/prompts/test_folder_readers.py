@@ -132,6 +132,7 @@ def test_suffixes_in_upper_case_are_read(tmp_path: Path, images_of: Any) -> None
 
 def test_outputs_of_a_run_among_labelme_files_are_not_read(tmp_path: Path) -> None:
     others = {"coco/instances.json": {}, "coco/.records/1.json": {}, "yolo/labels/2.txt": "", "yolo/.records": ""}
+    others["labelme-polygon/2.json"] = SHAPES["2.json"]
     table = read_prompt_table(PromptSource(write(tmp_path, SHAPES | others)))
     assert table.image_keys == ["2", "clip/1"]
     assert read_prompt_table(PromptSource(tmp_path / "yolo")).image_keys == ["labels/2"]
