@@ -103,9 +103,10 @@ def date_of_evaluation(folder: Path) -> str:
     path = folder / METRICS
     try:
         changed = datetime.fromtimestamp(path.stat().st_mtime).isoformat(" ", "minutes")
-        made = json.loads(read_text(path))["run"]["date"]
-    except FileNotFoundError:
+    except OSError:
         return ""
+    try:
+        made = json.loads(read_text(path))["run"]["date"]
     except (OSError, ValueError, KeyError, TypeError):  # an earlier version's, or damaged
         return changed
     return str(made).replace("T", " ")[: len(changed)]

@@ -147,6 +147,7 @@ def test_the_date_of_an_evaluation_of_an_earlier_version_is_that_of_its_file(con
     (tmp_path / "metrics.json").write_text(content)
     os.utime(tmp_path / "metrics.json", (0, time.mktime((2026, 3, 4, 15, 6, 7, 0, 0, -1))))
     assert date_of_evaluation(tmp_path) == "2026-03-04 15:06"
+    assert date_of_evaluation(tmp_path / "metrics.json") == "", "it is no folder"
 
 
 def test_the_date_of_an_evaluation_is_the_one_that_it_tells(tmp_path: Path) -> None:
