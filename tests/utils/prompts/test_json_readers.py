@@ -95,7 +95,7 @@ def test_missing_keys_are_refused(key: str, write: Write) -> None:
         ("[[1, 2]]", r"prediction\.json: \[0\]: expected an object, found a list"),
         (json.dumps([[ROW]]), r"prediction\.json: \[0\]: expected an object"),
         (json.dumps([ROW | {"more": ROW}]), r"prediction\.json: it has rows inside others"),
-        ("[" * 100_000, r"prediction\.json: not JSON"),
+        ("[" * 100_000, r"prediction\.json: its lists are nested too deeply"),
     ],
 )
 def test_what_is_no_list_of_rows_is_refused(text: str, place: str, write: Write) -> None:
