@@ -14,9 +14,9 @@ from PIL import Image
 
 import yolo_sam_auto_anno_generator as script
 from tests.helpers.project import Project, tree
+from tests.helpers.read_back import read_back
 from utils.cli.guard import guarded
 from utils.errors import UserError
-from utils.formats.labelme_reader import read_labelme
 
 SQUARE = {"label": "car", "points": [[1, 2], [5, 2], [5, 9]], "shape_type": "polygon", "flags": {}}
 
@@ -64,7 +64,7 @@ def test_sizes_that_no_image_has_are_named_before_anything_is_drawn(
 ) -> None:
     folder = annotations(project, imageHeight=size[0], imageWidth=size[1])
     with pytest.raises(UserError):
-        dict(read_labelme(folder, ["car"]))
+        dict(read_back(folder, ["car"]))
     assert run_with(project, folder) == 2
     assert project.run("--diff", str(folder)) == 1
     assert "Traceback" not in capsys.readouterr().err

@@ -17,10 +17,10 @@ from pycocotools.coco import COCO
 import yolo_sam
 from models.ultralytics_quiet import quiet_ultralytics
 from tests.helpers.project import COUNT, Project
+from tests.helpers.read_back import read_back
 from utils.annotations.splits import assign_splits, draw_splits
 from utils.cli.options import Options
 from utils.config import AutoMaskConfig, Config, DatasetConfig
-from utils.formats.coco_reader import read_coco
 
 SPLIT_FORMATS = ("yolo", "coco", "voc")
 
@@ -84,7 +84,7 @@ def test_folders_of_splits_are_kept(folders: dict[str, str], project: Project) -
     assert in_coco(project.out / "coco") == in_voc(project.out / "voc") == expected
     escaped = {split: {name.replace("images/", "images_/") for name in names} for split, names in expected.items()}
     assert loaded(project.out / "yolo") == escaped
-    assert {image_id for image_id, _ in read_coco(project.out / "coco", project.settings["dataset"]["classes"])} == {
+    assert {image_id for image_id, _ in read_back(project.out / "coco", project.settings["dataset"]["classes"])} == {
         name.removesuffix(".png") for name in photos
     }
 

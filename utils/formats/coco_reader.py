@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -12,7 +12,6 @@ import numpy as np
 
 from utils.boxes import box_of_points, xywh_to_xyxy, xyxy_to_xywh
 from utils.classes import ClassIndex
-from utils.formats.coco import FILE_NAME, split_file
 from utils.formats.polygons import filled_box
 from utils.io.image_files import check_pixels
 from utils.io.json_files import Location, coerce, describe, get, read_json
@@ -88,22 +87,6 @@ class CocoImage:
     image_id: str
     size: tuple[int, int]
     annotations: list[CocoAnnotation] = field(default_factory=list)
-
-
-def read_coco(source: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
-    """Read a COCO file, or in a folder `instances.json` or that of each split: every image, in the order of the file.
-
-    Args:
-        names: class names, indexed by class id.
-
-    Raises:
-        UserError: the file cannot be read or is no COCO file, a segmentation is malformed, or a category names no
-            class.
-    """
-    index, whole = ClassIndex(names), source / FILE_NAME if source.is_dir() else source
-    of_splits = [] if whole.is_file() else sorted(source.glob(split_file("*")))
-    for image in parse_coco(*(of_splits or [whole])):
-        yield image.image_id, coco_instances(image, index)
 
 
 def parse_coco(*paths: Path, results: Path | None = None) -> list[CocoImage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -129,10 +129,6 @@ def _score(value: Any) -> float | None:
 POLYGONS = "labelme-polygon"
 """The folder of polygons below that of masks; like these, they keep their records themselves."""
 
-OTHER_FORMATS = (f"{POLYGONS}/", "coco/instances.json")
-"""Beginnings of the paths of other formats' JSON below the annotation folder."""
-
-
 LOOKED_AT = 50
 """JSON files that are opened to find one of labelme's in a folder."""
 
@@ -147,25 +143,6 @@ def has_labelme_files(folder: Path) -> bool:
             read_labelme_json(path)
             return True
     return False
-
-
-def read_labelme(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
-    """Read the annotations in a folder and below it, by their path without `.json`, in the order of the paths.
-
-    Hidden files and those of this project's other formats are left out.
-
-    Args:
-        names: class names, indexed by class id.
-
-    Raises:
-        UserError: a file cannot be read or is none of labelme's, a shape is malformed or of a kind that is not read, or
-            a label names no class.
-    """
-    index = ClassIndex(names)
-    for path in sorted(folder.rglob("*.json")):
-        relative = path.relative_to(folder).as_posix()
-        if not relative.startswith(OTHER_FORMATS) and not re.search(r"(^|/)\.", relative):
-            yield relative.removesuffix(".json"), labelme_instances(path, index)
 
 
 def labelme_instances(

@@ -6,7 +6,7 @@ and what later runs take for their own files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,8 @@ from utils.errors import UserError
 from utils.formats.base import Exporter, ExportSettings
 from utils.formats.coco import CocoExporter
 from utils.formats.coco_panoptic import CocoPanopticExporter, panoptic_map
-from utils.formats.coco_reader import read_coco
 from utils.formats.label_studio import LabelStudioExporter
-from utils.formats.labelme_reader import has_labelme_files, read_labelme
+from utils.formats.labelme_reader import has_labelme_files
 from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
 from utils.formats.predictions import (
     CocoInstances,
@@ -25,11 +24,11 @@ from utils.formats.predictions import (
     Predictions,
     YoloLabels,
 )
-from utils.formats.voc import LabelMaps, VocExporter, VocTree, map_files, read_voc, voc_photo
+from utils.formats.voc import LabelMaps, VocExporter, VocTree, map_files, voc_photo
 from utils.formats.voc_detect import VocDetectExporter, box_file
-from utils.formats.yolo import YoloExporter, label_file, photo_stem, read_yolo
+from utils.formats.yolo import YoloExporter, label_file, photo_stem
 from utils.formats.yolo_boxes import YoloDetectExporter, YoloObbExporter
-from utils.structures import Instances
+from utils.io.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,6 @@ class ExportFormat:
         photo: the path, without suffix, at which the format has the photo itself, given the image's id; None: it has
             no photos, its files name them where they lie.
         settings: the keys of `auto_mask` that change its files.
-        reader: reads a folder of it, given the class names, as image ids with their instances; None: nothing does.
         keeps_other_splits: whether runs over other splits of a dataset add to the folder, each its own lists.
         has_own_folder: whether its files go to a folder of its name; if not, to the annotation folder itself.
         predictions: the kinds of files of this format that `-a` reads; labelme's has its own reader.
@@ -54,7 +52,6 @@ class ExportFormat:
     files: Callable[[str], Sequence[str]]
     photo: Callable[[str], str] | None = None
     settings: Sequence[str] = ()
-    reader: Callable[[Path, Sequence[str]], Iterator[tuple[str, Instances]]] | None = None
     keeps_other_splits: bool = False
     has_own_folder: bool = True
     is_labelme: bool = False
@@ -66,7 +63,6 @@ FORMATS: dict[str, ExportFormat] = {
         LabelmeExporter,
         lambda image_id: [f"{image_id}.json"],
         settings=["review_below"],
-        reader=read_labelme,
         has_own_folder=False,
         is_labelme=True,
     ),
@@ -74,14 +70,12 @@ FORMATS: dict[str, ExportFormat] = {
         LabelmePolygonExporter,
         lambda image_id: [f"{image_id}.json"],
         settings=["polygon_tolerance", "review_below"],
-        reader=read_labelme,
         is_labelme=True,
     ),
     "coco": ExportFormat(
         CocoExporter,
         lambda image_id: [],
         settings=["polygon_tolerance", "coco_segmentation"],
-        reader=read_coco,
         predictions=[CocoInstances, CocoResults, CocoResultsOfInstances],
     ),
     "coco-panoptic": ExportFormat(CocoPanopticExporter, lambda image_id: [panoptic_map(image_id)]),
@@ -90,7 +84,6 @@ FORMATS: dict[str, ExportFormat] = {
         lambda image_id: [label_file(image_id)],
         photo=photo_stem,
         settings=["polygon_tolerance"],
-        reader=read_yolo,
         predictions=[YoloLabels],
     ),
     "yolo-detect": ExportFormat(YoloDetectExporter, lambda image_id: [label_file(image_id)], photo=photo_stem),
@@ -100,7 +93,6 @@ FORMATS: dict[str, ExportFormat] = {
         VocExporter,
         map_files,
         photo=voc_photo,
-        reader=read_voc,
         keeps_other_splits=True,
         predictions=[VocTree, LabelMaps],
     ),
@@ -130,5 +122,6 @@ def predictions_of(path: Path) -> type[Predictions] | None:
     if len(kinds) > 1:
         raise UserError(f"{path}: may be {' or '.join(kind.title for kind in kinds)}: name a folder of one kind")
     if path.is_file() and not kinds:
+        read_json(path)  # what is no JSON is told by its place
         raise UserError(f"{path}: expected COCO instances or results; labelme files are taken from their folder")
     return kinds[0] if kinds else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, ClassVar
 
@@ -173,25 +173,6 @@ def skip_void(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:
     """Map (N,) ids from 1 to object numbers, skipping 255 (void): (N,) uint8, or uint16 if one does not fit."""
     numbers = ids + (ids >= VOID)
     return numbers.astype(np.uint8 if numbers.max(initial=0) < VOID else np.uint16)
-
-
-def read_voc(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
-    """Read a VOC tree, by paths below SegmentationClass and in the order of the paths.
-
-    Images are not needed. Labels are those of `class_names.txt`, or of `names` where there is none. Objects are those
-    of SegmentationObject, else connected parts of a class; void pixels belong to none.
-
-    Args:
-        names: class names, indexed by class id.
-
-    Raises:
-        UserError: a file cannot be read, two maps differ in size, or a label names no class.
-    """
-    labels = labels_of(folder / CLASS_NAMES, ClassIndex(names))
-    for path in sorted((folder / "SegmentationClass").rglob("*.png")):
-        relative = path.relative_to(folder / "SegmentationClass")
-        label_map = read_label_map(path, labels)
-        yield relative.with_suffix("").as_posix(), read_objects(label_map, folder / "SegmentationObject" / relative)
 
 
 def labels_of(path: Path, index: ClassIndex) -> npt.NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from utils.classes import ClassIndex, yaml_names
-from utils.errors import SampleError, UserError
+from utils.errors import SampleError
 from utils.formats.base import (
     FRAME_SUFFIX,
     MSG_POLYGON_IOU,
@@ -24,9 +23,9 @@ from utils.formats.base import (
     nonempty,
 )
 from utils.formats.polygons import bridge_rings, filled_box, iou, polygons_on_pixel_centers, rasterize_ultralytics
-from utils.formats.yolo_labels import Label, LabelReader
+from utils.formats.yolo_labels import Label
 from utils.io.encoding import encode_image
-from utils.io.image_files import image_size, is_image_name, is_video_name
+from utils.io.image_files import is_video_name
 from utils.io.png_files import is_plain
 from utils.masks import Mask
 from utils.structures import Instances, Sample
@@ -205,62 +204,9 @@ def label_row(class_id: int, points: npt.NDArray[np.floating], size: tuple[int, 
     return f"{class_id} {' '.join(f'{value:.6f}' for value in (points / size[::-1]).ravel().tolist())}\n"
 
 
-def read_yolo(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
-    """Read a folder that holds `images/` and `labels/`, in the order of the images' paths.
-
-    Class ids are those of `data.yaml`, or of `names` where there is none; an image without a label file has no objects.
-
-    Args:
-        names: class names, indexed by class id.
-
-    Raises:
-        UserError: there are no images, a file cannot be read, a row is malformed, what the columns of the rows are
-            cannot be decided, or a class is none of `names`.
-    """
-    images = sorted(path for path in (folder / "images").rglob("*") if is_image_name(path.name))
-    if not images:
-        raise UserError(f"{folder / 'images'}: no images, by whose sizes labels are read")
-    class_ids = _class_ids(folder / DATA_YAML, names)
-    stems = [image.relative_to(folder / "images").with_suffix("").as_posix() for image in images]
-    labels = {stem: path for stem in stems if (path := folder / "labels" / f"{stem}.txt").is_file()}
-    reader = LabelReader(labels.values(), "x y w h conf")
-    for image, stem in zip(images, stems):
-        rows = reader.labels(labels[stem]) if stem in labels else []
-        for row in rows:
-            if not 0 <= row.class_id < len(class_ids):
-                raise UserError(
-                    f"{labels[stem]}:{row.line}: the class {row.class_id} is outside the {len(class_ids)} classes"
-                )
-        size = _size_of(image)
-        yield (
-            unescape_images_dir(stem),
-            Instances.from_masks(
-                size,
-                [class_ids[row.class_id] for row in rows],
-                [polygon_mask(row, size) for row in rows],
-                [row.confidence for row in rows],
-            ),
-        )
-
-
 def polygon_mask(row: Label, size: tuple[int, int]) -> Mask:
     """Rasterize the polygon as ultralytics does; a box is filled."""
     points = row.points * (size[1], size[0])
     if len(points) == 2:
         return Mask.from_array(filled_box(points.ravel(), size))
     return Mask.from_array(rasterize_ultralytics(np.floor(points), size))
-
-
-def _class_ids(path: Path, names: Sequence[str]) -> list[int]:
-    """Return the class id that each class id of a `data.yaml` means."""
-    if not path.is_file():
-        return list(range(len(names)))
-    index = ClassIndex(names)
-    return [index.class_id(name, f"{path}: names[{i}]") for i, name in enumerate(yaml_names(path))]
-
-
-def _size_of(image: Path) -> tuple[int, int]:
-    try:
-        return image_size(image)
-    except ValueError as error:
-        raise UserError(f"{image}: {error}") from error

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from tests.helpers.read_back import read_back
 from utils.errors import UserError
-from utils.formats.coco_reader import read_coco, segmentation_box
+from utils.formats.coco_reader import segmentation_box
 
 
 def write(path: Path, size: tuple[int, int], *segmentations: Any) -> Path:
@@ -28,7 +29,7 @@ def test_run_lengths_as_text_and_as_numbers_are_read_as_pycocotools_does(size: t
     told = [{**text, "counts": text["counts"].decode()} for text in texts]
     runs = [np.flatnonzero(np.diff(mask.ravel("F"), prepend=0, append=2)) for mask in masks]
     numbers = [{"size": size, "counts": np.diff(run, prepend=0).tolist()} for run in runs]
-    ((_, instances),) = read_coco(write(tmp_path / "a.json", size, *told, *numbers), ["car"])
+    ((_, instances),) = read_back(write(tmp_path / "a.json", size, *told, *numbers), ["car"])
     for mask, found in zip([*masks, *masks], instances.masks, strict=True):
         np.testing.assert_array_equal(found.to_full(size), mask.astype(bool))
     for text, each, alike in zip(texts, told, numbers, strict=True):
@@ -47,16 +48,16 @@ HOSTILE = [
 def test_run_lengths_that_would_end_the_process_are_refused(segmentation: Any, tmp_path: Path) -> None:
     assert segmentation_box(segmentation) is None
     with pytest.raises(UserError, match=r"annotations\[0\]"):
-        list(read_coco(write(tmp_path / "a.json", (3, 4), segmentation), ["car"]))
+        list(read_back(write(tmp_path / "a.json", (3, 4), segmentation), ["car"]))
 
 
 @pytest.mark.parametrize("size", [(0, 4), (-3, 4), (30, 2**31), (2**40, 2**40), (2**16, 2**16)])
 def test_sizes_that_no_image_has_are_refused(size: tuple[int, int], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"images\[0\]"):
-        list(read_coco(write(tmp_path / "a.json", size, [[1, 2, 11, 2, 11, 14]]), ["car"]))
+        list(read_back(write(tmp_path / "a.json", size, [[1, 2, 11, 2, 11, 14]]), ["car"]))
 
 
 @pytest.mark.parametrize("far", [1e4, -1e300, float("nan"), float("inf")])
 def test_polygons_on_which_pycocotools_would_not_end_are_refused(far: float, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"annotations\[0\].segmentation: neither polygons|NaN|Infinity"):
-        list(read_coco(write(tmp_path / "a.json", (30, 40), [[0, 0, far, 0, 5, 5]]), ["car"]))
+        list(read_back(write(tmp_path / "a.json", (30, 40), [[0, 0, far, 0, 5, 5]]), ["car"]))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.formats.labelme_reader import read_labelme
+from tests.helpers.read_back import read_back
 from utils.formats.polygons import POINTS, rasterize_labelme_shape
 
 SIZE = (40, 60)
@@ -60,7 +60,7 @@ def test_a_file_of_all_types_is_what_labelme_makes_of_it(tmp_path: Path) -> None
     loaded = label_file.LabelFile(str(tmp_path / "a.json"))
     values = {f"c{i}": i + 1 for i in range(3)}
     labels, objects = label_file.utils.shapes_to_label(SIZE, loaded.shapes, values)
-    ((_, found),) = read_labelme(tmp_path, list(values))
+    ((_, found),) = read_back(tmp_path, list(values))
     np.testing.assert_array_equal(found.to_semantic(), labels)
     np.testing.assert_array_equal(found.rasterize(np.arange(len(found)) + 1), objects)
 

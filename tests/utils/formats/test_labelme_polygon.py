@@ -12,8 +12,8 @@ import labelme
 import numpy as np
 import pytest
 
+from tests.helpers.read_back import read_back
 from utils.formats.base import MSG_EMPTY_MASKS, MSG_POLYGON_IOU, Exporter, ExportSettings
-from utils.formats.labelme_reader import read_labelme
 from utils.formats.labelme_writer import MSG_SPECKS, LabelmePolygonExporter
 from utils.formats.polygons import MAX_POINTS, iou, polygons_on_pixel_centers
 from utils.masks import Mask
@@ -59,7 +59,7 @@ def test_parts_of_one_mask_are_one_object_for_labelme(
     assert objects.max() == 6
     groups = [shape["group_id"] for shape in loaded.shapes]
     assert groups[:5] == [0, 0, 1, 1, None]
-    ((image_id, read),) = read_labelme(tmp_path, NAMES)
+    ((image_id, read),) = read_back(tmp_path, NAMES)
     assert (image_id, len(read)) == ("clip/a", 6)
 
 

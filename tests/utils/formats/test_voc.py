@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from datasets.voc import VocDataset
+from tests.helpers.read_back import read_back
 from utils.classes import VOC_PALETTE
 from utils.formats.base import MSG_EMPTY_MASKS, ExportSettings
-from utils.formats.voc import MSG_16_BITS, MSG_HIDDEN, MSG_OVERLAPS, VocExporter, read_voc, skip_void
+from utils.formats.voc import MSG_16_BITS, MSG_HIDDEN, MSG_OVERLAPS, VocExporter, skip_void
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
@@ -84,7 +85,7 @@ def test_an_image_without_objects_is_all_background(tmp_path: Path, scene: Scene
     (exported,) = write(exporter(tmp_path), tmp_path, [(scene[0], Instances.from_masks((40, 60), [], []))])
     assert not np.asarray(Image.open(tmp_path / "SegmentationClass" / "clip" / "a.png")).any()
     assert (exported.shapes, Counter(exported.losses)) == (0, Counter())
-    assert [(image_id, len(found)) for image_id, found in read_voc(tmp_path, NAMES)] == [("clip/a", 0)]
+    assert [(image_id, len(found)) for image_id, found in read_back(tmp_path, NAMES)] == [("clip/a", 0)]
 
 
 def test_an_object_wholly_under_another_is_told(tmp_path: Path, scene: Scene) -> None:

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from datasets.images import read_image
 from models.ultralytics_quiet import quiet_ultralytics
+from tests.helpers.read_back import read_back
 from utils.errors import SampleError
 from utils.formats.base import MSG_EMPTY_MASKS, MSG_POLYGON_IOU, ExportSettings
 from utils.formats.polygons import bridge_rings, iou, polygons_on_pixel_centers, rasterize_ultralytics
@@ -23,7 +24,6 @@ from utils.formats.yolo import (
     MSG_TINY_IMAGES,
     YoloExporter,
     escape_images_dir,
-    read_yolo,
     unescape_images_dir,
 )
 from utils.masks import Mask
@@ -79,7 +79,7 @@ def test_what_is_read_back_is_what_ultralytics_draws(
     tmp_path: Path, scene: Scene, write: Callable, tolerance: float
 ) -> None:
     write(exporter(tmp_path, tolerance), tmp_path, [scene])
-    ((image_id, read),) = read_yolo(tmp_path, ("汽车", "air plane: 1", "car"))
+    ((image_id, read),) = read_back(tmp_path, ("汽车", "air plane: 1", "car"))
     masks = [mask for mask in scene[1].masks if mask.crop.size]
     assert image_id == "clip/a"
     assert read.detections.class_ids.tolist() == [2, 1, 0, 2, 0, 2]
@@ -97,7 +97,7 @@ def test_an_image_without_objects_and_a_folder_called_images(tmp_path: Path, sce
     write(exporter(tmp_path), tmp_path, pairs)
     assert (tmp_path / "labels" / "a.txt").read_bytes() == b""
     assert [len(label["cls"]) for label in scanned(tmp_path).labels] == [0, 6, 6]
-    assert [image_id for image_id, _ in read_yolo(tmp_path, NAMES)] == ids
+    assert [image_id for image_id, _ in read_back(tmp_path, NAMES)] == ids
     for image_id in (*ids, "images", "Images/a", "images__/b"):
         assert unescape_images_dir(escape_images_dir(image_id)) == image_id
 
