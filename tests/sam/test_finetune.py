@@ -217,12 +217,12 @@ def test_an_existing_output_is_kept(config_file: Path, result: Path) -> None:
 
 @pytest.mark.parametrize(
     "output, reason",
-    [("b.pt", r"b\.last\.pt: is there already"), ("file/a.pt", "no file can be made"), ("folder", "is a")],
+    [("b.pt", r"b\.last\.pt: is there already"), ("file/a.pt", "no file can be made"), ("folder.pt", "is a")],
 )
 def test_training_does_not_begin_if_its_weights_cannot_be_written(
     output: str, reason: str, config_file: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.pt").mkdir()
     for name in ("b.last.pt", "file"):
         (tmp_path / name).write_text("")
     with pytest.raises(UserError, match=reason):
