@@ -289,8 +289,8 @@ def _open_map(path: Path, modes: Sequence[str], *, decoded: bool = False) -> Ite
         if image.format not in MAP_FORMATS:
             raise ValueError(f"its content is {image.format}, which does not keep labels exactly; save it as PNG")
         if image.mode not in modes:
-            modes = f"its mode is {image.mode}, not P (palette) or L (8-bit grey)"
-            raise ValueError(f"not an index map: {modes}; save each pixel's label, not a color of it")
+            fact = f"its mode is {image.mode}, not P (palette) or L (8-bit grey)"
+            raise ValueError(f"not an index map: {fact}; save each pixel's label, not a color of it")
         if decoded:
             decode(file, image)
         yield image

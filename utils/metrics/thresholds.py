@@ -248,7 +248,6 @@ def choose(
         image_ids: theirs; of two images, or clips, at least.
         before: (C,) thresholds of the run, over which the gain is measured.
     """
-
     in_first, num_images = halves(image_ids)[stacks.image], len(image_ids)
     reference = stacks.counts(stacks.labels(before), num_labels, num_images)
     parts = stacks[in_first], stacks[~in_first], stacks
