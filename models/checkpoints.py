@@ -53,7 +53,7 @@ def read_checkpoint(path: Path, load: Callable[[], Any]) -> Any:
     kind = kind_of(path)
     if kind not in ("zip", "pickle"):
         with path.open("rb") as file:
-            found = foreign_content(file.read(64))
+            found = foreign_content(file.read(512))
         told = f"not a checkpoint, but {found}" if found else "truncated, or not a checkpoint at all"
         raise UserError(f"{path}: {told}{_again(path)}")
     with ThreadPoolExecutor(1) as pool:
@@ -191,6 +191,8 @@ def message_of(error: Exception) -> str:
 def _explained(path: Path, error: Exception) -> UserError:
     """Make the error that says why a checkpoint was not loaded, and what to do next."""
     refused = _refused_name(error)
+    if kind_of(path) == "zip" and (names := _names_in(path)) and not any(name.endswith("data.pkl") for name in names):
+        return UserError(f"{path}: not a checkpoint, but an archive that holds {listed(names)}; unpack it")
     if _is_unsafe_form(path, error):
         form = "its pickle has a form that is not read safely, as of torch before 1.6, of protocol 4 or of dill"
         return UserError(f"{path}: {form}; --trust-weights reads it, for files whose origin you trust")
@@ -203,6 +205,15 @@ def _explained(path: Path, error: Exception) -> UserError:
         return UserError(f"{path}: holds a YOLO model ({refused}), not SAM2's tensors")
     advice = "--trust-weights lets it, for files whose origin you trust"
     return UserError(f"{path}: refused, since loading it would run code ({refused}); {advice}")
+
+
+def _names_in(path: Path) -> list[str]:
+    """Return the names of the files in a zip archive; torch.save puts what it saves into `data.pkl`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return []
 
 
 def _is_unsafe_form(path: Path, error: Exception) -> bool:

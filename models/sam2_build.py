@@ -37,8 +37,8 @@ POSTPROCESSING = {
 VIDEO = {"_target_": VIDEO_MODEL, "binarize_mask_from_pts_for_mem_enc": True, "fill_hole_area": 0}
 
 
-STATE_KEYS = ("model", "state_dict", "model_state_dict", "ema")
-"""Keys under which trainers keep the tensors of SAM2."""
+STATE_KEYS = ("ema", "module", "model", "state_dict", "model_state_dict")
+"""Keys under which trainers keep the tensors of SAM2; the moving average is what its trainer evaluates with."""
 
 SAM_PART = "sam_mask_decoder."
 """Part of every SAM2; before its name stands what DataParallel, torch.compile or Lightning put before all tensors."""
@@ -114,8 +114,11 @@ def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor
         state: object = read_safetensors(path)
     else:
         state = content = read_checkpoint(path, lambda: load_torch(path, trust=trust))
-        while isinstance(state, Mapping) and (key := next((key for key in STATE_KEYS if key in state), None)):
-            state = state[key]
+        while isinstance(state, Mapping):
+            parts = [state[key] for key in STATE_KEYS if state.get(key) is not None]
+            if not parts:
+                break
+            state = parts[0]
         state = unwrapped(state)
         if type(state).__module__.startswith("ultralytics."):
             raise UserError(f"{path}: holds a YOLO model ({type(state).__name__}), not SAM2's tensors")

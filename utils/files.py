@@ -13,6 +13,16 @@ from typing import BinaryIO
 
 from utils.errors import UserError
 
+ARCHIVES = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!\x1a\x07": "RAR",
+}
+"""First bytes of compressed files and archives -> their name. A tar archive has its mark further on."""
+
 SPECIAL = "a pipe, a device or a socket, not a file; save its content to a file"
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -28,7 +38,7 @@ def is_special(path: Path) -> bool:
 
 
 def foreign_content(start: bytes) -> str | None:
-    """Say what a file really is by its first 64 bytes, if it is what often stands in the place of photos or weights."""
+    """Say what a file is by its first 512 bytes, if it is what often stands in the place of photos or weights."""
     if not start:
         return "empty"
     if start.startswith(b"version https://git-lfs"):
@@ -39,7 +49,10 @@ def foreign_content(start: bytes) -> str | None:
         return "JPEG XL, which is not read; save it as PNG"
     if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         return "HEIC; pip install pillow-heif reads it"
-    return None
+    archives = {name for mark, name in ARCHIVES.items() if start.startswith(mark)}
+    if start[257:262] == b"ustar":
+        archives = {"tar"}
+    return f"compressed or an archive ({archives.pop()}); unpack it" if archives else None
 
 
 @contextmanager

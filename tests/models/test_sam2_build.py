@@ -32,6 +32,11 @@ WRAPPED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "trainer": lambda state: {"model": state, "optimizer": {"state": {}}, "epoch": 3, "loss": {}, "steps": {}},
     "lightning": lambda state: {"state_dict": {f"sam2_model.{name}": each for name, each in state.items()}, "epoch": 3},
     "averaged": lambda state: {"ema": {"model": {f"module.model.{name}": each for name, each in state.items()}}},
+    "averaged beside the last": lambda state: {
+        "model": {name: each * 0 for name, each in state.items()},
+        "ema": {"module": state, "updates": 3},
+    },
+    "not averaged": lambda state: {"ema": None, "model": state},
     "another trainer's": lambda state: {"model_state_dict": state, "optimizer_state_dict": {}},
     "parallel": lambda state: {"model": {f"module.{name}": each for name, each in state.items()}},
     "compiled": lambda state: {f"_orig_mod.{name}": each for name, each in state.items()},

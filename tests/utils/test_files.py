@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import signal
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -106,6 +110,10 @@ FOREIGN = {
     "a web page": b"\n<!DOCTYPE html><html>404</html>",
     "JPEG XL, which is not read": b"\xff\x0a\xfa\x1f" + bytes(80),
     "HEIC; pip install pillow-heif reads it": b"\0\0\0\x18ftypheic" + bytes(80),
+    r"compressed or an archive \(gzip\); unpack it": gzip.compress(b"weights"),
+    r"compressed or an archive \(xz\); unpack it": lzma.compress(b"weights"),
+    r"compressed or an archive \(bzip2\); unpack it": bz2.compress(b"weights"),
+    r"compressed or an archive \(tar\); unpack it": tarfile.TarInfo("weights.pt").tobuf() + bytes(1024),
 }
 
 

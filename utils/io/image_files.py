@@ -165,7 +165,7 @@ def open_image(source: Path | BinaryIO, formats: Sequence[str] | None = None) ->
             opened = Image.open(source, formats=accepted)
         except UnidentifiedImageError as error:
             source.seek(0)
-            kind = foreign_content(source.read(64))
+            kind = foreign_content(source.read(512))
             told = f"but {kind}" if kind else "damaged at its beginning, or of an unknown kind"
             raise ValueError(f"not an image, {told}") from error
         with opened as image:
