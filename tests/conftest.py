@@ -19,6 +19,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A process of pytest-xdist ignores Ctrl-C, and so would all processes that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # There are as many processes as cores. Torch reads this when it is loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).parents[1]
 TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 

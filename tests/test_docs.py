@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
@@ -37,7 +38,7 @@ NOT_RUN = {
     "pip install": "changes the environment; .ci/run has it, see below",
     "ruff": ".ci/run has it, see below",
     "mypy": ".ci/run has it, see below",
-    "OMP_NUM_THREADS=1 python -m pytest": ".ci/run has it, see below",
+    "python -m pytest": ".ci/run has it, see below",
     "PYTHON=python3.12 .ci/run": "makes an environment and runs all tests",
     "python -m benchmarks.": "takes minutes; tests/benchmarks runs it in small",
     "torchrun": "starts several processes; tests/test_torchrun.py and tests/sam do",
@@ -47,10 +48,12 @@ NOT_RUN = {
 }
 """How commands begin that this test only checks, and why it does not run them."""
 
-IN_CI = ("pip install", "ruff", "mypy", "OMP_NUM_THREADS=1 python -m pytest")
+IN_CI = ("pip install", "ruff", "mypy", "python -m pytest")
 """How commands begin that .ci/run must have."""
-NOT_IN_CI = {"pip install labelme", "pip install sahi", "pip install -r requirements-openvino.txt"}
-"""The requirements of the tests bring them."""
+NOT_IN_CI = {
+    *("pip install labelme", "pip install sahi", "pip install -r requirements-openvino.txt"),  # tests/requirements.txt
+    "python -m pytest",  # .ci/run runs all tests
+}
 
 PRINTED = {
     "yolo_sam": r"^Mean_IOU: [01]\.\d{4}$",
@@ -236,6 +239,19 @@ def test_ci_runs_what_the_pages_say_of_installing_and_checking() -> None:
     commands = [command for command in COMMANDS if command.startswith(IN_CI) and command not in NOT_IN_CI]
     assert len(commands) >= 7
     assert [command for command in commands if command not in lines] == []
+
+
+def test_ci_runs_all_tests_and_a_plain_pytest_the_quick_ones(
+    tmp_path: Path, run_alone: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (tmp_path / "test_two.py").write_text(
+        "import pytest\n\n@pytest.mark.slow\ndef test_slow(): pass\n\ndef test_quick(): pass\n"
+    )
+    (in_ci,) = [line for line in (REPOSITORY / ".ci" / "run").read_text().splitlines() if "pytest" in line]
+    for command, result in (("python -m pytest", "1 passed, 1 deselected"), (in_ci, "2 passed")):
+        start, *words = shlex.split(command)
+        done = run_alone(*words, "-n", "0", "-c", str(REPOSITORY / "pyproject.toml"), str(tmp_path))
+        assert (start, done.returncode) == ("python", 0) and result in done.stdout, done.stdout + done.stderr
 
 
 def test_journeys_are_linked_and_their_commands_have_valid_options() -> None:
