@@ -54,9 +54,19 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
 
 
-@pytest.fixture
-def done(project: Project) -> Project:
-    """A project that is annotated."""
+@pytest.fixture(scope="session")
+def annotated(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that is annotated, to be copied."""
+    from tests.helpers.project import Project
+
+    project = Project(tmp_path_factory.mktemp("annotated") / "project")
     assert project.run() == 0
     assert project.seen == project.ids()
+    return project
+
+
+@pytest.fixture
+def done(project: Project, annotated: Project) -> Project:
+    """A project that is annotated: it has the files that a run makes."""
+    project.copy_run(annotated)
     return project

@@ -63,16 +63,15 @@ REDIRECTIONS = [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev
 
 
 @pytest.mark.parametrize("redirection", REDIRECTIONS)
-def test_output_that_nobody_takes_ends_no_run_and_gets_into_no_file(project: Project, redirection: str) -> None:
-    assert project.run() == 0
-    unbroken = tree(project.out)
-    command = " ".join([sys.executable, str(PROGRAM), *project.arguments("--set", "auto_mask.save_dir=OUT")])
-    command = command.replace("OUT", str(project.folder / "second"))
+def test_output_that_nobody_takes_ends_no_run_and_gets_into_no_file(done: Project, redirection: str) -> None:
+    unbroken = tree(done.out)
+    command = " ".join([sys.executable, str(PROGRAM), *done.arguments("--set", "auto_mask.save_dir=OUT")])
+    command = command.replace("OUT", str(done.folder / "second"))
     done = shell(f"{command} {redirection}")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert "Exception ignored" not in done.stderr
-    assert {*tree(project.folder / "second")} == {*unbroken}
+    assert {*tree(done.folder / "second")} == {*unbroken}
 
 
 def test_a_reader_that_goes_ends_no_run(project: Project) -> None:

@@ -76,18 +76,17 @@ def test_doubtful_photos_are_linked_and_labelme_is_told_how_to_open_them(
     assert "masks have no points to drag in labelme; --format labelme-polygon" in capsys.readouterr().out
 
 
-def test_what_labelme_saves_from_the_review_folder_names_the_photo_again(project: Project) -> None:
-    assert project.run() == 0
-    link = next(path for path in (project.out / "review" / "clip").iterdir())
-    image_id, form = f"clip/{link.stem}", project.out / "labelme-polygon"
+def test_what_labelme_saves_from_the_review_folder_names_the_photo_again(done: Project) -> None:
+    link = next(path for path in (done.out / "review" / "clip").iterdir())
+    image_id, form = f"clip/{link.stem}", done.out / "labelme-polygon"
     path = form / f"{image_id}.json"
     saved = {**json.loads(path.read_text()), "shapes": [], "imagePath": os.path.relpath(link, path.parent)}
     path.write_text(json.dumps(saved))
     assert labelme.LabelFile(str(path)).image_data
-    assert project.run() == 0
+    assert done.run() == 0
     assert not link.is_symlink(), "what a person edited is no longer doubtful"
     content = json.loads(path.read_text())
-    assert (path.parent / content.pop("imagePath")).resolve() == project.photos / f"{image_id}.png"
+    assert (path.parent / content.pop("imagePath")).resolve() == done.photos / f"{image_id}.png"
     assert content.items() == {key: saved[key] for key in saved if key != "imagePath"}.items()
 
 

@@ -32,18 +32,17 @@ def started(project: Project, *more: str) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_second_run_in_the_folder_is_refused_and_the_first_one_ends_whole(project: Project) -> None:
-    assert project.run() == 0
-    unbroken = tree(project.out)
-    shutil.rmtree(project.out)
-    first = started(project)
+def test_a_second_run_in_the_folder_is_refused_and_the_first_one_ends_whole(done: Project) -> None:
+    unbroken = tree(done.out)
+    shutil.rmtree(done.out)
+    first = started(done)
     first.send_signal(signal.SIGSTOP)
-    second = subprocess.run([sys.executable, str(PROGRAM), *project.arguments()], capture_output=True, text=True)
+    second = subprocess.run([sys.executable, str(PROGRAM), *done.arguments()], capture_output=True, text=True)
     first.send_signal(signal.SIGCONT)
     assert second.returncode == 2
     assert "another run writes there; wait until it ends, or name another folder by auto_mask.save_dir" in second.stderr
     assert first.wait(60) == 0
-    assert tree(project.out) == unbroken
+    assert tree(done.out) == unbroken
 
 
 def test_a_killed_run_leaves_nothing_locked(project: Project) -> None:
@@ -112,17 +111,16 @@ def names_elsewhere(outside: Path) -> Sequence[str]:
 
 @pytest.mark.parametrize("key", ["files", "links"])
 @pytest.mark.parametrize("number", range(3))
-def test_a_record_removes_no_file_elsewhere(project: Project, key: str, number: int) -> None:
-    outside = project.folder.parent / "elsewhere"
+def test_a_record_removes_no_file_elsewhere(done: Project, key: str, number: int) -> None:
+    outside = done.folder.parent / "elsewhere"
     outside.mkdir()
     (outside / "a.txt").write_text(OUTSIDE)
-    assert project.run() == 0
-    for path in (record_of(project, "0"), project.out / "yolo" / ".records.json"):
+    for path in (record_of(done, "0"), done.out / "yolo" / ".records.json"):
         record, name = json.loads(path.read_text()), names_elsewhere(outside)[number]
         record["files"] |= {name: hash_of(OUTSIDE.encode())} if key == "files" else {}
         record["links"] = [name] if key == "links" else []
         path.write_text(json.dumps(record))
-    assert project.run("-conf", "0.5", "--overwrite") == 0
+    assert done.run("-conf", "0.5", "--overwrite") == 0
     assert (outside / "a.txt").read_text() == OUTSIDE
 
 
@@ -140,16 +138,15 @@ def test_a_record_removes_no_file_elsewhere(project: Project, key: str, number: 
     ],
 )
 def test_no_file_is_written_or_removed_through_a_link_out_of_the_folder(
-    project: Project, link: str, inside: str, capsys: pytest.CaptureFixture[str]
+    done: Project, link: str, inside: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert project.run() == 0
-    outside = project.folder.parent / "elsewhere"
-    shutil.move(project.out / link, outside)
-    (project.out / link).symlink_to(outside)
+    outside = done.folder.parent / "elsewhere"
+    shutil.move(done.out / link, outside)
+    (done.out / link).symlink_to(outside)
     before = tree(outside)
     assert inside in before
-    assert project.run("-conf", "0.5", "--overwrite") == 2
-    assert f"{project.out / link}" in capsys.readouterr().err
+    assert done.run("-conf", "0.5", "--overwrite") == 2
+    assert f"{done.out / link}" in capsys.readouterr().err
     assert tree(outside) == before
 
 
@@ -174,18 +171,17 @@ SPOILT = [
 
 
 @pytest.mark.parametrize("content", SPOILT)
-def test_a_damaged_record_counts_as_edited_and_what_has_no_file_is_made_again(project: Project, content: str) -> None:
-    assert project.run() == 0
-    unbroken = tree(project.out)
-    labels = (project.out / "yolo" / "labels" / "0.txt").read_bytes()
-    for record in (*project.out.rglob(".records/0.json"), project.out / ".review" / "0.json"):
+def test_a_damaged_record_counts_as_edited_and_what_has_no_file_is_made_again(done: Project, content: str) -> None:
+    unbroken = tree(done.out)
+    labels = (done.out / "yolo" / "labels" / "0.txt").read_bytes()
+    for record in (*done.out.rglob(".records/0.json"), done.out / ".review" / "0.json"):
         record.write_bytes(content.encode("utf-8", "surrogatepass"))
-    assert project.run() == 0
-    assert (project.out / "coco" / "instances.json").read_bytes() == unbroken["coco/instances.json"]
-    assert reviewed((project.out / "review.csv").read_bytes()) == reviewed(unbroken["review.csv"])
-    assert (project.out / "yolo" / "labels" / "0.txt").read_bytes() == labels
-    assert project.run("--overwrite") == 0
-    assert tree(project.out) == unbroken
+    assert done.run() == 0
+    assert (done.out / "coco" / "instances.json").read_bytes() == unbroken["coco/instances.json"]
+    assert reviewed((done.out / "review.csv").read_bytes()) == reviewed(unbroken["review.csv"])
+    assert (done.out / "yolo" / "labels" / "0.txt").read_bytes() == labels
+    assert done.run("--overwrite") == 0
+    assert tree(done.out) == unbroken
 
 
 def reviewed(table: bytes) -> list[dict[str, str]]:
@@ -195,13 +191,12 @@ def reviewed(table: bytes) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("content", SPOILT)
-def test_a_damaged_record_of_shared_files_makes_them_anew(project: Project, content: str) -> None:
-    assert project.run() == 0
-    unbroken = tree(project.out)
-    for record in [*project.out.rglob(".records.json"), project.out / ".review.json"]:
+def test_a_damaged_record_of_shared_files_makes_them_anew(done: Project, content: str) -> None:
+    unbroken = tree(done.out)
+    for record in [*done.out.rglob(".records.json"), done.out / ".review.json"]:
         record.write_bytes(content.encode("utf-8", "surrogatepass"))
-    assert project.run() == 0
-    assert tree(project.out) == unbroken
+    assert done.run() == 0
+    assert tree(done.out) == unbroken
 
 
 @pytest.mark.parametrize(
@@ -224,17 +219,16 @@ def test_a_damaged_list_of_review_links_removes_nothing_elsewhere(project: Proje
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "sub/a.txt", "a\0b", "\ud800"])
-def test_a_record_of_shared_files_is_followed_through_no_link(project: Project, name: str) -> None:
-    assert project.run() == 0
-    outside = project.folder.parent / "elsewhere"
+def test_a_record_of_shared_files_is_followed_through_no_link(done: Project, name: str) -> None:
+    outside = done.folder.parent / "elsewhere"
     outside.mkdir()
     (outside / "a.txt").write_text(OUTSIDE)
-    (project.out / "yolo" / "sub").symlink_to(outside)
-    path = project.out / "yolo" / ".records.json"
+    (done.out / "yolo" / "sub").symlink_to(outside)
+    path = done.out / "yolo" / ".records.json"
     record = json.loads(path.read_text())
     record["files"][name] = hash_of(OUTSIDE.encode())
     path.write_text(json.dumps(record))
-    assert project.run("-conf", "0.5", "--overwrite") == 0
+    assert done.run("-conf", "0.5", "--overwrite") == 0
     assert (outside / "a.txt").read_text() == OUTSIDE
 
 
@@ -249,11 +243,10 @@ def test_a_damaged_annotation_of_a_doubtful_photo_is_left_as_it_is(project: Proj
 
 
 @pytest.mark.parametrize("photo", ["x" * 300, "y/" * 3000, "a\0b", "\ud800"])
-def test_a_record_that_names_no_possible_photo_prunes_nothing(project: Project, photo: str) -> None:
-    assert project.run() == 0
-    path = project.out / ".review" / "0.json"
+def test_a_record_that_names_no_possible_photo_prunes_nothing(done: Project, photo: str) -> None:
+    path = done.out / ".review" / "0.json"
     record = json.loads(path.read_text())
     record["record"]["photo"] = photo
     path.write_text(json.dumps(record))
-    (project.photos / "0.png").unlink()
-    assert project.run("--prune") == 0
+    (done.photos / "0.png").unlink()
+    assert done.run("--prune") == 0

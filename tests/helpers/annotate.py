@@ -26,12 +26,12 @@ from utils.distributed import Session
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
 
-SECONDS = 0.01
-"""What an image takes, so that a signal finds the run in its midst."""
-
 
 class Chance:
     """A cascade whose masks depend on the image and on the ids of its batch."""
+
+    seconds = 0.01
+    """What an image takes, so that a signal finds the run in its midst."""
 
     def __init__(self) -> None:
         self.batches = 0
@@ -43,7 +43,7 @@ class Chance:
             os.kill(os.getpid(), signal.SIGKILL)
         batch = ",".join(sample.image_id for sample in samples)
         for sample in samples:
-            time.sleep(SECONDS)
+            time.sleep(self.seconds)
             yield (
                 sample,
                 self.instances(sample, zlib.crc32(f"{batch}:{sample.image_id}".encode("utf-8", "surrogateescape"))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ COUNT, BATCH = 10, 4
 
 class Noted(annotate.Chance):
     """Notes which images go through it."""
+
+    seconds = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,6 +71,17 @@ class Project:
         code = annotate.main(self.arguments(*more), make)
         self.seen = made[0].seen if made else None
         return code
+
+    def copy_run(self, other: Project) -> None:
+        """Takes what another project has after its run, as if this one had run; links lead to the photos here."""
+        shutil.copy(other.folder / "config.json", self.folder)
+        shutil.copytree(other.out, self.out, symlinks=True)
+        for path in self.out.rglob("*"):
+            if path.is_symlink():
+                photo = path.readlink().relative_to(other.photos)
+                path.unlink()
+                path.symlink_to(self.photos / photo)
+        self.seen = other.seen
 
     def ids(self) -> list[str]:
         """In the order of the run."""
