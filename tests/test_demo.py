@@ -59,6 +59,7 @@ def grab_cut(sample: Sample, box: np.ndarray) -> np.ndarray:
 Fill = Callable[[Sample, np.ndarray], np.ndarray]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fill", "most"), [(filled, 0.65), (grab_cut, 0.75)])
 def test_the_task_is_no_toy(fill: Fill, most: float, demo: list[tuple[Sample, Detections]]) -> None:
     def counted(sample: Sample, boxes: Detections) -> np.ndarray:
@@ -78,6 +79,7 @@ def evaluated(tmp_path: Path, *arguments: str) -> dict[str, Any]:
     return json.loads((tmp_path / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_demo_with_the_detectors_boxes_and_its_error_attribution(tmp_path: Path) -> None:
     metrics = evaluated(tmp_path, "--attribute")
     assert metrics["Mean_IOU"] >= DETECTOR_IOU
@@ -99,6 +101,7 @@ def test_the_prompt_file_has_the_true_boxes(demo: list[tuple[Sample, Detections]
         assert [row["category_id"] for row in own] == true.class_ids.tolist()
 
 
+@pytest.mark.slow
 def test_the_clip_is_followed_from_the_boxes_of_its_first_frame(tmp_path: Path) -> None:
     clips = evaluated(tmp_path, "--video", "--keyframe-interval=0", "-p", str(DEMO / "prediction.json"))["clips"]
     assert clips["J"] >= CLIP_J

@@ -214,7 +214,15 @@ def workplace(laid_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return folder
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if any(map(is_run, block))], ids="; ".join)
+def is_part(block: tuple[str, ...]) -> bool:
+    """Whether another block has the commands of this one and more."""
+    return any({*block} < {*other} for other in BLOCKS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "block", [each for each in BLOCKS if any(map(is_run, each)) and not is_part(each)], ids="; ".join
+)
 def test_commands_do_their_work(block: tuple[str, ...], workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in filter(is_run, block):
         assert command.startswith("python "), f"{command}: neither Python nor in the list of what is not run"

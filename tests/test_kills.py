@@ -17,6 +17,8 @@ import pytest
 
 from tests.helpers.project import PROGRAM, Project, tree
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_killed_at_any_moment_the_next_run_ends_with_the_files_of_an_unbroken_one(project: Project) -> None:

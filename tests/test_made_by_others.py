@@ -90,19 +90,18 @@ ELSEWHERE = ["/etc/passwd", "../../../secret.png", "a\0b", "x" * 300, "\ud800", 
 
 
 @pytest.mark.parametrize("value", ELSEWHERE, ids=lambda value: ascii(value)[:20])
-def test_the_photo_that_an_annotation_names_is_never_written_to(project: Project, value: object) -> None:
-    secret = project.folder.parent / "secret.png"
+def test_the_photo_that_an_annotation_names_is_never_written_to(done: Project, value: object) -> None:
+    secret = done.folder.parent / "secret.png"
     Image.new("RGB", (32, 24)).save(secret)
-    before = tree(project.photos), secret.read_bytes()
-    assert project.run() == 0
-    for path in (project.labelme("0"), project.out / "labelme-polygon" / "0.json"):
+    before = tree(done.photos), secret.read_bytes()
+    for path in (done.labelme("0"), done.out / "labelme-polygon" / "0.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"imagePath": value}))
-    assert project.run("-conf", "0.5") == 0
-    assert json.loads(project.labelme("0").read_text())["imagePath"] == "../photos/0.png"
-    folder = annotations(project, imagePath=value, imageHeight=None)
-    assert run_with(project, folder, "--overwrite") in (0, 2)
-    assert (tree(project.photos), secret.read_bytes()) == before
-    assert {path.name for path in project.folder.parent.iterdir()} == {"project", "secret.png"}
+    assert done.run("-conf", "0.5") == 0
+    assert json.loads(done.labelme("0").read_text())["imagePath"] == "../photos/0.png"
+    folder = annotations(done, imagePath=value, imageHeight=None)
+    assert run_with(done, folder, "--overwrite") in (0, 2)
+    assert (tree(done.photos), secret.read_bytes()) == before
+    assert {path.name for path in done.folder.parent.iterdir()} == {"project", "secret.png"}
 
 
 @pytest.mark.parametrize("name", [*ELSEWHERE, "../photos/0.png", "C:\\0.png"], ids=lambda value: ascii(value)[:20])

@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers.project import PROGRAM, REPOSITORY, Project, tree
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="sends signals")]
 
 SCRIPTS = ("yolo_sam.py", "yolo_sam_visual.py", "yolo_sam_auto_anno_generator.py", "yolo/predict.py")
 

@@ -61,6 +61,7 @@ class Project:
             "dataset": {"data_dir": "tree", "classes": "tree/class_names.txt"},
             **{section: {"save_dir": f"out/{section}"} for section in ("evaluator", "predictor", "auto_mask")},
         }
+        self.settings["evaluator"]["report"] = False  # it takes longer than the rest of an evaluation
         self.save()
 
     def save(self) -> None:
@@ -119,7 +120,7 @@ def sha256(path: Path) -> str:
 
 def test_an_evaluation_says_what_it_uses_and_what_made_it(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     started = datetime.now().astimezone().replace(microsecond=0)
-    assert project.run("evaluate", "--set", "segmenter.precision=fp32", "-conf", "0.3") == 0
+    assert project.run("evaluate", "--set=evaluator.report=true", "--set=segmenter.precision=fp32", "-conf", "0.3") == 0
     printed = capsys.readouterr()
     parts = "SAM2 sam2.1_hiera_demo.pt", "cpu fp32", f"boxes from {project.prompts}"
     assert " · ".join(parts) in printed.out.splitlines()
@@ -195,6 +196,8 @@ def test_each_script_writes_a_file_for_every_image(project: Project) -> None:
 
 
 def test_one_pass_gives_what_separate_runs_give(project: Project) -> None:
+    project.settings["evaluator"]["report"] = True
+    project.save()
     assert project.run("annotate", "--also", "evaluate", "visual") == 0
     together = {name: without_run(name, (project.folder / name).read_bytes()) for name in project.written()}
     shutil.rmtree(project.folder / "out")
@@ -402,7 +405,7 @@ def test_a_run_with_the_thresholds_that_tuning_chose_gives_what_tuning_says(
     rows = json.loads(project.prompts.read_text())
     wrong = [row | {"bbox": [each / 2 for each in row["bbox"]], "score": 0.4} for row in rows]
     project.prompts.write_text(json.dumps([row | {"score": 0.6} for row in rows] + wrong))
-    assert project.run("evaluate", "--tune") == 0
+    assert project.run("evaluate", "--tune", "--set=evaluator.report=true") == 0
     assert "tune: one threshold" in capsys.readouterr().out
     tuned = json.loads((project.folder / "out/evaluator/thresholds.json").read_text())
     assert "Thresholds" in (project.folder / "out/evaluator/report.html").read_text()
@@ -411,7 +414,7 @@ def test_a_run_with_the_thresholds_that_tuning_chose_gives_what_tuning_says(
     shutil.copy(project.folder / "out/evaluator/thresholds.json", project.folder / "kept.json")
     said = {}
     for conf in (project.folder / "kept.json", 0.25):
-        assert project.run("evaluate", "-conf", str(conf), "--set", "evaluator.report=false") == 0
+        assert project.run("evaluate", "-conf", str(conf)) == 0
         said[str(conf)] = json.loads((project.folder / "out/evaluator/metrics.json").read_text())["Mean_IOU"]
     assert [*said.values()] == [chosen["Mean_IOU_where_chosen"], tuned["before"]["Mean_IOU"]]
     assert not (project.folder / "out/evaluator/thresholds.json").exists(), "it belongs to another evaluation"

@@ -54,6 +54,7 @@ def one_run(project: Project) -> dict[str, bytes | str]:
     return files(project.folder / "one")
 
 
+@pytest.mark.slow
 def test_four_shards_one_of_them_killed_make_the_files_of_one_run(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +152,7 @@ def test_what_makes_no_sense_is_refused(
     assert not project.out.exists()
 
 
+@pytest.mark.slow
 def test_shards_of_evaluations_and_overlays_are_merged(tmp_path: Path) -> None:
     images = tmp_path / "tree"
     assert paint(["--seed", "9", "--count", "7", "--out", str(images), "--plain"]) == 0
@@ -179,6 +181,7 @@ def test_shards_of_evaluations_and_overlays_are_merged(tmp_path: Path) -> None:
     assert_same_files(run_files(tmp_path / "two" / "out"), run_files(tmp_path / "one" / "out"))
 
 
+@pytest.mark.slow
 def test_shards_of_clips_are_merged(tmp_path: Path) -> None:
     project = TinyProject(tmp_path)
     more = ["--also", "visual", "annotate", "--set=predictor.format=mp4", "--format", *FORMATS]

@@ -13,6 +13,8 @@ from datasets.scenes import main as paint
 from tests.helpers.project import TinyProject, assert_same_files, run_files
 from tests.helpers.track import write_demo_config
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 OUTPUTS = {"evaluator": "evaluation", "predictor": "masks", "auto_mask": "annotations"}
 

@@ -32,6 +32,7 @@ def started(project: Project, *more: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_a_second_run_in_the_folder_is_refused_and_the_first_one_ends_whole(done: Project) -> None:
     unbroken = tree(done.out)
     shutil.rmtree(done.out)

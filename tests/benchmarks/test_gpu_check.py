@@ -20,6 +20,7 @@ from benchmarks.harness import Gate
 from models.sam2_video import Propagator
 
 
+@pytest.mark.slow
 def test_all_checks_run_and_pass_in_miniature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = tmp_path / "check.json"
     assert gpu_check.main(["--device", "cpu", "--json", str(document)]) == 0
@@ -39,6 +40,7 @@ def test_all_checks_run_and_pass_in_miniature(tmp_path: Path, capsys: pytest.Cap
     assert [line["row"][0] for line in pasted["results"]] == ["2", "5", "6", "2", "5"]
 
 
+@pytest.mark.slow
 def test_tracks_that_differ_fail_and_a_check_that_breaks_does_not_end_the_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from benchmarks import large
 from benchmarks.large import SHRUNK, main, paint_large
 
 
+@pytest.mark.slow
 def test_every_way_to_look_at_large_images_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sahi")
     monkeypatch.setattr(large, "CELL", 355)

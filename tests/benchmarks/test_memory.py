@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from benchmarks.memory import flat_gate, main
 
 SMALL = ["--model", "demo", "--image_size", "64", "--device", "cpu", "--flat_images", "8", "12"]
 
 
+@pytest.mark.slow
 def test_memory_is_measured_over_images_and_boxes(tmp_path: Path) -> None:
     document = tmp_path / "out.json"
     main([*SMALL, "--boxes", "1", "20", "--sizes", "160x90", "80x60", "--json", str(document)])

@@ -28,6 +28,7 @@ SCORES = np.array([0.5, 0.9, 0.5, 0.7], np.float32)
 CLASS_IDS = np.array([0, 1, 2, 1])
 
 
+@pytest.mark.slow
 def test_a_comparison_prints_a_table_and_writes_a_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = tmp_path / "out.json"
     asked = ["--rows", "2", "3", "4", "5", "6", "7", "--scopes", "metrics+annotations", "--precisions", "fp32"]
@@ -48,6 +49,7 @@ def test_a_comparison_prints_a_table_and_writes_a_document(tmp_path: Path, capsy
     assert len(written["gates"]) == (7 if find_spec("openvino") else 4)
 
 
+@pytest.mark.slow
 def test_a_comparison_with_tampered_masks_ends_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from benchmarks.harness import Workload, markdown
 from benchmarks.tracking import clip_line, main, thinned
 
 
+@pytest.mark.slow
 def test_every_way_to_find_the_objects_of_a_clip_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -282,6 +282,7 @@ def test_what_a_changed_ultralytics_left_is_named(trust: bool) -> None:
 # Bit rot
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_of_the_weights_is_noticed(yolo_file: Path, tmp_path: Path) -> None:
     whole, rng = yolo_file.read_bytes(), np.random.default_rng(0)
     assert damage_of(yolo_file) is None
@@ -346,6 +347,7 @@ def test_pickles_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
     assert not Path("trace").exists()
 
 
+@pytest.mark.slow
 def test_a_mutated_pickle_is_never_a_traceback(yolo_file: Path, tmp_path: Path) -> None:
     """With checksums that fit: what a person with bad intentions would make."""
     with zipfile.ZipFile(yolo_file) as archive:

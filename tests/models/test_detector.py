@@ -275,14 +275,15 @@ def test_scores_of_classes_leave_what_a_run_of_each_class_with_its_own_score_fin
     config = Config(arch=ArchConfig(yolo_weights=yolo_file), dataset=dataset, detector=SETTINGS)
     yolo = load_detector(config, torch.device("cpu"), trust=False)
     found = DetectorBoxes(yolo, NAMES, dataset.class_conf(NAMES))(samples)
-    boxes, dropped = DetectorBoxes(yolo, NAMES, np.zeros(len(NAMES), np.float32))(samples), 0
-    for sample, kept, every in zip(samples, found, boxes):
-        for class_id, name in enumerate(NAMES):
-            alone = Config(dataset=DatasetConfig(conf=conf.get(name, conf["*"])), detector=SETTINGS)
-            expected = YoloDetector(yolo_file, torch.device("cpu"), alone)([sample.image])[0]
+    boxes = DetectorBoxes(yolo, NAMES, np.zeros(len(NAMES), np.float32))(samples)
+    for class_id, name in enumerate(NAMES):
+        config = Config(dataset=DatasetConfig(conf=conf.get(name, conf["*"])), detector=SETTINGS)
+        alone = YoloDetector(yolo_file, torch.device("cpu"), config)
+        for sample, kept in zip(samples, found):
+            expected = alone([sample.image])[0]
             of_class, ours = expected[2] == class_id, kept[kept.class_ids == class_id]
             np.testing.assert_allclose(ours.scores, expected[1][of_class], rtol=1e-5)
-        dropped += len(every) - len(kept)
+    dropped = sum(map(len, boxes)) - sum(map(len, found))
     assert dropped > len(samples) and sum(map(len, found)) > len(samples), "too few boxes to prove anything"
 
 
@@ -389,6 +390,7 @@ assert not events, events
 """
 
 
+@pytest.mark.slow
 def test_ultralytics_neither_connects_nor_installs_nor_writes_beside_the_run(tmp_path: Path, yolo_file: Path) -> None:
     (tmp_path / "tmp").mkdir()
     places = {"HOME": tmp_path / "home", "TMPDIR": tmp_path / "tmp", "PYTHONPATH": REPOSITORY}
@@ -414,6 +416,7 @@ print(torch.get_num_threads())
 """
 
 
+@pytest.mark.slow
 def test_a_detector_leaves_torch_as_many_threads_as_it_has_alone(yolo_file: Path) -> None:
     environment = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"}
     for more in ({}, {"OMP_NUM_THREADS": "3"}):

@@ -51,6 +51,7 @@ def moved(model: torch.nn.Module, mode: FakeTensorMode) -> torch.nn.Module:
     return model
 
 
+@pytest.mark.slow
 def test_nothing_waits_for_the_gpu_and_nothing_mixes(monkeypatch: pytest.MonkeyPatch) -> None:
     mode = FakeTensorMode()
 

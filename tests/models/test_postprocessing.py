@@ -19,6 +19,7 @@ import yolo_sam_auto_anno_generator
 from datasets.scenes import main as paint
 from models.postprocessing import CalibratedCascade, CleanedCascade, clean, load_calibration, postprocessed
 from tests.helpers.calibration import mean_of_scores
+from tests.helpers.track import write_demo_config
 from utils.annotations.review import ReviewExporter, ReviewSettings
 from utils.class_map import ClassMap
 from utils.classes import VOC_PALETTE
@@ -57,9 +58,15 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return painted, merged
 
 
+def arguments_of(tree: Path, *more: str) -> list[str]:
+    """Those of a run with the demo's models, and images of a size that takes an eighth of the time."""
+    small = write_demo_config(tree.parent / "small.yaml", 256)
+    settings = {"dataset.data_dir": tree, "arch.sam_config": small, "evaluator.report": "false"}
+    return ["--device=cpu", *(f"--set={key}={value}" for key, value in settings.items()), *more]
+
+
 def evaluate(tree: Path, out: Path, *more: str) -> dict[str, Any]:
-    arguments = ["--set", f"dataset.data_dir={tree}", "-o", str(out), *more]
-    assert yolo_sam.main(["--boxes", "target", *arguments]) == 0
+    assert yolo_sam.main(arguments_of(tree, "--boxes", "target", "-o", str(out), *more)) == 0
     return json.loads((out / "evaluation" / "metrics.json").read_text())
 
 
@@ -73,8 +80,8 @@ def test_a_merged_evaluation_equals_one_of_merged_data(trees: tuple[Path, Path],
 
 def test_all_outputs_name_the_merged_classes(trees: tuple[Path, Path], tmp_path: Path) -> None:
     key = f"dataset.class_map={json.dumps(CLASS_MAP | {'truck': 'vehicle'})}"
-    arguments = ["--set", f"dataset.data_dir={trees[0]}", "--boxes", "target", "-o", str(tmp_path), "--set", key]
-    assert yolo_sam_auto_anno_generator.main([*arguments, "--format", "labelme", "coco"]) == 0
+    options = ["--boxes", "target", "-o", str(tmp_path), "--set", key, "--format", "labelme", "coco"]
+    assert yolo_sam_auto_anno_generator.main(arguments_of(trees[0], *options)) == 0
     labels = [
         shape["label"]
         for path in (tmp_path / "annotations").glob("val_*.json")
@@ -90,7 +97,7 @@ def test_annotations_may_have_the_names_before_or_after_the_map(
     trees: tuple[Path, Path], tmp_path: Path, mapped: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All that reads them gives them the classes of the run: `-a`, and `--diff` of both scripts."""
-    arguments, key = ["--set", f"dataset.data_dir={trees[0]}"], f"dataset.class_map={json.dumps(CLASS_MAP)}"
+    arguments, key = arguments_of(trees[0]), f"dataset.class_map={json.dumps(CLASS_MAP)}"
     made, maps = tmp_path / "made", ["--set", key]
     annotate = yolo_sam_auto_anno_generator.main
     assert annotate([*arguments, "--boxes", "target", "-o", str(made), *(maps if mapped else [])]) == 0

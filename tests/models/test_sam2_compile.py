@@ -38,6 +38,7 @@ def assert_same(ones: list[BoxMasks], others: list[BoxMasks]) -> None:
     assert covered or not any(one.masks for one in ones)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_compiled_masks_equal_eager_ones_and_no_shape_is_compiled_twice(
     precision: torch.dtype, model: torch.nn.Module

@@ -20,6 +20,7 @@ from models.loading import Predictor
 from models.sam2_build import build_sam2
 from models.sam2_openvino import cache_folder, cache_key, cached_graph, encode_by_openvino, import_openvino
 from models.sam2_prepare import simplify
+from tests.helpers.track import write_demo_config
 from tests.models.test_segmenter import DEMO_CONFIG, assert_official, pictures, random_boxes, random_model
 from utils.errors import UserError
 
@@ -61,6 +62,7 @@ def not_again(*args: object) -> None:
     raise AssertionError("converted again")
 
 
+@pytest.mark.slow
 def test_masks_equal_the_official_predictors_and_clips_get_the_same_features(core: object) -> None:
     model = random_model(DEMO_CONFIG, logit_scale=30, logit_shift=0.9)
     fast = deepcopy(model)
@@ -140,6 +142,7 @@ sam2_openvino.cached_graph(openvino.Core(), Path(sys.argv[1]), "one", OneLevel()
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_no_entry_and_disappears(core: object, cache: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(cache)], stdout=subprocess.PIPE, cwd=REPOSITORY)
     assert process.stdout is not None
@@ -165,6 +168,7 @@ print([list(each.shape) for each in graph.outputs])
 """
 
 
+@pytest.mark.slow
 def test_of_processes_that_start_at_once_one_converts(core: object, cache: Path) -> None:
     command = [sys.executable, "-c", AT_ONCE, str(cache)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) for _ in range(2)]
@@ -183,6 +187,7 @@ def test_without_a_folder_that_can_be_written_each_run_converts(
         assert "cannot be written (" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_makers_of_openvino_are_told_nothing(run_alone: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     pytest.importorskip("openvino")
     told = "from models.sam2_openvino import import_openvino as i; i(); import sys; print(sys.modules[{!r}])"
@@ -214,19 +219,14 @@ def test_where_auto_chose_openvino_and_it_fails_torch_goes_on(
     )
 
 
+@pytest.mark.slow
 def test_a_run_says_that_it_uses_openvino(
     core: object, tmp_path: Path, run_alone: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     image = REPOSITORY / "datasets" / "demo" / "JPEGImages" / "val_00000.jpg"
-    options = (
-        "--device",
-        "cpu",
-        "--precision",
-        "fp32",
-        "--set=segmenter.backend=openvino",
-        "-o",
-        str(tmp_path / "out"),
-    )
+    small = write_demo_config(tmp_path / "small.yaml", 256)
+    settings = ("--set=segmenter.backend=openvino", f"--set=arch.sam_config={small}")
+    options = ("--device=cpu", "--precision=fp32", *settings, "-o", str(tmp_path / "out"))
     run = run_alone("yolo_sam_visual.py", "--source", str(image), *options)
     assert run.returncode == 0, run.stderr
     assert "cpu fp32 OpenVINO" in run.stdout

@@ -49,6 +49,7 @@ def test_masks_of_the_demo_clip_equal_the_official_predictors(monkeypatch: pytes
     assert agreement(ours, theirs) >= 0.9999
 
 
+@pytest.mark.slow
 def test_masks_stay_the_official_ones_where_the_memory_is_a_sliding_window(monkeypatch: pytest.MonkeyPatch) -> None:
     model, frames = random_model(), moving(44)
     theirs = official_masks(official(model), frames, BOXES, monkeypatch)
@@ -59,6 +60,7 @@ def test_masks_stay_the_official_ones_where_the_memory_is_a_sliding_window(monke
     assert agreement(shorter.follow(BOXES, range(44)), theirs) < 0.9999, "this model would not show what it lacks"
 
 
+@pytest.mark.slow
 def test_masks_of_the_official_architecture_equal_the_official_predictors(monkeypatch: pytest.MonkeyPatch) -> None:
     model, frames = random_model(OFFICIAL_TINY, image_size=128), moving(4)
     config = str(Path(build_sam2_video_predictor.__code__.co_filename).parent / OFFICIAL_TINY)
@@ -257,6 +259,7 @@ def entries(kept: object) -> int:
     return len(kept) + sum(map(entries, kept.values())) if isinstance(kept, dict) else 0
 
 
+@pytest.mark.slow
 def test_the_state_stays_as_large_as_it_is_after_some_frames() -> None:
     frames = moving(1, (32, 48))
     propagator = Follower(random_model(image_size=32), frames).propagator

@@ -104,6 +104,7 @@ def assert_official(
     return coverage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("image_size", "counts"), [(None, [6]), (256, [2, 0, 1, 3])])
 def test_masks_of_the_official_architecture_equal_the_official_predictors(
     image_size: int | None, counts: list[int]

@@ -113,7 +113,13 @@ def rows(found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     return np.column_stack(found)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+QUICK = {"yolov8n", "yolo26n-seg"}
+"""One whose boxes go through NMS, and one whose do not. The others are slow: they are large or many."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in FAMILIES]
+)
 def test_boxes_are_those_of_predict(name: str, tmp_path: Path, images: list[np.ndarray]) -> None:
     path = random_file(name, tmp_path, images)
     reference = Reference(path)
@@ -141,6 +147,7 @@ def test_the_class_filter_is_that_of_predict(tmp_path: Path, images: list[np.nda
         np.testing.assert_allclose(rows(found([image])[0]), reference(image, conf, classes=[0, 2]), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_of_more_classes_than_a_label_map_holds_the_chosen_ones_are_offered(
     tmp_path: Path, images: list[np.ndarray]
 ) -> None:
@@ -158,6 +165,7 @@ def test_of_more_classes_than_a_label_map_holds_the_chosen_ones_are_offered(
         np.testing.assert_array_equal(np.array(chosen)[have[:, 5].astype(int)], wanted[:, 5])
 
 
+@pytest.mark.slow
 def test_world_finds_the_classes_that_are_set_in_its_file(tmp_path: Path, images: list[np.ndarray]) -> None:
     quiet_ultralytics()
     path = random_file("yolov8s-worldv2", tmp_path, images)
@@ -208,6 +216,7 @@ def test_an_export_that_its_package_cannot_run_is_named(tmp_path: Path, images: 
         detector(exported, 0.25)
 
 
+@pytest.mark.slow
 def test_torchscript_is_a_program_and_runs_only_when_trusted(tmp_path: Path, images: list[np.ndarray]) -> None:
     reference = Reference(random_file("yolov8n", tmp_path, images))
     exported = Path(reference.model.export(format="torchscript", imgsz=128, verbose=False))

@@ -54,6 +54,7 @@ def clips(config_file: Path) -> VocDataset:
     return VocDataset(config_file.parent / "tree", "train", with_gt_masks=True, with_gt_instances=True, by_clips=True)
 
 
+@pytest.mark.slow
 def test_only_the_memory_is_trained_so_image_masks_stay_the_same(config_file: Path) -> None:
     assert main(["-c", str(config_file), "--video"]) == 0
     torch.manual_seed(0)
@@ -104,6 +105,7 @@ def test_a_decoder_trained_on_clips_is_also_trained_on_the_box_of_each_frame(
     assert objective.loss(batch) != loss
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_tracking_in_training_equals_the_official_predictor(clips: VocDataset) -> None:
     examples = ClipExamples(clips, 352, AugmentConfig(jitter=0.0), 4)

@@ -67,6 +67,7 @@ def test_the_weights_have_the_official_form_and_load_strictly(result: Path) -> N
     load_sam2(str(DEMO_CONFIG), result, CPU)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     config_file: Path, result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert (tmp_path / "out.csv").read_bytes() == result.with_suffix(".csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scores", [(0.5, 0.4), (0.4, 0.5)])
 def test_the_last_weights_are_written_too_if_earlier_ones_score_better(
     scores: tuple[float, float], config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -108,6 +110,7 @@ def test_the_last_weights_are_written_too_if_earlier_ones_score_better(
         assert not torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after, helped", [(0.7, True), (0.2, False), (0.5, False)])
 def test_the_output_holds_the_better_of_start_and_training_and_the_messages_say_which(
     after: float,
@@ -161,6 +164,7 @@ def test_dockers_small_shared_memory_lets_the_main_process_load(
     assert "has room for 64 MiB only" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(
     config_file: Path, result: Path, tmp_path: Path, torchrun: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -51,6 +51,7 @@ def test_only_cores_that_this_process_may_run_on_count_and_processes_of_a_machin
     assert usable_cores() == 4
 
 
+@pytest.mark.slow
 def test_two_processes_add_up(tmp_path: Path, torchrun: Torchrun) -> None:
     script = tmp_path / "talk.py"
     script.write_text(
@@ -89,6 +90,7 @@ with open_session() as session:
         assert f"rank {rank} is right" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_run(tmp_path: Path, torchrun: Torchrun) -> None:
     script = tmp_path / "die.py"
     script.write_text(

@@ -150,6 +150,7 @@ def trained(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return folder, result.stdout
 
 
+@pytest.mark.slow
 def test_training_writes_its_weights_and_curve_offline_and_says_what_it_changed(trained: tuple[Path, str]) -> None:
     folder, output = trained
     files = {path.name for path in folder.iterdir()} - {"home"}
@@ -167,6 +168,7 @@ def test_training_writes_its_weights_and_curve_offline_and_says_what_it_changed(
     assert weights.stat().st_size < 4_500_000
 
 
+@pytest.mark.slow
 def test_the_result_is_a_stripped_checkpoint_with_the_names_of_the_dataset(trained: tuple[Path, str]) -> None:
     weights = trained[0] / "new.pt"
     model = load_yolo(weights)
@@ -177,6 +179,7 @@ def test_the_result_is_a_stripped_checkpoint_with_the_names_of_the_dataset(train
     assert str(trained[0]).encode() not in weights.read_bytes()
 
 
+@pytest.mark.slow
 def test_weights_that_training_spoilt_are_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,6 +221,7 @@ def published(weights: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return content, content.pop("model").state_dict()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_the_result_can_be_trained_on(
     trained: tuple[Path, str], tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def test_a_run_with_the_prompt_file_equals_a_run_with_yolo(config: Path, capsys:
     assert prompted.summary_lines(Session()) == []
 
 
+@pytest.mark.slow
 def test_annotations_differ_only_in_their_recorded_origin(config: Path) -> None:
     assert run(config) == 0
     written = []

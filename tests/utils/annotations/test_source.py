@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.classes import ClassIndex
@@ -104,6 +105,7 @@ assert not heavy, heavy
 """
 
 
+@pytest.mark.slow
 def test_evaluating_and_rendering_load_no_model_and_need_no_weights(
     tmp_path: Path, run_alone: Callable[..., Any]
 ) -> None:

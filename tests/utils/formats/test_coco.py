@@ -123,7 +123,7 @@ def test_what_is_read_back_is_what_was_written(
 def test_records_are_read_once_and_not_kept(scene: Scene, tmp_path: Path) -> None:
     exporter = CocoExporter(ExportSettings(tmp_path, NAMES))
     record = json.dumps(exporter.export(*scene).record)
-    count = 3000
+    count = 1000
 
     def records() -> Iterator[tuple[str, Any]]:
         for i in range(count):

@@ -68,6 +68,7 @@ def test_blocks_change_nothing(scored: list[tuple[ImageScore, np.ndarray]], monk
     np.testing.assert_array_equal(parts.mean_iou, whole.mean_iou)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_what_many_images_would_say() -> None:
     """95 of 100 small splits should cover the mean IoU of all images; a few more or less are chance."""
     scores = [score_image(sample, instances, NUM_LABELS) for sample, instances in random_pairs(400)]

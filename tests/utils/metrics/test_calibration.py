@@ -114,6 +114,7 @@ def test_other_splits_have_the_iou_that_is_expected(fitted: Calibration) -> None
     assert fitted.error < 0.03 < fitted.raw_error
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_mean_holds_the_truth() -> None:
     """Each split is judged by a fit of its own; 95 % is what is promised."""
     held = 0

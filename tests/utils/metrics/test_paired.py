@@ -92,6 +92,7 @@ def test_intervals_are_those_of_drawing_pairs_one_by_one(counts: np.ndarray) -> 
     assert found["mean_iou", None].limits == pytest.approx(expected[:, -1].tolist(), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_in_93_to_97_percent_of_400_splits(
     counts: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from tests.helpers.report import images, write_report
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
 
 HOSTILE = ("'quoted' & <b>bold</b>", '</script><script>document.title = "pwned"</script>', "名前" + "long" * 40)
 SHOWN = 20
