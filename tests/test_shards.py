@@ -114,6 +114,7 @@ def test_shards_of_another_run_are_refused(project: Project, capsys: pytest.Capt
     )
 
 
+@pytest.mark.slow
 def test_shards_run_at_once_but_none_twice_and_no_other_run_beside_them(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

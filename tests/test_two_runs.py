@@ -46,6 +46,7 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_one_ends_whole(done
     assert tree(done.out) == unbroken
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_nothing_locked(project: Project) -> None:
     first = started(project)
     first.kill()

@@ -240,6 +240,7 @@ def test_long_texts_and_profiles_do_not_hide_an_image(tmp_path: Path, picture: I
     np.testing.assert_array_equal(read_image(path), np.array(picture))
 
 
+@pytest.mark.slow
 def test_the_largest_image_can_be_set(tmp_path: Path) -> None:
     path = saved(Image.new("1", (14000, 13800)), tmp_path / "a.png")  # more than Pillow's own limit
     assert image_size(path) == (13800, 14000)
@@ -268,6 +269,7 @@ def test_a_pipe_and_an_endless_device_are_refused_at_once(tmp_path: Path, read: 
             read(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_nothing_of_the_libraries_reaches_the_terminal(tmp_path: Path, picture: Image.Image) -> None:
     saved(Image.new("1", (14000, 13800)), tmp_path / "bomb.png")
     content = bytearray(saved(picture, tmp_path / "a.tif", exif=b"Exif\0\0II*\0\x08\0\0\0\x09\0").read_bytes())

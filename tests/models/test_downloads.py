@@ -204,6 +204,7 @@ def test_a_wrong_name_is_found_before_anything_is_fetched(server: Server, tmp_pa
     assert server.ranges == []
 
 
+@pytest.mark.slow
 def test_two_runs_that_want_the_same_file_fetch_it_once(server: Server, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from models import downloads; from utils.config import official;"

@@ -117,6 +117,7 @@ def test_halved_batches_give_equal_masks(model: torch.nn.Module) -> None:
     assert (stacked(halved) != whole).mean() < 1e-4
 
 
+@pytest.mark.slow
 def test_tracks_are_those_of_the_official_predictor() -> None:
     gate = clip_gate(DEVICE.type, 1024 if GPU else 128)
     assert gate.passed, gate

@@ -115,6 +115,7 @@ def test_other_weights_sizes_versions_and_code_are_other_entries(monkeypatch: py
     assert len({*keys}) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", ["encoder.xml", "encoder.bin"])
 def test_a_damaged_entry_is_made_again(core: Any, cache: Path, damaged: str) -> None:
     encoder = OneLevel().eval()
@@ -177,6 +178,7 @@ def test_of_processes_that_start_at_once_one_converts(core: object, cache: Path)
     assert sum("converted in" in text for text in printed) == 1
 
 
+@pytest.mark.slow
 def test_without_a_folder_that_can_be_written_each_run_converts(
     core: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,7 @@ def test_where_the_neck_passes_fine_levels_on_nothing_is_merged(plain: torch.nn.
     torch.testing.assert_close(outputs(prepared(model))[1], outputs(model)[1], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_products", [False, True])
 def test_the_error_of_16_bits_does_not_grow(plain: torch.nn.Module, by_products: bool) -> None:
     model = prepared(plain, torch.bfloat16)

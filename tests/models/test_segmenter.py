@@ -147,6 +147,7 @@ def test_preprocessing_equals_the_official_transform() -> None:
     assert (preprocess(pictures(), 512, CPU) - theirs).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_many_boxes_are_decoded_in_chunks_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_model(DEMO_CONFIG, logit_scale=30, logit_shift=1)
     images, boxes = pictures(), random_boxes([130, 0, 1, 20])
@@ -191,6 +192,7 @@ def test_an_image_with_two_sets_of_boxes_is_encoded_once_and_each_set_has_its_ma
         assert max(flipped, default=0) < 1e-4
 
 
+@pytest.mark.slow
 def test_low_precision_gives_about_the_same_masks() -> None:
     model = random_model(DEMO_CONFIG, logit_scale=30, logit_shift=1)
     images, boxes = pictures(), random_boxes([4, 1, 0, 3])

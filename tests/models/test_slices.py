@@ -76,6 +76,7 @@ def test_an_image_no_larger_than_a_slice_is_not_sliced_and_its_boxes_are_not_mer
     assert (box_iou(first, first) > 0.5).sum() > len(first), "nothing overlaps, so nothing could be merged"
 
 
+@pytest.mark.slow
 def test_the_boxes_of_an_image_do_not_depend_on_the_batch(picture: np.ndarray) -> None:
     images = [picture[:300, :400], picture[:200, :200], picture[100:400, :300]]
     config = config_of()

@@ -113,7 +113,7 @@ def rows(found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     return np.column_stack(found)
 
 
-QUICK = {"yolov8n", "yolo26n-seg"}
+QUICK = {"yolov8n", "yolo26n"}
 """One whose boxes go through NMS, and one whose do not. The others are slow: they are large or many."""
 
 
@@ -137,6 +137,7 @@ def test_boxes_are_those_of_predict(name: str, tmp_path: Path, images: list[np.n
     assert sum(map(len, expected)) > len(images), "too few boxes to prove anything"
 
 
+@pytest.mark.slow
 def test_the_class_filter_is_that_of_predict(tmp_path: Path, images: list[np.ndarray]) -> None:
     path = random_file("yolo26n", tmp_path, images)
     reference = Reference(path)
@@ -183,6 +184,7 @@ def test_world_finds_the_classes_that_are_set_in_its_file(tmp_path: Path, images
         np.testing.assert_allclose(rows(found([image])[0]), expected, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_yoloe_in_which_no_classes_are_set_is_refused(tmp_path: Path, images: list[np.ndarray]) -> None:
     path = random_file("yoloe-11s", tmp_path, images)
     checkpoint = torch.load(path, weights_only=False)

@@ -72,6 +72,7 @@ def test_training_the_memory_on_images_is_refused(config_file: Path) -> None:
         main(["-c", str(config_file), "--train", "memory", "--overwrite"])
 
 
+@pytest.mark.slow
 def test_steps_on_one_clip_lower_its_loss(config_file: Path, clips: VocDataset) -> None:
     wanted = ["finetune.sam.steps=12", "finetune.sam.lr=0.001", "finetune.sam.video=true"]
     settings = load_config(config_file, wanted).finetune.sam

@@ -71,6 +71,7 @@ for i in range(400):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_write_one_file_never_show_a_half_of_it(tmp_path: Path) -> None:
     path, seen = tmp_path / "out.bin", set()
     processes = [subprocess.Popen([sys.executable, "-c", WRITING, path, letter], cwd=ROOT) for letter in "ab"]

@@ -137,6 +137,7 @@ def test_an_interrupted_run_leaves_the_old_video_and_nothing_else(tmp_path: Path
     assert len(list(frames(tmp_path / "a.mp4"))) == 8
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_torn_video(tmp_path: Path) -> None:
     script = (
         "import os, sys; sys.path.insert(0, '.')\n"
@@ -162,6 +163,7 @@ def test_a_video_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_overlays(tmp_path / "in the way", list(clip("a", 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
 @pytest.mark.parametrize("size", [0, 36, 4096])
 def test_a_full_disk_is_told_in_words_of_the_disk(tmp_path: Path, size: int) -> None:
