@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +19,7 @@ from utils.boxes import Size
 from utils.device import return_freed_memory
 from utils.files import open_regular
 from utils.io.image_files import check_pixels, decode, exif_orientation, image_errors, open_image
-from utils.io.tiff_files import LARGE, tiff_page
+from utils.io.tiff_files import LARGE, TiffPage, tiff_page
 
 _JPEG_END = b"\xff\xd9"
 _BITS = 258  # TIFF's tag of the bits of each band's samples
@@ -26,6 +27,9 @@ _LARGEST_JPEG = 2**31 - 1  # bytes
 _FILL = 128  # libjpeg's value, in all channels, of pixels whose data are missing
 _STRIP_PIXELS = 2**24
 _MORE_DATA = 8 * bytes(range(1, 255))  # decodes to pixels that are not plain grey; holds no JPEG marker
+
+LARGE_FILES = Path("/var/tmp")
+"""Where temporary files of large images lie, unless TMPDIR is set; /tmp is in memory on many systems."""
 
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation -> turns the image upright
     2: lambda image: image[:, ::-1],
@@ -36,6 +40,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation ->
     7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
     8: lambda image: image.swapaxes(0, 1)[::-1],
 }
+_TURNED_BACK = {6: 8, 8: 6}  # of the other turns each is its own inverse
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
@@ -53,18 +58,56 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
             with grey.
     """
     with image_errors(), open_regular(path) as file:
-        if page := tiff_page(file):
-            check_pixels(page.size, page.bytes_per_pixel)
-            _care_for_memory(page.size)
-            pixels, size, orientation = page.read(), page.size, page.orientation
-        else:
-            with open_image(file) as image:
-                size, orientation = image.size[::-1], exif_orientation(image)
-                _care_for_memory(size)
-                pixels = _decode(file, image)
-        if pixels.shape[:2] != size:  # what headers say is relied on elsewhere
-            raise ValueError("damaged: its header tells another size than its data")
-        return _upright(pixels, orientation)
+        page = tiff_page(file)
+        if page is None or not page.is_large:
+            return _upright(*_read(file, page))
+        size = page.size[::-1] if page.orientation >= 5 else page.size
+        pixels = _large_array(size)
+        stored = _TURNS.get(_TURNED_BACK.get(page.orientation, page.orientation), np.asarray)(pixels)
+        for top, band in page.bands():
+            part, _ = _read(band, tiff_page(band))
+            stored[top : top + len(part)] = part
+        return pixels
+
+
+def _read(file: BinaryIO, page: TiffPage | None) -> tuple[np.ndarray, int]:
+    """Decode an image file to (H, W, 3) uint8 RGB, not turned, and its EXIF orientation.
+
+    Args:
+        page: of a TIFF file that Pillow does not read well.
+    """
+    if page:
+        check_pixels(page.size, page.bytes_per_pixel)
+        _care_for_memory(page.size)
+        pixels, size, orientation = page.read(), page.size, page.orientation
+    else:
+        with open_image(file) as image:
+            size, orientation = image.size[::-1], exif_orientation(image)
+            _care_for_memory(size)
+            pixels = _decode(file, image)
+    if pixels.shape[:2] != size:  # what headers say is relied on elsewhere
+        raise ValueError("damaged: its header tells another size than its data")
+    return pixels, orientation
+
+
+def _large_array(size: Size) -> npt.NDArray[np.uint8]:
+    """Return (H, W, 3) in a temporary file, which the system reads and writes as memory allows; else in memory.
+
+    The file has no name, so nothing is left of it when a run is killed.
+    """
+    check_pixels(size, 0)
+    _care_for_memory(size)
+    shape = (*size, 3)
+    for folder in (None if "TMPDIR" in os.environ else LARGE_FILES, None):
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                if hasattr(os, "posix_fallocate"):  # or a disk that fills up would end the run by a signal
+                    os.posix_fallocate(file.fileno(), 0, math.prod(shape))
+                return np.asarray(np.memmap(file, np.uint8, "w+", shape=shape))
+        except OSError:  # no such folder, not writable, full
+            continue
+    check_pixels(size, 3)
+    return np.empty(shape, np.uint8)
 
 
 def _care_for_memory(size: Size) -> None:

@@ -1,10 +1,13 @@
-"""TIFF files that Pillow refuses, reads wrongly or in too much memory: planes of 16 bits, odd bands, large ones."""
+"""TIFF files that Pillow refuses or reads wrongly, such as planes of 16 bits and odd bands; large ones, by bands."""
 
 from __future__ import annotations
 
 import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from io import SEEK_END, BytesIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +17,22 @@ if TYPE_CHECKING:
     from tifffile import TiffPage as Page
 
 _MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_LONG = 4  # type of a tag's values
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5
 _PLANES = 2
-_WIDTH, _HEIGHT, _STRIPS, _ORIENTATION, _BANDS, _ROWS, _LAYOUT = 256, 257, 273, 274, 277, 278, 284
-_TILE_WIDTH, _TILE_HEIGHT, _TILES = 322, 323, 324
+_WIDTH, _HEIGHT, _STRIPS, _ORIENTATION, _BANDS, _ROWS, _STRIP_BYTES, _LAYOUT = 256, 257, 273, 274, 277, 278, 279, 284
+_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
+_DECODING = {258, 259, 262, 266, 277, 284, 292, 293, 317, 320, 322, 323, 332, 338, 339, 347, 529, 530, 531, 532, 50674}
+"""Tags that tell how strips and tiles are decoded, from the bits of a sample to the parameters of a compression."""
 _NO_SCALE = "black and white are not defined; save it with 8 or 16 bits without a sign"
-_SIMPLE = (1, 8, 32946)  # none, and Deflate by two numbers
+_RAW, _OLD_JPEG = 1, 6  # compressions: none, and one whose strips are no files of their own
 _WEBP = 50001  # Pillow opens it, but its libtiff lacks the decoder, and says so on the terminal
 _UNSIGNED, _UNDEFINED = 1, 4  # kinds of samples; Pillow takes signed ones for unsigned
 
 LARGE = 64_000_000
 """Pixels from which on an image is read with regard to memory."""
 
-_BUFFER = 2**24  # bytes read at a time
+_AT_ONCE = 2**24  # bytes that are read, and pixels of a band
 
 _INCOMPLETE = "damaged: the TIFF's data end before the picture does"
 
@@ -39,18 +45,42 @@ class TiffPage:
         size: (height, width) in pixels as it is stored.
         orientation: from 1 (upright) to 8, as in EXIF.
         is_odd: whether Pillow, and so labelme, refuses the page or reads it wrongly.
+        is_large: whether it has more than `LARGE` pixels, in several bands.
     """
 
     size: tuple[int, int]
     orientation: int
     is_odd: bool
+    is_large: bool
     _page: Page
 
     @property
     def bytes_per_pixel(self) -> int:
-        """Return what the page takes at most while it is read and turned."""
-        samples = self._page.samplesperpixel * self._page.dtype.itemsize if self._page.dtype else 0
-        return 6 if _is_plain(self._page) else samples + 9
+        """Return what the page takes at most while `read` decodes it and it is turned."""
+        return 9 + (self._page.samplesperpixel * self._page.dtype.itemsize if self._page.dtype else 0)
+
+    def bands(self) -> Iterator[tuple[int, BytesIO]]:
+        """Yield the first row of each band, and the band as a TIFF file of its own.
+
+        What decodes the page decodes its bands to the same pixels. They are not turned.
+
+        Raises:
+            ValueError: strips or tiles are missing.
+        """
+        self._check_segments()
+        page, file = self._page, self._page.parent.filehandle
+
+        def content(offset: int, count: int) -> bytes:
+            file.seek(offset)
+            return bytes(file.read(count))
+
+        kept = [tag for tag in page.tags if tag.code in _DECODING]
+        tags = {tag.code: (int(tag.dtype), tag.count, content(tag.valueoffset, tag.valuebytecount)) for tag in kept}
+        for band in _bands_of(page):
+            size = {_WIDTH: page.imagewidth, _HEIGHT: band.bottom - band.top}
+            size |= {} if page.is_tiled else {_ROWS: band.rows}
+            segments = [content(*place) for place in band.segments]
+            yield band.top, _tiff_of(page.parent.byteorder, tags, size, segments)
 
     def read(self) -> npt.NDArray[np.uint8]:
         """Decode to (H, W, 3) RGB, not turned: grey, or the first three bands, of deep samples the high bits.
@@ -63,7 +93,7 @@ class TiffPage:
             raise ValueError(f"a TIFF of {kind}, which is not read; save it as PNG")
         self._check_segments()
         try:
-            samples = self._page.asarray(maxworkers=1, buffersize=_BUFFER)
+            samples = self._page.asarray(maxworkers=1, buffersize=_AT_ONCE)
         except Exception as error:
             if "imagecodecs" in str(error) or isinstance(error, ImportError):
                 advice = "pip install imagecodecs reads it, or save the image as PNG"
@@ -89,6 +119,77 @@ class TiffPage:
         inside = all(count and offset + count <= end for offset, count in zip(offsets, counts))
         if not inside or min(len(offsets), len(counts)) < expected:
             raise ValueError(_INCOMPLETE)
+
+
+class _Band(NamedTuple):
+    """Some rows of a page: whole strips, or rows of tiles.
+
+    Attributes:
+        top, bottom: the first row of pixels, and the one after the last.
+        rows: of pixels in a strip or tile.
+        segments: the place in the file and the bytes of each strip or tile, plane by plane.
+    """
+
+    top: int
+    bottom: int
+    rows: int
+    segments: list[tuple[int, int]]
+
+
+def _bands_of(page: Page) -> list[_Band]:
+    """Divide a page into bands of about `_AT_ONCE` pixels; one of a single strip only where that is uncompressed."""
+    height, width, segments = page.imagelength, page.imagewidth, [*zip(page.dataoffsets, page.databytecounts)]
+    planes = page.samplesperpixel if page.planarconfig == _PLANES else 1
+    across = -(-width // page.tilewidth) if page.is_tiled else 1
+    rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, height)
+    row_bytes = -(-width * page.samplesperpixel // planes * page.bitspersample // 8)
+    if not page.is_tiled and page.compression == _RAW and {count for _, count in segments} == {height * row_bytes}:
+        rows = max(1, min(height, _AT_ONCE // width))
+        parts = [(top, min(rows, height - top)) for top in range(0, height, rows)]
+        segments = [(start + top * row_bytes, n * row_bytes) for start, _ in segments for top, n in parts]
+    down, bands = -(-height // rows), []
+    at_once = max(1, _AT_ONCE // (width * rows))
+    for first in range(0, down, at_once):
+        end = min(first + at_once, down)
+        which = [slice((k * down + first) * across, (k * down + end) * across) for k in range(planes)]
+        there = [segment for part in which for segment in segments[part]]
+        bands.append(_Band(first * rows, min(end * rows, height), rows, there))
+    return bands
+
+
+def _tiff_of(
+    order: str, tags: Mapping[int, tuple[int, int, bytes]], numbers: Mapping[int, int], segments: Sequence[bytes]
+) -> BytesIO:
+    """Make a TIFF file of one page.
+
+    Args:
+        order: of bytes, `<` or `>`.
+        tags: number of a tag -> its type, count and value as it is written.
+        numbers: tags that are one number each.
+        segments: the strips or tiles.
+    """
+    file = BytesIO((b"II*\0" if order == "<" else b"MM\0*") + bytes(4))
+
+    def append(content: bytes) -> int:
+        place = file.seek(0, SEEK_END)
+        file.write(content)
+        return place
+
+    def longs(*values: int) -> tuple[int, int, bytes]:
+        return _LONG, len(values), struct.pack(f"{order}{len(values)}I", *values)
+
+    where = (_TILES, _TILE_BYTES) if _TILE_WIDTH in tags else (_STRIPS, _STRIP_BYTES)
+    places = longs(*map(append, segments)), longs(*map(len, segments))
+    every = {**tags, **{tag: longs(number) for tag, number in numbers.items()}, **dict(zip(where, places))}
+    entries = struct.pack(order + "H", len(every))
+    for tag, (kind, count, value) in sorted(every.items()):
+        own = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(order + "I", append(value))
+        entries += struct.pack(order + "HHI", tag, kind, count) + own
+    directory = append(entries + bytes(4))
+    file.seek(4)
+    file.write(struct.pack(order + "I", directory))
+    file.seek(0)
+    return file
 
 
 def check_segments(image: TiffImageFile) -> None:
@@ -118,12 +219,12 @@ def tiff_page(file: BinaryIO) -> TiffPage | None:
         page = tifffile.TiffFile(file).pages[0]
         if not isinstance(page, tifffile.TiffPage):
             return None
-        is_odd = _is_odd(page, file)
-        if not is_odd and not _is_large(page):
+        is_odd, is_large = _is_odd(page, file), _is_large(page)
+        if not is_odd and not is_large:
             return None
         tag = page.tags.get(_ORIENTATION)
         turned = tag.value if tag is not None and isinstance(tag.value, int) and 1 <= tag.value <= 8 else 1
-        return TiffPage((int(page.imagelength), int(page.imagewidth)), int(turned), is_odd, page)
+        return TiffPage((int(page.imagelength), int(page.imagewidth)), int(turned), is_odd, is_large, page)
     except Exception:  # Pillow tells what is wrong
         return None
     finally:
@@ -160,11 +261,7 @@ def _is_odd(page: Page, file: BinaryIO) -> bool:
 
 
 def _is_large(page: Page) -> bool:
-    """Tell whether a page is large, and Pillow would take seven bytes for each pixel in place of three."""
-    return _is_plain(page) and page.imagelength * page.imagewidth > LARGE
-
-
-def _is_plain(page: Page) -> bool:
-    """Tell whether tifffile decodes a page by itself and straight into an array that is used as it is."""
-    rgb = page.photometric == _RGB and page.bitspersample == 8 and page.samplesperpixel == 3
-    return rgb and page.compression in _SIMPLE and page.planarconfig != _PLANES and page.imagedepth == 1
+    """Tell whether a page has more than `LARGE` pixels and can be decoded by bands."""
+    if page.imagelength * page.imagewidth <= LARGE or page.imagedepth != 1 or page.compression == _OLD_JPEG:
+        return False
+    return len(_bands_of(page)) > 1

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import errno
+import io
+import os
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from datasets.images import read_image
 from utils.formats.labelme_writer import _labelme_opens
@@ -89,25 +92,150 @@ def test_a_missing_strip_is_damage(tmp_path: Path, dtype: str, planes: str) -> N
         read_image(path)
 
 
-@pytest.mark.parametrize("tile", [None, (16, 16)], ids=["strips", "tiles"])
-@pytest.mark.parametrize("compression", [None, "zlib"])
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_large_pages_are_read_as_pillow_reads_them_and_labelme_opens_them(
-    tmp_path: Path, compression: str | None, tile: tuple | None, orientation: int, monkeypatch: pytest.MonkeyPatch
+def by_bands(path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """Read a file as if it were large; check that it is read by several bands, and that labelme opens it as before."""
+    opens, size = _labelme_opens(path), image_size(path)
+    with monkeypatch.context() as small:
+        small.setattr("utils.io.tiff_files.LARGE", 1000)
+        small.setattr("utils.io.tiff_files._AT_ONCE", 250)
+        with path.open("rb") as file:
+            page = tiff_page(file)
+            assert page is not None and page.is_large
+            assert len([*page.bands()]) > 2
+        assert (_labelme_opens(path), image_size(path)) == (opens, size)
+        found = read_image(path)
+    assert found.shape[:2] == size and found.flags.c_contiguous and found.flags.writeable
+    return found
+
+
+LAYOUTS = {"strip": {}, "strips": {"rowsperstrip": 7}, "rows": {"rowsperstrip": 1}, "tiles": {"tile": (16, 32)}}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("big", [False, True], ids=["classic", "BigTIFF"])
+def test_large_pages_are_read_and_turned_as_small_ones(
+    tmp_path: Path, layout: str, orientation: int, big: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, samples = tmp_path / "a.tif", bands(3, "uint8")
     turn = [(274, 3, 1, orientation, True)]
-    tifffile.imwrite(path, samples, photometric="rgb", compression=compression, tile=tile, extratags=turn)
-    by_pillow, size = read_image(path), image_size(path)
-    monkeypatch.setattr("utils.io.tiff_files.LARGE", 50 * 37 - 1)
-    with path.open("rb") as file:
-        assert tiff_page(file) is not None
-    np.testing.assert_array_equal(read_image(path), by_pillow)
-    assert image_size(path) == size == by_pillow.shape[:2]
-    assert _labelme_opens(path)
-    Image.fromarray(samples).save(path, compression="tiff_lzw")
-    with path.open("rb") as file:
-        assert tiff_page(file) is None, "tifffile would need imagecodecs"
+    tifffile.imwrite(path, samples, photometric="rgb", extratags=turn, bigtiff=big, **LAYOUTS[layout])
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(by_bands(path, monkeypatch), np.asarray(ImageOps.exif_transpose(image)))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize(("kind", "count"), [("rgb", 3), ("rgb", 4), ("minisblack", 5), ("miniswhite", 1)])
+def test_large_pages_of_every_layout_are_decoded_by_bands(
+    tmp_path: Path,
+    kind: str,
+    count: int,
+    dtype: str,
+    planes: str,
+    compression: str | None,
+    layout: str,
+    order: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, samples = tmp_path / "a.tif", bands(count, dtype)
+    stored = np.moveaxis(samples, -1, 0) if planes == "separate" else samples
+    strips = LAYOUTS["strips" if compression and layout == "strip" else layout]
+    plane = {"planarconfig": planes} if count > 1 else {}
+    tifffile.imwrite(
+        path, stored.squeeze(), photometric=kind, compression=compression, byteorder=order, **plane, **strips
+    )
+    whole = tifffile.imread(path)
+    whole = np.moveaxis(whole, 0, -1) if count > 1 and planes == "separate" else whole.reshape(50, 37, count)
+    high = (whole >> 8 if dtype == "uint16" else whole)[..., :3].astype(np.uint8)
+    expected = 255 - high.repeat(3, -1) if kind == "miniswhite" else high
+    np.testing.assert_array_equal(by_bands(path, monkeypatch), expected)
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "tiff_lzw", "packbits", "tiff_adobe_deflate", "group4"])
+@pytest.mark.parametrize("mode", ["RGB", "YCbCr", "L", "P", "CMYK", "RGBA", "LA", "1", "I;16"])
+def test_large_pages_that_pillow_writes_equal_what_it_reads_at_once(
+    tmp_path: Path, mode: str, compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, image = tmp_path / "a.tif", Image.fromarray(bands(3, "uint8"))
+    image = Image.fromarray(bands(1, "uint16")[..., 0]) if mode == "I;16" else image.convert(mode)
+    options = {"tiffinfo": {278: 16}}  # rows of a strip; of a JPEG it is a multiple of the blocks
+    try:
+        image.save(path, compression=compression, **options)
+    except (OSError, ValueError):
+        pytest.skip("Pillow does not write this")
+    whole = read_image(path)
+    with Image.open(path) as stored:
+        if mode != "I;16":
+            np.testing.assert_array_equal(whole, np.asarray(stored.convert("RGB")))
+    np.testing.assert_array_equal(by_bands(path, monkeypatch), whole)
+
+
+def jpeg(picture: np.ndarray, subsampling: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=90, subsampling=subsampling)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_a_pyramid_of_jpeg_tiles_as_scanners_write_it_gives_its_first_level(
+    tmp_path: Path, subsampling: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, samples = tmp_path / "a.tif", np.pad(bands(3, "uint8"), ((0, 14), (0, 11), (0, 0)))
+    options = {
+        "dtype": "uint8",
+        "tile": (16, 16),
+        "compression": "zlib",
+        "photometric": "rgb",
+    }
+    ratio = [(530, "H", 2, (2, 2) if subsampling else (1, 1), True)]
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        for step, own in ((1, {"subifds": 1}), (2, {"subfiletype": 1})):
+            level = samples[::step, ::step]
+            parts = [level[y : y + 16, x : x + 16] for y in range(0, 64 // step, 16) for x in range(0, 48 // step, 16)]
+            contents = [jpeg(part, subsampling) for part in parts]
+            file.write(iter(contents), shape=(50 // step, 37 // step, 3), extratags=ratio, **options, **own)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["Compression"].overwrite(7)
+        file.pages[0].tags["PhotometricInterpretation"].overwrite(6)
+    with Image.open(path) as image:
+        whole = np.asarray(image)
+    assert whole.shape == (50, 37, 3) and np.abs(whole.astype(int) - bands(3, "uint8")).mean() < 20
+    np.testing.assert_array_equal(by_bands(path, monkeypatch), whole)
+
+
+def test_a_large_page_lies_in_a_file_without_a_name_or_in_memory_where_no_folder_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, samples = tmp_path / "a.tif", bands(3, "uint8")
+    tifffile.imwrite(path, samples, photometric="rgb", rowsperstrip=7)
+    (tmp_path / "t").mkdir()
+    monkeypatch.setattr("datasets.images.LARGE_FILES", tmp_path / "t")
+    found = by_bands(path, monkeypatch)
+    assert isinstance(found.base, np.memmap) and not [*(tmp_path / "t").iterdir()]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    in_memory = by_bands(path, monkeypatch)
+    assert not isinstance(in_memory.base, np.memmap)
+    np.testing.assert_array_equal(found, samples)
+    np.testing.assert_array_equal(in_memory, samples)
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)], ids=["strips", "tiles"])
+def test_a_large_page_that_is_cut_off_is_damage(
+    tmp_path: Path, tile: tuple | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, bands(3, "uint8"), photometric="rgb", tile=tile, rowsperstrip=None if tile else 7)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="the TIFF's data end before the picture does"):
+        by_bands(path, monkeypatch)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint32", "uint64", "float16", "float64", "complex64"])
