@@ -65,7 +65,8 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         pixels = _large_array(size)
         stored = _TURNS.get(_TURNED_BACK.get(page.orientation, page.orientation), np.asarray)(pixels)
         for top, band in page.bands():
-            part, _ = _read(band, tiff_page(band))
+            with band:  # its bytes are freed here, not when what tifffile made of them is found to be unused
+                part, _ = _read(band, tiff_page(band))
             stored[top : top + len(part)] = part
         return pixels
 

@@ -32,7 +32,8 @@ _UNSIGNED, _UNDEFINED = 1, 4  # kinds of samples; Pillow takes signed ones for u
 LARGE = 64_000_000
 """Pixels from which on an image is read with regard to memory."""
 
-_AT_ONCE = 2**24  # bytes that are read, and pixels of a band
+_BUFFER = 2**24  # bytes read at a time
+_BAND = 2**22  # pixels decoded at a time
 
 _INCOMPLETE = "damaged: the TIFF's data end before the picture does"
 
@@ -93,7 +94,7 @@ class TiffPage:
             raise ValueError(f"a TIFF of {kind}, which is not read; save it as PNG")
         self._check_segments()
         try:
-            samples = self._page.asarray(maxworkers=1, buffersize=_AT_ONCE)
+            samples = self._page.asarray(maxworkers=1, buffersize=_BUFFER)
         except Exception as error:
             if "imagecodecs" in str(error) or isinstance(error, ImportError):
                 advice = "pip install imagecodecs reads it, or save the image as PNG"
@@ -137,18 +138,18 @@ class _Band(NamedTuple):
 
 
 def _bands_of(page: Page) -> list[_Band]:
-    """Divide a page into bands of about `_AT_ONCE` pixels; one of a single strip only where that is uncompressed."""
+    """Divide a page into bands of about `_BAND` pixels; one of a single strip only where that is uncompressed."""
     height, width, segments = page.imagelength, page.imagewidth, [*zip(page.dataoffsets, page.databytecounts)]
     planes = page.samplesperpixel if page.planarconfig == _PLANES else 1
     across = -(-width // page.tilewidth) if page.is_tiled else 1
     rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, height)
     row_bytes = -(-width * page.samplesperpixel // planes * page.bitspersample // 8)
     if not page.is_tiled and page.compression == _RAW and {count for _, count in segments} == {height * row_bytes}:
-        rows = max(1, min(height, _AT_ONCE // width))
+        rows = max(1, min(height, _BAND // width))
         parts = [(top, min(rows, height - top)) for top in range(0, height, rows)]
         segments = [(start + top * row_bytes, n * row_bytes) for start, _ in segments for top, n in parts]
     down, bands = -(-height // rows), []
-    at_once = max(1, _AT_ONCE // (width * rows))
+    at_once = max(1, _BAND // (width * rows))
     for first in range(0, down, at_once):
         end = min(first + at_once, down)
         which = [slice((k * down + first) * across, (k * down + end) * across) for k in range(planes)]

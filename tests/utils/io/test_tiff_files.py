@@ -97,7 +97,7 @@ def by_bands(path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     opens, size = _labelme_opens(path), image_size(path)
     with monkeypatch.context() as small:
         small.setattr("utils.io.tiff_files.LARGE", 1000)
-        small.setattr("utils.io.tiff_files._AT_ONCE", 250)
+        small.setattr("utils.io.tiff_files._BAND", 250)
         with path.open("rb") as file:
             page = tiff_page(file)
             assert page is not None and page.is_large
