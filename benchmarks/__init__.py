@@ -3,3 +3,8 @@
 harness -> demo (has the plain loop) -> rows -> throughput, memory
         -> tracking
 """
+
+from utils.cli.guard import packages_needed
+
+with packages_needed():  # here, since `python -m` imports this file before any of the benchmarks
+    import benchmarks.harness  # noqa: F401

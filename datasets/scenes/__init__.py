@@ -6,7 +6,10 @@ out of contours (`geometry`); `split` writes a Pascal VOC tree. All random numbe
 
 from __future__ import annotations
 
-from datasets.scenes.scene import Scene, class_names, paint_clip, paint_scene
-from datasets.scenes.split import SplitSpec, main, write_split
+from utils.cli.guard import packages_needed
+
+with packages_needed():  # here, since `python -m` imports this file first
+    from datasets.scenes.scene import Scene, class_names, paint_clip, paint_scene
+    from datasets.scenes.split import SplitSpec, main, write_split
 
 __all__ = ["Scene", "SplitSpec", "class_names", "main", "paint_clip", "paint_scene", "write_split"]

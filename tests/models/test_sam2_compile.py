@@ -16,6 +16,7 @@ from models.sam2_compile import BUCKETS, CompiledForward
 from models.sam2_forward import encode
 from models.segmenter import Segmenter
 from models.transfer import BoxMasks
+from models.windows import windows_of
 from tests.helpers.segment import SIZE, images_and_boxes, random_image_model
 from utils.errors import UserError
 
@@ -50,6 +51,24 @@ def test_compiled_masks_equal_eager_ones_and_no_shape_is_compiled_twice(
         found = compiled(*images_and_boxes(counts))
         if precision == torch.float32:
             assert_same(plain(*images_and_boxes(counts)), found)
+    assert compiled.summary_lines() == []
+
+
+def test_windows_of_any_number_are_encoded_by_the_graphs_of_a_full_batch(model: torch.nn.Module) -> None:
+    torch._dynamo.reset()
+    plain, compiled = (Segmenter(model, torch.float32, 2**30, windows_at_once=3) for _ in range(2))
+    compiled.compile(3, backend="eager")
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 60, 3), np.uint8).repeat(10, 0).repeat(10, 1)
+    for count in (1, 2, 7, 40):
+        corners = rng.uniform(0, (560, 360), (count, 2))
+        boxes = np.hstack([corners, corners + rng.uniform(10, 40, corners.shape)]).astype(np.float32)
+        (ours,), (theirs,) = compiled([image], [boxes]), plain([image], [boxes])
+        np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-5)
+        for a, b in zip(ours.masks, theirs.masks, strict=True):
+            assert (a.to_full((400, 600)) != b.to_full((400, 600))).mean() < 1e-3
+    windows = windows_of(boxes, (400, 600), SIDE)
+    assert len(np.unique(windows, axis=0)) > 10 and len(ours.masks) == 40 and any(mask.area for mask in ours.masks)
     assert compiled.summary_lines() == []
 
 

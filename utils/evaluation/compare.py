@@ -13,18 +13,20 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
-import numpy as np
+from utils.cli.guard import guarded, packages_needed
 
-from utils.cli.guard import guarded
-from utils.evaluation.console import drawn_text, framed
-from utils.evaluation.files import tex_escape
-from utils.evaluation.saved import check_alike, read_run
-from utils.io.encoding import encode_table
-from utils.io.terminal import counted, say
-from utils.io.writers import atomic_write
-from utils.metrics.bootstrap import sum_by_unit
-from utils.metrics.paired import MEAN_IOU, Difference, compare, sentence
-from utils.metrics.summary import LABEL_MEASURES, interval, percent
+with packages_needed():
+    import numpy as np
+
+    from utils.evaluation.console import drawn_text, framed
+    from utils.evaluation.files import tex_escape
+    from utils.evaluation.saved import check_alike, read_run
+    from utils.io.encoding import encode_table
+    from utils.io.terminal import counted, say
+    from utils.io.writers import atomic_write
+    from utils.metrics.bootstrap import sum_by_unit
+    from utils.metrics.paired import MEAN_IOU, Difference, compare, sentence
+    from utils.metrics.summary import LABEL_MEASURES, interval, percent
 
 PAGE, TABLE, TEX = "compare.html", "compare.csv", "compare.tex"
 

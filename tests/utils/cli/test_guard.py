@@ -16,6 +16,9 @@ from utils.errors import UserError
 from utils.io.writers import WriterError
 
 SCRIPTS = sorted(path.name for path in REPOSITORY.glob("yolo_sam*.py"))
+BENCHMARKS = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("*.py") if "__main__" in path.read_text())
+MODULES = ["datasets.scenes", "sam.finetune", "yolo.finetune", "yolo.predict", "utils.evaluation.compare"]
+MODULES += [f"benchmarks.{name}" for name in BENCHMARKS]
 
 
 def failing(error: BaseException) -> Callable[[], int]:
@@ -53,10 +56,11 @@ def test_the_unforeseen_shows_its_traceback_and_is_not_taken_for_failed_images(
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_outside_the_environment_one_sentence_says_what_to_do(script: str, tmp_path: Path) -> None:
-    without_packages = [sys.executable, "-S", str(REPOSITORY / script)]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+@pytest.mark.parametrize("program", [*SCRIPTS, *MODULES])
+def test_outside_the_environment_one_sentence_says_what_to_do(program: str, tmp_path: Path) -> None:
+    what = [str(REPOSITORY / program)] if program in SCRIPTS else ["-m", program]
+    without_packages = [sys.executable, "-S", *what]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(without_packages, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: the package ")
