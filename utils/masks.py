@@ -36,7 +36,7 @@ class Mask:
         """Return the crop's (h, ceil(w / 8)) bits, the leftmost pixel of each eight in the highest bit, rest 0."""
         return np.packbits(self.crop, axis=1)
 
-    @property
+    @cached_property
     def area(self) -> int:
         """Count the foreground pixels."""
         return int(np.count_nonzero(self.crop))

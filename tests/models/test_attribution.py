@@ -25,7 +25,7 @@ from utils.io.writers import Writers
 from utils.label_maps import instances_of
 from utils.masks import Mask
 from utils.metrics.attribution import Attribution, Method, attribution_lines
-from utils.metrics.corrected_maps import ERRORS, MATCH, match
+from utils.metrics.corrected_maps import ERRORS, MATCH, box_kinds
 from utils.structures import Detections, Instances, Sample
 
 SIZE = (20, 30)
@@ -159,7 +159,7 @@ def test_pairs_are_those_of_the_largest_total_overlap(seed: int) -> None:
     allowed = box_iou(found.boxes, true.boxes)
     allowed[(allowed < MATCH) | (found.class_ids[:, None] != true.class_ids)] = 0
     best = max(sum(allowed[range(4), order]) for order in itertools.permutations(range(4)))
-    rows, columns = match(found, true)
+    rows, columns = box_kinds(found, true).matched
     assert len(set(rows)) == len(rows) == len(set(columns))
     assert allowed[rows, columns].sum() == pytest.approx(best)
     assert (allowed[rows, columns] >= MATCH).all()

@@ -19,7 +19,7 @@ with packages_needed():
     import numpy as np
 
     from utils.evaluation.console import drawn_text, framed
-    from utils.evaluation.files import tex_escape
+    from utils.evaluation.files import tex_escape, tex_table
     from utils.evaluation.saved import check_alike, read_run
     from utils.io.encoding import encode_table
     from utils.io.terminal import counted, say
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     files = {
         TABLE: encode_table(COLUMNS, rows(tables, names, runs[0].names)),
-        TEX: tex(tables, names, runs[0].names).encode("utf-8", "backslashreplace"),
+        TEX: tex(tables, names, runs[0].names),
         PAGE: render(runs, names, tables, lines, given.images),
     }
     for name, content in files.items():
@@ -131,28 +131,21 @@ def console_table(
     return ["", *names, "Gain", "95 % interval", ""], body
 
 
-def tex(tables: Sequence[Sequence[Difference]], names: Sequence[str], labels: Sequence[str]) -> str:
-    """Write `compare.tex`: the mean IoU and the IoU of each class, in percent, and the gains."""
+def tex(tables: Sequence[Sequence[Difference]], names: Sequence[str], labels: Sequence[str]) -> bytes:
+    """Encode `compare.tex`: the mean IoU and the IoU of each class, in percent, and the gains."""
     first, *_ = tables
-    shown = [i for i, each in enumerate(first) if each.key in (MEAN_IOU, "iou")]
-    shown = [*shown[1:], shown[0]]
-    heads = ["Class", names[0], *(head for name in names[1:] for head in (name, "gain", "95\\,\\% interval"))]
-    lines = [
-        r"% in percent; needs \usepackage{booktabs}",
-        rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
-        r"\toprule",
-    ]
-    lines.append(" & ".join(head if "\\" in head else tex_escape(head) for head in heads) + r" \\")
-    for i in shown:
-        lines += [r"\midrule"] if i in (shown[0], shown[-1]) else []
+    before, *others = map(tex_escape, names)
+    heads = ["Class", before, *(head for name in others for head in (name, "gain", r"95\,\% interval"))]
+    rows = []
+    for i in (i for i, each in enumerate(first) if each.key in (MEAN_IOU, "iou")):
         label = first[i].label
         cells = ["mean" if label is None else tex_escape(labels[label]), percent(first[i].before)]
         for table in tables:
             after, gain = percent(table[i].after), percent(table[i].gain, sign="+")
             limits = "[{}, {}]".format(*(percent(limit, 1, "+") for limit in table[i].limits))
             cells += [after, gain, "-" if np.isnan(table[i].limits[0]) else limits]
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", "\\end{tabular}\n"])
+        rows.append(cells)
+    return tex_table(heads, rows[1:], rows[:1])  # the mean, which is the first measure, comes last
 
 
 if __name__ == "__main__":

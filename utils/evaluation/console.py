@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from utils.classes import BACKGROUND, class_id_of
+from utils.classes import BACKGROUND
 from utils.io.terminal import counted
 from utils.metrics import summary
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipScore
@@ -48,7 +48,7 @@ def numbers_table(evaluation: Evaluation) -> list[str]:
         column.append(f"{total:,}")
     if found is not None:
         heads.append("AP")
-        columns.append([*(percent(found.classes[class_id_of(label)]) for label in present), percent(found.mean)])
+        columns.append([*(percent(found.labels[label]) for label in present), percent(found.mean)])
     parts = sum(not image.objects.has_instance_ids for image in evaluation.images)
     remark = f"{counted(parts, 'image')} without SegmentationObject: there connected parts stand for instances"
     differing = [image.image_id for image in evaluation.images if image.objects.maps_differ]

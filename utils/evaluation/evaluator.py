@@ -109,8 +109,8 @@ class Evaluator:
     def running_metrics(self) -> dict[str, float]:
         """Return pixel accuracy and mean IoU of the images scored so far; NaN if there are none."""
         with self._lock:
-            counts = LabelCounts.from_matrix(self.matrix)  # whose `tp` is a view, so it is used under the lock
-            return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
+            counts = LabelCounts.from_matrix(self.matrix)
+        return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
 
     def finish(self, summary: RunSummary, session: Session) -> SinkReport:
         """Write the files and return the lines to print, the three metric lines last; both in the first process.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -129,7 +128,7 @@ def evaluation_files(
     files = {
         METRICS: encode_json(nan_to_none(content), indent=2) + b"\n",
         PER_CLASS: per_class_table(evaluation),
-        PER_CLASS_TEX: per_class_tex(evaluation).encode("utf-8", "backslashreplace"),
+        PER_CLASS_TEX: per_class_tex(evaluation),
         PER_IMAGE: encode_table(
             (*IMAGE_COLUMNS, *cost_columns), (image | costs.get(image["image_id"], {}) for image in images)
         ),
@@ -187,7 +186,7 @@ def _average_precision(evaluation: Evaluation) -> dict[str, Any] | None:
         "AP": found.mean,
         "AP50": found.at_50,
         "AP75": found.at_75,
-        "classes": dict(zip(evaluation.names[1:], found.classes.tolist())),
+        "classes": dict(zip(evaluation.names[1:], found.labels[1:].tolist())),
         "images": found.images,
         "found_objects": found.found,
         "true_objects": found.true,
@@ -234,35 +233,31 @@ def per_class_table(evaluation: Evaluation) -> bytes:
         **{name: values.tolist() for name, values in label_measures(evaluation).items()},
         "iou_95_low": low.tolist(),
         "iou_95_high": high.tolist(),
-        **({} if found is None else {"mask_AP": [math.nan, *found.classes.tolist()]}),
+        **({} if found is None else {"mask_AP": found.labels.tolist()}),
         "true_pixels": evaluation.counts.target.tolist(),
         "predicted_pixels": evaluation.counts.predicted.tolist(),
     }
     return encode_csv([[*columns], *([_cell(value) for value in row] for row in zip(*columns.values()))])
 
 
-def per_class_tex(evaluation: Evaluation) -> str:
-    """Write `per_class.tex`: a table for a paper, of the labels in prediction or target, in percent."""
-    found, values, means = evaluation.average_precision, label_measures(evaluation), label_means(evaluation)
+def per_class_tex(evaluation: Evaluation) -> bytes:
+    """Encode `per_class.tex`: a table for a paper, of the labels in prediction or target, in percent."""
+    columns, means = [*label_measures(evaluation).values()], [*label_means(evaluation).values()]
     heads = ["Class", *(measure.heading for measure in LABEL_MEASURES.values())]
-    rows = [[name, *(column[i] for column in values.values())] for i, name in enumerate(evaluation.names)]
-    mean = ["mean", *means.values()]
-    if found is not None:
-        heads, mean = [*heads, "AP"], [*mean, found.mean]
-        rows = [[*row, ap] for row, ap in zip(rows, [math.nan, *found.classes.tolist()])]
-    present = [row for row, union in zip(rows, evaluation.counts.union) if union]
+    if (found := evaluation.average_precision) is not None:
+        heads, columns, means = [*heads, "AP"], [*columns, found.labels], [*means, found.mean]
+    present = [i for i, union in enumerate(evaluation.counts.union) if union]
+    rows = [[tex_escape(evaluation.names[i]), *(percent(column[i]) for column in columns)] for i in present]
+    return tex_table([*map(tex_escape, heads)], rows, [["mean", *map(percent, means)]])
 
-    def line(cells: Sequence[Any]) -> str:
-        return " & ".join(tex_escape(each if isinstance(each, str) else percent(each)) for each in cells) + r" \\"
 
-    return "\n".join(
-        [
-            r"% in percent; needs \usepackage{booktabs}",
-            rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
-            *(r"\toprule", line(heads), r"\midrule", *map(line, present), r"\midrule", line(mean), r"\bottomrule"),
-            "\\end{tabular}\n",
-        ]
-    )
+def tex_table(heads: Sequence[str], *groups: Sequence[Sequence[str]]) -> bytes:
+    """Lay out a LaTeX table of numbers in percent, with a rule before each group of rows; encoded."""
+    rules = [rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}", r"\toprule"]
+    lines = [r"% in percent; needs \usepackage{booktabs}", *rules, " & ".join(heads) + r" \\"]
+    for group in filter(None, groups):
+        lines += [r"\midrule", *(" & ".join(cells) + r" \\" for cells in group)]
+    return "\n".join([*lines, r"\bottomrule", "\\end{tabular}\n"]).encode("utf-8", "backslashreplace")
 
 
 def tex_escape(text: str) -> str:

@@ -43,7 +43,7 @@ class SavedRun:
         names: of the L labels, the background first.
         image_ids: of the N images, sorted.
         photos: their image files.
-        counts: (N, 2, 3, L) int64: of all pixels, and of those near edges, what `LabelCounts.stacked` holds.
+        counts: (N, 2, 3, L) int64: of all pixels, and of those near edges, what `LabelCounts.pixels` holds.
         pictures: PNGs by image id; see `decode_maps`.
     """
 
@@ -77,7 +77,7 @@ def encode_run(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> bytes:
         pictures: of images, by their ids.
     """
     images = evaluation.images
-    rows = [np.stack([image.counts.stacked, image.boundary.stacked]) for image in images]
+    rows = [np.stack([image.counts.pixels, image.boundary.pixels]) for image in images]
     arrays = {
         "version": np.array(VERSION),
         "names": np.array(evaluation.names, np.str_),

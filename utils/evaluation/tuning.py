@@ -85,8 +85,8 @@ class Tuning:
         }
 
     def _measured(self, counts: npt.NDArray[np.int64]) -> dict[str, Any]:
-        named = zip(("background", *self._names), class_iou(LabelCounts(*counts)).tolist())
-        return {"Mean_IOU": float(mean_iou(LabelCounts(*counts))), "Class_IOU": dict(named)}
+        named = zip(("background", *self._names), class_iou(LabelCounts(counts)).tolist())
+        return {"Mean_IOU": float(mean_iou(LabelCounts(counts))), "Class_IOU": dict(named)}
 
     def _by_name(self, conf: npt.NDArray[np.float32]) -> dict[str, float]:
         """Return thresholds by class; `*`, the most frequent one, stands for all classes that are not named."""

@@ -91,7 +91,7 @@ class ImageErrors:
     Attributes:
         image_id: of the sample.
         labels: (K,) int64: those in the target or in a prediction.
-        counts: (C, 3, K) int64 pixels, as `LabelCounts.stacked` has them.
+        counts: (C, 3, K) int64 pixels, as `LabelCounts.pixels` has them.
     """
 
     image_id: str
@@ -148,7 +148,7 @@ class Attribution:
             **self._shares(total := self._sum(images)),
             "method": self._method,
             "intervals_95": self._intervals(images),
-            **self._details(LabelCounts(*total.swapaxes(0, 1))),
+            **self._details(LabelCounts(total)),
             "boxes": {kind: boxes[kind] for kind in kinds},
             "connected_parts": {"images": parts["images"], "specks": parts["specks"]},
             "match_iou": MATCH,
@@ -166,7 +166,7 @@ class Attribution:
 
     def _shares(self, counts: npt.NDArray[np.int64]) -> dict[str, Any]:
         """Share out what (C, 3, L) counts lack in mean IoU."""
-        return _shares(mean_iou(LabelCounts(*counts.swapaxes(0, 1))), self._method)
+        return _shares(mean_iou(LabelCounts(counts)), self._method)
 
     def _details(self, counts: LabelCounts) -> dict[str, Any]:
         """Return the mean and class IoU under each coalition, and the shares of each label of the target."""
@@ -190,7 +190,7 @@ class Attribution:
             counts = np.zeros((len(images), 3, self._num_labels))
             for row, image in zip(counts, images):
                 row[:, image.labels] = image.counts[i]
-            sums = [mean_iou(LabelCounts(*drawn.swapaxes(0, 1))) for drawn in resampled(sum_by_unit(ids, counts))]
+            sums = [mean_iou(LabelCounts(drawn)) for drawn in resampled(sum_by_unit(ids, counts))]
             samples.append(np.concatenate([np.empty(0), *sums]))
         means = np.stack(samples)
         shares = _shares(means, self._method)

@@ -36,7 +36,7 @@ def average_precision(images: Sequence[ImageScore], num_classes: int) -> Average
         mean=_mean(precision),
         at_50=_mean(precision[:, 0]),
         at_75=_mean(precision[:, 5]),
-        classes=np.array([_mean(each) for each in precision]),
+        labels=np.array([np.nan, *map(_mean, precision)]),
         images=len(objects),
         found=found,
         true=sum(len(each.true_areas) for each in objects),

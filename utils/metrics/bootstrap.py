@@ -37,10 +37,10 @@ def bootstrap(images: Sequence[ImageScore], num_labels: int) -> Intervals:
     units = units_of([image.image_id for image in images])
     counts = np.zeros((units.max(initial=-1) + 1, 3, num_labels))  # whole numbers, so sums are exact
     for unit, image in zip(units, images):
-        counts[unit][:, image.labels] += image.counts.stacked
+        counts[unit][:, image.labels] += image.counts.pixels
     samples = [np.empty((0, 2 + num_labels))]
     for sums in resampled(counts):
-        drawn = LabelCounts(*sums.swapaxes(0, 1))
+        drawn = LabelCounts(sums)
         ious = class_iou(drawn)
         samples.append(np.column_stack([pixel_accuracy(drawn), nanmean(ious), ious]))
     limits = percentile_limits(np.concatenate(samples))

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from utils.errors import UserError
 from utils.io.json_files import Location, get, read_json
 from utils.metrics.bootstrap import unit_of
-from utils.metrics.scores import ImageScore
+from utils.metrics.scores import ImageScore, object_values
 from utils.structures import Instances
 
 Floats = npt.NDArray[np.float64]
@@ -182,19 +182,11 @@ class Calibration:
             names: class names, by class id.
             weights: SHA-256 of the weights, by model.
         """
-        nothing = np.empty(0)
-        objects = [image.objects for image in images]
-        scores = np.stack(
-            [
-                np.concatenate([nothing, *(each.scores for each in objects)]),
-                np.concatenate([nothing, *(each.mask_scores for each in objects)]),
-            ],
-            axis=1,
-        )
+        scores = np.stack([object_values(images, name) for name in ("scores", "mask_scores")], axis=1)
         known = ~np.isnan(scores).any(axis=1)
-        owners = np.repeat(np.arange(len(images)), [len(each.class_ids) for each in objects])[known]
-        scores, ious = scores[known], np.concatenate([nothing, *(each.best_ious for each in objects)])[known]
-        ids = np.concatenate([np.empty(0, np.int64), *(each.class_ids for each in objects)])[known]
+        owners = np.repeat(np.arange(len(images)), [len(image.objects.class_ids) for image in images])[known]
+        scores, ious = scores[known], object_values(images, "best_ious")[known]
+        ids = object_values(images, "class_ids", np.int64)[known]
         units = np.unique([unit_of(image.image_id) for image in images], return_inverse=True)[1]
         folds = np.random.default_rng(SEED).permutation(units.max(initial=0) + 1)[units][owners] % FOLDS
         if len(ious) < LEAST_OBJECTS or len(np.unique(folds)) < FOLDS:

@@ -39,27 +39,16 @@ Coalition = frozenset[str]
 """The errors that are corrected."""
 
 
-def match(found: Detections, true: Detections) -> Pairs:
-    """Pairs of boxes of one class, each box in one pair at most, chosen so that their IoU is the largest in total.
-
-    Returns:
-        the positions of the paired boxes in both lists, (P,) int64 each, those of the first ascending. Each pair has an
-        IoU of MATCH at least.
-    """
-    ious, same_class = box_iou(found.boxes, true.boxes), found.class_ids[:, None] == true.class_ids
-    return match_best_total(ious, same_class & (ious >= MATCH))
-
-
-def match_other_classes(found: Detections, true: Detections, matched: Pairs) -> Pairs:
-    """Pairs of boxes that `match` left over and objects of another class, with an IoU of WRONG_CLASS at least."""
-    ious = box_iou(found.boxes, true.boxes)
-    allowed = ious >= WRONG_CLASS
-    allowed[matched[0]], allowed[:, matched[1]] = False, False
-    return match_best_total(ious, allowed & (found.class_ids[:, None] != true.class_ids))
-
-
 class BoxKinds(NamedTuple):
-    """The kinds of the boxes of an image, as positions among the found and the true ones."""
+    """The kinds of the boxes of an image, as positions among the found and the true ones.
+
+    Each box is in one pair at most. Pairs are chosen so that their IoU is the largest in total.
+
+    Attributes:
+        matched: pairs of one class, with an IoU of MATCH at least.
+        wrong_class: pairs of different classes among the rest, with an IoU of WRONG_CLASS at least.
+        false, missed: found and true boxes in no pair.
+    """
 
     matched: Pairs
     wrong_class: Pairs
@@ -69,8 +58,11 @@ class BoxKinds(NamedTuple):
 
 def box_kinds(found: Detections, true: Detections, wrong_class: bool = True) -> BoxKinds:
     """Return the boxes of an image by kind; without `wrong_class`, such a box is a false and a missed one."""
-    matched, none = match(found, true), np.zeros(0, np.int64)
-    other = match_other_classes(found, true, matched) if wrong_class else (none, none)
+    ious, same_class = box_iou(found.boxes, true.boxes), found.class_ids[:, None] == true.class_ids
+    matched = match_best_total(ious, same_class & (ious >= MATCH))
+    rest = ~same_class & (ious >= WRONG_CLASS) & wrong_class
+    rest[matched[0]], rest[:, matched[1]] = False, False
+    other = match_best_total(ious, rest)
     taken = [np.concatenate(each) for each in zip(matched, other)]
     left = [np.setdiff1d(np.arange(len(each)), used) for each, used in zip((found, true), taken)]
     return BoxKinds(matched, other, left[0], left[1])
@@ -107,14 +99,14 @@ class CorrectedMaps:
         return label_map
 
     def counts(self, every: Iterable[Coalition], num_labels: int) -> npt.NDArray[np.int64]:
-        """Count the pixels of each label under C coalitions, (C, 3, num_labels) as `LabelCounts.stacked` has them."""
+        """Count the pixels of each label under C coalitions, (C, 3, num_labels) as `LabelCounts.pixels` has them."""
         known: dict[Coalition, npt.NDArray[np.int64]] = {}
         rows = []
         for coalition in every:
             corrected = coalition & self._present  # correcting what is not there changes nothing
             if corrected not in known:
                 matrix = confusion_matrix(self.draw(corrected), self._gt_mask, num_labels)
-                known[corrected] = LabelCounts.from_matrix(matrix).stacked
+                known[corrected] = LabelCounts.from_matrix(matrix).pixels
             rows.append(known[corrected])
         return np.stack(rows)
 

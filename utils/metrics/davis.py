@@ -33,11 +33,6 @@ class Region:
     size: tuple[int, int]
 
     @cached_property
-    def area(self) -> int:
-        """Foreground pixels."""
-        return self.mask.area
-
-    @cached_property
     def contour(self) -> Mask:
         """The pixels that differ from their neighbor to the right, below, or to the lower right.
 
@@ -48,11 +43,6 @@ class Region:
         here, after = around.crop, np.pad(around.crop, ((0, 1), (0, 1)), "edge")
         differs = (here ^ after[:-1, 1:]) | (here ^ after[1:, :-1]) | (here ^ after[1:, 1:])
         return Mask(around.left, around.top, differs)
-
-    @cached_property
-    def contour_pixels(self) -> int:
-        """Pixels of the contour."""
-        return self.contour.area
 
     @cached_property
     def dilated_contour(self) -> Mask:
@@ -67,15 +57,15 @@ class Region:
     def iou(self, other: Region) -> float:
         """Compute DAVIS' J, the intersection over union; 1 where both are empty."""
         both = self.mask.overlap(other.mask)
-        union = self.area + other.area - both
+        union = self.mask.area + other.mask.area - both
         return both / union if union else 1.0
 
     def boundary_f(self, other: Region) -> float:
         """Compute DAVIS' F, the F1 score of contour pixels, from 0 to 1; 1 where neither has a contour."""
-        if not self.contour_pixels or not other.contour_pixels:
-            return float(self.contour_pixels == other.contour_pixels)
-        precision = self.contour.overlap(other.dilated_contour) / self.contour_pixels
-        recall = other.contour.overlap(self.dilated_contour) / other.contour_pixels
+        if not self.contour.area or not other.contour.area:
+            return float(self.contour.area == other.contour.area)
+        precision = self.contour.overlap(other.dilated_contour) / self.contour.area
+        recall = other.contour.overlap(self.dilated_contour) / other.contour.area
         return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
@@ -154,10 +144,10 @@ def score_frame(sample: Sample, truth: Instances, instances: Instances) -> Frame
         tracked=instances.track_ids is not None,
         objects=np.array([*true], np.int64),
         class_ids=np.array([classes[number] for number in true], np.int64),
-        areas=np.array([each.area for each in true.values()], np.int64),
+        areas=np.array([each.mask.area for each in true.values()], np.int64),
         tracks=np.array([*found], np.int64),
-        region=_pair_scores(true, found, Region.iou, attrgetter("area")),
-        contour=_pair_scores(true, found, Region.boundary_f, attrgetter("contour_pixels")),
+        region=_pair_scores(true, found, Region.iou, attrgetter("mask.area")),
+        contour=_pair_scores(true, found, Region.boundary_f, attrgetter("contour.area")),
     )
 
 
@@ -179,7 +169,7 @@ def _regions(instances: Instances, numbers: npt.NDArray[np.int64], counted: npt.
         left, right = min(each.start for each in columns), max(each.stop for each in columns)
         window = slice(top, bottom), slice(left, right)
         region = Region(Mask(left, top, (winners[window] == rank + 1) & counted[window]), instances.size)
-        if region.area:
+        if region.mask.area:
             regions[number] = region
     return regions
 

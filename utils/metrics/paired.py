@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from utils.metrics import segmentation as seg
 from utils.metrics.bootstrap import percentile_limits, resampled
 from utils.metrics.segmentation import LabelCounts, nanmean
-from utils.metrics.summary import LABEL_MEASURES, MEAN_IOUS, SPLIT_MEASURES
+from utils.metrics.summary import HEADLINE, LABEL_MEASURES, MEAN_IOUS, SPLIT_MEASURES, SplitMeasure
 
 MEAN_IOU = "mean_iou"
 """The main measure: of the labels in prediction or target, as `Mean_IOU`."""
@@ -52,39 +51,35 @@ class Difference:
         return self.limits[0] > 0 or self.limits[1] < 0
 
 
+def count_measures() -> dict[str, tuple[str, SplitMeasure]]:
+    """Return the measures of a split that follow from sums of pixels: key -> title and measure, the main one first."""
+    table = {MEAN_IOU: ("Mean IoU", MEAN_IOUS[HEADLINE])}
+    ious = {key: each for key, each in MEAN_IOUS.items() if each.of_counts and key != HEADLINE}
+    table |= {f"mean_iou_{key}": (f"Mean IoU, {each.title.lower()}", each) for key, each in ious.items()}
+    single = {key: each for key, each in SPLIT_MEASURES.items() if each.of_counts}
+    return table | {key: (each.text[:1].upper() + each.text[1:], each) for key, each in single.items()}
+
+
 def titles() -> dict[str, str]:
-    """Return the measures of a split that follow from sums of pixels: key -> title."""
-    single = {
-        MEAN_IOU: "Mean IoU",
-        "mean_iou_present_in_target": f"Mean IoU, {MEAN_IOUS['present_in_target'].title.lower()}",
-        "mean_iou_without_background": f"Mean IoU, {MEAN_IOUS['without_background'].title.lower()}",
-        "pixel_accuracy": SPLIT_MEASURES["pixel_accuracy"].title,
-        "frequency_weighted_iou": "Frequency-weighted IoU",
-    }
+    """Return the titles of the measures of a split, means over labels included, by key."""
     means = {f"mean_{key}": f"Mean {each.title}" for key, each in LABEL_MEASURES.items() if key != "iou"}
-    return single | means
+    return {key: title for key, (title, _) in count_measures().items()} | means
 
 
 def measures(counts: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Compute the measures of sums of pixels.
 
     Args:
-        counts: (..., 2, 3, L): of all pixels, and of those near edges, what `LabelCounts.stacked` holds.
+        counts: (..., 2, 3, L): of all pixels, and of those near edges, what `LabelCounts.pixels` holds.
 
     Returns:
         (..., S) of the split, in the order of `titles`, and (..., M, L) of its labels, in that of `LABEL_MEASURES`.
     """
-    whole, edges = (LabelCounts(*np.moveaxis(counts[..., i, :, :], -2, 0)) for i in range(2))
-    labels = [each.compute(edges if each.near_edges else whole) for each in LABEL_MEASURES.values()]
-    single = {
-        MEAN_IOU: seg.mean_iou(whole),
-        "mean_iou_present_in_target": seg.mean_iou_of_target_labels(whole),
-        "mean_iou_without_background": seg.mean_iou_without_background(whole),
-        "pixel_accuracy": seg.pixel_accuracy(whole),
-        "frequency_weighted_iou": seg.frequency_weighted_iou(whole),
-        **{f"mean_{key}": nanmean(values) for key, values in zip(LABEL_MEASURES, labels)},
-    }
-    return np.stack([single[key] for key in titles()], axis=-1), np.stack(labels, axis=-2)
+    whole, edges = (LabelCounts(counts[..., i, :, :]) for i in range(2))
+    labels = {key: each.compute(edges if each.near_edges else whole) for key, each in LABEL_MEASURES.items()}
+    single = [each.compute(whole) for _, each in count_measures().values()]
+    means = [nanmean(values) for key, values in labels.items() if key != "iou"]
+    return np.stack([*single, *means], axis=-1), np.stack([*labels.values()], axis=-2)
 
 
 def compare(units: npt.NDArray[np.float64]) -> list[Difference]:

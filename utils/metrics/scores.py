@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -105,11 +106,6 @@ class ImageScore:
         return float(mean_iou(self.counts))
 
     @property
-    def mean_boundary_iou(self) -> float:
-        """Mean boundary IoU of `labels`; NaN if every pixel is void."""
-        return float(mean_iou(self.boundary))
-
-    @property
     def pixel_accuracy(self) -> float:
         """Share of the pixels whose label is right; NaN if every pixel is void."""
         return float(pixel_accuracy(self.counts))
@@ -153,7 +149,7 @@ class AveragePrecision:
     Attributes:
         mean: over the IoU thresholds 0.5, 0.55, ... 0.95 and the classes that have true objects: AP.
         at_50, at_75: at one IoU threshold: AP50, AP75.
-        classes: (C,) float64 AP of each class.
+        labels: (L,) float64 AP of each label; NaN for the background, too.
         images: images with instance ids, which are the ones that count.
         found: found objects in them that count.
         true: true objects in them.
@@ -163,7 +159,7 @@ class AveragePrecision:
     mean: float
     at_50: float
     at_75: float
-    classes: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.float64]
     images: int
     found: int
     true: int
@@ -200,8 +196,8 @@ class Evaluation:
         """(L,) int64 pixels of each label near its edges in all images."""
         dense = np.zeros((3, len(self.names)), np.int64)
         for image in self.images:
-            dense[:, image.labels] += image.boundary.stacked
-        return LabelCounts(*dense)
+            dense[:, image.labels] += image.boundary.pixels
+        return LabelCounts(dense)
 
     @cached_property
     def label_images(self) -> npt.NDArray[np.int64]:
@@ -218,6 +214,11 @@ class Evaluation:
     def worst_first(self) -> Sequence[ImageScore]:
         """Sort the images by mean IoU, the lowest first; images that are all void come last."""
         return sorted(self.images, key=lambda image: np.nan_to_num(image.mean_iou, nan=np.inf))
+
+
+def object_values(images: Sequence[ImageScore], name: str, dtype: type = np.float64) -> npt.NDArray[Any]:
+    """Join a value of the objects of all images, given by its attribute in `ObjectScores`: (N,) of a dtype."""
+    return np.concatenate([np.empty(0, dtype), *(getattr(image.objects, name) for image in images)])
 
 
 def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[ImageScore, npt.NDArray[np.int64]]:
@@ -237,8 +238,8 @@ def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[
         sample.path,
         sample.size,
         labels,
-        LabelCounts(*counts.stacked[:, labels]),
-        LabelCounts(*boundary.stacked[:, labels]),
+        LabelCounts(counts.pixels[:, labels]),
+        LabelCounts(boundary.pixels[:, labels]),
         score_objects(sample, instances),
         None if sample.frame is None else score_frame(sample, _true_objects(sample, specks=True), instances),
     )

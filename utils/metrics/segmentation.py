@@ -47,32 +47,39 @@ def confusion_matrix(
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Pixels of each label; (..., L) integers or whole floats each.
+    """Pixels of each of L labels.
 
     Attributes:
-        tp: pixels of the label in prediction and target (true positives).
-        predicted: pixels of the label in the prediction, without those that are void in the target.
-        target: pixels of the label in the target.
+        pixels: (..., 3, L) integers or whole floats, which are `tp`, `predicted` and `target`.
     """
 
-    tp: npt.NDArray[Any]
-    predicted: npt.NDArray[Any]
-    target: npt.NDArray[Any]
+    pixels: npt.NDArray[Any]
+
+    @property
+    def tp(self) -> npt.NDArray[Any]:
+        """(..., L) pixels of the label in prediction and target (true positives)."""
+        return self.pixels[..., 0, :]
+
+    @property
+    def predicted(self) -> npt.NDArray[Any]:
+        """(..., L) pixels of the label in the prediction, without those that are void in the target."""
+        return self.pixels[..., 1, :]
+
+    @property
+    def target(self) -> npt.NDArray[Any]:
+        """(..., L) pixels of the label in the target."""
+        return self.pixels[..., 2, :]
 
     @property
     def union(self) -> npt.NDArray[Any]:
         """(..., L) pixels of the label in prediction or target."""
         return self.predicted + self.target - self.tp
 
-    @property
-    def stacked(self) -> npt.NDArray[Any]:
-        """(3, ..., L): `tp`, `predicted` and `target` in one array."""
-        return np.stack([self.tp, self.predicted, self.target])
-
     @classmethod
     def from_matrix(cls, matrix: npt.NDArray[Any]) -> LabelCounts:
         """Take the counts from (..., L, L) confusion matrices (rows: target, columns: prediction)."""
-        return cls(matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(axis=-2), matrix.sum(axis=-1))
+        right = matrix.diagonal(axis1=-2, axis2=-1)
+        return cls(np.stack([right, matrix.sum(axis=-2), matrix.sum(axis=-1)], axis=-2))
 
 
 def boundary_counts(prediction: npt.NDArray[np.uint8], target: npt.NDArray[np.uint8], num_labels: int) -> LabelCounts:
@@ -81,7 +88,7 @@ def boundary_counts(prediction: npt.NDArray[np.uint8], target: npt.NDArray[np.ui
     Arguments as in `confusion_matrix`.
     """
     pairs = pair_counts(_edges(target), _edges(prediction | _void_where(target == VOID)))
-    return LabelCounts(*(each[:num_labels] for each in (pairs.diagonal(), pairs.sum(axis=0), pairs.sum(axis=1))))
+    return LabelCounts(LabelCounts.from_matrix(pairs).pixels[:, :num_labels])
 
 
 def pixel_accuracy(counts: LabelCounts) -> npt.NDArray[np.float64]:

@@ -82,22 +82,26 @@ class SplitMeasure:
         title: names it in the report; empty if it is not shown there.
         note: remark of the report.
         interval: attribute of `Intervals` that holds its 95 % interval; empty if it has none.
+        of_counts: whether `compute` takes only the pixel counts of the labels; then runs are compared by it, too.
     """
 
     text: str
-    compute: Callable[[Evaluation], float | npt.NDArray[np.float64]]
+    compute: Callable[[Any], float | npt.NDArray[np.float64]]
     title: str = ""
     note: str = ""
     interval: str = ""
+    of_counts: bool = False
+
+    def of(self, evaluation: Evaluation) -> float:
+        """Compute the measure of an evaluation."""
+        return float(self.compute(evaluation.counts if self.of_counts else evaluation))
 
 
 SPLIT_MEASURES: dict[str, SplitMeasure] = {
     "pixel_accuracy": SplitMeasure(
-        "Pixel accuracy", lambda split: seg.pixel_accuracy(split.counts), "Pixel accuracy", interval="pixel_accuracy"
+        "Pixel accuracy", seg.pixel_accuracy, "Pixel accuracy", interval="pixel_accuracy", of_counts=True
     ),
-    "frequency_weighted_iou": SplitMeasure(
-        "frequency-weighted IoU", lambda split: seg.frequency_weighted_iou(split.counts)
-    ),
+    "frequency_weighted_iou": SplitMeasure("frequency-weighted IoU", seg.frequency_weighted_iou, of_counts=True),
 }
 """Key in `metrics.json` below `split` -> measure."""
 
@@ -107,21 +111,24 @@ HEADLINE = "non_empty_union"
 MEAN_IOUS: dict[str, SplitMeasure] = {
     HEADLINE: SplitMeasure(
         "labels in prediction or target (mmsegmentation; Mean_IOU below)",
-        lambda split: seg.mean_iou(split.counts),
+        seg.mean_iou,
         "Labels in prediction or target",
         "as mmsegmentation; this one is Mean_IOU",
+        of_counts=True,
     ),
     "present_in_target": SplitMeasure(
         "labels in the target (Ultralytics)",
-        lambda split: seg.mean_iou_of_target_labels(split.counts),
+        seg.mean_iou_of_target_labels,
         "Labels in the target",
         "as Ultralytics",
+        of_counts=True,
     ),
     "without_background": SplitMeasure(
         "labels in prediction or target, without the background",
-        lambda split: seg.mean_iou_without_background(split.counts),
+        seg.mean_iou_without_background,
         "Without the background",
         "labels in prediction or target",
+        of_counts=True,
     ),
     "mean_over_images": SplitMeasure(
         "mean over images of each image's mean (torchmetrics' mean_iou)",
@@ -144,7 +151,7 @@ Images that are all void have no mean. The last two are torchmetrics' functional
 IMAGE_MEASURES: dict[str, Callable[[ImageScore], float]] = {
     "mean_iou": attrgetter("mean_iou"),
     "pixel_accuracy": attrgetter("pixel_accuracy"),
-    "mean_boundary_iou": attrgetter("mean_boundary_iou"),
+    "mean_boundary_iou": lambda image: float(seg.mean_iou(image.boundary)),
 }
 """Column of `per_image.csv` -> measure of an image."""
 
@@ -175,7 +182,7 @@ def label_numbers(evaluation: Evaluation) -> dict[str, npt.NDArray[np.int64]]:
 
 def mean_ious(evaluation: Evaluation) -> dict[str, float]:
     """Compute the mean IoU under each convention; that of HEADLINE is also the key `Mean_IOU`."""
-    return {name: float(measure.compute(evaluation)) for name, measure in MEAN_IOUS.items()}
+    return {name: measure.of(evaluation) for name, measure in MEAN_IOUS.items()}
 
 
 def split_measures(evaluation: Evaluation) -> dict[str, float]:
@@ -183,7 +190,7 @@ def split_measures(evaluation: Evaluation) -> dict[str, float]:
 
     The mean IoU is not among them: `mean_ious` has it under each of its conventions.
     """
-    single = {name: float(measure.compute(evaluation)) for name, measure in SPLIT_MEASURES.items()}
+    single = {name: measure.of(evaluation) for name, measure in SPLIT_MEASURES.items()}
     return single | {f"mean_{name}": mean for name, mean in label_means(evaluation).items() if name != "iou"}
 
 

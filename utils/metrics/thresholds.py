@@ -90,7 +90,7 @@ class Stacks:
         return np.where(shown.any(axis=1), label_of(uppermost), BACKGROUND)
 
     def counts(self, labels: npt.NDArray[np.int64], num_labels: int, num_images: int) -> npt.NDArray[np.int64]:
-        """Count the pixels of each image, (N, 3, L) as `LabelCounts.stacked` has them, where kinds have (A,) labels."""
+        """Count the pixels of each image, (N, 3, L) as `LabelCounts.pixels` has them, where kinds have (A,) labels."""
         sums, right = np.zeros((num_images, 3, num_labels), np.int64), labels == self.target
         np.add.at(sums[:, 0], (self.image[right], labels[right]), self.pixels[right])
         np.add.at(sums[:, 1], (self.image, labels), self.pixels)
@@ -138,7 +138,7 @@ def best_common(stacks: Stacks, num_labels: int) -> float:
     for threshold in GRID:
         labels = stacks.labels(np.full(num_labels - 1, threshold))
         counts.append(stacks.total(labels, num_labels))
-    return float(GRID[_middle_of_best(_means(np.stack(counts)))])
+    return float(GRID[_middle_of_best(mean_iou(LabelCounts(np.stack(counts))))])
 
 
 def best_of_classes(stacks: Stacks, num_labels: int, start: float) -> npt.NDArray[np.float32]:
@@ -197,7 +197,7 @@ def _sweep(
         counts[row] += cumulated(otherwise, of_others)
         counts[row, label] += stacks.pixels[of_ours].sum() - cumulated(ours, of_ours)[label]
     counts[2] += np.bincount(stacks.target, stacks.pixels, num_labels).astype(np.int64)[:, None]
-    return _means(np.moveaxis(counts, 2, 0))
+    return mean_iou(LabelCounts(np.moveaxis(counts, 2, 0)))
 
 
 def _middle_of_best(means: npt.NDArray[np.float64]) -> int:
@@ -258,17 +258,13 @@ def choose(
         labels = np.where(in_first, stacks.labels(second), stacks.labels(first))
         counts = stacks.counts(labels, num_labels, num_images)
         pairs = sum_by_unit(image_ids, np.stack([reference, counts], axis=1))
-        samples = np.concatenate([np.empty((0, 2)), *map(_means, resampled(pairs))])
+        drawn = [mean_iou(LabelCounts(sums)) for sums in resampled(pairs)]
+        samples = np.concatenate([np.empty((0, 2)), *drawn])
         limits = percentile_limits(samples[:, 1] - samples[:, 0])
-        was, now = _means(pairs.sum(axis=0)).tolist()
-        seen = float(_means(stacks.total(stacks.labels(conf), num_labels)))
+        was, now = mean_iou(LabelCounts(pairs.sum(axis=0))).tolist()
+        seen = float(mean_iou(LabelCounts(stacks.total(stacks.labels(conf), num_labels))))
         return Choice(conf, seen, now, now - was, limits, counts.sum(axis=0))
 
     common = [np.full(num_labels - 1, start, np.float32) for start in starts]
     single = [best_of_classes(part, num_labels, start) for part, start in zip(parts, starts)]
     return judged(*common), judged(*single)
-
-
-def _means(counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Compute the mean IoU of (..., 3, L) counts."""
-    return mean_iou(LabelCounts(*np.moveaxis(counts, -2, 0)))

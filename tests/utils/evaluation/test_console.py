@@ -73,7 +73,7 @@ def test_the_first_table_counts_images_and_instances_of_each_class() -> None:
         truths = (sample.gt_instances.detections.class_ids for sample, _ in pairs)
         assert int(instances) == sum((ids == class_id).sum() for ids in truths)
         assert int(found) == sum((each.detections.class_ids == class_id).sum() for _, each in pairs)
-        assert ap == percent(evaluation.average_precision.classes[class_id])
+        assert ap == percent(evaluation.average_precision.labels[class_id + 1])
     assert [name for _, name, *_ in rows] == [name for name in NAMES if name != "nowhere"]
     sums = [str(sum(int(row[i]) for row in rows)) for i in (3, 4)]
     assert total == ["", "all", "20", *sums, percent(evaluation.average_precision.mean)]

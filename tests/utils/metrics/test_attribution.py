@@ -18,7 +18,7 @@ from utils.label_maps import instances_of
 from utils.masks import Mask
 from utils.metrics.attribution import Attribution, Method, attribution_lines, main_error
 from utils.metrics.bootstrap import RESAMPLES, SEED
-from utils.metrics.corrected_maps import ERRORS, CorrectedMaps, box_kinds, match
+from utils.metrics.corrected_maps import ERRORS, CorrectedMaps, box_kinds
 from utils.metrics.segmentation import LabelCounts, confusion_matrix, mean_iou
 from utils.structures import Detections, Instances, Sample
 
@@ -164,7 +164,7 @@ def test_the_chain_is_that_of_five_stages() -> None:
     """The stages as they follow from choosing among the instances."""
     matrices = np.zeros((5, 4, 4), np.int64)
     for sample, found, true in SCENES:
-        matched, true_matched = match(found.detections, true.detections)
+        matched, true_matched = box_kinds(found.detections, true.detections).matched
         stages = (found, found[np.sort(matched)], true[np.sort(true_matched)], true)
         maps = [each.to_semantic() for each in stages] + [np.where(sample.gt_mask == VOID, 0, sample.gt_mask)]
         matrices += [confusion_matrix(each, sample.gt_mask, 4) for each in maps]

@@ -62,7 +62,7 @@ def assert_equal(pairs: Sequence[Pair], names: Sequence[str]) -> None:
     ours = evaluation_of(pairs, names).average_precision
     means, classes = pycocotools_says(pairs, len(names))
     assert [ours.mean, ours.at_50, ours.at_75] == pytest.approx(means, abs=1e-12)
-    np.testing.assert_allclose(np.nan_to_num(ours.classes, nan=-1), classes, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.nan_to_num(ours.labels[1:], nan=-1), classes, rtol=0, atol=1e-12)
     assert 0 < ours.mean < 1
 
 
@@ -70,7 +70,7 @@ def test_random_images_with_void_ties_and_empty_masks_give_the_ap_of_pycocotools
     pairs = random_pairs(60)
     assert_equal(pairs, NAMES)
     found = evaluation_of(pairs, NAMES).average_precision
-    assert np.isnan(found.classes[2])  # nowhere
+    assert np.isnan(found.labels[3])  # nowhere
     assert found.on_void > 0
     assert found.found + found.on_void == sum(len(instances) for _, instances in pairs)
 

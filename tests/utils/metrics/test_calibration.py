@@ -39,7 +39,7 @@ def image(rng: np.random.Generator, number: int, shift: float = 0.0) -> ImageSco
         True, class_ids, NOTHING, NOTHING, scores.astype(np.float32), mask_scores.astype(np.float32),
         class_ids, NOTHING, False, np.diag(ious), np.diag(ious),
     )  # fmt: skip
-    counts = LabelCounts(NOTHING, NOTHING, NOTHING)
+    counts = LabelCounts(np.zeros((3, 0), np.int64))
     return ImageScore(f"{number:04d}", Path("x"), (1, 1), NOTHING, counts, counts, objects)
 
 

@@ -44,8 +44,8 @@ def counts_of(scenes: Sequence[tuple[np.ndarray, ...]]) -> np.ndarray:
     """(N, 2, 2, 3, L) float64, as `compare` takes them."""
     rows = []
     for target, *pair in scenes:
-        whole = [LabelCounts.from_matrix(confusion_matrix(each, target, NUM_LABELS)).stacked for each in pair]
-        edges = [boundary_counts(each, target, NUM_LABELS).stacked for each in pair]
+        whole = [LabelCounts.from_matrix(confusion_matrix(each, target, NUM_LABELS)).pixels for each in pair]
+        edges = [boundary_counts(each, target, NUM_LABELS).pixels for each in pair]
         rows.append(np.stack([whole, edges], axis=1))
     return np.stack(rows).astype(np.float64)
 

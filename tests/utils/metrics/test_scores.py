@@ -56,7 +56,7 @@ def test_equal_masks_give_equal_scores_bit_by_bit() -> None:
         again = replace(instances, masks=[Mask.from_array(mask.to_full(instances.size)) for mask in instances.masks])
         (one, matrix), (other, same) = (score_image(sample, each, 7) for each in (instances, again))
         np.testing.assert_array_equal(matrix, same)
-        np.testing.assert_array_equal(one.boundary.stacked, other.boundary.stacked)
+        np.testing.assert_array_equal(one.boundary.pixels, other.boundary.pixels)
         np.testing.assert_array_equal(one.objects.ious, other.objects.ious)
 
 

@@ -101,7 +101,7 @@ def test_means_equal_plain_numpy() -> None:
 
 def test_counts_of_many_images_at_once_give_the_measures_of_each_alone() -> None:
     each = [summed(range(i, i + 1)) for i in range(3)]
-    together = LabelCounts(*np.stack([counts.stacked for counts in each], axis=1))
+    together = LabelCounts(np.stack([counts.pixels for counts in each]))
     np.testing.assert_array_equal(metrics.mean_iou(together), [metrics.mean_iou(counts) for counts in each])
     np.testing.assert_array_equal(metrics.class_iou(together), [metrics.class_iou(counts) for counts in each])
 
@@ -143,7 +143,7 @@ def assert_equal(pairs: Sequence[Pair], num_labels: int) -> None:
     for sample, instances in pairs:
         prediction = instances.to_semantic()
         expected = paper_counts(prediction, sample.gt_mask, num_labels)
-        np.testing.assert_array_equal(boundary_counts(prediction, sample.gt_mask, num_labels).stacked, expected)
+        np.testing.assert_array_equal(boundary_counts(prediction, sample.gt_mask, num_labels).pixels, expected)
 
 
 def test_every_label_has_the_paper_s_boundary() -> None:

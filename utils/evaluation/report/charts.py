@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from utils.metrics.summary import label_measures
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 INK, QUIET, LINE, ACCENT, SECOND = "#010101", "#010102", "#010103", "#010104", "#010105"
 """Placeholders for the colors of the page, which differ between light and dark mode."""
@@ -78,12 +77,6 @@ def new_chart(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     FigureCanvasSVG(figure)
     return figure, figure.add_subplot()
-
-
-def plain(texts: Sequence[Text]) -> None:
-    """Show dollar signs in names as they are; matplotlib would typeset what stands between two of them."""
-    for text in texts:
-        text.set_parse_math(False)
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> Markup:
@@ -158,7 +151,8 @@ def class_bars(evaluation: Evaluation) -> Chart:
             text, right = f"{ious[label]:.1f}", axes.get_yaxis_transform()
             axes.annotate(text, (1, place), (36, 0), right, "offset points", ha="right", va="center")
         axes.set_yticks(places, [shortened(evaluation.names[label]) for label in labels], color=INK)
-        plain(axes.get_yticklabels())
+        for name in axes.get_yticklabels():
+            name.set_parse_math(False)  # or what stands between two dollar signs would be typeset
         axes.set_ylim(-0.6, len(labels) - 0.4)
         axes.set_xticks(PERCENTS, [*map(str, PERCENTS)])
         axes.set_xlim(0, 100)

@@ -39,7 +39,7 @@ def render(
         sentences: what they say.
         most: images to show.
     """
-    ious = np.stack([class_iou(LabelCounts(*np.moveaxis(run.counts[:, 0], 1, 0))) for run in runs])  # (runs, N, L)
+    ious = np.stack([class_iou(LabelCounts(run.counts[:, 0])) for run in runs])  # (runs, N, L)
     means = nanmean(ious)
     change = np.nan_to_num(np.ptp(means, axis=0))
     order = [i for i in np.argsort(-change, kind="stable").tolist() if change[i] > 0][:most]

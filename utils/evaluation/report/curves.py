@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from utils.metrics.scores import Evaluation
+from utils.metrics.scores import Evaluation, object_values
 
 SIDES = (0, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724)
 """Lower ends of the bins of object size: the side in pixels of a square of the same area. Two bins double the side."""
@@ -47,9 +47,7 @@ class Curve:
 
 def iou_by_size(evaluation: Evaluation) -> Curve:
     """Sort the true objects by size; their IoU is that with the best found object, 0 for a missed one."""
-    objects = [image.objects for image in evaluation.images]
-    areas = np.concatenate([np.empty(0), *(each.true_areas for each in objects)])
-    ious = np.concatenate([np.empty(0), *(each.true_best_ious for each in objects)])
+    areas, ious = (object_values(evaluation.images, name) for name in ("true_areas", "true_best_ious"))
     seen = areas > 0
     bins = np.searchsorted(np.square(SIDES), areas[seen], side="right") - 1
     names = [f"below {SIDES[1]}", *(f"{low} to {high}" for low, high in pairwise(SIDES[1:])), f"{SIDES[-1]} up"]
@@ -62,9 +60,7 @@ def iou_by_score(evaluation: Evaluation, kind: str) -> Curve:
     Args:
         kind: `scores`, the detector's, or `mask_scores`, SAM2's.
     """
-    objects = [image.objects for image in evaluation.images]
-    scores = np.concatenate([np.empty(0), *(getattr(each, kind) for each in objects)])
-    ious = np.concatenate([np.empty(0), *(each.best_ious for each in objects)])
+    scores, ious = (object_values(evaluation.images, name) for name in (kind, "best_ious"))
     known = ~np.isnan(scores)
     bins = np.clip(scores[known] * SCORE_BINS, 0, SCORE_BINS - 1).astype(int)
     names = [f"{i / SCORE_BINS:.1f} to {(i + 1) / SCORE_BINS:.1f}" for i in range(SCORE_BINS)]
@@ -99,13 +95,12 @@ def best_threshold(f1: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 def box_curves(evaluation: Evaluation) -> BoxCurves | None:
     """Compare found boxes with true ones; None without true objects, or where all scores are alike."""
-    objects = [image.objects for image in evaluation.images]
-    true = np.concatenate([np.empty(0, np.int64), *(each.true_class_ids for each in objects)])
-    found = np.concatenate([np.empty(0, np.int64), *(each.class_ids for each in objects)])
-    scores = np.concatenate([np.empty(0), *(each.scores for each in objects)])
+    images = evaluation.images
+    true, found = (object_values(images, name, np.int64) for name in ("true_class_ids", "class_ids"))
+    scores = object_values(images, "scores")
     if not len(true) or len(np.unique(scores)) < 2:
         return None
-    hits = np.concatenate([_hits(each.box_ious, each.scores) for each in objects])
+    hits = np.concatenate([_hits(each.box_ious, each.scores) for each in (image.objects for image in images)])
     class_ids = np.unique(true)
     curves = [_class_curves(scores[found == i], hits[found == i], int(np.count_nonzero(true == i))) for i in class_ids]
     precision, f1 = (np.stack(each) for each in zip(*curves))

@@ -137,7 +137,7 @@ def label_table(evaluation: Evaluation) -> Table:
     rows = []
     for label in np.flatnonzero(evaluation.counts.union).tolist():
         measures, limits = [values[name][label] for name in summary.LABEL_MEASURES], intervals.class_iou[:, label]
-        ap = "" if found is None or label == BACKGROUND else percent(found.classes[class_id_of(label)])
+        ap = "" if found is None or label == BACKGROUND else percent(found.labels[label])
         objects = "" if label == BACKGROUND else numbers["true_objects"][label]
         plain = row(evaluation.names[label], measures, limits, ap, numbers["true_images"][label], objects)
         rows.append(Row(plain.name, plain.cells, color=label_color(label)))
