@@ -88,49 +88,27 @@ def collate(batches: list[Batch]) -> Batch:
     return Batch(pixels, index, boxes, masks, weights, tuple(error for batch in batches for error in batch.failures))
 
 
-@dataclass(frozen=True)
-class AugmentConfig:
-    """How examples are drawn from a dataset.
-
-    Attributes:
-        max_boxes: maximum number of prompted objects per example, chosen at random.
-        jitter: standard deviation of a box corner's shift, as a share of the box's side.
-        view_share: the smallest and the largest share of an image's sides that a view shows.
-        seed: random seed.
-    """
-
-    max_boxes: int = 8
-    jitter: float = 0.1
-    view_share: tuple[float, float] = (1.0, 1.0)
-    seed: int = 0
-
-    @classmethod
-    def from_settings(cls, settings: SamFinetune) -> AugmentConfig:
-        """Read the settings of `finetune.sam`."""
-        return cls(settings.boxes_per_image, settings.jitter, settings.view_share, settings.seed)
-
-
 class Examples(torch.utils.data.Dataset[Batch]):
     """Batches of one random example each, a function of the seed, the epoch and the index.
 
     Args:
         dataset: images with label maps and ground-truth instances.
         side: the model's `image_size` in pixels.
-        augment: how examples are drawn.
+        settings: `finetune.sam`, which says how examples are drawn.
 
     Attributes:
         epoch: to be set by the trainer.
     """
 
-    def __init__(self, dataset: VocDataset, side: int, augment: AugmentConfig) -> None:
-        self.dataset, self.side, self.augment, self.epoch = dataset, side, augment, 0
+    def __init__(self, dataset: VocDataset, side: int, settings: SamFinetune) -> None:
+        self.dataset, self.side, self.settings, self.epoch = dataset, side, settings, 0
 
     def __len__(self) -> int:
         raise NotImplementedError
 
     def rng(self, index: int) -> np.random.Generator:
         """Make the random generator of one example."""
-        return np.random.default_rng([self.augment.seed, self.epoch, index])
+        return np.random.default_rng([self.settings.seed, self.epoch, index])
 
     def batch(self, pixels: torch.Tensor, boxes: list[Any], masks: list[Any], weights: Any) -> Batch:
         """Make a batch of one example from (1, [T,] 3, S, S) pixels and, nested as in `Batch`, its other values."""
@@ -158,14 +136,14 @@ class ImageExamples(Examples):
         except SampleError as error:
             return Batch.empty(self.side, error)
         objects, gt_mask = ground_truth(sample)
-        view = random_view(objects, self.augment.view_share, rng)
+        view = random_view(objects, self.settings.view_share, rng)
         masks: list[np.ndarray] = []
         boxes: list[np.ndarray] = []
         for i in rng.permutation(len(objects)):
             mask = view(objects.masks[i].to_full(objects.size))
-            if len(masks) < self.augment.max_boxes and is_large_enough(mask, self.side):
+            if len(masks) < self.settings.boxes_per_image and is_large_enough(mask, self.side):
                 masks.append(soft_mask(mask, cells))
-                boxes.append(prompt_box(mask, self.side, self.augment.jitter, rng))
+                boxes.append(prompt_box(mask, self.side, self.settings.jitter, rng))
         pixels = preprocess([color_jitter(view(sample.image), rng)], self.side, torch.device("cpu"))
         return self.batch(pixels, boxes, masks, soft_mask(view(gt_mask) != VOID, cells))
 
@@ -175,31 +153,32 @@ class ClipExamples(Examples):
 
     Args:
         dataset: opened by clips; object ids are the same in all frames of a clip.
-        frames: T, the length of a stretch; that of a shorter clip repeats its last frame.
+        settings: their `frames` is T, the length of a stretch; that of a shorter clip repeats its last frame.
     """
 
-    def __init__(self, dataset: VocDataset, side: int, augment: AugmentConfig, frames: int) -> None:
-        super().__init__(dataset, side, augment)
-        self.clips, self.frames = list(dataset.clips.values()), frames
+    def __init__(self, dataset: VocDataset, side: int, settings: SamFinetune) -> None:
+        super().__init__(dataset, side, settings)
+        self.clips = list(dataset.clips.values())
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Batch:
         """Draw one stretch; if a frame cannot be used, return an empty batch with the failure."""
-        rng, clip = self.rng(index), self.clips[index]
+        rng, clip, settings = self.rng(index), self.clips[index], self.settings
         try:
-            samples = [self.dataset.load(clip[at]) for at in sample_frames(len(clip), self.frames, rng)]
+            samples = [self.dataset.load(clip[at]) for at in sample_frames(len(clip), settings.frames, rng)]
         except SampleError as error:
-            return Batch.empty(self.side, error, frames=self.frames)
+            return Batch.empty(self.side, error, frames=settings.frames)
         objects, gt_masks = zip(*map(ground_truth, samples))
-        first, cells, jitter = objects[0], self.side // LOGIT_STRIDE, self.augment.jitter
-        view, light = random_view(first, self.augment.view_share, rng), rng.integers(2**32)
+        first, cells, jitter = objects[0], self.side // LOGIT_STRIDE, settings.jitter
+        view, light = random_view(first, settings.view_share, rng), rng.integers(2**32)
         # Each frame draws from an equal generator, so that all have the same light.
         images = [color_jitter(view(sample.image), np.random.default_rng(light)) for sample in samples]
         assert first.track_ids is not None, "the input checks refuse clips without object ids"
         ids = rng.permutation(first.track_ids).tolist()
-        prompted = [i for i in ids if is_large_enough(view(mask_of(first, i)), self.side)][: self.augment.max_boxes]
+        large = [i for i in ids if is_large_enough(view(mask_of(first, i)), self.side)]
+        prompted = large[: settings.boxes_per_image]
         tracks = [[view(mask_of(instances, i)) for instances in objects] for i in prompted]
         masks = [[soft_mask(mask, cells) for mask in track] for track in tracks]
         hidden = np.zeros(4, np.float32)

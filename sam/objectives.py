@@ -15,9 +15,8 @@ from models import sam2_forward
 from models.sam2_forward import decode, encode, features_of
 from models.sam2_video import Propagator
 from models.segmenter import Segmenter
-from sam.examples import AugmentConfig, Batch, ClipExamples, ImageExamples, ground_truth, mask_of
+from sam.examples import Batch, ClipExamples, ImageExamples, ground_truth, mask_of
 from sam.losses import prompted_mask_loss, tracking_loss
-from sam.trainer import ParameterGroup, ValScore
 from utils.classes import VOID
 from utils.config import SamFinetune
 from utils.device import choose_precision
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
 T = TypeVar("T")
+
+Validated = tuple[float, list[SampleError]]
+"""See `Objective.validate`."""
 
 DECODER = ("sam_mask_decoder.",)
 IMAGE = (*DECODER, "image_encoder.", "sam_prompt_encoder.", "no_mem_embed")
@@ -61,8 +63,8 @@ class ImageObjective:
     def __init__(
         self, model: SAM2Base, settings: SamFinetune, train: VocDataset, val: VocDataset, chunk_bytes: int
     ) -> None:
-        self.parameters = [ParameterGroup(parameters_of(model, IMAGE if settings.train == "all" else DECODER))]
-        self.examples = ImageExamples(train, model.image_size, AugmentConfig.from_settings(settings))
+        self.parameters = [{"params": parameters_of(model, IMAGE if settings.train == "all" else DECODER), "rate": 1.0}]
+        self.examples = ImageExamples(train, model.image_size, settings)
         self._model, self._settings, self._val = model, settings, val
         self._segmenter = Segmenter(model, torch.float32, chunk_bytes)
 
@@ -74,7 +76,7 @@ class ImageObjective:
             logits, scores = decode(self._model, features, batch.index, batch.boxes)
         return prompted_mask_loss(logits.float(), scores.float(), batch.masks, batch.weights, self._settings.mask_loss)
 
-    def validate(self, session: Session) -> ValScore:
+    def validate(self, session: Session) -> Validated:
         """Compute the mean IoU, at image size and without void, of the masks of the ground-truth boxes.
 
         Only the first `val_images` images count.
@@ -105,9 +107,9 @@ class ClipObjective:
         memory = parameters_of(model, MEMORY)
         beside = parameters_of(model, BESIDE_MEMORY[settings.train or "memory"])
         known = [each for each in beside if all(each is not other for other in memory)]
-        self.parameters = [ParameterGroup(memory), *([ParameterGroup(known, BACKBONE_LR_SCALE)] if known else [])]
-        augment = AugmentConfig.from_settings(settings)
-        self.examples = ClipExamples(train, model.image_size, augment, settings.frames)
+        groups = {1.0: memory, BACKBONE_LR_SCALE: known}
+        self.parameters = [{"params": group, "rate": rate} for rate, group in groups.items() if group]
+        self.examples = ClipExamples(train, model.image_size, settings)
         self._model, self._settings, self._val = model, settings, val
         self._images_learn = bool(known)
         self._propagator = Propagator(model, torch.float32)
@@ -130,7 +132,7 @@ class ClipObjective:
         masks, weights = batch.masks[objects, frames], batch.weights[objects, frames]
         return loss + prompted_mask_loss(logits.float(), scores.float(), masks, weights, kind)
 
-    def validate(self, session: Session) -> ValScore:
+    def validate(self, session: Session) -> Validated:
         """Compute the mean IoU, at image size, of the objects of first frames in all later frames of their clips.
 
         Clips count until they hold `val_images` frames; of a clip with an unusable frame, the frames before it count.
@@ -161,7 +163,7 @@ class ClipObjective:
                 yield np.count_nonzero(predicted & actual) / union if union else 1.0
 
 
-def validate(session: Session, units: Sequence[T], ious_of: Callable[[T], Iterator[float]]) -> ValScore:
+def validate(session: Session, units: Sequence[T], ious_of: Callable[[T], Iterator[float]]) -> Validated:
     """Compute the mean IoU of the objects of all units; 0 if there are none. The processes share the units."""
     ious: list[float] = []
     failures: list[SampleError] = []
@@ -171,7 +173,7 @@ def validate(session: Session, units: Sequence[T], ious_of: Callable[[T], Iterat
         except SampleError as error:
             failures.append(error)
     ious = session.gather(ious)
-    return ValScore(float(np.mean(ious)) if ious else 0.0, failures)
+    return (float(np.mean(ious)) if ious else 0.0), failures
 
 
 def parameters_of(model: SAM2Base, prefixes: Sequence[str]) -> list[torch.nn.Parameter]:

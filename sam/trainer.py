@@ -7,9 +7,9 @@ import io
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -27,40 +27,32 @@ if TYPE_CHECKING:
 
 GRADIENT_NORM = 1.0
 BETAS = (0.9, 0.999)
-
-
-@dataclass(frozen=True)
-class ParameterGroup:
-    """Parameters to train, and the factor of the learning rate that applies to them."""
-
-    parameters: list[torch.nn.Parameter]
-    rate: float = 1.0
-
-
-@dataclass(frozen=True)
-class ValScore:
-    """A validation score in [0, 1], the same in all processes, and this process's images that could not be used."""
-
-    score: float
-    failures: list[SampleError]
+WARMUP, FLOOR = 0.05, 0.01
 
 
 class Objective(Protocol):
-    """A task to train for."""
+    """A task to train for.
+
+    Attributes:
+        parameters: to train, in groups as torch's optimizers take them: `params`, and `rate`, a factor of the learning
+            rate that applies to them.
+        examples: to train on.
+    """
+
+    parameters: list[dict[str, Any]]
 
     @property
-    def parameters(self) -> list[ParameterGroup]:
-        """Return the parameters to train."""
-
-    @property
-    def examples(self) -> Examples:
-        """Return the training examples."""
+    def examples(self) -> Examples: ...
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Compute the mean loss of a batch's objects, a scalar."""
 
-    def validate(self, session: Session) -> ValScore:
-        """Score the model; the processes share the work."""
+    def validate(self, session: Session) -> tuple[float, list[SampleError]]:
+        """Score the model; the processes share the work.
+
+        Returns:
+            a score in [0, 1], the same in all processes, and this process's images that could not be used.
+        """
 
 
 class Trainer:
@@ -93,12 +85,13 @@ class Trainer:
     ) -> None:
         self.model, self.settings, self.objective = model, settings, objective
         self.state_file, self.session = state_file, session
-        self.parameters = [parameter for group in objective.parameters for parameter in group.parameters]
+        self.parameters = [parameter for group in objective.parameters for parameter in group["params"]]
         model.requires_grad_(False)
         for parameter in self.parameters:
             parameter.requires_grad_(True)
-        groups = [{"params": group.parameters, "rate": group.rate} for group in objective.parameters]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            objective.parameters, lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay
+        )
         self.step = 0
         self.losses: dict[int, float] = {}
         self.scores: dict[int, float] = {}
@@ -162,16 +155,16 @@ class Trainer:
 
     def _validate(self, progress: tqdm, losses: Mapping[int, float], validated: Callable[[bool], None]) -> None:
         """Score the model, and save the state with this process's losses since the last validation."""
-        found = self.objective.validate(self.session)
+        score, failures = self.objective.validate(self.session)
         release_inference_tensors(self.model)
-        self._report(found.failures)
+        self._report(failures)
         shares = self.session.gather([dict(losses)])
         for step in sorted({step for share in shares for step in share}):
             self.losses[step] = float(np.mean([share[step] for share in shares if step in share]))
-        better = found.score > max(self.scores.values(), default=-math.inf)
-        self.scores[self.step] = found.score
+        better = score > max(self.scores.values(), default=-math.inf)
+        self.scores[self.step] = score
         if self.session.is_main:
-            progress.write(f"step {self.step}: mean IoU {found.score:.4f}")
+            progress.write(f"step {self.step}: mean IoU {score:.4f}")
             validated(better)
             self.save_state()
 
@@ -226,11 +219,11 @@ def release_inference_tensors(model: torch.nn.Module) -> None:
                 value.clear()
 
 
-def schedule(progress: float, warmup: float = 0.05, floor: float = 0.01) -> float:
-    """Compute the factor of the learning rate at a progress in [0, 1]: linear warmup, then cosine decay to `floor`."""
-    if progress < warmup:
-        return progress / warmup
-    return floor + (1 - floor) * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+def schedule(progress: float) -> float:
+    """Compute the factor of the learning rate at a progress in [0, 1]: linear warmup, then cosine decay to FLOOR."""
+    if progress < WARMUP:
+        return progress / WARMUP
+    return FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * (progress - WARMUP) / (1 - WARMUP))) / 2
 
 
 def serialized(state: object) -> bytes:

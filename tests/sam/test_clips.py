@@ -16,12 +16,12 @@ from datasets.scenes import main as paint
 from datasets.voc import VocDataset
 from models.sam2_build import build_sam2, load_sam2
 from models.sam2_video import Propagator
-from sam.examples import AugmentConfig, ClipExamples, collate, mask_of, sample_frames, soft_mask
+from sam.examples import ClipExamples, collate, mask_of, sample_frames, soft_mask
 from sam.finetune import main
 from sam.losses import NUM_FRAMES, track
 from sam.objectives import BACKBONE_LR_SCALE, MEMORY, ClipObjective
 from sam.trainer import Trainer
-from utils.config import load_config
+from utils.config import SamFinetune, load_config
 from utils.distributed import Session
 from utils.errors import UserError
 
@@ -91,8 +91,8 @@ def test_a_decoder_trained_on_clips_is_also_trained_on_the_box_of_each_frame(
     wanted = ["finetune.sam.video=true", "finetune.sam.train=decoder"]
     model = build_sam2(str(DEMO_CONFIG), SIDE, video=True)
     objective = ClipObjective(model, load_config(config_file, wanted).finetune.sam, clips, clips)
-    assert [group.rate for group in objective.parameters] == [1.0, BACKBONE_LR_SCALE]
-    learning = [id(each) for group in objective.parameters for each in group.parameters]
+    assert [group["rate"] for group in objective.parameters] == [1.0, BACKBONE_LR_SCALE]
+    learning = [id(each) for group in objective.parameters for each in group["params"]]
     assert len(learning) == len(set(learning))
     assert {id(each) for each in model.sam_mask_decoder.parameters()} < set(learning)
     batch = collate([objective.examples[0]])
@@ -109,7 +109,7 @@ def test_a_decoder_trained_on_clips_is_also_trained_on_the_box_of_each_frame(
 @pytest.mark.slow
 @torch.inference_mode()
 def test_tracking_in_training_equals_the_official_predictor(clips: VocDataset) -> None:
-    examples = ClipExamples(clips, 352, AugmentConfig(jitter=0.0), 4)
+    examples = ClipExamples(clips, 352, SamFinetune(jitter=0.0, view_share=(1.0, 1.0), frames=4))
     batch = collate([examples[0], examples[1]])
     model = load_sam2(str(DEMO_CONFIG), DEMO_WEIGHTS, torch.device("cpu"), 352, video=True)
     found = track(model, batch, model.forward_image(batch.pixels.flatten(0, 1)))
@@ -138,7 +138,7 @@ def test_sampled_frames_run_both_ways_and_stay_in_their_clip() -> None:
 
 def test_a_row_of_the_batch_is_one_object_through_its_frames(clips: VocDataset) -> None:
     places = clips.clips["train_clip_000"]
-    examples = ClipExamples(clips, SIDE, AugmentConfig(jitter=0.0), 3)
+    examples = ClipExamples(clips, SIDE, SamFinetune(jitter=0.0, view_share=(1.0, 1.0), frames=3))
     batch, cells = collate([examples[0]]), SIDE // 4
     assert batch.pixels.shape == (1, 3, 3, SIDE, SIDE)
     assert batch.masks.shape == batch.weights.shape == (len(batch.boxes), 3, cells, cells)

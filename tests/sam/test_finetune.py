@@ -19,12 +19,12 @@ from datasets.scenes import main as paint
 from datasets.training import loader_workers, open_training_splits
 from datasets.voc import VocDataset
 from models.sam2_build import build_sam2, load_sam2
-from sam.examples import AugmentConfig, ImageExamples, collate, jitter_box
+from sam.examples import ImageExamples, collate, jitter_box
 from sam.finetune import best_step, finetune, main, resume_key, size_note, usage
 from sam.objectives import IMAGE, ImageObjective, autocast, parameters_of
-from sam.trainer import Trainer, ValScore, schedule
+from sam.trainer import Trainer, schedule
 from utils.cli.parsers import configured, finetune_parser
-from utils.config import Config, load_config
+from utils.config import Config, SamFinetune, load_config
 from utils.distributed import Session
 from utils.errors import UserError
 
@@ -97,7 +97,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
 def test_the_last_weights_are_written_too_if_earlier_ones_score_better(
     scores: tuple[float, float], config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coming = (ValScore(score, []) for score in (0.1, *scores))
+    coming = ((score, []) for score in (0.1, *scores))
     output, last = tmp_path / "out.pt", tmp_path / "out.last.pt"
     monkeypatch.setattr(ImageObjective, "validate", lambda *_: next(coming))
     last.write_text("of an earlier run")
@@ -120,7 +120,7 @@ def test_the_output_holds_the_better_of_start_and_training_and_the_messages_say_
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    coming = (ValScore(score, []) for score in (0.5, 0.1, after))
+    coming = ((score, []) for score in (0.5, 0.1, after))
     monkeypatch.setattr(ImageObjective, "validate", lambda *_: next(coming))
     monkeypatch.chdir(tmp_path)
     assert main(["-c", str(config_file), "--set", f"finetune.output={tmp_path / 'new.pt'}"]) == 0
@@ -329,7 +329,7 @@ def test_steps_on_one_picture_lower_its_loss(config_file: Path) -> None:
 
 def test_views_show_each_object_inside_its_box(config_file: Path) -> None:
     train = VocDataset(load_config(config_file).dataset.data_dir, "train", with_gt_masks=True, with_gt_instances=True)
-    views = ImageExamples(train, 128, AugmentConfig(max_boxes=3, jitter=0.0, view_share=(0.4, 1.0)))
+    views = ImageExamples(train, 128, SamFinetune(boxes_per_image=3, jitter=0.0, view_share=(0.4, 1.0)))
     batch = collate([views[i] for i in range(4)])
     assert batch.pixels.shape == (4, 3, 128, 128)
     assert len(batch.boxes) == len(batch.masks) == len(batch.index) > 0
@@ -366,7 +366,9 @@ def test_images_that_cannot_be_read_are_named_once_and_left_out(
     shutil.copytree(config_file.parent / "tree", tree)
     (tree / "JPEGImages" / "train_00001.jpg").write_bytes(b"no picture")
     (tree / "JPEGImages" / "val_00000.jpg").write_bytes(b"no picture")
-    views = ImageExamples(VocDataset(tree, "train", with_gt_masks=True, with_gt_instances=True), 64, AugmentConfig())
+    views = ImageExamples(
+        VocDataset(tree, "train", with_gt_masks=True, with_gt_instances=True), 64, SamFinetune(view_share=(1.0, 1.0))
+    )
     batch = collate([views[i] for i in range(3)])
     assert len(batch.pixels) == 2
     assert set(batch.index.tolist()) == {0, 1}
