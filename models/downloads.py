@@ -24,7 +24,7 @@ from utils.io.terminal import write_lines
 
 try:
     import fcntl
-except ImportError:  # Windows: two runs at once are on their own
+except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 TRIES = 5
@@ -199,12 +199,19 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a file, made if it is missing, for this process; others of this machine wait, but not on Windows."""
+    with path.open("ab") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def _locked(part: Path) -> Iterator[None]:
     """Hold the partial file for this process; another run that wants the same file waits for it."""
     try:
-        with part.open("ab") as file:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
+        with held(part):
             yield
     finally:
         if part.is_file() and not part.stat().st_size:

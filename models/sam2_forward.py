@@ -91,8 +91,7 @@ def decode(model: SAM2Base, features: Features, image_index: Tensor, boxes: Tens
         logits (N, 4, S/4, S/4) of the single-mask token and the three multimask tokens, and scores (N, 4).
     """
     decoder = model.sam_mask_decoder
-    labels = torch.arange(CORNER_LABEL, CORNER_LABEL + 2, dtype=torch.int32, device=boxes.device).expand(len(boxes), 2)
-    sparse, dense = model.sam_prompt_encoder(points=(boxes.view(-1, 2, 2), labels), boxes=None, masks=None)
+    sparse, dense = model.sam_prompt_encoder(points=corners_of(boxes), boxes=None, masks=None)
     own = [decoder.iou_token.weight, decoder.mask_tokens.weight]
     if decoder.pred_obj_scores:
         own.insert(0, decoder.obj_score_token.weight)
@@ -107,6 +106,12 @@ def decode(model: SAM2Base, features: Features, image_index: Tensor, boxes: Tens
     weights = torch.stack([head(token) for head, token in heads], dim=1)
     logits = (weights @ planes.flatten(2)).unflatten(2, planes.shape[2:])
     return logits, decoder.iou_prediction_head(tokens[:, 0])
+
+
+def corners_of(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (N, 4) boxes as SAM2 takes them: (N, 2, 2) corners, and (N, 2) int32 labels that tell which they are."""
+    labels = torch.arange(CORNER_LABEL, CORNER_LABEL + 2, dtype=torch.int32, device=boxes.device)
+    return boxes.reshape(-1, 2, 2), labels.expand(len(boxes), 2)
 
 
 def select_single_mask(model: SAM2Base, logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:

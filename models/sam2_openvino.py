@@ -21,14 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from models import sam2_prepare
+from models.downloads import held
 from models.sam2_prepare import CachedPositions
 from utils.errors import UserError, first_line
 from utils.io.terminal import say, warn
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs that convert at once each do so
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     import openvino
@@ -170,7 +166,5 @@ def _only_one(folder: Path, key: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # writing will tell
             folder.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context((folder / f".{key}.lock").open("ab"))
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            stack.enter_context(held(folder / f".{key}.lock"))
         yield

@@ -24,7 +24,7 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor, nn
 
 from models.device_limits import MPS_SCORES
-from models.sam2_forward import CORNER_LABEL, Backbone, attend_to_memory, autocast
+from models.sam2_forward import Backbone, attend_to_memory, autocast, corners_of
 from models.segmenter import not_finite, preprocess
 from models.transfer import HostSync, masks_to_host_async, to_device, to_host_async
 from utils.boxes import normalize
@@ -208,10 +208,8 @@ class Propagator:
         """
         (index,), side, device = self._frame["cached_features"], self.model.image_size, self.model.device
         for track_ids in self._groups([*boxes]):
-            corners = normalize(np.stack([boxes[i] for i in track_ids]), self._size) * np.float32(side)
-            labels = torch.arange(CORNER_LABEL, CORNER_LABEL + 2, dtype=torch.int32, device=device)
-            points = {"point_coords": to_device(corners, device).view(-1, 2, 2)}
-            points["point_labels"] = labels.expand(len(track_ids), 2)
+            in_model_pixels = normalize(np.stack([boxes[i] for i in track_ids]), self._size) * np.float32(side)
+            points = dict(zip(("point_coords", "point_labels"), corners_of(to_device(in_model_pixels, device))))
             for track_id in track_ids:
                 self.remove(track_id)  # with its memory, in which it has drifted; so a track has one prompt
             output = self._infer(

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.sam2_forward import CORNER_LABEL, Backbone
+from models.sam2_forward import Backbone, corners_of
 from sam.examples import Batch
 from utils.config import MaskLoss
 
@@ -128,8 +128,7 @@ def track(model: SAM2Base, batch: Batch, encoded: Backbone) -> Iterator[tuple[Te
     frames = batch.pixels.shape[1]
     _, features, positions, sizes = model._prepare_backbone_features(encoded)
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
-    labels = torch.arange(CORNER_LABEL, CORNER_LABEL + 2, dtype=torch.int32, device=batch.boxes.device)
-    prompt = {"point_coords": batch.boxes[:, 0].reshape(-1, 2, 2), "point_labels": labels.expand(len(batch), 2)}
+    prompt = dict(zip(("point_coords", "point_labels"), corners_of(batch.boxes[:, 0])))
     for t in range(frames):
         columns = batch.index * frames + t
         seen, places = [level[:, columns] for level in features], [level[:, columns] for level in positions]

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     import torch
     from ultralytics.nn.tasks import BaseModel, DetectionModel
 
-    from yolo.trainer import FolderTrainer
-
 OWN_KEYS = {
     "model": "arch.yolo_weights",
     "data": "dataset.data_dir",
@@ -72,6 +70,8 @@ def finetune(
     """
     from ultralytics.utils.plotting import plot_results
 
+    from yolo.trainer import FolderTrainer
+
     train, val = open_training_splits(config)
     names = config.dataset.classes
     assert names is not None  # `open_training_splits` refuses a config without them
@@ -80,7 +80,10 @@ def finetune(
         start = starting_model(config, trust=trust)
         arguments = training_arguments(config, folder, device)
         failures = write_training_data({"train": train, "val": val}, names, folder)
-        trainer = run_trainer(arguments, start)
+        trainer = FolderTrainer(overrides=arguments)
+        if start is not None:
+            trainer.model = trainer.get_model(cfg=start.yaml, weights=start)
+        trainer.train()
         (first, before), (best, after) = (
             strip_checkpoint(path, config.finetune.yolo.imgsz) for path in (trainer.start, trainer.best)
         )
@@ -166,17 +169,6 @@ def training_arguments(config: Config, folder: Path, device: torch.device) -> di
     except (SyntaxError, TypeError, ValueError) as error:
         raise UserError(f"finetune.yolo.extra: {error}") from error
     return own | {"device": str(device)} | settings.extra
-
-
-def run_trainer(arguments: dict[str, Any], start: DetectionModel | None) -> FolderTrainer:
-    """Train, and return the trainer."""
-    from yolo.trainer import FolderTrainer
-
-    trainer = FolderTrainer(overrides=arguments)
-    if start is not None:
-        trainer.model = trainer.get_model(cfg=start.yaml, weights=start)
-    trainer.train()
-    return trainer
 
 
 def strip_checkpoint(checkpoint: Path, imgsz: int) -> tuple[bytes, float]:

@@ -94,34 +94,27 @@ class OverlaySink:
             lines += _record_overlays(self.config.save_dir, made, prune=self._prune)
         return SinkReport(lines, unwritten)
 
-    def render(self, sample: Sample, instances: Instances) -> npt.NDArray[np.uint8]:
-        """Draw the overlay of one image; see the function `render`."""
-        return render(sample, instances, self.names, self.config)
-
     def _name(self, image_id: str) -> str:
         folder = self.config.save_dir
         return overlay_path(folder, image_id, self.config.format).relative_to(folder).as_posix()
 
     def _count(self, sample: Sample) -> None:
+        """Note the source of an overlay; that of a clip is its video file, or the folder of its frames."""
         self.files += 1
-        self._made[self._name(sample.image_id)] = sample.path if self.config.format != "mp4" else _clip_source(sample)
+        of_folder = self.config.format == "mp4" and not is_video_name(sample.path.name)
+        self._made[self._name(sample.image_id)] = sample.path.parent if of_folder else sample.path
         self.without_target += self.config.side_by_side and sample.gt_mask is None
 
     def _save(self, path: Path, sample: Sample, instances: Instances) -> None:
         """Write the overlay of an image; runs in a thread."""
         try:
             format = self.config.format
-            content = encode_image(self.render(sample, instances), f".{format}", *ENCODING[format])
+            content = encode_image(render(sample, instances, self.names, self.config), f".{format}", *ENCODING[format])
         except EncodingError as error:
             reason = f"no overlay: {error}; predictor.format=png can hold it"
             self._unwritten.append(SampleError(sample.image_id, sample.path, reason))
         else:
             atomic_write(path, content)
-
-
-def _clip_source(sample: Sample) -> Path:
-    """Return the video file or the folder of frames of a clip."""
-    return sample.path if is_video_name(sample.path.name) else sample.path.parent
 
 
 def render(

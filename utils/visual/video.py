@@ -23,7 +23,7 @@ from utils.io.image_files import is_video_name
 from utils.io.terminal import counted
 from utils.io.writers import Temporary, Writers
 from utils.structures import Instances, Sample
-from utils.visual.overlay import OverlaySink
+from utils.visual.overlay import OverlaySink, render
 
 CODEC: Final = "h264"
 
@@ -193,8 +193,8 @@ class VideoOverlaySink(OverlaySink):
 
     def __init__(self, config: PredictorConfig, names: Sequence[str], writers: Writers, *, prune: bool = False) -> None:
         super().__init__(config, names, writers, prune=prune)
-        self.videos, self._rate = 0, Fraction(config.fps).limit_denominator(1001)
-        self._video = OrderedVideoWriter(config.save_dir, Fraction(1))  # of no clip: it gets no frame, writes no file
+        self._rate = Fraction(config.fps).limit_denominator(1001)
+        self._video: OrderedVideoWriter | None = None
         if not has_encoder():
             raise UserError("predictor.format: mp4 needs an H.264 encoder, which PyAV lacks here; use jpg or png")
 
@@ -202,26 +202,26 @@ class VideoOverlaySink(OverlaySink):
         """Hand the frame to the writers, see OverlaySink; the frames of a clip come one after another."""
         assert sample.frame is not None, "the command line refuses videos of single images"
         path = overlay_path(self.config.save_dir, sample.image_id, self.config.format)
-        if self._video.path != path:
+        if self._video is None or self._video.path != path:
             self._complete()
             source = frame_rate(sample.path) if is_video_name(sample.path.name) else None
             self._video = OrderedVideoWriter(path, source or self._rate)
             self.writers.at_end(self._video.discard)
-            self.videos += 1
         if self._video.waiting > MAX_WAITING:
             self.writers.flush()
         video, ticket, index = self._video, self._video.ticket(), sample.frame.index
-        self.writers.submit(path, lambda: video.add(ticket, index, self.render(sample, instances)))
+        self.writers.submit(path, lambda: video.add(ticket, index, render(sample, instances, self.names, self.config)))
         self._count(sample)
 
     def finish(self, summary: RunSummary, session: Session) -> SinkReport:
         """Complete the last video; return the lines of OverlaySink and the number of videos."""
         self._complete()
         report = super().finish(summary, session)
-        videos = session.sum(np.array([self.videos])).item()
+        videos = session.sum(np.array([len(self._made)])).item()
         return replace(report, lines=[*report.lines, f"overlays: {counted(videos, 'video')}, one per clip"])
 
     def _complete(self) -> None:
-        """Complete the current video after its last frame."""
-        video, ticket = self._video, self._video.ticket()
-        self.writers.submit(video.path, lambda: video.complete(ticket))
+        """Complete the current video, if there is one, after its last frame."""
+        if (video := self._video) is not None:
+            ticket = video.ticket()
+            self.writers.submit(video.path, lambda: video.complete(ticket))

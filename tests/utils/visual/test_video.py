@@ -187,13 +187,11 @@ def test_a_full_disk_is_told_in_words_of_the_disk(tmp_path: Path, size: int) -> 
 
 
 def test_few_frames_wait_for_a_slow_one_however_long_the_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    render_frame = VideoOverlaySink.render
-
-    def slow_at_first(sink: VideoOverlaySink, one: Sample, found: Instances) -> np.ndarray:
+    def slow_at_first(one: Sample, *rest: object) -> np.ndarray:
         time.sleep(0.5 * (one.image_id == "a/000000"))
-        return render_frame(sink, one, found)
+        return render(one, *rest)
 
-    monkeypatch.setattr(VideoOverlaySink, "render", slow_at_first)
+    monkeypatch.setattr("utils.visual.video.render", slow_at_first)
     most = 0
     with Writers(4) as writers:
         sink = VideoOverlaySink(PredictorConfig(tmp_path, format="mp4"), NAMES, writers)
