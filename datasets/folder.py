@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Literal, Protocol
+from typing import Literal
 
 from datasets.images import read_image
 from utils.errors import SampleError, UserError, refuse
@@ -33,7 +34,7 @@ MAP_FOLDERS = ("SegmentationClass", "SegmentationObject")
 _NUMBER, _KNOWN_SUFFIXES = re.compile("[0-9]+"), IMAGE_SUFFIXES | UNREAD_SUFFIXES | VIDEO_SUFFIXES
 
 
-class Dataset(Protocol):
+class Dataset(ABC):
     """Samples by position.
 
     Attributes:
@@ -44,10 +45,12 @@ class Dataset(Protocol):
     ids: list[str]
     paths: Sequence[Path]
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.ids)
 
+    @abstractmethod
     def load(self, index: int) -> Sample:
-        """Read one sample; SampleError if it cannot be used."""
+        """Read one sample; SampleError if the image, or its mask where that is needed, is missing or cannot be used."""
 
 
 def natural_key(name: str) -> str:
@@ -265,7 +268,7 @@ class ImageTree:
         return self._folders[folder]
 
 
-class ImageFolder:
+class ImageFolder(Dataset):
     """Hold the images of folders, including all folders below them, and single files; without ground truth.
 
     Attributes:
@@ -296,15 +299,12 @@ class ImageFolder:
         self.with_suffix: list[str] = []
         if len({*self.ids}) < len(found):  # else a table of lists would only take memory
             self.ids, files, self.with_suffix = _unique_ids(found)
-        self.paths: Sequence[Path] = FilePaths(files)
+        self.paths = FilePaths(files)
         self.unread += excluded.special
         self.left_out = excluded.counts(is_image_name)
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     def load(self, index: int) -> Sample:
-        """Read one sample; SampleError if the image cannot be read."""
+        """See Dataset."""
         image_id, path = self.ids[index], self.paths[index]
         with sample_errors(image_id, path):
             return Sample(image_id, path, read_image(path))

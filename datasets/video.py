@@ -41,7 +41,7 @@ ClipFiles = dict[tuple[str, Path], dict[str, list[Path]]]
 """A clip's name and its folder or video file -> its frames' ids and files, empty for a video file."""
 
 
-class Clips:
+class Clips(Dataset):
     """The frames of clips, one clip after the other; samples know their frame.
 
     Attributes:
@@ -56,11 +56,8 @@ class Clips:
         self._frames, self._names = frames, list(clips)
         self._starts = [unit.start for unit in self.units]
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     def load(self, index: int) -> Sample:
-        """Read one sample; SampleError if the frame cannot be used, or the clip has none."""
+        """See Dataset; a clip without frames cannot be used, either."""
         if self.paths[index].is_dir():
             raise SampleError(self.ids[index], self.paths[index], "the folder holds no frames")
         clip = bisect_right(self._starts, index) - 1
@@ -91,7 +88,7 @@ def frame_size_message(size: tuple[int, int], first: tuple[int, int]) -> str:
     return size_mismatch_message("the frame", size, "its clip's first one", first)
 
 
-class ClipFolder:
+class ClipFolder(Dataset):
     """The frames of clips in folders, including all folders below them, and in single files; without ground truth.
 
     A clip is a folder that contains images, or a video file. Its name is its path relative to the source, without
@@ -129,7 +126,7 @@ class ClipFolder:
         self.clips = frame_ranges({clip: len(files) for clip, files in frames.items()})
         every = list(chain.from_iterable(frames.values()))
         self.ids = [image_id for image_id, _ in every]
-        self.paths: Sequence[Path] = [path for _, path in every]
+        self.paths = [path for _, path in every]
         perhaps = [path for path in self.paths if has_suffix(path.name, ANIMATION_SUFFIXES)]
         with ThreadPoolExecutor() as pool:
             self.animations = [path for path, moves in zip(perhaps, pool.map(is_animation, perhaps)) if moves]
@@ -142,11 +139,8 @@ class ClipFolder:
         video = self._videos.get(place)
         return [(frame_id(clip, i), place) for i in range(video.count if isinstance(video, VideoFile) else 1)]
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     def load(self, index: int) -> Sample:
-        """Read one sample, those of a video file in order and by one thread; SampleError if it cannot be read."""
+        """See Dataset; the frames of a video file are read in order and by one thread."""
         image_id, path = self.ids[index], self.paths[index]
         with sample_errors(image_id, path):
             video = self._videos.get(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path, PureWindowsPath
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.folder import (
+    Dataset,
     ImageTree,
     duplicate_ids,
     frame_id,
@@ -118,7 +119,7 @@ class SplitLists:
         return image_id_of(PureWindowsPath(entry))
 
 
-class VocDataset:
+class VocDataset(Dataset):
     """One split of a Pascal-VOC tree; `datasets.preflight` checks whether it can be used.
 
     Attributes:
@@ -180,15 +181,12 @@ class VocDataset:
         self.problems = lists.problems + duplicate_ids(found)
         self.ids = list(found)
         self.missing = [position for position, paths in enumerate(found.values()) if not paths]
-        self.paths: Sequence[Path] = FilePaths(
+        self.paths = FilePaths(
             [paths[0] if paths else self._missing_path(image_id, tree) for image_id, paths in found.items()]
         )
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     def load(self, index: int) -> Sample:
-        """Read one sample; SampleError if the image, or the mask if needed, is missing or cannot be used."""
+        """See Dataset."""
         image_id, path = self.ids[index], self.paths[index]
         with sample_errors(image_id, path):
             image = read_image(path)

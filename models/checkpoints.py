@@ -54,8 +54,8 @@ def read_checkpoint(path: Path, load: Callable[[], Any]) -> Any:
     if kind not in ("zip", "pickle"):
         with path.open("rb") as file:
             found = foreign_content(file.read(512))
-        told = f"not a checkpoint, but {found}" if found else "truncated, or not a checkpoint at all"
-        raise UserError(f"{path}: {told}{_again(path)}")
+        fact = f"not a checkpoint, but {found}" if found else "truncated, or not a checkpoint at all"
+        raise UserError(f"{path}: {fact}{_again(path)}")
     with ThreadPoolExecutor(1) as pool:
         damage = pool.submit(damage_of, path) if kind == "zip" else None
         try:

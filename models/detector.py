@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +12,10 @@ import numpy.typing as npt
 from models.yolo_detector import YoloDetector
 from utils.boxes import ScoredBoxes, Size, sanitize
 from utils.classes import match_classes, nearest
-from utils.config import Config
 from utils.distributed import Session
 from utils.errors import UserError
 from utils.prompts.prompts import Prompts
 from utils.structures import Detections, Sample
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Detector(Protocol):
@@ -41,33 +36,19 @@ class Detector(Protocol):
         """
 
 
-class DetectorLoader(Protocol):
-    """Load a detector; a class whose constructor has these parameters is a loader."""
-
-    def __call__(self, weights: Path, device: torch.device, config: Config, *, trust: bool) -> Detector:
-        """Load the weights onto a device.
-
-        Args:
-            config: of the run; `dataset.conf`, one number here, and the section `detector` concern a detector.
-            trust: whether the file may run code while it is loaded.
-
-        Raises:
-            UserError: the weights cannot be used.
-        """
-
-
-DETECTORS: dict[str, DetectorLoader] = {
+DETECTORS: dict[str, Callable[..., Detector]] = {
     "yolov8": YoloDetector,
     "ultralytics": YoloDetector,
 }
-"""Name in `arch.yolo` -> detector.
+"""Name in `arch.yolo` -> class of the detector, whose constructor takes what that of `YoloDetector` takes.
 
-Both names take any checkpoint that Ultralytics trains; `yolov8` is kept for compatibility.
+Of the config, `dataset.conf`, one number there, and the section `detector` concern a detector. Both names take any
+checkpoint that Ultralytics trains; `yolov8` is kept for compatibility.
 """
 
 
-def find_detector(name: str) -> DetectorLoader:
-    """Return the loader of a detector, by its name in `arch.yolo`.
+def find_detector(name: str) -> Callable[..., Detector]:
+    """Return the class of a detector, by its name in `arch.yolo`.
 
     Raises:
         UserError: the table has no such name.

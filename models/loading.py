@@ -135,12 +135,11 @@ class RunModels:
     def _box_source(self) -> BoxSource:
         if self._options.boxes == "target":
             return GroundTruthBoxes()
-        conf = source_conf(self._options.config.dataset, self.class_map)
+        dataset = self._options.config.dataset
         if self.prompts is not None:
-            return PromptFileBoxes(self.prompts, conf)
+            return PromptFileBoxes(self.prompts, source_conf(dataset, self.class_map))
         names, kept = self.detector.names, self._options.config.detector.classes
-        self.class_map.check_known(names)
-        boxes = DetectorBoxes(self.detector, self.class_map.source, conf)
+        boxes = detector_boxes(self.detector, self.class_map, dataset)
         if "evaluate" in self._options.outputs:
             found = self.class_map.translate(names)
             warn(missing_class_warnings(found, self.class_map.names, kept and self.class_map.translate(kept)))
@@ -189,11 +188,9 @@ class Predictor:
         settings, chosen = load_config(Path(config), overrides), choose_device(device, Session())
         detector = load_detector(settings, chosen, trust=trust_weights)
         class_map = run_classes(settings.dataset, lambda: detector.names)
-        class_map.check_known(detector.names)
+        boxes = detector_boxes(detector, class_map, settings.dataset)
         self.class_names = class_map.names
-        segmenter = build_segmenter(settings, chosen, trust=trust_weights)
-        boxes = DetectorBoxes(detector, class_map.source, source_conf(settings.dataset, class_map))
-        images = ImageCascade(boxes, segmenter)
+        images = ImageCascade(boxes, build_segmenter(settings, chosen, trust=trust_weights))
         self._cascade = postprocessed(images, class_map, settings.cleanup)
 
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
@@ -232,6 +229,12 @@ def load_detector(config: Config, device: torch.device, *, trust: bool) -> Detec
     check_slicing(config)
     detector = find_detector(config.arch.yolo)(yolo_weights(config.arch), device, config, trust=trust)
     return detector if config.detector.slice is None else SlicedDetector(detector, config)
+
+
+def detector_boxes(detector: Detector, class_map: ClassMap, dataset: DatasetConfig) -> DetectorBoxes:
+    """Provide the boxes of a detector with the classes before `class_map`, which is applied to the instances."""
+    class_map.check_known(detector.names)
+    return DetectorBoxes(detector, class_map.source, source_conf(dataset, class_map))
 
 
 def run_classes(dataset: DatasetConfig, detector_names: Callable[[], tuple[str, ...]]) -> ClassMap:

@@ -53,8 +53,8 @@ def missing_class_warnings(detector: Sequence[str], names: Sequence[str], kept: 
     """
     known = set(match_classes(detector, names).values())
     lacking = [name for class_id, name in enumerate(names) if class_id not in known]
-    wanted = known if kept is None else set(match_classes(kept, names).values())
-    dropped = [name for class_id, name in enumerate(names) if class_id in known - wanted]
+    left = known if kept is None else set(match_classes(kept, names).values())
+    dropped = [name for class_id, name in enumerate(names) if class_id in known - left]
     lists = {"the detector has no class": lacking, "detector.classes leaves out": dropped}
     return [
         f"{reason} {first_of(found)}: {'its' if len(found) == 1 else 'their'} IoU will be 0"

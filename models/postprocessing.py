@@ -80,8 +80,9 @@ class MappedCascade(Postprocessing):
 
     def _own_lines(self, session: Session) -> Iterator[str]:
         """Say how many objects were dropped, and which names never occurred."""
-        seen, source, dropped = session.sum_counts(self._seen), self._map.source, self._map.ids < 0
-        if counts := ", ".join(f"{name} {seen[name]}" for name, gone in zip(source, dropped) if gone and seen[name]):
+        seen, source = session.sum_counts(self._seen), self._map.source
+        dropped = [source[i] for i in np.flatnonzero(self._map.ids < 0)]
+        if counts := ", ".join(f"{name} {seen[name]}" for name in dropped if seen[name]):
             yield f"class_map: objects of dropped classes: {counts}"
         if never := ", ".join(name for name in source[self._map.num_listed :] if not seen[name]):
             yield f"class_map: nothing was called {never}"

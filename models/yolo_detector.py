@@ -62,7 +62,7 @@ class YoloDetector:
         chosen = _filtered_ids(settings.classes, self.names)
         self._predictor.args.classes = chosen
         self._ids = np.arange(len(self.names))
-        # Short kernels between SAM2's long ones: those that wait are the first to run.
+        # With priority, so that its short kernels do not wait for SAM2's long ones.
         self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
         runs_nms = type(self._predictor).__name__ == "DetectionPredictor" and not isinstance(model, Path)
         self._nms_on_host = self._stream is not None and runs_nms and not self._predictor.model.end2end
@@ -161,16 +161,16 @@ def _predictor_of(model: BaseModel | Path, device: torch.device, arguments: dict
     return predictor
 
 
-def _filtered_ids(wanted: Sequence[str] | None, names: Sequence[str]) -> list[int] | None:
-    """Return the class ids of the names that are wanted, or None for all.
+def _filtered_ids(class_filter: Sequence[str] | None, names: Sequence[str]) -> list[int] | None:
+    """Return the class ids of the names that a filter has, or None for all.
 
     Raises:
         UserError: the detector has no such class.
     """
-    if wanted is None:
+    if class_filter is None:
         return None
-    ids = match_classes(wanted, names)
-    for i, name in enumerate(wanted):
+    ids = match_classes(class_filter, names)
+    for i, name in enumerate(class_filter):
         if i not in ids:
             close = nearest(name, names)
             hint = f"did you mean {close}?" if close else f"it has {', '.join(names)}"

@@ -25,8 +25,8 @@ with packages_needed():
     import numpy as np
 
     from datasets.loading import open_images
-    from models.detector import BoxSource, DetectorBoxes
-    from models.loading import load_detector, run_classes, source_conf
+    from models.detector import BoxSource
+    from models.loading import detector_boxes, load_detector, run_classes
     from utils.cli.arguments import Parser
     from utils.cli.options import Options
     from utils.cli.outputs import check_new_file
@@ -97,10 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     images = open_images(options, session)
     detector = load_detector(options.config, choose_device(options.device, session), trust=options.trust_weights)
     class_map = run_classes(options.config.dataset, lambda: detector.names)
-    class_map.check_known(detector.names)
+    boxes = detector_boxes(detector, class_map, options.config.dataset)
     with locked_file(path, "-o/--output"), PromptSink(path) as sink:
-        # The file has the classes before `class_map`, which is applied where it is used.
-        boxes = DetectorBoxes(detector, class_map.source, source_conf(options.config.dataset, class_map))
         noun = "frame" if args.video else "image"
         summary = run_loop(BoxCascade(boxes), images.batches(), [sink], session, noun=noun)
     script = ["yolo_sam_auto_anno_generator.py", "-s", *args.source] if args.source else ["yolo_sam.py"]

@@ -59,14 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("-o", "--output", type=Path, default=Path("outputs/comparison"), metavar="DIR", help="where the files go")
     add("--images", type=int, default=50, metavar="N", help="images of the report, those that changed most (50)")
     add("--units", choices=("clips", "images"), default="clips", help="what is drawn as a whole: a clip, or each image")
-    given = parser.parse_args(argv)
-    if len(given.runs) < 2:
+    arguments = parser.parse_args(argv)
+    if len(arguments.runs) < 2:
         parser.error("name two runs or more")
-    runs = [read_run(folder) for folder in given.runs]
+    runs = [read_run(folder) for folder in arguments.runs]
     check_alike(runs)
     names = short_names([run.folder for run in runs])
     counts = np.stack([run.counts for run in runs], axis=1)  # (N, runs, 2, 3, L)
-    units = sum_by_unit(runs[0].image_ids, counts) if given.units == "clips" else counts.astype(np.float64)
+    units = sum_by_unit(runs[0].image_ids, counts) if arguments.units == "clips" else counts.astype(np.float64)
     tables = [compare(units[:, [0, i]]) for i in range(1, len(runs))]
     lines = [sentence(table[0], (names[0], name)) for table, name in zip(tables, names[1:])]
     from utils.evaluation.report.compare_page import render
@@ -74,13 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = {
         TABLE: encode_table(COLUMNS, rows(tables, names, runs[0].names)),
         TEX: tex(tables, names, runs[0].names),
-        PAGE: render(runs, names, tables, lines, given.images),
+        PAGE: render(runs, names, tables, lines, arguments.images),
     }
     for name, content in files.items():
-        atomic_write(given.output / name, content)
+        atomic_write(arguments.output / name, content)
     for table, name in zip(tables, names[1:]):
         say([*framed(*console_table(table, (names[0], name), runs[0].names), left=[0])])
-    say([*remarks(len(runs[0].image_ids), len(units)), f"report: {given.output / PAGE}", *lines])
+    say([*remarks(len(runs[0].image_ids), len(units)), f"report: {arguments.output / PAGE}", *lines])
     return 0
 
 

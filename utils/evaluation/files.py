@@ -19,6 +19,7 @@ from utils.evaluation.saved import COUNTS
 from utils.files import read_text
 from utils.io.encoding import encode_csv, encode_json, encode_table
 from utils.metrics.attribution import main_error
+from utils.metrics.bootstrap import RESAMPLES, SEED
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipObject
 from utils.metrics.scores import Evaluation, ImageScore
 from utils.metrics.summary import (
@@ -158,8 +159,8 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             "pixel_accuracy": intervals.pixel_accuracy.tolist(),
             "mean_iou_non_empty_union": intervals.mean_iou.tolist(),
             "drawn": intervals.drawn,
-            "resamples": intervals.resamples,
-            "seed": intervals.seed,
+            "resamples": RESAMPLES,
+            "seed": SEED,
         },
         "labels": [
             {

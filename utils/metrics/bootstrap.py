@@ -45,9 +45,8 @@ def bootstrap(images: Sequence[ImageScore], num_labels: int) -> Intervals:
         samples.append(np.column_stack([pixel_accuracy(drawn), nanmean(ious), ious]))
     limits = percentile_limits(np.concatenate(samples))
     occurs = np.count_nonzero(counts.any(axis=1), axis=0)
-    return Intervals(
-        limits[:, 0], limits[:, 1], np.where(occurs > 1, limits[:, 2:], np.nan), len(counts), RESAMPLES, SEED
-    )
+    class_limits = np.where(occurs > 1, limits[:, 2:], np.nan)
+    return Intervals(limits[:, 0], limits[:, 1], class_limits, len(counts))
 
 
 def resampled(counts: npt.NDArray[np.float64]) -> Iterator[npt.NDArray[np.float64]]:

@@ -117,8 +117,9 @@ class CorrectedMaps:
         if "false" not in corrected:
             parts += [(i, *self._entry(self._found, i)) for i in self._kinds.false.tolist()]
         parts.sort(key=lambda part: part[0])
-        if "missed" in corrected:
-            parts += [(0, *self._unboxed(j, corrected)) for j in self._kinds.missed.tolist()]
+        for j in self._kinds.missed.tolist() if "missed" in corrected else ():
+            class_id, mask, score = self._entry(self._true, j)
+            parts.append((0, class_id, self._perfect.masks[j] if "sam2" in corrected else mask, score))
         _, class_ids, masks, scores = zip(*parts) if parts else ((), (), (), ())
         return Instances.from_masks(self._found.size, class_ids, masks, mask_scores=scores)
 
@@ -133,10 +134,6 @@ class CorrectedMaps:
         elif "sam2" in corrected:
             mask = _right_where_alike(mask, of_true_box, self._perfect.masks[j], self._found.size)
         return i, class_id, mask, score
-
-    def _unboxed(self, j: int, corrected: Coalition) -> tuple[int, Mask, float]:
-        class_id, mask, score = self._entry(self._true, j)
-        return class_id, self._perfect.masks[j] if "sam2" in corrected else mask, score
 
     @staticmethod
     def _entry(instances: Instances, i: int) -> tuple[int, Mask, float]:

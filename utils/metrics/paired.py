@@ -113,20 +113,13 @@ def _pair(limits: npt.NDArray[np.float64]) -> tuple[float, float]:
     return low, high
 
 
-def sentence(difference: Difference, names: Sequence[str], what: str = "mIoU") -> str:
-    """Say which of two runs is better, and by how much.
-
-    Args:
-        names: of the two runs.
-        what: names the measure.
-    """
+def sentence(difference: Difference, names: Sequence[str]) -> str:
+    """Say which of two runs has the better mean IoU, and by how much."""
     (before, after), points = names, 100 * difference.gain
     low, high = (100 * limit for limit in difference.limits)
     interval = "too few images for an interval" if np.isnan(low) else f"95 %: {low:.1f} to {high:.1f}"
     if difference.is_clear:
         low, high = sorted(map(abs, (low, high)))
         better = "better" if points > 0 else "worse"
-        return (
-            f"{after} is {better} than {before} by {abs(points):.1f} points of {what} (95 %: {low:.1f} to {high:.1f})"
-        )
-    return f"{after} and {before} cannot be told apart: {points:+.1f} points of {what} ({interval})"
+        return f"{after} is {better} than {before} by {abs(points):.1f} points of mIoU (95 %: {low:.1f} to {high:.1f})"
+    return f"{after} and {before} cannot be told apart: {points:+.1f} points of mIoU ({interval})"

@@ -130,16 +130,12 @@ class Intervals:
         mean_iou: (2,) float64, of the mean over labels with a non-empty union.
         class_iou: (2, L) float64; NaN for a label in neither prediction nor target.
         drawn: how many clips, and images in none, are drawn as wholes in each resample.
-        resamples: how many there were.
-        seed: of the random choice.
     """
 
     pixel_accuracy: npt.NDArray[np.float64]
     mean_iou: npt.NDArray[np.float64]
     class_iou: npt.NDArray[np.float64]
     drawn: int
-    resamples: int
-    seed: int
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from utils.classes import BACKGROUND
 from utils.evaluation.report.page import ERROR_NAMES, data_url, fill, shape_of
-from utils.evaluation.report.pictures import ERROR_COLORS, MAX_BYTES, MAX_SIDE, ImagePanels, draw_panels
+from utils.evaluation.report.pictures import ERROR_COLORS, MAX_BYTES, MAX_SIDE, draw_panels
 from utils.evaluation.report.tables import Row, Table, css, interval, label_color, percent
 from utils.evaluation.saved import SavedRun, decode_maps
 from utils.metrics.paired import Difference
@@ -88,7 +88,9 @@ def _card(
     image_id = runs[0].image_ids[i]
     maps = [decode_maps(run.pictures[image_id]) for run in runs]
     photo = _photo(runs[0].photos[i], maps[0][0].shape)
-    panels = [draw_panels(image_id, photo, target, found, MAX_SIDE, limit) for target, found in maps]
+    panels = [draw_panels(image_id, photo, *pair, MAX_SIDE, limit) for pair in maps]
+    found = [(name, data_url(each.prediction, "png")) for name, each in zip(names, panels)]
+    errors = [(f"Errors of {name}", data_url(each.errors, "png")) for name, each in zip(names, panels)]
     gain = 100 * (means[-1] - means[0])
     facts = " → ".join(f"{percent(mean)} %" for mean in means)
     present = np.flatnonzero(~np.isnan(ious).all(axis=0))
@@ -98,7 +100,7 @@ def _card(
         "name": image_id,
         "facts": Markup("mean IoU {}, <b>{}</b> points").format(facts, f"{gain:+.1f}"),
         "photo": data_url(panels[0].photo, "jpeg"),
-        "layers": [*_layers(panels, names)],
+        "layers": [("Image", ""), *found, ("Target", data_url(panels[0].target, "png")), *errors],
         "boxes": None,
         "columns": len(runs) + 1,
         "shape": shape_of(panels[0].size),
@@ -108,12 +110,6 @@ def _card(
         ],
         "ious": json.dumps({str(label): round(np.nan_to_num(changes[label]), 4) for label in worst_first}),
     }
-
-
-def _layers(panels: Sequence[ImagePanels], names: Sequence[str]) -> list[tuple[str, str]]:
-    found = [(name, data_url(each.prediction, "png")) for name, each in zip(names, panels)]
-    errors = [(f"Errors of {name}", data_url(each.errors, "png")) for name, each in zip(names, panels)]
-    return [("Image", ""), *found, ("Target", data_url(panels[0].target, "png")), *errors]
 
 
 def _photo(path: str, size: tuple[int, ...]) -> npt.NDArray[np.uint8]:

@@ -131,15 +131,11 @@ def draw_panels(
         jpeg = encode_image(photo, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1)
         if len(jpeg) <= left:
             break
-    placed = panel_boxes(Detections.empty() if boxes is None else boxes, scale)
+    boxes = Detections.empty() if boxes is None else boxes
+    places = np.round(xyxy_to_xywh(boxes.boxes.astype(np.float64)) * scale, 1).tolist()
+    scores = np.round(boxes.scores.astype(np.float64), 2).tolist()
+    placed = tuple(PanelBox(*each, *place) for *each, place in zip(boxes.class_ids.tolist(), scores, places))
     return ImagePanels(image_id, size, jpeg, layers[0], layers[1], layers[2], placed)
-
-
-def panel_boxes(detections: Detections, scale: float) -> tuple[PanelBox, ...]:
-    """Scale the boxes of an image to its pictures."""
-    corners = np.round(xyxy_to_xywh(detections.boxes.astype(np.float64)) * scale, 1).tolist()
-    scores = np.round(detections.scores.astype(np.float64), 2).tolist()
-    return tuple(PanelBox(*each, *box) for *each, box in zip(detections.class_ids.tolist(), scores, corners))
 
 
 def error_map(target: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -83,15 +83,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """The confusion matrix of the labels that occur: their names, and a row of cells for each."""
+    """The confusion matrix of the labels that occur: names, a row of cells for each, and whether cells hold numbers."""
 
     names: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-
-    @property
-    def numbered(self) -> bool:
-        """Whether cells hold numbers."""
-        return len(self.rows) <= MOST_NUMBERED
+    numbered: bool
 
 
 @dataclass(frozen=True)
@@ -180,7 +176,7 @@ def heat_map(evaluation: Evaluation) -> HeatMap:
         return Cell(text if numbered and share >= 0.0005 else "", tip, fill)
 
     rows = tuple(tuple(cell(true, found) for found in labels) for true in labels)
-    return HeatMap(tuple(shortened(evaluation.names[label]) for label in labels), rows)
+    return HeatMap(tuple(shortened(evaluation.names[label]) for label in labels), rows, numbered)
 
 
 def box_table(curves: BoxCurves, names: Sequence[str]) -> Table:
