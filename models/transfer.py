@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -86,14 +87,8 @@ def upsampled(logits: torch.Tensor, size: Size) -> torch.Tensor:
 
 
 @cache
-def _stream_to_host(device: torch.device) -> torch.cuda.Stream:
-    """Return the CUDA stream on which tensors travel to the host, beside the computation of the next ones."""
-    return torch.cuda.Stream(device)
-
-
-@cache
-def _stream_to_device(device: torch.device) -> torch.cuda.Stream:
-    """Return the CUDA stream on which images travel to the device, beside the computation of the ones before."""
+def _copy_stream(device: torch.device, to: Literal["host", "device"]) -> torch.cuda.Stream:
+    """Return the CUDA stream on which tensors travel in one direction, beside the computation and the other one."""
     return torch.cuda.Stream(device)
 
 
@@ -109,7 +104,7 @@ class Upload:
         self._images: Sequence[npt.NDArray[np.uint8]] | list[torch.Tensor] = images
         self._arrived: torch.cuda.Event | None = None
         if device.type == "cuda":
-            with torch.cuda.stream(_stream_to_device(device)):
+            with torch.cuda.stream(_copy_stream(device, "device")):
                 self._images = [to_device(image, device) for image in images]
                 self._arrived = torch.cuda.current_stream(device).record_event()
 
@@ -128,7 +123,7 @@ def to_host_async(tensor: torch.Tensor) -> torch.Tensor:
     """Copy a tensor to the host; from CUDA without blocking, into pinned memory (see `HostSync`)."""
     if tensor.device.type != "cuda":
         return tensor.cpu()
-    stream = _stream_to_host(tensor.device)
+    stream = _copy_stream(tensor.device, "host")
     stream.wait_stream(torch.cuda.current_stream(tensor.device))
     with torch.cuda.stream(stream):
         arriving = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
@@ -148,7 +143,7 @@ class HostSync:
         if device.type == "cuda":
             assert device.index is not None, "a GPU without its number is no tensor's device"
             self._event = torch.cuda.Event(blocking=True)  # the waiting thread sleeps and leaves its core to others
-            self._event.record(_stream_to_host(device))
+            self._event.record(_copy_stream(device, "host"))
 
     def wait(self) -> None:
         """Wait until it has come."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.ultralytics_quiet import quiet_ultralytics
-from models.yolo_weights import HEADS, TRIAL_SIZE, export_kind, is_export, load_export, load_yolo
+from models.yolo_weights import HEADS, TRIAL_SIZE, check_export, is_export, load_yolo
 from utils.boxes import ScoredBoxes
 from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.config import Config
@@ -48,13 +48,19 @@ class YoloDetector:
 
         quiet_ultralytics()
         settings = config.detector
-        model = load_export(weights, trust=trust) if is_export(weights) else load_yolo(weights, trust=trust)
+        exported = is_export(weights)
+        if exported:
+            model, (task, head) = weights, check_export(weights, trust=trust)
+        else:
+            model = load_yolo(weights, trust=trust)
+            head = type(model.model[-1]).__name__
+            task = HEADS[head]
         arguments = {"conf": config.dataset.conf, "iou": settings.iou, "max_det": settings.max_det}
         arguments |= {"imgsz": settings.imgsz, "agnostic_nms": settings.agnostic_nms}
         try:
-            self._predictor = _predictor_of(model, device, arguments)
+            self._predictor = _predictor_of(model, task, head, device, arguments)
         except Exception as error:  # the packages that run exports raise almost anything
-            if isinstance(model, Path):
+            if exported:
                 raise UserError(f"{weights}: cannot be run: {first_line(error)[:300]}") from error
             raise
         names = self._predictor.model.names
@@ -64,7 +70,7 @@ class YoloDetector:
         self._ids = np.arange(len(self.names))
         # With priority, so that its short kernels do not wait for SAM2's long ones.
         self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
-        runs_nms = type(self._predictor).__name__ == "DetectionPredictor" and not isinstance(model, Path)
+        runs_nms = type(self._predictor).__name__ == "DetectionPredictor" and not exported
         self._nms_on_host = self._stream is not None and runs_nms and not self._predictor.model.end2end
         if chosen is not None and len(self.names) > MAX_CLASSES:
             self._ids = np.searchsorted(chosen, self._ids)
@@ -126,8 +132,15 @@ def candidates(answer: Any, conf: float) -> torch.Tensor:
     return F.pad(found, (0, 1)) if found.shape[2] == 6 else found
 
 
-def _predictor_of(model: BaseModel | Path, device: torch.device, arguments: dict[str, Any]) -> Any:
-    """Set up Ultralytics' predictor for a model, or for the file of an export, as `predict` does for a single image."""
+def _predictor_of(
+    model: BaseModel | Path, task: str, head: str, device: torch.device, arguments: dict[str, Any]
+) -> Any:
+    """Set up Ultralytics' predictor for a model, or for the file of an export, as `predict` does for a single image.
+
+    Args:
+        task: what Ultralytics calls it.
+        head: name of the last layer.
+    """
     import torch
     import torchvision  # noqa: F401  (once it is there, ultralytics uses its NMS)
     from ultralytics.models.rtdetr import RTDETRPredictor
@@ -139,11 +152,6 @@ def _predictor_of(model: BaseModel | Path, device: torch.device, arguments: dict
         "pose": pose.PosePredictor,
         "obb": obb.OBBPredictor,
     }
-    if isinstance(model, Path):
-        task, head = export_kind(model)
-    else:
-        head = type(model.model[-1]).__name__
-        task = HEADS[head]
     kind = RTDETRPredictor if head == "RTDETRDecoder" else kinds[task]
     if head.startswith("YOLOE") and not isinstance(model, Path):  # as its own `predict` does
         arguments = {**arguments, "agnostic_nms": True}

@@ -99,11 +99,14 @@ def is_export(path: Path) -> bool:
     return _ending(path) is not None
 
 
-def load_export(path: Path, *, trust: bool = False) -> Path:
-    """Check that an export can be run here and finds boxes; return its path, which Ultralytics loads.
+def check_export(path: Path, *, trust: bool = False) -> tuple[str, str]:
+    """Check that an export, which Ultralytics loads, can be run here and finds boxes.
 
     Args:
         trust: whether the export may be a program.
+
+    Returns:
+        its task and the name of its last layer, which is empty if it is not stated.
 
     Raises:
         UserError: it is missing, needs a package, is a program that is not trusted, or finds no boxes.
@@ -122,13 +125,7 @@ def load_export(path: Path, *, trust: bool = False) -> Path:
     task = metadata.get("task")
     if task not in HEADS.values():
         raise UserError(f"{path}: its model is no detector, but of the task {task}; name one that finds boxes")
-    return path
-
-
-def export_kind(path: Path) -> tuple[str, str]:
-    """Return the task of an export and the name of its last layer; the name is empty if it is not stated."""
-    metadata = _metadata(path)
-    return str(metadata["task"]), str(metadata.get("head", ""))
+    return str(task), str(metadata.get("head", ""))
 
 
 def check_yolo_yaml(content: object, place: str) -> None:

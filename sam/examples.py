@@ -64,19 +64,6 @@ class Batch:
         tensors = {name: value.to(device) for name, value in vars(self).items() if name != "failures"}
         return replace(self, **tensors)
 
-    @classmethod
-    def empty(cls, side: int, *failures: SampleError, frames: int | None = None) -> Batch:
-        """Make a batch without examples.
-
-        Args:
-            side: S, the model's `image_size` in pixels.
-            frames: T; None: the examples are images.
-        """
-        time, cells = () if frames is None else (frames,), side // LOGIT_STRIDE
-        shapes = ((*time, 3, side, side), (), (*time, 4), (*time, cells, cells), (*time, cells, cells))
-        pixels, index, boxes, masks, weights = (torch.zeros(0, *shape) for shape in shapes)
-        return cls(pixels, index.long(), boxes, masks, weights, failures)
-
 
 def collate(batches: list[Batch]) -> Batch:
     """Join several batches into one."""
@@ -121,6 +108,12 @@ class Examples(torch.utils.data.Dataset[Batch]):
             torch.from_numpy(np.array(weights)).expand(len(masks), *masks_shape[1:]),
         )
 
+    def without_example(self, failure: SampleError, *frames: int) -> Batch:
+        """Make a batch without examples, since one cannot be used; `frames` is T, where examples are clips."""
+        pixels = torch.zeros(0, *frames, 3, self.side, self.side)
+        weights = np.zeros((*frames, *[self.side // LOGIT_STRIDE] * 2), np.float32)
+        return replace(self.batch(pixels, [], [], weights), failures=(failure,))
+
 
 class ImageExamples(Examples):
     """Random views of single images."""
@@ -134,7 +127,7 @@ class ImageExamples(Examples):
         try:
             sample = self.dataset.load(index)
         except SampleError as error:
-            return Batch.empty(self.side, error)
+            return self.without_example(error)
         objects, gt_mask = ground_truth(sample)
         view = random_view(objects, self.settings.view_share, rng)
         masks: list[np.ndarray] = []
@@ -169,7 +162,7 @@ class ClipExamples(Examples):
         try:
             samples = [self.dataset.load(clip[at]) for at in sample_frames(len(clip), settings.frames, rng)]
         except SampleError as error:
-            return Batch.empty(self.side, error, frames=settings.frames)
+            return self.without_example(error, settings.frames)
         objects, gt_masks = zip(*map(ground_truth, samples))
         first, cells, jitter = objects[0], self.side // LOGIT_STRIDE, settings.jitter
         view, light = random_view(first, settings.view_share, rng), rng.integers(2**32)

@@ -54,16 +54,10 @@ class Region:
         distances = cv2.distanceTransform((~around.crop).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         return Mask(around.left, around.top, distances <= tolerance)
 
-    def iou(self, other: Region) -> float:
-        """Compute DAVIS' J, the intersection over union; 1 where both are empty."""
-        both = self.mask.overlap(other.mask)
-        union = self.mask.area + other.mask.area - both
-        return both / union if union else 1.0
-
     def boundary_f(self, other: Region) -> float:
-        """Compute DAVIS' F, the F1 score of contour pixels, from 0 to 1; 1 where neither has a contour."""
+        """Compute DAVIS' F, the F1 score of contour pixels, from 0 to 1; 0 where either has no contour."""
         if not self.contour.area or not other.contour.area:
-            return float(self.contour.area == other.contour.area)
+            return 0.0
         precision = self.contour.overlap(other.dilated_contour) / self.contour.area
         recall = other.contour.overlap(self.dilated_contour) / other.contour.area
         return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -146,7 +140,7 @@ def score_frame(sample: Sample, truth: Instances, instances: Instances) -> Frame
         class_ids=np.array([classes[number] for number in true], np.int64),
         areas=np.array([each.mask.area for each in true.values()], np.int64),
         tracks=np.array([*found], np.int64),
-        region=_pair_scores(true, found, Region.iou, attrgetter("mask.area")),
+        region=_pair_scores(true, found, lambda one, other: one.mask.iou(other.mask), attrgetter("mask.area")),
         contour=_pair_scores(true, found, Region.boundary_f, attrgetter("contour.area")),
     )
 
@@ -180,7 +174,7 @@ def _pair_scores(
     measure: Callable[[Region, Region], float],
     size: Callable[[Region], int],
 ) -> PairScores:
-    """Apply a measure to all pairs; a region of size 0 has nothing to compare."""
+    """Apply a measure to all pairs, 0 for those with a region of size 0, which has nothing to compare."""
     values = [[measure(theirs, ours) for ours in found.values()] for theirs in true.values()]
     there, here = (np.array([size(each) > 0 for each in side.values()], bool) for side in (true, found))
-    return PairScores(np.array(values, np.float64).reshape(len(true), len(found)) * np.outer(there, here), there, here)
+    return PairScores(np.array(values, np.float64).reshape(len(true), len(found)), there, here)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from utils.classes import BACKGROUND
-from utils.evaluation.report.page import ERROR_NAMES, data_url, fill, shape_of
-from utils.evaluation.report.pictures import ERROR_COLORS, MAX_BYTES, MAX_SIDE, draw_panels
-from utils.evaluation.report.tables import Row, Table, css, interval, label_color, percent
+from utils.evaluation.report.page import data_url, fill, shape_of
+from utils.evaluation.report.pictures import MAX_BYTES, MAX_SIDE, draw_panels
+from utils.evaluation.report.tables import Row, Table, interval, label_color, percent
 from utils.evaluation.saved import SavedRun, decode_maps
 from utils.metrics.paired import Difference
 from utils.metrics.segmentation import LabelCounts, class_iou, nanmean
@@ -58,7 +58,6 @@ def render(
         cards=cards,
         changed=int(np.count_nonzero(change)),
         choices=[each for each in choices if each[2] and each[0] != BACKGROUND],
-        kinds=[(name, css(ERROR_COLORS[kind])) for kind, name in ERROR_NAMES.items()],
         folders=[str(run.folder) for run in runs],
     )
 

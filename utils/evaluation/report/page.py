@@ -81,14 +81,13 @@ def render(
         sections=[*_sections(evaluation, attribution, tuned)],
         cards=[_card(*each, evaluation.names, attribution) for each in zip(panels, shown)],
         choices=_choices(shown, evaluation.names),
-        kinds=[(name, css(ERROR_COLORS[kind])) for kind, name in ERROR_NAMES.items()],
         run=[] if run is None else _description(run),
         config="" if run is None else json.dumps(run["config"], ensure_ascii=False, indent=2),
     )
 
 
 def fill(template: str, **content: Any) -> bytes:
-    """Fill a template of this folder, with the style and the script that all pages share; in UTF-8."""
+    """Fill a template of this folder, with the style, script and kinds of errors that all pages share; in UTF-8."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = Path(__file__).parent
@@ -104,6 +103,7 @@ def fill(template: str, **content: Any) -> bytes:
     text = environment.get_template(template).render(
         css=Markup((folder / "page.css").read_text("utf-8")),
         js=Markup(script),
+        kinds=[(name, css(ERROR_COLORS[kind])) for kind, name in ERROR_NAMES.items()],
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **content,
     )
