@@ -20,7 +20,7 @@ from models.sam2_config import read_sam_config
 from models.slices import SlicedDetector, check_slicing
 from models.yolo_weights import yolo_weights
 from utils.annotations.fingerprint import file_hash
-from utils.annotations.source import AnnotationCascade, open_annotations
+from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.class_map import ClassMap
 from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
@@ -95,7 +95,7 @@ class RunModels:
         options = self._options
         if options.annotations is not None:
             offset = options.prompt_overrides.category_offset
-            folder = open_annotations(options.annotations, self.class_map.index, offset)
+            folder = AnnotationFolder(options.annotations, self.class_map.index, offset)
             say([f"annotations {options.annotations}, no model{folder.coverage(self._images.ids)}"])
             return postprocessed(AnnotationCascade(folder), self.class_map, CleanupConfig())
         boxes = self._box_source()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from utils.annotations.plan import AnnotationPlan, NoCascade
-from utils.annotations.source import open_annotations
+from utils.annotations.source import AnnotationFolder
 from utils.class_map import ClassMap
 from utils.cli.options import Options, Output
 from utils.cli.outputs import output_folders
@@ -128,7 +128,7 @@ def build_evaluator(run: Run) -> Evaluator:
         say([f"replaces the evaluation of {replaced} in {settings.save_dir}; -o DIR puts this one elsewhere"])
     if options.diff is not None:
         offset = options.prompt_overrides.category_offset
-        comparison = Comparison(class_map, open_annotations(options.diff, class_map.index, offset))
+        comparison = Comparison(class_map, AnnotationFolder(options.diff, class_map.index, offset))
     return Evaluator(
         names,
         settings.save_dir,

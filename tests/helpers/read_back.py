@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from utils.classes import ClassIndex
-from utils.formats.labelme_reader import labelme_instances
+from utils.formats.labelme_reader import LabelmeFiles, labelme_instances
 from utils.formats.registry import predictions_of
 from utils.formats.yolo import unescape_images_dir
 from utils.io.image_files import image_size, is_image_name
@@ -16,7 +16,7 @@ from utils.structures import Instances
 def read_back(path: Path, names: Sequence[str]) -> Iterator[tuple[str, Instances]]:
     """Yield the id and the instances of each image; the sizes that labels lack are those of the photos in `images/`."""
     index, kind = ClassIndex(names), predictions_of(path)
-    if kind is None:
+    if kind is LabelmeFiles:
         for file in sorted(path.rglob("*.json")):
             yield file.relative_to(path).with_suffix("").as_posix(), labelme_instances(file, index)
         return

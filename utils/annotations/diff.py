@@ -27,7 +27,14 @@ from utils.config import Config
 from utils.errors import SampleError, UserError
 from utils.files import open_regular
 from utils.formats.base import Exported, Exporter
-from utils.formats.labelme_reader import check_size, labelme_instances, read_labelme_json, shapes_of, size_of
+from utils.formats.labelme_reader import (
+    LabelmeFiles,
+    check_size,
+    labelme_instances,
+    read_labelme_json,
+    shapes_of,
+    size_of,
+)
 from utils.formats.labelme_writer import VERSION
 from utils.formats.polygons import polygons_to_correct, rasterize_labelme
 from utils.formats.registry import FORMATS, format_folder, predictions_of
@@ -127,7 +134,7 @@ def find_references(
     references = References(folder, own, config.dataset.class_map, tolerance, polygons, before)
     if not any(os.path.isfile(references.path(image_id)) for image_id in image_ids):
         first = references.path(image_ids[0])
-        if os.path.exists(folder) and (kind := predictions_of(folder)) is not None:
+        if os.path.exists(folder) and (kind := predictions_of(folder)) is not LabelmeFiles:
             advice = f"-a {shlex.quote(str(folder))} --format labelme -o DIR makes labelme files of them"
             raise UserError(f"--diff {folder}: holds {kind.title}, and takes labelme files; {advice}")
         raise UserError(f"--diff {folder}: no annotation of an image of the run; the first one's would be {first}")

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from utils.annotations.index import file_times
 from utils.cli.options import Options
 from utils.config import ArchConfig, CleanupConfig, DetectorConfig
+from utils.formats.labelme_reader import LabelmeFiles
 from utils.formats.registry import predictions_of
 from utils.formats.voc import map_files
 from utils.io.image_files import is_video_name
@@ -185,7 +186,7 @@ def run_settings(options: Options) -> dict[str, Any]:
     if options.annotations:
         video = {"video": True} if options.video else {}
         # Only labelme's files are looked up by image, see `dependency_files`.
-        content = True if predictions_of(options.annotations) is None else _tree_hash(options.annotations)
+        content = True if predictions_of(options.annotations) is LabelmeFiles else _tree_hash(options.annotations)
         return {"annotations": content, "classes": config.dataset.classes, **class_map, **video}
     settings: dict[str, Any] = {
         "conf": config.dataset.conf,

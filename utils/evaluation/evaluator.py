@@ -216,7 +216,7 @@ class Comparison:
         }
         rows = metrics | {f"{label}:{name}": pair for label, (name, pair) in enumerate(zip(self._label_names, ious))}
         lines = [
-            f"comparison: over {counted(images, 'image')}, from {self._before.folder} to this run",
+            f"comparison: over {counted(images, 'image')}, from {self._before.path} to this run",
             *(f"comparison: {failure.path}: {failure.reason}, so it is left out here" for failure in failures),
         ]
         for name, (before, now) in rows.items():

@@ -19,8 +19,10 @@ from utils.boxes import box_of_points
 from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.formats.polygons import POINTS, rasterize_labelme_shape
+from utils.formats.predictions import Predictions
 from utils.io.image_files import decode_mask, image_size, size_problem
 from utils.io.json_files import Location, describe, get, read_json
+from utils.io.writers import safe_path
 from utils.masks import Mask
 from utils.structures import Instances
 
@@ -133,16 +135,54 @@ LOOKED_AT = 50
 """JSON files that are opened to find one of labelme's in a folder."""
 
 
-def has_labelme_files(folder: Path) -> bool:
-    """Tell whether labelme's files are among the first visible JSON files in a folder and below it."""
-    visible = (
-        path for path in folder.rglob("*.json") if not re.search(r"(^|/)\.", path.relative_to(folder).as_posix())
-    )
-    for path in islice(visible, LOOKED_AT):
-        with suppress(UserError):
-            read_labelme_json(path)
-            return True
-    return False
+class LabelmeFiles(Predictions):
+    """A folder with a labelme file per image, `<image_id>.json`, whose labels are classes of the run."""
+
+    title = "labelme files"
+
+    @staticmethod
+    def recognizes(path: Path) -> bool:
+        """Tell whether labelme's files are among the first visible JSON files in a folder and below it."""
+        files = path.rglob("*.json") if path.is_dir() else ()
+        visible = (file for file in files if not re.search(r"(^|/)\.", file.relative_to(path).as_posix()))
+        for file in islice(visible, LOOKED_AT):
+            with suppress(UserError):
+                read_labelme_json(file)
+                return True
+        return False
+
+    def _open(self) -> None:
+        """Open nothing; a million files need not be listed."""
+
+    def key(self, image_id: str) -> str | None:
+        # Unlike Path.is_file, this takes names that are too long for the disk.
+        return image_id if os.path.isfile(self.place(image_id)) else None
+
+    def place(self, image_id: str) -> Path:
+        return safe_path(self.path, image_id, ".json")
+
+    def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
+        return labelme_instances(self.place(key), self.index, tracked, size)
+
+    def lacking(self, image_id: str) -> str:
+        return f"no image of the run has an annotation here; the first one's would be {self.place(image_id)}"
+
+    def problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
+        """Check labels, kinds of shapes, points and sizes; the masks are not drawn."""
+        path, found = self.place(key), list[str]()
+        try:
+            content = read_labelme_json(path)
+            shapes, own = shapes_of(content, path), size_of(content, path, size)
+            check_size(own, size or own, path)
+        except UserError as error:
+            return [str(error)]
+        for i, shape in enumerate(shapes):
+            try:
+                check_drawable(shape, place := f"{path}: shapes[{i}]")
+                self.index.class_id(shape.label, f"{place}.label")
+            except UserError as error:
+                found.append(str(error))
+        return found
 
 
 def labelme_instances(

@@ -1,7 +1,7 @@
 """Read the objects of single images from files that any program may have written: a model, a tool, a person.
 
-Each class below reads one kind of files, and knows it by its content; those of label maps are in `voc.py`. The table of
-formats (`registry.py`) lists them beside the exporters.
+Each class reads one kind of files, and knows it by its content: those below COCO's, those in `labelme_reader.py`,
+`yolo.py` and `voc.py` the others. The table of formats (`registry.py`) lists them beside the exporters.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,8 +22,6 @@ from utils.classes import (
     COCO_IDS,
     ClassIndex,
     canonical,
-    find_class_names,
-    is_class_list,
     match_classes,
 )
 from utils.errors import UserError
@@ -31,14 +29,14 @@ from utils.files import read_user_text
 from utils.formats.coco import FILE_NAME, split_file
 from utils.formats.coco_reader import (
     CocoAnnotation,
+    CocoImage,
     coco_instances,
     entry_id,
     ids_of_files,
+    number_of,
     parse_coco,
     read_segmentation,
 )
-from utils.formats.yolo import polygon_mask, unescape_images_dir
-from utils.formats.yolo_labels import LabelReader
 from utils.io.image_files import is_image_name, size_problem
 from utils.io.json_files import Location, get, read_json
 from utils.structures import Instances
@@ -47,19 +45,37 @@ from utils.structures import Instances
 class Predictions(ABC):
     """Objects by image, read when they are needed.
 
+    Args:
+        path: the file or folder.
+        index: class ids of names; ids that files leave unnamed index its names.
+        offset: where category ids begin, if somebody says it.
+
     Attributes:
         title: what messages call the kind of files.
-        keys: what names each image: its path without a suffix, or a part of it; in results of COCO its id.
+        keys: what names each image: its path without a suffix, or a part of it; in results of COCO its id. None: each
+            image has a file of its own, which is looked for.
         complete: whether an image that is not among the keys has no objects; else it is missing.
         has_category_ids: whether its classes are ids alone, of which somebody may say where they begin.
         advice: what messages add where no image of a run is among the keys.
+
+    Raises:
+        UserError: the files cannot be used.
     """
 
     title: ClassVar[str]
     advice: ClassVar[str] = ""
-    keys: Sequence[str]
-    complete: bool = False
+    complete: ClassVar[bool] = False
     has_category_ids: ClassVar[bool] = False
+
+    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
+        self.path, self.index, self.offset = path, index, offset
+        self.keys = self._open()
+        self._exact = {*(self.keys or ())}
+        self._alike: dict[str, str | None] = {}  # None: several keys have the alias
+        for key in self.keys or ():
+            name = key.rpartition("/")[2]
+            for alias in {name, number_of(name)}:
+                self._alike[alias] = None if alias in self._alike else key
 
     @staticmethod
     @abstractmethod
@@ -67,20 +83,50 @@ class Predictions(ABC):
         """Tell whether a file or folder is of this kind."""
 
     @abstractmethod
-    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        """Open the files; `offset` says where category ids begin. UserError if they cannot be used.
-
-        Args:
-            index: class ids of names; ids that files leave unnamed index its names.
-        """
+    def _open(self) -> Sequence[str] | None:
+        """Open the files; return `keys`. UserError if they cannot be used."""
 
     @abstractmethod
-    def read(self, key: str, size: tuple[int, int]) -> Instances:
-        """Read the objects of an image of a (height, width). UserError if they cannot be used."""
+    def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
+        """Read the objects of an image of a (height, width). UserError if they cannot be used.
 
-    def problem(self, key: str, size: tuple[int, int]) -> str | None:
-        """Say, with the file, why an image cannot be used, as far as that is quickly known."""
+        Args:
+            tracked: it is a frame of a clip, and objects may have tracks through it.
+        """
+
+    def key(self, image_id: str) -> str | None:
+        """Return what names an image in the files; None: nothing does. UserError if several may."""
+        for exact in (image_id, image_id.replace("/", "_")):
+            if exact in self._exact:
+                return exact
+        name = image_id.rpartition("/")[2]
+        for alias in (name, number_of(name)):
+            if alias in self._alike:
+                key = self._alike[alias]
+                if key is None:
+                    raise UserError(f"{self.path}: several of its images are called {alias}, and none {image_id}")
+                # A key with folders is for another image, unless one path is the end of the other: then the folder of
+                # the run or that of the annotations lies higher.
+                longer, shorter = sorted((f"/{key}", f"/{image_id}"), key=len, reverse=True)
+                return key if "/" not in key or longer.endswith(shorter) else None
         return None
+
+    def place(self, image_id: str) -> Path:
+        """Return the file or folder that messages about an image name."""
+        return self.path
+
+    def lacking(self, image_id: str) -> str:
+        """Say that no image of a run is among the keys; the id is that of its first one."""
+        first = f'the first image here is "{min(self.keys or (), default="")}", that of the run {image_id}'
+        return f"{first}: no image of the run is among {self.title}{self.advice}"
+
+    def problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
+        """Say, with the file, why an image of a (height, width) cannot be used, as far as that is quickly known.
+
+        Args:
+            size: None where the image itself cannot be read.
+        """
+        return []
 
     def doubts(self) -> list[str]:
         """Say, with the file, where what was read so far may have been meant otherwise."""
@@ -96,31 +142,30 @@ class CocoInstances(Predictions):
     def recognizes(path: Path) -> bool:
         if path.is_dir():
             return bool(_coco_files(path)) and not _json_in(path)[0]
-        return isinstance(_content(path), dict)
+        return _begins(path, "{")
 
-    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        self._open(path, index, _coco_files(path) if path.is_dir() else [path])
+    def _parse(self) -> list[CocoImage]:
+        return parse_coco(*(_coco_files(self.path) if self.path.is_dir() else [self.path]))
 
-    def _open(self, path: Path, index: ClassIndex, files: Sequence[Path], results: Path | None = None) -> None:
-        self._path, self._index = path, index
-        self._images = {image.image_id: image for image in parse_coco(*files, results=results)}
-        self.keys = [*self._images]
+    def _open(self) -> Sequence[str]:
+        self._images = {image.image_id: image for image in self._parse()}
         rows = [row for image in self._images.values() for row in image.annotations]
         for row in rows:
-            self._index.class_id(row.category, row.place.child("category_id").name)
-        _refuse_boxes(path, (bool(row.segmentation) for row in rows))
+            self.index.class_id(row.category, row.place.child("category_id").name)
+        refuse_boxes(self.path, (bool(row.segmentation) for row in rows))
         self._crowds = sum(row.is_crowd for row in rows)
+        return [*self._images]
 
     def doubts(self) -> list[str]:
-        fact = f"{self._path}: {self._crowds} of its objects are crowds (iscrowd), which stand for many"
+        fact = f"{self.path}: {self._crowds} of its objects are crowds (iscrowd), which stand for many"
         return [f"{fact}; each counts as one object"] if self._crowds else []
 
-    def read(self, key: str, size: tuple[int, int]) -> Instances:
-        return _ranked(coco_instances(self._images[key], self._index))
+    def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
+        return ranked(coco_instances(self._images[key], self.index))
 
-    def problem(self, key: str, size: tuple[int, int]) -> str | None:
-        problem = size_problem(self._images[key].size, size)
-        return problem and f'{self._path}: what it says of "{key}" {problem}'
+    def problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
+        problem = size and size_problem(self._images[key].size, size)
+        return [f'{self.path}: what it says of "{key}" {problem}'] if problem else []
 
 
 class CocoResults(Predictions):
@@ -134,10 +179,10 @@ class CocoResults(Predictions):
         if path.is_dir():
             results, instances = _json_in(path)
             return bool(results) and not instances
-        return isinstance(_content(path), list)
+        return _begins(path, "[")
 
-    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        path = _only(path, _json_in(path)[0], self.title) if path.is_dir() else path
+    def _open(self) -> Sequence[str]:
+        path = _only(self.path, _json_in(self.path)[0], self.title) if self.path.is_dir() else self.path
         rows: defaultdict[str, list[tuple[int, CocoAnnotation]]] = defaultdict(list)
         for i, row in enumerate(read_json(path)):
             place = Location(f"{path}: [{i}]")
@@ -147,16 +192,17 @@ class CocoResults(Predictions):
             score = get(row, "score", float, place, optional=True)
             annotation = CocoAnnotation(place, "", None, row.get("segmentation"), score, score)
             rows[image_id].append((int(category), annotation))
-        _refuse_boxes(path, (bool(row.segmentation) for found in rows.values() for _, row in found))
+        refuse_boxes(path, (bool(row.segmentation) for found in rows.values() for _, row in found))
         files = [image_id for image_id in rows if is_image_name(image_id)]
         stems = dict(zip(files, ids_of_files(files, Location(str(path)))))
         self._rows: defaultdict[str, list[tuple[int, CocoAnnotation]]] = defaultdict(list)
         for image_id, found in rows.items():
             self._rows[stems.get(image_id, image_id)] += found
         ids = sorted({category_id for found in rows.values() for category_id, _ in found})
-        self._class_ids, self.keys = _class_ids(path, ids, index.names, offset), [*self._rows]
+        self._class_ids = _class_ids(path, ids, self.index.names, self.offset)
+        return [*self._rows]
 
-    def read(self, key: str, size: tuple[int, int]) -> Instances:
+    def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
         rows = self._rows[key]
         return Instances.from_masks(
             size,
@@ -166,12 +212,13 @@ class CocoResults(Predictions):
             [np.nan if row.score is None else row.score for _, row in rows],
         )
 
-    def problem(self, key: str, size: tuple[int, int]) -> str | None:
+    def problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
         try:
-            read_segmentation(self._rows[key][0][1], size)
+            if size:
+                read_segmentation(self._rows[key][0][1], size)
         except UserError as error:
-            return str(error)
-        return None
+            return [str(error)]
+        return []
 
 
 class CocoResultsOfInstances(CocoInstances):
@@ -183,63 +230,17 @@ class CocoResultsOfInstances(CocoInstances):
     def recognizes(path: Path) -> bool:
         return path.is_dir() and all(_json_in(path))
 
-    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        results, instances = _json_in(path)
-        whole = _only(path, instances, CocoInstances.title)
-        self._open(path, index, [whole], _only(path, results, CocoResults.title))
+    def _parse(self) -> list[CocoImage]:
+        results, instances = _json_in(self.path)
+        whole = _only(self.path, instances, CocoInstances.title)
+        return parse_coco(whole, results=_only(self.path, results, CocoResults.title))
 
 
-class YoloLabels(Predictions):
-    """YOLO-seg labels: a text file per image, in the folder or in `labels/` below it."""
-
-    title, complete = "YOLO labels", True
-
-    @staticmethod
-    def recognizes(path: Path) -> bool:
-        return path.is_dir() and bool(_label_files(path)[1])
-
-    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        root, files = _label_files(path)
-        self._files = {unescape_images_dir(each.relative_to(root).with_suffix("").as_posix()): each for each in files}
-        self._reader, self.keys = LabelReader(files), [*self._files]
-        self._path, own, self._index = path, find_class_names(path), index
-        self._listed, self._place = (index.names, str(path)) if own is None else (own.names, str(own.path))
-        rows = [(each, row) for each in files for row in self._reader.labels(each)]
-        _refuse_boxes(path, (len(row.points) > 2 for _, row in rows))
-        self._are_quadrangles = {len(row.points) for _, row in rows} == {4}
-        for each, row in rows:
-            if not 0 <= row.class_id < len(self._listed):
-                raise UserError(
-                    f"{each}:{row.line}: the class {row.class_id} is outside the {len(self._listed)} classes"
-                )
-            self._class_id(row.class_id)
-
-    def _class_id(self, class_id: int) -> int:
-        return self._index.class_id(self._listed[class_id], f"{self._place}: names[{class_id}]")
-
-    def read(self, key: str, size: tuple[int, int]) -> Instances:
-        rows = self._reader.labels(self._files[key])
-        scored = any(row.confidence < 1 for row in rows)
-        found = Instances.from_masks(
-            size,
-            [self._class_id(row.class_id) for row in rows],
-            [polygon_mask(row, size) for row in rows],
-            [row.confidence for row in rows],
-        )
-        return _ranked(found) if scored else found
-
-    def doubts(self) -> list[str]:
-        fact = f"{self._path}: every outline has four corners, as oriented boxes have"
-        advice = "they count as masks; -p takes boxes as prompts, and SAM2 makes the masks"
-        return [f"{fact}: {advice}"] if self._are_quadrangles else []
-
-
-def _content(path: Path) -> Any:
-    """Read JSON; None for another file."""
-    try:
-        return read_json(path)
-    except UserError:
-        return None
+def _begins(path: Path, bracket: str) -> bool:
+    """Tell whether a text begins so; what is no JSON after that is told when it is opened."""
+    with suppress(UserError):
+        return read_user_text(path).lstrip().startswith(bracket)
+    return False
 
 
 def _coco_files(folder: Path) -> list[Path]:
@@ -275,24 +276,14 @@ def _only(folder: Path, files: Sequence[Path], title: str) -> Path:
     return files[0]
 
 
-def _label_files(folder: Path) -> tuple[Path, list[Path]]:
-    """Return where paths of labels begin, and the files."""
-    root = folder / "labels" if (folder / "labels").is_dir() else folder
-    files = sorted(path for path in root.rglob("*.*") if path.suffix.lower() == ".txt" and not is_class_list(path))
-    parts = {path: path.relative_to(root).parts for path in files}
-    return root, [
-        path for path in files if "ImageSets" not in parts[path] and not any(p[0] == "." for p in parts[path])
-    ]
-
-
-def _refuse_boxes(path: Path, masks: Iterable[bool]) -> None:
+def refuse_boxes(path: Path, masks: Iterable[bool]) -> None:
     """Raise UserError where no object has a mask."""
     known = [*masks]
     if known and not any(known):
         raise UserError(f"{path}: holds boxes, no masks; -p takes them as prompts, and SAM2 makes the masks")
 
 
-def _ranked(found: Instances) -> Instances:
+def ranked(found: Instances) -> Instances:
     """Let scores decide which object gets a pixel that several claim, where a model gave one score an object."""
     unknown = np.isnan(found.mask_scores) & (found.detections.scores < 1)
     return replace(found, mask_scores=np.where(unknown, found.detections.scores, found.mask_scores))

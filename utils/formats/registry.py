@@ -15,18 +15,17 @@ from utils.formats.base import Exporter, ExportSettings
 from utils.formats.coco import CocoExporter
 from utils.formats.coco_panoptic import CocoPanopticExporter, panoptic_map
 from utils.formats.label_studio import LabelStudioExporter
-from utils.formats.labelme_reader import has_labelme_files
+from utils.formats.labelme_reader import LabelmeFiles
 from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
 from utils.formats.predictions import (
     CocoInstances,
     CocoResults,
     CocoResultsOfInstances,
     Predictions,
-    YoloLabels,
 )
 from utils.formats.voc import LabelMaps, VocExporter, VocTree, map_files, voc_photo
 from utils.formats.voc_detect import VocDetectExporter, box_file
-from utils.formats.yolo import YoloExporter, label_file, photo_stem
+from utils.formats.yolo import YoloExporter, YoloLabels, label_file, photo_stem
 from utils.formats.yolo_boxes import YoloDetectExporter, YoloObbExporter
 from utils.io.json_files import read_json
 
@@ -44,7 +43,7 @@ class ExportFormat:
         settings: the keys of `auto_mask` that change its files.
         keeps_other_splits: whether runs over other splits of a dataset add to the folder, each its own lists.
         has_own_folder: whether its files go to a folder of its name; if not, to the annotation folder itself.
-        predictions: the kinds of files of this format that `-a` reads; labelme's has its own reader.
+        predictions: the kinds of files of this format that `-a` reads.
         is_labelme: whether each image has one file in labelme's form, which records what it was made from within it.
     """
 
@@ -65,6 +64,7 @@ FORMATS: dict[str, ExportFormat] = {
         settings=["review_below"],
         has_own_folder=False,
         is_labelme=True,
+        predictions=[LabelmeFiles],
     ),
     "labelme-polygon": ExportFormat(
         LabelmePolygonExporter,
@@ -108,20 +108,20 @@ def format_folder(save_dir: Path, name: str) -> Path:
     return save_dir / name if FORMATS[name].has_own_folder else save_dir
 
 
-def predictions_of(path: Path) -> type[Predictions] | None:
-    """Return the kind of a file or folder of annotations; None for labelme files, which are read one by one.
+def predictions_of(path: Path) -> type[Predictions]:
+    """Return the kind of a file or folder of annotations; labelme's where a folder is of no other.
 
     Raises:
-        UserError: it is of no kind, or may be of several.
+        UserError: it may be of several kinds, or is a file of none.
     """
-    if path.is_dir() and has_labelme_files(path):
+    if LabelmeFiles.recognizes(path):
         if any(each.with_suffix(".json").is_file() for each in path.rglob("*.txt")):
             raise UserError(f"{path}: holds labelme files and YOLO labels of one image: name a folder of one kind")
-        return None  # photos, and folders of other formats, may lie among labelme files
+        return LabelmeFiles  # photos, and folders of other formats, may lie among labelme files
     kinds = [kind for each in FORMATS.values() for kind in each.predictions if kind.recognizes(path)]
     if len(kinds) > 1:
         raise UserError(f"{path}: may be {' or '.join(kind.title for kind in kinds)}: name a folder of one kind")
     if path.is_file() and not kinds:
         read_json(path)  # what is no JSON is told by its place
         raise UserError(f"{path}: expected COCO instances or results; labelme files are taken from their folder")
-    return kinds[0] if kinds else None
+    return kinds[0] if kinds else LabelmeFiles

@@ -222,23 +222,21 @@ class VocTree(Predictions):
     """A Pascal VOC tree: label maps in `SegmentationClass/` and, perhaps, object maps in `SegmentationObject/`."""
 
     title = "a VOC tree"
+    maps, objects = "SegmentationClass", "SegmentationObject"
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        return (path / "SegmentationClass").is_dir()
+        return (path / VocTree.maps).is_dir()
 
-    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        self._open(path / "SegmentationClass", path / "SegmentationObject", path / CLASS_NAMES, index)
-
-    def _open(self, maps: Path, objects: Path | None, listed: Path, index: ClassIndex) -> None:
-        self._maps, self._objects, self._labels = maps, objects, labels_of(listed, index)
-        self.keys = [each.relative_to(maps).with_suffix("").as_posix() for each in sorted(maps.rglob("*.png"))]
+    def _open(self) -> Sequence[str]:
+        self._maps, self._labels = self.path / self.maps, labels_of(self.path / CLASS_NAMES, self.index)
         self._void = list[float]()  # its share of each map that was read
+        return [each.relative_to(self._maps).with_suffix("").as_posix() for each in sorted(self._maps.rglob("*.png"))]
 
-    def read(self, key: str, size: tuple[int, int]) -> Instances:
+    def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
         label_map = read_label_map(self._maps / f"{key}.png", self._labels)
         self._void.append(np.count_nonzero(label_map == VOID) / max(1, label_map.size))
-        return read_objects(label_map, None if self._objects is None else self._objects / f"{key}.png")
+        return read_objects(label_map, self.path / self.objects / f"{key}.png" if self.objects else None)
 
     def doubts(self) -> list[str]:
         void, rule = sum(self._void) / max(1, len(self._void)), "0 is the background, 1 the first class, 255 no object"
@@ -246,26 +244,27 @@ class VocTree(Predictions):
         advice = "where 0 is the first class and 255 the background, add 1 to every value, as uint8: 255 becomes 0"
         return [f"{fact}; {advice}"] if void > MOSTLY else []
 
-    def problem(self, key: str, size: tuple[int, int]) -> str | None:
+    def problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
         path = self._maps / f"{key}.png"
         try:
-            problem = size_problem(image_size(path), size)
-            if problem is None:
+            if size and (problem := size_problem(image_size(path), size)):
+                raise UserError(f"{path}: {problem}")
+            if size:
                 self.read(key, size)
-        except (UserError, ValueError) as error:
-            return str(error) if isinstance(error, UserError) else f"{path}: {error}"
-        return problem and f"{path}: {problem}"
+        except UserError as error:
+            return [str(error)]
+        except ValueError as error:
+            return [f"{path}: {error}"]
+        return []
 
 
 class LabelMaps(VocTree):
     """A folder of label maps: PNG files whose values are labels, 0 the background, as mmsegmentation writes them."""
 
     title = "label maps"
+    maps = objects = ""
 
     @staticmethod
     def recognizes(path: Path) -> bool:
         pictures = path.is_dir() and not VocTree.recognizes(path) and not (path / "images").is_dir()
         return pictures and next(path.rglob("*.png"), None) is not None
-
-    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        self._open(path, None, path / CLASS_NAMES, index)

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from utils.errors import SampleError
+from utils.classes import find_class_names, is_class_list
+from utils.errors import SampleError, UserError
 from utils.formats.base import (
     FRAME_SUFFIX,
     MSG_POLYGON_IOU,
@@ -23,7 +24,8 @@ from utils.formats.base import (
     nonempty,
 )
 from utils.formats.polygons import bridge_rings, filled_box, iou, polygons_on_pixel_centers, rasterize_ultralytics
-from utils.formats.yolo_labels import Label
+from utils.formats.predictions import Predictions, ranked, refuse_boxes
+from utils.formats.yolo_labels import Label, LabelReader
 from utils.io.encoding import encode_image
 from utils.io.image_files import is_video_name
 from utils.io.png_files import is_plain
@@ -210,3 +212,58 @@ def polygon_mask(row: Label, size: tuple[int, int]) -> Mask:
     if len(points) == 2:
         return Mask.from_array(filled_box(points.ravel(), size))
     return Mask.from_array(rasterize_ultralytics(np.floor(points), size))
+
+
+class YoloLabels(Predictions):
+    """YOLO-seg labels: a text file per image, in the folder or in `labels/` below it."""
+
+    title, complete = "YOLO labels", True
+
+    @staticmethod
+    def recognizes(path: Path) -> bool:
+        return path.is_dir() and bool(_label_files(path)[1])
+
+    def _open(self) -> Sequence[str]:
+        root, files = _label_files(self.path)
+        self._files = {unescape_images_dir(each.relative_to(root).with_suffix("").as_posix()): each for each in files}
+        self._reader, own = LabelReader(files), find_class_names(self.path)
+        self._listed, self._place = (self.index.names, self.path) if own is None else (own.names, own.path)
+        rows = [(each, row) for each in files for row in self._reader.labels(each)]
+        refuse_boxes(self.path, (len(row.points) > 2 for _, row in rows))
+        self._are_quadrangles = {len(row.points) for _, row in rows} == {4}
+        for each, row in rows:
+            if not 0 <= row.class_id < len(self._listed):
+                raise UserError(
+                    f"{each}:{row.line}: the class {row.class_id} is outside the {len(self._listed)} classes"
+                )
+            self._class_id(row.class_id)
+        return [*self._files]
+
+    def _class_id(self, class_id: int) -> int:
+        return self.index.class_id(self._listed[class_id], f"{self._place}: names[{class_id}]")
+
+    def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
+        rows = self._reader.labels(self._files[key])
+        scored = any(row.confidence < 1 for row in rows)
+        found = Instances.from_masks(
+            size,
+            [self._class_id(row.class_id) for row in rows],
+            [polygon_mask(row, size) for row in rows],
+            [row.confidence for row in rows],
+        )
+        return ranked(found) if scored else found
+
+    def doubts(self) -> list[str]:
+        fact = f"{self.path}: every outline has four corners, as oriented boxes have"
+        advice = "they count as masks; -p takes boxes as prompts, and SAM2 makes the masks"
+        return [f"{fact}: {advice}"] if self._are_quadrangles else []
+
+
+def _label_files(folder: Path) -> tuple[Path, list[Path]]:
+    """Return where paths of labels begin, and the files."""
+    root = folder / "labels" if (folder / "labels").is_dir() else folder
+    files = sorted(path for path in root.rglob("*.*") if path.suffix.lower() == ".txt" and not is_class_list(path))
+    parts = {path: path.relative_to(root).parts for path in files}
+    return root, [
+        path for path in files if "ImageSets" not in parts[path] and not any(p[0] == "." for p in parts[path])
+    ]

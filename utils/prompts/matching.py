@@ -12,6 +12,7 @@ import numpy.typing as npt
 from utils.classes import COCO_CLASSES, COCO_IDS, match_classes
 from utils.engine import RunImages
 from utils.errors import UserError
+from utils.formats.coco_reader import number_of
 from utils.io.image_files import size_problem
 from utils.io.terminal import counted
 from utils.prompts.table import CategoryOffset, PromptOverrides, PromptTable
@@ -141,11 +142,6 @@ def _file_name(image_id: str) -> str:
 
 def _quoted(key: str | int) -> str:
     return f'"{key}"' if isinstance(key, str) else f"the number {key}"
-
-
-def number_of(name: str) -> str:
-    """Return the number that a name is, as Ultralytics writes it, without zeros before it; another name stays."""
-    return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
 
 
 def _ambiguous(table: PromptTable, rows: npt.NDArray[np.bool_], ids: Sequence[str]) -> UserError:

@@ -22,7 +22,7 @@ from utils.errors import UserError
 from utils.files import open_regular
 from utils.formats.base import RECORDS
 from utils.formats.coco_reader import entries_by_id, id_of_file, ids_of_files
-from utils.formats.labelme_reader import FLAT_KINDS, grouped, read_labelme_json, shapes_of
+from utils.formats.labelme_reader import FLAT_KINDS, LabelmeFiles, grouped, read_labelme_json, shapes_of
 from utils.formats.registry import predictions_of
 from utils.formats.yolo_labels import LabelReader
 from utils.io.json_files import Location, describe, get
@@ -287,7 +287,7 @@ YOLO_LABELS = PromptFormat(
 
 LABELME = PromptFormat(
     "labelme shapes",
-    lambda source: bool(source.files[".json"]) and predictions_of(source.path) is None,
+    lambda source: bool(source.files[".json"]) and predictions_of(source.path) is LabelmeFiles,
     read_labelme_folder,
     Interpretation("xyxy", "0"),
     images_by="paths",
@@ -325,7 +325,7 @@ def read_prompt_table(source: PromptSource) -> PromptTable:
         lacking = f"{path}: no YOLO labels (.txt), labelme files (.json) or VOC annotations (.xml) here"
         if outputs := source.files[RECORDS]:
             raise UserError(f"{lacking}; -p {shlex.quote(str(outputs[0]))} takes an output there")
-        if (kind := predictions_of(path)) is None:
+        if (kind := predictions_of(path)) is LabelmeFiles:
             raise UserError(lacking)
         files = "of rows and COCO instances, -p takes the file"
         raise UserError(f"{lacking}; {files}; -a takes the folder as {kind.title}, in place of the models")

@@ -15,10 +15,12 @@ from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
 from models.ultralytics_quiet import quiet_ultralytics
-from utils.annotations.source import AnnotationFolder, PredictionFolder, annotation_problems, open_annotations
+from utils.annotations.source import AnnotationFolder, annotation_problems
 from utils.classes import COCO_CLASSES, VOID, ClassIndex
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
+from utils.formats.labelme_reader import LabelmeFiles
+from utils.formats.predictions import CocoInstances
 
 NAMES = ("car", "dog", "bird")
 SIZE = (30, 40)
@@ -79,13 +81,13 @@ def test_coco_instances_are_those_of_pycocotools(tmp_path: Path) -> None:
     coco = COCO(str(path))
     for place in (path, tmp_path):
         assert problems(place) == []
-        found = open_annotations(place, ClassIndex(NAMES)).read("clip/000001", SIZE)
+        found = AnnotationFolder(place, ClassIndex(NAMES)).read("clip/000001", SIZE)
         assert found.detections.class_ids.tolist() == [2, 0]
         for annotation, mask in zip(coco.loadAnns([1, 2]), found.masks):
             np.testing.assert_array_equal(mask.to_full(SIZE), coco.annToMask(annotation))
-        assert len(open_annotations(place, ClassIndex(NAMES)).read("000000000009", SIZE)) == 0
+        assert len(AnnotationFolder(place, ClassIndex(NAMES)).read("000000000009", SIZE)) == 0
         with pytest.raises(SampleError, match="has no annotation"):
-            open_annotations(place, ClassIndex(NAMES)).read("other", SIZE)
+            AnnotationFolder(place, ClassIndex(NAMES)).read("other", SIZE)
 
 
 @pytest.mark.parametrize("crowd", [0, 1])
@@ -93,7 +95,7 @@ def test_crowds_are_named_that_count_as_objects(tmp_path: Path, crowd: int, caps
     path = instances_file(tmp_path, iscrowd=crowd)
     assert problems(path) == []
     assert ("2 of its objects are crowds (iscrowd), which stand for many" in capsys.readouterr().err) == bool(crowd)
-    found = open_annotations(path, ClassIndex(NAMES)).read("clip/000001", SIZE)
+    found = AnnotationFolder(path, ClassIndex(NAMES)).read("clip/000001", SIZE)
     np.testing.assert_array_equal(found.masks[0].to_full(SIZE), FIRST)
 
 
@@ -102,7 +104,7 @@ def test_coco_results_are_those_of_pycocotools_and_the_higher_score_gets_a_pixel
     loaded = COCO(str(instances_file(tmp_path))).loadRes(
         [each | {"image_id": 1} for each in json.loads(path.read_text())]
     )
-    found = open_annotations(path, ClassIndex(NAMES)).read("000000000009", SIZE)
+    found = AnnotationFolder(path, ClassIndex(NAMES)).read("000000000009", SIZE)
     assert found.detections.class_ids.tolist() == [2, 0]  # ids begin at 1: there is a 3
     assert found.detections.scores.tolist() == pytest.approx([0.9, 0.6])
     for annotation, mask in zip(loaded.loadAnns([1, 2]), found.masks):
@@ -110,7 +112,7 @@ def test_coco_results_are_those_of_pycocotools_and_the_higher_score_gets_a_pixel
     label_map = found.to_semantic()
     assert (label_map[FIRST] == 3).all() and (label_map[SECOND & ~FIRST] == 1).all()
     assert (
-        len(open_annotations(path, ClassIndex(NAMES)).read("clip/000001", SIZE)) == 0
+        len(AnnotationFolder(path, ClassIndex(NAMES)).read("clip/000001", SIZE)) == 0
     )  # no row: nothing was found there
     assert problems(path) == []
 
@@ -124,7 +126,7 @@ def test_results_beside_their_instances_file_have_its_ids_as_pycocotools_has_it(
     )
     loaded = COCO(str(instances)).loadRes(str(results))
     assert problems(tmp_path) == []
-    source = open_annotations(tmp_path, ClassIndex(NAMES))
+    source = AnnotationFolder(tmp_path, ClassIndex(NAMES))
     found = source.read("clip/000001", SIZE)
     assert found.detections.class_ids.tolist() == [2, 0] and found.mask_scores.tolist() == pytest.approx([0.9, 0.6])
     for annotation, mask in zip(loaded.loadAnns(loaded.getAnnIds(imgIds=0)), found.masks, strict=True):
@@ -139,7 +141,7 @@ def test_results_beside_their_instances_file_have_its_ids_as_pycocotools_has_it(
 def test_a_folder_may_hold_results_alone_and_says_where_their_ids_may_be_from(tmp_path: Path) -> None:
     results_file(tmp_path, 3, 1)
     assert problems(tmp_path) == []
-    assert len(open_annotations(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE)) == 2
+    assert len(AnnotationFolder(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE)) == 2
     results_file(tmp_path, 3, 1, image_id=8)
     assert "name a folder that holds both files" in "".join(problems(tmp_path))
 
@@ -149,7 +151,7 @@ def test_ids_of_results_may_be_texts_whole_numbers_or_names_of_files(tmp_path: P
     path = results_file(tmp_path, 3, 1, image_id=image_id)
     rows = json.loads(path.read_text())
     path.write_text(json.dumps([rows[0] | {"category_id": "3"}, rows[1] | {"category_id": 1.0}]))
-    found = open_annotations(path, ClassIndex(NAMES)).read("000000000009", SIZE)
+    found = AnnotationFolder(path, ClassIndex(NAMES)).read("000000000009", SIZE)
     assert found.detections.class_ids.tolist() == [2, 0]
     path.write_text(json.dumps([rows[0] | {"category_id": "bird"}]))
     assert '[0].category_id: expected an integer, found "bird"' in "".join(problems(path))
@@ -159,7 +161,7 @@ def test_images_of_results_that_are_not_in_the_run_are_counted(tmp_path: Path) -
     path = results_file(tmp_path, 3, 1)
     rows = json.loads(path.read_text())
     path.write_text(json.dumps([*rows, rows[0] | {"image_id": 8}, rows[0] | {"image_id": "elsewhere"}]))
-    assert open_annotations(path, ClassIndex(NAMES)).coverage(IDS) == (
+    assert AnnotationFolder(path, ClassIndex(NAMES)).coverage(IDS) == (
         ": COCO results, 1 of 3 images are in the run, which has 2 images"
     )
 
@@ -171,9 +173,9 @@ def test_images_are_those_of_the_file_whichever_of_their_folders_lies_higher(fol
     labels.mkdir(parents=True)
     (labels / "000001.txt").write_text("0 0.1 0.1 0.9 0.1 0.9 0.9\n")
     for path in (instances_file(tmp_path), labels.parent):
-        source = open_annotations(path, ClassIndex(NAMES))
+        source = AnnotationFolder(path, ClassIndex(NAMES))
         assert len(source.read(f"{folder}clip/000001", SIZE)) > 0
-        assert isinstance(source, PredictionFolder) and source.key("other/000001") is None
+        assert source.files.key("other/000001") is None
 
 
 def test_results_of_images_of_another_size_are_refused_before_work(tmp_path: Path) -> None:
@@ -185,7 +187,7 @@ def test_results_of_images_of_another_size_are_refused_before_work(tmp_path: Pat
 def test_results_without_a_row_mean_that_nothing_was_found(tmp_path: Path) -> None:
     path = results_file(tmp_path)
     assert json.loads(path.read_text()) == [] and problems(path) == []
-    assert len(open_annotations(path, ClassIndex(NAMES)).read("000000000009", SIZE)) == 0
+    assert len(AnnotationFolder(path, ClassIndex(NAMES)).read("000000000009", SIZE)) == 0
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,7 @@ def test_where_category_ids_begin_is_never_guessed(
 
 
 def test_ids_of_coco_may_be_its_own(tmp_path: Path) -> None:
-    folder = open_annotations(results_file(tmp_path, 90, 18), ClassIndex(COCO_CLASSES))
+    folder = AnnotationFolder(results_file(tmp_path, 90, 18), ClassIndex(COCO_CLASSES))
     found = folder.read("000000000009", SIZE).detections.class_ids
     assert [COCO_CLASSES[i] for i in found] == ["toothbrush", "dog"]
     (said,) = problems(results_file(tmp_path, 18, 17), names=COCO_CLASSES)
@@ -215,9 +217,9 @@ def test_ids_of_coco_may_be_its_own(tmp_path: Path) -> None:
 
 def test_a_run_may_have_some_of_the_classes_of_coco(tmp_path: Path) -> None:
     """Car is 3, dog 18 and bird 16 in COCO's file; 17 is a cat, which the run lacks."""
-    found = open_annotations(results_file(tmp_path, 16, 18), ClassIndex(NAMES)).read("000000000009", SIZE)
+    found = AnnotationFolder(results_file(tmp_path, 16, 18), ClassIndex(NAMES)).read("000000000009", SIZE)
     assert found.detections.class_ids.tolist() == [2, 1]
-    found = open_annotations(results_file(tmp_path, 3, 3), ClassIndex(NAMES), "coco91").read("000000000009", SIZE)
+    found = AnnotationFolder(results_file(tmp_path, 3, 3), ClassIndex(NAMES), "coco91").read("000000000009", SIZE)
     assert found.detections.class_ids.tolist() == [0, 0]
     assert "category ids 16 to 17 do not fit the 3 classes" in "".join(problems(results_file(tmp_path, 16, 17)))
 
@@ -240,16 +242,16 @@ def test_labels_are_those_that_ultralytics_writes(tmp_path: Path) -> None:
     results.save_txt(tmp_path / "labels" / "000000000009.txt", save_conf=True)
     for place in (tmp_path, tmp_path / "labels"):
         assert problems(place) == []
-        found = open_annotations(place, ClassIndex(NAMES)).read("000000000009", SIZE)
+        found = AnnotationFolder(place, ClassIndex(NAMES)).read("000000000009", SIZE)
         assert found.detections.class_ids.tolist() == [2, 0]
         for mask, drawn in zip((FIRST, SECOND), found.masks):
             full = drawn.to_full(SIZE)
             assert (mask & full).sum() / (mask | full).sum() > 0.85  # its polygons run through the centers of pixels
         assert found.to_semantic()[14, 16] == 3  # of both, the one with the higher score
-        assert len(open_annotations(place, ClassIndex(NAMES)).read("clip/000001", SIZE)) == 0
+        assert len(AnnotationFolder(place, ClassIndex(NAMES)).read("clip/000001", SIZE)) == 0
     file = tmp_path / "labels" / "000000000009.txt"
     file.rename(file.with_suffix(".TXT"))
-    assert len(open_annotations(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE)) == 2
+    assert len(AnnotationFolder(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE)) == 2
 
 
 def label_map() -> np.ndarray:
@@ -265,10 +267,10 @@ def test_label_maps_as_mmsegmentation_writes_them_are_taken_pixel_by_pixel(tmp_p
     path.parent.mkdir(parents=True)
     Image.fromarray(label_map()).save(path)
     assert problems(tmp_path / "maps") == []
-    found = open_annotations(tmp_path / "maps", ClassIndex(NAMES)).read("clip/000001", SIZE).to_semantic()
+    found = AnnotationFolder(tmp_path / "maps", ClassIndex(NAMES)).read("clip/000001", SIZE).to_semantic()
     np.testing.assert_array_equal(found, np.where(label_map() == VOID, 0, label_map()))
     with pytest.raises(SampleError, match="no annotation"):
-        open_annotations(tmp_path / "maps", ClassIndex(NAMES)).read("000000000009", SIZE)
+        AnnotationFolder(tmp_path / "maps", ClassIndex(NAMES)).read("000000000009", SIZE)
     (wrong,) = annotation_problems(tmp_path / "maps", ClassIndex(NAMES[:2]), None, images(*IDS), Session())
     assert "the value 3 is the label of no class" in wrong
     (other,) = annotation_problems(tmp_path / "maps", ClassIndex(NAMES), None, images(*IDS, size=(9, 9)), Session())
@@ -284,7 +286,7 @@ def test_a_voc_tree_keeps_its_objects(tmp_path: Path) -> None:
         path.parent.mkdir()
         Image.fromarray(np.asarray(values, np.uint8)).save(path)
     assert problems(tmp_path) == []
-    found = open_annotations(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE)
+    found = AnnotationFolder(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE)
     assert found.detections.class_ids.tolist() == [0, 1, 2, 2]
 
 
@@ -296,7 +298,7 @@ def test_an_object_map_that_lacks_objects_of_the_label_map_is_refused(tmp_path: 
     lost = np.count_nonzero((label_map() % 255 > 0) & ~SECOND)
     assert f"{lost} of the {np.count_nonzero(label_map() % 255)} pixels of classes" in "".join(problems(tmp_path))
     (tmp_path / "SegmentationObject" / "000000000009.png").unlink()
-    found = open_annotations(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE).to_semantic()
+    found = AnnotationFolder(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE).to_semantic()
     np.testing.assert_array_equal(found, np.where(label_map() == VOID, 0, label_map()))
 
 
@@ -393,8 +395,8 @@ def test_labelme_files_may_lie_beside_their_photos_and_other_formats(tmp_path: P
     Image.new("RGB", SIZE[::-1]).save(tmp_path / "a.png")
     (tmp_path / "coco").mkdir()
     instances_file(tmp_path / "coco")
-    assert type(open_annotations(tmp_path, ClassIndex(NAMES))) is AnnotationFolder
-    assert type(open_annotations(tmp_path / "coco", ClassIndex(NAMES))) is PredictionFolder
+    assert type(AnnotationFolder(tmp_path, ClassIndex(NAMES)).files) is LabelmeFiles
+    assert type(AnnotationFolder(tmp_path / "coco", ClassIndex(NAMES)).files) is CocoInstances
 
 
 @pytest.mark.parametrize("files", [["instances.json"], ["instances_train.json", "instances_val.json"]])
@@ -408,7 +410,7 @@ def test_photos_that_differ_in_their_suffix_keep_their_own_objects(files: list[s
     for name, own in zip(files, ({0, 1},) if len(files) == 1 else ({0}, {1})):
         part = {key: [row for row in content[key] if row[id_] in own] for key, id_ in KEYS}
         (tmp_path / name).write_text(json.dumps(content | part))
-    source = open_annotations(tmp_path, ClassIndex(NAMES))
+    source = AnnotationFolder(tmp_path, ClassIndex(NAMES))
     for image_id, mask in (("a.jpg", FIRST), ("a.png", SECOND)):
         (read,) = source.read(image_id, SIZE).masks
         np.testing.assert_array_equal(read.to_full(SIZE), mask)
@@ -422,7 +424,7 @@ KEYS = (("images", "id"), ("annotations", "image_id"))
 def test_what_is_no_annotation_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.json").write_text("3")
     with pytest.raises(UserError, match="expected COCO instances or results"):
-        open_annotations(tmp_path / "notes.json", ClassIndex(NAMES))
+        AnnotationFolder(tmp_path / "notes.json", ClassIndex(NAMES))
     (said,) = problems(instances_file(tmp_path), "unknown")
     assert "no image of the run is among COCO instances" in said
     assert '"bird" is none of the 2 classes' in "".join(problems(tmp_path / "instances.json", names=("car", "dog")))
