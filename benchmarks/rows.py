@@ -28,7 +28,7 @@ from datasets.loading import Images, open_images
 from models.loading import RunModels
 from models.segmenter import preprocess
 from models.ultralytics_quiet import quiet_ultralytics
-from utils.annotations.plan import AnnotationPlan
+from utils.annotations.plan import plan_annotations
 from utils.cli.options import Options, Output
 from utils.cli.parsers import parse
 from utils.distributed import Session
@@ -165,7 +165,7 @@ def this_project(row: int, precision: str, work: Workload) -> Run:
     def run(scope: str, count: int, look: Callable[[Masks], object] | None = None) -> int:
         options, images = prepared(scope)
         with quiet(), Writers() as writers:
-            plan = AnnotationPlan(options, images, models.prompts, session)
+            plan = plan_annotations(options, images, models.prompts, session)
             outputs = RunOutputs(options, session, writers, images, models, plan)
             sinks = [sink for output in SCOPES[scope] for sink in OUTPUTS[output](outputs)]
             units = [range(unit.start, min(unit.stop, count)) for unit in plan.units if unit.start < count]

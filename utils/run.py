@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from utils.annotations.plan import AnnotationPlan, NoCascade
+from utils.annotations.plan import AnnotationPlan, plan_annotations
 from utils.annotations.source import AnnotationFolder
 from utils.class_map import ClassMap
 from utils.cli.options import Options, Output
@@ -90,7 +90,7 @@ class Run:
         options, session = self.options, self.session
         self.images.check_gt_masks(self.models.class_map.num_listed)
         units = () if options.merge else self.plan.units
-        cascade = self.plan.skip_finished(self.models.build_cascade() if units else NoCascade())
+        cascade = self.plan.skip_finished(self.models.build_cascade() if units else None)
         batches = self.images.batches(session.own_share(units))
         script, *also = options.outputs
         sinks_of = {script: own, **{output: OUTPUTS[output](self) for output in also}}
@@ -109,7 +109,7 @@ class Run:
         if self.shards is None:
             yield self.session
         elif self.options.merge:
-            merging, self.models.device_text = self.shards.read(self.plan.unfinished())
+            merging, self.models.device_text = self.shards.read(self.plan.unfinished)
             yield merging
             self.shards.remove()
         else:
@@ -192,8 +192,8 @@ def open_run(
                 locks.enter_context(locked_folder(shards.own_folder, shards.key))
                 shards.begin()
         session.barrier()  # no process writes before the first one has locked the folders
-        plan = AnnotationPlan(options, images, models.prompts, session)
-        say(plan.lines())
+        plan = plan_annotations(options, images, models.prompts, session)
+        say(plan.lines)
         if plan.nothing_to_do:  # then nothing is executed, which would prune after the last check
             plan.prune_orphans()
         yield Run(options, session, writers, images, models, plan, shards)

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from utils.annotations.fingerprint import hash_of, json_hash
+from utils.annotations.fingerprint import ImageFingerprint, hash_of, json_hash
 from utils.annotations.manifest import Manifest
-from utils.annotations.records import FileStatus
+from utils.annotations.records import AnnotationOutput, FileStatus
 from utils.errors import UserError
 from utils.formats.base import Exported, photo_path
 from utils.formats.labelme_reader import read_labelme_json, shapes_of
@@ -41,18 +41,14 @@ class LabelmeManifest(Manifest):
         review_below: the limit of the flag `needs_review`, which is set anew without the models.
     """
 
-    def __init__(self, *args: Any, review_below: float | None = None, **others: Any) -> None:
-        super().__init__(*args, **others)
+    has_records = False
+
+    def __init__(
+        self, output: AnnotationOutput, fingerprint: ImageFingerprint, review_below: float | None = None
+    ) -> None:
+        super().__init__(output, fingerprint)
+        self.own_settings = [review_below]
         self._review_below = review_below
-
-    def _paths(self, image_id: str) -> list[Path]:
-        return [safe_path(self.folder, image_id, ".json")]
-
-    def _possible_files(self, image_id: str, image: str) -> list[str]:
-        return [f"{self.folder}/{image_id}.json"]
-
-    def _own_settings(self) -> list[Any]:
-        return [self._review_below]
 
     def _link_from(self, folder: Path, image: Path) -> str | None:
         """As that of other formats; but annotations may lie beside their photos, wherever a link leads to these."""
@@ -75,7 +71,7 @@ class LabelmeManifest(Manifest):
             except UserError as error:
                 self.broken[image_id] = str(error)
             return FileStatus.EDITED
-        named, photo = str(annotation.get("imagePath")), photo_path(image_id, image, self._frames)
+        named, photo = str(annotation.get("imagePath")), photo_path(image_id, image, self._root)
         is_same = not text_problem(named) and os.path.realpath(path.parent / named) == os.path.realpath(photo)
         if not is_same or annotation.get(SETTINGS) != self._fingerprint.exact(image_id, image):
             return FileStatus.OUTDATED

@@ -14,20 +14,20 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from utils.annotations.fingerprint import ImageFingerprint, file_hash, file_signature, hash_of
 from utils.annotations.index import BUFFERED, KEY, NO_KEY, Index, Keys, shared_key
-from utils.annotations.records import FileStatus, Record
+from utils.annotations.records import AnnotationOutput, FileStatus, Record
 from utils.distributed import Session
 from utils.errors import refuse
-from utils.formats.base import FRAME_SUFFIX, RECORDS, Exported, Exporter
+from utils.formats.base import FRAME_SUFFIX, Exported, Exporter
 from utils.io.image_files import IMAGE_SUFFIXES
 from utils.io.json_files import path_problem
 from utils.io.terminal import warn
@@ -40,22 +40,9 @@ CHUNK = 1000  # images that a thread looks at before another one takes its turn
 class Manifest:
     """Know the status of each image's files in one output of a run, write them, and assemble the shared files.
 
-    Records lie in a hidden folder, one for each image, and for the shared files one beside that folder.
-
     Args:
-        name: of the output, for messages: a format, a table, or `frames`.
-        folder: where its files lie.
+        output: what it is.
         fingerprint: hashes what the files of an image depend on.
-        exporter: makes the exporter, given the class names.
-        files: the paths of an image's files below the folder, given its id.
-        photo: the path, without suffix, at which the folder has the photo itself, given the image's id, or None.
-        frames: the annotation folder, where the frames of video files lie as images; between it and a file no link is
-            followed. None: the folder itself.
-        records: name of the folder of records.
-        shared: the hash of what decides the shared files besides the records; None: there are none.
-        keep_others: leave shared files that an earlier run made and this one does not, such as lists of other splits.
-        copy: copy photos to where the folder has them; otherwise links lead to them.
-        overwrite: replace files that a person edited or made, too.
 
     Attributes:
         statuses: (images of the run,) uint8, the `FileStatus` of each image's files as `scan` found it; NEW of those
@@ -63,44 +50,32 @@ class Manifest:
         broken: what is wrong with files that a person edited, by image; they are looked at in every run.
         index: knows the status of images whose files did not change; None before `scan`, or without a quick
             fingerprint.
+        own_settings: what decides a status besides the fingerprint, in JSON's types.
     """
 
-    def __init__(
-        self,
-        name: str,
-        folder: Path,
-        fingerprint: ImageFingerprint,
-        exporter: Callable[[Sequence[str]], Exporter],
-        *,
-        files: Callable[[str], Sequence[str]] = lambda image_id: [],
-        photo: Callable[[str], str] | None = None,
-        frames: Path | None = None,
-        records: str = RECORDS,
-        shared: str | None = None,
-        keep_others: bool = True,
-        copy: bool = False,
-        overwrite: bool = False,
-    ) -> None:
-        self.name, self.folder, self.exporter, self.overwrite = name, folder, exporter, overwrite
+    has_records: ClassVar = True
+    """Whether a record tells what was written for an image; if not, its file does."""
+
+    def __init__(self, output: AnnotationOutput, fingerprint: ImageFingerprint) -> None:
+        self.output, self.name, self.folder = output, output.name, output.folder
         self.statuses: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self.broken: dict[str, str] = {}
         self.index: Index | None = None
-        self._fingerprint, self._files, self._photo, self._shared = fingerprint, files, photo, shared
-        self._frames, self._keep_others, self._copy = frames or folder, keep_others, copy
-        self._record_checker = exporter(())  # asked for `is_record` only, which needs no class names
+        self.own_settings: list[Any] = [output.copy]
+        self._fingerprint, self._root = fingerprint, output.root or output.folder
+        self._record_checker = output.exporter(())  # asked for `is_record` only, which needs no class names
         self._ids: Sequence[str] = ()
         self._images: Sequence[str] = ()
         self._keys: Keys = np.zeros(0, KEY)
-        self._records, self._shared_record = folder / records, folder / f"{records}.json"
-        self._index_folder = folder / f"{records}.index"
+        self._records, self._shared_record = (output.folder / f"{output.records}{end}" for end in ("", ".json"))
 
     def status(self, image_id: str, image: Path) -> FileStatus:
         """Compare the files of an image, itself in the file `image`, with what the run would write."""
         if record := self._record(image_id):
             status = record.status(self.folder, self._fingerprint.exact(image_id, image))
-            linked = self._copy and any((self.folder / name).is_symlink() for name in record.links)
+            linked = self.output.copy and any((self.folder / name).is_symlink() for name in record.links)
             return FileStatus.REFRESH if linked and status is FileStatus.DONE else status
-        exists = any(os.path.exists(self.folder / name) for name in self._files(image_id))
+        exists = any(os.path.exists(self.folder / name) for name in self.output.files(image_id))
         return FileStatus.EDITED if exists else FileStatus.NEW  # what no record names, a person made
 
     def scan(
@@ -128,9 +103,11 @@ class Manifest:
         self._ids = image_ids
         self._images = images.files if isinstance(images, FilePaths) else [*map(str, images)]
         if self._fingerprint.quick is not None:
-            own = json.dumps([self.name, os.path.realpath(self.folder), *self._own_settings()])
+            own = json.dumps([self.name, os.path.realpath(self.folder), *self.own_settings])
             writer = f"{session.rank}{shard}"
-            self.index = Index(self._index_folder, writer, own, self._possible_files, self._fingerprint.quick)
+            self.index = Index(
+                self.folder / f"{self.output.records}.index", writer, own, self._possible_files, self._fingerprint.quick
+            )
             if self.index.has_blank_folders([(image_ids[i], self._images[i]) for i in firsts.values()]):
                 mine = ()  # a first run: all are new
         chunks = [mine[start : start + CHUNK] for start in range(0, len(mine), CHUNK)]
@@ -157,14 +134,10 @@ class Manifest:
 
     def _possible_files(self, image_id: str, image: str) -> list[str]:
         """List the files that an image may have here."""
-        stem = self._photo(image_id) if self._photo else None
+        stem = self.output.photo(image_id) if self.output.photo else None
         photos = [f"{stem}{suffix}" for suffix in (os.path.splitext(image)[1], ".png", FRAME_SUFFIX)] if stem else []
-        names = [*self._files(image_id), *photos]
-        return [f"{self._records}/{image_id}.json", *(f"{self.folder}/{name}" for name in names)]
-
-    def _own_settings(self) -> list[Any]:
-        """List what decides a status besides the fingerprint, in JSON's types."""
-        return [self._copy]
+        records = [f"{self._records}/{image_id}.json"] if self.has_records else []
+        return [*records, *(f"{self.folder}/{name}" for name in (*self.output.files(image_id), *photos))]
 
     def ids_of(self, status: FileStatus) -> list[str]:
         """Return the images with a status, as `scan` found it."""
@@ -172,7 +145,9 @@ class Manifest:
 
     def is_to_write(self, status: FileStatus) -> bool:
         """Return whether the run writes files of this status."""
-        return status in (FileStatus.NEW, FileStatus.OUTDATED) or (status is FileStatus.EDITED and self.overwrite)
+        return status in (FileStatus.NEW, FileStatus.OUTDATED) or (
+            status is FileStatus.EDITED and self.output.overwrite
+        )
 
     def write(self, image_id: str, image: Path, exported: Exported) -> bool:
         """Replace the image's files; only with `overwrite` if one of them is not known and would be another.
@@ -187,7 +162,7 @@ class Manifest:
         names = {*exported.files, *exported.links}
         assert all(self._is_own(image_id, name) for name in names), f"{self.name}: the table of formats lacks {names}"
         before = self._record(image_id) or Record()
-        if not self.overwrite and self._is_taken(exported, before):
+        if not self.output.overwrite and self._is_taken(exported, before):
             return False
         remove_files(self.folder, (*before.files, *before.links))
         hashes = {name: hash_of(content) for name, content in exported.files.items()}
@@ -197,7 +172,7 @@ class Manifest:
         for name, content in exported.files.items():
             atomic_write(self.folder / name, content)
         for name, target in exported.links.items():
-            atomic_link(self.folder / name, target, copy=self._copy)
+            atomic_link(self.folder / name, target, copy=self.output.copy)
         self._note_written(image_id, image)
         return True
 
@@ -206,11 +181,16 @@ class Manifest:
             self.index.add(self.index.key(image_id, str(image)), FileStatus.DONE)
             self.index.save(at_least=BUFFERED)
 
+    def save_index(self) -> None:
+        """Let later runs know what this one found and wrote."""
+        if self.index is not None:
+            self.index.save()
+
     def is_edited(self, image_id: str) -> bool:
         """Return whether a person edited or made a file of an image, whatever the settings."""
         if record := self._record(image_id):
             return record.status(self.folder, settings="") is FileStatus.EDITED
-        return any(os.path.exists(self.folder / name) for name in self._files(image_id))
+        return any(os.path.exists(self.folder / name) for name in self.output.files(image_id))
 
     def remove(self, image_id: str) -> None:
         """Remove the files and the record of an image that nobody edited."""
@@ -222,18 +202,18 @@ class Manifest:
         """Bring up to date what needs no model."""
         record = self._record(image_id)
         for name in record.links if record else ():
-            atomic_link(self.folder / name, image, copy=self._copy)
+            atomic_link(self.folder / name, image, copy=self.output.copy)
 
     def is_assembled(self, image_ids: Sequence[str]) -> bool:
         """Return whether all is up to date, the shared files with the records that these images have now."""
         if (self.statuses == FileStatus.REFRESH).any():
             return False
-        if self._shared is None:
+        if self.output.shared is None:
             return True
         record = self.read_shared()
         if record is None or not all((self.folder / name).exists() for name in record.files):
             return False
-        made_of = shared_key(self._shared, self._shared_record, image_ids, self._keys)
+        made_of = shared_key(self.output.shared, self._shared_record, image_ids, self._keys)
         if self.index is not None and self.index.shared == made_of:
             return True
         return record.settings == self._shared_hash(image_ids)
@@ -252,17 +232,17 @@ class Manifest:
         """
         for i in np.flatnonzero(self.statuses == FileStatus.REFRESH).tolist():
             self.refresh(self._ids[i], Path(self._images[i]))
-        if self._shared is None:
+        if self.output.shared is None:
             return []
         made = exporter.assemble(self._exported_records(image_ids))
         before = self.read_shared() or Record()
         hashes = {name: hash_of(content) for name, content in made.items()}
         found = {name: file_hash(self.folder / name) for name in made}
         ours = {name: found[name] in (None, before.files.get(name), hashes[name]) for name in made}
-        edited = [] if self.overwrite else [name for name in made if not ours[name]]
+        edited = [] if self.output.overwrite else [name for name in made if not ours[name]]
         stale = [name for name in made if name not in edited and found[name] != hashes[name]]
         recorded = {name: known for name, known in before.files.items() if (self.folder / name).exists()}
-        others = [] if self._keep_others else [name for name in recorded if name not in made]
+        others = [] if self.output.keep_others else [name for name in recorded if name not in made]
         dropped = [name for name in others if file_hash(self.folder / name) == recorded[name]]
         files = {name: known for name, known in recorded.items() if name not in dropped}
         files |= {name: hashes[name] for name in made if name not in edited}
@@ -274,7 +254,7 @@ class Manifest:
             atomic_write(self.folder / name, made[name])
         if self.index is not None and len(image_ids) == len(self._ids):
             keys = [self.index.key(*image) for image in zip(self._ids, self._images)]
-            self.index.note_shared(shared_key(self._shared, self._shared_record, image_ids, np.array(keys, KEY)))
+            self.index.note_shared(shared_key(self.output.shared, self._shared_record, image_ids, np.array(keys, KEY)))
         return [self.folder / name for name in edited]
 
     def name_problem(self, image_id: str) -> str | None:
@@ -288,16 +268,17 @@ class Manifest:
 
     def _paths(self, image_id: str) -> list[Path]:
         """List the files that every image has here."""
-        return [self._record_path(image_id), *(safe_path(self.folder, name, "") for name in self._files(image_id))]
+        records = [self._record_path(image_id)] if self.has_records else []
+        return [*records, *(safe_path(self.folder, name, "") for name in self.output.files(image_id))]
 
     def _folders(self, image_id: str) -> set[Path]:
         """List the folders of an image's files."""
-        photos = [safe_path(self.folder, self._photo(image_id), "")] if self._photo else []
+        photos = [safe_path(self.folder, self.output.photo(image_id), "")] if self.output.photo else []
         return {path.parent for path in (*self._paths(image_id), *photos)}
 
     def _link_from(self, folder: Path, image: Path) -> str | None:
         """Say where a folder below that of the annotations leads, if a link is on the way."""
-        return link_from(folder, self._frames)
+        return link_from(folder, self._root)
 
     def _check_links(self, image_id: str, image: Path) -> None:
         for folder in self._folders(image_id):
@@ -316,9 +297,9 @@ class Manifest:
 
     def _is_own(self, image_id: str, name: str) -> bool:
         """Return whether a run would make a file of this name for the image; nothing else is compared or removed."""
-        stem = self._photo(image_id) if self._photo else None
+        stem = self.output.photo(image_id) if self.output.photo else None
         is_photo = stem is not None and name.startswith(stem) and name[len(stem) :].lower() in IMAGE_SUFFIXES
-        return is_photo or name in self._files(image_id)
+        return is_photo or name in self.output.files(image_id)
 
     def _is_taken(self, exported: Exported, before: Record) -> bool:
         """Return whether a file that no record names is where another one is to be."""
@@ -343,7 +324,7 @@ class Manifest:
 
     def _shared_hash(self, image_ids: Iterable[str]) -> str:
         """Hash what decides the shared files: their own settings, and all records in their order."""
-        digest = hashlib.sha256((self._shared or "").encode())
+        digest = hashlib.sha256((self.output.shared or "").encode())
         for image_id in image_ids:
             content = file_hash(self._record_path(image_id))
             digest.update(json.dumps([image_id, content]).encode())

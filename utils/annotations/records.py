@@ -1,9 +1,9 @@
-"""What was written for an image, in one output of a run, and how its files compare with that now."""
+"""An output of a run, what was written for an image in it, and how its files compare with that now."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from utils.annotations.fingerprint import file_hash, file_signature
 from utils.errors import UserError
+from utils.formats.base import RECORDS, Exporter
 from utils.io.json_files import read_json
 from utils.io.writers import atomic_write
 
@@ -28,6 +29,42 @@ class FileStatus(IntEnum):
     """As the run would write it, but for what needs no model: review flags, or copies in place of links."""
     EDITED = 4
     """Not as it was written: a person changed it, or made it in the first place."""
+
+
+UNFINISHED = (FileStatus.NEW, FileStatus.OUTDATED)
+"""What the run writes, whether or not it replaces what a person edited."""
+
+
+@dataclass(frozen=True)
+class AnnotationOutput:
+    """Say what an output of a run has on disk, and who makes it.
+
+    Attributes:
+        name: for messages: a format, a table, or `frames`.
+        folder: where its files lie.
+        exporter: makes the exporter, given the class names.
+        overwrite: replace files that a person edited or made, too.
+        files: the paths of an image's files below the folder, given its id.
+        photo: the path, without suffix, at which the folder has the photo itself, given the image's id, or None.
+        copy: copy photos there; otherwise links lead to them.
+        root: the annotation folder, where the frames of video files lie as images; between it and a file no link is
+            followed. None: the folder itself.
+        records: the hidden folder of records, one for each image; that of the shared files lies beside it.
+        shared: the hash of what decides the shared files besides the records; None: there are none.
+        keep_others: leave shared files that an earlier run made and this one does not, such as lists of other splits.
+    """
+
+    name: str
+    folder: Path
+    exporter: Callable[[Sequence[str]], Exporter]
+    overwrite: bool = False
+    files: Callable[[str], Sequence[str]] = lambda image_id: []
+    photo: Callable[[str], str] | None = None
+    copy: bool = False
+    root: Path | None = None
+    records: str = RECORDS
+    shared: str | None = None
+    keep_others: bool = True
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from utils.annotations.fingerprint import ImageFingerprint
 from utils.annotations.manifest import Manifest
-from utils.annotations.records import FileStatus
+from utils.annotations.records import AnnotationOutput, FileStatus
 from utils.classes import CLASS_NAMES
 from utils.errors import UserError
 from utils.formats.base import RECORDS, REVIEW, Exported, Exporter, relative_path
@@ -146,12 +147,10 @@ class ReviewManifest(Manifest):
         settings: of the table.
     """
 
-    def __init__(self, settings: ReviewSettings, *args: Any, **others: Any) -> None:
-        super().__init__(*args, **others)
+    def __init__(self, output: AnnotationOutput, fingerprint: ImageFingerprint, settings: ReviewSettings) -> None:
+        super().__init__(output, fingerprint)
+        self.own_settings = [settings.below is None]
         self._settings = settings
-
-    def _own_settings(self) -> list[Any]:
-        return [self._settings.below is None]
 
     def _folders(self, image_id: str) -> set[Path]:
         return {*super()._folders(image_id), safe_path(self.folder / REVIEW, image_id, "").parent}

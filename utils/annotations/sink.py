@@ -34,9 +34,9 @@ class AnnotationSink:
     """
 
     def __init__(self, manifest: Manifest, names: Sequence[str], writers: Writers, image_ids: Sequence[str]) -> None:
-        self._manifest, self._exporter = manifest, manifest.exporter(names)
+        self._manifest, self._exporter = manifest, manifest.output.exporter(names)
         self._writers, self._ids = writers, image_ids
-        self._edited = set() if manifest.overwrite else {*manifest.ids_of(FileStatus.EDITED)}
+        self._edited = set() if manifest.output.overwrite else {*manifest.ids_of(FileStatus.EDITED)}
         self._check_classes(names)
         self._written: Counter[str] = Counter()
         self._written_ids: list[str] = []
@@ -63,8 +63,7 @@ class AnnotationSink:
             RunError: files that were written are gone.
         """
         self._writers.flush()
-        if self._manifest.index is not None:
-            self._manifest.index.save()
+        self._manifest.save_index()
         lost = session.gather([image_id for image_id in self._written_ids if self._manifest.lacks(image_id)])
         if lost:
             files = f"the files of {counted(len(lost), 'image')}, such as {lost[0]}"

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.project import FORMATS, tree
-from utils.annotations.plan import AnnotationPlan
+from utils.annotations.plan import AnnotationPlan, plan_annotations
 from utils.cli.options import Options
 from utils.config import ArchConfig, AutoMaskConfig, Config, DatasetConfig
 from utils.distributed import Session
@@ -107,7 +107,7 @@ class Earlier:
 
     def plan(self, **options: Any) -> AnnotationPlan:
         images, options = Images(self.folder), {**options}
-        return AnnotationPlan(replace(self.options, **options), images, Boxes(), Session())  # type: ignore[arg-type]
+        return plan_annotations(replace(self.options, **options), images, Boxes(), Session())  # type: ignore[arg-type]
 
     def run(self) -> None:
         plan = self.plan()
@@ -125,7 +125,7 @@ def test_a_finished_folder_is_finished(earlier: Earlier) -> None:
     plan = earlier.plan()
     assert plan.nothing_to_do
     assert plan.units == []
-    lines = [line.split(";")[0] for line in plan.lines()]
+    lines = [line.split(";")[0] for line in plan.lines]
     assert lines[: len(FORMATS)] == [f"{name}: 4 done" for name in FORMATS]
     assert all(line.startswith("open all") for line in lines[len(FORMATS) :])
 
@@ -146,7 +146,7 @@ def test_edited_files_are_edited_and_kept(earlier: Earlier) -> None:
         else:
             path.write_bytes(b"mine")
     before = {name: (earlier.out / name).read_bytes() for name in EDITED}
-    assert [line.split(";")[0] for line in earlier.plan(dry_run=True).lines()] == [
+    assert [line.split(";")[0] for line in earlier.plan(dry_run=True).lines] == [
         "frames: 4 done",
         "labelme: 3 done, 1 edited and kept",
         "labelme-polygon: 3 done, 1 edited and kept",
@@ -164,7 +164,7 @@ def test_edited_files_are_edited_and_kept(earlier: Earlier) -> None:
 
 def test_files_of_other_settings_are_outdated(earlier: Earlier) -> None:
     (earlier.folder / "sam.pt").write_text("other weights")
-    lines = [line.split(";")[0] for line in earlier.plan(dry_run=True).lines()]
+    lines = [line.split(";")[0] for line in earlier.plan(dry_run=True).lines]
     assert lines[0] == "frames: 4 done"
     assert all(": 4 to write again" in line for line in lines[1:])
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from utils.annotations.fingerprint import ImageFingerprint
 from utils.annotations.labelme_manifest import CONTENT, SETTINGS, LabelmeManifest, content_hash
-from utils.annotations.records import FileStatus
+from utils.annotations.records import AnnotationOutput, FileStatus
 from utils.formats.base import Exported, ExportSettings
 from utils.formats.registry import FORMATS
 from utils.masks import Mask
@@ -29,13 +29,11 @@ def settings_of(image_id: str, image: Path) -> str:
 
 
 def manifest(folder: Path, settings: Callable[[str, Path], str] = settings_of) -> LabelmeManifest:
-    return LabelmeManifest(
-        "labelme",
-        folder,
-        ImageFingerprint(settings),
-        lambda names: FORMATS["labelme"].exporter(ExportSettings(folder, names)),
-        frames=folder,
+    form = FORMATS["labelme"]
+    output = AnnotationOutput(
+        "labelme", folder, lambda names: form.exporter(ExportSettings(folder, names)), files=form.files
     )
+    return LabelmeManifest(output, ImageFingerprint(settings))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import utils.io.writers
 from tests.helpers.project import tree
 from utils.annotations.fingerprint import ImageFingerprint, hash_of
 from utils.annotations.manifest import Manifest
-from utils.annotations.records import FileStatus
+from utils.annotations.records import AnnotationOutput, FileStatus
 from utils.formats.base import Exported
 
 
@@ -45,16 +45,16 @@ def exported(word: str, photo: Path | None = None) -> Exported:
 
 
 def manifest(folder: Path, settings: str = "1", shared: str = "1", overwrite: bool = False) -> Manifest:
-    return Manifest(
+    output = AnnotationOutput(
         "words",
         folder,
-        ImageFingerprint(lambda image_id, image: settings),
         lambda names: WordExporter(),  # type: ignore[arg-type, return-value]
         files=files,
         photo=lambda image_id: f"images/{image_id}",
         shared=shared,
         overwrite=overwrite,
     )
+    return Manifest(output, ImageFingerprint(lambda image_id, image: settings))
 
 
 def status(folder: Path, settings: str = "1") -> FileStatus:

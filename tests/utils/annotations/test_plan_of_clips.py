@@ -16,7 +16,7 @@ import pytest
 import utils.annotations.fingerprint
 from tests.helpers.clips import instances
 from tests.helpers.project import tree
-from utils.annotations.plan import AnnotationPlan
+from utils.annotations.plan import plan_annotations
 from utils.cli.options import Options
 from utils.config import ArchConfig, AutoMaskConfig, Config, DatasetConfig, VideoConfig
 from utils.distributed import Session
@@ -118,7 +118,7 @@ class Annotating:
         """The clips that were computed, and the exit code."""
         tracker, session = Tracker(self.boxes), Session()
         with Writers(2) as writers:
-            plan = AnnotationPlan(self.options, self.images, self.boxes, session)  # type: ignore[arg-type]
+            plan = plan_annotations(self.options, self.images, self.boxes, session)  # type: ignore[arg-type]
             if plan.nothing_to_do:
                 return [], 0
             batches = self.images.batches(plan.units)

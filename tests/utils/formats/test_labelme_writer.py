@@ -15,11 +15,13 @@ from PIL import Image, ImageOps
 
 from utils.annotations.fingerprint import ImageFingerprint
 from utils.annotations.labelme_manifest import CONTENT, SETTINGS, LabelmeManifest
+from utils.annotations.records import AnnotationOutput
 from utils.annotations.sink import AnnotationSink
 from utils.distributed import Session
 from utils.engine import RunSummary
 from utils.formats.base import ExportSettings
 from utils.formats.labelme_writer import MAX_JPEG_SIDE, LabelmeExporter
+from utils.formats.registry import FORMATS
 from utils.io.writers import Writers
 from utils.masks import Mask
 from utils.structures import Detections, Instances, Sample
@@ -57,13 +59,13 @@ def blobs(size: tuple[int, int], seed: int = 0) -> list[np.ndarray]:
 
 
 def annotate(folder: Path, *pairs: tuple[Sample, Instances], names: tuple[str, ...] = NAMES) -> list[str]:
-    manifest = LabelmeManifest(
+    output = AnnotationOutput(
         "labelme",
         folder,
-        ImageFingerprint(lambda *image: "settings"),
         lambda names: LabelmeExporter(ExportSettings(folder, names)),
-        frames=folder,
+        files=FORMATS["labelme"].files,
     )
+    manifest = LabelmeManifest(output, ImageFingerprint(lambda *image: "settings"))
     with Writers(1) as writers:
         sink = AnnotationSink(manifest, names, writers, [sample.image_id for sample, _ in pairs])
         for sample, instances in pairs:
