@@ -240,7 +240,7 @@ def _frame_manifests(options: Options, images: RunImages, fingerprint: RunFinger
     output = AnnotationOutput(
         "frames",
         auto_mask.save_dir,
-        lambda names: FrameExporter(),
+        lambda names: FrameExporter(ExportSettings(auto_mask.save_dir, names)),
         options.overwrite,
         files=lambda image_id: [f"{image_id}{FRAME_SUFFIX}"] if image_id in filmed else [],
         photo=lambda image_id: image_id,

@@ -68,7 +68,7 @@ class ReviewExporter(Exporter):
     """Make the table `review.csv`: images without an object, then the most doubtful ones, at the end the edited."""
 
     def __init__(self, settings: ReviewSettings) -> None:
-        self.settings = settings
+        self._settings = settings
         self.doubtful: list[str] = []
         self._images = 0
 
@@ -80,9 +80,9 @@ class ReviewExporter(Exporter):
         row: dict[str, Any] = {
             "doubt": 1.0 if worst is None else round(1 - least_of_each[worst], DIGITS),
             "objects": len(instances),
-            "doubtful": NOTHING if worst is None else self.settings.names[instances.detections.class_ids[worst]],
+            "doubtful": NOTHING if worst is None else self._settings.names[instances.detections.class_ids[worst]],
             "confidences": least_of_each.tolist(),
-            "photo": relative_path(sample.path, self.settings.folder),
+            "photo": relative_path(sample.path, self._settings.folder),
         }
         if instances.track_ids is not None:
             row["track"] = "" if worst is None else int(instances.track_ids[worst])
@@ -105,29 +105,29 @@ class ReviewExporter(Exporter):
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, bytes]:
         """Make `review.csv`, and the list of classes for labelme."""
         rows = [self._row(image_id, record) for image_id, record in records]
-        drawn = sample_objects({row["image_id"]: row["objects"] for row in rows}, self.settings.audit)
+        drawn = sample_objects({row["image_id"]: row["objects"] for row in rows}, self._settings.audit)
         for row in rows:
             row["audit"] = "; ".join(str(i + 1) for i in drawn.get(row["image_id"], ()))
         rows.sort(key=lambda row: (not row["audit"], row["edited"], row["objects"] > 0, -row["doubt"]))
         self._images = len(rows)
-        is_shown = (lambda row: bool(row["audit"])) if self.settings.audit else self._is_doubtful
+        is_shown = (lambda row: bool(row["audit"])) if self._settings.audit else self._is_doubtful
         self.doubtful = [row["image_id"] for row in rows if not row["edited"] and is_shown(row)]
-        audit = ["audit"] if self.settings.audit else []
+        audit = ["audit"] if self._settings.audit else []
         track = ["track"] if any("track" in row for row in rows) else []
         common = ("image_id", "edited", "doubt", "objects", "needs_review", "doubtful")
         columns = (*common, *audit, *track, *CONFIDENCE_TERMS)
-        return {"review.csv": encode_table(columns, rows), CLASS_NAMES: encode_lines(self.settings.names)}
+        return {"review.csv": encode_table(columns, rows), CLASS_NAMES: encode_lines(self._settings.names)}
 
     def _row(self, image_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
-        row = {"image_id": image_id, **record, "edited": int(image_id in self.settings.edited)}
+        row = {"image_id": image_id, **record, "edited": int(image_id in self._settings.edited)}
         if not row["objects"]:  # earlier versions had no doubt of it
             row |= {"doubt": 1.0, "doubtful": NOTHING}
-        if self.settings.below is not None:
-            row["needs_review"] = sum(confidence < self.settings.below for confidence in record.get("confidences", ()))
+        if self._settings.below is not None:
+            row["needs_review"] = sum(confidence < self._settings.below for confidence in record.get("confidences", ()))
         return row
 
     def _is_doubtful(self, row: Mapping[str, Any]) -> bool:
-        below = BELOW if self.settings.below is None else self.settings.below
+        below = BELOW if self._settings.below is None else self._settings.below
         # Records of earlier versions have the rounded doubt only.
         return not row["objects"] or min(row.get("confidences", [1 - row["doubt"]]), default=0) < below
 
@@ -135,9 +135,9 @@ class ReviewExporter(Exporter):
         """Say how many images are doubtful and how to open them; nothing in processes that did not make the table."""
         if not self._images:
             return []
-        which = "drawn for a check" if self.settings.audit else "doubtful"
+        which = "drawn for a check" if self._settings.audit else "doubtful"
         lines = [f"{counted(self._images, 'image')}, {len(self.doubtful)} {which}, ranked in {folder / 'review.csv'}"]
-        return lines + open_lines(self.settings, bool(self.doubtful))
+        return lines + open_lines(self._settings, bool(self.doubtful))
 
 
 class ReviewManifest(Manifest):

@@ -90,12 +90,18 @@ class Exported:
 class Exporter(ABC):
     """Turn instances into the contents of files; write nothing. Called in any thread, in any order.
 
+    Args:
+        settings: what it must know besides the instances.
+
     Attributes:
         class_list: the shared file, or a pattern of such files, by whose list the files of an image count their
             classes; None: they name them.
     """
 
     class_list: ClassVar[str | None] = None
+
+    def __init__(self, settings: ExportSettings) -> None:
+        self.settings = settings
 
     def read_class_list(self, path: Path) -> Sequence[str]:
         """Read the class names of a file that `class_list` names, by class id; UserError if it holds none."""

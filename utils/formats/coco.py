@@ -11,66 +11,11 @@ import numpy as np
 
 from utils.boxes import xyxy_to_xywh
 from utils.classes import label_of
-from utils.formats.base import MSG_POLYGON_IOU, Exported, Exporter, ExportSettings, json_scores, nonempty
+from utils.formats.base import MSG_POLYGON_IOU, Exported, Exporter, json_scores, nonempty
 from utils.formats.polygons import iou, polygons_on_pixel_edges, rasterize_coco
 from utils.io.encoding import encode_json
 from utils.masks import Mask
 from utils.structures import Instances, Sample
-
-
-def frame_record(sample: Sample) -> dict[str, Any]:
-    """Return what `VideoIds` must know of a frame, in JSON's types; empty for an image by itself."""
-    frame = sample.frame
-    return {} if frame is None else {"frame": {"clip": frame.clip, "index": frame.index}}
-
-
-def is_clip_of(frame: Any, image_id: str) -> bool:
-    """Return whether `frame_record` could have made this of an image."""
-    if not isinstance(frame, dict) or type(frame.get("index")) is not int:
-        return False
-    return isinstance(frame.get("clip"), str) and image_id.startswith(frame["clip"])
-
-
-class VideoIds:
-    """Give clips and tracks their ids in the file, which count from 1 in the order in which they appear.
-
-    The id of a track counts from 1 in its clip until then; here each has one of its own.
-    """
-
-    def __init__(self) -> None:
-        self._videos: dict[str, int] = {}
-        self._tracks: dict[tuple[int, int], dict[str, int]] = {}
-
-    def for_image(self, record: Mapping[str, Any]) -> dict[str, int]:
-        """Return the keys of an image of a clip beyond COCO's; none where it is in no clip."""
-        if "frame" not in record:
-            return {}
-        video_id = self._videos.setdefault(record["frame"]["clip"], len(self._videos) + 1)
-        return {"video_id": video_id, "frame_index": record["frame"]["index"]}
-
-    def for_annotation(self, image: Mapping[str, int], annotation: Mapping[str, Any]) -> dict[str, int]:
-        """Return the ids of an annotation of a clip; the class of a track is that of its last annotation.
-
-        Args:
-            image: what `for_image` returned of its image.
-            annotation: in COCO's format, with the `track_id` that it has in its clip, if it has one.
-        """
-        if not image:
-            return {}
-        video_id = {"video_id": image["video_id"]}
-        if "track_id" not in annotation:
-            return video_id
-        known = self._tracks.setdefault((image["video_id"], annotation["track_id"]), {"id": len(self._tracks) + 1})
-        known |= {"category_id": annotation["category_id"], **video_id}
-        return {"track_id": known["id"], **video_id}
-
-    def lists(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the lists of videos and tracks; none without clips."""
-        if not self._videos:
-            return {}
-        videos = [{"id": video_id, "name": clip} for clip, video_id in self._videos.items()]
-        return {"videos": videos, "tracks": list(self._tracks.values())}
-
 
 FILE_NAME = "instances.json"
 
@@ -91,9 +36,6 @@ class CocoExporter(Exporter):
     file_name = FILE_NAME
     category_keys: ClassVar[Mapping[str, Any]] = {"supercategory": ""}
 
-    def __init__(self, settings: ExportSettings) -> None:
-        self.settings = settings
-
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make no file, but a record: the image's entry and its annotations, without ids."""
         (kept, losses), ious, annotations = nonempty(instances), [], []
@@ -108,20 +50,22 @@ class CocoExporter(Exporter):
             annotations.append(_annotation(instances, i, segmentation))
         return Exported(
             {},
-            record={"image": self.image_entry(sample), "annotations": annotations, **frame_record(sample)},
+            record=self.record_of(sample, annotations),
             shapes=len(kept),
             losses=losses,
             measures={MSG_POLYGON_IOU: ious} if ious else {},
         )
 
-    def image_entry(self, sample: Sample) -> dict[str, Any]:
-        """Make the entry of an image, without its id."""
+    def record_of(self, sample: Sample, annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Make the record of an image: its entry and its annotations, without ids, and its place in a clip."""
         height, width = sample.size
         # The name below JPEGImages or the source folder, which is what tools take as the folder of images.
         photo = self.settings.photo(sample)
         has_suffix = PurePosixPath(sample.image_id).name == photo.name  # of photos that differ in nothing else
         name = sample.image_id if has_suffix else sample.image_id + photo.suffix
-        return {"file_name": name, "height": height, "width": width}
+        image = {"file_name": name, "height": height, "width": width}
+        frame = {"frame": {"clip": sample.frame.clip, "index": sample.frame.index}} if sample.frame else {}
+        return {"image": image, "annotations": annotations, **frame}
 
     def is_record(self, image_id: str, record: Mapping[str, Any]) -> bool:
         """Return whether a record is that of an image, as far as `assemble` looks into it."""
@@ -133,7 +77,10 @@ class CocoExporter(Exporter):
             return False
         keys = ("category_id", *(["track_id"] if "frame" in record else []))
         rows = all(isinstance(row, dict) and all(type(row.get(key, 0)) is int for key in keys) for row in annotations)
-        return rows and ("frame" not in record or is_clip_of(frame, image_id))
+        if "frame" not in record:
+            return rows
+        clip = frame.get("clip") if isinstance(frame, dict) and type(frame.get("index")) is int else None
+        return rows and isinstance(clip, str) and image_id.startswith(clip)
 
     def assemble(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, bytes]:
         """Make the file, or that of each split, as `instances.json` or `instances_<split>.json`."""
@@ -150,29 +97,43 @@ class CocoExporter(Exporter):
 
 
 class _CocoFile:
-    """A file in the making; of the records only the images' entries are kept in memory beside the file itself."""
+    """A file in the making; of the records only the images' entries are kept in memory beside the file itself.
+
+    Videos and tracks get their ids here, which count from 1 in the order in which they appear. The id of a track counts
+    from 1 in its clip until then; its class is that of its last annotation.
+    """
 
     def __init__(self, categories: Sequence[Mapping[str, Any]]) -> None:
-        self._file, self._images, self._videos, self._count = io.BytesIO(), list[bytes](), VideoIds(), 0
+        self._file, self._images, self._count = io.BytesIO(), list[bytes](), 0
+        self._videos, self._tracks = dict[str, int](), dict[tuple[int, int], dict[str, int]]()
         start = b'{"info": {}, "licenses": [], "categories": '
         self._file.write(start + encode_json(categories) + b', "annotations": [')
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Append an image and its annotations."""
-        image_id, clip = len(self._images) + 1, self._videos.for_image(record)
-        self._images.append(encode_json({"id": image_id, **record["image"], **clip}))
+        image, clip = {"id": len(self._images) + 1, **record["image"]}, dict[str, int]()
+        if frame := record.get("frame"):
+            clip = {"video_id": self._videos.setdefault(frame["clip"], len(self._videos) + 1)}
+            image |= {**clip, "frame_index": frame["index"]}
+        self._images.append(encode_json(image))
         for annotation in record["annotations"]:
             self._file.write(b",\n" if self._count else b"\n")
             self._count += 1
-            ids = {"id": self._count, "image_id": image_id}
-            beyond = self._videos.for_annotation(clip, annotation)
-            self._file.write(encode_json({**ids, **annotation, **beyond}))
+            entry = {"id": self._count, "image_id": image["id"], **annotation, **clip}
+            if clip and "track_id" in annotation:
+                key = clip["video_id"], annotation["track_id"]
+                track = self._tracks.setdefault(key, {"id": len(self._tracks) + 1})
+                track |= {"category_id": annotation["category_id"], **clip}
+                entry["track_id"] = track["id"]
+            self._file.write(encode_json(entry))
 
     def content(self) -> bytes:
-        """Return the whole file."""
+        """Return the whole file, with lists of videos and tracks if there are clips."""
         self._file.write(b'], "images": [\n' + b",\n".join(self._images) + b"]")
-        for name, entries in self._videos.lists().items():
-            self._file.write(b', "' + name.encode() + b'": [\n' + b",\n".join(map(encode_json, entries)) + b"]")
+        videos = [encode_json({"id": video_id, "name": clip}) for clip, video_id in self._videos.items()]
+        tracks = [encode_json(track) for track in self._tracks.values()]
+        for name, entries in ((b"videos", videos), (b"tracks", tracks)) if videos else ():
+            self._file.write(b', "' + name + b'": [\n' + b",\n".join(entries) + b"]")
         self._file.write(b"}\n")
         return self._file.getvalue()
 

@@ -12,7 +12,7 @@ from utils.boxes import xyxy_to_xywh
 from utils.classes import label_of
 from utils.errors import SampleError
 from utils.formats.base import Exported, nonempty
-from utils.formats.coco import CocoExporter, frame_record
+from utils.formats.coco import CocoExporter
 from utils.formats.voc import MSG_HIDDEN, MSG_OVERLAPS
 from utils.io.encoding import encode_image
 from utils.io.json_files import read_json
@@ -67,7 +67,7 @@ class CocoPanopticExporter(CocoExporter):
         annotation = {"file_name": path.removeprefix(f"{PANOPTIC_FOLDER}/"), "segments_info": segments}
         return Exported(
             {path: encode_image(colors, ".png")},
-            record={"image": self.image_entry(sample), "annotations": [annotation], **frame_record(sample)},
+            record=self.record_of(sample, [annotation]),
             shapes=len(segments),
             losses={
                 **losses,

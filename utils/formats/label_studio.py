@@ -10,7 +10,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import numpy.typing as npt
 
-from utils.formats.base import Exported, Exporter, ExportSettings, json_score, nonempty
+from utils.formats.base import Exported, Exporter, json_score, nonempty
 from utils.io.encoding import encode_json
 from utils.masks import Mask
 from utils.structures import Instances, Sample
@@ -32,9 +32,6 @@ class LabelStudioExporter(Exporter):
 
     A task names its photo by the path that Label Studio serves where LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT is `/`.
     """
-
-    def __init__(self, settings: ExportSettings) -> None:
-        self.settings = settings
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make the task of one image; empty masks are left out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -47,7 +47,7 @@ def polygons_on_pixel_centers(crop: npt.NDArray[np.bool_], tolerance: float) -> 
         repeats points).
     """
     parts = [[_simplified(ring, tolerance) for ring in rings] for rings in _parts(crop)]
-    return [_at_least_three(bridge_rings(rings)) for rings in parts]
+    return [bridge_rings(rings) for rings in parts]
 
 
 def polygons_to_correct(crop: npt.NDArray[np.bool_], tolerance: float) -> tuple[list[npt.NDArray[np.int32]], int]:
@@ -70,7 +70,7 @@ def polygons_to_correct(crop: npt.NDArray[np.bool_], tolerance: float) -> tuple[
     cap = True
     while True:
         simple = [[_simplified(ring, tolerance, cap) for ring in rings] for rings in kept]
-        polygons = [_at_least_three(bridge_rings(rings)) for rings in simple]
+        polygons = [bridge_rings(rings) for rings in simple]
         if sum(map(len, polygons)) <= MAX_POINTS or tolerance >= limit:
             return polygons, left_out
         cap, tolerance = False, tolerance if cap else 1.25 * tolerance
@@ -80,14 +80,16 @@ def polygons_on_pixel_edges(crop: npt.NDArray[np.bool_], tolerance: float) -> li
     """Trace outlines as `polygons_on_pixel_centers`, but along the pixels' outer edges, as pycocotools fills."""
     # In a picture of twice the size, a part's outermost pixels lie beside the edges: 2x right of x, 2x - 1 left of it.
     parts = _parts(crop.repeat(2, axis=0).repeat(2, axis=1))
-    edges = [[_without_repeats((ring + 1) // 2) for ring in rings] for rings in parts]
-    return [bridge_rings([_simplified(ring, tolerance) for ring in rings]) for rings in edges]
+    edges = [[(ring + 1) // 2 for ring in rings] for rings in parts]
+    distinct = [[ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)] for ring in rings] for rings in edges]
+    return [bridge_rings([_simplified(ring, tolerance) for ring in rings]) for rings in distinct]
 
 
 def bridge_rings(rings: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
     """Make one polygon of several, each (K, 2): lines there and back join them, between their nearest points.
 
-    Rings join in the order of Prim's minimum spanning tree: always the one nearest to those that are joined already.
+    It has three points at least, and so may repeat some. Rings join in the order of Prim's minimum spanning tree:
+    always the one nearest to those that are joined already.
     """
     from scipy.spatial import KDTree
 
@@ -108,7 +110,7 @@ def bridge_rings(rings: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32
         tour, leave = np.roll(last, last[0] - start), int(partner[start])
         behind = whole.index(leave) + 1
         whole[behind:behind] = [*tour.tolist(), start, leave]
-    return points[whole]
+    return points[whole + whole[-1:] * (3 - len(whole))]
 
 
 def rasterize_labelme(rings: Sequence[npt.NDArray[np.int32]], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -168,17 +170,6 @@ def _simplified(ring: npt.NDArray[np.int32], tolerance: float, cap: bool = True)
     return fewer.astype(np.int32, copy=False) if len(fewer) >= 3 else ring
 
 
-def _at_least_three(ring: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    return ring if len(ring) >= 3 else np.concatenate([ring, ring[-1:].repeat(3 - len(ring), axis=0)])
-
-
-def _without_repeats(ring: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Drop points that equal the one before them."""
-    return ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)]
-
-
-Points = Sequence[tuple[float, float]]
-
 LINE_WIDTH = 10
 
 POINT_RADIUS = 5
@@ -211,43 +202,17 @@ def rasterize_labelme_shape(kind: str, points: npt.NDArray[np.float64], size: tu
         with np.errstate(over="ignore"):
             return np.hypot(columns - points[0, 0], rows - points[0, 1]) <= radius
     picture = PIL.Image.new("L", size[::-1])
-    _DRAWN[kind](PIL.ImageDraw.Draw(picture), [(x, y) for x, y in points.tolist()])
+    draw, corners = PIL.ImageDraw.Draw(picture), [(x, y) for x, y in points.tolist()]
+    if kind in ("line", "linestrip"):
+        draw.line(corners, fill=1, width=LINE_WIDTH)
+    elif kind == "rectangle":
+        draw.rectangle([*points.min(axis=0).tolist(), *points.max(axis=0).tolist()], outline=1, fill=1)
+    elif kind in ("circle", "point"):  # a circle is its centre and a point of its rim
+        (x, y), (rim_x, rim_y) = corners[0], corners[-1]
+        radius = (
+            POINT_RADIUS if kind == "point" else math.sqrt((x - rim_x) ** 2 + (y - rim_y) ** 2)
+        )  # as labelme rounds
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=1, fill=1)
+    else:
+        draw.polygon(corners, outline=1, fill=1)
     return np.array(picture, bool)
-
-
-def _polygon(draw: PIL.ImageDraw.ImageDraw, points: Points) -> None:
-    draw.polygon(points, outline=1, fill=1)
-
-
-def _rectangle(draw: PIL.ImageDraw.ImageDraw, points: Points) -> None:
-    columns, rows = zip(*points)
-    draw.rectangle((min(columns), min(rows), max(columns), max(rows)), outline=1, fill=1)
-
-
-def _circle(draw: PIL.ImageDraw.ImageDraw, points: Points) -> None:
-    """Draw a circle, given as its centre and a point of its rim."""
-    (x, y), (rim_x, rim_y) = points
-    _disk(draw, x, y, math.sqrt((x - rim_x) ** 2 + (y - rim_y) ** 2))  # not hypot, which may round otherwise
-
-
-def _point(draw: PIL.ImageDraw.ImageDraw, points: Points) -> None:
-    _disk(draw, *points[0], POINT_RADIUS)
-
-
-def _line(draw: PIL.ImageDraw.ImageDraw, points: Points) -> None:
-    draw.line(points, fill=1, width=LINE_WIDTH)
-
-
-def _disk(draw: PIL.ImageDraw.ImageDraw, x: float, y: float, radius: float) -> None:
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=1, fill=1)
-
-
-_DRAWN: dict[str, Callable[[PIL.ImageDraw.ImageDraw, Points], None]] = {
-    "polygon": _polygon,
-    "rectangle": _rectangle,
-    "oriented_rectangle": _polygon,
-    "circle": _circle,
-    "line": _line,
-    "linestrip": _line,
-    "point": _point,
-}

@@ -68,7 +68,7 @@ class VocExporter(Exporter):
     """The folder of `ImageSets` that holds the lists."""
 
     def __init__(self, settings: ExportSettings) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self._listed, self._lists = set[str](), set[str]()
 
     def export(self, sample: Sample, instances: Instances) -> Exported:

@@ -62,7 +62,7 @@ class YoloExporter(Exporter):
     class_list = DATA_YAML
 
     def __init__(self, settings: ExportSettings) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self._unlisted = 0
         self._stand_ins: list[str] = []
 

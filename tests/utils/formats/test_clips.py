@@ -126,7 +126,7 @@ def test_frames_of_a_video_file_become_images_that_labelme_opens(tmp_path: Path,
     (tmp_path / "video.mp4").write_bytes(b"a film")
     pairs = list(clip("video", 3, path=tmp_path / "video.mp4"))
     out = tmp_path / "out"
-    write(FrameExporter(), out, pairs)
+    write(FrameExporter(ExportSettings(out, NAMES)), out, pairs)
     for exporter, folder in ((LabelmeExporter, out), (LabelmePolygonExporter, out / "labelme-polygon")):
         write(exporter(ExportSettings(folder, NAMES, frames=out)), folder, pairs)
         for one, found in pairs:
