@@ -13,9 +13,10 @@ import pickle
 import re
 import shutil
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from enum import Enum
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -88,11 +89,11 @@ class MergeSession(Session):
 
     Attributes:
         shards: the notes of each shard.
-        position: a list of one entry, since the class is frozen: the number of the next call.
+        calls: counts them.
     """
 
     shards: Sequence[Sequence[Note]] = ()
-    position: list[int] = field(default_factory=lambda: [0])
+    calls: Iterator[int] = field(default_factory=count)
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """Sum over all shards."""
@@ -106,8 +107,7 @@ class MergeSession(Session):
         """Wait for nobody."""
 
     def _next(self, method: str) -> list[Any]:
-        position = self.position[0]
-        self.position[0] += 1
+        position = next(self.calls)
         found = [notes[position] if position < len(notes) else ("", None) for notes in self.shards]
         if any(noted != method for noted, _ in found):
             raise UserError("--merge: the shards were run by another version of this program; run them again")

@@ -13,7 +13,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,37 +68,32 @@ COLUMNS = ("image_id", *COUNTS, "pairs", "mean_iou", "differences")
 Labelled = tuple[str, Mask]
 
 
+@dataclass(frozen=True)
 class References:
     """Find the annotations to compare with, `<folder>/<image_id>.json`.
 
-    Args:
+    Attributes:
         folder: where they are.
         own: it is the folder that the run itself writes to; there only what a person edited or saved is compared with.
-        class_map: `dataset.class_map`; it applies to names that are keys of it, but not in the run's own folder.
+        class_map: what classes there are called in the run, where that is another name; None for dropped ones.
         tolerance: that of the polygons that a run writes, `auto_mask.polygon_tolerance`.
         polygons: it is the folder of these polygons.
         before: what the run has was corrected, and the folder holds what it was before.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        own: bool = False,
-        class_map: Mapping[str, str | None] | None = None,
-        tolerance: float = 1.0,
-        polygons: bool = False,
-        before: bool = False,
-    ) -> None:
-        self.before = before
-        self.folder, self.own, self.renamed = folder, own, {} if own else class_map or {}
-        self.tolerance, self._polygons = tolerance, polygons
+    folder: Path
+    own: bool = False
+    class_map: Mapping[str, str | None] = field(default_factory=dict)
+    tolerance: float = 1.0
+    polygons: bool = False
+    before: bool = False
 
     def settings(self, low: float, audit: int) -> dict[str, Any]:
         """Return what decides a row besides the files; rows of earlier versions stay what they were where they can."""
         # The sample needs the number of objects of every image, which records of earlier versions do not have.
         counts = {"audit": True} if audit else {}
         direction = {"before": True} if self.before else {}
-        return {"low": low, **counts, **direction, **({"polygons": self.tolerance} if self._polygons else {})}
+        return {"low": low, **counts, **direction, **({"polygons": self.tolerance} if self.polygons else {})}
 
     def path(self, image_id: str) -> Path:
         """Return the annotation file of an image, there or not."""
@@ -131,7 +126,8 @@ def find_references(
         raise UserError(f"--diff {folder}: --overwrite would replace the annotations there that it compares with")
     polygons = own and os.path.realpath(folder) != os.path.realpath(save_dir)
     tolerance = config.auto_mask.polygon_tolerance
-    references = References(folder, own, config.dataset.class_map, tolerance, polygons, before)
+    class_map = {} if own else config.dataset.class_map or {}  # the run's own folder has its names already
+    references = References(folder, own, class_map, tolerance, polygons, before)
     if not any(os.path.isfile(references.path(image_id)) for image_id in image_ids):
         first = references.path(image_ids[0])
         if os.path.exists(folder) and (kind := predictions_of(folder)) is not LabelmeFiles:
@@ -192,7 +188,7 @@ class DiffExporter(Exporter):
 
     def _names_of(self, labels: Sequence[str]) -> list[str | None]:
         """Return what labels are called in the run: None for dropped classes, itself for one that is no class."""
-        renamed = self._references.renamed
+        renamed = self._references.class_map
         keys = [*renamed]
         before = match_classes(labels, keys)
         meant = [renamed[keys[before[i]]] if i in before else label for i, label in enumerate(labels)]

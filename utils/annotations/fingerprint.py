@@ -8,16 +8,16 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from utils.annotations.index import file_times
 from utils.cli.options import Options
 from utils.config import ArchConfig, CleanupConfig, DetectorConfig
+from utils.files import open_regular
 from utils.formats.labelme_reader import LabelmeFiles
 from utils.formats.registry import predictions_of
 from utils.formats.voc import map_files
@@ -51,23 +51,18 @@ def json_hash(value: Any) -> str:
     return hash_of(json.dumps(value, sort_keys=True).encode())
 
 
-def file_hash(path: Path) -> str | None:
-    """Hash a file's content; return None if it cannot be read."""
+def file_hash(path: Path | None) -> str | None:
+    """Hash a file's content; return None if there is none or it cannot be read."""
+    if path is None:
+        return None
     digest = hashlib.sha256()
     try:
-        with _open_plain(path) as file:
+        with open_regular(path) as file:
             while block := file.read(READ_BYTES):
                 digest.update(block)
     except OSError:
         return None
     return digest.hexdigest()
-
-
-def _open_plain(path: Path) -> BinaryIO:
-    """Open a regular file to read; raise OSError for a pipe or a device, since reading it may never end."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(path)
-    return path.open("rb")
 
 
 def file_signature(path: Path) -> str:
@@ -82,7 +77,7 @@ def file_signature(path: Path) -> str:
         return file.read(SAMPLE_BYTES)
 
     try:
-        with _open_plain(path) as file:
+        with open_regular(path) as file:
             length = file.seek(0, 2)
             end = max(0, length - SAMPLE_BYTES)
             samples = b"".join(block(end * part // NUM_SAMPLES) for part in range(NUM_SAMPLES))
@@ -192,7 +187,7 @@ def run_settings(options: Options) -> dict[str, Any]:
         "conf": config.dataset.conf,
         "classes": config.dataset.classes,
         **class_map,
-        "sam_weights": _weights_hash(config.arch.sam_weights),
+        "sam_weights": file_hash(config.arch.sam_weights),
         "sam_config": _sam_config_hash(config.arch),
         "precision": config.segmenter.precision,
         "cleanup": _keys(config.cleanup),
@@ -207,7 +202,7 @@ def run_settings(options: Options) -> dict[str, Any]:
     elif not options.prompt:
         settings["detector"] = _keys(config.detector)
     if options.runs_detector or config.dataset.classes is None:
-        settings["yolo_weights"] = _weights_hash(config.arch.yolo_weights)
+        settings["yolo_weights"] = file_hash(config.arch.yolo_weights)
     if options.video:
         settings["video"] = asdict(config.video)
     return settings
@@ -231,10 +226,6 @@ def _tree_hash(path: Path) -> str:
     """Hash a file, or all files in a folder and below it."""
     files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
     return json_hash([[each.relative_to(path).as_posix(), file_hash(each)] for each in files])
-
-
-def _weights_hash(path: Path | None) -> str | None:
-    return None if path is None else file_hash(path)
 
 
 def _sam_config_hash(arch: ArchConfig) -> str | None:

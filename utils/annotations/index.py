@@ -19,6 +19,7 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
+from utils.files import open_regular
 from utils.io.writers import WriterError, atomic_write, link_from
 
 KEY, NO_KEY = "S16", b""
@@ -157,7 +158,6 @@ def _rows(path: Path) -> npt.NDArray[np.void]:
 
 def _read(path: Path) -> bytes:
     """Read a regular file; nothing of what is none, since reading it may never end."""
-    try:
-        return path.read_bytes() if os.path.isfile(path) else b""
-    except OSError:
-        return b""
+    with suppress(OSError), open_regular(path) as file:
+        return file.read()
+    return b""

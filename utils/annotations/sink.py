@@ -14,7 +14,6 @@ from utils.annotations.records import FileStatus
 from utils.distributed import Session
 from utils.engine import RunSummary, SinkReport, failure_lines
 from utils.errors import RunError, SampleError, UserError
-from utils.formats.base import Exported
 from utils.io.terminal import counted
 from utils.io.writers import Writers, safe_path
 from utils.structures import Instances, Sample
@@ -81,7 +80,11 @@ class AnnotationSink:
         texts = [
             *self._exporter.summary_lines(written["shapes"], written["images"], self._manifest.folder),
             *(f"{loss}: {count}" for loss, count in sorted(losses.items()) if count),
-            *(f"{phrase}: {_mean_and_least(numbers)}" for phrase, numbers in sorted(measures.items())),
+            *(
+                f"{phrase}: mean {sum(numbers) / len(numbers):.4f}, least {min(numbers):.4f}"
+                for phrase, numbers in sorted(measures.items())
+                if numbers
+            ),
             *([f"edited annotations, kept: {edited}"] if edited else []),
             *(f"edited, kept: {path}" for path in edited_files),
         ]
@@ -108,29 +111,22 @@ class AnnotationSink:
         status = self._manifest.status(sample.image_id, sample.path)
         if status in (FileStatus.DONE, FileStatus.REFRESH):
             return
-        written = False
-        if self._manifest.is_to_write(status):
-            try:
-                if problem := self._manifest.name_problem(sample.image_id):
-                    raise SampleError(sample.image_id, sample.path, f"{self._manifest.name}: {problem}")
-                exported = self._exporter.export(sample, instances)
-            except SampleError as error:
-                self._unwritten.append(error)
-                return
-            written = self._manifest.write(sample.image_id, sample.path, exported)
-        if written:
-            self._count(sample.image_id, exported)
-        else:
+        if not self._manifest.is_to_write(status):
             self._edited.add(sample.image_id)
-
-    def _count(self, image_id: str, exported: Exported) -> None:
+            return
+        try:
+            if problem := self._manifest.name_problem(sample.image_id):
+                raise SampleError(sample.image_id, sample.path, f"{self._manifest.name}: {problem}")
+            exported = self._exporter.export(sample, instances)
+        except SampleError as error:
+            self._unwritten.append(error)
+            return
+        if not self._manifest.write(sample.image_id, sample.path, exported):
+            self._edited.add(sample.image_id)
+            return
         with self._lock:
             self._written.update(images=1, shapes=exported.shapes)
-            self._written_ids.append(image_id)
+            self._written_ids.append(sample.image_id)
             self._losses.update(exported.losses)
             for phrase, numbers in exported.measures.items():
                 self._measures[phrase].extend(numbers)
-
-
-def _mean_and_least(numbers: Sequence[float]) -> str:
-    return f"mean {sum(numbers) / len(numbers):.4f}, least {min(numbers):.4f}" if numbers else "none"

@@ -251,27 +251,14 @@ def rasterize(shape: Shape, size: tuple[int, int], place: str) -> npt.NDArray[np
         UserError: the shape is of a kind that labelme does not draw, or does not fit its points or the image.
     """
     check_drawable(shape, place)
-    if shape.mask is not None and shape.kind == "mask":
-        return _pasted(shape.points.astype(int), _crop(shape.mask, place), size, place)
-    return rasterize_labelme_shape(shape.kind, shape.points, size)
-
-
-def check_drawable(shape: Shape, place: str) -> None:
-    """Raise UserError where a shape is of a kind that labelme does not draw, or lacks points or its mask."""
-    if shape.kind not in POINTS:
-        raise UserError(f'{place}.shape_type: "{shape.kind}" is not read, only {", ".join(POINTS)}')
-    count, (least, most) = len(shape.points), POINTS[shape.kind]
-    lacks_mask = shape.kind == "mask" and shape.mask is None
-    if lacks_mask or not least <= count <= most:
-        raise UserError(f"{place}: its {shape.kind} has {count} points{' and no mask' if lacks_mask else ''}")
-
-
-def _pasted(
-    corners: npt.NDArray[np.int_], crop: npt.NDArray[np.bool_], size: tuple[int, int], place: str
-) -> npt.NDArray[np.bool_]:
-    """Put a crop between its (2, 2) inclusive corners: (H, W) bool."""
+    if shape.mask is None or shape.kind != "mask":
+        return rasterize_labelme_shape(shape.kind, shape.points, size)
+    try:
+        crop = decode_mask(shape.mask)
+    except ValueError as error:
+        raise UserError(f"{place}.mask: no mask as a base64 PNG: {error}") from error
     picture = np.zeros(size, bool)
-    (left, top), (right, bottom) = corners.tolist()
+    (left, top), (right, bottom) = shape.points.astype(int).tolist()  # inclusive
     window = picture[max(top, 0) : bottom + 1, max(left, 0) : right + 1]
     if crop.shape != window.shape or min(left, top) < 0:
         raise UserError(
@@ -282,12 +269,14 @@ def _pasted(
     return picture
 
 
-def _crop(encoded: str, place: str) -> npt.NDArray[np.bool_]:
-    """Decode a base64 PNG: (h, w) bool."""
-    try:
-        return decode_mask(encoded)
-    except ValueError as error:
-        raise UserError(f"{place}.mask: no mask as a base64 PNG: {error}") from error
+def check_drawable(shape: Shape, place: str) -> None:
+    """Raise UserError where a shape is of a kind that labelme does not draw, or lacks points or its mask."""
+    if shape.kind not in POINTS:
+        raise UserError(f'{place}.shape_type: "{shape.kind}" is not read, only {", ".join(POINTS)}')
+    count, (least, most) = len(shape.points), POINTS[shape.kind]
+    lacks_mask = shape.kind == "mask" and shape.mask is None
+    if lacks_mask or not least <= count <= most:
+        raise UserError(f"{place}: its {shape.kind} has {count} points{' and no mask' if lacks_mask else ''}")
 
 
 def size_of(content: dict[str, Any], path: Path, known: tuple[int, int] | None = None) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from utils.classes import BACKGROUND, CLASS_NAMES, VOC_PALETTE, VOID, ClassIndex, label_of, load_class_names, palette
+from utils.classes import BACKGROUND, CLASS_NAMES, VOC_PALETTE, VOID, label_of, load_class_names, palette
 from utils.errors import SampleError, UserError
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, encode_frame, nonempty
 from utils.formats.predictions import Predictions
@@ -175,45 +175,6 @@ def skip_void(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:
     return numbers.astype(np.uint8 if numbers.max(initial=0) < VOID else np.uint16)
 
 
-def labels_of(path: Path, index: ClassIndex) -> npt.NDArray[np.int64]:
-    """Return the label that each value of a map means, (256,) int64; -1 for those that mean nothing."""
-    own = load_class_names(path) if path.is_file() else index.names
-    labels = np.full(256, -1)
-    labels[[BACKGROUND, VOID]] = BACKGROUND, VOID
-    for i, name in enumerate(own):
-        labels[label_of(i)] = label_of(index.class_id(name, f"{path}, line {i + 1}"))
-    return labels
-
-
-def read_label_map(path: Path, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Read an (H, W) label map; `labels_of` says what its values mean. UserError if it cannot be used."""
-    try:
-        found = labels[values := read_index_map(path)]
-        if found.min(initial=0) < 0:
-            raise ValueError(f"the value {values[found < 0][0]} is the label of no class")
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
-    return found.astype(np.uint8)
-
-
-def read_objects(label_map: npt.NDArray[np.uint8], objects: Path | None) -> Instances:
-    """Find the objects of an (H, W) label map: by the map of objects, where there is such a file, else connected parts.
-
-    Raises:
-        UserError: the map of objects cannot be read, has another size, or leaves out pixels of classes.
-    """
-    try:
-        numbers = None if objects is None or not objects.is_file() else read_object_map(objects)
-        instances = instances_of(label_map, numbers)
-        total, lost = class_pixels(label_map, instances)
-        if lost > MAX_LOST * total:
-            fact = f"{lost} of the {total} pixels of classes in the label map are in no object of their class"
-            raise ValueError(f"{fact}; correct it")
-        return instances
-    except ValueError as error:
-        raise UserError(f"{objects}: {error}") from error
-
-
 MOSTLY = 0.5
 """Where void is a larger share of label maps, it may be meant as their background."""
 
@@ -229,14 +190,32 @@ class VocTree(Predictions):
         return (path / VocTree.maps).is_dir()
 
     def _open(self) -> Sequence[str]:
-        self._maps, self._labels = self.path / self.maps, labels_of(self.path / CLASS_NAMES, self.index)
-        self._void = list[float]()  # its share of each map that was read
+        self._maps, self._void = self.path / self.maps, list[float]()  # the share of void in each map that was read
+        own = load_class_names(path) if (path := self.path / CLASS_NAMES).is_file() else self.index.names
+        self._labels = np.full(256, -1)  # that each value of a map means; -1: none
+        self._labels[[BACKGROUND, VOID]] = BACKGROUND, VOID
+        for i, name in enumerate(own):
+            self._labels[label_of(i)] = label_of(self.index.class_id(name, f"{path}, line {i + 1}"))
         return [each.relative_to(self._maps).with_suffix("").as_posix() for each in sorted(self._maps.rglob("*.png"))]
 
     def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
-        label_map = read_label_map(self._maps / f"{key}.png", self._labels)
-        self._void.append(np.count_nonzero(label_map == VOID) / max(1, label_map.size))
-        return read_objects(label_map, self.path / self.objects / f"{key}.png" if self.objects else None)
+        """Find the objects by the map of objects, where there is such a file, else as connected parts."""
+        path, objects = self._maps / f"{key}.png", self.path / self.objects / f"{key}.png"
+        try:
+            found = self._labels[values := read_index_map(path)]
+            if found.min(initial=0) < 0:
+                raise ValueError(f"the value {values[found < 0][0]} is the label of no class")
+            label_map, path = found.astype(np.uint8), objects
+            self._void.append(np.count_nonzero(label_map == VOID) / max(1, label_map.size))
+            numbers = read_object_map(objects) if self.objects and objects.is_file() else None
+            instances = instances_of(label_map, numbers)
+            total, lost = class_pixels(label_map, instances)
+            if lost > MAX_LOST * total:
+                fact = f"{lost} of the {total} pixels of classes in the label map are in no object of their class"
+                raise ValueError(f"{fact}; correct it")
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from error
+        return instances
 
     def doubts(self) -> list[str]:
         void, rule = sum(self._void) / max(1, len(self._void)), "0 is the background, 1 the first class, 255 no object"

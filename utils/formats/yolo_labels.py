@@ -246,22 +246,19 @@ def _split(numbers: Numbers, columns: LabelColumns) -> tuple[Numbers, float, flo
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(read_user_text(path).splitlines(), 1):
-        if words := line.split():
-            yield _row(words, path, number)
-
-
-def _row(words: Sequence[str], path: Path, line: int) -> Row:
-    """Read a row; the class may be written as `0.0`, as tools of arrays write it."""
-    try:
-        class_id, numbers = float(words[0]), np.array(words[1:], np.float64)
-    except ValueError:
-        raise UserError(f"{path}:{line}: expected an integer, the class, and numbers") from None
-    if not class_id.is_integer() or abs(class_id) >= LARGEST_ID:
-        raise UserError(f"{path}:{line}: expected an integer, the class, found {words[0]}")
-    if len(numbers) < BOX:
-        raise UserError(f"{path}:{line}: expected a class and at least four numbers, found {len(numbers)}")
-    return Row(path, line, int(class_id), numbers)
+    """Read the rows of a file; the class may be written as `0.0`, as tools of arrays write it."""
+    for line, text in enumerate(read_user_text(path).splitlines(), 1):
+        if not (words := text.split()):
+            continue
+        try:
+            class_id, numbers = float(words[0]), np.array(words[1:], np.float64)
+        except ValueError:
+            raise UserError(f"{path}:{line}: expected an integer, the class, and numbers") from None
+        if not class_id.is_integer() or abs(class_id) >= LARGEST_ID:
+            raise UserError(f"{path}:{line}: expected an integer, the class, found {words[0]}")
+        if len(numbers) < BOX:
+            raise UserError(f"{path}:{line}: expected a class and at least four numbers, found {len(numbers)}")
+        yield Row(path, line, int(class_id), numbers)
 
 
 def _problem(row: Row, columns: LabelColumns) -> str | None:
