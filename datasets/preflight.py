@@ -17,7 +17,7 @@ from utils.annotations.source import CHECKED_FIRST
 from utils.classes import BACKGROUND, VOID, palette
 from utils.distributed import Session, usable_cores
 from utils.errors import first_of, refuse_all
-from utils.io.image_files import header_sizes, index_map_size, object_map_size, palette_of
+from utils.io.image_files import header_sizes, index_map_size, palette_of
 from utils.io.terminal import counted, warn
 from utils.label_maps import value_counts
 
@@ -182,7 +182,7 @@ def _size_mismatch(image: Path, mask: tuple[int, ...]) -> Iterator[str]:
 def _object_problems(path: Path, mask: tuple[int, ...]) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the map of an image's objects, if it has one."""
     try:
-        if path.is_file() and (size := object_map_size(path)) != mask:
+        if path.is_file() and (size := index_map_size(path, deep=True)) != mask:
             yield SIZE_MISMATCH, f"{path}: {objects_size_message(size, mask)}"
     except ValueError as error:
         yield UNUSABLE, f"{path}: {error}"

@@ -1,12 +1,17 @@
-"""Matching one to one: which row of a score matrix belongs to which column, each in one pair at most.
+"""Matching one to one: which row of a score matrix belongs to which column, each in one pair at most; and by name.
 
 COCO's average precision is no user of these: there pycocotools matches, by falling score and a threshold at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
+
+T = TypeVar("T")
 
 Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """Rows, ascending, and the column of each; (P,) int64 both."""
@@ -41,3 +46,17 @@ def match_best_first(scores: npt.NDArray[np.float64], allowed: npt.NDArray[np.bo
             column_of[row] = column
     rows = np.array(sorted(column_of), np.int64)
     return rows, np.array([column_of[row] for row in rows.tolist()], np.int64)
+
+
+def unique_aliases(aliases: Iterable[tuple[str, T | None]]) -> dict[str, T | None]:
+    """Map each alias to what it stands for, or to None where that is more than one thing."""
+    meant: dict[str, T | None] = {}
+    for alias, thing in aliases:
+        if meant.setdefault(alias, thing) != thing:
+            meant[alias] = None
+    return meant
+
+
+def number_of(name: str) -> str:
+    """Return the number that a name is, as Ultralytics writes it, without zeros before it; another name stays."""
+    return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name

@@ -75,7 +75,7 @@ class References:
     Attributes:
         folder: where they are.
         own: it is the folder that the run itself writes to; there only what a person edited or saved is compared with.
-        class_map: what classes there are called in the run, where that is another name; None for dropped ones.
+        class_map: `dataset.class_map`; it applies to names that are keys of it, but not in the run's own folder.
         tolerance: that of the polygons that a run writes, `auto_mask.polygon_tolerance`.
         polygons: it is the folder of these polygons.
         before: what the run has was corrected, and the folder holds what it was before.
@@ -126,8 +126,7 @@ def find_references(
         raise UserError(f"--diff {folder}: --overwrite would replace the annotations there that it compares with")
     polygons = own and os.path.realpath(folder) != os.path.realpath(save_dir)
     tolerance = config.auto_mask.polygon_tolerance
-    class_map = {} if own else config.dataset.class_map or {}  # the run's own folder has its names already
-    references = References(folder, own, class_map, tolerance, polygons, before)
+    references = References(folder, own, config.dataset.class_map or {}, tolerance, polygons, before)
     if not any(os.path.isfile(references.path(image_id)) for image_id in image_ids):
         first = references.path(image_ids[0])
         if os.path.exists(folder) and (kind := predictions_of(folder)) is not LabelmeFiles:
@@ -188,7 +187,7 @@ class DiffExporter(Exporter):
 
     def _names_of(self, labels: Sequence[str]) -> list[str | None]:
         """Return what labels are called in the run: None for dropped classes, itself for one that is no class."""
-        renamed = self._references.class_map
+        renamed = {} if self._references.own else self._references.class_map
         keys = [*renamed]
         before = match_classes(labels, keys)
         meant = [renamed[keys[before[i]]] if i in before else label for i, label in enumerate(labels)]

@@ -124,11 +124,6 @@ def id_of_file(name: str) -> str:
     return str(path.with_suffix("")) if path.name else str(path)  # "." and "" have no name
 
 
-def number_of(name: str) -> str:
-    """Return the number that a name is, as Ultralytics writes it, without zeros before it; another name stays."""
-    return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
-
-
 def ids_of_files(names: Sequence[str], place: Location) -> list[str]:
     """Return the image id of each `file_name`, as a run has it: without suffix, unless files differ in nothing else.
 

@@ -33,12 +33,12 @@ from utils.formats.coco_reader import (
     coco_instances,
     entry_id,
     ids_of_files,
-    number_of,
     parse_coco,
     read_segmentation,
 )
 from utils.io.image_files import is_image_name, size_problem
 from utils.io.json_files import Location, get, read_json
+from utils.matching import number_of, unique_aliases
 from utils.structures import Instances
 
 
@@ -71,11 +71,8 @@ class Predictions(ABC):
         self.path, self.index, self.offset = path, index, offset
         self.keys = self._open()
         self._exact = {*(self.keys or ())}
-        self._alike: dict[str, str | None] = {}  # None: several keys have the alias
-        for key in self.keys or ():
-            name = key.rpartition("/")[2]
-            for alias in {name, number_of(name)}:
-                self._alike[alias] = None if alias in self._alike else key
+        names = ((key.rpartition("/")[2], key) for key in self.keys or ())
+        self._alike = unique_aliases((alias, key) for name, key in names for alias in (name, number_of(name)))
 
     @staticmethod
     @abstractmethod

@@ -235,9 +235,9 @@ def read_index_map(path: Path) -> npt.NDArray[np.uint8]:
         return np.array(image)
 
 
-def index_map_size(path: Path) -> tuple[int, int]:
-    """Read (height, width) of an index map from its header; ValueError as `read_index_map`."""
-    with _open_map(path, INDEX_MODES) as image:
+def index_map_size(path: Path, *, deep: bool = False) -> tuple[int, int]:
+    """Read (height, width) of an index map, if `deep` also of 16 bits, from its header; ValueError if it is none."""
+    with _open_map(path, (*INDEX_MODES, *(DEEP_MODES if deep else ()))) as image:
         return image.size[::-1]
 
 
@@ -252,12 +252,6 @@ def read_object_map(path: Path) -> npt.NDArray[np.uint8 | np.uint16]:
     """Read a mask's (H, W) object numbers like `read_index_map`; from 16-bit grey, too, then as uint16."""
     with _open_map(path, (*INDEX_MODES, *DEEP_MODES), decoded=True) as image:
         return np.array(image).astype(np.uint16 if image.mode in DEEP_MODES else np.uint8)
-
-
-def object_map_size(path: Path) -> tuple[int, int]:
-    """Read (height, width) of a map of object numbers from its header; ValueError as `read_object_map`."""
-    with _open_map(path, (*INDEX_MODES, *DEEP_MODES)) as image:
-        return image.size[::-1]
 
 
 def decode_mask(encoded: str) -> npt.NDArray[np.bool_]:

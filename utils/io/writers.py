@@ -305,11 +305,6 @@ class Writers:
         self._slots.release(self._capacity)
         self._raise_failure()
 
-    def close(self) -> None:
-        """Wait for all files and end the threads; WriterError if one could not be written."""
-        self._pool.shutdown()
-        self._raise_failure()
-
     def __enter__(self) -> Writers:
         return self
 
@@ -318,7 +313,8 @@ class Writers:
     ) -> None:
         with self._ends:
             if kind is None:
-                self.close()
+                self._pool.shutdown()
+                self._raise_failure()
             else:
                 self._pool.shutdown(cancel_futures=True)
 

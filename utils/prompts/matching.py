@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,9 @@ import numpy.typing as npt
 from utils.classes import COCO_CLASSES, COCO_IDS, match_classes
 from utils.engine import RunImages
 from utils.errors import UserError
-from utils.formats.coco_reader import number_of
 from utils.io.image_files import size_problem
 from utils.io.terminal import counted
+from utils.matching import number_of, unique_aliases
 from utils.prompts.table import CategoryOffset, PromptOverrides, PromptTable
 
 NO_IMAGE, AMBIGUOUS = -1, -2
@@ -58,11 +58,13 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
     of_key = _look_up(keys, {image_id: i for i, image_id in enumerate(ids)}, once=False)
     if table.format.images_by == "names":
         # An exact id is no reason to prefer an image here: "1" may stand for clip/1 as well as for 1.
-        of_key = _look_up(keys, _unique((tail, i) for i, image_id in enumerate(ids) for tail in _tails(image_id)))
+        of_key = _look_up(
+            keys, unique_aliases((tail, i) for i, image_id in enumerate(ids) for tail in _tails(image_id))
+        )
     elif table.format.images_by == "paths":
         of_key = _match_paths(keys, ids, of_key, flattened=table.format.normalized)
     else:
-        numbers = _unique((number_of(_file_name(image_id)), i) for i, image_id in enumerate(ids))
+        numbers = unique_aliases((number_of(_file_name(image_id)), i) for i, image_id in enumerate(ids))
         numbered = _look_up((number_of(str(key)) for key in keys), numbers)
         # Native files have exact ids, old files of Ultralytics numbers. A run may be a part of the file's images, so a
         # row without its exact id is no sign of numbers; one that matches by nothing but its number is.
@@ -94,12 +96,10 @@ def _match_paths(
     # The longest tail comes last and so decides.
     tails = ((key, tail) for key in map(str, keys) for tail in reversed([*_tails(key)]))
     higher = {key: position_of[tail] for key, tail in tails if tail in position_of}
-    lower = _unique((tail, i) for i, image_id in enumerate(ids) for tail in _tails(image_id))
+    lower = unique_aliases(_tails_of(ids))
     if flattened:
-        flat = ((tail.replace("/", "_"), i) for i, image_id in enumerate(ids) for tail in _tails(image_id))
-        labels = ((_label_path(image_id), i) for i, image_id in enumerate(ids))
-        beside = ((tail, i) for path, i in labels for tail in _tails(path))
-        lower = _unique([*lower.items(), *flat, *beside])
+        flat = ((tail.replace("/", "_"), i) for tail, i in _tails_of(ids))
+        lower = unique_aliases([*lower.items(), *flat, *_tails_of(map(_label_path, ids))])
     # An image that has its exact path in the file gets no alias: another path that ends like it is outside the run.
     exactly_named = set(exact.tolist())
     aliases = {alias: i for alias, i in {**higher, **lower}.items() if i not in exactly_named}
@@ -113,20 +113,18 @@ def _label_path(image_id: str) -> str:
     return f"{head}/labels/{tail}".lstrip("/") if images else image_id
 
 
-def _unique(aliases: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Map each alias to its position, or to AMBIGUOUS where it stands for more than one."""
-    positions: dict[str, int] = {}
-    for alias, position in aliases:
-        if positions.setdefault(alias, position) != position:
-            positions[alias] = AMBIGUOUS
-    return positions
+def _look_up(
+    keys: Iterable[str | int], aliases: Mapping[str, int | None], *, once: bool = True
+) -> npt.NDArray[np.int64]:
+    """Return the (K,) positions of the keys; AMBIGUOUS where one may be several and, if `once`, where two share one."""
+    found = [aliases.get(key, NO_IMAGE) if isinstance(key, str) else NO_IMAGE for key in keys]
+    uses = Counter(found) if once else Counter[int | None]()
+    return np.array([AMBIGUOUS if p is None or (uses[p] > 1 and p != NO_IMAGE) else p for p in found], np.int64)
 
 
-def _look_up(keys: Iterable[str | int], aliases: dict[str, int], *, once: bool = True) -> npt.NDArray[np.int64]:
-    """Return the (K,) positions of the keys; if `once`, keys that share one are AMBIGUOUS."""
-    positions = [aliases.get(key, NO_IMAGE) if isinstance(key, str) else NO_IMAGE for key in keys]
-    uses = Counter(positions) if once else Counter[int]()
-    return np.array([AMBIGUOUS if uses[p] > 1 and p != NO_IMAGE else p for p in positions], np.int64)
+def _tails_of(paths: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Yield each tail of each path, with the position of the path."""
+    return ((tail, i) for i, path in enumerate(paths) for tail in _tails(path))
 
 
 def _tails(path: str) -> Iterator[str]:

@@ -20,7 +20,6 @@ from utils.boxes import enclosing_box
 from utils.classes import find_class_names, is_class_list
 from utils.errors import UserError
 from utils.files import open_regular
-from utils.formats.base import RECORDS
 from utils.formats.coco_reader import entries_by_id, id_of_file, ids_of_files
 from utils.formats.labelme_reader import FLAT_KINDS, LabelmeFiles, grouped, read_labelme_json, shapes_of
 from utils.formats.registry import predictions_of
@@ -65,7 +64,9 @@ def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
     if not isinstance(annotations, list):
         raise UserError(f"{path}: annotations: expected a list, found {describe(annotations)}")
     table = source.json.build(format, annotations, "annotations")
-    images = entries_by_id(content, "images", place, _name_and_size)
+    images = entries_by_id(
+        content, "images", place, lambda row, at: (get(row, "file_name", str, at), _stated_size(row, "height", "width"))
+    )
     for image_id in table.image_keys:
         if str(image_id) not in images:
             raise UserError(f"{path}: annotations: image_id {image_id} is none of the images")
@@ -87,10 +88,6 @@ def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
         class_names=tuple(names.values()),
         sizes={key: size for image_id, key in ids.items() if (size := images[image_id][1])},
     )
-
-
-def _name_and_size(row: dict[str, Any], at: Location) -> tuple[str, Size | None]:
-    return get(row, "file_name", str, at), _stated_size(row, "height", "width")
 
 
 def _stated_size(entry: dict[str, Any], height: str, width: str) -> Size | None:
@@ -323,7 +320,7 @@ def read_prompt_table(source: PromptSource) -> PromptTable:
         for damaged in source.files[".xml"][:1]:
             _xml_root(damaged)
         lacking = f"{path}: no YOLO labels (.txt), labelme files (.json) or VOC annotations (.xml) here"
-        if outputs := source.files[RECORDS]:
+        if outputs := source.outputs:
             raise UserError(f"{lacking}; -p {shlex.quote(str(outputs[0]))} takes an output there")
         if (kind := predictions_of(path)) is LabelmeFiles:
             raise UserError(lacking)

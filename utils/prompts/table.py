@@ -90,17 +90,26 @@ class PromptSource:
     overrides: PromptOverrides = field(default_factory=PromptOverrides)
 
     @cached_property
-    def files(self) -> defaultdict[str, list[Path]]:
-        """List visible files by suffix in lower case, sorted; outputs below, under RECORDS, without their files."""
-        by_suffix: defaultdict[str, list[Path]] = defaultdict(list)
+    def _found(self) -> tuple[defaultdict[str, list[Path]], list[Path]]:
+        by_suffix, outputs = defaultdict[str, list[Path]](list), list[Path]()
         for folder, folders, names in os.walk(self.path):
             if Path(folder) != self.path and (RECORDS in (*folders, *names) or Path(folder).name == POLYGONS):
-                by_suffix[RECORDS].append(Path(folder))
+                outputs.append(Path(folder))
                 folders[:] = names[:] = []
             folders[:] = [name for name in folders if not name.startswith(".")]
             for path in (Path(folder, name) for name in names if not name.startswith(".")):
                 by_suffix[path.suffix.lower()].append(path)
-        return defaultdict(list, {suffix: sorted(paths) for suffix, paths in by_suffix.items()})
+        return defaultdict(list, {suffix: sorted(paths) for suffix, paths in by_suffix.items()}), sorted(outputs)
+
+    @property
+    def files(self) -> defaultdict[str, list[Path]]:
+        """List visible files by suffix in lower case, sorted; none of those in `outputs`."""
+        return self._found[0]
+
+    @property
+    def outputs(self) -> list[Path]:
+        """List the folders below that are outputs of this program."""
+        return self._found[1]
 
     @cached_property
     def json(self) -> JsonRows:
