@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,22 @@ MAX_JPEG_SIDE = 65500
 """Pixels that a side of a JPEG has at most."""
 
 
+Parts = tuple[list[dict[str, Any]], dict[str, int], dict[str, float]]
+"""The shapes of an object, with the keys that tell where it is, what they leave out, and how near they come to it."""
+
+
 class LabelmeExporter(Exporter):
     """Write mask shapes, which hold every pixel."""
 
     def export(self, sample: Sample, instances: Instances) -> Exported:
         """Make `<image_id>.json`; empty masks have no shape."""
-        (kept, losses), tracks = nonempty(instances), instances.track_ids
-        least, shapes, ious = confidences(instances), list[dict[str, Any]](), list[float]()
+        (kept, empty), tracks, least = nonempty(instances), instances.track_ids, confidences(instances)
+        shapes, losses, measures = list[dict[str, Any]](), Counter(empty), defaultdict[str, list[float]](list)
         for i in kept:
-            parts = self.shapes(instances.masks[i], losses, ious)
+            parts, left_out, fidelity = self.shapes(instances.masks[i])
+            losses.update(left_out)
+            for phrase, number in fidelity.items():
+                measures[phrase].append(number)
             # Shapes of one group make up one object: where it has several, or has a track.
             group = int(tracks[i]) if tracks is not None else i if len(parts) > 1 else None
             shapes += [self._labelled(part, instances, i, group, least[i]) for part in parts]
@@ -49,26 +57,21 @@ class LabelmeExporter(Exporter):
             {f"{sample.image_id}.json": self._file(sample, shapes)},
             shapes=len(shapes),
             losses=losses,
-            measures={MSG_POLYGON_IOU: ious} if ious else {},
+            measures=measures,
         )
 
-    def shapes(self, mask: Mask, losses: dict[str, int], ious: list[float]) -> list[dict[str, Any]]:
-        """Make the shapes of an object, with the keys that tell where it is.
-
-        Args:
-            losses: what they leave out is counted here, see `Exported`.
-            ious: their IoU with the mask is added here, where that may be below 1.
-        """
+    def shapes(self, mask: Mask) -> Parts:
+        """Make the shape of an object."""
         left, top, right, bottom = mask.box.tolist()
         png = encode_bits(mask.packed(), mask.shape[1])  # straight from the bits in which masks leave a GPU
         corners = [[left, top], [right - 1, bottom - 1]]  # inclusive
-        return [{"points": corners, "shape_type": "mask", "mask": base64.b64encode(png).decode()}]
+        return [{"points": corners, "shape_type": "mask", "mask": base64.b64encode(png).decode()}], {}, {}
 
     def _labelled(
         self, shape: Mapping[str, Any], instances: Instances, i: int, group: int | None, confidence: float
     ) -> dict[str, Any]:
         """Complete a shape of instance `i`; with its confidence, another limit of the flag needs no model."""
-        own = {key: value for key, value in shape.items() if key not in ("points", "shape_type")}
+        own = {"mask": shape["mask"]} if "mask" in shape else {}
         return {
             "label": self.settings.names[instances.detections.class_ids[i]],
             "points": shape["points"],
@@ -103,12 +106,12 @@ class LabelmePolygonExporter(LabelmeExporter):
     Each part of a mask is a polygon, holes cut out; the parts of one mask share a `group_id`.
     """
 
-    def shapes(self, mask: Mask, losses: dict[str, int], ious: list[float]) -> list[dict[str, Any]]:
+    def shapes(self, mask: Mask) -> Parts:
         """Make the polygons of an object; measure their IoU, as labelme draws them, with the mask."""
         parts, left_out = polygons_to_correct(mask.crop, self.settings.tolerance)
-        losses[MSG_SPECKS] = losses.get(MSG_SPECKS, 0) + left_out
-        ious.append(iou(rasterize_labelme(parts, mask.crop.shape), mask.crop))
-        return [{"points": (part + mask.offset).tolist(), "shape_type": "polygon"} for part in parts]
+        polygons = [{"points": (part + mask.offset).tolist(), "shape_type": "polygon"} for part in parts]
+        overlap = iou(rasterize_labelme(parts, mask.crop.shape), mask.crop)
+        return polygons, {MSG_SPECKS: left_out}, {MSG_POLYGON_IOU: overlap}
 
 
 def _labelme_opens(path: Path) -> bool:

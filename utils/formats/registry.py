@@ -43,7 +43,7 @@ class ExportFormat:
         settings: the keys of `auto_mask` that change its files.
         keeps_other_splits: whether runs over other splits of a dataset add to the folder, each its own lists.
         has_own_folder: whether its files go to a folder of its name; if not, to the annotation folder itself.
-        predictions: the kinds of files of this format that `-a` reads.
+        predictions: the kinds of files of this format that `-a` reads; labelme's is that of folders of no other kind.
         is_labelme: whether each image has one file in labelme's form, which records what it was made from within it.
     """
 
@@ -64,7 +64,6 @@ FORMATS: dict[str, ExportFormat] = {
         settings=["review_below"],
         has_own_folder=False,
         is_labelme=True,
-        predictions=[LabelmeFiles],
     ),
     "labelme-polygon": ExportFormat(
         LabelmePolygonExporter,
