@@ -249,6 +249,7 @@ def test_ci_runs_what_the_pages_say_of_installing_and_checking() -> None:
     assert [command for command in commands if command not in lines] == []
 
 
+@pytest.mark.slow
 def test_ci_runs_all_tests_and_a_plain_pytest_the_quick_ones(
     tmp_path: Path, run_alone: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

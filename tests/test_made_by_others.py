@@ -89,7 +89,11 @@ def test_files_nested_too_deep_are_kept_or_named(project: Project, capsys: pytes
 ELSEWHERE = ["/etc/passwd", "../../../secret.png", "a\0b", "x" * 300, "\ud800", 3, None, [], {}, "", "."]
 
 
-@pytest.mark.parametrize("value", ELSEWHERE, ids=lambda value: ascii(value)[:20])
+@pytest.mark.parametrize(
+    "value",
+    ELSEWHERE[:4] + [pytest.param(each, marks=pytest.mark.slow) for each in ELSEWHERE[4:]],
+    ids=lambda value: ascii(value)[:20],
+)
 def test_the_photo_that_an_annotation_names_is_never_written_to(done: Project, value: object) -> None:
     secret = done.folder.parent / "secret.png"
     Image.new("RGB", (32, 24)).save(secret)

@@ -171,7 +171,7 @@ def test_classes_that_the_detector_cannot_find_are_named(project: Project, capsy
     assert f"warning: detector.classes leaves out {names[4]}: its IoU will be 0\n" in warnings
 
 
-@pytest.mark.parametrize("kind", ["photos", "tree"])
+@pytest.mark.parametrize("kind", ["photos", pytest.param("tree", marks=pytest.mark.slow)])
 def test_toy_weights_on_anything_but_painted_scenes_are_warned_of(
     kind: str, project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,7 +257,7 @@ def read_checkpoints(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 ONCE = {"demo.pt": 1, "sam2.1_hiera_demo.pt": 1}
 
 
-@pytest.mark.parametrize("prompts", [False, True])
+@pytest.mark.parametrize("prompts", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("output", "source"), [("annotate", True), ("visual", True), ("evaluate", False)])
 def test_each_model_is_loaded_once_where_the_detector_names_the_classes(
     output: str, source: bool, prompts: bool, project: Project, read_checkpoints: Counter[str]

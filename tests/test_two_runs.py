@@ -172,7 +172,7 @@ SPOILT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("content", SPOILT)
+@pytest.mark.parametrize("content", SPOILT[:4] + [pytest.param(each, marks=pytest.mark.slow) for each in SPOILT[4:]])
 def test_a_damaged_record_counts_as_edited_and_what_has_no_file_is_made_again(done: Project, content: str) -> None:
     unbroken = tree(done.out)
     labels = (done.out / "yolo" / "labels" / "0.txt").read_bytes()
@@ -192,7 +192,7 @@ def reviewed(table: bytes) -> list[dict[str, str]]:
     return sorted(rows, key=lambda row: row["image_id"])
 
 
-@pytest.mark.parametrize("content", SPOILT)
+@pytest.mark.parametrize("content", SPOILT[:4] + [pytest.param(each, marks=pytest.mark.slow) for each in SPOILT[4:]])
 def test_a_damaged_record_of_shared_files_makes_them_anew(done: Project, content: str) -> None:
     unbroken = tree(done.out)
     for record in [*done.out.rglob(".records.json"), done.out / ".review.json"]:

@@ -44,7 +44,14 @@ def picture() -> np.ndarray:
     return np.vstack([np.hstack(row) for row in (halves[:3], thirds, halves[3:])])
 
 
-@pytest.mark.parametrize(("conf", "agnostic"), [(0.25, False), (0.25, True), (0.02, False)])
+@pytest.mark.parametrize(
+    ("conf", "agnostic"),
+    [
+        (0.25, False),
+        pytest.param(0.25, True, marks=pytest.mark.slow),
+        pytest.param(0.02, False, marks=pytest.mark.slow),
+    ],
+)
 def test_boxes_equal_those_of_sahi(conf: float, agnostic: bool, picture: np.ndarray) -> None:
     quiet_ultralytics()
     from sahi import AutoDetectionModel

@@ -19,6 +19,7 @@ from utils.errors import UserError
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_names_in_any_form_are_read(yolo_file: Path, tmp_path: Path) -> None:
     forms: dict[str, Any] = {
         "list": ["a", "b", "c", "d"],

@@ -78,6 +78,7 @@ def test_the_better_run_is_named_and_the_files_agree(tmp_path: Path, capsys: pyt
     assert "Errors of a" in page and "Errors of b" in page
 
 
+@pytest.mark.slow
 def test_clips_are_drawn_as_wholes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [str(written(tmp_path / "a")), str(written(tmp_path / "b", shifted)), str(written(tmp_path / "c"))]
     assert main([*runs, "-o", str(tmp_path / "out")]) == 0

@@ -188,6 +188,7 @@ def test_a_wrong_class_is_blamed_on_the_class_alone() -> None:
     assert main_error(shares) == ("boxes of a wrong class", pytest.approx(found["missing"]))
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_drawing_clips_one_by_one() -> None:
     clips = [scene(seed, folder=f"clip {seed % 5}/" if seed < 15 else "") for seed in range(20)]
     found = result(clips)

@@ -76,6 +76,7 @@ def test_the_common_threshold_is_the_best_of_all(scenes: list[Scene]) -> None:
     assert means[int(np.searchsorted(GRID, np.float32(chosen)))] == pytest.approx(max(means))
 
 
+@pytest.mark.slow
 def test_no_change_of_one_class_improves_the_thresholds_of_classes(scenes: list[Scene]) -> None:
     start = best_common(joined(scenes), CLASSES + 1)
     conf = best_of_classes(joined(scenes), CLASSES + 1, start)
