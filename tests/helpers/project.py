@@ -74,14 +74,13 @@ class Project:
 
     def copy_run(self, other: Project) -> None:
         """Takes what another project has after its run, as if this one had run; links lead to the photos here."""
-        shutil.copy(other.folder / "config.json", self.folder)
         shutil.copytree(other.out, self.out, symlinks=True)
         for path in self.out.rglob("*"):
             if path.is_symlink():
                 photo = path.readlink().relative_to(other.photos)
                 path.unlink()
                 path.symlink_to(self.photos / photo)
-        self.seen = other.seen
+        assert self.run() == 0 and self.seen is None  # makes the indexes anew, since they hold times of files
 
     def ids(self) -> list[str]:
         """In the order of the run."""
