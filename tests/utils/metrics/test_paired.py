@@ -14,7 +14,8 @@ from datasets.scenes.scene import Scene, paint_scene
 from utils.metrics import bootstrap, paired
 from utils.metrics.bootstrap import RESAMPLES, SEED
 from utils.metrics.paired import Difference, compare, sentence, titles
-from utils.metrics.segmentation import LabelCounts, boundary_counts, confusion_matrix
+from utils.metrics.segmentation import LabelCounts, boundary_counts, confusion_matrix, pixel_accuracy
+from utils.metrics.summary import SplitMeasure
 
 NUM_LABELS = 6
 
@@ -142,3 +143,14 @@ def test_one_sentence_says_who_is_better(gain: float, limits: tuple[float, float
 
 def test_every_measure_of_labels_has_its_mean() -> None:
     assert {f"mean_{key}" for key in paired.LABEL_MEASURES} <= {*titles()}
+
+
+def test_a_measure_of_the_split_that_takes_counts_is_compared_too(
+    counts: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = SplitMeasure("error rate", lambda each: 1 - pixel_accuracy(each), of_counts=True)
+    monkeypatch.setitem(paired.SPLIT_MEASURES, "error_rate", line)
+    found = by_key(compare(counts[:6]))
+    error, accuracy = found["error_rate", None], found["pixel_accuracy", None]
+    assert error.title == "Error rate"
+    assert (error.before, error.gain) == pytest.approx((1 - accuracy.before, -accuracy.gain))
