@@ -202,8 +202,9 @@ def read_voc_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
             box = [_xml_number(entry, f"bndbox/{side}", place) for side in ("xmin", "ymin", "xmax", "ymax")]
             rows.add(key, i, box, rows.class_id(_xml_text(entry, "name", place)), 1.0)
     table = rows.build(source.path, format, ": {key}.xml: object {number}", sizes=sizes)
-    if table.boxes[:, :2].min(initial=1) < 1:
-        return replace(table, variant="pixels count from 0, since a corner lies below 1")
+    if (below := (table.boxes[:, :2] < 1).any(axis=1)).any():
+        place = f"{table.short_location(int(np.argmax(below)))}; if that is a mistake, write 1 there"
+        return replace(table, variant=f"pixels count from 0, since a corner lies below 1 ({place})")
     return replace(table, boxes=table.boxes - (1, 1, 0, 0), variant="pixels count from 1")
 
 

@@ -329,10 +329,13 @@ def test_boxes_of_a_voc_tree_are_counted_from_1(tmp_path: Path, images_of: Any, 
 
 
 def test_boxes_of_voc_with_a_corner_at_0_are_counted_from_0(tmp_path: Path) -> None:
-    write(tmp_path, {"1.xml": voc(boxed("dog", 0, 5, 50, 60)), "2.xml": voc(boxed("dog", 3, 4, 10, 20))})
+    write(tmp_path, {"1.xml": voc(boxed("dog", 3, 4, 10, 20)), "2.xml": voc(boxed("dog", 0, 5, 50, 60))})
     table = read_prompt_table(PromptSource(tmp_path))
-    np.testing.assert_array_equal(table.boxes, [[0, 5, 50, 60], [3, 4, 10, 20]])
-    assert table.variant == "pixels count from 0, since a corner lies below 1"
+    np.testing.assert_array_equal(table.boxes, [[3, 4, 10, 20], [0, 5, 50, 60]])
+    fact = "pixels count from 0, since a corner lies below 1"
+    assert table.variant == f"{fact} (2.xml: object 1; if that is a mistake, write 1 there)"
+    write(tmp_path, {"2.xml": voc(boxed("dog", 1, 5, 50, 60))})
+    assert read_prompt_table(PromptSource(tmp_path)).boxes.tolist() == [[2, 3, 10, 20], [0, 4, 50, 60]]
 
 
 @pytest.mark.parametrize(
