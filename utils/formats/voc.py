@@ -113,7 +113,13 @@ class VocExporter(Exporter):
             own = self.settings.splits.get(image_id, split)
             images[own].append(image_id)
             clips[own] |= {record["clip"]: None} if record.get("clip") else {}
-        files = {CLASS_NAMES: encode_lines(self.settings.names), DATASET_META: _dataset_meta(self.settings.names)}
+        labels = ["background", *self.settings.names]
+        meta = {
+            "labels": labels,
+            "label_map": dict(enumerate(labels)),
+            "segmentation_colors": palette(len(labels)).tolist(),
+        }
+        files = {CLASS_NAMES: encode_lines(self.settings.names), DATASET_META: encode_json(meta)}
         for each in images:
             images_file, clips_file = split_lists(each, self.task)
             files |= {images_file: encode_lines(images[each])}
@@ -159,14 +165,6 @@ def photo_of(sample: Sample) -> tuple[dict[str, bytes], dict[str, Path]]:
     if is_video_name(sample.path.name) or not is_upright(sample.path):
         return {f"{stem}{FRAME_SUFFIX}": encode_frame(sample.image)}, {}
     return {}, {f"{stem}{sample.path.suffix}": sample.path}
-
-
-def _dataset_meta(names: Sequence[str]) -> bytes:
-    """Name the labels of the maps and their colors, of which VOC's palette has 256."""
-    labels = ["background", *names]
-    colors = palette(len(labels)).tolist()
-    content = {"labels": labels, "label_map": dict(enumerate(labels)), "segmentation_colors": colors}
-    return encode_json(content)
 
 
 def skip_void(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:
