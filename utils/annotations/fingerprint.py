@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from utils.annotations.index import file_times
 from utils.cli.options import Options
 from utils.config import ArchConfig, CleanupConfig, DetectorConfig
+from utils.engine import RunImages
 from utils.files import open_regular
 from utils.formats.labelme_reader import LabelmeFiles
 from utils.formats.registry import predictions_of
@@ -108,13 +109,14 @@ class RunFingerprint:
     Args:
         options: of the run.
         prompts: the boxes of a prompt file, or None.
-        clips: id and file of each frame of each clip; empty without `--video`.
+        images: of the run; with `--video`, their units are clips.
     """
 
-    def __init__(self, options: Options, prompts: Prompts | None, clips: Sequence[Sequence[tuple[str, Path]]]) -> None:
+    def __init__(self, options: Options, prompts: Prompts | None, images: RunImages) -> None:
         self._options, self._prompts, self._run = options, prompts, run_settings(options)
         # Existing annotations belong to one frame each: nothing is carried to other frames.
-        self._clips = [] if options.annotations else clips
+        clips = images.units if options.video and not options.annotations else ()
+        self._clips = [[(images.ids[i], images.paths[i]) for i in clip] for clip in clips]
         self._clip_of = {image_id: number for number, clip in enumerate(self._clips) for image_id, _ in clip}
         self._clip_hash, self._video_signature = cache(self._hash_clip), cache(file_signature)  # once per clip and file
 

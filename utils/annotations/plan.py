@@ -127,7 +127,7 @@ def plan_annotations(options: Options, images: RunImages, prompts: Prompts | Non
         for manifest in manifests:
             manifest.scan(images.ids, images.paths, session, part, shard)
 
-    fingerprint, splits = RunFingerprint(options, prompts, _clips(options, images)), assign_splits(options, images)
+    fingerprint, splits = RunFingerprint(options, prompts, images), assign_splits(options, images)
     manifest_of = partial(_format_manifest, options=options, fingerprint=fingerprint, splits=splits)
     formats = {name: manifest_of(name) for name in dict.fromkeys(options.config.auto_mask.formats)}
     files = [*_frame_manifests(options, images, fingerprint), *formats.values()]
@@ -214,11 +214,6 @@ class _SkipFinished:
 
     def summary_lines(self, session: Session) -> list[str]:
         return self._cascade.summary_lines(session) if self._cascade else []
-
-
-def _clips(options: Options, images: RunImages) -> list[list[tuple[str, Path]]]:
-    """List id and file of each frame of each clip; empty without `--video`."""
-    return [[(images.ids[i], images.paths[i]) for i in unit] for unit in images.units] if options.video else []
 
 
 def _frame_manifests(options: Options, images: RunImages, fingerprint: RunFingerprint) -> list[Manifest]:

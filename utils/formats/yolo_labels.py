@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -142,12 +142,7 @@ POSSIBLE: dict[int, tuple[LabelColumns, ...]] = {
 }
 """What so many numbers may be, most common first."""
 
-KEYPOINTS: tuple[LabelColumns, ...] = (
-    "x y w h keypoints",
-    "x y w h keypoints conf",
-    "x y w h keypoints id",
-    "x y w h keypoints conf id",
-)
+KEYPOINTS: tuple[LabelColumns, ...] = tuple(columns for columns in get_args(LabelColumns) if "keypoints" in columns)
 
 POSED_NUMBERS, POSED_ROWS = 11, 3
 """So many rows of so many numbers, all alike, are no polygons where the first four numbers are a box of the others.

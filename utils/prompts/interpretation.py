@@ -211,7 +211,7 @@ def _undecided(fitting: Sequence[Interpretation], conflicts: Sequence[Conflict])
         ID_OPTIONS[0]: {each.category_offset for each in fitting},
     }
     differ = [option for option, values in choices.items() if len(values) > 1]
-    each = " or ".join(f"({interpretation})" for interpretation in fitting)
+    each = " or ".join(f"({interpretation.described()})" for interpretation in fitting)
     return f"more than one interpretation fits: {each}; give {' and '.join(differ)}"
 
 

@@ -7,7 +7,7 @@ import os
 import shlex
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -50,9 +50,6 @@ class Interpretation:
     bbox_format: BoxFormat
     category_offset: CategoryOffset
 
-    def __str__(self) -> str:
-        return self.described()
-
     def described(self, boxes: str = "", classes: str = "") -> str:
         """Say what boxes and category ids are, for messages; what is known otherwise is given."""
         coco = self.category_offset == "coco91"
@@ -90,26 +87,24 @@ class PromptSource:
     overrides: PromptOverrides = field(default_factory=PromptOverrides)
 
     @cached_property
-    def _found(self) -> tuple[defaultdict[str, list[Path]], list[Path]]:
-        by_suffix, outputs = defaultdict[str, list[Path]](list), list[Path]()
-        for folder, folders, names in os.walk(self.path):
-            if Path(folder) != self.path and (RECORDS in (*folders, *names) or Path(folder).name == POLYGONS):
-                outputs.append(Path(folder))
-                folders[:] = names[:] = []
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for path in (Path(folder, name) for name in names if not name.startswith(".")):
-                by_suffix[path.suffix.lower()].append(path)
-        return defaultdict(list, {suffix: sorted(paths) for suffix, paths in by_suffix.items()}), sorted(outputs)
-
-    @property
     def files(self) -> defaultdict[str, list[Path]]:
         """List visible files by suffix in lower case, sorted; none of those in `outputs`."""
-        return self._found[0]
+        by_suffix = defaultdict[str, list[Path]](list)
+        for path in sorted(Path(folder, name) for folder, names in self._folders() for name in names or ()):
+            by_suffix[path.suffix.lower()].append(path)
+        return by_suffix
 
     @property
     def outputs(self) -> list[Path]:
         """List the folders below that are outputs of this program."""
-        return self._found[1]
+        return sorted(folder for folder, names in self._folders() if names is None)
+
+    def _folders(self) -> Iterator[tuple[Path, list[str] | None]]:
+        """Yield each visible folder and the names of its visible files; None for an output, which ends there."""
+        for folder, folders, names in os.walk(self.path):
+            is_output = Path(folder) != self.path and (RECORDS in (*folders, *names) or Path(folder).name == POLYGONS)
+            folders[:] = [name for name in folders if not is_output and not name.startswith(".")]
+            yield Path(folder), None if is_output else [name for name in names if not name.startswith(".")]
 
     @cached_property
     def json(self) -> JsonRows:
@@ -277,8 +272,10 @@ class JsonRows:
         self.with_file_name = self._count = self._crowds = 0
         try:
             if path.suffix in _NO_JSON and path.is_file():
-                kind, folder = _NO_JSON[path.suffix], path.parent if path.suffix == ".xml" else _labels_near(path)
-                raise UserError(f"{path}: {kind.format(shlex.quote(str(folder)))}")
+                # A file of a YOLO dataset most likely stands for the labels that it is among, or beside.
+                labels = next((folder for folder in path.parents if folder.name == "labels"), path.parent / "labels")
+                folder = labels if path.suffix != ".xml" and labels.is_dir() else path.parent
+                raise UserError(f"{path}: {_NO_JSON[path.suffix].format(shlex.quote(str(folder)))}")
             # Not strict: Python's json writes NaN, which is counted later, not refused.
             self.content = read_json(path, partial(json.loads, object_hook=self._take))
         except UserError as error:
@@ -314,12 +311,6 @@ class JsonRows:
             raise UserError(f"{self.path}: it has rows inside others, or outside the list")
         left_out = {"that are crowds, not objects": self._crowds}
         return self.rows.build(self.path, format, f": {prefix}[{{number}}]", left_out=left_out)
-
-
-def _labels_near(path: Path) -> Path:
-    """Return the folder of labels that a file of a YOLO dataset most likely stands for."""
-    above = next((folder for folder in path.parents if folder.name == "labels"), path.parent)
-    return above / "labels" if (above / "labels").is_dir() else above
 
 
 def _usual(row: dict[str, Any]) -> dict[str, Any]:
