@@ -211,7 +211,9 @@ def open_images(options: Options, session: Session) -> Images:
     check_overlays(options, images.ids, images.paths)
     offset = options.prompt_overrides.category_offset
     problems = {
-        f"annotations in {folder} ({option})": annotation_problems(folder, known, offset, images, session)
+        f"annotations in {folder} ({option})": annotation_problems(
+            folder, known, offset, images, session, label_map=bool(options.config.dataset.label_map)
+        )
         for option, folder in options.annotation_folders.items()
     }
     if isinstance(dataset, VocDataset):

@@ -13,7 +13,7 @@ from models.yolo_detector import YoloDetector
 from utils.boxes import ScoredBoxes, Size, sanitize
 from utils.classes import match_classes, nearest
 from utils.distributed import Session
-from utils.errors import UserError
+from utils.errors import UserError, first_of
 from utils.prompts.prompts import Prompts
 from utils.structures import Detections, Sample
 
@@ -86,8 +86,8 @@ class DetectorBoxes:
         class_of = match_classes(detector.names, class_names)
         if not class_of:
             raise UserError(
-                f"the detector and the dataset share no class: the detector has {', '.join(detector.names)}; "
-                f"the dataset has {', '.join(class_names)}. python -m yolo.finetune trains one that has them; "
+                f"the detector and the dataset share no class: the detector has {first_of(detector.names)}; "
+                f"the dataset has {first_of(class_names)}. python -m yolo.finetune trains one that has them; "
                 "-p and --boxes target take boxes from elsewhere"
             )
         self._detector, self._conf = detector, conf

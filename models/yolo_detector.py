@@ -19,7 +19,7 @@ from models.yolo_weights import HEADS, TRIAL_SIZE, check_export, is_export, load
 from utils.boxes import ScoredBoxes
 from utils.classes import MAX_CLASSES, match_classes, nearest
 from utils.config import Config
-from utils.errors import UserError, first_line
+from utils.errors import UserError, first_line, first_of
 
 if TYPE_CHECKING:
     import torch
@@ -181,6 +181,6 @@ def _filtered_ids(class_filter: Sequence[str] | None, names: Sequence[str]) -> l
     for i, name in enumerate(class_filter):
         if i not in ids:
             close = nearest(name, names)
-            hint = f"did you mean {close}?" if close else f"it has {', '.join(names)}"
+            hint = f"did you mean {close}?" if close else f"it has {first_of(names)}"
             raise UserError(f"detector.classes[{i}]: the detector has no class {name}; {hint}")
     return sorted(set(ids.values()))

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.checkpoints import check_tensors, contents_of, load_ultralytics, message_of, read_checkpoint, unwrapped
+from models.checkpoints import (
+    check_tensors,
+    contents_of,
+    kind_of,
+    load_ultralytics,
+    message_of,
+    read_checkpoint,
+    unwrapped,
+)
 from models.downloads import ensure_weights
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.config import ArchConfig
@@ -114,6 +122,8 @@ def check_export(path: Path, *, trust: bool = False) -> tuple[str, str]:
     ensure_weights(path)
     ending = _ending(path)
     assert ending is not None, path
+    if ending in (".onnx", ".engine") and kind_of(path) in ("zip", "pickle"):
+        raise UserError(f"{path}: not what its name says, but a checkpoint of PyTorch; rename it to {path.stem}.pt")
     if lacking := [name for name in PACKAGES[ending] if find_spec(name) is None]:
         raise UserError(f"{path}: to run it needs a package: pip install {' '.join(lacking)}; or name the checkpoint")
     if ending in PROGRAMS and not trust:

@@ -197,7 +197,7 @@ def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[s
         failed = [failure.image_id for _, failure in group]
         named_by_file = f"{path.name}.".startswith(f"{failed[0].rpartition('/')[2]}.") and not is_video_name(path.name)
         images = "" if named_by_file else f"{' to '.join(dict.fromkeys([failed[0], failed[-1]]))}: "
-        lines.append(f"failed: {path}: {images}{reason}")
+        lines.append(f"failed: {path}: {images}{reason}".replace("\n", "\\n"))  # names of files may hold them
     return lines
 
 

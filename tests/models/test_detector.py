@@ -197,6 +197,8 @@ def test_classes_are_matched_by_name_and_alias_and_unmapped_boxes_are_reported(
 def test_a_detector_without_a_class_of_the_dataset_is_refused(yolo_file: Path) -> None:
     with pytest.raises(UserError, match=r"share no class.*aeroplane.*zebra"):
         detector(yolo_file, ("zebra", "tree"))
+    with pytest.raises(UserError, match=r"the dataset has c0, .*, c9 and 290 more\. python"):
+        detector(yolo_file, [f"c{i}" for i in range(300)])
     with pytest.raises(UserError, match=r"detector\.classes\[1\].*dogg.*did you mean dog"):
         detector(yolo_file, settings=DetectorConfig(classes=("car", "dogg")))
 

@@ -124,6 +124,11 @@ def test_images_of_one_file_of_predictions_are_named() -> None:
     ]
 
 
+def test_a_line_break_in_a_name_breaks_no_line() -> None:
+    failure = SampleError("b", Path("a\nfailed: b.png"), "gone")
+    assert failure_lines([failure], ["b"]) == ["failed: a\\nfailed: b.png: b: gone"]
+
+
 def test_an_image_that_an_output_cannot_take_decides_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     class Picky(Noted):
         def finish(self, summary: RunSummary, session: Session) -> SinkReport:

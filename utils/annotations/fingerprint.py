@@ -19,7 +19,7 @@ from utils.cli.options import Options
 from utils.config import ArchConfig, CleanupConfig, DetectorConfig
 from utils.engine import RunImages
 from utils.files import open_regular
-from utils.formats.labelme_reader import LabelmeFiles
+from utils.formats.labelme_reader import LabelmeFiles, labelme_path
 from utils.formats.registry import predictions_of
 from utils.formats.voc import map_files
 from utils.io.image_files import is_video_name
@@ -217,7 +217,7 @@ def _keys(section: CleanupConfig | DetectorConfig) -> dict[str, Any]:
 def dependency_files(options: Options, image_id: str) -> list[Path]:
     """List the files that an image's instances depend on besides it: its annotation, or the masks of its boxes."""
     if options.annotations:
-        return [options.annotations / f"{image_id}.json"]
+        return [labelme_path(options.annotations, image_id)]
     root = options.config.dataset.data_dir
     if options.boxes != "target" or root is None:
         return []

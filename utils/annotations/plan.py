@@ -80,9 +80,9 @@ class AnnotationPlan:
         line = f"{counted(len(self.orphans), 'annotation')} without photo"
         if any(self.orphans.values()):
             line += ", or of photos that have another id now"
-        if self.orphans and self.options.prune and not self.options.dry_run:
-            kept = prune(self.orphans, self.prunable)
-            removed = f"{len(self.orphans) - len(kept)} removed"
+        if self.orphans and self.options.prune:
+            kept = prune(self.orphans, self.prunable, dry_run=self.options.dry_run)
+            removed = f"{len(self.orphans) - len(kept)} {'to be removed' if self.options.dry_run else 'removed'}"
             say([f"{line}: {removed}{f', {len(kept)} edited and kept' if kept else ''}"])
         elif self.orphans:
             say([f"{line}, such as {next(iter(self.orphans))}; --prune removes those that no person edited"])

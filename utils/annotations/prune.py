@@ -41,10 +41,11 @@ def find_orphans(folder: Path, images: RunImages) -> dict[str, bool]:
     return {i: is_renamed for i, is_renamed in renamed.items() if is_renamed or is_photo_gone(photos[i], i)}
 
 
-def prune(orphans: Collection[str], manifests: Sequence[Manifest]) -> list[str]:
+def prune(orphans: Collection[str], manifests: Sequence[Manifest], *, dry_run: bool = False) -> list[str]:
     """Remove all files of these images but those of images that a person edited; return these.
 
     Args:
+        dry_run: remove nothing.
         manifests: of all formats; the one whose records tell of the images comes last, so that they are found again if
             the process is killed.
     """
@@ -53,7 +54,7 @@ def prune(orphans: Collection[str], manifests: Sequence[Manifest]) -> list[str]:
         if any(manifest.is_edited(image_id) for manifest in manifests):
             kept.append(image_id)
             continue
-        for manifest in manifests:
+        for manifest in () if dry_run else manifests:
             manifest.remove(image_id)
     return kept
 

@@ -14,6 +14,7 @@ from utils.engine import Result, RunImages
 from utils.errors import SampleError, UserError
 from utils.formats.labelme_reader import LabelmeFiles, check_size
 from utils.formats.registry import predictions_of
+from utils.formats.voc import VocTree
 from utils.io.terminal import counted, warn
 from utils.prompts.readers import VOC_BOXES
 from utils.prompts.table import PromptSource
@@ -69,7 +70,8 @@ class AnnotationFolder:
         if (keys := self.files.keys) is None:
             return ""
         used = len({key for image_id in image_ids if (key := self.files.key(image_id)) is not None})
-        in_run = f"{used} of {counted(len(keys), 'image')} are in the run, which has {counted(len(image_ids), 'image')}"
+        whole, verb = counted(len(keys), "image"), "is" if used == 1 else "are"
+        in_run = f"{used} of {whole} {verb} in the run, which has {counted(len(image_ids), 'image')}"
         return f": {self.files.title}, {in_run}"
 
     def problems(self, images: RunImages, session: Session) -> list[str]:
@@ -106,15 +108,27 @@ class AnnotationFolder:
 
 
 def annotation_problems(
-    path: Path, index: ClassIndex, offset: str | None, images: RunImages, session: Session
+    path: Path,
+    index: ClassIndex,
+    offset: str | None,
+    images: RunImages,
+    session: Session,
+    *,
+    label_map: bool = False,
 ) -> list[str]:
-    """Check annotations before work begins: what cannot be opened, and what is wrong with the first images."""
+    """Check annotations before work begins: what cannot be opened, and what is wrong with the first images.
+
+    Args:
+        label_map: whether the run has a `dataset.label_map`.
+    """
     try:
         folder = AnnotationFolder(path, index, offset)
     except UserError as error:
         return [str(error)]
     if offset is not None and not folder.files.has_category_ids:
         warn([f"--category-offset {offset} changes nothing in {path}, which says itself what its classes are"])
+    if label_map and isinstance(folder.files, VocTree):
+        warn([f"dataset.label_map is for masks of the dataset alone; values of the maps in {path} count as labels"])
     return folder.problems(images, session)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from utils.boxes import box_of_points, xywh_to_xyxy, xyxy_to_xywh
 from utils.classes import ClassIndex
+from utils.formats.label_studio import refuse_tasks
 from utils.formats.polygons import filled_box
 from utils.io.image_files import check_pixels
 from utils.io.json_files import Location, coerce, describe, get, read_json
@@ -108,6 +109,7 @@ def parse_coco(*paths: Path, results: Path | None = None) -> list[CocoImage]:
 def _parse(path: Path, results: Path | None) -> list[CocoImage]:
     """Read one file; `image_id` is the whole `file_name` yet."""
     content, place = read_json(path), Location(str(path))
+    refuse_tasks(content, path)
     images = entries_by_id(content, "images", place, _read_image)
     categories = entries_by_id(content, "categories", place, lambda row, at: get(row, "name", str, at))
     rows = get(content, "annotations", list, place) if results is None else read_json(results)

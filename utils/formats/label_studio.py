@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
@@ -10,6 +11,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import numpy.typing as npt
 
+from utils.errors import UserError
 from utils.formats.base import Exported, Exporter, json_score, nonempty
 from utils.io.encoding import encode_json
 from utils.masks import Mask
@@ -25,6 +27,15 @@ MAX_RUN = 1 << 16
 
 CHANNELS = 4
 """A brush mask is an RGBA image, each channel of which is 255 in the mask."""
+
+
+def refuse_tasks(content: Any, path: Path) -> None:
+    """Raise UserError if the content of a file is a task of Label Studio, or a list of tasks, as that exports them."""
+    task = content[0] if isinstance(content, list) and content else content
+    if isinstance(task, dict) and "data" in task and task.keys() & {"predictions", "annotations"}:
+        what = "a task of Label Studio, which is" if task is content else "tasks of Label Studio, which are"
+        advice = "export COCO there; -a takes its masks, -p its boxes"
+        raise UserError(f"{path}: {what} not read; {advice}")
 
 
 class LabelStudioExporter(Exporter):

@@ -18,10 +18,11 @@ import numpy.typing as npt
 from utils.boxes import box_of_points
 from utils.classes import ClassIndex
 from utils.errors import UserError
+from utils.formats.label_studio import refuse_tasks
 from utils.formats.polygons import POINTS, rasterize_labelme_shape
 from utils.formats.predictions import Predictions
 from utils.io.image_files import decode_mask, image_size, size_problem
-from utils.io.json_files import Location, describe, get, read_json
+from utils.io.json_files import JSON_FILES, Location, describe, get, read_json
 from utils.io.writers import safe_path
 from utils.masks import Mask
 from utils.structures import Instances
@@ -67,6 +68,13 @@ class Shape:
         return box
 
 
+def labelme_path(folder: Path, image_id: str) -> Path:
+    """Return the labelme file of an image, whether or not it is there; its suffix may be in capitals."""
+    path = safe_path(folder, image_id, ".json")
+    capital = path.with_suffix(".JSON")
+    return capital if os.path.isfile(capital) and not os.path.isfile(path) else path
+
+
 def read_labelme_json(path: Path) -> dict[str, Any]:
     """Read a labelme file; it has a list of shapes.
 
@@ -75,9 +83,7 @@ def read_labelme_json(path: Path) -> dict[str, Any]:
     """
     content = read_json(path, json.loads)  # labelme, too, writes and reads NaN
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-        if isinstance(content, dict) and "data" in content and content.keys() & {"predictions", "annotations"}:
-            advice = "which is not read; export COCO from Label Studio"
-            raise UserError(f"{path}: not a labelme file, but a task of Label Studio, {advice}")
+        refuse_tasks(content, path)
         raise UserError(f"{path}: not a labelme file: it has no list of shapes")
     return content
 
@@ -143,7 +149,7 @@ class LabelmeFiles(Predictions):
     @staticmethod
     def recognizes(path: Path) -> bool:
         """Tell whether labelme's files are among the first visible JSON files in a folder and below it."""
-        files = path.rglob("*.json") if path.is_dir() else ()
+        files = path.rglob(JSON_FILES) if path.is_dir() else ()
         visible = (file for file in files if not re.search(r"(^|/)\.", file.relative_to(path).as_posix()))
         for file in islice(visible, LOOKED_AT):
             with suppress(UserError):
@@ -159,7 +165,7 @@ class LabelmeFiles(Predictions):
         return image_id if os.path.isfile(self.place(image_id)) else None
 
     def place(self, image_id: str) -> Path:
-        return safe_path(self.path, image_id, ".json")
+        return labelme_path(self.path, image_id)
 
     def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
         return labelme_instances(self.place(key), self.index, tracked, size)

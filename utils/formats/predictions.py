@@ -36,8 +36,9 @@ from utils.formats.coco_reader import (
     parse_coco,
     read_segmentation,
 )
+from utils.formats.label_studio import refuse_tasks
 from utils.io.image_files import is_image_name, size_problem
-from utils.io.json_files import Location, get, read_json
+from utils.io.json_files import JSON_FILES, Location, get, read_json
 from utils.matching import number_of, unique_aliases
 from utils.structures import Instances
 
@@ -181,7 +182,9 @@ class CocoResults(Predictions):
     def _open(self) -> Sequence[str]:
         path = _only(self.path, _json_in(self.path)[0], self.title) if self.path.is_dir() else self.path
         rows: defaultdict[str, list[tuple[int, CocoAnnotation]]] = defaultdict(list)
-        for i, row in enumerate(read_json(path)):
+        content = read_json(path)
+        refuse_tasks(content, path)
+        for i, row in enumerate(content):
             place = Location(f"{path}: [{i}]")
             image_id, category = entry_id(row, "image_id", place), entry_id(row, "category_id", place)
             if not category.removeprefix("-").isdecimal():
@@ -248,7 +251,7 @@ def _coco_files(folder: Path) -> list[Path]:
 def _json_in(folder: Path) -> tuple[list[Path], list[Path]]:
     """List the COCO results with masks in a folder, and the instances files, whatever all of these are called."""
     results, instances = list[Path](), list[Path]()
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob(JSON_FILES)):
         with suppress(UserError):
             text = read_user_text(path).lstrip()
             if text.startswith("[") and _is_result(text):

@@ -16,6 +16,7 @@ from utils.formats.predictions import Predictions
 from utils.io.encoding import encode_json, encode_lines
 from utils.io.image_files import (
     image_size,
+    index_map_size,
     is_upright,
     is_video_name,
     read_index_map,
@@ -173,6 +174,8 @@ def skip_void(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:
     return numbers.astype(np.uint8 if numbers.max(initial=0) < VOID else np.uint16)
 
 
+_PNG = "*.[pP][nN][gG]"
+
 MOSTLY = 0.5
 """Where void is a larger share of label maps, it may be meant as their background."""
 
@@ -194,18 +197,20 @@ class VocTree(Predictions):
         self._labels[[BACKGROUND, VOID]] = BACKGROUND, VOID
         for i, name in enumerate(own):
             self._labels[label_of(i)] = label_of(self.index.class_id(name, f"{path}, line {i + 1}"))
-        return [each.relative_to(self._maps).with_suffix("").as_posix() for each in sorted(self._maps.rglob("*.png"))]
+        self._files = _maps_in(self._maps)
+        self._objects = _maps_in(self.path / self.objects) if self.objects else {}
+        return [*self._files]
 
     def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
         """Find the objects by the map of objects, where there is such a file, else as connected parts."""
-        path, objects = self._maps / f"{key}.png", self.path / self.objects / f"{key}.png"
+        path, objects = self._files[key], self._objects.get(key)
         try:
             found = self._labels[values := read_index_map(path)]
             if found.min(initial=0) < 0:
                 raise ValueError(f"the value {values[found < 0][0]} is the label of no class")
-            label_map, path = found.astype(np.uint8), objects
+            label_map, path = found.astype(np.uint8), objects or path
             self._void.append(np.count_nonzero(label_map == VOID) / max(1, label_map.size))
-            numbers = read_object_map(objects) if self.objects and objects.is_file() else None
+            numbers = read_object_map(objects) if objects else None
             instances = instances_of(label_map, numbers)
             total, lost = class_pixels(label_map, instances)
             if lost > MAX_LOST * total:
@@ -222,7 +227,7 @@ class VocTree(Predictions):
         return [f"{fact}; {advice}"] if void > MOSTLY else []
 
     def problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
-        path = self._maps / f"{key}.png"
+        path = self._files[key]
         try:
             if size and (problem := size_problem(image_size(path), size)):
                 raise UserError(f"{path}: {problem}")
@@ -244,4 +249,19 @@ class LabelMaps(VocTree):
     @staticmethod
     def recognizes(path: Path) -> bool:
         pictures = path.is_dir() and not VocTree.recognizes(path) and not (path / "images").is_dir()
-        return pictures and next(path.rglob("*.png"), None) is not None
+        return pictures and next(path.rglob(_PNG), None) is not None
+
+    @staticmethod
+    def first_problem(folder: Path) -> str | None:
+        """Say why the first file is no label map, as its header tells it."""
+        first = min(folder.rglob(_PNG))
+        try:
+            index_map_size(first)
+        except ValueError as error:
+            return f"{first}: {error}"
+        return None
+
+
+def _maps_in(folder: Path) -> dict[str, Path]:
+    """Find the PNG files in a folder and below it, by their paths there without suffix."""
+    return {each.relative_to(folder).with_suffix("").as_posix(): each for each in sorted(folder.rglob(_PNG))}

@@ -36,6 +36,10 @@ _ADVICE = {
 """Pattern of a text that is no JSON, with `\\0` at the place of the error -> what to do."""
 
 
+JSON_FILES = "*.[jJ][sS][oO][nN]"
+"""Pattern of their names."""
+
+
 @dataclass(frozen=True)
 class Location:
     """Where a value stands, as messages call it, and the folder in which a relative path there starts."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from utils.classes import COCO_CLASSES, COCO_IDS, match_classes
 from utils.engine import RunImages
-from utils.errors import UserError
+from utils.errors import UserError, first_of
 from utils.io.image_files import size_problem
 from utils.io.terminal import counted
 from utils.matching import number_of, unique_aliases
@@ -216,11 +216,10 @@ class Categories:
             first = self.describe_first(class_ids == UNKNOWN_ID, offset)
             raise UserError(f"{self._table.path}: {first}; give --category-offset or --prompt-names")
         if len(class_ids) and not match_classes(listed, self._names):
-            here = ", ".join(self._names)
             remedy = (
                 f"; --set dataset.classes={self._table.names_file} takes its classes" if self._table.names_file else ""
             )
-            both = f"it has {', '.join(listed)}; the run has {here}{remedy}"
+            both = f"it has {first_of(listed)}; the run has {first_of(self._names)}{remedy}"
             raise UserError(f"{self._table.path}: it shares no class with the run: {both}")
         return class_ids
 

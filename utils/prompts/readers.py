@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from xml.etree import ElementTree
 
 import numpy as np
@@ -21,8 +21,10 @@ from utils.classes import find_class_names, is_class_list
 from utils.errors import UserError
 from utils.files import open_regular
 from utils.formats.coco_reader import entries_by_id, id_of_file, ids_of_files
+from utils.formats.label_studio import refuse_tasks
 from utils.formats.labelme_reader import FLAT_KINDS, LabelmeFiles, grouped, read_labelme_json, shapes_of
 from utils.formats.registry import predictions_of
+from utils.formats.voc import LabelMaps
 from utils.formats.yolo_labels import LabelReader
 from utils.io.json_files import Location, describe, get
 from utils.prompts.table import (
@@ -313,9 +315,16 @@ def read_prompt_table(source: PromptSource) -> PromptTable:
     Raises:
         UserError: it cannot be read, or is of no known format.
     """
-    for prompt_format in PROMPT_FORMATS:
-        if prompt_format.recognizes(source):
-            return prompt_format.read(source, prompt_format)
+    if source.path.is_file():
+        refuse_tasks(source.json.content, source.path)
+    found = next((each for each in PROMPT_FORMATS if each.recognizes(source)), None)
+    if found is None:
+        _refuse_unknown(source)
+    return found.read(source, found)
+
+
+def _refuse_unknown(source: PromptSource) -> NoReturn:
+    """Raise UserError that says what a file or folder of no known format may be."""
     path = source.path
     if path.is_dir():
         for damaged in source.files[".xml"][:1]:
@@ -325,6 +334,8 @@ def read_prompt_table(source: PromptSource) -> PromptTable:
             raise UserError(f"{lacking}; -p {shlex.quote(str(outputs[0]))} takes an output there")
         if (kind := predictions_of(path)) is LabelmeFiles:
             raise UserError(lacking)
+        if kind is LabelMaps and (problem := LabelMaps.first_problem(path)):
+            raise UserError(f"{lacking}; {problem}")
         files = "of rows and COCO instances, -p takes the file"
         raise UserError(f"{lacking}; {files}; -a takes the folder as {kind.title}, in place of the models")
     if source.json.error:

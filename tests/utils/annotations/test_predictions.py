@@ -162,7 +162,7 @@ def test_images_of_results_that_are_not_in_the_run_are_counted(tmp_path: Path) -
     rows = json.loads(path.read_text())
     path.write_text(json.dumps([*rows, rows[0] | {"image_id": 8}, rows[0] | {"image_id": "elsewhere"}]))
     assert AnnotationFolder(path, ClassIndex(NAMES)).coverage(IDS) == (
-        ": COCO results, 1 of 3 images are in the run, which has 2 images"
+        ": COCO results, 1 of 3 images is in the run, which has 2 images"
     )
 
 
@@ -275,6 +275,39 @@ def test_label_maps_as_mmsegmentation_writes_them_are_taken_pixel_by_pixel(tmp_p
     assert "the value 3 is the label of no class" in wrong
     (other,) = annotation_problems(tmp_path / "maps", ClassIndex(NAMES), None, images(*IDS, size=(9, 9)), Session())
     assert "40 x 30 pixels, the image has 9 x 9" in other
+
+
+def test_a_label_map_of_the_dataset_is_said_not_to_count_for_maps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(label_map()).save(tmp_path / "000001.png")
+    for has_one in (False, True):
+        source = tmp_path, ClassIndex(NAMES), None, images(*IDS), Session()
+        assert annotation_problems(*source, label_map=has_one) == []
+        said = capsys.readouterr().err
+        assert ("dataset.label_map is for masks of the dataset alone; values of the maps in" in said) == has_one
+
+
+@pytest.mark.parametrize("suffix", ["PNG", "JSON"])
+def test_suffixes_in_capitals_are_found(suffix: str, tmp_path: Path) -> None:
+    if suffix == "PNG":
+        for kind in ("SegmentationClass", "SegmentationObject"):
+            (tmp_path / kind).mkdir()
+            Image.fromarray(label_map()).save(tmp_path / kind / "000001.PNG")
+    else:
+        points = [[3, 3], [20, 3], [20, 20]]
+        shape = {"label": "car", "shape_type": "polygon", "points": points, "group_id": None}
+        (tmp_path / "clip").mkdir()
+        (tmp_path / "clip" / "000001.JSON").write_text(json.dumps({"shapes": [shape]}))
+    assert problems(tmp_path) == []
+    assert len(AnnotationFolder(tmp_path, ClassIndex(NAMES)).read("clip/000001", SIZE)) > 0
+
+
+def test_tasks_of_label_studio_are_called_so(tmp_path: Path) -> None:
+    path, task = tmp_path / "a.json", {"data": {"image": "a"}, "annotations": []}
+    for content, what in ((task, "a task of Label Studio, which is"), ([task], "tasks of Label Studio, which are")):
+        path.write_text(json.dumps(content))
+        assert f"a.json: {what} not read; export COCO" in "".join(problems(path))
 
 
 def test_a_voc_tree_keeps_its_objects(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from utils.errors import UserError
 from utils.prompts.prompts import load_prompts
@@ -143,8 +144,23 @@ def test_outputs_of_a_run_among_labelme_files_are_not_read(tmp_path: Path) -> No
 
 
 def test_tasks_of_label_studio_are_called_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"1\.json: not a labelme file, but a task of Label Studio, .*export COCO"):
+    with pytest.raises(UserError, match=r"1\.json: a task of Label Studio, .*export COCO"):
         read_prompt_table(PromptSource(write(tmp_path, {"1.json": {"data": {"image": "a"}, "predictions": []}})))
+    task = {"id": 1, "data": {"image": "a"}, "annotations": []}
+    for content, what in ((task, "a task"), ([task, task], "tasks")):
+        write(tmp_path, {"1.json": content})
+        with pytest.raises(UserError, match=rf"1\.json: {what} of Label Studio, .* -a takes its masks, -p its boxes"):
+            read_prompt_table(PromptSource(tmp_path / "1.json"))
+
+
+def test_a_folder_of_panoptic_maps_is_not_called_label_maps(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"no YOLO labels .*a\.png: not an index map: its mode is RGB") as refused:
+        read_prompt_table(PromptSource(tmp_path))
+    assert "-a" not in str(refused.value)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="-a takes the folder as label maps"):
+        read_prompt_table(PromptSource(tmp_path))
 
 
 def test_a_split_without_any_label_file_is_warned_of(tmp_path: Path, images_of: Any) -> None:
