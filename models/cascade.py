@@ -1,4 +1,7 @@
-"""Prompt SAM2 with YOLO's boxes; its masks, which have no class of their own, get the class of their box."""
+"""Prompt SAM2 with YOLO's boxes; its masks, which have no class of their own, get the class of their box.
+
+In clips the boxes of a track vote on its class, see `models/video_cascade.py`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 
 
 PendingBatch: TypeAlias = "tuple[Sequence[Sample], Sequence[Sequence[Detections]], AsyncMasks]"
-"""Consecutive images, the sets of boxes of each, and the masks of all sets, which a GPU may still compute."""
+"""Consecutive images, the sets of boxes of each, and the masks of all sets, which a GPU may still compute.
+
+A set holds the boxes of one origin: an image has one of those found and, for error attribution, one of the true ones.
+"""
 
 
 def label_masks(size: tuple[int, int], detections: Detections, found: BoxMasks) -> Instances:
@@ -60,6 +66,7 @@ class ImageCascade:
         # Two, since the detector's thread and the main thread may run out of memory at the same time.
         self._detect_retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
         self._launch_retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
+        # With CUDA, the `launch` of the batch before, until it is called or its results are asked for.
         self._previous: Callable[[], object] | None = None
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
@@ -70,8 +77,9 @@ class ImageCascade:
         by then. So the GPU waits for no box, where the caller asks for results two batches late (`utils/engine.py`).
         """
         device, detect = self.segmenter.device.type, partial(self._detect, samples)
-        detected = self._detecting.submit(detect).result if device == "cuda" else detect
-        launch = cache(lambda: self._launch(samples, detected()))  # launches once, whoever calls it first
+        # With CUDA, the thread begins to look for boxes now, and `result` waits for it.
+        wait_for_boxes = self._detecting.submit(detect).result if device == "cuda" else detect
+        launch = cache(lambda: self._launch(samples, wait_for_boxes()))  # launches once, whoever calls it first
         if device == "cuda":
             if self._previous is not None:
                 self._previous()
@@ -89,18 +97,26 @@ class ImageCascade:
         ]
 
     def _detect(self, samples: Sequence[Sample]) -> list[tuple[Upload, list[Detections]]]:
-        """Send the images of a batch to the device and find their boxes, in parts as large as memory allows."""
+        """Send the images of a batch to the device and find their boxes, in parts as large as memory allows.
+
+        Returns:
+            of each part its images on the device, and the boxes of each image.
+        """
         images = [sample.image for sample in samples]
         return self._detect_retry(
             len(samples), lambda part: (self.segmenter.upload(images[part]), self.boxes(samples[part]))
         )
 
     def _launch(self, samples: Sequence[Sample], detected: list[tuple[Upload, list[Detections]]]) -> list[PendingBatch]:
-        """Start consecutive parts of a batch, as large as memory allows; empty `detected`, which holds its images."""
+        """Start consecutive parts of a batch, as large as memory allows.
+
+        Args:
+            detected: as `_detect` returns it, with the batch's images on the device; emptied.
+        """
         images = [image for upload, _ in detected for image in upload.images()]
-        sets = [[found] for _, detections in detected for found in detections]
+        sets = [[boxes] for _, detections in detected for boxes in detections]
         if self._gt_boxes is not None:
-            sets = [[*found, gt_boxes] for found, gt_boxes in zip(sets, self._gt_boxes(samples))]
+            sets = [[*boxes, gt_boxes] for boxes, gt_boxes in zip(sets, self._gt_boxes(samples))]
         pending = self._launch_retry(
             len(samples), lambda part: self._launch_part(samples[part], images[part], sets[part])
         )

@@ -47,14 +47,15 @@ def preprocess(images: Sequence[np.ndarray | torch.Tensor], side: int, device: t
         return F.interpolate(pixels[None], (height, side), mode="bilinear", align_corners=False, antialias=True)[0]
 
     def resized(image: np.ndarray | torch.Tensor) -> torch.Tensor:
-        rows = max(1, STRIP_PIXELS // image.shape[1])
+        rows = max(1, STRIP_PIXELS // image.shape[1])  # a large image is never float32 as a whole
         strips = []
         for top in range(0, image.shape[0], rows):
             strip = to_device(image[top : top + rows], resize_device)
             pixels = strip.permute(2, 0, 1).float().div_(255).contiguous()
             if strip.shape[0] == image.shape[0]:
                 return scaled(pixels, side)
-            strips.append(scaled(pixels, strip.shape[0]))  # to its width alone, as torch itself does first
+            # The width alone: torch itself scales the width first, so the pixels are those of one call for the whole.
+            strips.append(scaled(pixels, strip.shape[0]))
         return scaled(torch.cat(strips, dim=1), side)
 
     return torch.stack([resized(image) for image in images]).sub_(mean).div_(std).to(device)
@@ -150,7 +151,7 @@ class Segmenter:
         if images > 1:
             self._passes.take_at_most(images // 2)
         elif isinstance(self._passes, CompiledForward) and not halved:
-            self._passes = Sam2Forward(self.model, self._windows_at_once)
+            self._passes = Sam2Forward(self.model, self._windows_at_once)  # which pads neither images nor boxes
         elif not halved:
             advice = "choose smaller models or --device cpu"
             raise RunError(f"the GPU has too little memory for a single image ({reason}); {advice}")
@@ -176,10 +177,10 @@ class Segmenter:
         boxes: Sequence[npt.NDArray[np.float32]],
         image_index: Sequence[int] | None = None,
     ) -> AsyncMasks:
-        """Start a batch on the device; only a CPU is done when this returns.
+        """Start a batch on the device. When this returns, a CPU is done, and a GPU may still compute.
 
-        All boxes are one flattened list. An image, or a window of it, is encoded once, whatever the number of sets that
-        have boxes there; not at all where none has one.
+        An image, or a window of it, is encoded once, whatever the number of sets that have boxes in it; it is not
+        encoded if none has. The boxes of all sets are decoded as one list.
 
         Args:
             images: B arrays (H, W, 3) uint8 RGB, of any sizes; tensors if `upload` sent them ahead.
@@ -193,7 +194,7 @@ class Segmenter:
         box_images = np.repeat(index, [len(each) for each in boxes])
         side = None if self._windows_at_once is None else self.model.image_size
         views = views_of(all_boxes, box_images, sizes, side)
-        at_once = self._passes.max_batch  # the detector's thread may lower it meanwhile
+        at_once = self._passes.max_batch  # read once, since the detector's thread may lower it meanwhile
         for start in range(0, len(views), at_once):
             group = views[start : start + at_once]
             with autocast(self.device, self.precision):
@@ -223,32 +224,32 @@ class Segmenter:
             pending: to which the masks are appended.
         """
         rows = np.concatenate([view.rows for view in views])
-        image_index = np.repeat(np.arange(len(views)), [len(view.rows) for view in views])
+        view_index = np.repeat(np.arange(len(views)), [len(view.rows) for view in views])
         sizes, corners = np.array([view.size for view in views]), np.array([view.box[:2] for view in views])
-        box_sizes, box_corners = sizes[image_index], corners[image_index]
+        box_sizes, box_corners = sizes[view_index], corners[view_index]
         in_view = boxes[rows] - np.tile(box_corners, 2).astype(np.float32)
         in_model_pixels = normalize(in_view, box_sizes) * np.float32(self.model.image_size)  # of its square input
         prompts = to_device(in_model_pixels, self.device)
         for chunk in self._chunks(box_sizes, features):
-            decoded = self._decode(features, image_index[chunk], prompts[chunk])
+            decoded = self._decode(features, view_index[chunk], prompts[chunk])
             pending.append(*decoded, rows[chunk], box_sizes[chunk], box_corners[chunk])
 
     def _chunks(self, box_sizes: np.ndarray, features: Features) -> Iterator[slice]:
         """Yield consecutive slices of the boxes, each within the memory budget, but of one box at least."""
-        # A full-size mask is a float32 logit and a bool a pixel.
+        # A full-size mask takes 5 bytes a pixel: a float32 logit and a bool.
         total = np.cumsum(features.box_bytes + 5 * box_sizes.prod(axis=1))
         start, spent = 0, 0
         while start < len(total):
-            next_chunk = int(np.searchsorted(total, spent + self.chunk_bytes, side="right")) - start
-            stop = start + self._passes.max_boxes(max(1, next_chunk))
+            fitting = int(np.searchsorted(total, spent + self.chunk_bytes, side="right")) - start
+            stop = start + self._passes.max_boxes(max(1, fitting))
             yield slice(start, stop)
             start, spent = stop, int(total[stop - 1])
 
     def _decode(
-        self, features: Features, image_index: np.ndarray, boxes: torch.Tensor
+        self, features: Features, view_index: np.ndarray, boxes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Decode boxes: (N, S/4, S/4) float32 mask logits and (N,) scores, on the device."""
+        """Decode boxes of encoded views: (N, S/4, S/4) float32 mask logits and (N,) scores, on the device."""
         with autocast(self.device, self.precision):
-            decoded = self._passes.decode(features, to_device(image_index, self.device), boxes)
+            decoded = self._passes.decode(features, to_device(view_index, self.device), boxes)
             logits, scores = select_single_mask(self.model, *decoded)
         return logits.float(), scores
