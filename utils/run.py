@@ -60,7 +60,7 @@ class Run:
         images: all images of the run.
         models: detector and SAM2, or the annotations in their place.
         plan: which annotations are to be written; a run that writes none works on every image.
-        shards: the parts of the run, where it is one of them or merges them, or None.
+        shards: the shards of the run, if this is one of them or merges them; else None.
     """
 
     options: Options
@@ -89,7 +89,7 @@ class Run:
         """
         options, session = self.options, self.session
         self.images.check_gt_masks(self.models.class_map.num_listed)
-        units = () if options.merge else self.plan.units
+        units = () if options.merge else self.plan.units  # a merge joins what the shards did
         cascade = self.plan.skip_finished(self.models.build_cascade() if units else None)
         batches = self.images.batches(session.own_share(units))
         script, *also = options.outputs
@@ -123,9 +123,10 @@ class Run:
 def build_evaluator(run: Run) -> Evaluator:
     """Build the sink that scores images against their ground truth; the metrics are in `utils/metrics/summary.py`."""
     options, names, session = run.options, run.class_names, run.session
-    settings, class_map, comparison = options.config.evaluator, run.models.class_map, None
+    settings, class_map = options.config.evaluator, run.models.class_map
     if options.shard is None and (replaced := date_of_evaluation(settings.save_dir)):
         say([f"replaces the evaluation of {replaced} in {settings.save_dir}; -o DIR puts this one elsewhere"])
+    comparison = None
     if options.diff is not None:
         offset = options.prompt_overrides.category_offset
         comparison = Comparison(class_map, AnnotationFolder(options.diff, class_map.index, offset))
@@ -143,12 +144,12 @@ def build_evaluator(run: Run) -> Evaluator:
 
 def build_renderer(run: Run) -> OverlaySink:
     """Build the sink that renders overlays: one picture per image, or with `mp4` one video per clip."""
-    config, kind = run.options.config.predictor, OverlaySink
+    config, sink_class = run.options.config.predictor, OverlaySink
     if config.format == "mp4":
         from utils.visual.video import VideoOverlaySink  # which needs PyAV
 
-        kind = VideoOverlaySink
-    return kind(config, run.class_names, run.writers, prune=run.options.prune)
+        sink_class = VideoOverlaySink
+    return sink_class(config, run.class_names, run.writers, prune=run.options.prune)
 
 
 OUTPUTS: dict[Output, Callable[[Run], Sequence[Sink]]] = {
@@ -183,17 +184,19 @@ def open_run(
             raise UserError("--merge: one process does it; start it without torchrun")
         images = open_images(options, session)
         models = open_models(options, images, session)
-        shards = Shards(options, images, models.prompts) if options.shard or options.merge else None
+        is_shard = options.shard is not None
+        shards = Shards(options, images, models.prompts) if is_shard or options.merge else None
         if session.is_main and not options.dry_run:
+            # By real path: a folder that two keys name must not be locked twice.
             folders = {os.path.realpath(folder): (folder, key) for key, folder in output_folders(options).items()}
             for folder, key in folders.values():
-                locks.enter_context(locked_folder(folder, key, shared=options.shard is not None))
-            if shards is not None and options.shard is not None:
+                locks.enter_context(locked_folder(folder, key, shared=is_shard))
+            if shards is not None and is_shard:
                 locks.enter_context(locked_folder(shards.own_folder, shards.key))
                 shards.begin()
         session.barrier()  # no process writes before the first one has locked the folders
         plan = plan_annotations(options, images, models.prompts, session)
         say(plan.lines)
-        if plan.nothing_to_do:  # then nothing is executed, which would prune after the last check
+        if plan.nothing_to_do:  # else `execute` prunes, after its own checks
             plan.prune_orphans()
         yield Run(options, session, writers, images, models, plan, shards)
