@@ -1,11 +1,11 @@
-"""The files that evaluations write to `evaluator.save_dir`, and how they came about; the report is in `report/`."""
+"""The files that evaluations write to `evaluator.save_dir`, and what describes the run; the report is in `report/`."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -42,10 +42,21 @@ ATTRIBUTION, COMPARISON, THRESHOLDS = "attribution.json", "comparison.json", "th
 CALIBRATION = "calibration.json"
 
 ALL_FILES = {
-    *(METRICS, REPORT, PER_CLASS, PER_CLASS_TEX, PER_IMAGE, PER_CLIP, CONFUSION_MATRIX, ATTRIBUTION, COMPARISON),
-    *(THRESHOLDS, COUNTS, CALIBRATION, "gain.json"),
+    METRICS,
+    REPORT,
+    PER_CLASS,
+    PER_CLASS_TEX,
+    PER_IMAGE,
+    PER_CLIP,
+    CONFUSION_MATRIX,
+    ATTRIBUTION,
+    COMPARISON,
+    THRESHOLDS,
+    COUNTS,
+    CALIBRATION,
+    "gain.json",
 }
-"""What a run may write, by its options; earlier versions called the comparison gain.json."""
+"""All that evaluations may write, whatever their options; gain.json is the comparison of earlier versions."""
 
 TARGET_BY_PREDICTION = "target \\ predicted"
 """Heading of the column of target labels in `confusion_matrix.csv`."""
@@ -78,8 +89,8 @@ class Provenance:
         """Return all of it as JSON's types; waits for the hashes."""
         options, dataset = self._options, self._options.config.dataset
 
-        def hashed(entry: Any) -> dict[str, Any] | None:
-            return None if entry is None else {"path": str(entry[0]), "sha256": entry[1].result()}
+        def hashed(path: Path, hash_of_file: Future[str | None]) -> dict[str, Any]:
+            return {"path": str(path), "sha256": hash_of_file.result()}
 
         return {
             "command": options.command,
@@ -88,13 +99,13 @@ class Provenance:
             "seconds": round(time.monotonic() - self._start, 1),
             "data": {"data_dir": str(dataset.data_dir), "split": dataset.split},
             "boxes": options.boxes,
-            "prompt_file": hashed(self._prompt),
+            "prompt_file": self._prompt and hashed(*self._prompt),
             "annotations": options.annotations and str(options.annotations),
-            "weights": {name: hashed(entry) for name, entry in self._files.items()},
+            "weights": {name: hashed(*entry) for name, entry in self._files.items()},
             "device": self._device(),
             "processes": self._processes,
             "versions": versions(),
-            "config": json.loads(json.dumps(asdict(options.config), default=str)),
+            "config": json.loads(json.dumps(asdict(options.config), default=str)),  # paths as text
         }
 
 
@@ -115,14 +126,14 @@ def date_of_evaluation(folder: Path) -> str:
 def evaluation_files(
     evaluation: Evaluation, run: Mapping[str, Any] | None = None, attribution: Mapping[str, Any] | None = None
 ) -> dict[str, bytes]:
-    """Encode the files of an evaluation: file name -> content.
+    """Encode the files that every evaluation has, and `per_clip.csv` of clips: file name -> content.
 
     Args:
-        run: how it came about, see `Provenance`; `metrics.json` holds it.
-        attribution: the result of `Attribution`, by which rows of images say what each error cost; or None.
+        run: what `Provenance` says of the run, for `metrics.json`; or None.
+        attribution: the result of `Attribution`, from which `per_image.csv` takes what each error cost; or None.
     """
     content = metrics(evaluation) | ({} if run is None else {"run": run})
-    images = [_image_row(image, evaluation) for image in evaluation.worst_first()]
+    image_rows = [_image_row(image, evaluation) for image in evaluation.worst_first()]
     costs = {} if attribution is None else {name: _cost_row(each) for name, each in attribution["images"].items()}
     cost_columns = next(iter(costs.values()), {}).keys()
     matrix = zip(evaluation.names, evaluation.matrix.tolist())
@@ -131,7 +142,7 @@ def evaluation_files(
         PER_CLASS: per_class_table(evaluation),
         PER_CLASS_TEX: per_class_tex(evaluation),
         PER_IMAGE: encode_table(
-            (*IMAGE_COLUMNS, *cost_columns), (image | costs.get(image["image_id"], {}) for image in images)
+            (*IMAGE_COLUMNS, *cost_columns), (row | costs.get(row["image_id"], {}) for row in image_rows)
         ),
         CONFUSION_MATRIX: encode_csv(
             [[TARGET_BY_PREDICTION, *evaluation.names], *([name, *row] for name, row in matrix)]

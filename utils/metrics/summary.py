@@ -106,7 +106,7 @@ SPLIT_MEASURES: dict[str, SplitMeasure] = {
 """Key in `metrics.json` below `split` -> measure."""
 
 HEADLINE = "non_empty_union"
-"""Which of MEAN_IOUS is `Mean_IOU`, everywhere."""
+"""Key of MEAN_IOUS for `Mean_IOU`. What has only pixel counts calls the same function, `segmentation.mean_iou`."""
 
 MEAN_IOUS: dict[str, SplitMeasure] = {
     HEADLINE: SplitMeasure(
@@ -132,13 +132,13 @@ MEAN_IOUS: dict[str, SplitMeasure] = {
     ),
     "mean_over_images": SplitMeasure(
         "mean over images of each image's mean (torchmetrics' mean_iou)",
-        lambda split: nanmean(np.array([image.mean_iou for image in split.images])),
+        lambda evaluation: nanmean(np.array([image.mean_iou for image in evaluation.images])),
         "Mean over images",
         "of each image's mean over its labels",
     ),
     "mean_over_images_and_labels": SplitMeasure(
         "mean over all pairs of an image and a label (torchmetrics' MeanIoU)",
-        lambda split: nanmean(np.concatenate([[], *(image.class_iou for image in split.images)])),
+        lambda evaluation: nanmean(np.concatenate([[], *(image.class_iou for image in evaluation.images)])),
         "Mean over images and labels",
         "of all pairs of an image and a label in it",
     ),
@@ -170,14 +170,17 @@ def label_means(evaluation: Evaluation) -> dict[str, float]:
 
 
 def label_numbers(evaluation: Evaluation) -> dict[str, npt.NDArray[np.int64]]:
-    """Count what there is of each label: (L,) images of the target, true and found objects; the background has none."""
+    """Count, for each label, (L,) images whose target has it, true objects and found objects.
+
+    The background has images, but no objects.
+    """
     size, images = len(evaluation.names), evaluation.images
     true_labels = [image.labels[image.counts.target > 0] for image in images]
     true_ids = [label_of(image.objects.true_class_ids) for image in images]
     found_ids = [label_of(image.objects.class_ids) for image in images]
     columns = {"true_images": true_labels, "true_objects": true_ids, "found_objects": found_ids}
-    start = np.zeros(0, np.int64)
-    return {name: np.bincount(np.concatenate([start, *each]), minlength=size) for name, each in columns.items()}
+    none = np.zeros(0, np.int64)  # `concatenate` needs an array, also where there are no images
+    return {name: np.bincount(np.concatenate([none, *each]), minlength=size) for name, each in columns.items()}
 
 
 def mean_ious(evaluation: Evaluation) -> dict[str, float]:

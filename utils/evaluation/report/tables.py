@@ -108,7 +108,8 @@ class Section:
 def figures(evaluation: Evaluation) -> Iterator[Row]:
     """Yield the main numbers of the page, in percent."""
     values, means, intervals = summary.split_measures(evaluation), summary.label_means(evaluation), evaluation.intervals
-    yield Row("Mean IoU", (percent(means["iou"]),), f"95 %: {interval(intervals.mean_iou)}")
+    headline = summary.MEAN_IOUS[summary.HEADLINE].of(evaluation)
+    yield Row("Mean IoU", (percent(headline),), f"95 %: {interval(intervals.mean_iou)}")
     for name, single in summary.SPLIT_MEASURES.items():
         if single.title:
             note = f"95 %: {interval(getattr(intervals, single.interval))}" if single.interval else single.note
