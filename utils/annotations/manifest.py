@@ -4,8 +4,8 @@ A record lists the hash of each file that was written for an image; a file with 
 have theirs within, see `labelme_manifest.py`.
 
 Promises, kept whenever a run is killed: each file is whole; a file that a person edited or made is known as such and
-kept; the next run completes what is missing. Therefore a record is written after the files that it replaces are gone
-and before its own: each file is then as the record says, or missing, or somebody else's.
+kept; the next run completes what is missing. Therefore a write first removes the old files, then writes the record,
+then the new files: at any moment each file is as the record says, or missing, or somebody else's.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Manifest:
             UserError: a link leads out of the folder where files are to be written.
         """
         mine = session.own_share(range(len(image_ids)) if part is None else part)
-        firsts = {image_ids[i].rpartition("/")[0]: i for i in reversed(mine)}  # of each folder of images
+        firsts = {image_ids[i].rpartition("/")[0]: i for i in reversed(mine)}  # the first image of each folder
         folders = {folder: images[i] for i in firsts.values() for folder in self._folders(image_ids[i])}
         linked = [f"{folder}: {aim}" for folder, image in folders.items() if (aim := self._link_from(folder, image))]
         refuse(f"{self.name}: no file is written through a link; remove it:", session.gather(linked))
@@ -126,9 +126,11 @@ class Manifest:
             read = [self.status(image_id, Path(image)) for image_id, image in images]
             return np.array(read, np.uint8), np.zeros(len(images), KEY)
         keys, statuses = self.index.look_up(images)
-        for place in np.flatnonzero((statuses == FileStatus.NEW) & (keys != NO_KEY)).tolist():
-            status = statuses[place] = self.status(images[place][0], Path(images[place][1]))
-            if status in (FileStatus.DONE, FileStatus.EDITED) and images[place][0] not in self.broken:
+        unknown = (statuses == FileStatus.NEW) & (keys != NO_KEY)  # there are files, but the index has no status
+        for place in np.flatnonzero(unknown).tolist():
+            image_id, image = images[place]
+            status = statuses[place] = self.status(image_id, Path(image))
+            if status in (FileStatus.DONE, FileStatus.EDITED) and image_id not in self.broken:
                 self.index.add(keys[place], status)
         return statuses, keys
 
@@ -150,7 +152,10 @@ class Manifest:
         )
 
     def write(self, image_id: str, image: Path, exported: Exported) -> bool:
-        """Replace the image's files; only with `overwrite` if one of them is not known and would be another.
+        """Write the image's files in place of those of its record.
+
+        If a file that no record names has another content than what would be written there, nothing is written
+        without `overwrite`.
 
         Returns:
             whether they were written.
@@ -238,9 +243,11 @@ class Manifest:
         before = self.read_shared() or Record()
         hashes = {name: hash_of(content) for name, content in made.items()}
         found = {name: file_hash(self.folder / name) for name in made}
+        # What is there is missing, as an earlier run wrote it, or as this one would write it; else a person's.
         ours = {name: found[name] in (None, before.files.get(name), hashes[name]) for name in made}
         edited = [] if self.output.overwrite else [name for name in made if not ours[name]]
         stale = [name for name in made if name not in edited and found[name] != hashes[name]]
+        # What earlier runs made and this one does not is dropped, unless it is to be kept or a person edited it.
         recorded = {name: known for name, known in before.files.items() if (self.folder / name).exists()}
         others = [] if self.output.keep_others else [name for name in recorded if name not in made]
         dropped = [name for name in others if file_hash(self.folder / name) == recorded[name]]
@@ -267,7 +274,7 @@ class Manifest:
         return not all(os.path.lexists(path) for path in self._paths(image_id))
 
     def _paths(self, image_id: str) -> list[Path]:
-        """List the files that every image has here."""
+        """List the files that every finished image has here: its record, if any, and those of the format."""
         records = [self._record_path(image_id)] if self.has_records else []
         return [*records, *(safe_path(self.folder, name, "") for name in self.output.files(image_id))]
 
@@ -302,7 +309,7 @@ class Manifest:
         return is_photo or name in self.output.files(image_id)
 
     def _is_taken(self, exported: Exported, before: Record) -> bool:
-        """Return whether a file that no record names is where another one is to be."""
+        """Return whether a file that no record names, with another content, is where one is to be written."""
         for name in {*exported.files, *exported.links} - {*before.files, *before.links}:
             if found := file_hash(self.folder / name):
                 content = exported.files.get(name)

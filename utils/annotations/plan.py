@@ -50,9 +50,9 @@ class AnnotationPlan:
             which every image is finished.
         nothing_to_do: whether all files are up to date, or the run is a dry one.
         manifests: one for each output.
-        finished: the images in `units` that are finished. Those of clips are worked on again: tracks go through every
-            frame before.
-        lines: what becomes of how many images in each format with something there; in a dry run in all outputs.
+        finished: the images in `units` that are finished; none in clips, whose tracks need every frame again.
+        lines: for each format that has files already, how many images it has yet to write, has or keeps; in a dry run
+            for every output.
         orphans: what has no photo any more, see `find_orphans`.
         prunable: the manifests of all that an orphan may have.
     """
@@ -70,7 +70,7 @@ class AnnotationPlan:
     @property
     def unfinished(self) -> list[int]:
         """Return the positions of the images that have no file or an outdated one, in any output."""
-        return np.flatnonzero(_have(UNFINISHED, self.manifests, len(self.ids))).tolist()
+        return np.flatnonzero(_have_status(UNFINISHED, self.manifests, len(self.ids))).tolist()
 
     def prune_orphans(self) -> None:
         """Remove the annotations without photo if the options say so; print how many there are.
@@ -132,7 +132,7 @@ def plan_annotations(options: Options, images: RunImages, prompts: Prompts | Non
     formats = {name: manifest_of(name) for name in dict.fromkeys(options.config.auto_mask.formats)}
     files = [*_frame_manifests(options, images, fingerprint), *formats.values()]
     scan(files)
-    review = _review_settings(options, images, formats.values())
+    review = _review_settings(options, images, formats.values())  # reads the statuses that `scan` found
     if session.is_main:
         warn(unused_edits(formats, images))
     tables = [_review_manifest(options, fingerprint, review), *_diff_manifests(options, images, fingerprint)]
@@ -141,7 +141,7 @@ def plan_annotations(options: Options, images: RunImages, prompts: Prompts | Non
     units, finished = _units_to_do(options, images, manifests)
     whole = options.outputs == ("annotate",) and options.shard is None and not options.merge
     done = whole and not units and all(manifest.is_assembled(images.ids) for manifest in manifests)
-    nothing_to_do = options.dry_run or session.gather([done])[0]
+    nothing_to_do = options.dry_run or session.gather([done])[0]  # the first process says it for all
     for manifest in manifests if not options.dry_run else ():
         manifest.save_index()
     orphans, others = dict[str, bool](), list[Manifest]()
@@ -161,7 +161,7 @@ def plan_annotations(options: Options, images: RunImages, prompts: Prompts | Non
             *(open_lines(review, False) if nothing_to_do and not options.dry_run else []),
         ],
         orphans=orphans,
-        prunable=[*files, *others, *reversed(tables)],
+        prunable=[*files, *others, *reversed(tables)],  # the review table, whose records tell of orphans, comes last
     )
 
 
@@ -173,13 +173,13 @@ def _units_to_do(
     if options.outputs != ("annotate",):
         return own_units, ()
     statuses = (*UNFINISHED, *([FileStatus.EDITED] if options.overwrite else []))
-    needed = _have(statuses, manifests, len(images.ids))
+    needed = _have_status(statuses, manifests, len(images.ids))
     units = [unit for unit in own_units if needed[unit.start : unit.stop].any()]
     return units, () if options.video else {images.ids[i] for unit in units for i in unit if not needed[i]}
 
 
-def _have(statuses: Sequence[FileStatus], manifests: Sequence[Manifest], count: int) -> npt.NDArray[np.bool_]:
-    """Return (images,) bool: whether an image has one of these statuses in any output."""
+def _have_status(statuses: Sequence[FileStatus], manifests: Sequence[Manifest], count: int) -> npt.NDArray[np.bool_]:
+    """Return (count,) bool: whether each image has one of these statuses in any output."""
     found = np.zeros(count, bool)
     for manifest in manifests:
         found |= np.isin(manifest.statuses, statuses)
@@ -270,7 +270,9 @@ def _review_settings(options: Options, images: RunImages, formats: Iterable[Mani
     corrected = format_folder(folder, POLYGONS if POLYGONS in labelme else labelme[0]) if labelme else None
     nested, audit = any("/" in image_id for image_id in images.ids), options.config.auto_mask.audit
     shown = sources[:MAX_SOURCES]
-    return ReviewSettings(folder, (), below, edited, photos, nested, corrected, shown, audit)
+    return ReviewSettings(  # the class names follow with the exporter
+        folder, (), below, edited, photos, nested=nested, labelme=corrected, sources=shown, audit=audit
+    )
 
 
 def _review_manifest(options: Options, fingerprint: RunFingerprint, settings: ReviewSettings) -> Manifest:
@@ -295,7 +297,8 @@ def _diff_manifests(options: Options, images: RunImages, fingerprint: RunFingerp
         return []
     folder, low = options.config.auto_mask.save_dir, options.config.auto_mask.low_overlap
     audit = options.config.auto_mask.audit
-    before = options.annotations is not None and not audit  # whose sample is of the run's own objects
+    # The sample of an audit is drawn from the run's own objects.
+    before = options.annotations is not None and not audit
     references = find_references(options.diff, options.config, images.ids, overwrite=options.overwrite, before=before)
     settings = fingerprint.settings("diff", references.settings(low, audit))
     output = AnnotationOutput(
@@ -321,7 +324,8 @@ def _format_manifest(name: str, options: Options, fingerprint: RunFingerprint, s
     folder = format_folder(auto_mask.save_dir, name)
     if not _is_apart(options, name):
         raise UserError(f"-a/--annotations {folder}: {name} files would be written there; set auto_mask.save_dir")
-    # Flags follow another limit without the models; the key stays, so that files of earlier versions are known.
+    # Another limit changes flags without the models, so it is no part of the hash; its key stays there as None, so that
+    # the hashes of earlier versions hold.
     own = {key: None if key == "review_below" else getattr(auto_mask, key) for key in form.settings}
     settings = fingerprint.settings(name, own)
     details = auto_mask.polygon_tolerance, auto_mask.coco_segmentation, auto_mask.review_below, auto_mask.save_dir

@@ -21,7 +21,7 @@ from utils.prompts.table import PromptSource
 from utils.structures import Instances, Sample
 
 CHECKED_FIRST = 1000
-"""Images whose masks or annotations are read before a run begins; what is wrong with later ones is named at its end."""
+"""Images whose masks or annotations are read before a run begins; errors in later ones are named at the end of it."""
 
 
 class AnnotationFolder:
@@ -66,7 +66,7 @@ class AnnotationFolder:
         return found
 
     def coverage(self, image_ids: Sequence[str]) -> str:
-        """Say how much of it is for the images of a run; nothing of labelme files, each of which is looked for."""
+        """Say how many of its images are in a run; nothing where it has no list of them, as labelme files."""
         if (keys := self.files.keys) is None:
             return ""
         used = len({key for image_id in image_ids if (key := self.files.key(image_id)) is not None})
@@ -75,7 +75,7 @@ class AnnotationFolder:
         return f": {self.files.title}, {in_run}"
 
     def problems(self, images: RunImages, session: Session) -> list[str]:
-        """Check the first annotations of a run before work begins; no image may be meant by two names.
+        """Check the first annotations of a run before work begins; none may be for two images.
 
         An image without an annotation is no problem, but a folder without any is one.
 
@@ -86,19 +86,20 @@ class AnnotationFolder:
         Returns:
             what is wrong, a line each.
         """
-        files, known = self.files, self.files.keys is not None
+        files = self.files
         found = ((i, key) for i, image_id in enumerate(images.ids) if (key := files.key(image_id)) is not None)
         try:
-            there = list(found if known else islice(found, CHECKED_FIRST))
+            # A folder without a list of its images is asked for each one, which takes long.
+            there = list(islice(found, CHECKED_FIRST) if files.keys is None else found)
         except UserError as error:
             return [str(error)]
         if images.ids and not there and (files.keys or not files.complete):
-            is_boxes = isinstance(files, LabelmeFiles) and VOC_BOXES.recognizes(PromptSource(self.path))
-            boxes = f"; -p takes {VOC_BOXES.title} as prompts, and SAM2 makes the masks" if is_boxes else ""
+            has_boxes = isinstance(files, LabelmeFiles) and VOC_BOXES.recognizes(PromptSource(self.path))
+            boxes = f"; -p takes {VOC_BOXES.title} as prompts, and SAM2 makes the masks" if has_boxes else ""
             return [files.lacking(images.ids[0]) + boxes]
-        if twice := [key for key, count in Counter(key for _, key in there).items() if count > 1]:
-            meant = [images.ids[i] for i, key in there if key == twice[0]]
-            return [f'"{twice[0]}" may be for {meant[0]} or {meant[1]}: names without folders collide']
+        if shared := [key for key, count in Counter(key for _, key in there).items() if count > 1]:
+            meant = [images.ids[i] for i, key in there if key == shared[0]]
+            return [f'"{shared[0]}" may be for {meant[0]} or {meant[1]}: names without folders collide']
         mine = session.own_share(there[:CHECKED_FIRST])
         positions, keys = [i for i, _ in mine], [key for _, key in mine]
         with ThreadPoolExecutor() as pool:
