@@ -1,7 +1,7 @@
 """Read the objects of single images from files that any program may have written: a model, a tool, a person.
 
-Each class reads one kind of files, and knows it by its content: those below COCO's, those in `labelme_reader.py`,
-`yolo.py` and `voc.py` the others. The table of formats (`registry.py`) lists them beside the exporters.
+Each class reads one kind of files, and recognizes it by its content. Those of COCO are below, the others in
+`labelme_reader.py`, `yolo.py` and `voc.py`. The table of formats (`registry.py`) lists them beside the exporters.
 """
 
 from __future__ import annotations
@@ -190,7 +190,8 @@ class CocoResults(Predictions):
             if not category.removeprefix("-").isdecimal():
                 raise place.child("category_id").error(f'expected an integer, found "{category}"')
             score = get(row, "score", float, place, optional=True)
-            annotation = CocoAnnotation(place, "", None, row.get("segmentation"), score, score)
+            mask = row.get("segmentation")
+            annotation = CocoAnnotation(place, category="", bbox=None, segmentation=mask, score=score, mask_score=score)
             rows[image_id].append((int(category), annotation))
         refuse_boxes(path, (bool(row.segmentation) for found in rows.values() for _, row in found))
         files = [image_id for image_id in rows if is_image_name(image_id)]
@@ -237,7 +238,7 @@ class CocoResultsOfInstances(CocoInstances):
 
 
 def _begins(path: Path, bracket: str) -> bool:
-    """Tell whether a text begins so; what is no JSON after that is told when it is opened."""
+    """Tell whether the text of a file begins with a bracket; whether the rest is JSON shows when it is opened."""
     with suppress(UserError):
         return read_user_text(path).lstrip().startswith(bracket)
     return False
@@ -254,15 +255,15 @@ def _json_in(folder: Path) -> tuple[list[Path], list[Path]]:
     for path in sorted(folder.glob(JSON_FILES)):
         with suppress(UserError):
             text = read_user_text(path).lstrip()
-            if text.startswith("[") and _is_result(text):
+            if text.startswith("[") and _first_has_mask(text):
                 results.append(path)
             elif text.startswith("{") and '"images"' in text and '"categories"' in text:
                 instances.append(path)
     return results, instances
 
 
-def _is_result(rows: str) -> bool:
-    """Tell it by the first of the rows: such files may be large."""
+def _first_has_mask(rows: str) -> bool:
+    """Tell whether the first row of a JSON list is a COCO result with a mask; the others may be many."""
     with suppress(ValueError):
         row, _ = json.JSONDecoder().raw_decode(rows[1:].lstrip())
         return isinstance(row, dict) and "image_id" in row and bool(row.get("segmentation"))
@@ -284,13 +285,16 @@ def refuse_boxes(path: Path, masks: Iterable[bool]) -> None:
 
 
 def ranked(found: Instances) -> Instances:
-    """Let scores decide which object gets a pixel that several claim, where a model gave one score an object."""
+    """Take the score of an object as its mask score where a model gave one score alone.
+
+    The mask score decides which object gets a pixel that several claim.
+    """
     unknown = np.isnan(found.mask_scores) & (found.detections.scores < 1)
     return replace(found, mask_scores=np.where(unknown, found.detections.scores, found.mask_scores))
 
 
 def _class_ids(path: Path, ids: Sequence[int], names: Sequence[str], offset: str | None) -> Mapping[int, int]:
-    """Return the class id of each category id; UserError where it is open where ids begin."""
+    """Return the class id of each category id; UserError if no beginning of the ids fits, or several do."""
     readings = {start: {i + int(start): i for i in range(len(names))} for start in ("0", "1")}
     if [*map(canonical, names)] == [*COCO_CLASSES]:
         readings["coco91"] = {category_id: i for i, category_id in enumerate(COCO_IDS)}
