@@ -212,16 +212,24 @@ NAMES_FILES = (CLASSES_FILE, "data.yaml", "data.yml", "obj.names")
 """Files that name the classes of a dataset; obj.names is CVAT's and darknet's."""
 
 
-def is_class_list(path: Path) -> bool:
-    """Tell whether a file lists class names; a `classes.txt` may also hold the labels of an image `classes.jpg`.
+_CLASS_LISTS = (CLASSES_FILE, CLASS_NAMES, "labelmap.txt")
+_OTHER_TEXTS = re.compile(r"(train|val|valid|validation|test|readme.*)\.txt", re.IGNORECASE)
+
+
+def is_no_label_file(path: Path) -> bool:
+    """Tell whether a text file in a dataset holds no labels of an image: it lists classes or images, or is a README.
+
+    Its name alone does not tell: a `classes.txt` may hold the labels of a `classes.jpg`. CVAT writes a `labelmap.txt`
+    with the colors of classes, and a `train.txt` with paths of images.
 
     Raises:
         UserError: it cannot be read.
     """
-    if path.name not in (CLASSES_FILE, CLASS_NAMES):
-        return False
-    lines = [line.split() for line in _lines(path)]
-    return any(line and (len(line) < 5 or not all(map(_is_number, line))) for line in lines)
+    if path.name in _CLASS_LISTS:
+        lines = [line.split() for line in _lines(path)]
+        return any(line and (len(line) < 5 or not all(map(_is_number, line))) for line in lines)
+    is_other = bool(_OTHER_TEXTS.fullmatch(path.name))
+    return is_other and any(line.strip() and not _is_number(line.split()[-1]) for line in _lines(path))
 
 
 def _is_number(text: str) -> bool:
@@ -275,7 +283,7 @@ def _class_names(path: Path) -> ClassNames | None:
         UserError: it has a usual name, but cannot be read; files with other names are ignored then.
     """
     if path.suffix not in (".yaml", ".yml"):
-        return None if path.name == CLASSES_FILE and not is_class_list(path) else _named(path, 0)
+        return None if path.name == CLASSES_FILE and not is_no_label_file(path) else _named(path, 0)
     try:
         content = read_yaml(path)
         shape = content.get("kpt_shape")

@@ -14,7 +14,7 @@ from utils.classes import (
     VOC_PALETTE,
     canonical,
     find_class_names,
-    is_class_list,
+    is_no_label_file,
     load_class_names,
     match_classes,
     nearest,
@@ -230,7 +230,15 @@ def test_the_labels_of_an_image_called_classes_are_no_class_list(tmp_path: Path)
         "type 1 2 3 4\n": True,
     }.items():
         path.write_text(text)
-        assert is_class_list(path) == is_list
+        assert is_no_label_file(path) == is_list
+
+
+@pytest.mark.parametrize("name", ["train.txt", "Valid.txt", "README.dataset.txt"])
+def test_lists_of_images_and_notes_are_no_labels(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    for text, is_other in {"0 0.5 0.5 0.1 0.1\n": False, "": False, "data/obj_train_data/a 1.jpg\n": True}.items():
+        path.write_text(text)
+        assert is_no_label_file(path) == is_other
 
 
 def test_missing_class_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from utils.classes import find_class_names, is_class_list
+from utils.classes import find_class_names, is_no_label_file
 from utils.errors import SampleError, UserError
 from utils.formats.base import (
     FRAME_SUFFIX,
@@ -262,7 +262,7 @@ class YoloLabels(Predictions):
 def _label_files(folder: Path) -> tuple[Path, list[Path]]:
     """Return where paths of labels begin, and the files."""
     root = folder / "labels" if (folder / "labels").is_dir() else folder
-    files = sorted(path for path in root.rglob("*.*") if path.suffix.lower() == ".txt" and not is_class_list(path))
+    files = sorted(path for path in root.rglob("*.*") if path.suffix.lower() == ".txt" and not is_no_label_file(path))
     parts = {path: path.relative_to(root).parts for path in files}
     return root, [
         path for path in files if "ImageSets" not in parts[path] and not any(p[0] == "." for p in parts[path])

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from utils.boxes import enclosing_box
-from utils.classes import find_class_names, is_class_list
+from utils.classes import find_class_names, is_no_label_file
 from utils.errors import UserError
 from utils.files import open_regular
 from utils.formats.coco_reader import entries_by_id, id_of_file, ids_of_files
@@ -101,7 +101,7 @@ def _stated_size(entry: dict[str, Any], height: str, width: str) -> Size | None:
 def label_files(source: PromptSource) -> list[Path]:
     """List the files of YOLO labels in a folder and below it; in a whole dataset, those in its `labels` folders."""
     parts = {path: path.relative_to(source.path).parts for path in source.files[".txt"]}
-    files = [path for path in parts if "ImageSets" not in parts[path] and not is_class_list(path)]
+    files = [path for path in parts if "ImageSets" not in parts[path] and not is_no_label_file(path)]
     return [path for path in files if "labels" in parts[path][:-1]] or files
 
 
@@ -111,7 +111,7 @@ def label_class_names(path: Path, overrides: PromptOverrides) -> tuple[str, ...]
     Raises:
         UserError: nothing names its classes.
     """
-    if not YOLO_LABELS.recognizes(PromptSource(path, overrides)):
+    if _format_of(PromptSource(path, overrides)) is not YOLO_LABELS:
         return None
     if overrides.class_names is not None:
         return overrides.class_names
@@ -317,10 +317,14 @@ def read_prompt_table(source: PromptSource) -> PromptTable:
     """
     if source.path.is_file():
         refuse_tasks(source.json.content, source.path)
-    found = next((each for each in PROMPT_FORMATS if each.recognizes(source)), None)
+    found = _format_of(source)
     if found is None:
         _refuse_unknown(source)
     return found.read(source, found)
+
+
+def _format_of(source: PromptSource) -> PromptFormat | None:
+    return next((each for each in PROMPT_FORMATS if each.recognizes(source)), None)
 
 
 def _refuse_unknown(source: PromptSource) -> NoReturn:

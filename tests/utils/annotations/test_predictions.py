@@ -423,6 +423,12 @@ def test_a_folder_of_two_kinds_is_refused(tmp_path: Path, writers: tuple[Callabl
     assert said.endswith("name a folder of one kind")
 
 
+def test_the_lists_in_an_export_of_cvat_are_no_labels(tmp_path: Path) -> None:
+    tree(tmp_path)
+    (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\ncar:1,2,3::\n")
+    assert "no image of the run is among a VOC tree" in "".join(problems(tmp_path))
+
+
 def test_labelme_files_may_lie_beside_their_photos_and_other_formats(tmp_path: Path) -> None:
     labelme(tmp_path)
     Image.new("RGB", SIZE[::-1]).save(tmp_path / "a.png")

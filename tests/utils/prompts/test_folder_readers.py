@@ -399,3 +399,13 @@ def test_voc_boxes_and_yolo_labels_of_one_image_are_two_kinds(tmp_path: Path) ->
 def test_the_class_list_of_an_annotation_folder_is_no_file_of_labels(tmp_path: Path) -> None:
     table = read_prompt_table(PromptSource(write(tmp_path, {**SHAPES, "class_names.txt": "dog\nCouch\ntree\ncar\n"})))
     assert table.format.title == "labelme shapes" and table.class_names == ("dog", "car", "Couch", "tree")
+
+
+def test_exports_of_cvat_are_read_as_they_are_unzipped(tmp_path: Path, images_of: Any) -> None:
+    boxes = write(tmp_path / "voc", {**VOC, "labelmap.txt": "# label:color_rgb:parts:actions\nbackground:0,0,0::\n"})
+    assert label_class_names(boxes, PromptOverrides()) is None  # they name the class of each box
+    assert read_prompt_table(PromptSource(boxes)).format.title == "Pascal VOC boxes"
+    listed = {"obj.names": "dog\ncar", "train.txt": "data/obj_train_data/1.jpg\n", "obj.data": "classes = 2"}
+    labels = write(tmp_path / "yolo", {**listed, "obj_train_data/1.txt": "0 0.5 0.5 0.2 0.4\n"})
+    assert label_class_names(labels, PromptOverrides()) == ("dog", "car")
+    assert len(load_prompts(labels, NAMES, images_of(["1"]), PromptOverrides()).boxes) == 1
