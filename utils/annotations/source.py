@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -94,9 +95,7 @@ class AnnotationFolder:
         except UserError as error:
             return [str(error)]
         if images.ids and not there and (files.keys or not files.complete):
-            has_boxes = isinstance(files, LabelmeFiles) and VOC_BOXES.recognizes(PromptSource(self.path))
-            boxes = f"; -p takes {VOC_BOXES.title} as prompts, and SAM2 makes the masks" if has_boxes else ""
-            return [files.lacking(images.ids[0]) + boxes]
+            return [files.lacking(images.ids[0]) + (self._others() if isinstance(files, LabelmeFiles) else "")]
         if shared := [key for key, count in Counter(key for _, key in there).items() if count > 1]:
             meant = [images.ids[i] for i, key in there if key == shared[0]]
             return [f'"{shared[0]}" may be for {meant[0]} or {meant[1]}: names without folders collide']
@@ -106,6 +105,18 @@ class AnnotationFolder:
             checked = [*zip(positions, pool.map(files.problems, keys, images.sizes(positions)))]
         warn(session.gather(files.doubts())[:1])
         return [problem for _, problems in sorted(session.gather(checked)) for problem in problems]
+
+    def _others(self) -> str:
+        """Say what a folder holds in place of labelme files."""
+        source = PromptSource(self.path)
+        if VOC_BOXES.recognizes(source):
+            return f"; -p takes {VOC_BOXES.title} as prompts, and SAM2 makes the masks"
+        for path in [] if LabelmeFiles.recognizes(self.path) else source.files[".json"][:1]:
+            try:
+                return f"; -a {shlex.quote(str(path))} takes {AnnotationFolder(path, self.files.index).files.title}"
+            except UserError as error:
+                return f"; {error}"
+        return ""
 
 
 def annotation_problems(

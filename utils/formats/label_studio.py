@@ -30,9 +30,10 @@ CHANNELS = 4
 
 
 def refuse_tasks(content: Any, path: Path) -> None:
-    """Raise UserError if the content of a file is a task of Label Studio, or a list of tasks, as that exports them."""
+    """Raise UserError if a file holds a task of Label Studio, or a list of them, as it exports JSON and JSON-MIN."""
     task = content[0] if isinstance(content, list) and content else content
-    if isinstance(task, dict) and "data" in task and task.keys() & {"predictions", "annotations"}:
+    keys = task.keys() if isinstance(task, dict) else set()
+    if ("data" in keys and keys & {"predictions", "annotations"}) or {"annotation_id", "lead_time"} <= keys:
         what = "a task of Label Studio, which is" if task is content else "tasks of Label Studio, which are"
         advice = "export COCO there; -a takes its masks, -p its boxes"
         raise UserError(f"{path}: {what} not read; {advice}")

@@ -111,7 +111,8 @@ def label_class_names(path: Path, overrides: PromptOverrides) -> tuple[str, ...]
     Raises:
         UserError: nothing names its classes.
     """
-    if _format_of(PromptSource(path, overrides)) is not YOLO_LABELS:
+    source = PromptSource(path, overrides)
+    if VOC_BOXES.recognizes(source) or not YOLO_LABELS.recognizes(source):  # as in PROMPT_FORMATS
         return None
     if overrides.class_names is not None:
         return overrides.class_names
@@ -217,7 +218,8 @@ def _xml_root(path: Path) -> ElementTree.Element:
     except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:  # the last two of an unknown encoding
         raise UserError(f"{path}: cannot be read as XML: {error}") from error
     if root.tag != "annotation":
-        raise UserError(f"{path}: expected an annotation of Pascal VOC, found <{root.tag}>")
+        cvat = ", CVAT's own XML, which is not read; export COCO 1.0 there" if root.tag == "annotations" else ""
+        raise UserError(f"{path}: expected an annotation of Pascal VOC, found <{root.tag}>{cvat}")
     return root
 
 
@@ -317,14 +319,10 @@ def read_prompt_table(source: PromptSource) -> PromptTable:
     """
     if source.path.is_file():
         refuse_tasks(source.json.content, source.path)
-    found = _format_of(source)
+    found = next((each for each in PROMPT_FORMATS if each.recognizes(source)), None)
     if found is None:
         _refuse_unknown(source)
     return found.read(source, found)
-
-
-def _format_of(source: PromptSource) -> PromptFormat | None:
-    return next((each for each in PROMPT_FORMATS if each.recognizes(source)), None)
 
 
 def _refuse_unknown(source: PromptSource) -> NoReturn:

@@ -243,7 +243,7 @@ _NO_JSON = {
     ".txt": f"a text file; {_YOLO}",
     ".yaml": f"describes a YOLO dataset; {_YOLO}",
     ".yml": f"describes a YOLO dataset; {_YOLO}",
-    ".xml": "VOC's boxes of one image; -p takes the folder of such files: -p {}",
+    ".xml": "XML; of VOC's boxes, one file an image, -p takes the folder: -p {}",
     ".csv": "CSV is not read; docs/prompts.md lists the formats, and docs/extending.md has a reader of CSV to add",
 }
 """Suffix of files that are surely no JSON -> what to type; `{}` is the folder."""

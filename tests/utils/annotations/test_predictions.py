@@ -423,6 +423,14 @@ def test_a_folder_of_two_kinds_is_refused(tmp_path: Path, writers: tuple[Callabl
     assert said.endswith("name a folder of one kind")
 
 
+def test_a_folder_names_the_file_in_it_that_is_read_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    path = instances_file(tmp_path).rename(tmp_path / "annotations/instances_default.json")
+    assert "".join(problems(tmp_path)).endswith(f"; -a {path} takes COCO instances")
+    path.write_text(json.dumps([{"data": {"image": "a"}, "annotations": []}]))
+    assert f"; {path}: tasks of Label Studio" in "".join(problems(tmp_path))
+
+
 def test_the_lists_in_an_export_of_cvat_are_no_labels(tmp_path: Path) -> None:
     tree(tmp_path)
     (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\ncar:1,2,3::\n")

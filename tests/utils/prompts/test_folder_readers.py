@@ -147,7 +147,8 @@ def test_tasks_of_label_studio_are_called_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1\.json: a task of Label Studio, .*export COCO"):
         read_prompt_table(PromptSource(write(tmp_path, {"1.json": {"data": {"image": "a"}, "predictions": []}})))
     task = {"id": 1, "data": {"image": "a"}, "annotations": []}
-    for content, what in ((task, "a task"), ([task, task], "tasks")):
+    mini = {"id": 1, "image": "a", "annotator": 1, "annotation_id": 1, "lead_time": 2.5}
+    for content, what in ((task, "a task"), ([task, task], "tasks"), ([mini], "tasks")):
         write(tmp_path, {"1.json": content})
         with pytest.raises(UserError, match=rf"1\.json: {what} of Label Studio, .* -a takes its masks, -p its boxes"):
             read_prompt_table(PromptSource(tmp_path / "1.json"))
@@ -296,7 +297,12 @@ def test_labelme_files_for_images_of_another_size(
         ({"a.csv": ""}, r"no YOLO labels \(\.txt\), labelme files \(\.json\) or VOC annotations \(\.xml\) here"),
         ({"classes.txt": "car"}, r"no YOLO labels"),
         ({"a.txt": "", "b.json": []}, r"holds a\.txt and b\.json: name a folder of one kind"),
-        ({"a.json": {"images": []}}, r"a\.json: not a labelme file"),
+        ({"a.json": {"images": []}}, r"a\.json: not a labelme file: it has no list of shapes$"),
+        (
+            {"b/c.json": {"images": [], "annotations": [], "categories": []}},
+            r"b/c\.json: not a labelme file: .*; of COCO's files, -p and -a take the file itself, not its folder$",
+        ),
+        ({"annotations.xml": "<annotations/>"}, r"found <annotations>, CVAT's own XML.*; export COCO 1\.0"),
         ({"instances.json": {}}, "-p takes the file; -a takes the folder as COCO instances, in place of the models"),
         ({"SegmentationClass/a.png": "", "ImageSets/Segmentation/val.txt": "a"}, "-a takes the folder as a VOC tree"),
     ],

@@ -116,7 +116,7 @@ def test_a_single_label_file_is_refused_with_a_hint_to_its_folder(tmp_path: Path
 
 def test_files_of_other_kinds_are_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("<annotation/>")
-    with pytest.raises(UserError, match=rf"a\.xml: VOC's boxes .*; -p takes the folder of such files: -p {tmp_path}$"):
+    with pytest.raises(UserError, match=rf"a\.xml: XML; of VOC's boxes, .* -p takes the folder: -p {tmp_path}$"):
         read(tmp_path / "a.xml")
     (tmp_path / "boxes.csv").write_text("file,class,x1,y1,x2,y2,score")
     with pytest.raises(UserError, match=r"boxes\.csv: CSV is not read; docs/prompts\.md lists the formats"):
