@@ -67,10 +67,10 @@ def test_output_that_nobody_takes_ends_no_run_and_gets_into_no_file(done: Projec
     unbroken = tree(done.out)
     command = " ".join([sys.executable, str(PROGRAM), *done.arguments("--set", "auto_mask.save_dir=OUT")])
     command = command.replace("OUT", str(done.folder / "second"))
-    done = shell(f"{command} {redirection}")
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
-    assert "Exception ignored" not in done.stderr
+    ended = shell(f"{command} {redirection}")
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert "Exception ignored" not in ended.stderr
     assert {*tree(done.folder / "second")} == {*unbroken}
 
 

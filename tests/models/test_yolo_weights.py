@@ -13,7 +13,7 @@ from helpers.checkpoints import changed, stored
 
 from models.sam2_build import load_sam_state
 from models.ultralytics_quiet import quiet_ultralytics
-from models.yolo_weights import check_yolo_yaml, load_export, load_yolo
+from models.yolo_weights import check_export, check_yolo_yaml, load_yolo
 from utils.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -116,7 +116,7 @@ def test_files_without_a_model_are_refused(content: object, tmp_path: Path) -> N
 def test_a_checkpoint_that_is_called_an_export_is_told_so(old: bool, yolo_file: Path, tmp_path: Path) -> None:
     torch.save(stored(yolo_file), path := tmp_path / "a.onnx", _use_new_zipfile_serialization=not old)
     with pytest.raises(UserError, match=r"a\.onnx: not what its name says, but a checkpoint .* rename it to a\.pt"):
-        load_export(path)
+        check_export(path)
 
 
 ACTIVATIONS = [
