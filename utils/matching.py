@@ -5,6 +5,7 @@ COCO's average precision is no user of these: there pycocotools matches, by fall
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -60,3 +61,8 @@ def unique_aliases(aliases: Iterable[tuple[str, T | None]]) -> dict[str, T | Non
 def number_of(name: str) -> str:
     """Return the number that a name is, as Ultralytics writes it, without zeros before it; another name stays."""
     return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
+
+
+def without_upload(path: str) -> str:
+    """Return the path of a photo without the eight hexadecimal digits that Label Studio puts before its name."""
+    return re.sub(r"(^|/)[0-9a-f]{8}-(?=[^/]+$)", r"\1", path)

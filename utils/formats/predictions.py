@@ -39,7 +39,7 @@ from utils.formats.coco_reader import (
 from utils.formats.label_studio import refuse_tasks
 from utils.io.image_files import is_image_name, size_problem
 from utils.io.json_files import JSON_FILES, Location, get, read_json
-from utils.matching import number_of, unique_aliases
+from utils.matching import number_of, unique_aliases, without_upload
 from utils.structures import Instances
 
 
@@ -74,6 +74,8 @@ class Predictions(ABC):
         self._exact = {*(self.keys or ())}
         names = ((key.rpartition("/")[2], key) for key in self.keys or ())
         self._alike = unique_aliases((alias, key) for name, key in names for alias in (name, number_of(name)))
+        before = ((without_upload(key), key) for key in self.keys or ())
+        self._uploaded = unique_aliases((path.rpartition("/")[2], key) for path, key in before if path != key)
 
     @staticmethod
     @abstractmethod
@@ -98,14 +100,15 @@ class Predictions(ABC):
             if exact in self._exact:
                 return exact
         name = image_id.rpartition("/")[2]
-        for alias in (name, number_of(name)):
-            if alias in self._alike:
-                key = self._alike[alias]
+        for alias, meant in ((name, self._alike), (number_of(name), self._alike), (name, self._uploaded)):
+            if alias in meant:
+                key = meant[alias]
                 if key is None:
                     raise UserError(f"{self.path}: several of its images are called {alias}, and none {image_id}")
                 # A key with folders is for another image, unless one path is the end of the other: then the folder of
                 # the run or that of the annotations lies higher.
-                longer, shorter = sorted((f"/{key}", f"/{image_id}"), key=len, reverse=True)
+                path = without_upload(key) if meant is self._uploaded else key
+                longer, shorter = sorted((f"/{path}", f"/{image_id}"), key=len, reverse=True)
                 return key if "/" not in key or longer.endswith(shorter) else None
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from utils.engine import RunImages
 from utils.errors import UserError, first_of
 from utils.io.image_files import size_problem
 from utils.io.terminal import counted
-from utils.matching import number_of, unique_aliases
+from utils.matching import number_of, unique_aliases, without_upload
 from utils.prompts.table import CategoryOffset, PromptOverrides, PromptTable
 
 NO_IMAGE, AMBIGUOUS = -1, -2
@@ -46,7 +46,8 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
     """Find the image of each key: never guess between two.
 
     Ultralytics and COCO name an image by its file's name without folders, or by the number that this name is. Such keys
-    match only if exactly one image of the run can be meant and no other key means the same one.
+    match only if exactly one image of the run can be meant and no other key means the same one. If no key matches, all
+    are tried without what Label Studio puts before the names of uploads.
 
     Args:
         ids: image ids of the run.
@@ -76,6 +77,9 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
     if (of_row == AMBIGUOUS).any():
         raise _ambiguous(table, of_row == AMBIGUOUS, ids)
     if len(table) and (of_row == NO_IMAGE).all():
+        before = [without_upload(key) if isinstance(key, str) else key for key in keys]
+        if before != keys and len({*before}) == len(before):
+            return match_images(replace(table, image_keys=before), ids)
         raise UserError(
             f"{table.path}: none of its {counted(len(table), 'row')} is for an image of the run: the first image "
             f'here is {_quoted(table.key(0))}, that of the run is "{min(ids, default="")}"'

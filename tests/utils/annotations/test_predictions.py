@@ -178,6 +178,15 @@ def test_images_are_those_of_the_file_whichever_of_their_folders_lies_higher(fol
         assert source.files.key("other/000001") is None
 
 
+def test_uploads_of_label_studio_are_found_by_their_names_before(tmp_path: Path) -> None:
+    path = instances_file(tmp_path)
+    path.write_text(path.read_text().replace("clip/000001.jpg", "images/1a2b3c4d-photo.jpg"))
+    source = AnnotationFolder(path, ClassIndex(NAMES))
+    for image_id in ("photo", "images/photo", "images/1a2b3c4d-photo", "day/images/1a2b3c4d-photo"):
+        assert source.files.key(image_id) == "images/1a2b3c4d-photo"
+    assert source.files.key("other/photo") is None
+
+
 def test_results_of_images_of_another_size_are_refused_before_work(tmp_path: Path) -> None:
     path = results_file(tmp_path, 3, 1)
     (said,) = annotation_problems(path, ClassIndex(NAMES), None, images(*IDS, size=(60, 80)), Session())

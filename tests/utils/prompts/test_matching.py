@@ -101,6 +101,17 @@ def test_an_exact_path_is_not_joined_with_a_second_file(tmp_path: Path) -> None:
     assert images(table, match_images(table, ["1"]), ["1"]) == {"1": "1", "other/1": None}
 
 
+def test_uploads_of_label_studio_are_found_by_their_names_before(tmp_path: Path) -> None:
+    keys, ids = ["1a2b3c4d-x", "0e0e0e0e-y-1", "ffffffff-z"], ["x", "y-1"]
+    for table in (labels_of(tmp_path, keys), list_of(tmp_path, [f"{key}.jpg" for key in keys], "file_name")):
+        assert sorted(map(str, images(table, match_images(table, ids), ids).values())) == ["None", "x", "y-1"]
+        kept = [*ids, "ffffffff-z"]  # a run with such names is matched by them alone
+        assert [*images(table, match_images(table, kept), kept).values()].count(None) == 2
+    for twice in (["1a2b3c4d-x", "ffffffff-x"], ["1a2b3c4-x"], ["1a2b3c4d_x"]):
+        with pytest.raises(UserError, match="none of its"):
+            match_images(list_of(tmp_path, twice), ["x"])
+
+
 def test_rows_that_all_are_for_other_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'none of its 2 rows.*the first image here is "x", .*"a"'):
         match_images(list_of(tmp_path, ["x", "y"]), ["b", "a"])
