@@ -83,6 +83,19 @@ def test_an_edited_file_is_replaced_only_when_told_so(done: Project, capsys: pyt
     assert tree(done.out) == before
 
 
+def test_edits_of_labelme_files_are_said_to_be_in_no_other_format(
+    done: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done.edit("0")
+    said = f"what a person edited in {done.out} is in no other format: -a {done.out} --format coco yolo -o DIR takes"
+    for arguments in ([], ["--dry-run"]):
+        assert done.run("--format", "labelme", "coco", "yolo", *arguments) == 0
+        assert said in capsys.readouterr().out
+    for arguments in (["--format", "labelme"], ["--overwrite", "--dry-run"]):
+        assert done.run(*arguments) == 0
+        assert "is in no other format" not in capsys.readouterr().out
+
+
 def test_a_file_that_was_there_before_the_first_run_is_a_persons(project: Project) -> None:
     project.out.mkdir()
     project.labelme("3").write_text('{"shapes": []}')

@@ -127,15 +127,15 @@ def test_annotations_of_deleted_photos_are_told_and_pruned_unless_edited(
     before = tree(done.out)
     assert done.run("--dry-run", "--prune") == done.run("--dry-run") == 0
     said = capsys.readouterr().out
-    assert "3 annotations without photo, such as 0; --prune removes those that no person edited\n" in said
-    assert "3 annotations without photo: 2 to be removed, 1 edited and kept\n" in said
+    assert "3 annotations without photo, such as 1; --prune removes those that no person edited\n" in said
+    assert "3 annotations without photo: 2 to be removed (1, clip/2), 1 edited and kept (0)\n" in said
     assert tree(done.out) == before
     left = [image_id for image_id in done.ids() if image_id not in ("0", "1", "clip/2")]
     assert done.run() == 0
     coco = json.loads((done.out / "coco" / "instances.json").read_text())
     assert [image["file_name"] for image in coco["images"]] == [f"{image_id}.png" for image_id in left]
     assert done.run("--prune", "--format", "labelme") == 0, "formats that the run does not write are pruned, too"
-    assert "3 annotations without photo: 2 removed, 1 edited and kept\n" in capsys.readouterr().out
+    assert "3 annotations without photo: 2 removed (1, clip/2), 1 edited and kept (0)\n" in capsys.readouterr().out
     names = {name.removesuffix(".png") for name in tree(done.out)}
     assert not [name for name in names if re.search(r"(^|/)1(\.|$)|clip/2(\.|$)", name)]
     assert {"0.json", "yolo/labels/0.txt", "voc/SegmentationClass/0"} <= names
@@ -146,7 +146,9 @@ def test_annotations_of_photos_that_have_another_id_now_are_told_and_pruned(
 ) -> None:
     (done.photos / "1.jpg").write_bytes((done.photos / "0.png").read_bytes())  # its twin is 1.png from now on
     assert done.run("--prune", "--format", "labelme", "yolo") == 0
-    assert "1 annotation without photo, or of photos that have another id now: 1 removed\n" in capsys.readouterr().out
+    assert (
+        "1 annotation without photo, or of photos that have another id now: 1 removed (1)\n" in capsys.readouterr().out
+    )
     assert sorted(path.name for path in (done.out / "yolo" / "images").glob("1.*")) == ["1.jpg.png", "1.png.png"]
     (done.photos / "1.jpg").unlink()
     assert done.run("--format", "labelme", "yolo") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,7 @@ from utils.formats.base import FRAME_SUFFIX, JPEG_QUALITY, ExportSettings, Frame
 from utils.formats.labelme_reader import POLYGONS
 from utils.formats.registry import FORMATS, format_folder
 from utils.io.image_files import is_video_name
-from utils.io.terminal import counted, say, warn
+from utils.io.terminal import say, warn
 from utils.io.writers import Writers
 from utils.prompts.prompts import Prompts
 from utils.structures import Sample
@@ -77,15 +78,9 @@ class AnnotationPlan:
 
         Call this after the last check that may refuse the run, since nothing brings removed files back.
         """
-        line = f"{counted(len(self.orphans), 'annotation')} without photo"
-        if any(self.orphans.values()):
-            line += ", or of photos that have another id now"
-        if self.orphans and self.options.prune:
-            kept = prune(self.orphans, self.prunable, dry_run=self.options.dry_run)
-            removed = f"{len(self.orphans) - len(kept)} {'to be removed' if self.options.dry_run else 'removed'}"
-            say([f"{line}: {removed}{f', {len(kept)} edited and kept' if kept else ''}"])
-        elif self.orphans:
-            say([f"{line}, such as {next(iter(self.orphans))}; --prune removes those that no person edited"])
+        options = self.options
+        if self.orphans:
+            say([prune(self.orphans, self.prunable, keep=not options.prune, dry_run=options.dry_run)])
 
     def sinks(self, names: Sequence[str], writers: Writers) -> list[Sink]:
         """Make the sinks of all outputs.
@@ -200,6 +195,14 @@ def _status_lines(manifests: Sequence[Manifest], options: Options, part: Sequenc
         if options.dry_run or (manifest.name in FORMATS and {*counts} - {FileStatus.NEW}):
             said = ", ".join(f"{counts[status]} {text}" for status, text in texts.items() if counts[status])
             yield f"{manifest.name}: {said}; {manifest.folder}"
+    is_labelme = {
+        manifest.name: FORMATS[manifest.name].is_labelme for manifest in manifests if manifest.name in FORMATS
+    }
+    edited = [m.folder for m in manifests if is_labelme.get(m.name) and FileStatus.EDITED in m.statuses]
+    others = " ".join(name for name in is_labelme if not is_labelme[name])
+    if edited and others and not (options.overwrite or options.annotations):
+        advice = f"-a {shlex.quote(str(edited[0]))} --format {others} -o DIR takes it over"
+        yield f"what a person edited in {edited[0]} is in no other format: {advice}"
 
 
 class _SkipFinished:

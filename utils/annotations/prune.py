@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import Record
 from utils.engine import RunImages
+from utils.errors import first_of
 from utils.io.image_files import is_image_name, is_photo_gone
 from utils.io.json_files import path_problem
+from utils.io.terminal import counted
 
 
 def find_orphans(folder: Path, images: RunImages) -> dict[str, bool]:
@@ -41,22 +43,32 @@ def find_orphans(folder: Path, images: RunImages) -> dict[str, bool]:
     return {i: is_renamed for i, is_renamed in renamed.items() if is_renamed or is_photo_gone(photos[i], i)}
 
 
-def prune(orphans: Collection[str], manifests: Sequence[Manifest], *, dry_run: bool = False) -> list[str]:
-    """Remove all files of these images but those of images that a person edited; return these.
+def prune(orphans: Mapping[str, bool], manifests: Sequence[Manifest], *, keep: bool, dry_run: bool) -> str:
+    """Remove all files of these images but those of images that a person edited; say what became of them.
 
     Args:
-        dry_run: remove nothing.
+        orphans: one or more, see `find_orphans`.
         manifests: of all formats; the one whose records tell of the images comes last, so that they are found again if
             the process is killed.
+        keep: remove nothing, but say how.
+        dry_run: remove nothing.
     """
-    kept = []
-    for image_id in orphans:
-        if any(manifest.is_edited(image_id) for manifest in manifests):
-            kept.append(image_id)
-            continue
-        for manifest in () if dry_run else manifests:
+    other_id = ", or of photos that have another id now" if any(orphans.values()) else ""
+    line = f"{counted(len(orphans), 'annotation')} without photo{other_id}"
+
+    def is_edited(image_id: str) -> bool:
+        return any(manifest.is_edited(image_id) for manifest in manifests)
+
+    if keep:
+        example = next((image_id for image_id in orphans if not is_edited(image_id)), next(iter(orphans)))
+        return f"{line}, such as {example}; --prune removes those that no person edited"
+    kept = dict.fromkeys(filter(is_edited, orphans))
+    removed = [image_id for image_id in orphans if image_id not in kept]
+    for image_id in () if dry_run else removed:
+        for manifest in manifests:
             manifest.remove(image_id)
-    return kept
+    states = {"to be removed" if dry_run else "removed": removed, "edited and kept": [*kept]}
+    return f"{line}: {', '.join(f'{len(ids)} {state} ({first_of(ids)})' for state, ids in states.items() if ids)}"
 
 
 def unused_edits(formats: Mapping[str, Manifest], images: RunImages) -> Iterator[str]:

@@ -146,7 +146,9 @@ def test_edited_files_are_edited_and_kept(earlier: Earlier) -> None:
         else:
             path.write_bytes(b"mine")
     before = {name: (earlier.out / name).read_bytes() for name in EDITED}
-    assert [line.split(";")[0] for line in earlier.plan(dry_run=True).lines] == [
+    *lines, advice = (line.split(";")[0] for line in earlier.plan(dry_run=True).lines)
+    assert advice.startswith(f"what a person edited in {earlier.out} is in no other format: ")
+    assert lines == [
         "frames: 4 done",
         "labelme: 3 done, 1 edited and kept",
         "labelme-polygon: 3 done, 1 edited and kept",
