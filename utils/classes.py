@@ -286,13 +286,21 @@ def _class_names(path: Path) -> ClassNames | None:
         return None if path.name == CLASSES_FILE and not is_no_label_file(path) else _named(path, 0)
     try:
         content = read_yaml(path)
-        shape = content.get("kpt_shape")
-        sides = [int(side) for side in shape] if isinstance(shape, list) else [0]
-        return _named(path, math.prod(sides)) if content.get("names") else None
-    except (UserError, TypeError, ValueError):
+        return _named(path, _keypoints(content.get("kpt_shape"), path)) if content.get("names") else None
+    except UserError:
         if path.name in NAMES_FILES:
             raise
         return None
+
+
+def _keypoints(shape: object, path: Path) -> int:
+    """Return how many numbers the keypoints of a row are; a YAML file of poses says so by `kpt_shape: [17, 3]`."""
+    if not shape:
+        return 0
+    sides = [str(side) for side in shape] if isinstance(shape, list) else [""]
+    if not all(re.fullmatch("[0-9]{1,4}", side) for side in sides):
+        raise UserError(f"{path}: kpt_shape: expected two integers, such as [17, 3], found {shape}")
+    return math.prod(map(int, sides))
 
 
 def _named(path: Path, keypoints: int) -> ClassNames:

@@ -220,6 +220,18 @@ def test_the_nearest_names_count_and_contradictions_are_refused(tmp_path: Path) 
         find_class_names(labels)
 
 
+@pytest.mark.parametrize(
+    "shape", ["[1t]", "[17, 3.0]", "[[17], 3]", "17", "{a: 1}", "[-1, 3]", f"[{'9' * 5000}]", "[null]"]
+)
+def test_keypoints_that_are_no_two_integers_are_refused_in_a_file_of_a_usual_name(shape: str, tmp_path: Path) -> None:
+    for name in ("data.yaml", "other.yaml"):
+        (tmp_path / name).write_text(f"names: [boat]\nkpt_shape: {shape}")
+    with pytest.raises(UserError, match=r"data\.yaml: kpt_shape: expected two integers, such as \[17, 3\]"):
+        find_class_names(tmp_path)
+    (tmp_path / "data.yaml").unlink()
+    assert find_class_names(tmp_path) is None
+
+
 def test_the_labels_of_an_image_called_classes_are_no_class_list(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     for text, is_list in {
