@@ -90,6 +90,16 @@ def test_what_labelme_saves_from_the_review_folder_names_the_photo_again(done: P
     assert content.items() == {key: saved[key] for key in saved if key != "imagePath"}.items()
 
 
+def test_a_file_with_a_nan_from_the_review_folder_stays_as_it_is(done: Project) -> None:
+    link = next(path for path in (done.out / "review" / "clip").iterdir())
+    path = done.out / "labelme-polygon" / f"clip/{link.stem}.json"
+    saved = {**json.loads(path.read_text()), "imagePath": os.path.relpath(link, path.parent), "version": float("nan")}
+    path.write_text(json.dumps({**saved, "shapes": []}))
+    before = path.read_bytes()
+    assert done.run() == 0
+    assert path.read_bytes() == before
+
+
 def test_links_that_a_killed_run_left_undone_are_made_by_the_next(project: Project) -> None:
     def no_links(*paths: object, **options: object) -> None:
         raise KeyboardInterrupt

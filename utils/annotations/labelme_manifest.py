@@ -11,6 +11,7 @@ import errno
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,9 @@ class LabelmeManifest(Manifest):
         if annotation := parse_if_unmodified(path.read_bytes()):
             settings, _ = annotation.pop(SETTINGS), annotation.pop(CONTENT)
             annotation["shapes"] = [self._flagged(shape) for shape in annotation["shapes"]]
-            atomic_write(path, add_stamp(encode_json(annotation, indent=2), settings))
+            with suppress(ValueError):  # a NaN that no run writes: the file stays as it is
+                content = add_stamp(encode_json(annotation, indent=2), settings)
+                atomic_write(path, content)
 
     def _flagged(self, shape: Mapping[str, Any]) -> dict[str, Any]:
         """Return a shape with the flag that the limit of the run gives it; its other flags stay."""

@@ -215,12 +215,13 @@ class ReviewManifest(Manifest):
         try:
             annotation = read_json(path, json.loads)
             named = path.parent / annotation["imagePath"]
-            is_link = Path(os.path.realpath(named.parent), named.name) == Path(os.path.realpath(link.parent), link.name)
-        except (ValueError, TypeError, KeyError):
-            return
-        if is_link:
+            if Path(os.path.realpath(named.parent), named.name) != Path(os.path.realpath(link.parent), link.name):
+                return
             annotation["imagePath"] = relative_path(Path(os.readlink(link)), path.parent)
-            atomic_write(path, encode_json(annotation, indent=2))
+            content = encode_json(annotation, indent=2)
+        except (ValueError, TypeError, KeyError):  # no annotation, or a NaN in it, which labelme reads and writes
+            return
+        atomic_write(path, content)
 
 
 def sample_objects(counts: Mapping[str, int], size: int) -> dict[str, list[int]]:

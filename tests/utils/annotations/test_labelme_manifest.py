@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,15 @@ def test_any_change_is_an_edit(edit: Edit, file: Path) -> None:
 def test_what_carries_no_stamp_is_a_persons(content: str, file: Path) -> None:
     file.write_text(content)
     assert status(file) is FileStatus.EDITED
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_number_that_json_does_not_have_ends_no_refresh(number: str, file: Path) -> None:
+    content = file.read_text()
+    file.write_text(changed := re.sub(r'"version": "[^"]*"', f'"version": {number}', content))
+    assert changed != content
+    manifest(file.parent).refresh("a", file.parent / "a.png")
+    assert file.read_text() == changed
 
 
 def test_a_file_from_before_the_stamps_is_a_persons(file: Path) -> None:
