@@ -49,10 +49,9 @@ def foreign_content(start: bytes) -> str | None:
         return "JPEG XL, which is not read; save it as PNG"
     if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         return "HEIC; pip install pillow-heif reads it"
-    archives = {name for mark, name in ARCHIVES.items() if start.startswith(mark)}
-    if start[257:262] == b"ustar":
-        archives = {"tar"}
-    return f"compressed or an archive ({archives.pop()}); unpack it" if archives else None
+    is_tar = start[257:262] == b"ustar"
+    archive = next((name for mark, name in ARCHIVES.items() if start.startswith(mark)), "tar" if is_tar else None)
+    return f"compressed or an archive ({archive}); unpack it" if archive else None
 
 
 @contextmanager

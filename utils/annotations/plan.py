@@ -133,7 +133,7 @@ def plan_annotations(options: Options, images: RunImages, prompts: Prompts | Non
     tables = [_review_manifest(options, fingerprint, review), *_diff_manifests(options, images, fingerprint)]
     scan(tables)
     manifests = [*files, *tables]
-    units, finished = _units_to_do(options, images, manifests)
+    units, finished = _units_to_do(options, images, own_units, manifests)
     whole = options.outputs == ("annotate",) and options.shard is None and not options.merge
     done = whole and not units and all(manifest.is_assembled(images.ids) for manifest in manifests)
     nothing_to_do = options.dry_run or session.gather([done])[0]  # the first process says it for all
@@ -161,10 +161,9 @@ def plan_annotations(options: Options, images: RunImages, prompts: Prompts | Non
 
 
 def _units_to_do(
-    options: Options, images: RunImages, manifests: Sequence[Manifest]
+    options: Options, images: RunImages, own_units: Sequence[range], manifests: Sequence[Manifest]
 ) -> tuple[Sequence[range], Collection[str]]:
-    """Return `units` and `finished` of the plan."""
-    own_units = options.own_units(images.units)
+    """Return `units` and `finished` of the plan; `own_units` are those of the shard or the whole run."""
     if options.outputs != ("annotate",):
         return own_units, ()
     statuses = (*UNFINISHED, *([FileStatus.EDITED] if options.overwrite else []))

@@ -59,9 +59,7 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
     of_key = _look_up(keys, {image_id: i for i, image_id in enumerate(ids)}, once=False)
     if table.format.images_by == "names":
         # An exact id is no reason to prefer an image here: "1" may stand for clip/1 as well as for 1.
-        of_key = _look_up(
-            keys, unique_aliases((tail, i) for i, image_id in enumerate(ids) for tail in _tails(image_id))
-        )
+        of_key = _look_up(keys, unique_aliases(_tails_of(ids)))
     elif table.format.images_by == "paths":
         of_key = _match_paths(keys, ids, of_key, flattened=table.format.normalized)
     else:
