@@ -167,7 +167,8 @@ def _outline(mask: Mask, size: tuple[int, int], half: int) -> tuple[tuple[slice,
         above = max(rows.start - reach, 0)
         distances = cv2.distanceTransform(elsewhere[above : rows.stop + reach], cv2.DIST_L2, cv2.DIST_MASK_5)
         here = distances[rows.start - above :][: len(opacity[rows])]
-        opacity[rows] = 1 + 254 * np.clip(reach - here, -1 / 254, 1)
+        fading = here.clip(half, reach + 1 / 254)  # from 255 over 1 at `reach` to 0
+        opacity[rows] = cv2.convertScaleAbs(fading, alpha=-254, beta=254 * reach + 1)
     return window, opacity
 
 
