@@ -13,10 +13,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from utils.cli.guard import end_at_signals, guarded, packages_needed
+from utils.cli.guard import guarded, packages_needed, prepare_process
 
 if __name__ == "__main__":  # before the imports that take long
-    end_at_signals()
+    prepare_process()
 
 with packages_needed():
     from datasets.loading import open_images

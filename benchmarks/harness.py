@@ -27,8 +27,9 @@ from PIL import Image
 from datasets.scenes import class_names, paint_scene
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.config.official import REPOSITORY
+from utils.cores import usable_cores
 from utils.device import choose_device
-from utils.distributed import Session, usable_cores
+from utils.distributed import Session
 
 MIB = 2**20
 MODELS = {"tiny": "t", "small": "s", "base+": "b+", "large": "l", "demo": ""}  # name -> suffix of sam2's config

@@ -15,7 +15,8 @@ import numpy as np
 from datasets.voc import VocDataset, label_problem, mask_size_message, objects_size_message
 from utils.annotations.source import CHECKED_FIRST
 from utils.classes import BACKGROUND, VOID, palette
-from utils.distributed import Session, usable_cores
+from utils.cores import usable_cores
+from utils.distributed import Session
 from utils.errors import first_of, refuse_all
 from utils.io.image_files import header_sizes, index_map_size, palette_of
 from utils.io.terminal import counted, warn

@@ -10,7 +10,8 @@ from datasets.preflight import check_split, missing_warnings
 from datasets.video import frame_size_message
 from datasets.voc import VocDataset
 from utils.config import Config
-from utils.distributed import Session, usable_cores
+from utils.cores import usable_cores
+from utils.distributed import Session
 from utils.errors import SampleError, UserError, refuse
 from utils.io.image_files import image_size, set_largest_image
 from utils.io.terminal import warn

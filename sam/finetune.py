@@ -20,10 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.cli.guard import end_at_signals, guarded, packages_needed
+from utils.cli.guard import guarded, packages_needed, prepare_process
 
 if __name__ == "__main__":  # before the imports that take long
-    end_at_signals()
+    prepare_process()
 
 with packages_needed():
     import torch

@@ -34,7 +34,7 @@ LAYERS = (
     ("utils.formats", "utils.engine"),
     ("utils.structures", "utils.label_maps", "utils.class_map"),
     ("utils.io", "utils.classes", "utils.device"),
-    ("utils.boxes", "utils.masks", "utils.matching", "utils.errors", "utils.files", "utils.distributed"),
+    ("utils.boxes", "utils.masks", "utils.matching", "utils.errors", "utils.files", "utils.cores", "utils.distributed"),
 )
 """`utils` from the top: a file may import its own package and all lower layers.
 

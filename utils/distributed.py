@@ -24,14 +24,6 @@ torch waits half an hour by default. A process that fails is still noticed at on
 """
 
 
-def usable_cores() -> int:
-    """Count the cores that this process may use: those that it may run on, shared with the others that torchrun started
-    on this machine; 1 at least. A scheduler, `taskset` or a container may grant fewer than the machine has.
-    """
-    granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, granted // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
 @dataclass(frozen=True)
 class Session:
     """Represent one of the processes of a run.

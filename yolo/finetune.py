@@ -19,10 +19,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.cli.guard import end_at_signals, guarded, packages_needed
+from utils.cli.guard import guarded, packages_needed, prepare_process
 
 if __name__ == "__main__":  # before the imports that take long
-    end_at_signals()
+    prepare_process()
 
 with packages_needed():
     from datasets.training import loader_workers, open_training_splits

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils.distributed import Session, open_session, usable_cores
-from utils.io.writers import Writers
+from utils.distributed import Session, open_session
 
 Torchrun = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -33,22 +32,6 @@ def test_shares_are_each_unit_once() -> None:
     shares = [Session(rank, 3).own_share(units) for rank in range(3)]
     assert sorted(unit for share in shares for unit in share) == units
     assert shares[1] == [1, 4]
-
-
-def test_only_cores_that_this_process_may_run_on_count_and_processes_of_a_machine_share_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 7, 8, 9, 12, 13}, raising=False)
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
-    assert usable_cores() == 6
-    with Writers() as writers:
-        assert writers._pool._max_workers == 6
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert usable_cores() == 1
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
-    assert usable_cores() == 1
-    monkeypatch.delattr("os.sched_getaffinity")  # not on macOS and Windows
-    assert usable_cores() == 4
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from utils.cores import limit_threads
 from utils.errors import RunError, UserError
 from utils.io.terminal import silence, write_lines
 
@@ -30,12 +31,13 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a run as Ctrl-C does."""
 
 
-def end_at_signals() -> None:
-    """Let Ctrl-C and SIGTERM end the process without a traceback, while imports or the interpreter's end take long.
+def prepare_process() -> None:
+    """Prepare a process for imports that take long: Ctrl-C and SIGTERM end it without a traceback, until `guarded`.
 
-    To be called before these imports. `guarded` takes over from it.
+    Some of what is imported also wants to know the user, or how many threads to start.
     """
     name_user()
+    limit_threads()
     for number, code in _codes().items():
         signal.signal(number, lambda *_, code=code: _end(code))
 

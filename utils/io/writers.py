@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from threading import BoundedSemaphore
 from types import TracebackType
 
-from utils.distributed import usable_cores
+from utils.cores import usable_cores
 from utils.errors import RunError, UserError
 from utils.io.json_files import path_problem
 
