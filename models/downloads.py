@@ -20,7 +20,7 @@ from utils.classes import nearest
 from utils.config import official
 from utils.distributed import Session
 from utils.errors import UserError, first_line
-from utils.io.terminal import write_lines
+from utils.io.terminal import progress_bar, write_lines
 
 try:
     import fcntl
@@ -122,8 +122,6 @@ def _download(address: str, part: Path, digest: str | None) -> None:
 
 def _fetch_rest(address: str, part: Path) -> None:
     """Append what is missing to a partial file; OSError if the connection fails, which keeps what came."""
-    from tqdm import tqdm
-
     start = part.stat().st_size if part.is_file() else 0
     headers = {"User-Agent": "yolo-sam2", "Accept-Encoding": "identity"} | (
         {"Range": f"bytes={start}-"} if start else {}
@@ -147,7 +145,7 @@ def _fetch_rest(address: str, part: Path) -> None:
         total = begin + int(length) if length and length.isdecimal() else None
         with (
             part.open("ab" if resumes else "wb") as file,
-            tqdm(total=total, initial=begin, unit="B", unit_scale=True) as bar,
+            progress_bar(total=total, initial=begin, unit="B", unit_scale=True) as bar,
         ):
             for block in _blocks(response):
                 if file.tell() == 0 and block.lstrip()[:1] == b"<":

@@ -20,6 +20,7 @@ from sam.examples import Batch, Examples, collate
 from utils.config import SamFinetune
 from utils.distributed import Session
 from utils.errors import SampleError, UserError, first_line
+from utils.io.terminal import progress_bar
 from utils.io.writers import atomic_write
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Trainer:
         """
         settings, is_main, batches = self.settings, self.session.is_main, self.batches(workers)
         losses: dict[int, float] = {}
-        progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not is_main)
+        progress = progress_bar(total=settings.steps, initial=self.step, unit="step", disable=not is_main)
         if not self.scores:
             self._validate(progress, losses, validated)
         while self.step < settings.steps:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeAlias, runtime_checkab
 from utils.distributed import Session
 from utils.errors import SampleError
 from utils.io.image_files import is_video_name
-from utils.io.terminal import say
+from utils.io.terminal import progress_bar, say
 from utils.structures import Instances, Sample
 
 if TYPE_CHECKING:
@@ -159,10 +159,8 @@ def run_loop(
         noun: what the progress bar counts.
         ahead: how many batches the cascade gets before the results of the first one are taken.
     """
-    from tqdm import tqdm
-
     summary, quiet = RunSummary(), not session.is_main or not batches.num_images
-    with tqdm(total=batches.num_images, unit=noun, dynamic_ncols=True, disable=quiet) as progress:
+    with progress_bar(total=batches.num_images, unit=noun, disable=quiet) as progress:
         for failures, found in _results_by_batch(cascade, batches, ahead):
             _write(chain(failures, found), sinks, summary, progress)
         exchange = exchange or session

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import RANK
 
+from utils.io.terminal import progress_bar
 from yolo.training_data import NAMES_FILE
 
 
@@ -64,7 +65,8 @@ class FolderTrainer(DetectionTrainer):
         if RANK > 0:
             return
         if event == "on_train_epoch_start":
-            self.bar = tqdm(total=len(self.train_loader), desc=f"epoch {self.epoch + 1}/{self.epochs}", unit="batch")
+            epoch = f"epoch {self.epoch + 1}/{self.epochs}"
+            self.bar = progress_bar(total=len(self.train_loader), desc=epoch, unit="batch")
         elif event == "on_train_batch_end" and self.bar is not None:
             losses = {name.removesuffix("_loss"): f"{float(loss):.3f}" for name, loss in self.tloss.items()}
             self.bar.set_postfix(losses, refresh=False)

@@ -9,7 +9,10 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that may move the cursor or do worse; names of files can hold them."""
@@ -55,6 +58,18 @@ def silence(stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):  # it has no file
         os.dup2(null, stream.fileno())
     os.close(null)
+
+
+SECONDS_IN_LOGS = 10
+"""How often a progress bar is renewed where it is no terminal that shows it, but a log that keeps every state."""
+
+
+def progress_bar(**options: Any) -> tqdm[Any]:
+    """Begin a progress bar on standard error; the options are those of tqdm."""
+    from tqdm import tqdm
+
+    often = sys.stderr is not None and sys.stderr.isatty()
+    return tqdm(dynamic_ncols=True, mininterval=0.1 if often else SECONDS_IN_LOGS, **options)
 
 
 def as_typed(text: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from utils.io.terminal import as_typed, counted, say, warn, write_lines
+from utils.io.terminal import as_typed, counted, progress_bar, say, warn, write_lines
 
 
 class Terminal(io.StringIO):
@@ -78,3 +79,17 @@ def test_one_of_several_processes_speaks(monkeypatch: pytest.MonkeyPatch, capsys
         say([f"line of {rank}"])
         warn([f"warning of {rank}"])
     assert capsys.readouterr() == ("line of 0\n", "warning: warning of 0\n")
+
+
+def test_a_log_keeps_few_states_of_a_progress_bar_and_a_terminal_shows_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {}
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with progress_bar(total=3, unit="image") as bar:
+            for _ in range(3):
+                time.sleep(0.11)
+                bar.update()
+        states[type(stream)] = [state for state in stream.getvalue().split("\r") if "image" in state]
+        assert "3/3" in states[type(stream)][-1]
+    assert len(states[Terminal]) > 3
+    assert len(states[io.StringIO]) == 2  # the beginning and the end
