@@ -1,4 +1,4 @@
-"""Matching one to one: which row of a score matrix belongs to which column, each in one pair at most; and by name.
+"""Matching one to one: which row of a score matrix belongs to which column, each in one pair at most; and by path.
 
 COCO's average precision is no user of these: there pycocotools matches, by falling score and a threshold at a time.
 """
@@ -6,8 +6,8 @@ COCO's average precision is no user of these: there pycocotools matches, by fall
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,44 @@ def unique_aliases(aliases: Iterable[tuple[str, T | None]]) -> dict[str, T | Non
         if meant.setdefault(alias, thing) != thing:
             meant[alias] = None
     return meant
+
+
+class PathIndex(Generic[T]):
+    """Find what a path stands for among others, which may start in another folder: never guess between two.
+
+    The path a/b may be train/a/b there, whose root then lies higher, or b, whose root lies lower; or a_b, since tools
+    that keep all files in one folder write folders so. Of the datasets of ultralytics, train/images/b may be train/b.
+
+    Args:
+        paths: the others, and what each stands for.
+    """
+
+    def __init__(self, paths: Iterable[tuple[str, T]]) -> None:
+        pairs = [*paths]
+        self._exact = unique_aliases(pairs)
+        self._longer = unique_aliases((end, thing) for path, thing in pairs for end in _ends(path))
+
+    def find(self, path: str, missing: T) -> T | None:
+        """Return what a path stands for; `missing`: nothing; None: perhaps several things."""
+        for known in (self._exact, self._longer):
+            if path in known:
+                return known[path]
+        shorter = max((end for end in _ends(path) if end in self._exact), key=len, default=None)
+        return missing if shorter is None else self._exact[shorter]
+
+
+def _ends(path: str) -> Iterator[str]:
+    head, images, name = f"/{path}".rpartition("/images/")
+    for whole in (path, f"{head}/{name}".lstrip("/"))[: 1 + bool(images)]:
+        for tail in tails(whole):
+            yield from (tail, tail.replace("/", "_"))
+
+
+def tails(path: str) -> Iterator[str]:
+    """Yield the path, and what is left of it without its first folders: `a/b/c`, `b/c`, `c`."""
+    while path:
+        yield path
+        path = path.partition("/")[2]
 
 
 def number_of(name: str) -> str:

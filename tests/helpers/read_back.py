@@ -8,7 +8,7 @@ from pathlib import Path
 from utils.classes import ClassIndex
 from utils.formats.labelme_reader import LabelmeFiles, labelme_instances
 from utils.formats.registry import predictions_of
-from utils.formats.yolo import unescape_images_dir
+from utils.formats.yolo_labels import unescape_images_dir
 from utils.io.image_files import image_size, is_image_name
 from utils.structures import Instances
 

@@ -18,10 +18,11 @@ from utils.cli.outputs import FOLDERS, check_writable
 from utils.config import Config, load_config
 from utils.config.official import REPOSITORY
 from utils.errors import UserError
+from utils.formats.categories import CategoryOffset
 from utils.formats.registry import FORMATS
 from utils.formats.yolo_labels import LabelColumns
 from utils.io.json_files import path_problem
-from utils.prompts.table import BoxFormat, CategoryOffset, PromptOverrides
+from utils.prompts.table import BoxFormat, PromptOverrides
 
 
 def parse(output: Output, description: str | None, argv: Sequence[str] | None = None) -> Options:

@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from utils.boxes import box_of_points, xywh_to_xyxy, xyxy_to_xywh
 from utils.classes import ClassIndex
+from utils.errors import UserError
+from utils.formats.categories import Categories, CategoryOffset
 from utils.formats.label_studio import refuse_tasks
 from utils.formats.polygons import filled_box
-from utils.io.image_files import check_pixels
+from utils.io.image_files import check_pixels, is_image_name
 from utils.io.json_files import Location, coerce, describe, get, read_json
 from utils.masks import Mask
 from utils.structures import Instances
@@ -82,11 +85,11 @@ class CocoImage:
 
     Attributes:
         image_id: as `ids_of_files` makes it of `file_name`.
-        size: (height, width) in pixels.
+        size: (height, width) in pixels; None in results alone, which do not say it.
     """
 
     image_id: str
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     annotations: list[CocoAnnotation] = field(default_factory=list)
 
 
@@ -140,17 +143,73 @@ def ids_of_files(names: Sequence[str], place: Location) -> list[str]:
     return [stem if alike[stem] == 1 else path for stem, path in zip(stems, paths)]
 
 
-def coco_instances(image: CocoImage, index: ClassIndex) -> Instances:
+def parse_results(path: Path, names: Sequence[str], offset: str | None) -> list[CocoImage]:
+    """Read results as pycocotools loads them, a list of rows with image_id, category_id, segmentation and score.
+
+    Args:
+        names: class names of the run.
+        offset: where category ids begin, if somebody says it.
+
+    Raises:
+        UserError: the file cannot be read, or what the category ids mean cannot be decided.
+    """
+    content, rows = read_json(path), list[tuple[str, CocoAnnotation]]()
+    refuse_tasks(content, path)
+    for i, row in enumerate(content):
+        at = Location(f"{path}: [{i}]")
+        image_id, category_id = entry_id(row, "image_id", at), entry_id(row, "category_id", at)
+        if not category_id.removeprefix("-").isdecimal():
+            raise at.child("category_id").error(f'expected an integer, found "{category_id}"')
+        annotation = _read_annotation(row, category_id, at)
+        rows.append((image_id, replace(annotation, mask_score=annotation.score)))
+    numbers = sorted({int(row.category) for _, row in rows})
+    name_of = {number: names[i] for number, i in zip(numbers, _class_ids(path, numbers, names, offset))}
+    files = [image_id for image_id in dict.fromkeys(image_id for image_id, _ in rows) if is_image_name(image_id)]
+    stems = dict(zip(files, ids_of_files(files, Location(str(path)))))
+    images: dict[str, CocoImage] = {}
+    for image_id, row in rows:
+        stem, found = stems.get(image_id, image_id), replace(row, category=name_of[int(row.category)])
+        images.setdefault(stem, CocoImage(stem, None)).annotations.append(found)
+    return [*images.values()]
+
+
+RESULTS_ADVICE = "; where the ids are those of an instances file, name a folder that holds both files"
+
+
+def _class_ids(path: Path, ids: Sequence[int], names: Sequence[str], offset: str | None) -> npt.NDArray[np.int64]:
+    """Return the class id of each category id; UserError if no beginning of the ids fits, or several do.
+
+    None is expected before the others, as of prompt files, which few programs write: any model's results come here.
+    """
+    in_64_bits = np.array(ids, object).clip(-1, 2**31).astype(np.int64)  # those beyond fit no list of names either
+    categories, offsets = Categories(in_64_bits, names), get_args(CategoryOffset)
+    fitting = [each for each in offsets if offset in (None, each) and not categories.misfits(each).any()]
+    if len(fitting) > 1 and not categories.are_cocos():
+        fitting = [each for each in fitting if each != "coco91"]
+    if not fitting:
+        outside = f"category ids {min(ids)} to {max(ids)} do not fit the {len(names)} classes"
+        said = f" with --category-offset {offset}" if offset else ""
+        raise UserError(f"{path}: {outside}{said}{RESULTS_ADVICE}")
+    if len(fitting) > 1 and ids:
+        choices = " or ".join(fitting)
+        raise UserError(f"{path}: category ids may begin at {choices}: give --category-offset {choices}")
+    return categories.class_ids(fitting[0])
+
+
+def coco_instances(image: CocoImage, size: tuple[int, int], index: ClassIndex) -> Instances:
     """Convert the annotations of an image to instances; those without a score have the score 1.
+
+    Args:
+        size: (height, width) of the image where its file does not say it.
 
     Raises:
         UserError: a segmentation is malformed, or a category names no class.
     """
-    rows = image.annotations
+    rows, size = image.annotations, image.size or size
     return Instances.from_masks(
-        image.size,
+        size,
         [index.class_id(row.category, row.place.child("category_id").name) for row in rows],
-        [read_segmentation(row, image.size) for row in rows],
+        [read_segmentation(row, size) for row in rows],
         [1.0 if row.score is None else row.score for row in rows],
         [np.nan if row.mask_score is None else row.mask_score for row in rows],
     )

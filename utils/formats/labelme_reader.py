@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.formats.label_studio import refuse_tasks
 from utils.formats.polygons import POINTS, rasterize_labelme_shape
-from utils.formats.predictions import Predictions
+from utils.formats.predictions import Predictions, visible_files
 from utils.io.image_files import decode_mask, image_size, size_problem
 from utils.io.json_files import JSON_FILES, Location, describe, get, read_json
 from utils.io.writers import safe_path
@@ -151,9 +150,7 @@ class LabelmeFiles(Predictions):
     @staticmethod
     def recognizes(path: Path) -> bool:
         """Tell whether labelme's files are among the first visible JSON files in a folder and below it."""
-        files = path.rglob(JSON_FILES) if path.is_dir() else ()
-        visible = (file for file in files if not re.search(r"(^|/)\.", file.relative_to(path).as_posix()))
-        for file in islice(visible, LOOKED_AT):
+        for file in islice(visible_files(path, JSON_FILES) if path.is_dir() else (), LOOKED_AT):
             with suppress(UserError):
                 read_labelme_json(file)
                 return True

@@ -7,39 +7,23 @@ Each class reads one kind of files, and recognizes it by its content. Those of C
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
-from utils.classes import (
-    COCO_CLASSES,
-    COCO_IDS,
-    ClassIndex,
-    canonical,
-    match_classes,
-)
+from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.files import read_user_text
 from utils.formats.coco import FILE_NAME, split_file
-from utils.formats.coco_reader import (
-    CocoAnnotation,
-    CocoImage,
-    coco_instances,
-    entry_id,
-    ids_of_files,
-    parse_coco,
-    read_segmentation,
-)
-from utils.formats.label_studio import refuse_tasks
-from utils.io.image_files import is_image_name, size_problem
-from utils.io.json_files import JSON_FILES, Location, get, read_json
-from utils.matching import number_of, unique_aliases, without_upload
+from utils.formats.coco_reader import RESULTS_ADVICE, coco_instances, parse_coco, parse_results, read_segmentation
+from utils.io.image_files import size_problem
+from utils.io.json_files import JSON_FILES
+from utils.matching import PathIndex, number_of, unique_aliases, without_upload
 from utils.structures import Instances
 
 
@@ -63,19 +47,18 @@ class Predictions(ABC):
         UserError: the files cannot be used.
     """
 
-    title: ClassVar[str]
-    advice: ClassVar[str] = ""
-    complete: ClassVar[bool] = False
-    has_category_ids: ClassVar[bool] = False
+    title: str
+    advice = ""
+    complete = False
+    has_category_ids = False
 
     def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
         self.path, self.index, self.offset = path, index, offset
         self.keys = self._open()
-        self._exact = {*(self.keys or ())}
-        names = ((key.rpartition("/")[2], key) for key in self.keys or ())
-        self._alike = unique_aliases((alias, key) for name, key in names for alias in (name, number_of(name)))
-        before = ((without_upload(key), key) for key in self.keys or ())
-        self._uploaded = unique_aliases((path.rpartition("/")[2], key) for path, key in before if path != key)
+        keys = self.keys or ()
+        self._paths = PathIndex((key, key) for key in keys)
+        self._numbers = unique_aliases((number_of(key), key) for key in keys if "/" not in key)
+        self._uploads = PathIndex((before, key) for key in keys if (before := without_upload(key)) != key)
 
     @staticmethod
     @abstractmethod
@@ -96,21 +79,14 @@ class Predictions(ABC):
 
     def key(self, image_id: str) -> str | None:
         """Return what names an image in the files; None: nothing does. UserError if several may."""
-        for exact in (image_id, image_id.replace("/", "_")):
-            if exact in self._exact:
-                return exact
-        name = image_id.rpartition("/")[2]
-        for alias, meant in ((name, self._alike), (number_of(name), self._alike), (name, self._uploaded)):
-            if alias in meant:
-                key = meant[alias]
-                if key is None:
-                    raise UserError(f"{self.path}: several of its images are called {alias}, and none {image_id}")
-                # A key with folders is for another image, unless one path is the end of the other: then the folder of
-                # the run or that of the annotations lies higher.
-                path = without_upload(key) if meant is self._uploaded else key
-                longer, shorter = sorted((f"/{path}", f"/{image_id}"), key=len, reverse=True)
-                return key if "/" not in key or longer.endswith(shorter) else None
-        return None
+        found = self._paths.find(image_id, "")
+        if found == "":
+            found = self._numbers.get(number_of(image_id.rpartition("/")[2]), "")
+        if found == "":
+            found = self._uploads.find(image_id, "")
+        if found is None:
+            raise UserError(f"{self.path}: several of its images may be {image_id}")
+        return found or None
 
     def place(self, image_id: str) -> Path:
         """Return the file or folder that messages about an image name."""
@@ -134,135 +110,101 @@ class Predictions(ABC):
         return []
 
 
-class CocoInstances(Predictions):
-    """COCO instances: a file with images, categories and annotations, or a folder with `instances*.json`."""
+def visible_files(folder: Path, pattern: str) -> Iterator[Path]:
+    """Find files in a folder and below it, those whose path there has a name with a dot before it left out."""
+    return (path for path in folder.rglob(pattern) if not re.search(r"(^|/)\.", path.relative_to(folder).as_posix()))
 
-    title = "COCO instances"
+
+def path_without(path: Path, folder: Path, part: str = "") -> str:
+    """Return the path below a folder, without suffix, and without the first folder called `part`, as image ids are."""
+    parts = [*path.relative_to(folder).with_suffix("").parts]
+    if part in parts[:-1]:
+        parts.remove(part)
+    return "/".join(parts)
+
+
+class CocoFiles(Predictions):
+    """COCO instances, results as pycocotools loads them, or a folder of either.
+
+    A folder may hold both: then the instances file says what the image ids and category ids of the results mean.
+    """
+
+    title = "COCO instances or results"
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        if path.is_dir():
-            return bool(_coco_files(path)) and not _json_in(path)[0]
-        return _begins(path, "{")
-
-    def _parse(self) -> list[CocoImage]:
-        return parse_coco(*(_coco_files(self.path) if self.path.is_dir() else [self.path]))
+        return any(_coco_files(path))
 
     def _open(self) -> Sequence[str]:
-        self._images = {image.image_id: image for image in self._parse()}
-        rows = [row for image in self._images.values() for row in image.annotations]
+        instances, results = _coco_files(self.path)
+        if results:
+            self._refuse_several(results, "COCO results")
+            self._refuse_several(instances, "COCO instances")
+        if instances:
+            self.title = "COCO results with their instances file" if results else "COCO instances"
+            images = parse_coco(*instances, results=results[0] if results else None)
+        else:
+            self.title, self.complete, self.has_category_ids, self.advice = "COCO results", True, True, RESULTS_ADVICE
+            images = parse_results(results[0], self.index.names, self.offset)
+        self._images = {image.image_id: image for image in images}
+        rows = [row for image in images for row in image.annotations]
         for row in rows:
             self.index.class_id(row.category, row.place.child("category_id").name)
         refuse_boxes(self.path, (bool(row.segmentation) for row in rows))
         self._crowds = sum(row.is_crowd for row in rows)
         return [*self._images]
 
+    def _refuse_several(self, files: Sequence[Path], what: str) -> None:
+        if len(files) > 1:
+            raise UserError(f"{self.path}: both {files[0].name} and {files[1].name} are {what}; leave one of them here")
+
     def doubts(self) -> list[str]:
         fact = f"{self.path}: {self._crowds} of its objects are crowds (iscrowd), which stand for many"
         return [f"{fact}; each counts as one object"] if self._crowds else []
 
     def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
-        return ranked(coco_instances(self._images[key], self.index))
+        return ranked(coco_instances(self._images[key], size, self.index))
 
     def problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
-        problem = size and size_problem(self._images[key].size, size)
-        return [f'{self.path}: what it says of "{key}" {problem}'] if problem else []
-
-
-class CocoResults(Predictions):
-    """Results as pycocotools loads them: a list of rows with image_id, category_id, segmentation and score."""
-
-    title, complete, has_category_ids = "COCO results", True, True
-    advice = "; where the ids are those of an instances file, name a folder that holds both files"
-
-    @staticmethod
-    def recognizes(path: Path) -> bool:
-        if path.is_dir():
-            results, instances = _json_in(path)
-            return bool(results) and not instances
-        return _begins(path, "[")
-
-    def _open(self) -> Sequence[str]:
-        path = _only(self.path, _json_in(self.path)[0], self.title) if self.path.is_dir() else self.path
-        rows: defaultdict[str, list[tuple[int, CocoAnnotation]]] = defaultdict(list)
-        content = read_json(path)
-        refuse_tasks(content, path)
-        for i, row in enumerate(content):
-            place = Location(f"{path}: [{i}]")
-            image_id, category = entry_id(row, "image_id", place), entry_id(row, "category_id", place)
-            if not category.removeprefix("-").isdecimal():
-                raise place.child("category_id").error(f'expected an integer, found "{category}"')
-            score = get(row, "score", float, place, optional=True)
-            mask = row.get("segmentation")
-            annotation = CocoAnnotation(place, category="", bbox=None, segmentation=mask, score=score, mask_score=score)
-            rows[image_id].append((int(category), annotation))
-        refuse_boxes(path, (bool(row.segmentation) for found in rows.values() for _, row in found))
-        files = [image_id for image_id in rows if is_image_name(image_id)]
-        stems = dict(zip(files, ids_of_files(files, Location(str(path)))))
-        self._rows: defaultdict[str, list[tuple[int, CocoAnnotation]]] = defaultdict(list)
-        for image_id, found in rows.items():
-            self._rows[stems.get(image_id, image_id)] += found
-        ids = sorted({category_id for found in rows.values() for category_id, _ in found})
-        self._class_ids = _class_ids(path, ids, self.index.names, self.offset)
-        return [*self._rows]
-
-    def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
-        rows = self._rows[key]
-        return Instances.from_masks(
-            size,
-            [self._class_ids[category_id] for category_id, _ in rows],
-            [read_segmentation(row, size) for _, row in rows],
-            [1.0 if row.score is None else row.score for _, row in rows],
-            [np.nan if row.score is None else row.score for _, row in rows],
-        )
-
-    def problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
+        image = self._images[key]
+        if size and image.size:
+            problem = size_problem(image.size, size)
+            return [f'{self.path}: what it says of "{key}" {problem}'] if problem else []
         try:
-            if size:
-                read_segmentation(self._rows[key][0][1], size)
+            if size:  # results say the size with each mask
+                read_segmentation(image.annotations[0], size)
         except UserError as error:
             return [str(error)]
         return []
 
 
-class CocoResultsOfInstances(CocoInstances):
-    """A folder with results and the instances file that says what their image ids and category ids mean."""
+def _coco_files(path: Path) -> tuple[list[Path], list[Path]]:
+    """List the files of COCO instances and of COCO results that a path means, each read once; their JSON may be broken.
 
-    title = "COCO results with their instances file"
+    In a folder, results are lists whose first row has a mask, whatever their files are called. So are the instances
+    beside them; without results, instances are files of the names that they have here, of all splits.
+    """
+    if not path.is_dir():
+        text = _start(path)
+        return [path] * text.startswith("{"), [path] * text.startswith("[")
+    instances, results = list[Path](), list[Path]()
+    for file in sorted(path.glob(JSON_FILES)):
+        text = _start(file)
+        if text.startswith("[") and _first_has_mask(text):
+            results.append(file)
+        elif text.startswith("{") and '"images"' in text and '"categories"' in text:
+            instances.append(file)
+    if results:
+        return instances, results
+    whole = path / FILE_NAME
+    return [whole] if whole.is_file() else sorted(path.glob(split_file("*"))), []
 
-    @staticmethod
-    def recognizes(path: Path) -> bool:
-        return path.is_dir() and all(_json_in(path))
 
-    def _parse(self) -> list[CocoImage]:
-        results, instances = _json_in(self.path)
-        whole = _only(self.path, instances, CocoInstances.title)
-        return parse_coco(whole, results=_only(self.path, results, CocoResults.title))
-
-
-def _begins(path: Path, bracket: str) -> bool:
-    """Tell whether the text of a file begins with a bracket; whether the rest is JSON shows when it is opened."""
+def _start(path: Path) -> str:
+    """Return the text of a file from its first character on; nothing where it cannot be read."""
     with suppress(UserError):
-        return read_user_text(path).lstrip().startswith(bracket)
-    return False
-
-
-def _coco_files(folder: Path) -> list[Path]:
-    whole = folder / FILE_NAME
-    return [whole] if whole.is_file() else sorted(folder.glob(split_file("*")))
-
-
-def _json_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """List the COCO results with masks in a folder, and the instances files, whatever all of these are called."""
-    results, instances = list[Path](), list[Path]()
-    for path in sorted(folder.glob(JSON_FILES)):
-        with suppress(UserError):
-            text = read_user_text(path).lstrip()
-            if text.startswith("[") and _first_has_mask(text):
-                results.append(path)
-            elif text.startswith("{") and '"images"' in text and '"categories"' in text:
-                instances.append(path)
-    return results, instances
+        return read_user_text(path).lstrip()
+    return ""
 
 
 def _first_has_mask(rows: str) -> bool:
@@ -271,13 +213,6 @@ def _first_has_mask(rows: str) -> bool:
         row, _ = json.JSONDecoder().raw_decode(rows[1:].lstrip())
         return isinstance(row, dict) and "image_id" in row and bool(row.get("segmentation"))
     return False
-
-
-def _only(folder: Path, files: Sequence[Path], title: str) -> Path:
-    """Return the only file of a kind in a folder; UserError if there are several."""
-    if len(files) > 1:
-        raise UserError(f"{folder}: both {files[0].name} and {files[1].name} are {title}; leave one of them here")
-    return files[0]
 
 
 def refuse_boxes(path: Path, masks: Iterable[bool]) -> None:
@@ -294,23 +229,3 @@ def ranked(found: Instances) -> Instances:
     """
     unknown = np.isnan(found.mask_scores) & (found.detections.scores < 1)
     return replace(found, mask_scores=np.where(unknown, found.detections.scores, found.mask_scores))
-
-
-def _class_ids(path: Path, ids: Sequence[int], names: Sequence[str], offset: str | None) -> Mapping[int, int]:
-    """Return the class id of each category id; UserError if no beginning of the ids fits, or several do."""
-    readings = {start: {i + int(start): i for i in range(len(names))} for start in ("0", "1")}
-    if [*map(canonical, names)] == [*COCO_CLASSES]:
-        readings["coco91"] = {category_id: i for i, category_id in enumerate(COCO_IDS)}
-    fitting = [start for start, known in readings.items() if {*ids} <= known.keys() and offset in (None, start)]
-    if not fitting and offset in (None, "coco91"):  # some of COCO's classes, found by a model that knows them all
-        some = {COCO_IDS[i]: class_id for i, class_id in match_classes(COCO_CLASSES, names).items()}
-        fitting = ["coco91"] if {*ids} <= some.keys() else []
-        readings["coco91"] = some
-    if not fitting:
-        outside = f"category ids {min(ids)} to {max(ids)} do not fit the {len(names)} classes"
-        said = f" with --category-offset {offset}" if offset else ""
-        raise UserError(f"{path}: {outside}{said}{CocoResults.advice}")
-    if len(fitting) > 1 and ids:
-        choices = " or ".join(fitting)
-        raise UserError(f"{path}: category ids may begin at {choices}: give --category-offset {choices}")
-    return readings[fitting[0]]

@@ -17,12 +17,7 @@ from utils.formats.coco_panoptic import CocoPanopticExporter, panoptic_map
 from utils.formats.label_studio import LabelStudioExporter
 from utils.formats.labelme_reader import LabelmeFiles
 from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
-from utils.formats.predictions import (
-    CocoInstances,
-    CocoResults,
-    CocoResultsOfInstances,
-    Predictions,
-)
+from utils.formats.predictions import CocoFiles, Predictions
 from utils.formats.voc import LabelMaps, VocExporter, VocTree, map_files, voc_photo
 from utils.formats.voc_detect import VocDetectExporter, box_file
 from utils.formats.yolo import YoloExporter, YoloLabels, label_file, photo_stem
@@ -75,7 +70,7 @@ FORMATS: dict[str, ExportFormat] = {
         CocoExporter,
         lambda image_id: [],
         settings=["polygon_tolerance", "coco_segmentation"],
-        predictions=[CocoInstances, CocoResults, CocoResultsOfInstances],
+        predictions=[CocoFiles],
     ),
     "coco-panoptic": ExportFormat(CocoPanopticExporter, lambda image_id: [panoptic_map(image_id)]),
     "yolo": ExportFormat(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from utils.classes import BACKGROUND, CLASS_NAMES, VOC_PALETTE, VOID, label_of, load_class_names, palette
 from utils.errors import SampleError, UserError
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, encode_frame, nonempty
-from utils.formats.predictions import Predictions
+from utils.formats.predictions import Predictions, path_without, visible_files
 from utils.io.encoding import encode_json, encode_lines
 from utils.io.image_files import (
     image_size,
@@ -263,5 +263,4 @@ class LabelMaps(VocTree):
 
 
 def _maps_in(folder: Path) -> dict[str, Path]:
-    """Find the PNG files in a folder and below it, by their paths there without suffix."""
-    return {each.relative_to(folder).with_suffix("").as_posix(): each for each in sorted(folder.rglob(_PNG))}
+    return {path_without(each, folder): each for each in sorted(visible_files(folder, _PNG))}

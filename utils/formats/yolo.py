@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from utils.classes import find_class_names, is_no_label_file
+from utils.classes import find_class_names
 from utils.errors import SampleError, UserError
 from utils.formats.base import (
     FRAME_SUFFIX,
@@ -24,8 +23,8 @@ from utils.formats.base import (
     nonempty,
 )
 from utils.formats.polygons import bridge_rings, filled_box, iou, polygons_on_pixel_centers, rasterize_ultralytics
-from utils.formats.predictions import Predictions, ranked, refuse_boxes
-from utils.formats.yolo_labels import Label, LabelReader
+from utils.formats.predictions import Predictions, ranked, refuse_boxes, visible_files
+from utils.formats.yolo_labels import Label, LabelReader, escape_images_dir, label_files
 from utils.io.encoding import encode_image
 from utils.io.image_files import is_video_name
 from utils.io.png_files import is_plain
@@ -33,6 +32,8 @@ from utils.masks import Mask
 from utils.structures import Instances, Sample
 
 DATA_YAML = "data.yaml"
+
+TEXT_FILES = "*.[tT][xX][tT]"
 
 MSG_BRIDGES = "parts joined to their object by a line, since a row has one polygon"
 
@@ -150,21 +151,6 @@ def photo_stem(image_id: str) -> str:
     return f"images/{escape_images_dir(image_id)}"
 
 
-def escape_images_dir(image_id: str) -> str:
-    """Turn an id into a path in `images/`: a folder `images` in it becomes `images_`, and `images_` becomes `images__`.
-
-    For ultralytics the last folder called `images` is the one beside `labels`.
-    """
-    folder, slash, name = image_id.rpartition("/")
-    return "/".join(re.sub("^(images_*)$", r"\1_", part) for part in folder.split("/")) + slash + name
-
-
-def unescape_images_dir(stem: str) -> str:
-    """Turn a path that `escape_images_dir` made into its id."""
-    folder, slash, name = stem.rpartition("/")
-    return "/".join(re.sub("^(images_*)_$", r"\1", part) for part in folder.split("/")) + slash + name
-
-
 def ultralytics_reads_same_pixels(sample: Sample, content: bytes) -> bool:
     """Return whether every version of ultralytics sees the pixels of the sample in its file.
 
@@ -221,14 +207,13 @@ class YoloLabels(Predictions):
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        return path.is_dir() and bool(_label_files(path)[1])
+        return path.is_dir() and bool(label_files(path, visible_files(path, TEXT_FILES)))
 
     def _open(self) -> Sequence[str]:
-        root, files = _label_files(self.path)
-        self._files = {unescape_images_dir(each.relative_to(root).with_suffix("").as_posix()): each for each in files}
-        self._reader, own = LabelReader(files), find_class_names(self.path)
+        self._files = label_files(self.path, visible_files(self.path, TEXT_FILES))
+        self._reader, own = LabelReader(self._files.values()), find_class_names(self.path)
         self._listed, self._place = (self.index.names, self.path) if own is None else (own.names, own.path)
-        rows = [(each, row) for each in files for row in self._reader.labels(each)]
+        rows = [(each, row) for each in self._files.values() for row in self._reader.labels(each)]
         refuse_boxes(self.path, (len(row.points) > 2 for _, row in rows))
         self._are_quadrangles = {len(row.points) for _, row in rows} == {4}
         for each, row in rows:
@@ -257,13 +242,3 @@ class YoloLabels(Predictions):
         fact = f"{self.path}: every outline has four corners, as oriented boxes have"
         advice = "they count as masks; -p takes boxes as prompts, and SAM2 makes the masks"
         return [f"{fact}: {advice}"] if self._are_quadrangles else []
-
-
-def _label_files(folder: Path) -> tuple[Path, list[Path]]:
-    """Return where paths of labels begin, and the files."""
-    root = folder / "labels" if (folder / "labels").is_dir() else folder
-    files = sorted(path for path in root.rglob("*.*") if path.suffix.lower() == ".txt" and not is_no_label_file(path))
-    parts = {path: path.relative_to(root).parts for path in files}
-    return root, [
-        path for path in files if "ImageSets" not in parts[path] and not any(p[0] == "." for p in parts[path])
-    ]

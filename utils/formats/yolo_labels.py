@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.boxes import box_of_points, cxcywh_to_xyxy
+from utils.classes import is_no_label_file
 from utils.errors import UserError
 from utils.files import read_user_text
+from utils.formats.predictions import path_without
 
 LOWEST, HIGHEST = -0.01, 1.01
 """Limits of coordinates as shares of an image's side, as ultralytics has them: rounding leads beyond 0 and 1."""
@@ -63,6 +66,40 @@ class Label:
     def box(self) -> np.ndarray:
         """Compute the tight box, (4,) float64 x1 y1 x2 y2."""
         return box_of_points(self.points)
+
+
+def label_files(folder: Path, texts: Iterable[Path]) -> dict[str, Path]:
+    """Find the labels among the text files of a folder, by the id of their image; in a dataset, those in `labels`.
+
+    Args:
+        texts: the visible text files in the folder and below it, in any order.
+
+    Raises:
+        UserError: two files are of one image.
+    """
+    parts = {path: path.relative_to(folder).parts for path in texts}
+    files = [path for path in parts if "ImageSets" not in parts[path] and not is_no_label_file(path)]
+    found: dict[str, Path] = {}
+    for path in sorted([path for path in files if "labels" in parts[path][:-1]] or files):
+        other = found.setdefault(key := unescape_images_dir(path_without(path, folder, "labels")), path)
+        if other != path:
+            raise UserError(f"{folder}: both {other} and {path} are labels of {key}; leave one of them here")
+    return found
+
+
+def escape_images_dir(image_id: str) -> str:
+    """Turn an id into a path in `images/`: a folder `images` in it becomes `images_`, and `images_` becomes `images__`.
+
+    For ultralytics the last folder called `images` is the one beside `labels`.
+    """
+    folder, slash, name = image_id.rpartition("/")
+    return "/".join(re.sub("^(images_*)$", r"\1_", part) for part in folder.split("/")) + slash + name
+
+
+def unescape_images_dir(stem: str) -> str:
+    """Turn a path that `escape_images_dir` made into its id."""
+    folder, slash, name = stem.rpartition("/")
+    return "/".join(re.sub("^(images_*)_$", r"\1", part) for part in folder.split("/")) + slash + name
 
 
 class Row(NamedTuple):

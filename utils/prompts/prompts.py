@@ -15,12 +15,16 @@ import numpy.typing as npt
 from utils.boxes import ScoredBoxes, Size, denormalize
 from utils.classes import match_classes
 from utils.engine import RunImages
-from utils.errors import UserError
+from utils.errors import UserError, first_of
+from utils.formats.categories import NO_CLASS, UNKNOWN_ID, Categories, CategoryOffset
 from utils.io.terminal import counted
-from utils.prompts.interpretation import FormatChecker, choose_interpretation, to_corners
-from utils.prompts.matching import NO_CLASS, NO_IMAGE, Categories, ImageMatch, check_sizes, match_images
+from utils.prompts.interpretation import FormatChecker, describe_first, to_corners
+from utils.prompts.matching import NO_IMAGE, ImageMatch, check_sizes, match_images
 from utils.prompts.readers import read_prompt_table
 from utils.prompts.table import Interpretation, PromptOverrides, PromptSource, PromptTable
+
+MOST_LISTED = 20
+"""So many classes are listed of a file of YOLO labels."""
 
 
 @dataclass(frozen=True)
@@ -103,19 +107,21 @@ def load_prompts(
             images, or no row matches an image; or the run has none of the classes to be kept.
     """
     table = read_prompt_table(PromptSource(path, overrides))
-    _check_overrides(table, overrides)
-    match, categories = match_images(table, images.ids), Categories(table, overrides, names)
+    _check_overrides(table)
+    match = match_images(table, images.ids)
     check_sizes(table, match, images)
-    checker = FormatChecker(table, overrides, categories, match, images)
-    interpretation, lines = choose_interpretation(table, checker)
+    categories = Categories(table.category_ids, names, table.class_names or overrides.class_names)
+    checker = FormatChecker(table, categories, match, images)
+    interpretation, lines = checker.choose()
     offset = interpretation.category_offset
-    class_ids = categories.checked_class_ids(offset)
-    in_run = match.of_row != NO_IMAGE
+    class_ids, in_run = _class_ids(table, categories, offset), match.of_row != NO_IMAGE
     no_class = in_run & (class_ids == NO_CLASS)
     other_class = in_run & ~no_class & ~np.isin(class_ids, _kept_ids(kept_classes, names))
     left_out = {**table.left_out, "for images outside the run": int((~in_run).sum())}
     for reason, rows in {"the run lacks": no_class, "are none of detector.classes": other_class}.items():
-        left_out[f"of classes that {reason} ({categories.counts(rows, offset)})"] = int(rows.sum())
+        counts = Counter(categories.listed(offset)[i] for i in categories.positions(offset)[rows].tolist())
+        which = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+        left_out[f"of classes that {reason} ({which})"] = int(rows.sum())
     kept = np.flatnonzero(in_run & ~no_class & ~other_class)
     kept = kept[np.argsort(match.of_row[kept], kind="stable")]
     return Prompts(
@@ -124,19 +130,20 @@ def load_prompts(
         class_ids=class_ids[kept],
         rows_of=_rows_by_image(match.of_row[kept], images.ids),
         normalized=table.format.normalized,
-        finding=[*lines, *_finding(table, interpretation, match, images), *_mapping(table, overrides, categories)],
+        finding=[*lines, *_finding(table, interpretation, match, images), *_mapping(table, categories)],
         warnings=[
             *checker.warnings(interpretation),
             *_unlabelled_folders(table, match, images.ids),
-            *_left_out_warnings(table, overrides, interpretation, in_run, no_class, other_class),
+            *_losses(table, offset, int(in_run.sum()), int(no_class.sum()), int(other_class.sum())),
         ],
         left_out=[f"prompts: rows {which}, left out: {count}" for which, count in left_out.items() if count],
         class_names=(*(overrides.class_names or table.class_names or ()),),
     )
 
 
-def _check_overrides(table: PromptTable, overrides: PromptOverrides) -> None:
+def _check_overrides(table: PromptTable) -> None:
     """Raise UserError where the command line says about the file what its format leaves no room for."""
+    overrides = table.overrides
     holds = f"{table.path} holds {table.format.title}, "
     if overrides.label_columns and not table.format.normalized:
         raise UserError(f"--label-columns: {holds}which are no YOLO labels")
@@ -145,6 +152,23 @@ def _check_overrides(table: PromptTable, overrides: PromptOverrides) -> None:
     for option, value in (("--category-offset", overrides.category_offset), ("--prompt-names", overrides.class_names)):
         if table.format.names_classes and value:
             raise UserError(f"{option}: {holds}which name their classes themselves")
+
+
+def _class_ids(table: PromptTable, categories: Categories, offset: CategoryOffset) -> npt.NDArray[np.int64]:
+    """Return the (R,) class ids of the run, or NO_CLASS.
+
+    Raises:
+        UserError: a category id is none that the names have, or they share no class with the run.
+    """
+    class_ids = categories.class_ids(offset)
+    if (unknown := class_ids == UNKNOWN_ID).any():
+        first = describe_first(table, categories, unknown, offset)
+        raise UserError(f"{table.path}: {first}; give --category-offset or --prompt-names")
+    if len(class_ids) and not categories.of_run(offset):
+        remedy = f"; --set dataset.classes={table.names_file} takes its classes" if table.names_file else ""
+        both = f"it has {first_of(categories.listed(offset))}; the run has {first_of(categories.names)}{remedy}"
+        raise UserError(f"{table.path}: it shares no class with the run: {both}")
+    return class_ids
 
 
 def _kept_ids(kept: Sequence[str] | None, names: Sequence[str]) -> list[int]:
@@ -179,13 +203,21 @@ def _finding(table: PromptTable, interpretation: Interpretation, match: ImageMat
     ]
 
 
-def _mapping(table: PromptTable, overrides: PromptOverrides, categories: Categories) -> list[str]:
-    """Say what the class ids of YOLO labels mean, which nothing in their rows confirms."""
+def _mapping(table: PromptTable, categories: Categories) -> list[str]:
+    """Say what the class ids of YOLO labels mean, which nothing in their rows confirms: of all, or of those it has."""
     if not table.format.normalized or not len(table):
         return []
-    offset = overrides.category_offset or table.format.interpretation.category_offset
-    source = table.names_file or ("--prompt-names" if overrides.class_names else "dataset.classes")
-    return [f"prompts: classes by {source}: {categories.mapping(offset)}"]
+    offset = table.overrides.category_offset or table.format.interpretation.category_offset
+    source = table.names_file or ("--prompt-names" if table.overrides.class_names else "dataset.classes")
+    listed, of_run, texts = categories.listed(offset), categories.of_run(offset), []
+    pairs = [*zip(np.unique(categories.ids).tolist(), np.unique(categories.positions(offset)).tolist())]
+    if len(listed) <= MOST_LISTED and offset != "coco91":
+        pairs = [(i + int(offset), i) for i in range(len(listed))]
+    for category_id, i in pairs[:MOST_LISTED]:
+        meant = categories.names[of_run[i]] if i in of_run else "no class of the run"
+        texts.append(f"{category_id} {listed[i]}" + ("" if meant == listed[i] else f" -> {meant}"))
+    more = [f"and {len(pairs) - MOST_LISTED} more"] if len(pairs) > MOST_LISTED else []
+    return [f"prompts: classes by {source}: {', '.join([*texts, *more])}"]
 
 
 def _unlabelled_folders(table: PromptTable, match: ImageMatch, ids: Sequence[str]) -> list[str]:
@@ -202,22 +234,20 @@ def _unlabelled_folders(table: PromptTable, match: ImageMatch, ids: Sequence[str
     ]
 
 
-def _left_out_warnings(
-    table: PromptTable,
-    overrides: PromptOverrides,
-    interpretation: Interpretation,
-    in_run: npt.NDArray[np.bool_],
-    no_class: npt.NDArray[np.bool_],
-    other_class: npt.NDArray[np.bool_],
-) -> list[str]:
-    """Say which option leaves out more than half of the rows that are for images of the run; UserError if it is all."""
-    count, lacking, unwanted = (int(rows.sum()) for rows in (in_run, no_class, other_class))
+def _losses(table: PromptTable, offset: CategoryOffset, count: int, lacking: int, unwanted: int) -> list[str]:
+    """Say which option leaves out more than half of the rows that are for images of the run; UserError if it is all.
+
+    Args:
+        count: how many rows are for images of the run.
+        lacking: those of classes that the run lacks.
+        unwanted: those of classes that are left out by detector.classes.
+    """
     lines = []
     if 2 * lacking > count:
-        if overrides.class_names is not None:
+        if table.overrides.class_names is not None:
             remedy = "--prompt-names names other classes than the run has; set dataset.classes to the same file"
         elif table.class_names is None:
-            remedy = f"--category-offset {interpretation.category_offset} says so"
+            remedy = f"--category-offset {offset} says so"
         elif table.names_file is not None:
             remedy = f"--set {shlex.quote(f'dataset.classes={table.names_file}')} makes its classes those of the run"
         else:

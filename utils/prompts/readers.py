@@ -12,20 +12,20 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
-from xml.etree import ElementTree
 
 import numpy as np
 
 from utils.boxes import enclosing_box
-from utils.classes import find_class_names, is_no_label_file
+from utils.classes import find_class_names
 from utils.errors import UserError
-from utils.files import open_regular
 from utils.formats.coco_reader import entries_by_id, id_of_file, ids_of_files
 from utils.formats.label_studio import refuse_tasks
 from utils.formats.labelme_reader import FLAT_KINDS, LabelmeFiles, grouped, read_labelme_json, shapes_of
+from utils.formats.predictions import path_without
 from utils.formats.registry import predictions_of
 from utils.formats.voc import LabelMaps
-from utils.formats.yolo_labels import LabelReader
+from utils.formats.voc_detect import read_box_file, read_xml
+from utils.formats.yolo_labels import LabelReader, label_files
 from utils.io.json_files import Location, describe, get
 from utils.prompts.table import (
     NO_SCORE,
@@ -45,14 +45,12 @@ def read_row_list(source: PromptSource, format: PromptFormat) -> PromptTable:
     Raises:
         UserError: an entry is no sound row.
     """
-    rows = source.json
-    table = rows.build(format, rows.content, "")
-    if rows.with_file_name not in (0, len(table)):
-        raise UserError(f"{table.path}: file_name stands in {rows.with_file_name} of {len(table)} rows, not in all")
+    table, named = source.json.build(source, format), source.json.with_file_name
+    if named not in (0, len(table)):
+        raise UserError(f"{table.path}: file_name stands in {named} of {len(table)} rows, not in all")
     if (table.scores == NO_SCORE).any():
         raise UserError(f"{table.location(int(np.argmax(table.scores == NO_SCORE)))}.score: is missing")
-    keys = [id_of_file(str(name)) for name in table.image_keys] if rows.with_file_name else table.image_keys
-    return replace(table, image_keys=keys)
+    return replace(table, image_keys=[id_of_file(str(name)) for name in table.image_keys]) if named else table
 
 
 def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
@@ -62,10 +60,7 @@ def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
         UserError: an annotation is no sound row, or its image or category is missing.
     """
     path, content, place = source.path, source.json.content, Location(str(source.path))
-    annotations = content["annotations"]
-    if not isinstance(annotations, list):
-        raise UserError(f"{path}: annotations: expected a list, found {describe(annotations)}")
-    table = source.json.build(format, annotations, "annotations")
+    table = source.json.build(source, format, "annotations")
     images = entries_by_id(
         content, "images", place, lambda row, at: (get(row, "file_name", str, at), _stated_size(row, "height", "width"))
     )
@@ -98,13 +93,6 @@ def _stated_size(entry: dict[str, Any], height: str, width: str) -> Size | None:
     return sides if all(type(side) in (int, float) and side > 0 for side in sides) else None
 
 
-def label_files(source: PromptSource) -> list[Path]:
-    """List the files of YOLO labels in a folder and below it; in a whole dataset, those in its `labels` folders."""
-    parts = {path: path.relative_to(source.path).parts for path in source.files[".txt"]}
-    files = [path for path in parts if "ImageSets" not in parts[path] and not is_no_label_file(path)]
-    return [path for path in files if "labels" in parts[path][:-1]] or files
-
-
 def label_class_names(path: Path, overrides: PromptOverrides) -> tuple[str, ...] | None:
     """Return the class names of a folder of YOLO labels, for a run that has none; None for prompts of other formats.
 
@@ -132,19 +120,20 @@ def read_yolo_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
         UserError: there are labelme files, too, a file cannot be read, what its columns are cannot be decided, or two
             files have different class names.
     """
-    labels, rows, given = label_files(source), TableBuilder(), source.overrides
-    shapes = [path for path in source.files[".json"] if path.parent in {label.parent for label in labels}]
-    if shapes:
-        raise UserError(f"{source.path}: holds {labels[0].name} and {shapes[0].name}: name a folder of one kind")
+    labels, rows, given = label_files(source.path, source.files[".txt"]), TableBuilder(), source.overrides
+    folders = {label.parent: label.name for label in labels.values()}
+    for shape in source.files[".json"]:
+        if shape.parent in folders:
+            raise UserError(f"{source.path}: holds {folders[shape.parent]} and {shape.name}: name a folder of one kind")
     found = None if given.class_names is not None else find_class_names(source.path)
-    reader = LabelReader(labels, given.label_columns, found.keypoints if found else 0)
+    reader = LabelReader(labels.values(), given.label_columns, found.keypoints if found else 0)
     if given.label_columns not in (None, *reader.columns) and reader.counts:
         counts = " or ".join(map(str, reader.counts[:5]))
         what = f'"{given.label_columns}" behind the class fits no row; rows have {counts} numbers there'
         raise UserError(f"--label-columns: {source.path}: {what}")
     repeated = 0
-    for path in labels:
-        key, seen = rows.key(_relative_id(source.path, path)), set[tuple[int, float, bytes]]()
+    for image_id, path in labels.items():
+        key, seen = rows.key(image_id, path), set[tuple[int, float, bytes]]()
         for label in reader.labels(path):
             content = label.class_id, label.confidence, label.points.tobytes()
             if content in seen:  # ultralytics leaves them out, too
@@ -155,8 +144,7 @@ def read_yolo_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
     left_out = {"that repeat another row of their file": repeated}
     columns = " or ".join(f"`class {columns}`" for columns in reader.columns)
     variant = f"rows are {columns}" if columns else ""
-    place = f"/{{key}}{labels[0].suffix}:{{number}}"
-    table = rows.build(source.path, format, place, variant=variant, left_out=left_out)
+    table = rows.build(source, format, ":{number}", variant=variant, left_out=left_out)
     return table if found is None else replace(table, class_names=found.names, names_file=found.path)
 
 
@@ -168,7 +156,7 @@ def read_labelme_folder(source: PromptSource, format: PromptFormat) -> PromptTab
     """
     rows, flat, sizes = TableBuilder(), Counter[str](), dict[int, Size]()
     for path in source.files[".json"]:
-        key, content = rows.key(_relative_id(source.path, path)), read_labelme_json(path)
+        key, content = rows.key(path_without(path, source.path), path), read_labelme_json(path)
         shapes = shapes_of(content, path)
         if size := _stated_size(content, "imageHeight", "imageWidth"):
             sizes[key] = size
@@ -180,7 +168,7 @@ def read_labelme_folder(source: PromptSource, format: PromptFormat) -> PromptTab
                 box = enclosing_box([boxes[i] for i in parts])
                 rows.add(key, parts[0], box, rows.class_id(shapes[parts[0]].label), score)
     left_out = {f"that are a {kind}, which encloses nothing": count for kind, count in flat.items()}
-    return rows.build(source.path, format, "/{key}.json: shapes[{number}]", left_out=left_out, sizes=sizes)
+    return rows.build(source, format, ": shapes[{number}]", left_out=left_out, sizes=sizes)
 
 
 def read_voc_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
@@ -193,60 +181,28 @@ def read_voc_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
     """
     files, rows, sizes = source.files[".xml"], TableBuilder(), dict[int, Size]()
     names = {path.stem for path in files}
-    if labels := [path for path in label_files(source) if path.stem in names]:
-        raise UserError(f"{source.path}: holds {labels[0].stem}.xml and {labels[0].name}: name a folder of one kind")
+    for path in label_files(source.path, source.files[".txt"]).values():
+        if path.stem in names:
+            raise UserError(f"{source.path}: holds {path.stem}.xml and {path.name}: name a folder of one kind")
     for path in files:
-        parts = path.relative_to(source.path).with_suffix("").parts
-        key, root = rows.key("/".join(part for part in parts if part != "Annotations")), _xml_root(path)
-        if all(root.findtext(f"size/{side}") not in (None, "", "0") for side in ("height", "width")):
-            sizes[key] = _xml_number(root, "size/height", path), _xml_number(root, "size/width", path)
-        for i, entry in enumerate(root.iterfind("object"), 1):
-            place = f"{path}: object {i}"
-            box = [_xml_number(entry, f"bndbox/{side}", place) for side in ("xmin", "ymin", "xmax", "ymax")]
-            rows.add(key, i, box, rows.class_id(_xml_text(entry, "name", place)), 1.0)
-    table = rows.build(source.path, format, ": {key}.xml: object {number}", sizes=sizes)
+        key, (size, objects) = rows.key(path_without(path, source.path, "Annotations"), path), read_box_file(path)
+        if size is not None:
+            sizes[key] = size
+        for i, (name, box) in enumerate(objects, 1):
+            rows.add(key, i, box, rows.class_id(name), 1.0)
+    table = rows.build(source, format, ": object {number}", sizes=sizes)
     if (below := (table.boxes[:, :2] < 1).any(axis=1)).any():
         place = f"{table.short_location(int(np.argmax(below)))}; if that is a mistake, write 1 there"
         return replace(table, variant=f"pixels count from 0, since a corner lies below 1 ({place})")
     return replace(table, boxes=table.boxes - (1, 1, 0, 0), variant="pixels count from 1")
 
 
-def _xml_root(path: Path) -> ElementTree.Element:
-    try:
-        with open_regular(path) as file:
-            root = ElementTree.parse(file).getroot()
-    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:  # the last two of an unknown encoding
-        raise UserError(f"{path}: cannot be read as XML: {error}") from error
-    if root.tag != "annotation":
-        cvat = ", CVAT's own XML, which is not read; export COCO 1.0 there" if root.tag == "annotations" else ""
-        raise UserError(f"{path}: expected an annotation of Pascal VOC, found <{root.tag}>{cvat}")
-    return root
-
-
-def _xml_text(element: ElementTree.Element, tag: str, place: object) -> str:
-    if not (text := (element.findtext(tag) or "").strip()):
-        raise UserError(f"{place}: {tag} is missing")
-    return text
-
-
-def _xml_number(element: ElementTree.Element, tag: str, place: object) -> float:
-    text = _xml_text(element, tag, place)
-    try:
-        return float(text)
-    except ValueError as error:
-        raise UserError(f"{place}: {tag}: expected a number, found {describe(text)}") from error
-
-
 def _is_voc(source: PromptSource) -> bool:
     """Tell whether the first XML file is of VOC, by its folder, so that a broken one is named, or by its content."""
     for path in source.files[".xml"][:1]:
         with suppress(UserError):
-            return "Annotations" in path.parts or _xml_root(path) is not None
+            return "Annotations" in path.parts or read_xml(path) is not None
     return False
-
-
-def _relative_id(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
 
 
 NATIVE = PromptFormat(
@@ -279,7 +235,7 @@ COCO_INSTANCES = PromptFormat(
 
 YOLO_LABELS = PromptFormat(
     "YOLO labels",
-    lambda source: bool(label_files(source)),
+    lambda source: bool(label_files(source.path, source.files[".txt"])),
     read_yolo_folder,
     Interpretation("xyxy", "0"),
     images_by="paths",
@@ -325,12 +281,23 @@ def read_prompt_table(source: PromptSource) -> PromptTable:
     return found.read(source, found)
 
 
+_YOLO = "-p takes the folder of YOLO labels: -p {}"
+_NO_JSON = {
+    ".txt": f"a text file; {_YOLO}",
+    ".yaml": f"describes a YOLO dataset; {_YOLO}",
+    ".yml": f"describes a YOLO dataset; {_YOLO}",
+    ".xml": "XML; of VOC's boxes, one file an image, -p takes the folder: -p {}",
+    ".csv": "CSV is not read; docs/prompts.md lists the formats, and docs/extending.md has a reader of CSV to add",
+}
+"""Suffix of files that are surely no JSON -> what to type; `{}` is the folder."""
+
+
 def _refuse_unknown(source: PromptSource) -> NoReturn:
     """Raise UserError that says what a file or folder of no known format may be."""
     path = source.path
     if path.is_dir():
         for damaged in source.files[".xml"][:1]:
-            _xml_root(damaged)
+            read_xml(damaged)
         lacking = f"{path}: no YOLO labels (.txt), labelme files (.json) or VOC annotations (.xml) here"
         if outputs := source.outputs:
             raise UserError(f"{lacking}; -p {shlex.quote(str(outputs[0]))} takes an output there")
@@ -340,6 +307,11 @@ def _refuse_unknown(source: PromptSource) -> NoReturn:
             raise UserError(f"{lacking}; {problem}")
         files = "of rows and COCO instances, -p takes the file"
         raise UserError(f"{lacking}; {files}; -a takes the folder as {kind.title}, in place of the models")
+    if path.suffix in _NO_JSON and path.is_file():
+        # A file of a YOLO dataset most likely stands for the labels that it is among, or beside.
+        labels = next((folder for folder in path.parents if folder.name == "labels"), path.parent / "labels")
+        folder = labels if path.suffix != ".xml" and labels.is_dir() else path.parent
+        raise UserError(f"{path}: {_NO_JSON[path.suffix].format(shlex.quote(str(folder)))}")
     if source.json.error:
         raise source.json.error
     if isinstance(source.json.content, dict) and "shapes" in source.json.content:

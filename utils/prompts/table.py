@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from utils.errors import UserError
 from utils.formats.base import RECORDS
+from utils.formats.categories import CategoryOffset
 from utils.formats.coco_reader import segmentation_box
 from utils.formats.labelme_reader import POLYGONS
 from utils.formats.yolo_labels import LabelColumns
 from utils.io.json_files import describe, read_json
 
 BoxFormat: TypeAlias = Literal["xyxy", "xywh"]
-
-CategoryOffset: TypeAlias = Literal["0", "1", "coco91"]
 
 Size: TypeAlias = tuple[float, float]
 """(height, width) in pixels as a file states it."""
@@ -38,8 +36,7 @@ INTEGER_LIMIT = 2**63
 """Integers from here on are refused: no pixel lies there, and not every number type can hold them."""
 
 
-@dataclass(frozen=True)
-class Interpretation:
+class Interpretation(NamedTuple):
     """What the numbers of a file mean.
 
     Attributes:
@@ -86,25 +83,29 @@ class PromptSource:
     path: Path
     overrides: PromptOverrides = field(default_factory=PromptOverrides)
 
-    @cached_property
-    def files(self) -> defaultdict[str, list[Path]]:
+    @property
+    def files(self) -> Mapping[str, Sequence[Path]]:
         """List visible files by suffix in lower case, sorted; none of those in `outputs`."""
-        by_suffix = defaultdict[str, list[Path]](list)
-        for path in sorted(Path(folder, name) for folder, names in self._folders() for name in names or ()):
-            by_suffix[path.suffix.lower()].append(path)
-        return by_suffix
+        return self._listed[0]
 
     @property
-    def outputs(self) -> list[Path]:
+    def outputs(self) -> Sequence[Path]:
         """List the folders below that are outputs of this program."""
-        return sorted(folder for folder, names in self._folders() if names is None)
+        return self._listed[1]
 
-    def _folders(self) -> Iterator[tuple[Path, list[str] | None]]:
-        """Yield each visible folder and the names of its visible files; None for an output, which ends there."""
+    @cached_property
+    def _listed(self) -> tuple[defaultdict[str, list[Path]], list[Path]]:
+        files, outputs = defaultdict[str, list[Path]](list), list[Path]()
         for folder, folders, names in os.walk(self.path):
-            is_output = Path(folder) != self.path and (RECORDS in (*folders, *names) or Path(folder).name == POLYGONS)
-            folders[:] = [name for name in folders if not is_output and not name.startswith(".")]
-            yield Path(folder), None if is_output else [name for name in names if not name.startswith(".")]
+            if (here := Path(folder)) != self.path and (RECORDS in (*folders, *names) or here.name == POLYGONS):
+                outputs.append(here)
+                folders.clear()
+                continue
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                if not name.startswith("."):
+                    files[Path(name).suffix.lower()].append(here / name)
+        return defaultdict(list, {suffix: sorted(paths) for suffix, paths in files.items()}), sorted(outputs)
 
     @cached_property
     def json(self) -> JsonRows:
@@ -152,6 +153,7 @@ class PromptTable:
 
     Attributes:
         path: the file or folder.
+        overrides: what the command line says about it.
         format: its format.
         boxes: (R, 4) float64 as the file gives them: they may be NaN, inverted or outside. Those of a normalized format
             are x1 y1 x2 y2 in shares of the image's sides.
@@ -160,7 +162,8 @@ class PromptTable:
         image_keys: what names the images of the file, each once.
         key_of_row: (R,) int64 index into `image_keys`.
         numbers: (R,) int64, the number of each row in its list or file.
-        place: what follows the path in a row's location, with `{key}` and `{number}` for those of the row.
+        place: what follows its file in a row's location, with `{number}` for that of the row.
+        files: the file of each of `image_keys`; none where all rows are in one.
         class_names: those that the file has itself, which `category_ids` then index, or None.
         left_out: counts of what was not taken for a row, by a phrase.
         names_file: the file beside those with rows that has `class_names`, or None.
@@ -169,6 +172,7 @@ class PromptTable:
     """
 
     path: Path
+    overrides: PromptOverrides
     format: PromptFormat
     boxes: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float32]
@@ -177,6 +181,7 @@ class PromptTable:
     key_of_row: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.int64]
     place: str
+    files: Sequence[Path] = ()
     class_names: tuple[str, ...] | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     names_file: Path | None = None
@@ -188,7 +193,8 @@ class PromptTable:
 
     def location(self, row: int) -> str:
         """Say where a row is, for messages."""
-        return str(self.path) + self.place.format(key=self.key(row), number=self.numbers[row])
+        file = self.files[self.key_of_row[row]] if self.files else self.path
+        return f"{file}{self.place.format(number=self.numbers[row])}"
 
     def short_location(self, row: int) -> str:
         """Say where a row is, without the path."""
@@ -206,10 +212,13 @@ class TableBuilder:
         self._boxes, self._scores = array("d"), array("d")
         self._category_ids, self._key_of_row, self._numbers = array("q"), array("q"), array("q")
         self._keys: dict[str | int, int] = {}
+        self._files: list[Path] = []
         self._classes: dict[str, int] = {}
 
-    def key(self, name: str | int) -> int:
-        """Return the position of what names an image; a new name goes to the end."""
+    def key(self, name: str | int, file: Path | None = None) -> int:
+        """Return the position of what names an image; a new name goes to the end, with its `file` if it has its own."""
+        if file is not None and name not in self._keys:
+            self._files.append(file)
         return self._keys.setdefault(name, len(self._keys))
 
     def class_id(self, name: str) -> int:
@@ -224,7 +233,7 @@ class TableBuilder:
         self._category_ids.append(category_id)
         self._scores.append(score)
 
-    def build(self, path: Path, format: PromptFormat, place: str, **more: Any) -> PromptTable:
+    def build(self, source: PromptSource, format: PromptFormat, place: str, **more: Any) -> PromptTable:
         """Return the table of all rows; `more` are further attributes of it."""
         columns = {
             "boxes": np.array(self._boxes, np.float64).reshape(-1, 4),
@@ -233,20 +242,11 @@ class TableBuilder:
             "image_keys": list(self._keys),
             "key_of_row": np.array(self._key_of_row, np.int64),
             "numbers": np.array(self._numbers, np.int64),
+            "files": self._files,
         }
         named = {"class_names": tuple(self._classes)} if format.names_classes else {}
-        return PromptTable(path=path, format=format, place=place, **{**columns, **named, **more})
-
-
-_YOLO = "-p takes the folder of YOLO labels: -p {}"
-_NO_JSON = {
-    ".txt": f"a text file; {_YOLO}",
-    ".yaml": f"describes a YOLO dataset; {_YOLO}",
-    ".yml": f"describes a YOLO dataset; {_YOLO}",
-    ".xml": "XML; of VOC's boxes, one file an image, -p takes the folder: -p {}",
-    ".csv": "CSV is not read; docs/prompts.md lists the formats, and docs/extending.md has a reader of CSV to add",
-}
-"""Suffix of files that are surely no JSON -> what to type; `{}` is the folder."""
+        known = {"path": source.path, "overrides": source.overrides, "format": format, "place": place}
+        return PromptTable(**{**known, **columns, **named, **more})
 
 
 class JsonRows:
@@ -258,24 +258,18 @@ class JsonRows:
     Attributes:
         content: what the file says; None where it cannot be read.
         error: why it cannot be read, or None.
-        rows: those that were taken.
-        with_file_name: how many of them have a `file_name`.
+        with_file_name: how many rows have a `file_name`.
     """
 
     TAKEN: ClassVar[dict[str, Any]] = {}
     """Known by its identity."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.rows = path, TableBuilder()
+        self._rows = TableBuilder()
         self.content: Any = None
         self.error: UserError | None = None
         self.with_file_name = self._count = self._crowds = 0
         try:
-            if path.suffix in _NO_JSON and path.is_file():
-                # A file of a YOLO dataset most likely stands for the labels that it is among, or beside.
-                labels = next((folder for folder in path.parents if folder.name == "labels"), path.parent / "labels")
-                folder = labels if path.suffix != ".xml" and labels.is_dir() else path.parent
-                raise UserError(f"{path}: {_NO_JSON[path.suffix].format(shlex.quote(str(folder)))}")
             # Not strict: Python's json writes NaN, which is counted later, not refused.
             self.content = read_json(path, partial(json.loads, object_hook=self._take))
         except UserError as error:
@@ -290,27 +284,29 @@ class JsonRows:
             self._crowds += 1
             return self.TAKEN
         self.with_file_name += "file_name" in row
-        key = self.rows.key(row.get("file_name", row["image_id"]))
-        self.rows.add(key, number, row["bbox"], row["category_id"], row.get("score", NO_SCORE))
+        key = self._rows.key(row.get("file_name", row["image_id"]))
+        self._rows.add(key, number, row["bbox"], row["category_id"], row.get("score", NO_SCORE))
         return self.TAKEN
 
-    def build(self, format: PromptFormat, entries: Sequence[Any], prefix: str) -> PromptTable:
-        """Return the table of the rows, which must be exactly these entries of the content.
+    def build(self, source: PromptSource, format: PromptFormat, key: str = "") -> PromptTable:
+        """Return the table of the rows, which must be exactly the entries of a list.
 
         Args:
-            entries: a list in the content, or the content itself.
-            prefix: its key.
+            key: that of the list in the content; none where it is the content.
 
         Raises:
             UserError: an entry is no sound row, or there are rows elsewhere.
         """
+        entries = self.content[key] if key else self.content
+        if not isinstance(entries, list):
+            raise UserError(f"{source.path}: {key}: expected a list, found {describe(entries)}")
         for i, entry in enumerate(entries):
             if entry is not self.TAKEN:
-                raise UserError(f"{self.path}: {prefix}[{i}]{_problem(entry)}")
+                raise UserError(f"{source.path}: {key}[{i}]{_problem(entry)}")
         if self._count != len(entries):
-            raise UserError(f"{self.path}: it has rows inside others, or outside the list")
+            raise UserError(f"{source.path}: it has rows inside others, or outside the list")
         left_out = {"that are crowds, not objects": self._crowds}
-        return self.rows.build(self.path, format, f": {prefix}[{{number}}]", left_out=left_out)
+        return self._rows.build(source, format, f": {key}[{{number}}]", left_out=left_out)
 
 
 def _usual(row: dict[str, Any]) -> dict[str, Any]:

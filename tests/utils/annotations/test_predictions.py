@@ -20,7 +20,7 @@ from utils.classes import COCO_CLASSES, VOID, ClassIndex
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
 from utils.formats.labelme_reader import LabelmeFiles
-from utils.formats.predictions import CocoInstances
+from utils.formats.predictions import CocoFiles
 
 NAMES = ("car", "dog", "bird")
 SIZE = (30, 40)
@@ -452,7 +452,7 @@ def test_labelme_files_may_lie_beside_their_photos_and_other_formats(tmp_path: P
     (tmp_path / "coco").mkdir()
     instances_file(tmp_path / "coco")
     assert type(AnnotationFolder(tmp_path, ClassIndex(NAMES)).files) is LabelmeFiles
-    assert type(AnnotationFolder(tmp_path / "coco", ClassIndex(NAMES)).files) is CocoInstances
+    assert type(AnnotationFolder(tmp_path / "coco", ClassIndex(NAMES)).files) is CocoFiles
 
 
 @pytest.mark.parametrize("files", [["instances.json"], ["instances_train.json", "instances_val.json"]])

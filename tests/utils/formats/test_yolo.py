@@ -23,9 +23,8 @@ from utils.formats.yolo import (
     MSG_BRIDGES,
     MSG_TINY_IMAGES,
     YoloExporter,
-    escape_images_dir,
-    unescape_images_dir,
 )
+from utils.formats.yolo_labels import escape_images_dir, unescape_images_dir
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 

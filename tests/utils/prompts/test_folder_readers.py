@@ -136,7 +136,7 @@ def test_outputs_of_a_run_among_labelme_files_are_not_read(tmp_path: Path) -> No
     others["labelme-polygon/2.json"] = SHAPES["2.json"]
     table = read_prompt_table(PromptSource(write(tmp_path, SHAPES | others)))
     assert table.image_keys == ["2", "clip/1"]
-    assert read_prompt_table(PromptSource(tmp_path / "yolo")).image_keys == ["labels/2"]
+    assert read_prompt_table(PromptSource(tmp_path / "yolo")).image_keys == ["2"]
     for name in SHAPES:
         (tmp_path / name).unlink()
     with pytest.raises(UserError, match=rf"no YOLO labels .* here; -p {tmp_path}/coco takes an output there$"):
@@ -303,7 +303,10 @@ def test_labelme_files_for_images_of_another_size(
             r"b/c\.json: not a labelme file: .*; of COCO's files, -p and -a take the file itself, not its folder$",
         ),
         ({"annotations.xml": "<annotations/>"}, r"found <annotations>, CVAT's own XML.*; export COCO 1\.0"),
-        ({"instances.json": {}}, "-p takes the file; -a takes the folder as COCO instances, in place of the models"),
+        (
+            {"instances.json": {}},
+            "-p takes the file; -a takes the folder as COCO instances or results, in place",
+        ),
         ({"SegmentationClass/a.png": "", "ImageSets/Segmentation/val.txt": "a"}, "-a takes the folder as a VOC tree"),
     ],
 )
