@@ -172,15 +172,12 @@ class LabelmeFiles(Predictions):
     def lacking(self, image_id: str) -> str:
         return f"no image of the run has an annotation here; the first one's would be {self.place(image_id)}"
 
-    def problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
+    def _problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
         """Check labels, kinds of shapes, points and sizes; the masks are not drawn."""
         path, found = self.place(key), list[str]()
-        try:
-            content = read_labelme_json(path)
-            shapes, own = shapes_of(content, path), size_of(content, path, size)
-            check_size(own, size or own, path)
-        except UserError as error:
-            return [str(error)]
+        content = read_labelme_json(path)
+        shapes, own = shapes_of(content, path), size_of(content, path, size)
+        check_size(own, size or own, path)
         for i, shape in enumerate(shapes):
             try:
                 check_drawable(shape, place := f"{path}: shapes[{i}]")

@@ -103,6 +103,13 @@ class Predictions(ABC):
         Args:
             size: None where the image itself cannot be read.
         """
+        try:
+            return self._problems(key, size)
+        except UserError as error:
+            return [str(error)]
+
+    def _problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
+        """Return `problems`, or raise the first one."""
         return []
 
     def doubts(self) -> list[str]:
@@ -165,16 +172,12 @@ class CocoFiles(Predictions):
     def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
         return ranked(coco_instances(self._images[key], size, self.index))
 
-    def problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
+    def _problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
         image = self._images[key]
-        if size and image.size:
-            problem = size_problem(image.size, size)
-            return [f'{self.path}: what it says of "{key}" {problem}'] if problem else []
-        try:
-            if size:  # results say the size with each mask
-                read_segmentation(image.annotations[0], size)
-        except UserError as error:
-            return [str(error)]
+        if size and image.size and (problem := size_problem(image.size, size)):
+            return [f'{self.path}: what it says of "{key}" {problem}']
+        if size and not image.size:  # results say it with each mask
+            read_segmentation(image.annotations[0], size)
         return []
 
 

@@ -226,18 +226,15 @@ class VocTree(Predictions):
         advice = "where 0 is the first class and 255 the background, add 1 to every value, as uint8: 255 becomes 0"
         return [f"{fact}; {advice}"] if void > MOSTLY else []
 
-    def problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
+    def _problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
         path = self._files[key]
         try:
-            if size and (problem := size_problem(image_size(path), size)):
-                raise UserError(f"{path}: {problem}")
-            if size:
-                self.read(key, size)
-        except UserError as error:
-            return [str(error)]
+            problem = size and size_problem(image_size(path), size)
         except ValueError as error:
-            return [f"{path}: {error}"]
-        return []
+            problem = str(error)
+        if size and not problem:
+            self.read(key, size)
+        return [f"{path}: {problem}"] if problem else []
 
 
 class LabelMaps(VocTree):

@@ -211,7 +211,8 @@ class YoloLabels(Predictions):
 
     def _open(self) -> Sequence[str]:
         self._files = label_files(self.path, visible_files(self.path, TEXT_FILES))
-        self._reader, own = LabelReader(self._files.values()), find_class_names(self.path)
+        own = find_class_names(self.path)
+        self._reader = LabelReader(self._files.values(), keypoints=own.keypoints if own else 0)
         self._listed, self._place = (self.index.names, self.path) if own is None else (own.names, own.path)
         rows = [(each, row) for each in self._files.values() for row in self._reader.labels(each)]
         refuse_boxes(self.path, (len(row.points) > 2 for _, row in rows))

@@ -209,7 +209,6 @@ NATIVE = PromptFormat(
     "native prompt file",
     lambda source: isinstance(source.json.content, list) and not source.json.with_file_name,
     read_row_list,
-    Interpretation("xyxy", "0"),
     images_by="ids",
     # Ultralytics 8.0 to 8.3.187 wrote no file_name, so only their numbers tell its files from native ones.
     other_title="rows without file_name",
@@ -229,7 +228,6 @@ COCO_INSTANCES = PromptFormat(
     lambda source: isinstance(source.json.content, dict) and "annotations" in source.json.content,
     read_coco_json,
     Interpretation("xywh", "0"),
-    images_by="paths",
     names_classes=True,
 )
 
@@ -237,8 +235,6 @@ YOLO_LABELS = PromptFormat(
     "YOLO labels",
     lambda source: bool(label_files(source.path, source.files[".txt"])),
     read_yolo_folder,
-    Interpretation("xyxy", "0"),
-    images_by="paths",
     fixed_boxes="boxes are shares of their images' sides",
     normalized=True,
 )
@@ -247,8 +243,6 @@ LABELME = PromptFormat(
     "labelme shapes",
     lambda source: bool(source.files[".json"]) and predictions_of(source.path) is LabelmeFiles,
     read_labelme_folder,
-    Interpretation("xyxy", "0"),
-    images_by="paths",
     fixed_boxes="boxes are around shapes",
     names_classes=True,
 )
@@ -257,8 +251,6 @@ VOC_BOXES = PromptFormat(
     "Pascal VOC boxes",
     _is_voc,
     read_voc_folder,
-    Interpretation("xyxy", "0"),
-    images_by="paths",
     fixed_boxes="boxes have two corners",
     names_classes=True,
 )
@@ -299,7 +291,7 @@ def _refuse_unknown(source: PromptSource) -> NoReturn:
         for damaged in source.files[".xml"][:1]:
             read_xml(damaged)
         lacking = f"{path}: no YOLO labels (.txt), labelme files (.json) or VOC annotations (.xml) here"
-        if outputs := source.outputs:
+        if outputs := source.outputs():
             raise UserError(f"{lacking}; -p {shlex.quote(str(outputs[0]))} takes an output there")
         if (kind := predictions_of(path)) is LabelmeFiles:
             raise UserError(lacking)

@@ -20,6 +20,7 @@ from utils.formats.base import RECORDS
 from utils.formats.categories import CategoryOffset
 from utils.formats.coco_reader import segmentation_box
 from utils.formats.labelme_reader import POLYGONS
+from utils.formats.predictions import visible_files
 from utils.formats.yolo_labels import LabelColumns
 from utils.io.json_files import describe, read_json
 
@@ -27,8 +28,6 @@ BoxFormat: TypeAlias = Literal["xyxy", "xywh"]
 
 Size: TypeAlias = tuple[float, float]
 """(height, width) in pixels as a file states it."""
-
-KEYS = ("image_id", "category_id", "bbox")
 
 NO_SCORE = -1.0
 
@@ -52,6 +51,9 @@ class Interpretation(NamedTuple):
         coco = self.category_offset == "coco91"
         ids = "category ids are COCO's own" if coco else f"category ids count from {self.category_offset}"
         return f"{boxes or f'bbox is {self.bbox_format}'}, {classes or ids}"
+
+
+CORNERS_FROM_0 = Interpretation("xyxy", "0")
 
 
 @dataclass(frozen=True)
@@ -83,34 +85,32 @@ class PromptSource:
     path: Path
     overrides: PromptOverrides = field(default_factory=PromptOverrides)
 
-    @property
-    def files(self) -> Mapping[str, Sequence[Path]]:
-        """List visible files by suffix in lower case, sorted; none of those in `outputs`."""
-        return self._listed[0]
-
-    @property
-    def outputs(self) -> Sequence[Path]:
-        """List the folders below that are outputs of this program."""
-        return self._listed[1]
-
     @cached_property
-    def _listed(self) -> tuple[defaultdict[str, list[Path]], list[Path]]:
-        files, outputs = defaultdict[str, list[Path]](list), list[Path]()
-        for folder, folders, names in os.walk(self.path):
-            if (here := Path(folder)) != self.path and (RECORDS in (*folders, *names) or here.name == POLYGONS):
-                outputs.append(here)
-                folders.clear()
-                continue
-            folders[:] = [name for name in folders if not name.startswith(".")]
+    def files(self) -> Mapping[str, list[Path]]:
+        """List visible files by suffix in lower case, sorted; none of those in `outputs`."""
+        files = defaultdict[str, list[Path]](list)
+        for path, folders, names in os.walk(self.path):
+            folder = Path(path)
+            folders[:] = [name for name in folders if name[0] != "." and not _is_output(folder / name)]
             for name in names:
-                if not name.startswith("."):
-                    files[Path(name).suffix.lower()].append(here / name)
-        return defaultdict(list, {suffix: sorted(paths) for suffix, paths in files.items()}), sorted(outputs)
+                if name[0] != ".":
+                    files[Path(name).suffix.lower()].append(folder / name)
+        for paths in files.values():
+            paths.sort()
+        return files
+
+    def outputs(self) -> list[Path]:
+        """List the folders below that are outputs of this program."""
+        return sorted(path for path in visible_files(self.path, "*") if _is_output(path))
 
     @cached_property
     def json(self) -> JsonRows:
         """Parse a file as JSON, once for all formats; what is no JSON has the content None and an error."""
         return JsonRows(self.path)
+
+
+def _is_output(folder: Path) -> bool:
+    return folder.name == POLYGONS or (folder / RECORDS).exists()
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ class PromptFormat:
     title: str
     recognizes: Callable[[PromptSource], bool]
     read: Callable[[PromptSource, PromptFormat], PromptTable]
-    interpretation: Interpretation
-    images_by: Literal["ids", "names", "paths"]
+    interpretation: Interpretation = CORNERS_FROM_0
+    images_by: Literal["ids", "names", "paths"] = "paths"
     fixed_boxes: str = ""
     normalized: bool = False
     names_classes: bool = False
@@ -325,7 +325,7 @@ def _problem(row: Any) -> str | None:
     """Say what is wrong with a row and where in it, or return None."""
     if not isinstance(row, dict):
         return f": expected an object, found {describe(row)}"
-    for key in KEYS:
+    for key in ("image_id", "category_id", "bbox"):
         if key not in row:
             return f".{key}: is missing"
     image_id, category_id, box, score = row["image_id"], row["category_id"], row["bbox"], row.get("score", 1)
