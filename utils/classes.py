@@ -283,10 +283,13 @@ def _class_names(path: Path) -> ClassNames | None:
         UserError: it has a usual name, but cannot be read; files with other names are ignored then.
     """
     if path.suffix not in (".yaml", ".yml"):
-        return None if path.name == CLASSES_FILE and not is_no_label_file(path) else _named(path, 0)
+        is_other = path.name == CLASSES_FILE and not is_no_label_file(path)
+        return None if is_other else ClassNames(path, load_class_names(path), 0)
     try:
         content = read_yaml(path)
-        return _named(path, _keypoints(content.get("kpt_shape"), path)) if content.get("names") else None
+        if not content.get("names"):
+            return None
+        return ClassNames(path, load_class_names(path), _keypoints(content.get("kpt_shape"), path))
     except UserError:
         if path.name in NAMES_FILES:
             raise
@@ -301,10 +304,6 @@ def _keypoints(shape: object, path: Path) -> int:
     if not all(re.fullmatch("[0-9]{1,4}", side) for side in sides):
         raise UserError(f"{path}: kpt_shape: expected two integers, such as [17, 3], found {shape}")
     return math.prod(map(int, sides))
-
-
-def _named(path: Path, keypoints: int) -> ClassNames:
-    return ClassNames(path, load_class_names(path), keypoints)
 
 
 def palette(count: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from utils.boxes import box_of_points, cxcywh_to_xyxy
+from utils.boxes import box_of_points, cxcywh_to_xyxy, xyxy_to_cxcywh
 from utils.classes import is_no_label_file
 from utils.errors import UserError
 from utils.files import read_user_text
@@ -156,11 +156,10 @@ class LabelReader:
         """
         labels = []
         for row in self._rows[path]:
-            columns = self._columns[_group(len(row.numbers))]
-            if problem := _problem(row, columns):
-                raise UserError(f"{row.place}: {problem}")
-            points, confidence, _ = _split(row.numbers, columns)
-            labels.append(Label(row.line, row.class_id, points, confidence))
+            try:
+                labels.append(_label(row, self._columns[_group(len(row.numbers))]))
+            except ValueError as error:
+                raise UserError(f"{row.place}: {error}") from error
         return labels
 
 
@@ -243,7 +242,7 @@ def _decide(rows: Sequence[Row], possible: Sequence[LabelColumns], *, polygons_t
     if not fitting:
         fitting = [columns for columns in possible if misfits[columns] <= MAX_MISFITS * len(rows)]
     if not fitting:  # boxes that stick out of their images; where that is not all, `labels` names the row
-        return next((each for each in possible if not any(_problem(row, each) for row in rows)), possible[0])
+        return next((each for each in possible if all(_fits(row, each, inside=False) for row in rows)), possible[0])
     if fitting == ["x y w h conf id", "polygon"]:  # triangles alone are rare, and do not all end in an integer
         return "polygon" if polygons_too else "x y w h conf id"
     if len(rows[0].numbers) % 2 and all(row.numbers[-1] == 1 for row in rows):
@@ -257,24 +256,36 @@ def _decide(rows: Sequence[Row], possible: Sequence[LabelColumns], *, polygons_t
     return fitting[0]
 
 
-def _fits(row: Row, columns: LabelColumns) -> bool:
-    """Tell whether a row is sound and its box, moreover, lies in the image."""
-    points = _split(row.numbers, columns)[0]
-    inside = ((points >= LOWEST) & (points <= HIGHEST)).all() and (len(points) > 2 or (points[0] <= points[1]).all())
-    return bool(inside) and _problem(row, columns) is None
+def _fits(row: Row, columns: LabelColumns, *, inside: bool = True) -> bool:
+    """Tell whether a row is sound and, if `inside`, its box lies in the image."""
+    try:
+        points = _label(row, columns).points
+    except ValueError:
+        return False
+    limited = ((points >= LOWEST) & (points <= HIGHEST)).all() and (len(points) > 2 or (points[0] <= points[1]).all())
+    return bool(limited) or not inside
 
 
-def _split(numbers: Numbers, columns: LabelColumns) -> tuple[Numbers, float, float]:
-    """Return (K, 2) x y of a row's polygon or of the corners of its box, its confidence, and its track id or 0."""
-    words, track, confidence = columns.split(), 0.0, 1.0
+def _label(row: Row, columns: LabelColumns) -> Label:
+    """Read a row by its columns. ValueError says which number cannot be what they make it."""
+    words, numbers, track, confidence = columns.split(), row.numbers, 0.0, 1.0
     if words[-1] == "id":
         words, numbers, track = words[:-1], numbers[:-1], float(numbers[-1])
     if words[-1] == "conf":
         words, numbers, confidence = words[:-1], numbers[:-1], float(numbers[-1])
     if words[0] == "conf":
-        words, numbers, confidence = words[1:], numbers[1:], float(numbers[0])
-    points = numbers if words == ["polygon"] else cxcywh_to_xyxy(numbers[:BOX])
-    return points.reshape(-1, 2), confidence, track
+        numbers, confidence = numbers[1:], float(numbers[0])
+    if columns.startswith("polygon"):  # corners of oriented boxes may lie outside; ultralytics checks center and size
+        points, coordinates = numbers.reshape(-1, 2), xyxy_to_cxcywh(box_of_points(numbers.reshape(-1, 2)))
+    else:
+        points, coordinates = cxcywh_to_xyxy(numbers[:BOX]).reshape(-1, 2), numbers[:BOX]
+    if not ((coordinates >= LOWEST) & (coordinates <= HIGHEST)).all():
+        raise ValueError("the coordinates are no shares of the image's width and height, from 0 to 1")
+    if not 0 <= confidence <= 1:
+        raise ValueError(f"the confidence, {confidence:g}, is not within 0 to 1")
+    if track < 0 or track != np.floor(track):
+        raise ValueError(f"the track id, {track:g}, is no integer from 0")
+    return Label(row.line, row.class_id, points, confidence)
 
 
 def _rows(path: Path) -> Iterator[Row]:
@@ -291,20 +302,3 @@ def _rows(path: Path) -> Iterator[Row]:
         if len(numbers) < BOX:
             raise UserError(f"{path}:{line}: expected a class and at least four numbers, found {len(numbers)}")
         yield Row(path, line, int(class_id), numbers)
-
-
-def _problem(row: Row, columns: LabelColumns) -> str | None:
-    """Say which number of a row cannot be what the columns make it, or return None."""
-    points, confidence, track = _split(row.numbers, columns)
-    if columns.startswith("polygon"):  # corners of oriented boxes may lie outside; ultralytics checks center and size
-        low, high = points.min(axis=0), points.max(axis=0)
-        coordinates = np.concatenate([(low + high) / 2, high - low])
-    else:
-        coordinates = row.numbers[columns.startswith("conf") :][:BOX]
-    if not ((coordinates >= LOWEST) & (coordinates <= HIGHEST)).all():
-        return "the coordinates are no shares of the image's width and height, from 0 to 1"
-    if not 0 <= confidence <= 1:
-        return f"the confidence, {confidence:g}, is not within 0 to 1"
-    if track < 0 or track != np.floor(track):
-        return f"the track id, {track:g}, is no integer from 0"
-    return None

@@ -40,11 +40,7 @@ from utils.prompts.table import (
 
 
 def read_row_list(source: PromptSource, format: PromptFormat) -> PromptTable:
-    """Read a JSON list of rows, all of them with a score, and all or none with a `file_name`.
-
-    Raises:
-        UserError: an entry is no sound row.
-    """
+    """Read a JSON list of rows, all of them with a score, and all or none with a `file_name`."""
     table, named = source.json.build(source, format), source.json.with_file_name
     if named not in (0, len(table)):
         raise UserError(f"{table.path}: file_name stands in {named} of {len(table)} rows, not in all")
@@ -54,11 +50,7 @@ def read_row_list(source: PromptSource, format: PromptFormat) -> PromptTable:
 
 
 def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
-    """Read COCO instances; an annotation without a score has the score 1, crowds are left out.
-
-    Raises:
-        UserError: an annotation is no sound row, or its image or category is missing.
-    """
+    """Read COCO instances; an annotation without a score has the score 1, crowds are left out."""
     path, content, place = source.path, source.json.content, Location(str(source.path))
     table = source.json.build(source, format, "annotations")
     images = entries_by_id(
@@ -114,12 +106,7 @@ def label_class_names(path: Path, overrides: PromptOverrides) -> tuple[str, ...]
 
 
 def read_yolo_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
-    """Read a folder of YOLO labels, with the class names of its dataset unless the command line gives others.
-
-    Raises:
-        UserError: there are labelme files, too, a file cannot be read, what its columns are cannot be decided, or two
-            files have different class names.
-    """
+    """Read a folder of YOLO labels, with the class names of its dataset unless the command line gives others."""
     labels, rows, given = label_files(source.path, source.files[".txt"]), TableBuilder(), source.overrides
     folders = {label.parent: label.name for label in labels.values()}
     for shape in source.files[".json"]:
@@ -149,11 +136,7 @@ def read_yolo_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
 
 
 def read_labelme_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
-    """Read a folder of labelme files: a row for each object, whose box encloses its shapes.
-
-    Raises:
-        UserError: a file cannot be read.
-    """
+    """Read a folder of labelme files: a row for each object, whose box encloses its shapes."""
     rows, flat, sizes = TableBuilder(), Counter[str](), dict[int, Size]()
     for path in source.files[".json"]:
         key, content = rows.key(path_without(path, source.path), path), read_labelme_json(path)
@@ -175,9 +158,6 @@ def read_voc_folder(source: PromptSource, format: PromptFormat) -> PromptTable:
     """Read a folder of Pascal VOC's XML files, or a tree with such a folder, `Annotations`.
 
     VOC counts the pixels of corners from 1, and both belong to the box. Some tools count from 0: then one is below 1.
-
-    Raises:
-        UserError: there are YOLO labels, too, or a file cannot be read.
     """
     files, rows, sizes = source.files[".xml"], TableBuilder(), dict[int, Size]()
     names = {path.stem for path in files}

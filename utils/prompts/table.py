@@ -120,7 +120,7 @@ class PromptFormat:
     Attributes:
         title: what messages call it.
         recognizes: whether a file or folder is of this kind.
-        read: reads it into a table that has this format.
+        read: reads it into a table that has this format; UserError where it is not sound, with the place.
         interpretation: what its numbers mean unless they contradict it.
         images_by: how it names images: by `ids`, which may be image ids or, as Ultralytics and COCO have it, the number
             in a file's name; by `names` of files whose folders are lost; by `paths` of files.
