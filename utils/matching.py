@@ -6,7 +6,7 @@ COCO's average precision is no user of these: there pycocotools matches, by fall
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -61,32 +61,28 @@ def unique_aliases(aliases: Iterable[tuple[str, T | None]]) -> dict[str, T | Non
 class PathIndex(Generic[T]):
     """Find what a path stands for among others, which may start in another folder: never guess between two.
 
-    The path a/b may be train/a/b there, whose root then lies higher, or b, whose root lies lower; or a_b, since tools
-    that keep all files in one folder write folders so. Of the datasets of ultralytics, train/images/b may be train/b.
+    The path a/b may be train/a/b there, whose root then lies higher, or b, whose root lies lower.
 
     Args:
         paths: the others, and what each stands for.
+        ends: under which names each of them may be found, itself among them.
     """
 
-    def __init__(self, paths: Iterable[tuple[str, T]]) -> None:
+    def __init__(self, paths: Iterable[tuple[str, T]], ends: Ends | None = None) -> None:
         pairs = [*paths]
         self._exact = unique_aliases(pairs)
-        self._longer = unique_aliases((end, thing) for path, thing in pairs for end in _ends(path))
+        self._longer = unique_aliases((end, thing) for path, thing in pairs for end in (ends or tails)(path))
 
-    def find(self, path: str, missing: T) -> T | None:
-        """Return what a path stands for; `missing`: nothing; None: perhaps several things."""
+    def find(self, path: str, missing: T, ends: Ends | None = None) -> T | None:
+        """Return what a path, or the longest of its ends, stands for; `missing`: nothing; None: perhaps several."""
         for known in (self._exact, self._longer):
             if path in known:
                 return known[path]
-        shorter = max((end for end in _ends(path) if end in self._exact), key=len, default=None)
+        shorter = max((end for end in (ends or tails)(path) if end in self._exact), key=len, default=None)
         return missing if shorter is None else self._exact[shorter]
 
 
-def _ends(path: str) -> Iterator[str]:
-    head, images, name = f"/{path}".rpartition("/images/")
-    for whole in (path, f"{head}/{name}".lstrip("/"))[: 1 + bool(images)]:
-        for tail in tails(whole):
-            yield from (tail, tail.replace("/", "_"))
+Ends = Callable[[str], Iterable[str]]
 
 
 def tails(path: str) -> Iterator[str]:
@@ -94,6 +90,19 @@ def tails(path: str) -> Iterator[str]:
     while path:
         yield path
         path = path.partition("/")[2]
+
+
+def names_of_image(image_id: str) -> Iterator[str]:
+    """Yield the names that an image may have in tools that keep one file for each: its tails, and a_b for each a/b."""
+    for path in {image_id, without_images(image_id)}:
+        for tail in tails(path):
+            yield from (tail, tail.replace("/", "_"))
+
+
+def without_images(image_id: str) -> str:
+    """Return the path of an image's labels without the folder `labels`; ultralytics has it in place of `images`."""
+    head, _, name = f"/{image_id}".rpartition("/images/")
+    return f"{head}/{name}".lstrip("/")
 
 
 def number_of(name: str) -> str:

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import numpy as np
 
-from utils.matching import match_best_first, match_best_total
+from utils.matching import PathIndex, match_best_first, match_best_total, names_of_image
 
 
 def test_no_other_matching_has_a_larger_total() -> None:
@@ -49,3 +49,25 @@ def test_nothing_matches_nothing() -> None:
     for match in (match_best_first, match_best_total):
         rows, columns = match(np.zeros((0, 3)), np.zeros((0, 3), bool))
         assert len(rows) == len(columns) == 0
+
+
+def test_a_path_is_found_whichever_root_lies_higher_and_never_guessed() -> None:
+    index = PathIndex((path, path) for path in ("a/1", "b/1", "b/2", "3", "day/c/4", "c/4"))
+    found = {path: index.find(path, "") for path in ("a/1", "train/b/1", "2", "x/3", "c/4", "x/day/c/4", "x/1", "d/4")}
+    assert found == {
+        "a/1": "a/1",
+        "train/b/1": "b/1",
+        "2": "b/2",
+        "x/3": "3",
+        "c/4": "c/4",
+        "x/day/c/4": "day/c/4",
+        "x/1": "",
+        "d/4": "",
+    }
+    assert index.find("1", "") is None and index.find("4", "") is None
+
+
+def test_tools_that_keep_one_file_for_each_image_have_other_names_for_it() -> None:
+    index = PathIndex((path, path) for path in ("a_b_1", "b_2", "train/3"))
+    names = ("a/b/1", "a/b/2", "train/images/3", "images/train/3", "b/1")
+    assert [index.find(name, "", names_of_image) for name in names] == ["a_b_1", "b_2", "train/3", "train/3", ""]

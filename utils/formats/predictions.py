@@ -23,7 +23,7 @@ from utils.formats.coco import FILE_NAME, split_file
 from utils.formats.coco_reader import RESULTS_ADVICE, coco_instances, parse_coco, parse_results, read_segmentation
 from utils.io.image_files import size_problem
 from utils.io.json_files import JSON_FILES
-from utils.matching import PathIndex, number_of, unique_aliases, without_upload
+from utils.matching import PathIndex, names_of_image, number_of, unique_aliases, without_upload
 from utils.structures import Instances
 
 
@@ -79,11 +79,11 @@ class Predictions(ABC):
 
     def key(self, image_id: str) -> str | None:
         """Return what names an image in the files; None: nothing does. UserError if several may."""
-        found = self._paths.find(image_id, "")
+        found = self._paths.find(image_id, "", names_of_image)
         if found == "":
             found = self._numbers.get(number_of(image_id.rpartition("/")[2]), "")
         if found == "":
-            found = self._uploads.find(image_id, "")
+            found = self._uploads.find(image_id, "", names_of_image)
         if found is None:
             raise UserError(f"{self.path}: several of its images may be {image_id}")
         return found or None

@@ -213,27 +213,23 @@ class YoloLabels(Predictions):
         self._files = label_files(self.path, visible_files(self.path, TEXT_FILES))
         own = find_class_names(self.path)
         self._reader = LabelReader(self._files.values(), keypoints=own.keypoints if own else 0)
-        self._listed, self._place = (self.index.names, self.path) if own is None else (own.names, own.path)
+        listed, place = (self.index.names, self.path) if own is None else (own.names, own.path)
         rows = [(each, row) for each in self._files.values() for row in self._reader.labels(each)]
         refuse_boxes(self.path, (len(row.points) > 2 for _, row in rows))
         self._are_quadrangles = {len(row.points) for _, row in rows} == {4}
+        self._class_ids: dict[int, int] = {}
         for each, row in rows:
-            if not 0 <= row.class_id < len(self._listed):
-                raise UserError(
-                    f"{each}:{row.line}: the class {row.class_id} is outside the {len(self._listed)} classes"
-                )
-            self._class_id(row.class_id)
+            if not 0 <= (number := row.class_id) < len(listed):
+                raise UserError(f"{each}:{row.line}: the class {number} is outside the {len(listed)} classes")
+            self._class_ids[number] = self.index.class_id(listed[number], f"{place}: names[{number}]")
         return [*self._files]
-
-    def _class_id(self, class_id: int) -> int:
-        return self.index.class_id(self._listed[class_id], f"{self._place}: names[{class_id}]")
 
     def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
         rows = self._reader.labels(self._files[key])
         scored = any(row.confidence < 1 for row in rows)
         found = Instances.from_masks(
             size,
-            [self._class_id(row.class_id) for row in rows],
+            [self._class_ids[row.class_id] for row in rows],
             [polygon_mask(row, size) for row in rows],
             [row.confidence for row in rows],
         )

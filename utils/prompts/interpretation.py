@@ -93,7 +93,17 @@ class FormatChecker:
         bad, only_boxes = self._bad_boxes(expected.bbox_format), all(options == (BOX,) for options, _ in conflicts)
         if not fitting and only_boxes and bad.sum() < min(FEW_ROWS, len(bad)):
             return expected, [f"prompts: {why}; no other interpretation fits better"]
-        raise UserError(f"{table.path}: {but}; {_undecided(fitting, conflicts)}")
+        raise UserError(f"{table.path}: {but}; {self._undecided(fitting, conflicts)}")
+
+    def _undecided(self, fitting: Sequence[Interpretation], conflicts: Sequence[Conflict]) -> str:
+        """Say what decides a case in which not exactly one interpretation fits."""
+        if not fitting:
+            options = dict.fromkeys(option for options, _ in conflicts for option in options)
+            return f"no other interpretation fits; give {' or '.join(options)}"
+        values = zip((BOX, OFFSET), zip(*fitting))
+        differ = [option for option, meant in values if len({*meant}) > 1]
+        each = " or ".join(f"({self._table.format.meaning(interpretation)})" for interpretation in fitting)
+        return f"more than one interpretation fits: {each}; give {' and '.join(differ)}"
 
     def _possible(self) -> list[Interpretation]:
         """Return all interpretations that neither the format nor the command line rules out."""
@@ -172,20 +182,6 @@ class FormatChecker:
                 f"{self._table.path}: {shares.sum()} of {len(self._table)} boxes lie within 0 and 1, so they are "
                 f"shares of their images' sides, but it was read as {prompt_format.title}, which must have pixels"
             )
-
-
-def _undecided(fitting: Sequence[Interpretation], conflicts: Sequence[Conflict]) -> str:
-    """Say what decides a case in which not exactly one interpretation fits."""
-    if not fitting:
-        options = dict.fromkeys(option for options, _ in conflicts for option in options)
-        return f"no other interpretation fits; give {' or '.join(options)}"
-    choices: dict[str, set[str]] = {
-        BOX: {each.bbox_format for each in fitting},
-        OFFSET: {each.category_offset for each in fitting},
-    }
-    differ = [option for option, values in choices.items() if len(values) > 1]
-    each = " or ".join(f"({interpretation.described()})" for interpretation in fitting)
-    return f"more than one interpretation fits: {each}; give {' and '.join(differ)}"
 
 
 def describe_first(

@@ -13,7 +13,7 @@ from utils.engine import RunImages
 from utils.errors import UserError
 from utils.io.image_files import size_problem
 from utils.io.terminal import counted
-from utils.matching import PathIndex, number_of, tails, unique_aliases, without_upload
+from utils.matching import PathIndex, names_of_image, number_of, tails, unique_aliases, without_images, without_upload
 from utils.prompts.table import PromptTable
 
 NO_IMAGE, AMBIGUOUS = -1, -2
@@ -52,20 +52,23 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
         UserError: a row may be for more than one image of the run, or there are rows, but none for any.
     """
     keys, by_number = table.image_keys, False
-    position_of = {image_id: i for i, image_id in enumerate(ids)}
-    of_key = _positions((position_of.get(key, NO_IMAGE) if isinstance(key, str) else NO_IMAGE) for key in keys)
+    paths = [(image_id, i) for i, image_id in enumerate(ids)]
+    labels = [(without_images(image_id), i) for image_id, i in paths] if table.format.normalized else []
+    exactly = unique_aliases([*paths, *labels])
+    of_key = _positions((exactly.get(key, NO_IMAGE) if isinstance(key, str) else NO_IMAGE) for key in keys)
     if table.format.images_by == "names":
         # An exact id is no reason to prefer an image here: "1" may stand for clip/1 as well as for 1.
-        named = unique_aliases((tail, i) for i, image_id in enumerate(ids) for tail in tails(image_id))
+        named = unique_aliases((tail, i) for image_id, i in paths for tail in tails(image_id))
         of_key = _positions(named.get(str(key), NO_IMAGE) for key in keys)
     elif table.format.images_by == "paths":
         # An image that has its exact path in the file gets no other: a path that ends like it is outside the run.
         exact = {*of_key.tolist()}
-        others = PathIndex((image_id, i) for i, image_id in enumerate(ids) if i not in exact)
+        one_file_each = names_of_image if table.format.normalized else tails
+        others = PathIndex((each for each in paths if each[1] not in exact), one_file_each)
         found = zip(of_key.tolist(), map(str, keys))
         of_key = _positions(others.find(key, NO_IMAGE) if i == NO_IMAGE else i for i, key in found)
     else:
-        numbers = unique_aliases((number_of(_file_name(image_id)), i) for i, image_id in enumerate(ids))
+        numbers = unique_aliases((number_of(_file_name(image_id)), i) for image_id, i in paths)
         numbered = _positions(numbers.get(number_of(str(key)), NO_IMAGE) for key in keys)
         # Native files have exact ids, old files of Ultralytics numbers. A run may be a part of the file's images, so a
         # row without its exact id is no sign of numbers; one that matches by nothing but its number is.

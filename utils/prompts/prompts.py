@@ -137,7 +137,7 @@ def load_prompts(
             *_losses(table, offset, int(in_run.sum()), int(no_class.sum()), int(other_class.sum())),
         ],
         left_out=[f"prompts: rows {which}, left out: {count}" for which, count in left_out.items() if count],
-        class_names=(*(overrides.class_names or table.class_names or ()),),
+        class_names=table.class_names or overrides.class_names or (),
     )
 
 

@@ -46,12 +46,6 @@ class Interpretation(NamedTuple):
     bbox_format: BoxFormat
     category_offset: CategoryOffset
 
-    def described(self, boxes: str = "", classes: str = "") -> str:
-        """Say what boxes and category ids are, for messages; what is known otherwise is given."""
-        coco = self.category_offset == "coco91"
-        ids = "category ids are COCO's own" if coco else f"category ids count from {self.category_offset}"
-        return f"{boxes or f'bbox is {self.bbox_format}'}, {classes or ids}"
-
 
 CORNERS_FROM_0 = Interpretation("xyxy", "0")
 
@@ -87,7 +81,11 @@ class PromptSource:
 
     @cached_property
     def files(self) -> Mapping[str, list[Path]]:
-        """List visible files by suffix in lower case, sorted; none of those in `outputs`."""
+        """List visible files by suffix in lower case, sorted; none of those in `outputs`.
+
+        An output of a run may hold the same objects as another one, whose boxes would count twice. Annotations in place
+        of the models (`-a`) are of one kind, and their files are not listed if each image has its own.
+        """
         files = defaultdict[str, list[Path]](list)
         for path, folders, names in os.walk(self.path):
             folder = Path(path)
@@ -144,7 +142,9 @@ class PromptFormat:
 
     def meaning(self, interpretation: Interpretation) -> str:
         """Say what a file of this format means by an interpretation, for messages."""
-        return interpretation.described(self.fixed_boxes, "classes are named" if self.names_classes else "")
+        bbox_format, offset = interpretation
+        ids = "category ids are COCO's own" if offset == "coco91" else f"category ids count from {offset}"
+        return f"{self.fixed_boxes or f'bbox is {bbox_format}'}, {'classes are named' if self.names_classes else ids}"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +20,10 @@ from utils.annotations.source import AnnotationFolder, annotation_problems
 from utils.classes import COCO_CLASSES, VOID, ClassIndex
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
+from utils.formats import predictions
 from utils.formats.labelme_reader import LabelmeFiles
 from utils.formats.predictions import CocoFiles
+from utils.io import json_files
 
 NAMES = ("car", "dog", "bird")
 SIZE = (30, 40)
@@ -176,6 +179,33 @@ def test_images_are_those_of_the_file_whichever_of_their_folders_lies_higher(fol
         source = AnnotationFolder(path, ClassIndex(NAMES))
         assert len(source.read(f"{folder}clip/000001", SIZE)) > 0
         assert source.files.key("other/000001") is None
+
+
+def test_frames_of_clips_that_have_the_same_names_are_found_by_their_clips(tmp_path: Path) -> None:
+    for clip, radius in (("a", 3), ("b", 5)):
+        (tmp_path / clip).mkdir()
+        Image.fromarray(disk(12, 14, radius).astype(np.uint8)).save(tmp_path / clip / "000001.png")
+    source = AnnotationFolder(tmp_path, ClassIndex(NAMES))
+    assert [source.files.key(f"train/{clip}/000001") for clip in "abc"] == ["a/000001", "b/000001", None]
+    with pytest.raises(SampleError, match="several of its images may be 000001"):
+        source.read("000001", SIZE)
+
+
+def test_labels_of_poses_are_boxes_whatever_their_keypoints_look_like(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: [car, dog, bird]\nkpt_shape: [2, 2]\n")
+    (tmp_path / "000001.txt").write_text("0 0.5 0.5 0.2 0.2 0.1 0.9 0.45 0.55\n")
+    assert "holds boxes, no masks; -p takes them" in "".join(problems(tmp_path))
+
+
+def test_a_file_of_coco_is_read_no_more_than_four_times_to_be_known_and_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results_file(instances_file(tmp_path).parent, 7, 3, image_id=0)
+    reads, read = Counter[str](), predictions.read_user_text
+    for module in (predictions, json_files):
+        monkeypatch.setattr(module, "read_user_text", lambda path: reads.update([path.name]) or read(path))
+    assert problems(tmp_path) == []
+    assert len(reads) == 2 and max(reads.values()) <= 4
 
 
 def test_uploads_of_label_studio_are_found_by_their_names_before(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def list_of(folder: Path, keys: Sequence[str | int], key: str = "image_id") -> P
 
 
 def labels_of(folder: Path, keys: Sequence[str]) -> PromptTable:
-    """A folder of YOLO labels."""
+    """A folder of YOLO labels, named as such."""
     for key in keys:
         path = folder / f"labels/{key}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +72,17 @@ def test_label_folders_join_by_path_then_from_another_root_then_flattened(tmp_pa
     assert images(table, match_images(table, ids), ids) == expected
 
 
+def test_labels_are_those_of_the_images_for_which_ultralytics_looks_them_up(tmp_path: Path) -> None:
+    for key in ("train/labels/1", "train/labels/a/2", "labels/images_/3", "labels/b_4"):
+        (tmp_path / f"{key}.txt").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{key}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    table, ids = read_prompt_table(PromptSource(tmp_path)), ["train/images/1", "train/images/a/2", "images/3", "b/4"]
+    assert sorted(map(str, images(table, match_images(table, ids), ids).values())) == sorted(ids)
+    (tmp_path / "labels" / "b_4.TXT").write_text("")
+    with pytest.raises(UserError, match=r"both .*b_4\.TXT and .*b_4\.txt are labels of b_4; leave one of them here"):
+        read_prompt_table(PromptSource(tmp_path))
+
+
 @pytest.mark.parametrize(
     "make, keys, ids",
     [
@@ -81,6 +92,7 @@ def test_label_folders_join_by_path_then_from_another_root_then_flattened(tmp_pa
         (labels_of, ["1"], ["a/1", "b/1"]),
         (labels_of, ["train/1", "val/1"], ["1"]),
         (labels_of, ["a_1"], ["a/1", "b/a_1"]),
+        (labels_of, ["1"], ["1", "images/1"]),
     ],
 )
 def test_colliding_names_are_refused(
