@@ -58,6 +58,16 @@ def unique_aliases(aliases: Iterable[tuple[str, T | None]]) -> dict[str, T | Non
     return meant
 
 
+def tails(path: str) -> Iterator[str]:
+    """Yield the path, and what is left of it without its first folders: `a/b/c`, `b/c`, `c`."""
+    while path:
+        yield path
+        path = path.partition("/")[2]
+
+
+Ends = Callable[[str], Iterable[str]]
+
+
 class PathIndex(Generic[T]):
     """Find what a path stands for among others, which may start in another folder: never guess between two.
 
@@ -68,28 +78,18 @@ class PathIndex(Generic[T]):
         ends: under which names each of them may be found, itself among them.
     """
 
-    def __init__(self, paths: Iterable[tuple[str, T]], ends: Ends | None = None) -> None:
+    def __init__(self, paths: Iterable[tuple[str, T]], ends: Ends = tails) -> None:
         pairs = [*paths]
         self._exact = unique_aliases(pairs)
-        self._longer = unique_aliases((end, thing) for path, thing in pairs for end in (ends or tails)(path))
+        self._longer = unique_aliases((end, thing) for path, thing in pairs for end in ends(path))
 
-    def find(self, path: str, missing: T, ends: Ends | None = None) -> T | None:
+    def find(self, path: str, missing: T, ends: Ends = tails) -> T | None:
         """Return what a path, or the longest of its ends, stands for; `missing`: nothing; None: perhaps several."""
         for known in (self._exact, self._longer):
             if path in known:
                 return known[path]
-        shorter = max((end for end in (ends or tails)(path) if end in self._exact), key=len, default=None)
+        shorter = max((end for end in ends(path) if end in self._exact), key=len, default=None)
         return missing if shorter is None else self._exact[shorter]
-
-
-Ends = Callable[[str], Iterable[str]]
-
-
-def tails(path: str) -> Iterator[str]:
-    """Yield the path, and what is left of it without its first folders: `a/b/c`, `b/c`, `c`."""
-    while path:
-        yield path
-        path = path.partition("/")[2]
 
 
 def names_of_image(image_id: str) -> Iterator[str]:

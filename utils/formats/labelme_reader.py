@@ -95,23 +95,14 @@ def shapes_of(content: Mapping[str, Any], path: Path) -> list[Shape]:
     Raises:
         UserError: a shape is malformed.
     """
-    return [_shape(entry, f"{path}: shapes[{i}]") for i, entry in enumerate(content["shapes"])]
+    return [_shape(entry, Location(f"{path}: shapes[{i}]")) for i, entry in enumerate(content["shapes"])]
 
 
-def _shape(entry: Any, place: str) -> Shape:
-    if not isinstance(entry, dict):
-        raise UserError(f"{place}: expected an object, found {describe(entry)}")
-    label, group_id, mask = entry.get("label"), entry.get("group_id"), entry.get("mask")
-    kind = entry.get("shape_type", "polygon")  # files of labelme's first years have polygons only
-    if not isinstance(label, str):
-        raise UserError(f"{place}.label: expected a string, found {describe(label)}")
-    if not isinstance(kind, str):
-        raise UserError(f"{place}.shape_type: expected a string, found {describe(kind)}")
-    if group_id is not None and type(group_id) is not int:
-        raise UserError(f"{place}.group_id: expected an integer, found {describe(group_id)}")
-    if mask is not None and not isinstance(mask, str):
-        raise UserError(f"{place}.mask: expected a string, found {describe(mask)}")
-    points = _points(entry.get("points"), f"{place}.points")
+def _shape(entry: Any, place: Location) -> Shape:
+    label, group_id = get(entry, "label", str, place), get(entry, "group_id", int, place, optional=True)
+    mask = get(entry, "mask", str, place, optional=True)
+    kind = get({"shape_type": "polygon", **entry}, "shape_type", str, place)  # labelme's first years had no others
+    points = _points(entry.get("points"), f"{place.name}.points")
     kind = OTHER_NAMES.get(kind, kind)
     if kind == "rectangle" and len(points) == 4:  # X-AnyLabeling's has all corners
         upright = len(np.unique(points[:, 0])) <= 2 and len(np.unique(points[:, 1])) <= 2

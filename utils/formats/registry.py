@@ -20,8 +20,14 @@ from utils.formats.labelme_writer import LabelmeExporter, LabelmePolygonExporter
 from utils.formats.predictions import CocoFiles, Predictions
 from utils.formats.voc import LabelMaps, VocExporter, VocTree, map_files, voc_photo
 from utils.formats.voc_detect import VocDetectExporter, box_file
-from utils.formats.yolo import YoloExporter, YoloLabels, label_file, photo_stem
-from utils.formats.yolo_boxes import YoloDetectExporter, YoloObbExporter
+from utils.formats.yolo import (
+    YoloDetectExporter,
+    YoloExporter,
+    YoloLabels,
+    YoloObbExporter,
+    label_file,
+    photo_stem,
+)
 from utils.io.json_files import read_json
 
 

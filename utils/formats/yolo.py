@@ -1,4 +1,4 @@
-"""Write and read YOLO segmentation labels."""
+"""Write YOLO labels of masks, boxes and rotated boxes, and read those of masks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from utils.boxes import box_of_points, corners_of_box, normalize, rotated_box_of_mask, xyxy_to_cxcywh
 from utils.classes import find_class_names
 from utils.errors import SampleError, UserError
 from utils.formats.base import (
@@ -37,6 +38,8 @@ TEXT_FILES = "*.[tT][xX][tT]"
 
 MSG_BRIDGES = "parts joined to their object by a line, since a row has one polygon"
 
+MSG_UPRIGHT = "rotated boxes larger than their image, written upright"
+
 MSG_TINY_IMAGES = "images under 10 pixels, which ultralytics leaves out"
 
 JPEG, JPEG_END, PNG = b"\xff\xd8", b"\xff\xd9", b"\x89PNG"
@@ -55,6 +58,9 @@ SPLITS = ("train", "val", "test")
 
 STAND_INS = {"train": ("val", "test"), "val": ("test", "train")}
 """Split that ultralytics asks for -> those that take its place where there is none, the first one that there is."""
+
+Rows = tuple[list[str], dict[str, int], dict[str, list[float]]]
+"""Rows of labels, `Exported.losses` and `Exported.measures`."""
 
 
 class YoloExporter(Exporter):
@@ -85,10 +91,8 @@ class YoloExporter(Exporter):
             measures=measures if kept else {},
         )
 
-    def rows(
-        self, instances: Instances, kept: Sequence[int]
-    ) -> tuple[list[str], dict[str, int], dict[str, list[float]]]:
-        """Format the labels of the instances at the indices `kept`: rows, `Exported.losses`, `Exported.measures`."""
+    def rows(self, instances: Instances, kept: Sequence[int]) -> Rows:
+        """Format the labels of the instances at the indices `kept`."""
         rows, bridges, ious = [], 0, []
         for i in kept:
             mask = instances.masks[i]
@@ -139,6 +143,38 @@ class YoloExporter(Exporter):
             *self._stand_ins,
             *([unlisted] if self._unlisted else []),
         ]
+
+
+class YoloDetectExporter(YoloExporter):
+    """Write a dataset for a detector: each row is `class_id cx cy w h` of the tight box around a mask."""
+
+    def rows(self, instances: Instances, kept: Sequence[int]) -> Rows:
+        """Format the boxes as shares of the image."""
+        rows = []
+        for i in kept:
+            box = xyxy_to_cxcywh(normalize(instances.masks[i].box.astype(float), instances.size))
+            rows.append(f"{instances.detections.class_ids[i]} {' '.join(f'{value:.6f}' for value in box.tolist())}\n")
+        return rows, {}, {}
+
+
+class YoloObbExporter(YoloExporter):
+    """Write a dataset for a detector of rotated boxes: each row is a class id and four corners.
+
+    The box is the smallest rectangle around a mask. Its corners may lie outside the image, which ultralytics takes as
+    long as the rectangle is no larger than the image; a larger one is written upright, tight around the mask.
+    """
+
+    def rows(self, instances: Instances, kept: Sequence[int]) -> Rows:
+        """Format the corners as shares of the image."""
+        rows, upright = [], 0
+        for i in kept:
+            mask = instances.masks[i]
+            corners = rotated_box_of_mask(mask.crop) + mask.offset
+            around = box_of_points(corners)
+            if (around[2:] - around[:2] > instances.size[::-1]).any():
+                corners, upright = corners_of_box(mask.box.astype(float)), upright + 1
+            rows.append(label_row(int(instances.detections.class_ids[i]), corners, instances.size))
+        return rows, {MSG_UPRIGHT: upright}, {}
 
 
 def label_file(image_id: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.formats.base import ExportSettings
 from utils.formats.registry import FORMATS
-from utils.formats.yolo_boxes import MSG_UPRIGHT
+from utils.formats.yolo import MSG_UPRIGHT
 from utils.formats.yolo_labels import LabelReader
 from utils.masks import Mask
 from utils.structures import Instances, Sample
