@@ -123,14 +123,11 @@ def check_sizes(table: PromptTable, match: ImageMatch, images: RunImages) -> Non
     Raises:
         UserError: it is for images of other sizes.
     """
-    used = np.unique(table.key_of_row).tolist()
-    stated = {key: int(match.of_key[key]) for key in used if key in table.sizes and match.of_key[key] != NO_IMAGE}
-    problems = {
-        key: problem
-        for key, size in zip(stated, images.sizes([*stated.values()]))
-        if size is not None and (problem := size_problem(table.sizes[key], size))
-    }
+    used = [key for key in np.unique(table.key_of_row).tolist() if key in table.sizes and match.of_key[key] != NO_IMAGE]
+    sizes = zip(used, images.sizes(match.of_key[used].tolist()))
+    found = {key: size_problem(table.sizes[key], size) for key, size in sizes if size is not None}
+    problems = {key: problem for key, problem in found.items() if problem}
     if problems:
         key, problem = next(iter(problems.items()))
         which = f'what it says of "{table.image_keys[key]}" {problem}'
-        raise UserError(f"{table.path}: {which} ({len(problems)} of {counted(len(stated), 'image')} like this)")
+        raise UserError(f"{table.path}: {which} ({len(problems)} of {counted(len(used), 'image')} like this)")

@@ -130,7 +130,7 @@ def load_prompts(
         class_ids=class_ids[kept],
         rows_of=_rows_by_image(match.of_row[kept], images.ids),
         normalized=table.format.normalized,
-        finding=[*lines, *_finding(table, interpretation, match, images), *_mapping(table, categories)],
+        finding=[*lines, *_finding(table, interpretation, match, images), *_mapping(table, categories, offset)],
         warnings=[
             *checker.warnings(interpretation),
             *_unlabelled_folders(table, match, images.ids),
@@ -155,11 +155,7 @@ def _check_overrides(table: PromptTable) -> None:
 
 
 def _class_ids(table: PromptTable, categories: Categories, offset: CategoryOffset) -> npt.NDArray[np.int64]:
-    """Return the (R,) class ids of the run, or NO_CLASS.
-
-    Raises:
-        UserError: a category id is none that the names have, or they share no class with the run.
-    """
+    """Return the (R,) class ids of the run, or NO_CLASS; UserError if an id is unknown or no class is shared."""
     class_ids = categories.class_ids(offset)
     if (unknown := class_ids == UNKNOWN_ID).any():
         first = describe_first(table, categories, unknown, offset)
@@ -172,11 +168,7 @@ def _class_ids(table: PromptTable, categories: Categories, offset: CategoryOffse
 
 
 def _kept_ids(kept: Sequence[str] | None, names: Sequence[str]) -> list[int]:
-    """Return the ids of the classes to be kept; names that only a detector knows may be among them.
-
-    Raises:
-        UserError: the run has none of them.
-    """
+    """Return the ids of the classes to be kept, of which a detector may know more; UserError if the run has none."""
     ids = [*range(len(names))] if kept is None else [*match_classes(kept, names).values()]
     if not ids:
         raise UserError(f"detector.classes: the run has no class {' or '.join(kept or ())}; it has {', '.join(names)}")
@@ -203,11 +195,10 @@ def _finding(table: PromptTable, interpretation: Interpretation, match: ImageMat
     ]
 
 
-def _mapping(table: PromptTable, categories: Categories) -> list[str]:
+def _mapping(table: PromptTable, categories: Categories, offset: CategoryOffset) -> list[str]:
     """Say what the class ids of YOLO labels mean, which nothing in their rows confirms: of all, or of those it has."""
     if not table.format.normalized or not len(table):
         return []
-    offset = table.overrides.category_offset or table.format.interpretation.category_offset
     source = table.names_file or ("--prompt-names" if table.overrides.class_names else "dataset.classes")
     listed, of_run, texts = categories.listed(offset), categories.of_run(offset), []
     pairs = [*zip(np.unique(categories.ids).tolist(), np.unique(categories.positions(offset)).tolist())]

@@ -81,6 +81,13 @@ def test_labels_of_other_classes(tmp_path: Path, images_of: Any) -> None:
         load_prompts(folder, NAMES, images, PromptOverrides(bbox_format="xywh"))
 
 
+def test_labels_whose_ids_count_from_one_are_said_to(tmp_path: Path, images_of: Any) -> None:
+    rows = [f"{class_id} 0.5 0.5 0.1 0.{i + 1}\n" for i, class_id in enumerate((1, 2, 3, 3, 3))]
+    prompts = load_prompts(write(tmp_path, {"1.txt": "".join(rows)}), NAMES, images_of("1"), PromptOverrides())
+    assert prompts.class_ids.tolist() == [0, 1, 2, 2, 2]
+    assert prompts.finding[-1] == "prompts: classes by dataset.classes: 1 car, 2 dog, 3 sofa"
+
+
 def test_names_among_the_labels_are_what_their_ids_index(tmp_path: Path, images_of: Any) -> None:
     names = {"classes.txt": "Couch\ntree\ncar\n", "b/classes.txt": "Couch\ntree\ncar"}
     write(tmp_path, {"1.txt": "0 0.5 0.5 0.1 0.1\n2 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 0.1\n"} | names)
