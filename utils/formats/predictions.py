@@ -2,6 +2,12 @@
 
 Each class reads one kind of files, and recognizes it by its content. Those of COCO are below, the others in
 `labelme_reader.py`, `yolo.py` and `voc.py`. The table of formats (`registry.py`) lists them beside the exporters.
+
+Prompt files (`utils/prompts/`) are partly the same files, and both ways to read them share how a file is parsed, how
+its paths are matched with images (`utils/matching.py`) and what its category ids mean (`categories.py`). They differ
+where they must. Prompts are read whole into columns of numbers, since millions of boxes are wanted at once, and each
+row looks for its image. Here each image looks for its objects when it is due: masks of all of them would not fit, and
+a million labelme files are never listed.
 """
 
 from __future__ import annotations
