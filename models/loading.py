@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from models.detector import BoxSource, Detector, DetectorBoxes, GroundTruthBoxes
 from models.downloads import fetch_weights
 from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
 from models.postprocessing import load_calibration, postprocessed
-from models.sam2_config import read_sam_config
+from models.sam2_config import read_sam_config, sam_files
 from models.slices import SlicedDetector, check_slicing
 from models.yolo_weights import yolo_weights
 from utils.annotations.fingerprint import file_hash
@@ -24,8 +25,7 @@ from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.class_map import ClassMap
 from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
-from utils.config import ArchConfig, CleanupConfig, Config, DatasetConfig, load_config
-from utils.config.official import OFFICIAL_SAM
+from utils.config import CleanupConfig, Config, DatasetConfig, load_config
 from utils.device import Backend, choose_backend, choose_device, choose_precision
 from utils.distributed import Session
 from utils.engine import Cascade, RunImages
@@ -171,6 +171,9 @@ class RunModels:
 class Predictor:
     """Find the instances of images from Python, with the models of a config file.
 
+    Threads may share one; their calls wait for each other. The caller's `torch.autocast` has no effect: the precision
+    is that of the config.
+
     Args:
         config: path of the config file.
         overrides: `section.key=value` texts, as `--set` takes them.
@@ -189,28 +192,42 @@ class Predictor:
         detector = load_detector(settings, chosen, trust=trust_weights)
         class_map = run_classes(settings.dataset, lambda: detector.names)
         boxes = detector_boxes(detector, class_map, settings.dataset)
-        self.class_names = class_map.names
+        self.class_names, self._device = class_map.names, chosen
         images = ImageCascade(boxes, build_segmenter(settings, chosen, trust=trust_weights))
         self._cascade = postprocessed(images, class_map, settings.cleanup)
+        self._calibration = None  # not in the cascade, which would keep all scores for the end of a run
+        if (path := settings.segmenter.calibration) is not None:
+            weights = {"detector": yolo_weights(settings.arch), "SAM2": sam_files(settings.arch)[1]}
+            self._calibration = load_calibration(path, weights)
+        self._lock = Lock()  # Ultralytics' predictor keeps the batch that it works on
 
-    def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
+    def __call__(self, images: Iterable[npt.NDArray[np.uint8]]) -> list[Instances]:
         """Return the instances of each (H, W, 3) RGB image, in detection order; an image may have none.
+
+        With `segmenter.calibration` they have expected IoUs, too.
 
         Raises:
             UserError: an image is no such array.
         """
+        import torch
+
+        alone, images = isinstance(images, np.ndarray) and images.ndim < 4, [*images]
         for i, image in enumerate(images):
             is_array = isinstance(image, np.ndarray)
             if not is_array or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
                 kind = f"{image.shape} {image.dtype}" if is_array else type(image).__name__
-                advice = "; a single image goes into a list: [image]" if is_array and image.ndim == 2 else ""
+                grey = "; np.dstack([image] * 3) makes RGB of a grey one" if is_array and image.ndim == 2 else ""
+                advice = "; a single image goes into a list: [image]" if alone else grey
                 raise UserError(f"images[{i}]: expected an array (H, W, 3) uint8 in RGB, found {kind}{advice}")
         found = []
-        for result in self._cascade([Sample(str(i), Path(), image) for i, image in enumerate(images)]):
-            if isinstance(result, SampleError):  # none of this cascade; left out, it would shift all later results
-                raise result
-            found.append(result[1])
-        return found
+        with self._lock, torch.autocast(self._device.type, enabled=False):
+            for result in self._cascade([Sample(str(i), Path(), image) for i, image in enumerate(images)]):
+                if isinstance(result, SampleError):  # none of this cascade; left out, it would shift all later results
+                    raise result
+                found.append(result[1])
+        if (calibration := self._calibration) is None:
+            return found
+        return [replace(each, expected_ious=calibration.expected_ious(each, self.class_names)) for each in found]
 
 
 def load_detector(config: Config, device: torch.device, *, trust: bool) -> Detector:
@@ -329,21 +346,3 @@ def _prepare(model: SAM2Base, precision: torch.dtype, backend: Backend, config: 
             backend = "torch"
     fit_to_device(model, precision, compiles=config.segmenter.compile == "on")
     return backend
-
-
-def sam_files(arch: ArchConfig) -> tuple[str, Path]:
-    """Return SAM2's config and weights.
-
-    Raises:
-        UserError: one of them is not set.
-    """
-    if arch.sam_weights is None:
-        raise UserError("arch.sam_weights: not set; name a checkpoint, or an official one: " + ", ".join(OFFICIAL_SAM))
-    return sam_config_of(arch), arch.sam_weights
-
-
-def sam_config_of(arch: ArchConfig) -> str:
-    """Return `arch.sam_architecture`; raise UserError if none is set and the name of the weights is not official."""
-    if arch.sam_architecture is None:
-        raise UserError(f"arch.sam_config: not set, and {arch.sam_weights} has no official name that would tell it")
-    return arch.sam_architecture

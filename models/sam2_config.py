@@ -14,6 +14,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from utils.config import ArchConfig
+from utils.config.official import OFFICIAL_SAM
 from utils.errors import UserError, first_line
 
 PARTS = frozenset({
@@ -48,6 +50,24 @@ TEXTS = {
 MAX_BYTES, MAX_BRACKETS, MAX_NUMBER, MAX_LAYERS, MAX_DEPTH = 2**16, 500, 2**17, 512, 32
 """Limits of any usable config: its size, its brackets (PyYAML takes minutes for many), its numbers, its count of
 layers of a kind, and how deep it is nested."""
+
+
+def sam_files(arch: ArchConfig) -> tuple[str, Path]:
+    """Return SAM2's config and weights.
+
+    Raises:
+        UserError: one of them is not set.
+    """
+    if arch.sam_weights is None:
+        raise UserError("arch.sam_weights: not set; name a checkpoint, or an official one: " + ", ".join(OFFICIAL_SAM))
+    return sam_config_of(arch), arch.sam_weights
+
+
+def sam_config_of(arch: ArchConfig) -> str:
+    """Return `arch.sam_architecture`; raise UserError if none is set and the name of the weights is not official."""
+    if arch.sam_architecture is None:
+        raise UserError(f"arch.sam_config: not set, and {arch.sam_weights} has no official name that would tell it")
+    return arch.sam_architecture
 
 
 def read_sam_config(sam_config: str) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def to_device(array: np.ndarray | torch.Tensor, device: torch.device) -> torch.T
     """Copy an array to a device; to CUDA without blocking, from pinned memory. What is on a device stays there."""
     if isinstance(array, torch.Tensor):
         return array
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))  # of one that is read-only, torch warns
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 

@@ -30,8 +30,8 @@ with packages_needed():
 
     from datasets.training import loader_workers, open_training_splits
     from models.device_limits import chunk_bytes
-    from models.loading import sam_config_of, sam_files
     from models.sam2_build import build_sam2, load_sam2
+    from models.sam2_config import sam_config_of, sam_files
     from sam.objectives import ClipObjective, ImageObjective
     from sam.trainer import Objective, Trainer, write_curve, write_weights
     from utils.cli.arguments import add_key

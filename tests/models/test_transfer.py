@@ -54,6 +54,18 @@ def test_images_are_waited_for_where_they_are_whatever_gpu_the_thread_has(monkey
     image.record_stream.assert_called_once_with(streams[image.device])
 
 
+def test_arrays_that_cannot_be_written_are_taken_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    array = np.asarray(Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)))
+    assert not array.flags.writeable, "as Pillow gives them"
+    torch.set_warn_always(True)
+    try:
+        sent = transfer.to_device(array, torch.device("cpu"))
+    finally:
+        torch.set_warn_always(False)
+    assert not recwarn.list
+    np.testing.assert_array_equal(sent.numpy(), array)
+
+
 def test_what_a_gpu_sends_is_waited_for_by_its_number() -> None:
     with pytest.raises(AssertionError, match="no tensor's device"):
         HostSync(torch.device("cuda"))
