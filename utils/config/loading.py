@@ -252,11 +252,13 @@ def _explain(error: ErrorDetails, locate: Callable[[str], Location]) -> tuple[st
 
 
 def _unknown(key: str) -> str:
-    """Why an unknown key is refused: the nearest known key, or all of its section."""
+    """Why an unknown key is refused: the nearest known key, or all of the innermost section that there is."""
     if close := nearest(key, KEYS):
         return f"unknown key; did you mean {close}?"
-    section = key.rpartition(".")[0]
-    siblings = [known.rpartition(".")[2] for known in KEYS if known.rpartition(".")[0] == section]
+    siblings: list[str] = []
+    while not siblings:
+        key = key.rpartition(".")[0]
+        siblings = [known.rpartition(".")[2] for known in KEYS if known.rpartition(".")[0] == key]
     return f"unknown key; known are {', '.join(siblings)}"
 
 

@@ -260,6 +260,7 @@ def test_wrong_values_are_named_wherever_they_stand(tmp_path: Path, key: str, va
         ("batch_size", "did you mean dataloader.batch_size?"),
         ("finetune.sam.learning_rate", "did you mean finetune.sam.lr?"),
         ("xyz", "known are name, arch, dataset, "),
+        ("xyz.qqqq", "known are name, arch, dataset, "),
     ],
 )
 def test_unknown_keys_get_the_nearest_known(tmp_path: Path, key: str, advice: str) -> None:
