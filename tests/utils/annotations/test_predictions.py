@@ -293,6 +293,21 @@ def test_labels_are_those_that_ultralytics_writes(tmp_path: Path) -> None:
     assert len(AnnotationFolder(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE)) == 2
 
 
+def test_labels_of_the_images_of_each_split_lie_where_ultralytics_looks(tmp_path: Path) -> None:
+    quiet_ultralytics()
+    from ultralytics.data.utils import img2label_paths
+
+    ids = [f"{split}/images/{name}" for split, name in (("train", "a"), ("train", "b.rf.1"), ("valid", "a"))]
+    for class_id, file in enumerate(img2label_paths([f"{tmp_path}/{image_id}.jpg" for image_id in ids])):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(f"{class_id} 0.1 0.1 0.5 0.1 0.5 0.5\n")
+    assert problems(tmp_path, *ids) == []
+    folder = AnnotationFolder(tmp_path, ClassIndex(NAMES))
+    assert [folder.read(image_id, SIZE).detections.class_ids.tolist() for image_id in ids] == [[0], [1], [2]]
+    assert folder.read("images/b.rf.1", SIZE).detections.class_ids.tolist() == [1], "a source further down"
+    assert len(folder.read("test/images/b.rf.1", SIZE)) == 0, "of another split"
+
+
 def label_map() -> np.ndarray:
     found = np.zeros(SIZE, np.uint8)
     found[FIRST], found[SECOND], found[0, 0], found[29, 39] = 1, 3, 2, VOID
