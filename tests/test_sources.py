@@ -87,6 +87,22 @@ def test_annotations_need_classes_and_the_list_beside_them_is_offered(
         assert project.run("annotate", *command, setting) == 0
 
 
+def test_a_coco_file_alone_is_offered_for_its_own_classes(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = sorted((project.folder / "tree/JPEGImages").iterdir())
+    rows = [{"id": i, "file_name": path.name, "height": 360, "width": 640} for i, path in enumerate(photos)]
+    drawn = {"id": 1, "image_id": 0, "category_id": 1, "segmentation": [[9, 9, 99, 9, 99, 99]], "bbox": [9, 9, 90, 90]}
+    categories = [{"id": i, "name": name, "supercategory": "all"} for i, name in enumerate(("all", "car"))]
+    file = tmp_path / "_annotations.coco.json"
+    file.write_text(json.dumps({"images": rows, "annotations": [drawn], "categories": categories}))
+    command = ["-a", str(file), "--dry-run", "--set"]
+    assert project.run("annotate", *command, "dataset.classes=null") == 2
+    setting = f"dataset.classes={file}"
+    assert f"--set {setting} takes those there" in capsys.readouterr().err
+    assert project.run("annotate", *command, setting) == 0
+
+
 def test_the_blame_adds_up(project: Project) -> None:
     blame = project.blame
     assert sum(blame["parts"].values()) == pytest.approx(1 - project.direct["Mean_IOU"], abs=1e-12)

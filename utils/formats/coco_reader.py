@@ -143,6 +143,23 @@ def ids_of_files(names: Sequence[str], place: Location) -> list[str]:
     return [stem if alike[stem] == 1 else path for stem, path in zip(stems, paths)]
 
 
+def category_names(path: Path) -> list[str]:
+    """Return the names of the categories of a COCO file, in its order.
+
+    Without those that are the `supercategory` of others and have no object: Roboflow writes one as the first category.
+
+    Raises:
+        UserError: the file cannot be read, or its categories have no names.
+    """
+    content, place = read_json(path), Location(str(path))
+    rows = entries_by_id(
+        content, "categories", place, lambda row, at: (get(row, "name", str, at), row.get("supercategory"))
+    )
+    groups = {group for name, group in rows.values() if group != name}
+    used = {str(row.get("category_id")) for row in content.get("annotations") or [] if isinstance(row, dict)}
+    return [name for own_id, (name, _) in rows.items() if own_id in used or name not in groups]
+
+
 def parse_results(path: Path, names: Sequence[str], offset: str | None) -> list[CocoImage]:
     """Read results as pycocotools loads them, a list of rows with image_id, category_id, segmentation and score.
 

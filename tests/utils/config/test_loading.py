@@ -377,6 +377,22 @@ def test_what_labelmes_class_lists_begin_with_is_no_class(
     )
 
 
+def test_a_coco_file_names_the_classes_but_for_the_group_that_roboflow_adds(tmp_path: Path) -> None:
+    names = [(0, "pets", "none"), (1, "dog", "pets"), (2, "person", "person"), (7, "Katze ä", "pets")]
+    rows = [{"id": i, "name": name, "supercategory": group} for i, name, group in names]
+    file = tmp_path / "_annotations.coco.json"
+    override = f"dataset.classes={file}"
+    empty = config_file(tmp_path, {})
+    for annotated, expected in (([1, 2], ("dog", "person", "Katze ä")), ([0], ("pets", "dog", "person", "Katze ä"))):
+        annotations = [{"category_id": i} for i in annotated]
+        file.write_text(json.dumps({"images": [], "annotations": annotations, "categories": rows}), "utf-8")
+        assert load_config(empty, [override]).dataset.classes == expected
+    file.write_text(json.dumps([{"image_id": 1}]))
+    assert "_annotations.coco.json: expected an object, found " in refusal(empty, override)
+    file.write_text(json.dumps({"categories": [*rows, {"id": 9, "name": "Dog"}]}))
+    assert 'category names[3]: "Dog" names the same class as "dog" at ' in refusal(empty, override)
+
+
 def test_scores_of_classes_hold_for_their_classes_and_all_others(tmp_path: Path) -> None:
     file = config_file(tmp_path, {"dataset": {"conf": {"Potted-Plant": 0.5, "*": 0.1}}})
     dataset = load_config(file).dataset
