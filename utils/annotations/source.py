@@ -99,6 +99,10 @@ class AnnotationFolder:
         if shared := [key for key, count in Counter(key for _, key in there).items() if count > 1]:
             meant = [images.ids[i] for i, key in there if key == shared[0]]
             return [f'"{shared[0]}" may be for {meant[0]} or {meant[1]}: names without folders collide']
+        if isinstance(files, VocTree) and (maps := [i for i, key in there if files.is_map(key, images.paths[i])]):
+            kind = "is a label map here," if len(maps) == 1 else "are label maps here, such as"
+            fact = f"{counted(len(maps), 'image')} of the run {kind} {images.paths[maps[0]]}"
+            return [f"{fact}: photos and label maps need folders of their own; -s names that of the photos"]
         mine = session.own_share(there[:CHECKED_FIRST])
         positions, keys = [i for i, _ in mine], [key for _, key in mine]
         with ThreadPoolExecutor() as pool:

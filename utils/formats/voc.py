@@ -220,6 +220,10 @@ class VocTree(Predictions):
             raise UserError(f"{path}: {error}") from error
         return instances
 
+    def is_map(self, key: str, path: Path) -> bool:
+        """Tell whether a file is the label map of a key itself."""
+        return self._files[key].name == path.name and self._files[key].samefile(path)
+
     def doubts(self) -> list[str]:
         void, rule = sum(self._void) / max(1, len(self._void)), "0 is the background, 1 the first class, 255 no object"
         fact = f"{self._maps}: 255 fills {100 * void:.0f} % of the maps; {rule}"

@@ -40,7 +40,8 @@ FIRST, SECOND = disk(12, 14, 9), disk(20, 15, 8)
 
 
 def images(*ids: str, size: tuple[int, int] = SIZE) -> SimpleNamespace:
-    return SimpleNamespace(ids=ids, sizes=lambda positions: [size] * len(positions))
+    paths = [Path(f"{image_id}.jpg") for image_id in ids]
+    return SimpleNamespace(ids=ids, paths=paths, sizes=lambda positions: [size] * len(positions))
 
 
 def problems(path: Path, *ids: str, names: tuple[str, ...] = NAMES, offset: str | None = None) -> list[str]:
@@ -387,6 +388,17 @@ def test_an_object_map_that_lacks_objects_of_the_label_map_is_refused(tmp_path: 
     (tmp_path / "SegmentationObject" / "000000000009.png").unlink()
     found = AnnotationFolder(tmp_path, ClassIndex(NAMES)).read("000000000009", SIZE).to_semantic()
     np.testing.assert_array_equal(found, np.where(label_map() == VOID, 0, label_map()))
+
+
+@pytest.mark.parametrize("ids", [("data/000001", "labels/000001"), ("a", "a_mask")])  # as FiftyOne, Roboflow write them
+def test_label_maps_among_the_photos_of_a_run_are_not_taken_for_photos(tmp_path: Path, ids: tuple[str, str]) -> None:
+    paths = [tmp_path / f"{ids[0]}.jpg", tmp_path / f"{ids[1]}.png"]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(label_map()).save(path)
+    run = SimpleNamespace(ids=ids, paths=paths, sizes=lambda positions: [SIZE] * len(positions))
+    (told,) = annotation_problems(tmp_path, ClassIndex(NAMES), None, run, Session())
+    assert told.startswith(f"1 image of the run is a label map here, {paths[1]}: ")
 
 
 @pytest.mark.parametrize(("values", "told"), [((VOID, 0, 2), True), ((0, 1, 3), False)])
