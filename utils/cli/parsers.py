@@ -155,7 +155,9 @@ def options_of(args: argparse.Namespace, outputs: tuple[Output, ...] = ()) -> Op
     """
     config = configured(args)
     if args.source and "evaluate" in outputs:
-        raise UserError("-s/--source: photos without target masks cannot be evaluated, only rendered and annotated")
+        made = "yolo_sam_auto_anno_generator.py -s PHOTOS -a MASKS --format voc makes a tree for --data"
+        fact = "photos without target masks cannot be evaluated, only rendered and annotated"
+        raise UserError(f"-s/--source: {fact}; of masks in YOLO, COCO or labelme files, {made}")
     if not args.source and config.dataset.data_dir is None:
         raise UserError(f"{args.config}: dataset.data_dir: no images; set it, or name photos by -s/--source")
     source = tuple(path.absolute() for path in args.source)

@@ -305,7 +305,7 @@ def test_refusals(command: str, message: str) -> None:
 
 
 def test_evaluation_takes_no_source() -> None:
-    with pytest.raises(UserError, match="-s/--source: photos without target masks"):
+    with pytest.raises(UserError, match=r"-s/--source: .* cannot be evaluated.* -a MASKS --format voc makes a tree"):
         parsed("evaluate", "-s photos")
 
 
