@@ -96,11 +96,12 @@ def test_a_coco_file_alone_is_offered_for_its_own_classes(
     categories = [{"id": i, "name": name, "supercategory": "all"} for i, name in enumerate(("all", "car"))]
     file = tmp_path / "_annotations.coco.json"
     file.write_text(json.dumps({"images": rows, "annotations": [drawn], "categories": categories}))
-    command = ["-a", str(file), "--dry-run", "--set"]
-    assert project.run("annotate", *command, "dataset.classes=null") == 2
-    setting = f"dataset.classes={file}"
-    assert f"--set {setting} takes those there" in capsys.readouterr().err
-    assert project.run("annotate", *command, setting) == 0
+    for path in (file, tmp_path):
+        command = ["-a", str(path), "--dry-run", "--set"]
+        assert project.run("annotate", *command, "dataset.classes=null") == 2
+        setting = f"dataset.classes={file}"
+        assert f"--set {setting} takes those there" in capsys.readouterr().err
+        assert project.run("annotate", *command, setting) == 0
 
 
 def test_the_blame_adds_up(project: Project) -> None:

@@ -14,7 +14,8 @@ from typing import Literal
 from utils.classes import CLASS_NAMES, NAMES_FILES
 from utils.config import Config, DatasetConfig
 from utils.errors import UserError
-from utils.formats.predictions import CocoInstances
+from utils.formats.labelme_reader import LabelmeFiles
+from utils.formats.predictions import coco_files
 from utils.prompts.readers import label_class_names
 from utils.prompts.table import PromptOverrides
 
@@ -179,7 +180,8 @@ def _contradictions(options: Options, args: Namespace) -> Iterator[str]:
             fact = f"{option} {folder}: its labels need dataset.classes, since no detector is asked for its names"
             listed = (each / name for each in (folder, *folder.parents[:2]) for name in (CLASS_NAMES, *NAMES_FILES))
             path = next((path for path in listed if path.is_file()), None)
-            path = path or (folder if CocoInstances.recognizes(folder) and folder.is_file() else None)
+            if path is None and not LabelmeFiles.recognizes(folder):
+                path = next(iter(coco_files(folder)[0]), None)
             setting = shlex.quote(f"dataset.classes={path or 'FILE'}")
             yield f"{fact}; --set {setting} {'takes those there' if path else 'names them, one per line'}"
     makes_both = {"evaluate", "annotate"} <= {*options.outputs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -96,6 +97,8 @@ class CocoImage:
 def parse_coco(*paths: Path, results: Path | None = None) -> list[CocoImage]:
     """Read the images of COCO files with their annotations; categories may be any.
 
+    Where files lie in several folders, as one for each split, `file_name` starts at the folder of its file.
+
     Args:
         results: a file of results whose rows take the place of the annotations, as in `loadRes` of pycocotools.
 
@@ -103,9 +106,12 @@ def parse_coco(*paths: Path, results: Path | None = None) -> list[CocoImage]:
         UserError: a file cannot be read or is no COCO file, an id is given twice, two images have the same `file_name`,
             or an annotation belongs to no image or to no category.
     """
-    images = [image for path in paths for image in _parse(path, results)]
-    place = Location(str(paths[0] if len(paths) == 1 else paths[0].parent))
-    ids = ids_of_files([image.image_id for image in images], place)
+    top = Path(os.path.commonpath([path.parent for path in paths]))
+    images, names = list[CocoImage](), list[str]()
+    for path in paths:
+        images += (found := _parse(path, results))
+        names += [(path.parent.relative_to(top) / image.image_id).as_posix() for image in found]
+    ids = ids_of_files(names, Location(str(paths[0] if len(paths) == 1 else top)))
     return [replace(image, image_id=image_id) for image, image_id in zip(images, ids)]
 
 

@@ -83,7 +83,9 @@ def read_labelme_json(path: Path) -> dict[str, Any]:
     content = read_json(path, json.loads)  # labelme, too, writes and reads NaN
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         refuse_tasks(content, path)
-        is_other = isinstance(content, list) or (isinstance(content, dict) and "annotations" in content)
+        is_other = isinstance(content, list) or (
+            isinstance(content, dict) and {"images", "annotations"} <= content.keys()
+        )
         advice = "; of COCO's files, -p and -a take the file itself, not its folder" if is_other else ""
         raise UserError(f"{path}: not a labelme file: it has no list of shapes{advice}")
     return content

@@ -29,8 +29,11 @@ from utils.formats.coco import FILE_NAME, split_file
 from utils.formats.coco_reader import RESULTS_ADVICE, coco_instances, parse_coco, parse_results, read_segmentation
 from utils.io.image_files import size_problem
 from utils.io.json_files import JSON_FILES
-from utils.matching import PathIndex, names_of_image, number_of, unique_aliases, without_upload
+from utils.matching import PathIndex, names_of_image, number_of, unique_aliases, without_images, without_upload
 from utils.structures import Instances
+
+ROBOFLOW_FILE = "_annotations.coco.json"
+"""What Roboflow calls the instances of a split, among its images."""
 
 
 class Predictions(ABC):
@@ -86,6 +89,8 @@ class Predictions(ABC):
     def key(self, image_id: str) -> str | None:
         """Return what names an image in the files; None: nothing does. UserError if several may."""
         found = self._paths.find(image_id, "", names_of_image)
+        if found == "" and (label := without_images(image_id)) != image_id:
+            found = self._paths.find(label, "", names_of_image)
         if found == "":
             found = self._numbers.get(number_of(image_id.rpartition("/")[2]), "")
         if found == "":
@@ -146,10 +151,10 @@ class CocoFiles(Predictions):
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        return any(_coco_files(path))
+        return any(coco_files(path))
 
     def _open(self) -> Sequence[str]:
-        instances, results = _coco_files(self.path)
+        instances, results = coco_files(self.path)
         if results:
             self._refuse_several(results, "COCO results")
             self._refuse_several(instances, "COCO instances")
@@ -187,7 +192,7 @@ class CocoFiles(Predictions):
         return []
 
 
-def _coco_files(path: Path) -> tuple[list[Path], list[Path]]:
+def coco_files(path: Path) -> tuple[list[Path], list[Path]]:
     """List the files of COCO instances and of COCO results that a path means, each read once; their JSON may be broken.
 
     In a folder, results are lists whose first row has a mask, whatever their files are called. So are the instances
@@ -206,7 +211,9 @@ def _coco_files(path: Path) -> tuple[list[Path], list[Path]]:
     if results:
         return instances, results
     whole = path / FILE_NAME
-    return [whole] if whole.is_file() else sorted(path.glob(split_file("*"))), []
+    own = [whole] if whole.is_file() else sorted(path.glob(split_file("*")))
+    splits = (path / split / ROBOFLOW_FILE for split in ("", "train", "valid", "test"))
+    return own or [file for file in splits if file.is_file()], []
 
 
 def _start(path: Path) -> str:

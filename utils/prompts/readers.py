@@ -10,6 +10,7 @@ import shlex
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +22,7 @@ from utils.errors import UserError
 from utils.formats.coco_reader import entries_by_id, id_of_file, ids_of_files
 from utils.formats.label_studio import refuse_tasks
 from utils.formats.labelme_reader import FLAT_KINDS, LabelmeFiles, grouped, read_labelme_json, shapes_of
-from utils.formats.predictions import path_without
+from utils.formats.predictions import CocoFiles, coco_files, path_without
 from utils.formats.registry import predictions_of
 from utils.formats.voc import LabelMaps
 from utils.formats.voc_detect import read_box_file, read_xml
@@ -277,7 +278,8 @@ def _refuse_unknown(source: PromptSource) -> NoReturn:
             raise UserError(lacking)
         if kind is LabelMaps and (problem := LabelMaps.first_problem(path)):
             raise UserError(f"{lacking}; {problem}")
-        files = "of rows and COCO instances, -p takes the file"
+        such = f", such as {shlex.quote(str(next(chain(*coco_files(path)))))}" if kind is CocoFiles else ""
+        files = f"of rows and COCO instances, -p takes the file{such}"
         raise UserError(f"{lacking}; {files}; -a takes the folder as {kind.title}, in place of the models")
     if path.suffix in _NO_JSON and path.is_file():
         # A file of a YOLO dataset most likely stands for the labels that it is among, or beside.

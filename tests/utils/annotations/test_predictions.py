@@ -94,6 +94,28 @@ def test_coco_instances_are_those_of_pycocotools(tmp_path: Path) -> None:
             AnnotationFolder(place, ClassIndex(NAMES)).read("other", SIZE)
 
 
+def test_the_files_of_the_splits_of_roboflow_are_read_together(tmp_path: Path) -> None:
+    """Their ids, and perhaps names, are the same; `file_name` starts at the folder of the file."""
+    for split, category_id in (("train", 7), ("valid", 3)):
+        file = instances_file(tmp_path, category_id=category_id)
+        (tmp_path / split).mkdir()
+        file.rename(tmp_path / split / "_annotations.coco.json")
+    ids = [f"{split}/{image_id}" for split in ("train", "valid") for image_id in IDS]
+    assert problems(tmp_path, *ids) == []
+    folder = AnnotationFolder(tmp_path, ClassIndex(NAMES))
+    assert folder.coverage(ids) == ": COCO instances, 4 of 4 images are in the run, which has 4 images"
+    for split in ("train", "valid"):
+        coco = COCO(tmp_path / split / "_annotations.coco.json")
+        rows = coco.loadAnns(coco.getAnnIds(imgIds=[0]))
+        found = folder.read(f"{split}/{IDS[0]}", SIZE)
+        names = [coco.cats[row["category_id"]]["name"] for row in rows]
+        assert [NAMES[i] for i in found.detections.class_ids] == names
+        for row, mask in zip(rows, found.masks, strict=True):
+            np.testing.assert_array_equal(mask.to_full(SIZE), coco.annToMask(row))
+        whole = AnnotationFolder(tmp_path / split, ClassIndex(NAMES)).read(IDS[0], SIZE)
+        assert whole.detections.class_ids.tolist() == found.detections.class_ids.tolist()
+
+
 @pytest.mark.parametrize("crowd", [0, 1])
 def test_crowds_are_named_that_count_as_objects(tmp_path: Path, crowd: int, capsys: pytest.CaptureFixture[str]) -> None:
     path = instances_file(tmp_path, iscrowd=crowd)

@@ -312,8 +312,9 @@ def test_labelme_files_for_images_of_another_size(
         ({"annotations.xml": "<annotations/>"}, r"found <annotations>, CVAT's own XML.*; export COCO 1\.0"),
         (
             {"instances.json": {}},
-            "-p takes the file; -a takes the folder as COCO instances or results, in place",
+            r"takes the file, such as \S+/instances\.json; -a takes the folder as COCO instances or results, in",
         ),
+        ({"train/_annotations.coco.json": {}}, r"-p takes the file, such as \S+/train/_annotations\.coco\.json; "),
         ({"SegmentationClass/a.png": "", "ImageSets/Segmentation/val.txt": "a"}, "-a takes the folder as a VOC tree"),
     ],
 )
