@@ -93,12 +93,12 @@ class ImageFingerprint:
 
     Attributes:
         exact: hashes contents, given the image's id and its file.
-        quick: hashes times of files in place of their contents, given the same. It changes whenever `exact` does, but
-            also when a file is only copied. None: every file is read.
+        quick: joins times of files in place of their contents, given the same and `file_times` of the image's file. It
+            changes whenever `exact` does, but also when a file is only copied.
     """
 
     exact: Callable[[str, Path], str]
-    quick: Callable[[str, str], bytes] | None = None
+    quick: Callable[[str, str, bytes], bytes]
 
 
 class RunFingerprint:
@@ -138,23 +138,26 @@ class RunFingerprint:
             extra_file: returns the file in which that is, given the image's id.
         """
 
+        own = settings.encode()
+
         def exact(image_id: str, image: Path) -> str:
             clip = [self._clip_hash(self._clip_of[image_id])] if image_id in self._clip_of else []
             return json_hash([settings, self.signature(image), self._own(image_id), extra_hash(image_id), *clip])
 
         @cache
         def clip_times(number: int) -> bytes:
-            return hash_of(b"".join(times(image_id, str(path)) for image_id, path in self._clips[number])).encode()
+            frames = ((image_id, str(path), file_times(path)) for image_id, path in self._clips[number])
+            return hash_of(b"".join(times(*frame) for frame in frames)).encode()
 
-        def times(image_id: str, image: str) -> bytes:
-            files: list[str | Path] = [image, *dependency_files(self._options, image_id)]
+        def times(image_id: str, image: str, photo: bytes) -> bytes:
+            files = dependency_files(self._options, image_id)
             files += [file] if (file := extra_file(image_id)) is not None else []
             boxes = b"" if self._prompts is None else self._prompts.content(image_id)
-            return b"".join([*map(file_times, files), image.encode("utf-8", "surrogateescape"), boxes])
+            return b"".join([photo, *map(file_times, files), image.encode("utf-8", "surrogateescape"), boxes])
 
-        def quick(image_id: str, image: str) -> bytes:
+        def quick(image_id: str, image: str, photo: bytes) -> bytes:
             clip = clip_times(self._clip_of[image_id]) if image_id in self._clip_of else b""
-            return settings.encode() + clip + times(image_id, image)
+            return own + clip + times(image_id, image, photo)
 
         return ImageFingerprint(exact, quick)
 

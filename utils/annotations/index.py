@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -33,7 +33,7 @@ BUFFERED = 1000
 Keys = npt.NDArray[np.bytes_]
 """Hashes of all that decides the status of an image."""
 
-_MISSING = b"-"
+_TIMES, _MISSING = struct.Struct("<QQqq"), b"-"
 
 
 def file_times(path: str | os.PathLike[str]) -> bytes:
@@ -43,14 +43,15 @@ def file_times(path: str | os.PathLike[str]) -> bytes:
     except (OSError, ValueError):
         return _MISSING
     inode = found.st_ino & (2**64 - 1)
-    return struct.pack("<QQqq", inode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return _TIMES.pack(inode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def shared_key(settings: str, record: Path, image_ids: Sequence[str], keys: Keys) -> bytes:
     """Hash what the shared files of images depend on: their settings, their record, and the images in their order."""
-    digest = hashlib.blake2b(settings.encode() + file_times(record) + keys.tobytes())
-    for image_id in image_ids:
-        digest.update(image_id.encode("utf-8", "surrogateescape") + b"\0")
+    names = "".join(f"{image_id}\0" for image_id in image_ids).encode("utf-8", "surrogateescape")
+    digest = hashlib.blake2b(settings.encode() + file_times(record))
+    digest.update(keys.tobytes())
+    digest.update(names)
     return digest.digest()
 
 
@@ -61,43 +62,53 @@ class Index:
 
     Args:
         folder: made when there is something to write.
-        writer: the name of this process's own file, a number.
-        own: what decides the status of all images besides the rest.
         files: lists the files that an image may have, given its id and its file.
-        fingerprint: hashes what else decides the status of an image, see `ImageFingerprint.quick`.
+        fingerprint: tells what else decides the status of an image, see `ImageFingerprint.quick`.
     """
 
     def __init__(
         self,
         folder: Path,
-        writer: str,
-        own: str,
         files: Callable[[str, str], Sequence[str]],
-        fingerprint: Callable[[str, str], bytes],
+        fingerprint: Callable[[str, str, bytes], bytes],
     ) -> None:
-        self._folder, self._writer, self._own = folder, writer, own.encode()
-        self._files, self._fingerprint = files, fingerprint
+        self._folder, self._files, self._fingerprint = folder, files, fingerprint
         self._lock, self._added = Lock(), list[bytes]()
-        rows = np.concatenate([np.zeros(0, _ROW), *map(_rows, folder.glob("[0-9]*"))])
+        self._writer, self._own = "0", b""
+        self._keys, self._statuses = np.zeros(0, KEY), np.zeros(0, np.uint8)
+
+    def open(self, writer: str, own: str) -> None:
+        """Read the files.
+
+        Args:
+            writer: the name of this process's own file; begins with a digit.
+            own: what decides the status of all images besides the rest.
+        """
+        self._writer, self._own = writer, own.encode()
+        rows = np.concatenate([np.zeros(0, _ROW), *map(_rows, self._folder.glob("[0-9]*"))])
         rows = rows[np.argsort(rows["key"], kind="stable")]
         self._keys, self._statuses = np.ascontiguousarray(rows["key"]), np.ascontiguousarray(rows["status"])
 
-    def look_up(self, images: Sequence[tuple[str, str]]) -> tuple[Keys, npt.NDArray[np.uint8]]:
-        """Return the keys of images, given their ids and files, and their statuses; 0 of those that are not known."""
+    def look_up(self, images: Iterable[tuple[str, str, bytes]]) -> tuple[Keys, npt.NDArray[np.uint8]]:
+        """Return the keys of images, given what `key` takes, and their statuses; 0 of those that are not known."""
         keys = np.array([self.key(*image) for image in images], KEY)
         if not len(self._keys):
             return keys, np.zeros(len(keys), np.uint8)
         found = np.searchsorted(self._keys, keys, side="right") - 1  # of -1 the last one, whose key is another
         return keys, np.where(self._keys[found] == keys, self._statuses[found], np.uint8(0))
 
-    def key(self, image_id: str, image: str) -> bytes:
-        """Hash what decides the status of an image; NO_KEY if it has no file."""
+    def key(self, image_id: str, image: str, photo: bytes | None = None) -> bytes:
+        """Hash what decides the status of an image; NO_KEY if it has no file.
+
+        Args:
+            photo: `file_times` of its photo, where that is known.
+        """
         files = self._files(image_id, image)
         found = [*map(file_times, files)]
-        if all(each == _MISSING for each in found) and not any(map(os.path.islink, files)):
+        if found.count(_MISSING) == len(found) and not any(map(os.path.islink, files)):
             return NO_KEY
-        name = image_id.encode("utf-8", "surrogateescape")
-        content = b"\0".join([self._own, name, self._fingerprint(image_id, image), *found])
+        depends = self._fingerprint(image_id, image, file_times(image) if photo is None else photo)
+        content = b"\0".join([self._own, image_id.encode("utf-8", "surrogateescape"), depends, *found])
         return hashlib.blake2b(content, digest_size=15).digest() + b"\1"  # numpy leaves out zeros at the end
 
     def has_blank_folders(self, images: Sequence[tuple[str, str]]) -> bool:

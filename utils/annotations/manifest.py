@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,16 +24,10 @@ import numpy.typing as npt
 from utils.annotations.fingerprint import ImageFingerprint, file_hash, file_signature, hash_of
 from utils.annotations.index import BUFFERED, KEY, NO_KEY, Index, Keys, shared_key
 from utils.annotations.records import AnnotationOutput, FileStatus, Record
-from utils.distributed import Session
-from utils.errors import refuse
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter
 from utils.io.image_files import IMAGE_SUFFIXES
 from utils.io.json_files import path_problem
-from utils.io.terminal import warn
 from utils.io.writers import WriterError, atomic_link, atomic_write, is_inside, link_from, remove_files, safe_path
-from utils.structures import FilePaths
-
-CHUNK = 1000  # images that a thread looks at before another one takes its turn
 
 
 class Manifest:
@@ -45,12 +38,12 @@ class Manifest:
         fingerprint: hashes what the files of an image depend on.
 
     Attributes:
-        statuses: (images of the run,) uint8, the `FileStatus` of each image's files as `scan` found it; NEW of those
-            that it left out.
-        broken: what is wrong with files that a person edited, by image; they are looked at in every run.
-        index: knows the status of images whose files did not change; None before `scan`, or without a quick
-            fingerprint.
         own_settings: what decides a status besides the fingerprint, in JSON's types.
+        broken: what is wrong with files that a person edited, by image; they are looked at in every run.
+        index: knows the status of images whose files did not change.
+        ids, photos: the images of the run, and their files. These and the rest are set by `scan`.
+        keys: (images,) their keys in the index.
+        statuses: (images,) uint8, the `FileStatus` of each image's files; NEW of those that were not looked at.
     """
 
     has_records: ClassVar = True
@@ -58,16 +51,17 @@ class Manifest:
 
     def __init__(self, output: AnnotationOutput, fingerprint: ImageFingerprint) -> None:
         self.output, self.name, self.folder = output, output.name, output.folder
-        self.statuses: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
-        self.broken: dict[str, str] = {}
-        self.index: Index | None = None
         self.own_settings: list[Any] = [output.copy]
+        self.broken: dict[str, str] = {}
+        self.ids: Sequence[str] = ()
+        self.photos: Sequence[str] = ()
+        self.keys: Keys = np.zeros(0, KEY)
+        self.statuses: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._fingerprint, self._root = fingerprint, output.root or output.folder
         self._record_checker = output.exporter(())  # asked for `is_record` only, which needs no class names
-        self._ids: Sequence[str] = ()
-        self._images: Sequence[str] = ()
-        self._keys: Keys = np.zeros(0, KEY)
         self._records, self._shared_record = (output.folder / f"{output.records}{end}" for end in ("", ".json"))
+        self._texts = str(self.folder), str(self._records)
+        self.index = Index(self.folder / f"{output.records}.index", self._possible_files, fingerprint.quick)
 
     def status(self, image_id: str, image: Path) -> FileStatus:
         """Compare the files of an image, itself in the file `image`, with what the run would write."""
@@ -78,72 +72,47 @@ class Manifest:
         exists = any(os.path.exists(self.folder / name) for name in self.output.files(image_id))
         return FileStatus.EDITED if exists else FileStatus.NEW  # what no record names, a person made
 
-    def scan(
-        self,
-        image_ids: Sequence[str],
-        images: Sequence[Path],
-        session: Session,
-        part: Sequence[int] | None = None,
-        shard: str = "",
-    ) -> None:
-        """Find the status of each image's files; each process looks at a share of them.
+    def links(self, image_id: str, image: Path) -> Iterator[tuple[Path, str]]:
+        """Find the folders of an image's files that lie behind a link, and say where it leads."""
+        for folder in self._folders(image_id):
+            if aim := self._link_from(folder, image):
+                yield folder, aim
 
-        Args:
-            part: the positions of the images to look at; None: all.
-            shard: a text for the names of this process's files, in which the shards of a run differ.
+    def open_index(self, ids: Sequence[str], photos: Sequence[str], writer: str) -> None:
+        """Take the images of the run, and read what earlier runs knew of them; `writer` names this process's file."""
+        self.ids, self.photos = ids, photos
+        self.keys, self.statuses = np.zeros(len(ids), KEY), np.zeros(len(ids), np.uint8)
+        self.index.open(writer, json.dumps([self.name, os.path.realpath(self.folder), *self.own_settings]))
 
-        Raises:
-            UserError: a link leads out of the folder where files are to be written.
-        """
-        mine = session.own_share(range(len(image_ids)) if part is None else part)
-        firsts = {image_ids[i].rpartition("/")[0]: i for i in reversed(mine)}  # the first image of each folder
-        folders = {folder: images[i] for i in firsts.values() for folder in self._folders(image_ids[i])}
-        linked = [f"{folder}: {aim}" for folder, image in folders.items() if (aim := self._link_from(folder, image))]
-        refuse(f"{self.name}: no file is written through a link; remove it:", session.gather(linked))
-        self._ids = image_ids
-        self._images = images.files if isinstance(images, FilePaths) else [*map(str, images)]
-        if self._fingerprint.quick is not None:
-            own = json.dumps([self.name, os.path.realpath(self.folder), *self.own_settings])
-            writer = f"{session.rank}{shard}"
-            self.index = Index(
-                self.folder / f"{self.output.records}.index", writer, own, self._possible_files, self._fingerprint.quick
-            )
-            if self.index.has_blank_folders([(image_ids[i], self._images[i]) for i in firsts.values()]):
-                mine = ()  # a first run: all are new
-        chunks = [mine[start : start + CHUNK] for start in range(0, len(mine), CHUNK)]
-        with ThreadPoolExecutor() as pool:
-            found = list(zip(chunks, pool.map(self._look_at, chunks)))
-        self.statuses, self._keys = np.zeros(len(image_ids), np.uint8), np.zeros(len(image_ids), KEY)
-        for positions, (statuses, keys) in session.gather(found):
-            self.statuses[positions], self._keys[positions] = statuses, keys
-        advice = "the file is kept: correct it there, or remove it to have it written anew"
-        warn(f"{problem}; {advice}" for problem in session.gather([*self.broken.values()]))
+    def look_up(self, positions: Sequence[int], times: Iterable[bytes]) -> None:
+        """Find the statuses of images that the index knows, given `file_times` of their photos."""
+        asked = ((self.ids[i], self.photos[i], photo) for i, photo in zip(positions, times))
+        self.keys[positions], self.statuses[positions] = self.index.look_up(asked)
 
-    def _look_at(self, positions: Sequence[int]) -> tuple[npt.NDArray[np.uint8], Keys]:
-        """Find the statuses of some images, and their keys."""
-        images = [(self._ids[i], self._images[i]) for i in positions]
-        if self.index is None:
-            read = [self.status(image_id, Path(image)) for image_id, image in images]
-            return np.array(read, np.uint8), np.zeros(len(images), KEY)
-        keys, statuses = self.index.look_up(images)
-        unknown = (statuses == FileStatus.NEW) & (keys != NO_KEY)  # there are files, but the index has no status
-        for place in np.flatnonzero(unknown).tolist():
-            image_id, image = images[place]
-            status = statuses[place] = self.status(image_id, Path(image))
-            if status in (FileStatus.DONE, FileStatus.EDITED) and image_id not in self.broken:
-                self.index.add(keys[place], status)
-        return statuses, keys
+    def unknown(self) -> list[int]:
+        """Return the positions of the images that have files, which the index does not know."""
+        return np.flatnonzero((self.statuses == FileStatus.NEW) & (self.keys != NO_KEY)).tolist()
+
+    def read(self, positions: Sequence[int]) -> None:
+        """Find the statuses of images by their files, and let the index know them."""
+        for i in positions:
+            status = self.statuses[i] = self.status(self.ids[i], Path(self.photos[i]))
+            if status in (FileStatus.DONE, FileStatus.EDITED) and self.ids[i] not in self.broken:
+                self.index.add(self.keys[i], status)
 
     def _possible_files(self, image_id: str, image: str) -> list[str]:
-        """List the files that an image may have here."""
-        stem = self.output.photo(image_id) if self.output.photo else None
-        photos = [f"{stem}{suffix}" for suffix in (os.path.splitext(image)[1], ".png", FRAME_SUFFIX)] if stem else []
-        records = [f"{self._records}/{image_id}.json"] if self.has_records else []
-        return [*records, *(f"{self.folder}/{name}" for name in (*self.output.files(image_id), *photos))]
+        """List the files that an image may have here, as texts: the paths of a million images would take long."""
+        folder, records = self._texts
+        files = [f"{records}/{image_id}.json"] if self.has_records else []
+        files += [f"{folder}/{name}" for name in self.output.files(image_id)]
+        if self.output.photo:
+            stem = f"{folder}/{self.output.photo(image_id)}"
+            files += [f"{stem}{suffix}" for suffix in (os.path.splitext(image)[1], ".png", FRAME_SUFFIX)]
+        return files
 
     def ids_of(self, status: FileStatus) -> list[str]:
         """Return the images with a status, as `scan` found it."""
-        return [self._ids[i] for i in np.flatnonzero(self.statuses == status).tolist()]
+        return [self.ids[i] for i in np.flatnonzero(self.statuses == status).tolist()]
 
     def is_to_write(self, status: FileStatus) -> bool:
         """Return whether the run writes files of this status."""
@@ -182,14 +151,8 @@ class Manifest:
         return True
 
     def _note_written(self, image_id: str, image: Path) -> None:
-        if self.index is not None:
-            self.index.add(self.index.key(image_id, str(image)), FileStatus.DONE)
-            self.index.save(at_least=BUFFERED)
-
-    def save_index(self) -> None:
-        """Let later runs know what this one found and wrote."""
-        if self.index is not None:
-            self.index.save()
+        self.index.add(self.index.key(image_id, str(image)), FileStatus.DONE)
+        self.index.save(at_least=BUFFERED)
 
     def is_edited(self, image_id: str) -> bool:
         """Return whether a person edited or made a file of an image, whatever the settings."""
@@ -218,10 +181,8 @@ class Manifest:
         record = self.read_shared()
         if record is None or not all((self.folder / name).exists() for name in record.files):
             return False
-        made_of = shared_key(self.output.shared, self._shared_record, image_ids, self._keys)
-        if self.index is not None and self.index.shared == made_of:
-            return True
-        return record.settings == self._shared_hash(image_ids)
+        made_of = shared_key(self.output.shared(), self._shared_record, image_ids, self.keys)
+        return self.index.shared == made_of or record.settings == self._shared_hash(self.output.shared(), image_ids)
 
     def assemble(self, exporter: Exporter, image_ids: Sequence[str]) -> list[Path]:
         """Bring up to date what needs no model; write the shared files from the records of images that have one.
@@ -236,7 +197,7 @@ class Manifest:
             WriterError: no space, no permission.
         """
         for i in np.flatnonzero(self.statuses == FileStatus.REFRESH).tolist():
-            self.refresh(self._ids[i], Path(self._images[i]))
+            self.refresh(self.ids[i], Path(self.photos[i]))
         if self.output.shared is None:
             return []
         made = exporter.assemble(self._exported_records(image_ids))
@@ -254,14 +215,15 @@ class Manifest:
         files = {name: known for name, known in recorded.items() if name not in dropped}
         files |= {name: hashes[name] for name in made if name not in edited}
         remove_files(self.folder, [*stale, *dropped])
-        settings = self._shared_hash(image_ids)
+        settings = self._shared_hash(self.output.shared(), image_ids)
         if (settings, files) != (before.settings, before.files):
             Record(settings, files).save(self._shared_record)
         for name in stale:
             atomic_write(self.folder / name, made[name])
-        if self.index is not None and len(image_ids) == len(self._ids):
-            keys = [self.index.key(*image) for image in zip(self._ids, self._images)]
-            self.index.note_shared(shared_key(self.output.shared, self._shared_record, image_ids, np.array(keys, KEY)))
+        if len(image_ids) == len(self.ids):
+            keys = [self.index.key(*image) for image in zip(self.ids, self.photos)]
+            made_of = shared_key(self.output.shared(), self._shared_record, image_ids, np.array(keys, KEY))
+            self.index.note_shared(made_of)
         return [self.folder / name for name in edited]
 
     def name_problem(self, image_id: str) -> str | None:
@@ -288,9 +250,8 @@ class Manifest:
         return link_from(folder, self._root)
 
     def _check_links(self, image_id: str, image: Path) -> None:
-        for folder in self._folders(image_id):
-            if aim := self._link_from(folder, image):
-                raise WriterError(folder, OSError(errno.ELOOP, aim))
+        for folder, aim in self.links(image_id, image):
+            raise WriterError(folder, OSError(errno.ELOOP, aim))
 
     def _record_path(self, image_id: str) -> Path:
         return safe_path(self._records, image_id, ".json")
@@ -329,9 +290,9 @@ class Manifest:
                 names = [*record.files, *record.links]
                 yield image_id, {**({"files": names} if names else {}), **record.record}
 
-    def _shared_hash(self, image_ids: Iterable[str]) -> str:
+    def _shared_hash(self, settings: str, image_ids: Iterable[str]) -> str:
         """Hash what decides the shared files: their own settings, and all records in their order."""
-        digest = hashlib.sha256((self.output.shared or "").encode())
+        digest = hashlib.sha256(settings.encode())
         for image_id in image_ids:
             content = file_hash(self._record_path(image_id))
             digest.update(json.dumps([image_id, content]).encode())

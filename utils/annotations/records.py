@@ -50,7 +50,8 @@ class AnnotationOutput:
         root: the annotation folder, where the frames of video files lie as images; between it and a file no link is
             followed. None: the folder itself.
         records: the hidden folder of records, one for each image; that of the shared files lies beside it.
-        shared: the hash of what decides the shared files besides the records; None: there are none.
+        shared: hashes what decides the shared files besides the records, once `scan` has found what a person edited;
+            None: there are none.
         keep_others: leave shared files that an earlier run made and this one does not, such as lists of other splits.
     """
 
@@ -63,7 +64,7 @@ class AnnotationOutput:
     copy: bool = False
     root: Path | None = None
     records: str = RECORDS
-    shared: str | None = None
+    shared: Callable[[], str] | None = None
     keep_others: bool = True
 
 

@@ -45,7 +45,7 @@ class ReviewSettings:
         folder: the annotation folder.
         names: class names, indexed by class id.
         below: the limit of `needs_review`; None counts no shapes.
-        edited: the images whose annotation a person edited; they are finished.
+        edited: returns the images whose annotation a person edited, which are finished, once `scan` has found them.
         photos: image id and the image file that annotations name, of each image.
         nested: whether images lie in folders below the sources.
         labelme: the folder of the labelme files that a person corrects, or None.
@@ -56,7 +56,7 @@ class ReviewSettings:
     folder: Path
     names: Sequence[str]
     below: float | None = None
-    edited: Collection[str] = ()
+    edited: Callable[[], Collection[str]] = frozenset
     photos: Callable[[], Iterator[tuple[str, Path]]] = lambda: iter(())
     nested: bool = False
     labelme: Path | None = None
@@ -119,7 +119,7 @@ class ReviewExporter(Exporter):
         return {"review.csv": encode_table(columns, rows), CLASS_NAMES: encode_lines(self._settings.names)}
 
     def _row(self, image_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
-        row = {"image_id": image_id, **record, "edited": int(image_id in self._settings.edited)}
+        row = {"image_id": image_id, **record, "edited": int(image_id in self._settings.edited())}
         if not row["objects"]:  # earlier versions had no doubt of it
             row |= {"doubt": 1.0, "doubtful": NOTHING}
         if self._settings.below is not None:
@@ -150,7 +150,7 @@ class ReviewManifest(Manifest):
     def __init__(self, output: AnnotationOutput, fingerprint: ImageFingerprint, settings: ReviewSettings) -> None:
         super().__init__(output, fingerprint)
         self.own_settings = [settings.below is None]
-        self._settings = settings
+        self.settings = settings
 
     def _folders(self, image_id: str) -> set[Path]:
         return {*super()._folders(image_id), safe_path(self.folder / REVIEW, image_id, "").parent}
@@ -158,7 +158,7 @@ class ReviewManifest(Manifest):
     def status(self, image_id: str, image: Path) -> FileStatus:
         """Compare as `Manifest.status` does; an earlier version's record does for no limit only."""
         status, record = super().status(image_id, image), self._record(image_id)
-        lacks = self._settings.below is not None and record is not None and "confidences" not in record.record
+        lacks = self.settings.below is not None and record is not None and "confidences" not in record.record
         return FileStatus.OUTDATED if lacks and status is FileStatus.DONE else status
 
     def is_assembled(self, image_ids: Sequence[str]) -> bool:
@@ -172,7 +172,7 @@ class ReviewManifest(Manifest):
         edited = super().assemble(exporter, image_ids)
         assert isinstance(exporter, ReviewExporter)
         doubtful = {*exporter.doubtful}
-        found = {image_id: photo for image_id, photo in self._settings.photos() if image_id in doubtful}
+        found = {image_id: photo for image_id, photo in self.settings.photos() if image_id in doubtful}
         photos = {image_id: found[image_id] for image_id in exporter.doubtful}
         self._link({f"{image_id}{photo.suffix}": photo for image_id, photo in photos.items()}, before)
         return edited
@@ -211,7 +211,7 @@ class ReviewManifest(Manifest):
     def _name_photo(self, name: str) -> None:
         """Let an annotation name its photo again; labelme saves the path of the link by which it was opened."""
         link = self.folder / REVIEW / name
-        path = (self._settings.labelme or self.folder) / PurePath(name).with_suffix(".json")
+        path = (self.settings.labelme or self.folder) / PurePath(name).with_suffix(".json")
         try:
             annotation = read_json(path, json.loads)
             named = path.parent / annotation["imagePath"]

@@ -62,7 +62,7 @@ class AnnotationSink:
             RunError: files that were written are gone.
         """
         self._writers.flush()
-        self._manifest.save_index()
+        self._manifest.index.save()
         lost = session.gather([image_id for image_id in self._written_ids if self._manifest.lacks(image_id)])
         if lost:
             files = f"the files of {counted(len(lost), 'image')}, such as {lost[0]}"

@@ -119,7 +119,9 @@ def test_of_rows_with_one_key_the_last_one_counts(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     def index() -> Index:
-        return Index(tmp_path / "x.index", "0", "", lambda image_id, image: [image], lambda *_: b"")
+        index = Index(tmp_path / "x.index", lambda image_id, image: [image], lambda *_: b"")
+        index.open("0", "")
+        return index
 
     first = index()
     image, missing = ("a", str(tmp_path / "file")), ("b", str(tmp_path / "none"))
@@ -127,4 +129,4 @@ def test_of_rows_with_one_key_the_last_one_counts(tmp_path: Path) -> None:
     for status in (1, 4):
         first.add(first.key(*image), status)
     first.save()
-    assert index().look_up([image, missing])[1].tolist() == [4, 0]
+    assert index().look_up([(*image, b""), (*missing, b"")])[1].tolist() == [4, 0]

@@ -36,7 +36,7 @@ def found(*objects: tuple[np.ndarray, tuple[float, ...], float, float]) -> Insta
 
 def rows(*images: Instances, below: float | None = None, edited: tuple[str, ...] = ()) -> list[dict[str, str]]:
     """The table of these images, called 0, 1, ..., after its records went through a file."""
-    exporter = ReviewExporter(ReviewSettings(Path("out"), NAMES, below, edited))
+    exporter = ReviewExporter(ReviewSettings(Path("out"), NAMES, below, lambda: edited))
     sample = Sample("x", Path("x.png"), np.zeros((*SIZE, 3), np.uint8))
     records = [(str(i), json.loads(json.dumps(exporter.export(sample, each).record))) for i, each in enumerate(images)]
     content = exporter.assemble(records)["review.csv"]

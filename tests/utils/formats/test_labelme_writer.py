@@ -65,7 +65,7 @@ def annotate(folder: Path, *pairs: tuple[Sample, Instances], names: tuple[str, .
         lambda names: LabelmeExporter(ExportSettings(folder, names)),
         files=FORMATS["labelme"].files,
     )
-    manifest = LabelmeManifest(output, ImageFingerprint(lambda *image: "settings"))
+    manifest = LabelmeManifest(output, ImageFingerprint(lambda *image: "settings", lambda *_: b""))
     with Writers(1) as writers:
         sink = AnnotationSink(manifest, names, writers, [sample.image_id for sample, _ in pairs])
         for sample, instances in pairs:
