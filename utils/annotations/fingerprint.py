@@ -93,12 +93,12 @@ class ImageFingerprint:
 
     Attributes:
         exact: hashes contents, given the image's id and its file.
-        quick: joins times of files in place of their contents, given the same and `file_times` of the image's file. It
-            changes whenever `exact` does, but also when a file is only copied.
+        quick: joins times of files in place of their contents, given the same and, where that is known already,
+            `RunFingerprint.times`. It changes whenever `exact` does, but also when a file is only copied.
     """
 
     exact: Callable[[str, Path], str]
-    quick: Callable[[str, str, bytes], bytes]
+    quick: Callable[[str, str, bytes | None], bytes]
 
 
 class RunFingerprint:
@@ -119,6 +119,7 @@ class RunFingerprint:
         self._clips = [[(images.ids[i], images.paths[i]) for i in clip] for clip in clips]
         self._clip_of = {image_id: number for number, clip in enumerate(self._clips) for image_id, _ in clip}
         self._clip_hash, self._video_signature = cache(self._hash_clip), cache(file_signature)  # once per clip and file
+        self._clip_times = cache(self._hash_clip_times)
 
     def settings(self, name: str, own: Any) -> str:
         """Hash what the files of all images in a format depend on: its name, its own settings and those of the run."""
@@ -144,22 +145,24 @@ class RunFingerprint:
             clip = [self._clip_hash(self._clip_of[image_id])] if image_id in self._clip_of else []
             return json_hash([settings, self.signature(image), self._own(image_id), extra_hash(image_id), *clip])
 
-        @cache
-        def clip_times(number: int) -> bytes:
-            frames = ((image_id, str(path), file_times(path)) for image_id, path in self._clips[number])
-            return hash_of(b"".join(times(*frame) for frame in frames)).encode()
-
-        def times(image_id: str, image: str, photo: bytes) -> bytes:
-            files = dependency_files(self._options, image_id)
-            files += [file] if (file := extra_file(image_id)) is not None else []
-            boxes = b"" if self._prompts is None else self._prompts.content(image_id)
-            return b"".join([photo, *map(file_times, files), image.encode("utf-8", "surrogateescape"), boxes])
-
-        def quick(image_id: str, image: str, photo: bytes) -> bytes:
-            clip = clip_times(self._clip_of[image_id]) if image_id in self._clip_of else b""
-            return own + clip + times(image_id, image, photo)
+        def quick(image_id: str, image: str, times: bytes | None = None) -> bytes:
+            extra = b"" if (file := extra_file(image_id)) is None else file_times(file)
+            return own + (self.times(image_id, image) if times is None else times) + extra
 
         return ImageFingerprint(exact, quick)
+
+    def times(self, image_id: str, image: str) -> bytes:
+        """Join the times of all files that the instances of an image depend on in every format, and its boxes."""
+        clip = self._clip_times(self._clip_of[image_id]) if image_id in self._clip_of else b""
+        return clip + self._times(image_id, image)
+
+    def _times(self, image_id: str, image: str) -> bytes:
+        others = map(file_times, dependency_files(self._options, image_id))
+        boxes = b"" if self._prompts is None else self._prompts.content(image_id)
+        return b"".join([file_times(image), *others, image.encode("utf-8", "surrogateescape"), boxes])
+
+    def _hash_clip_times(self, number: int) -> bytes:
+        return hash_of(b"".join(self._times(image_id, str(path)) for image_id, path in self._clips[number])).encode()
 
     def signature(self, image: Path) -> str:
         """Identify an image file, or the video file of a frame, as `file_signature` does."""

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -70,7 +70,7 @@ class Index:
         self,
         folder: Path,
         files: Callable[[str, str], Sequence[str]],
-        fingerprint: Callable[[str, str, bytes], bytes],
+        fingerprint: Callable[[str, str, bytes | None], bytes],
     ) -> None:
         self._folder, self._files, self._fingerprint = folder, files, fingerprint
         self._lock, self._added = Lock(), list[bytes]()
@@ -89,27 +89,30 @@ class Index:
         rows = rows[np.argsort(rows["key"], kind="stable")]
         self._keys, self._statuses = np.ascontiguousarray(rows["key"]), np.ascontiguousarray(rows["status"])
 
-    def look_up(self, images: Iterable[tuple[str, str, bytes]]) -> tuple[Keys, npt.NDArray[np.uint8]]:
-        """Return the keys of images, given what `key` takes, and their statuses; 0 of those that are not known."""
-        keys = np.array([self.key(*image) for image in images], KEY)
-        if not len(self._keys):
-            return keys, np.zeros(len(keys), np.uint8)
-        found = np.searchsorted(self._keys, keys, side="right") - 1  # of -1 the last one, whose key is another
-        return keys, np.where(self._keys[found] == keys, self._statuses[found], np.uint8(0))
-
-    def key(self, image_id: str, image: str, photo: bytes | None = None) -> bytes:
+    def key(self, image_id: str, image: str, times: bytes | None = None) -> bytes:
         """Hash what decides the status of an image; NO_KEY if it has no file.
 
         Args:
-            photo: `file_times` of its photo, where that is known.
+            image: its photo.
+            times: of what it depends on in every output, where they are known, see `ImageFingerprint.quick`.
         """
         files = self._files(image_id, image)
         found = [*map(file_times, files)]
         if found.count(_MISSING) == len(found) and not any(map(os.path.islink, files)):
             return NO_KEY
-        depends = self._fingerprint(image_id, image, file_times(image) if photo is None else photo)
-        content = b"\0".join([self._own, image_id.encode("utf-8", "surrogateescape"), depends, *found])
+        name, depends = image_id.encode("utf-8", "surrogateescape"), self._fingerprint(image_id, image, times)
+        content = b"\0".join([self._own, name, depends, *found])
         return hashlib.blake2b(content, digest_size=15).digest() + b"\1"  # numpy leaves out zeros at the end
+
+    def look_up(self, keys: Keys) -> npt.NDArray[np.uint8]:
+        """Return the statuses of images by their keys; 0 of those that are not known."""
+        statuses = np.zeros(len(keys), np.uint8)
+        if len(self._keys):
+            order = np.argsort(keys)  # neighbours are found in a third of the time
+            keys = keys[order]
+            found = np.searchsorted(self._keys, keys, side="right") - 1  # of -1 the last one, whose key is another
+            statuses[order] = np.where(self._keys[found] == keys, self._statuses[found], np.uint8(0))
+        return statuses
 
     def has_blank_folders(self, images: Sequence[tuple[str, str]]) -> bool:
         """Return whether the folders of the files of some images are all empty, but for hidden entries."""

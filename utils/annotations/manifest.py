@@ -84,14 +84,15 @@ class Manifest:
         self.keys, self.statuses = np.zeros(len(ids), KEY), np.zeros(len(ids), np.uint8)
         self.index.open(writer, json.dumps([self.name, os.path.realpath(self.folder), *self.own_settings]))
 
-    def look_up(self, positions: Sequence[int], times: Iterable[bytes]) -> None:
-        """Find the statuses of images that the index knows, given `file_times` of their photos."""
-        asked = ((self.ids[i], self.photos[i], photo) for i, photo in zip(positions, times))
-        self.keys[positions], self.statuses[positions] = self.index.look_up(asked)
+    def note_keys(self, positions: Sequence[int], images: Iterable[tuple[str, str, bytes]]) -> None:
+        """Compute the keys of images, given what `Index.key` takes of each."""
+        self.keys[positions] = [self.index.key(*image) for image in images]
 
-    def unknown(self) -> list[int]:
-        """Return the positions of the images that have files, which the index does not know."""
-        return np.flatnonzero((self.statuses == FileStatus.NEW) & (self.keys != NO_KEY)).tolist()
+    def look_up(self, positions: Sequence[int]) -> list[int]:
+        """Find the statuses of images by their keys; return the positions of those that have files of other keys."""
+        keys = self.keys[positions]
+        statuses = self.statuses[positions] = self.index.look_up(keys)
+        return [positions[i] for i in np.flatnonzero((statuses == FileStatus.NEW) & (keys != NO_KEY)).tolist()]
 
     def read(self, positions: Sequence[int]) -> None:
         """Find the statuses of images by their files, and let the index know them."""

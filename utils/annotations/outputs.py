@@ -10,6 +10,7 @@ from pathlib import Path
 
 from utils.annotations.diff import DiffExporter, find_references
 from utils.annotations.fingerprint import ImageFingerprint, RunFingerprint, json_hash
+from utils.annotations.index import file_times
 from utils.annotations.labelme_manifest import LabelmeManifest
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import AnnotationOutput, FileStatus
@@ -53,7 +54,7 @@ def frame_manifests(options: Options, images: RunImages, fingerprint: RunFingerp
     )
     of_video = ImageFingerprint(  # frames depend on nothing but their video
         lambda image_id, image: json_hash(["frames", JPEG_QUALITY, fingerprint.signature(image)]),
-        lambda image_id, image, times: image.encode("utf-8", "surrogateescape") + times,
+        lambda image_id, image, _: image.encode("utf-8", "surrogateescape") + file_times(image),
     )
     return [Manifest(output, of_video)]
 

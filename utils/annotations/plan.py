@@ -115,7 +115,7 @@ def plan_annotations(options: Options, images: RunImages, prompts: Prompts | Non
     review = review_manifest(options, images, fingerprint, [*formats.values()])
     tables = [review, *diff_manifests(options, images, fingerprint)]
     manifests = [*files, *tables]
-    scan(manifests, images, session, part, shard)
+    scan(manifests, fingerprint, images, session, part, shard)
     if session.is_main:
         warn(unused_edits(formats, images))
     units, finished = _units_to_do(options, images, own_units, manifests)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from utils.annotations.index import file_times
+from utils.annotations.fingerprint import RunFingerprint
 from utils.annotations.manifest import Manifest
 from utils.distributed import Session
 from utils.engine import RunImages
@@ -24,6 +24,7 @@ SLOW = 10
 
 def scan(
     manifests: Sequence[Manifest],
+    fingerprint: RunFingerprint,
     images: RunImages,
     session: Session,
     part: Sequence[int] | None = None,
@@ -48,16 +49,15 @@ def scan(
         manifest.open_index(ids, files, f"{session.rank}{shard}")
     begun = [manifest for manifest in manifests if not manifest.index.has_blank_folders(firsts)]
 
-    def look_up(positions: Sequence[int]) -> None:
-        times = [file_times(files[i]) for i in positions]
+    def note_keys(positions: Sequence[int]) -> None:
+        asked = [(ids[i], files[i], fingerprint.times(ids[i], files[i])) for i in positions]
         for manifest in begun:
-            manifest.look_up(positions, times)
+            manifest.note_keys(positions, asked)
 
     with ThreadPoolExecutor() as pool:
-        _for_each(_chunks(mine if begun else ()), look_up, pool)
+        _for_each(_chunks(mine if begun else ()), note_keys, pool)
         for manifest in begun:
-            for _ in pool.map(manifest.read, _chunks(manifest.unknown())):
-                pass
+            list(pool.map(manifest.read, _chunks(manifest.look_up(mine))))
     for manifest in manifests:
         for positions, keys, statuses in session.gather([(mine, manifest.keys[mine], manifest.statuses[mine])]):
             manifest.keys[positions], manifest.statuses[positions] = keys, statuses

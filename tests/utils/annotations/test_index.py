@@ -4,10 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers.project import FORMATS, Project, tree
-from utils.annotations.index import NO_KEY, Index
+from utils.annotations.index import KEY, NO_KEY, Index
 from utils.annotations.labelme_manifest import LabelmeManifest
 from utils.annotations.manifest import Manifest
 from utils.annotations.review import ReviewManifest
@@ -129,4 +130,5 @@ def test_of_rows_with_one_key_the_last_one_counts(tmp_path: Path) -> None:
     for status in (1, 4):
         first.add(first.key(*image), status)
     first.save()
-    assert index().look_up([(*image, b""), (*missing, b"")])[1].tolist() == [4, 0]
+    keys = np.array([first.key(*image), first.key(*missing)], KEY)
+    assert index().look_up(keys).tolist() == [4, 0]
