@@ -46,15 +46,6 @@ def file_times(path: str | os.PathLike[str]) -> bytes:
     return _TIMES.pack(inode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def shared_key(settings: str, record: Path, image_ids: Sequence[str], keys: Keys) -> bytes:
-    """Hash what the shared files of images depend on: their settings, their record, and the images in their order."""
-    names = "".join(f"{image_id}\0" for image_id in image_ids).encode("utf-8", "surrogateescape")
-    digest = hashlib.blake2b(settings.encode() + file_times(record))
-    digest.update(keys.tobytes())
-    digest.update(names)
-    return digest.digest()
-
-
 class Index:
     """Hold the status of images by their keys, from files in a folder, one for each process that may write there.
 

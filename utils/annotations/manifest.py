@@ -22,12 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.annotations.fingerprint import ImageFingerprint, file_hash, file_signature, hash_of
-from utils.annotations.index import BUFFERED, KEY, NO_KEY, Index, Keys, shared_key
+from utils.annotations.index import BUFFERED, KEY, NO_KEY, Index, Keys, file_times
 from utils.annotations.records import AnnotationOutput, FileStatus, Record
+from utils.annotations.shared_files import SharedFiles
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter
 from utils.io.image_files import IMAGE_SUFFIXES
 from utils.io.json_files import path_problem
-from utils.io.writers import WriterError, atomic_link, atomic_write, is_inside, link_from, remove_files, safe_path
+from utils.io.writers import WriterError, atomic_link, atomic_write, link_from, remove_files, safe_path
 
 
 class Manifest:
@@ -40,6 +41,7 @@ class Manifest:
     Attributes:
         own_settings: what decides a status besides the fingerprint, in JSON's types.
         broken: what is wrong with files that a person edited, by image; they are looked at in every run.
+        shared: the files that all images share, where the output has any.
         index: knows the status of images whose files did not change.
         ids, photos: the images of the run, and their files. These and the rest are set by `scan`.
         keys: (images,) their keys in the index.
@@ -59,7 +61,7 @@ class Manifest:
         self.statuses: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._fingerprint, self._root = fingerprint, output.root or output.folder
         self._record_checker = output.exporter(())  # asked for `is_record` only, which needs no class names
-        self._records, self._shared_record = (output.folder / f"{output.records}{end}" for end in ("", ".json"))
+        self._records, self.shared = output.folder / output.records, SharedFiles(output)
         self._texts = str(self.folder), str(self._records)
         self.index = Index(self.folder / f"{output.records}.index", self._possible_files, fingerprint.quick)
 
@@ -179,53 +181,29 @@ class Manifest:
             return False
         if self.output.shared is None:
             return True
-        record = self.read_shared()
+        record = self.shared.record()
         if record is None or not all((self.folder / name).exists() for name in record.files):
             return False
-        made_of = shared_key(self.output.shared(), self._shared_record, image_ids, self.keys)
-        return self.index.shared == made_of or record.settings == self._shared_hash(self.output.shared(), image_ids)
+        return self.index.shared == self._shared_key(image_ids, self.keys) or record.settings == self._shared_hash(
+            image_ids
+        )
 
     def assemble(self, exporter: Exporter, image_ids: Sequence[str]) -> list[Path]:
         """Bring up to date what needs no model; write the shared files from the records of images that have one.
 
-        Only one process may do so, when the records of all images are written. Shared files that a person edited stay
-        unless `overwrite` is set, and so do those of other runs, such as the list of another split.
-
-        Returns:
-            the edited files that stay.
-
-        Raises:
-            WriterError: no space, no permission.
+        Only one process may do so, when the records of all images are written. It returns and raises what
+        `SharedFiles.write` does.
         """
         for i in np.flatnonzero(self.statuses == FileStatus.REFRESH).tolist():
             self.refresh(self.ids[i], Path(self.photos[i]))
         if self.output.shared is None:
             return []
         made = exporter.assemble(self._exported_records(image_ids))
-        before = self.read_shared() or Record()
-        hashes = {name: hash_of(content) for name, content in made.items()}
-        found = {name: file_hash(self.folder / name) for name in made}
-        # What is there is missing, as an earlier run wrote it, or as this one would write it; else a person's.
-        ours = {name: found[name] in (None, before.files.get(name), hashes[name]) for name in made}
-        edited = [] if self.output.overwrite else [name for name in made if not ours[name]]
-        stale = [name for name in made if name not in edited and found[name] != hashes[name]]
-        # What earlier runs made and this one does not is dropped, unless it is to be kept or a person edited it.
-        recorded = {name: known for name, known in before.files.items() if (self.folder / name).exists()}
-        others = [] if self.output.keep_others else [name for name in recorded if name not in made]
-        dropped = [name for name in others if file_hash(self.folder / name) == recorded[name]]
-        files = {name: known for name, known in recorded.items() if name not in dropped}
-        files |= {name: hashes[name] for name in made if name not in edited}
-        remove_files(self.folder, [*stale, *dropped])
-        settings = self._shared_hash(self.output.shared(), image_ids)
-        if (settings, files) != (before.settings, before.files):
-            Record(settings, files).save(self._shared_record)
-        for name in stale:
-            atomic_write(self.folder / name, made[name])
+        edited = self.shared.write(made, self._shared_hash(image_ids))
         if len(image_ids) == len(self.ids):
             keys = [self.index.key(*image) for image in zip(self.ids, self.photos)]
-            made_of = shared_key(self.output.shared(), self._shared_record, image_ids, np.array(keys, KEY))
-            self.index.note_shared(made_of)
-        return [self.folder / name for name in edited]
+            self.index.note_shared(self._shared_key(image_ids, np.array(keys, KEY)))
+        return edited
 
     def name_problem(self, image_id: str) -> str | None:
         """Say why no files can have this image's name; None if they can."""
@@ -279,11 +257,6 @@ class Manifest:
                     return True
         return False
 
-    def read_shared(self) -> Record | None:
-        """Read the record of the shared files; None if there is none, or it names files out of the folder."""
-        record = Record.read(self._shared_record)
-        return record if record and all(is_inside(self.folder, name) for name in record.files) else None
-
     def _exported_records(self, image_ids: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Read what the exporter recorded of each image that has a record, in order."""
         for image_id in image_ids:
@@ -291,10 +264,20 @@ class Manifest:
                 names = [*record.files, *record.links]
                 yield image_id, {**({"files": names} if names else {}), **record.record}
 
-    def _shared_hash(self, settings: str, image_ids: Iterable[str]) -> str:
+    def _shared_hash(self, image_ids: Iterable[str]) -> str:
         """Hash what decides the shared files: their own settings, and all records in their order."""
-        digest = hashlib.sha256(settings.encode())
+        digest = hashlib.sha256(self._shared_settings().encode())
         for image_id in image_ids:
             content = file_hash(self._record_path(image_id))
             digest.update(json.dumps([image_id, content]).encode())
         return digest.hexdigest()
+
+    def _shared_key(self, image_ids: Sequence[str], keys: Keys) -> bytes:
+        """Hash the same without reading it: the settings, the files' own record, and the images by their keys."""
+        names = "".join(f"{image_id}\0" for image_id in image_ids).encode("utf-8", "surrogateescape")
+        record = file_times(self.shared.record_path)
+        return hashlib.blake2b(self._shared_settings().encode() + record + keys.tobytes() + names).digest()
+
+    def _shared_settings(self) -> str:
+        assert self.output.shared is not None
+        return self.output.shared()

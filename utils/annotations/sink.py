@@ -95,7 +95,7 @@ class AnnotationSink:
         """Refuse to write another list of classes beside edited files that count by the one that is there."""
         if not self._edited or self._exporter.class_list is None:
             return
-        record, pattern = self._manifest.read_shared(), self._exporter.class_list
+        record, pattern = self._manifest.shared.record(), self._exporter.class_list
         name = next((each for each in record.files if PurePath(each).match(pattern)), None) if record else None
         if record is None or name is None or file_hash(path := self._manifest.folder / name) != record.files[name]:
             return  # none is there, or a person's, which stays
