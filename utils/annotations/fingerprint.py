@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
+import struct
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from utils.annotations.index import file_times
 from utils.cli.options import Options
 from utils.config import ArchConfig, CleanupConfig, DetectorConfig
 from utils.engine import RunImages
@@ -40,6 +41,11 @@ NUM_SAMPLES = 8
 
 READ_BYTES = 2**20
 """Bytes of a weight file that are read at a time."""
+
+MISSING = b"-"
+"""The times of a file that is not there."""
+
+_TIMES = struct.Struct("<QQqq")
 
 
 def hash_of(content: bytes) -> str:
@@ -85,6 +91,15 @@ def file_signature(path: Path) -> str:
             return f"{length} {hash_of(block(end))} {hash_of(samples)}"
     except OSError:
         return ""
+
+
+def file_times(path: str | os.PathLike[str]) -> bytes:
+    """Return what changes whenever a file does, without reading it."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return MISSING
+    return _TIMES.pack(found.st_ino & (2**64 - 1), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,8 @@ is looked at, and whether a file may be replaced is always asked of the file its
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-import struct
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -33,18 +30,6 @@ BUFFERED = 1000
 Keys = npt.NDArray[np.bytes_]
 """Hashes of all that decides the status of an image."""
 
-_TIMES, _MISSING = struct.Struct("<QQqq"), b"-"
-
-
-def file_times(path: str | os.PathLike[str]) -> bytes:
-    """Return what changes whenever a file does, without reading it."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return _MISSING
-    inode = found.st_ino & (2**64 - 1)
-    return _TIMES.pack(inode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
 
 class Index:
     """Hold the status of images by their keys, from files in a folder, one for each process that may write there.
@@ -53,47 +38,19 @@ class Index:
 
     Args:
         folder: made when there is something to write.
-        files: lists the files that an image may have, given its id and its file.
-        fingerprint: tells what else decides the status of an image, see `ImageFingerprint.quick`.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        files: Callable[[str, str], Sequence[str]],
-        fingerprint: Callable[[str, str, bytes | None], bytes],
-    ) -> None:
-        self._folder, self._files, self._fingerprint = folder, files, fingerprint
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._own_file = folder, "0"
         self._lock, self._added = Lock(), list[bytes]()
-        self._writer, self._own = "0", b""
         self._keys, self._statuses = np.zeros(0, KEY), np.zeros(0, np.uint8)
 
-    def open(self, writer: str, own: str) -> None:
-        """Read the files.
-
-        Args:
-            writer: the name of this process's own file; begins with a digit.
-            own: what decides the status of all images besides the rest.
-        """
-        self._writer, self._own = writer, own.encode()
+    def open(self, own_file: str) -> None:
+        """Read the files; the name of this process's own one begins with a digit."""
+        self._own_file = own_file
         rows = np.concatenate([np.zeros(0, _ROW), *map(_rows, self._folder.glob("[0-9]*"))])
         rows = rows[np.argsort(rows["key"], kind="stable")]
         self._keys, self._statuses = np.ascontiguousarray(rows["key"]), np.ascontiguousarray(rows["status"])
-
-    def key(self, image_id: str, image: str, times: bytes | None = None) -> bytes:
-        """Hash what decides the status of an image; NO_KEY if it has no file.
-
-        Args:
-            image: its photo.
-            times: of what it depends on in every output, where they are known, see `ImageFingerprint.quick`.
-        """
-        files = self._files(image_id, image)
-        found = [*map(file_times, files)]
-        if found.count(_MISSING) == len(found) and not any(map(os.path.islink, files)):
-            return NO_KEY
-        name, depends = image_id.encode("utf-8", "surrogateescape"), self._fingerprint(image_id, image, times)
-        content = b"\0".join([self._own, name, depends, *found])
-        return hashlib.blake2b(content, digest_size=15).digest() + b"\1"  # numpy leaves out zeros at the end
 
     def look_up(self, keys: Keys) -> npt.NDArray[np.uint8]:
         """Return the statuses of images by their keys; 0 of those that are not known."""
@@ -104,11 +61,6 @@ class Index:
             found = np.searchsorted(self._keys, keys, side="right") - 1  # of -1 the last one, whose key is another
             statuses[order] = np.where(self._keys[found] == keys, self._statuses[found], np.uint8(0))
         return statuses
-
-    def has_blank_folders(self, images: Sequence[tuple[str, str]]) -> bool:
-        """Return whether the folders of the files of some images are all empty, but for hidden entries."""
-        folders = {os.path.dirname(file) for image in images for file in self._files(*image)}
-        return all(map(_is_blank, folders))
 
     def add(self, key: bytes, status: int) -> None:
         """Note the status of an image; threads may do so at the same time."""
@@ -122,7 +74,7 @@ class Index:
                 return
             rows, self._added = b"".join(self._added), []
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
-            with open(os.open(self._folder / self._writer, flags, 0o666), "ab") as file:
+            with open(os.open(self._folder / self._own_file, flags, 0o666), "ab") as file:
                 found = os.fstat(file.fileno())
                 if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
                     file.truncate(found.st_size // _ROW.itemsize * _ROW.itemsize)
@@ -145,15 +97,6 @@ class Index:
         with suppress(OSError, WriterError):
             if self._make_folder():
                 atomic_write(self._folder / "shared", made_of)
-
-
-def _is_blank(folder: str) -> bool:
-    """Return whether a folder is missing or holds hidden entries only, so that no file in it need be asked for."""
-    try:
-        with os.scandir(folder) as entries:
-            return all(entry.name.startswith(".") for entry in entries)
-    except OSError:
-        return not os.path.lexists(folder)
 
 
 def _rows(path: Path) -> npt.NDArray[np.void]:

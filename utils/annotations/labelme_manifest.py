@@ -47,8 +47,7 @@ class LabelmeManifest(Manifest):
     def __init__(
         self, output: AnnotationOutput, fingerprint: ImageFingerprint, review_below: float | None = None
     ) -> None:
-        super().__init__(output, fingerprint)
-        self.own_settings = [review_below]
+        super().__init__(output, fingerprint, [review_below])
         self._review_below = review_below
 
     def _link_from(self, folder: Path, image: Path) -> str | None:

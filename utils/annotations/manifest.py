@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from utils.annotations.fingerprint import ImageFingerprint, file_hash, file_signature, hash_of
-from utils.annotations.index import BUFFERED, KEY, NO_KEY, Index, Keys, file_times
+from utils.annotations.fingerprint import MISSING, ImageFingerprint, file_hash, file_signature, file_times, hash_of
+from utils.annotations.index import BUFFERED, KEY, NO_KEY, Index, Keys
 from utils.annotations.records import AnnotationOutput, FileStatus, Record
 from utils.annotations.shared_files import SharedFiles
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter
@@ -37,9 +37,9 @@ class Manifest:
     Args:
         output: what it is.
         fingerprint: hashes what the files of an image depend on.
+        own_settings: what else decides a status, in JSON's types; None: whether photos are copied.
 
     Attributes:
-        own_settings: what decides a status besides the fingerprint, in JSON's types.
         broken: what is wrong with files that a person edited, by image; they are looked at in every run.
         shared: the files that all images share, where the output has any.
         index: knows the status of images whose files did not change.
@@ -51,9 +51,10 @@ class Manifest:
     has_records: ClassVar = True
     """Whether a record tells what was written for an image; if not, its file does."""
 
-    def __init__(self, output: AnnotationOutput, fingerprint: ImageFingerprint) -> None:
+    def __init__(
+        self, output: AnnotationOutput, fingerprint: ImageFingerprint, own_settings: Sequence[Any] | None = None
+    ) -> None:
         self.output, self.name, self.folder = output, output.name, output.folder
-        self.own_settings: list[Any] = [output.copy]
         self.broken: dict[str, str] = {}
         self.ids: Sequence[str] = ()
         self.photos: Sequence[str] = ()
@@ -63,7 +64,8 @@ class Manifest:
         self._record_checker = output.exporter(())  # asked for `is_record` only, which needs no class names
         self._records, self.shared = output.folder / output.records, SharedFiles(output)
         self._texts = str(self.folder), str(self._records)
-        self.index = Index(self.folder / f"{output.records}.index", self._possible_files, fingerprint.quick)
+        self._own = json.dumps([self.name, os.path.realpath(self.folder), *(own_settings or [output.copy])]).encode()
+        self.index = Index(self.folder / f"{output.records}.index")
 
     def status(self, image_id: str, image: Path) -> FileStatus:
         """Compare the files of an image, itself in the file `image`, with what the run would write."""
@@ -74,21 +76,46 @@ class Manifest:
         exists = any(os.path.exists(self.folder / name) for name in self.output.files(image_id))
         return FileStatus.EDITED if exists else FileStatus.NEW  # what no record names, a person made
 
+    def key(self, image_id: str, image: str, times: bytes | None = None) -> bytes:
+        """Hash what decides the status of an image, without reading it; NO_KEY if it has no file.
+
+        Args:
+            times: `RunFingerprint.times` of it, where that is known already.
+        """
+        files = self._possible_files(image_id, image)
+        found = [*map(file_times, files)]
+        if found.count(MISSING) == len(found) and not any(map(os.path.islink, files)):
+            return NO_KEY
+        name, depends = image_id.encode("utf-8", "surrogateescape"), self._fingerprint.quick(image_id, image, times)
+        content = b"\0".join([self._own, name, depends, *found])
+        return hashlib.blake2b(content, digest_size=15).digest() + b"\1"  # numpy leaves out zeros at the end
+
+    def _possible_files(self, image_id: str, image: str) -> list[str]:
+        """List the files that an image may have here, as texts: the paths of a million images would take long."""
+        folder, records = self._texts
+        files = [f"{records}/{image_id}.json"] if self.has_records else []
+        files += [f"{folder}/{name}" for name in self.output.files(image_id)]
+        if self.output.photo:
+            stem = f"{folder}/{self.output.photo(image_id)}"
+            files += [f"{stem}{suffix}" for suffix in (os.path.splitext(image)[1], ".png", FRAME_SUFFIX)]
+        return files
+
     def links(self, image_id: str, image: Path) -> Iterator[tuple[Path, str]]:
         """Find the folders of an image's files that lie behind a link, and say where it leads."""
         for folder in self._folders(image_id):
             if aim := self._link_from(folder, image):
                 yield folder, aim
 
-    def open_index(self, ids: Sequence[str], photos: Sequence[str], writer: str) -> None:
-        """Take the images of the run, and read what earlier runs knew of them; `writer` names this process's file."""
+    def open_index(self, ids: Sequence[str], photos: Sequence[str], own_file: str) -> None:
+        """Take the images of the run, and read what earlier runs knew; see `Index.open`."""
         self.ids, self.photos = ids, photos
         self.keys, self.statuses = np.zeros(len(ids), KEY), np.zeros(len(ids), np.uint8)
-        self.index.open(writer, json.dumps([self.name, os.path.realpath(self.folder), *self.own_settings]))
+        self.index.open(own_file)
 
-    def note_keys(self, positions: Sequence[int], images: Iterable[tuple[str, str, bytes]]) -> None:
-        """Compute the keys of images, given what `Index.key` takes of each."""
-        self.keys[positions] = [self.index.key(*image) for image in images]
+    def is_blank(self, images: Iterable[tuple[str, str]]) -> bool:
+        """Return whether the folders of the files of some images are all empty, but for hidden entries."""
+        folders = {os.path.dirname(file) for image in images for file in self._possible_files(*image)}
+        return all(map(_is_blank, folders))
 
     def look_up(self, positions: Sequence[int]) -> list[int]:
         """Find the statuses of images by their keys; return the positions of those that have files of other keys."""
@@ -102,16 +129,6 @@ class Manifest:
             status = self.statuses[i] = self.status(self.ids[i], Path(self.photos[i]))
             if status in (FileStatus.DONE, FileStatus.EDITED) and self.ids[i] not in self.broken:
                 self.index.add(self.keys[i], status)
-
-    def _possible_files(self, image_id: str, image: str) -> list[str]:
-        """List the files that an image may have here, as texts: the paths of a million images would take long."""
-        folder, records = self._texts
-        files = [f"{records}/{image_id}.json"] if self.has_records else []
-        files += [f"{folder}/{name}" for name in self.output.files(image_id)]
-        if self.output.photo:
-            stem = f"{folder}/{self.output.photo(image_id)}"
-            files += [f"{stem}{suffix}" for suffix in (os.path.splitext(image)[1], ".png", FRAME_SUFFIX)]
-        return files
 
     def ids_of(self, status: FileStatus) -> list[str]:
         """Return the images with a status, as `scan` found it."""
@@ -154,7 +171,7 @@ class Manifest:
         return True
 
     def _note_written(self, image_id: str, image: Path) -> None:
-        self.index.add(self.index.key(image_id, str(image)), FileStatus.DONE)
+        self.index.add(self.key(image_id, str(image)), FileStatus.DONE)
         self.index.save(at_least=BUFFERED)
 
     def is_edited(self, image_id: str) -> bool:
@@ -201,7 +218,7 @@ class Manifest:
         made = exporter.assemble(self._exported_records(image_ids))
         edited = self.shared.write(made, self._shared_hash(image_ids))
         if len(image_ids) == len(self.ids):
-            keys = [self.index.key(*image) for image in zip(self.ids, self.photos)]
+            keys = [self.key(*image) for image in zip(self.ids, self.photos)]
             self.index.note_shared(self._shared_key(image_ids, np.array(keys, KEY)))
         return edited
 
@@ -281,3 +298,12 @@ class Manifest:
     def _shared_settings(self) -> str:
         assert self.output.shared is not None
         return self.output.shared()
+
+
+def _is_blank(folder: str) -> bool:
+    """Return whether a folder is missing or holds hidden entries only, so that no file in it need be asked for."""
+    try:
+        with os.scandir(folder) as entries:
+            return all(entry.name.startswith(".") for entry in entries)
+    except OSError:
+        return not os.path.lexists(folder)

@@ -9,8 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from utils.annotations.diff import DiffExporter, find_references
-from utils.annotations.fingerprint import ImageFingerprint, RunFingerprint, json_hash
-from utils.annotations.index import file_times
+from utils.annotations.fingerprint import ImageFingerprint, RunFingerprint, file_times, json_hash
 from utils.annotations.labelme_manifest import LabelmeManifest
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import AnnotationOutput, FileStatus

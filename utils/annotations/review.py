@@ -148,8 +148,7 @@ class ReviewManifest(Manifest):
     """
 
     def __init__(self, output: AnnotationOutput, fingerprint: ImageFingerprint, settings: ReviewSettings) -> None:
-        super().__init__(output, fingerprint)
-        self.own_settings = [settings.below is None]
+        super().__init__(output, fingerprint, [settings.below is None])
         self.settings = settings
 
     def _folders(self, image_id: str) -> set[Path]:

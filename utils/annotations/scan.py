@@ -47,12 +47,12 @@ def scan(
         lines = [f"{folder}: {aim}" for folder, aim in links]
         refuse(f"{manifest.name}: no file is written through a link; remove it:", session.gather(lines))
         manifest.open_index(ids, files, f"{session.rank}{shard}")
-    begun = [manifest for manifest in manifests if not manifest.index.has_blank_folders(firsts)]
+    begun = [manifest for manifest in manifests if not manifest.is_blank(firsts)]
 
     def note_keys(positions: Sequence[int]) -> None:
         asked = [(ids[i], files[i], fingerprint.times(ids[i], files[i])) for i in positions]
         for manifest in begun:
-            manifest.note_keys(positions, asked)
+            manifest.keys[positions] = [manifest.key(*image) for image in asked]
 
     with ThreadPoolExecutor() as pool:
         _for_each(_chunks(mine if begun else ()), note_keys, pool)

@@ -117,18 +117,10 @@ def test_dry_runs_write_no_index(done: Project) -> None:
 
 
 def test_of_rows_with_one_key_the_last_one_counts(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-
-    def index() -> Index:
-        index = Index(tmp_path / "x.index", lambda image_id, image: [image], lambda *_: b"")
-        index.open("0", "")
-        return index
-
-    first = index()
-    image, missing = ("a", str(tmp_path / "file")), ("b", str(tmp_path / "none"))
-    assert first.key(*missing) == NO_KEY
-    for status in (1, 4):
-        first.add(first.key(*image), status)
+    first, keys = Index(tmp_path / "x.index"), [bytes([i]) * 16 for i in (1, 2, 3)]
+    for key, status in ((keys[2], 1), (keys[0], 1), (keys[2], 4)):
+        first.add(key, status)
     first.save()
-    keys = np.array([first.key(*image), first.key(*missing)], KEY)
-    assert index().look_up(keys).tolist() == [4, 0]
+    second = Index(tmp_path / "x.index")
+    second.open("0")
+    assert second.look_up(np.array([*reversed(keys), NO_KEY], KEY)).tolist() == [4, 0, 1, 0]
