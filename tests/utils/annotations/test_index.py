@@ -3,11 +3,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from threading import current_thread
+from time import sleep
 
 import numpy as np
 import pytest
 
 from tests.helpers.project import FORMATS, Project, tree
+from utils.annotations import fingerprint, scan
 from utils.annotations.index import KEY, NO_KEY, Index
 from utils.annotations.labelme_manifest import LabelmeManifest
 from utils.annotations.manifest import Manifest
@@ -40,6 +43,30 @@ def test_finished_images_are_known_without_reading_them(done: Project, asked: li
     assert done.run() == 0
     assert not asked
     assert done.seen is None
+
+
+def test_each_photo_is_asked_for_once_whatever_the_outputs(done: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, real = list[str](), fingerprint.file_times
+    monkeypatch.setattr(fingerprint, "file_times", lambda path: (asked.append(str(path)), real(path))[1])
+    assert done.run() == 0
+    assert sorted(asked) == sorted(map(str, done.photos.rglob("*.png")))
+
+
+def test_a_disk_that_answers_late_is_asked_by_several_threads(
+    done: Project, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, real = set[str](), Manifest.key
+
+    def key(self: Manifest, image_id: str, image: str, times: bytes | None = None) -> bytes:
+        threads.add(current_thread().name)
+        sleep(0.002)
+        return real(self, image_id, image, times)
+
+    monkeypatch.setattr(Manifest, "key", key)
+    monkeypatch.setattr(scan, "CHUNK", 2)
+    assert done.run() == 0
+    assert len(threads) > 1
+    assert not asked
 
 
 def test_what_changed_is_read_and_only_that(done: Project, asked: list[str]) -> None:
