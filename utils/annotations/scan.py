@@ -59,8 +59,9 @@ def scan(
         for manifest in begun:
             list(pool.map(manifest.read, _chunks(manifest.look_up(mine))))
     for manifest in manifests:
-        for positions, keys, statuses in session.gather([(mine, manifest.keys[mine], manifest.statuses[mine])]):
-            manifest.keys[positions], manifest.statuses[positions] = keys, statuses
+        if session.world_size > 1:
+            for positions, keys, statuses in session.gather([(mine, manifest.keys[mine], manifest.statuses[mine])]):
+                manifest.keys[positions], manifest.statuses[positions] = keys, statuses
         advice = "the file is kept: correct it there, or remove it to have it written anew"
         warn(f"{problem}; {advice}" for problem in session.gather([*manifest.broken.values()]))
 
