@@ -153,7 +153,6 @@ class RunFingerprint:
             extra_hash: hashes what else the files of an image depend on, given its id.
             extra_file: returns the file in which that is, given the image's id.
         """
-
         own = settings.encode()
 
         def exact(image_id: str, image: Path) -> str:

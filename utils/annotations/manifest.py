@@ -41,7 +41,7 @@ class Manifest:
 
     Attributes:
         broken: what is wrong with files that a person edited, by image; they are looked at in every run.
-        shared: the files that all images share, where the output has any.
+        shared: the files that all images share; None where the output has none.
         index: knows the status of images whose files did not change.
         ids, photos: the images of the run, and their files. These and the rest are set by `scan`.
         keys: (images,) their keys in the index.
@@ -62,9 +62,10 @@ class Manifest:
         self.statuses: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._fingerprint, self._root = fingerprint, output.root or output.folder
         self._record_checker = output.exporter(())  # asked for `is_record` only, which needs no class names
-        self._records, self.shared = output.folder / output.records, SharedFiles(output)
+        self._records = output.folder / output.records
         self._texts = str(self.folder), str(self._records)
         self._own = json.dumps([self.name, os.path.realpath(self.folder), *(own_settings or [output.copy])]).encode()
+        self.shared = None if output.shared_settings is None else SharedFiles(output, output.shared_settings)
         self.index = Index(self.folder / f"{output.records}.index")
 
     def status(self, image_id: str, image: Path) -> FileStatus:
@@ -196,14 +197,13 @@ class Manifest:
         """Return whether all is up to date, the shared files with the records that these images have now."""
         if (self.statuses == FileStatus.REFRESH).any():
             return False
-        if self.output.shared is None:
+        if self.shared is None:
             return True
         record = self.shared.record()
         if record is None or not all((self.folder / name).exists() for name in record.files):
             return False
-        return self.index.shared == self._shared_key(image_ids, self.keys) or record.settings == self._shared_hash(
-            image_ids
-        )
+        is_known = self.index.shared == self._shared_key(self.shared, image_ids, self.keys)
+        return is_known or record.settings == self._shared_hash(self.shared, image_ids)
 
     def assemble(self, exporter: Exporter, image_ids: Sequence[str]) -> list[Path]:
         """Bring up to date what needs no model; write the shared files from the records of images that have one.
@@ -213,13 +213,13 @@ class Manifest:
         """
         for i in np.flatnonzero(self.statuses == FileStatus.REFRESH).tolist():
             self.refresh(self.ids[i], Path(self.photos[i]))
-        if self.output.shared is None:
+        if self.shared is None:
             return []
         made = exporter.assemble(self._exported_records(image_ids))
-        edited = self.shared.write(made, self._shared_hash(image_ids))
+        edited = self.shared.write(made, self._shared_hash(self.shared, image_ids))
         if len(image_ids) == len(self.ids):
             keys = [self.key(*image) for image in zip(self.ids, self.photos)]
-            self.index.note_shared(self._shared_key(image_ids, np.array(keys, KEY)))
+            self.index.note_shared(self._shared_key(self.shared, image_ids, np.array(keys, KEY)))
         return edited
 
     def name_problem(self, image_id: str) -> str | None:
@@ -281,23 +281,19 @@ class Manifest:
                 names = [*record.files, *record.links]
                 yield image_id, {**({"files": names} if names else {}), **record.record}
 
-    def _shared_hash(self, image_ids: Iterable[str]) -> str:
+    def _shared_hash(self, shared: SharedFiles, image_ids: Iterable[str]) -> str:
         """Hash what decides the shared files: their own settings, and all records in their order."""
-        digest = hashlib.sha256(self._shared_settings().encode())
+        digest = hashlib.sha256(shared.settings().encode())
         for image_id in image_ids:
             content = file_hash(self._record_path(image_id))
             digest.update(json.dumps([image_id, content]).encode())
         return digest.hexdigest()
 
-    def _shared_key(self, image_ids: Sequence[str], keys: Keys) -> bytes:
-        """Hash the same without reading it: the settings, the files' own record, and the images by their keys."""
+    def _shared_key(self, shared: SharedFiles, image_ids: Sequence[str], keys: Keys) -> bytes:
+        """Hash the same without reading records: by the keys of the images."""
         names = "".join(f"{image_id}\0" for image_id in image_ids).encode("utf-8", "surrogateescape")
-        record = file_times(self.shared.record_path)
-        return hashlib.blake2b(self._shared_settings().encode() + record + keys.tobytes() + names).digest()
-
-    def _shared_settings(self) -> str:
-        assert self.output.shared is not None
-        return self.output.shared()
+        settings = shared.settings().encode() + file_times(shared.record_path)
+        return hashlib.blake2b(settings + keys.tobytes() + names).digest()
 
 
 def _is_blank(folder: str) -> bool:

@@ -106,7 +106,7 @@ def review_manifest(
         lambda names: ReviewExporter(replace(settings, names=names)),
         options.overwrite,
         records=".review",
-        shared=of_table,
+        shared_settings=of_table,
     )
     return ReviewManifest(output, fingerprint.of_images(of_records), settings)
 
@@ -127,7 +127,7 @@ def diff_manifests(options: Options, images: RunImages, fingerprint: RunFingerpr
         lambda names: DiffExporter(names, references, low, audit),
         options.overwrite,
         records=".diff",
-        shared=lambda: json_hash([settings, audit]) if audit else settings,
+        shared_settings=lambda: json_hash([settings, audit]) if audit else settings,
     )
     return [Manifest(output, fingerprint.of_images(settings, references.content_hash, references.path))]
 
@@ -159,7 +159,7 @@ def format_manifest(name: str, options: Options, fingerprint: RunFingerprint, sp
         photo=form.photo,
         copy=auto_mask.copy_images,
         root=auto_mask.save_dir,
-        shared=None if form.is_labelme else lambda: json_hash(shared),
+        shared_settings=None if form.is_labelme else lambda: json_hash(shared),
         keep_others=form.keeps_other_splits and not splits,
     )
     if form.is_labelme:

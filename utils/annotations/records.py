@@ -50,8 +50,8 @@ class AnnotationOutput:
         root: the annotation folder, where the frames of video files lie as images; between it and a file no link is
             followed. None: the folder itself.
         records: the hidden folder of records, one for each image; that of the shared files lies beside it.
-        shared: hashes what decides the shared files besides the records, once `scan` has found what a person edited;
-            None: there are none.
+        shared_settings: hashes what decides the shared files besides the records, once `scan` has found what a person
+            edited; None: there are none.
         keep_others: leave shared files that an earlier run made and this one does not, such as lists of other splits.
     """
 
@@ -64,7 +64,7 @@ class AnnotationOutput:
     copy: bool = False
     root: Path | None = None
     records: str = RECORDS
-    shared: Callable[[], str] | None = None
+    shared_settings: Callable[[], str] | None = None
     keep_others: bool = True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from utils.annotations.fingerprint import file_hash, hash_of
@@ -15,10 +15,11 @@ class SharedFiles:
 
     Attributes:
         record_path: where it lies.
+        settings: hashes what decides the files besides the records of the images.
     """
 
-    def __init__(self, output: AnnotationOutput) -> None:
-        self._output, self._folder = output, output.folder
+    def __init__(self, output: AnnotationOutput, settings: Callable[[], str]) -> None:
+        self._output, self._folder, self.settings = output, output.folder, settings
         self.record_path = output.folder / f"{output.records}.json"
 
     def record(self) -> Record | None:
@@ -26,7 +27,7 @@ class SharedFiles:
         record = Record.read(self.record_path)
         return record if record and all(is_inside(self._folder, name) for name in record.files) else None
 
-    def write(self, made: Mapping[str, bytes], settings: str) -> list[Path]:
+    def write(self, made: Mapping[str, bytes], made_of: str) -> list[Path]:
         """Write files in place of those of the record.
 
         Those that a person edited stay unless `overwrite` is set, and so do those of other runs, such as the list of
@@ -34,7 +35,7 @@ class SharedFiles:
 
         Args:
             made: contents by path below the folder.
-            settings: the hash of what they were made of.
+            made_of: the hash of what they were made of.
 
         Returns:
             the edited files that stay.
@@ -56,8 +57,8 @@ class SharedFiles:
         files = {name: known for name, known in recorded.items() if name not in dropped}
         files |= {name: hashes[name] for name in made if name not in edited}
         remove_files(self._folder, [*stale, *dropped])
-        if (settings, files) != (before.settings, before.files):
-            Record(settings, files).save(self.record_path)
+        if (made_of, files) != (before.settings, before.files):
+            Record(made_of, files).save(self.record_path)
         for name in stale:
             atomic_write(self._folder / name, made[name])
         return [self._folder / name for name in edited]

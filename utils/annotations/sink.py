@@ -93,9 +93,10 @@ class AnnotationSink:
 
     def _check_classes(self, names: Sequence[str]) -> None:
         """Refuse to write another list of classes beside edited files that count by the one that is there."""
-        if not self._edited or self._exporter.class_list is None:
+        shared, pattern = self._manifest.shared, self._exporter.class_list
+        if not self._edited or shared is None or pattern is None:
             return
-        record, pattern = self._manifest.shared.record(), self._exporter.class_list
+        record = shared.record()
         name = next((each for each in record.files if PurePath(each).match(pattern)), None) if record else None
         if record is None or name is None or file_hash(path := self._manifest.folder / name) != record.files[name]:
             return  # none is there, or a person's, which stays

@@ -51,7 +51,7 @@ def manifest(folder: Path, settings: str = "1", shared: str = "1", overwrite: bo
         lambda names: WordExporter(),  # type: ignore[arg-type, return-value]
         files=files,
         photo=lambda image_id: f"images/{image_id}",
-        shared=lambda: shared,
+        shared_settings=lambda: shared,
         overwrite=overwrite,
     )
     return Manifest(output, ImageFingerprint(lambda image_id, image: settings, lambda *_: b""))
