@@ -16,10 +16,10 @@ from utils.io.terminal import warn
 from utils.structures import FilePaths
 
 CHUNK = 1000
-"""Images that are looked at together."""
+"""Images that a thread looks at before it takes others."""
 
 SLOW = 10
-"""So many times as long as the processor asks for files, a slow disk takes to answer."""
+"""A disk is slow if its answers take so many times as long as the processor takes to ask."""
 
 
 def scan(
@@ -41,7 +41,8 @@ def scan(
     """
     mine = session.own_share(range(len(images.ids)) if part is None else part)
     ids, files = images.ids, images.paths.files if isinstance(images.paths, FilePaths) else [*map(str, images.paths)]
-    firsts = [*{ids[i].rpartition("/")[0]: (ids[i], files[i]) for i in reversed(mine)}.values()]  # of each folder
+    of_folder = {ids[i].rpartition("/")[0]: i for i in reversed(mine)}
+    firsts = [(ids[i], files[i]) for i in of_folder.values()]  # the first image of each folder
     for manifest in manifests:
         links = dict.fromkeys(link for image_id, file in firsts for link in manifest.links(image_id, Path(file)))
         lines = [f"{folder}: {aim}" for folder, aim in links]
@@ -57,7 +58,7 @@ def scan(
     with ThreadPoolExecutor() as pool:
         _for_each(_chunks(mine if begun else ()), note_keys, pool)
         for manifest in begun:
-            list(pool.map(manifest.read, _chunks(manifest.look_up(mine))))
+            list(pool.map(manifest.read, _chunks(manifest.look_up(mine))))  # a list waits, and raises what they raise
     for manifest in manifests:
         if session.world_size > 1:
             for positions, keys, statuses in session.gather([(mine, manifest.keys[mine], manifest.statuses[mine])]):
@@ -72,10 +73,10 @@ def _chunks(positions: Sequence[int]) -> list[Sequence[int]]:
 
 def _for_each(chunks: Sequence[Sequence[int]], work: Callable[[Sequence[int]], None], pool: ThreadPoolExecutor) -> None:
     """Do work that mostly asks the disk: in threads if that is slow, such as one of a network, which answers many at a
-    time. Where it answers at once, threads would spend a quarter of the time on waiting for each other.
+    time. Where it answers at once, threads would spend a quarter of the processor's time on each other.
     """
     began, began_busy = time.perf_counter(), time.thread_time()
-    for chunk in chunks[-1:]:  # which hardly anybody has read just now
+    for chunk in chunks[-1:]:  # the checks of a run have read the first ones just now
         work(chunk)
     is_slow = time.perf_counter() - began > SLOW * (time.thread_time() - began_busy)
     for _ in (pool.map if is_slow else map)(work, chunks[:-1]):
