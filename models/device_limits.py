@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -10,16 +11,32 @@ import torch.nn.functional as F
 from utils.errors import UserError
 
 MAX_BATCH = 63
-"""Images per batch. CUDA's attention takes at most 65,535 windows per launch; an image of 1024 px has 1,024."""
+"""Images per batch, at most."""
+
+CUDA_WINDOWS = 65_535
+"""How many windows CUDA's attention takes per launch."""
+
+WINDOW = 32
+"""Side in pixels of a window in which SAM2's encoder attends; an image of 1024 px has 1,024 of them."""
 
 MPS_BATCH = 4
-"""Images per batch on MPS, whose tensors end at 2^32 bytes: scores of attention take up to 537 MB an image."""
+"""Images per batch on MPS, at most."""
 
 MPS_SCORES = 2**32
 """Bytes that the scores of one attention must stay below on MPS, where they are written out."""
 
+HEADS = 8
+"""Heads of the attention among all places of an image in SAM2 large, which are the most."""
+
 CPU_CHUNK = 2**30
 """Bytes for one decode on a CPU, by default; more is no faster."""
+
+CUDA_CHUNK = 2**33
+"""Bytes for one decode on CUDA, by default at most; more is no faster.
+
+A decode holds 5 bytes for each pixel of its masks and 8 or more for each feature, so none of its tensors has the 2^31
+elements from which on CUDA's kernels are slower, or missing.
+"""
 
 OUT_OF_MEMORY = (
     "CUDA error: out of memory",
@@ -40,17 +57,20 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
-def largest_batch(device: torch.device) -> int:
-    """Return how many images may be encoded at once."""
-    return MPS_BATCH if device.type == "mps" else MAX_BATCH
+def largest_batch(device: torch.device, side: int) -> int:
+    """Return how many images may be encoded at once, which the model sees as squares of a side in pixels."""
+    if device.type == "mps":
+        scores = 4 * HEADS * (side // 16) ** 4  # bytes, of the attention among all places of an image
+        return max(1, min(MPS_BATCH, (MPS_SCORES - 1) // scores))
+    return max(1, min(MAX_BATCH, CUDA_WINDOWS // math.ceil(side / WINDOW) ** 2))
 
 
 def chunk_bytes(chunk_mb: int | Literal["auto"], device: torch.device) -> int:
-    """Return how much memory one decode may take: what the config says, or a quarter of what the GPU has free."""
+    """Return how much memory one decode may take: what the config says, or up to a quarter of what the GPU has free."""
     if chunk_mb != "auto":
         return chunk_mb * 2**20
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // 4
+        return min(torch.cuda.mem_get_info(device)[0] // 4, CUDA_CHUNK)
     if device.type == "mps":
         return (torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()) // 4
     return CPU_CHUNK

@@ -37,7 +37,7 @@ class Sam2Forward:
     """
 
     def __init__(self, model: SAM2Base, max_batch: int | None = None) -> None:
-        limit = largest_batch(model.device)
+        limit = largest_batch(model.device, model.image_size)
         self.max_batch, self._model = min(max_batch or limit, limit), model
         self._before: list[int] = []
 

@@ -96,6 +96,11 @@ class Segmenter:
         """Return the device on which the model runs."""
         return self.model.device
 
+    @property
+    def max_batch(self) -> int:
+        """Return how many images may be encoded at once; fewer for a while after memory was out."""
+        return self._passes.max_batch
+
     def __call__(
         self, images: Sequence[npt.NDArray[np.uint8]], boxes: Sequence[npt.NDArray[np.float32]]
     ) -> list[BoxMasks]:
@@ -147,7 +152,7 @@ class Segmenter:
         if halved:
             self.chunk_bytes = max(MIN_CHUNK_BYTES, self.chunk_bytes // 2)
         if self._windows_at_once is not None:  # even a single image has many windows, encoded `max_batch` at once
-            images = max(images, self._passes.max_batch)
+            images = max(images, self.max_batch)
         if images > 1:
             self._passes.take_at_most(images // 2)
         elif isinstance(self._passes, CompiledForward) and not halved:
@@ -162,8 +167,11 @@ class Segmenter:
         self._passes.take_more()
 
     def upload(self, images: Sequence[npt.NDArray[np.uint8]]) -> Upload:
-        """Send (H, W, 3) uint8 RGB images to the device ahead of `launch`; any thread may do so."""
-        return Upload(images, self.device)
+        """Send (H, W, 3) uint8 RGB images to the device ahead of `launch`; any thread may do so.
+
+        Images of which windows are encoded stay on the host: `launch` sends the windows, which may be a small part.
+        """
+        return Upload(images, self.device if self._windows_at_once is None else torch.device("cpu"))
 
     def summary_lines(self) -> list[str]:
         """Return a line to print if something was compiled during the run."""
@@ -194,7 +202,7 @@ class Segmenter:
         box_images = np.repeat(index, [len(each) for each in boxes])
         side = None if self._windows_at_once is None else self.model.image_size
         views = views_of(all_boxes, box_images, sizes, side)
-        at_once = self._passes.max_batch  # read once, since the detector's thread may lower it meanwhile
+        at_once = self.max_batch  # read once, since the detector's thread may lower it meanwhile
         for start in range(0, len(views), at_once):
             group = views[start : start + at_once]
             with autocast(self.device, self.precision):

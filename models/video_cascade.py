@@ -10,7 +10,6 @@ import numpy as np
 
 from models.cascade import label_masks
 from models.detector import BoxSource
-from models.device_limits import largest_batch
 from models.oom_retry import OomRetry
 from models.sam2_forward import Backbone
 from models.sam2_video import Propagator, Tracked
@@ -96,7 +95,7 @@ class VideoCascade:
     def _follow(self, samples: Sequence[Sample], number: int) -> Iterator[tuple[Sample, Instances]]:
         assert number == self._batches_done + 1, "the batch before is not taken yet"
         detected = self._detect(samples) if samples else {}
-        at_once = largest_batch(self.segmenter.device)
+        at_once = self.segmenter.max_batch
         for start in range(0, len(samples), at_once):
             group = samples[start : start + at_once]
             for sample, backbone in zip(group, self._encode(group)):

@@ -67,7 +67,7 @@ class Filling:
     def launch_encoded(self, backbone: object, size: tuple[int, int], boxes: np.ndarray) -> list[BoxMasks]:
         return [BoxMasks([filled(box) for box in boxes], np.ones(len(boxes), np.float32))]
 
-    device = torch.device("cpu")
+    max_batch = 63
 
     def use_more_memory(self) -> None:
         """Has nothing to change."""

@@ -10,11 +10,11 @@ import pytest
 import torch
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-from models import oom_retry
+from models import oom_retry, segmenter
 from models.oom_retry import OomRetry
 from models.sam2_build import build_sam2
 from models.segmenter import Segmenter
-from models.transfer import BoxMasks, PackedMasks
+from models.transfer import BoxMasks, PackedMasks, to_device
 from models.windows import windows_of
 from utils.errors import RunError
 
@@ -187,6 +187,21 @@ def test_fewer_windows_are_encoded_at_once_when_memory_runs_out(monkeypatch: pyt
     room[0] = 0
     with pytest.raises(RunError, match="too little memory for a single image"):
         OomRetry(segmenter.use_less_memory)(1, lambda part: segmenter.launch([image][part], [boxes][part]))
+
+
+def test_only_windows_of_large_images_go_to_a_gpu_not_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, sent = picture(2000, 3000), list[int]()
+    monkeypatch.setattr(Segmenter, "device", torch.device("cuda:0"))
+    by_window = Segmenter(random_model(), torch.float32, GIB, windows_at_once=4)
+    (kept,) = by_window.upload([image]).images()
+    assert kept is image
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        segmenter, "to_device", lambda array, device: sent.append(array.nbytes) or to_device(array, device)
+    )
+    boxes = random_boxes(3, image.shape[:2], 20)
+    by_window.launch([kept], [boxes])
+    assert sum(sent) < 0.05 * image.nbytes
 
 
 def test_masks_of_a_gpu_are_moved_without_being_unpacked() -> None:

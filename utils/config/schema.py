@@ -259,7 +259,7 @@ class SegmenterConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`fp32`, `bf16`, `fp16`, or `auto`: the fastest that the device computes natively."""
     chunk_mb: Count | Literal["auto"] = "auto"
-    """Memory in MiB that decoding one chunk of boxes may take; `auto`: a quarter of what a GPU has free, or 1024."""
+    """Memory in MiB to decode one chunk of boxes; `auto`: a quarter of a GPU's free memory, at most 8192, or 1024."""
     backend: Literal["auto", "torch", "openvino"] = "auto"
     """What runs SAM2's encoder: `torch`, `openvino`, or `auto`: OpenVINO on CPUs where it is installed and faster."""
     calibration: Path | None = None
