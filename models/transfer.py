@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from utils.boxes import Size
+from utils.device import use_gpu
 from utils.masks import Mask, PackedMask
 
 STRIP_PIXELS = 2**24
@@ -86,6 +88,22 @@ def upsampled(logits: torch.Tensor, size: Size) -> torch.Tensor:
     return full
 
 
+COPIERS = 4
+"""Threads that copy images to pinned memory; one alone would take as long for them as a GPU for SAM2 tiny."""
+
+
+@cache
+def _copiers(device: torch.device) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(COPIERS, "pin", partial(use_gpu, device))
+
+
+def _pinned(image: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Copy an image to pinned memory in this thread alone; torch would take many, and wait for them on a busy host."""
+    pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
+    pinned.numpy()[...] = image
+    return pinned
+
+
 @cache
 def _copy_stream(device: torch.device, to: Literal["host", "device"]) -> torch.cuda.Stream:
     """Return the CUDA stream on which tensors travel in one direction, beside the computation and the other one."""
@@ -93,7 +111,7 @@ def _copy_stream(device: torch.device, to: Literal["host", "device"]) -> torch.c
 
 
 class Upload:
-    """Send images to a device ahead of their use. A thread that makes one also pins its images.
+    """Send images to a device ahead of their use, each when one of several threads has copied it to pinned memory.
 
     Args:
         images: (H, W, 3) uint8 each.
@@ -105,7 +123,8 @@ class Upload:
         self._arrived: torch.cuda.Event | None = None
         if device.type == "cuda":
             with torch.cuda.stream(_copy_stream(device, "device")):
-                self._images = [to_device(image, device) for image in images]
+                pinned = _copiers(device).map(_pinned, images)
+                self._images = [each.to(device, non_blocking=True) for each in pinned]
                 self._arrived = torch.cuda.current_stream(device).record_event()
 
     def images(self) -> Sequence[npt.NDArray[np.uint8] | torch.Tensor]:

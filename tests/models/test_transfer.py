@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import threading
 import weakref
 from collections import defaultdict
+from contextlib import nullcontext
 from itertools import chain
 from unittest.mock import Mock
 
@@ -22,6 +24,8 @@ from models.transfer import HostSync, PackedMasks, Upload, to_host_async, upsamp
 from utils.distributed import Session
 from utils.io.png_files import encode_bits
 from utils.masks import Mask
+
+GPU = torch.device("cuda:1")
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 64, 131])
@@ -64,6 +68,31 @@ def test_arrays_that_cannot_be_written_are_taken_without_a_warning(recwarn: pyte
         torch.set_warn_always(False)
     assert not recwarn.list
     np.testing.assert_array_equal(sent.numpy(), array)
+
+
+def test_images_are_pinned_side_by_side_and_arrive_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty, both, gpus = torch.empty, threading.Barrier(2), list[torch.device]()
+
+    def pinned(shape: tuple[int, ...], *, dtype: torch.dtype, pin_memory: bool) -> torch.Tensor:
+        assert pin_memory and threading.current_thread() is not threading.main_thread()
+        both.wait(60)  # another one is being pinned at the same time
+        return empty(shape, dtype=dtype)
+
+    def sent(tensor: torch.Tensor, device: torch.device, non_blocking: bool) -> torch.Tensor:
+        assert device == GPU and non_blocking
+        return tensor
+
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: gpus.append(device))
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Mock(device=device))
+    monkeypatch.setattr(transfer, "_copy_stream", lambda device, to: to)
+    monkeypatch.setattr(torch, "empty", pinned)
+    monkeypatch.setattr(torch.Tensor, "to", sent)
+    images = [np.random.default_rng(i).integers(0, 256, (5 + i, 9, 3), np.uint8)[:, ::-1] for i in range(6)]
+    found = Upload(images, GPU)._images
+    for image, tensor in zip(images, found, strict=True):
+        np.testing.assert_array_equal(tensor.numpy(), image)
+    assert gpus and set(gpus) == {GPU}, "the threads have the process's own GPU"
 
 
 def test_what_a_gpu_sends_is_waited_for_by_its_number() -> None:
