@@ -5,8 +5,8 @@ python -m benchmarks.gpu_check --model large
 
 First correctness: masks against SAM2's own predictors in fp32, bf16 and fp16; boxes against YOLO's own `predict`;
 tracks against SAM2's video predictor; and whether the host waits for the GPU while it fills its queue. Then images a
-second, compiled, once the masks are compared again. Without a GPU the same is done in miniature on the CPU, which only
-shows that the checks run.
+second, at last compiled, once the masks are compared again. A check that fails, or takes too long, is named, and the
+next one begins. Without a GPU the same is done in miniature on the CPU, which only shows that the checks run.
 """
 
 from __future__ import annotations
@@ -20,21 +20,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import harness, throughput
+from benchmarks import harness, rows, throughput
 from benchmarks.harness import Gate
-from benchmarks.rows import Rows
 from datasets.scenes import paint_scene
 from utils.device import choose_precision
 from utils.errors import first_line
 
-MINUTES = 9.0  # after which no further check begins
-COMPILING = 4.5  # minutes that a check takes at least which compiles SAM2
-COMPILED = "SAM2's own image predictor, compiled"
+COMPILED = "images a second, compiled"
 MINIATURE = [
     *("--model", "demo", "--image_size", "64", "--size", "160x90", "--boxes", "3"),
     *("--images", "2", "--repeats", "1", "--seconds", "0.01"),
@@ -72,24 +70,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run all checks, print a table and the document; return 0, or 1 if one failed."""
     parser = harness.parser_of("gpu_check", __doc__)
     parser.add_argument("--model", choices=harness.MODELS, default="tiny", help="SAM2.1's architecture (tiny)")
-    given, began = parser.parse_args(argv), time.perf_counter()
+    parser.add_argument("--minutes", type=float, default=9.5, help="for all checks; a quarter for one (%(default)s)")
+    given, began = parser.parse_args(argv), time.monotonic()
     print(harness.heading(), flush=True)
     if given.device != "cuda":
         print("There is no GPU that torch can use: this only shows that the checks run.")
-    document = Document(given.json)
+    document, seconds = Document(given.json), 60 * given.minutes
     for name, check in checks_of(given, document).items():
-        left = MINUTES - (time.perf_counter() - began) / 60
-        if left < (COMPILING if name == COMPILED else 0):
-            document.left_out.append(name)
-            continue
+        now = time.monotonic()
+        left = began + seconds - now
+        limit = left if name == COMPILED else min(left, seconds / 4)
         try:
-            for gate in check():
+            for gate in check(now + limit) if left > 0 else ():
                 document.add(name, gate)
+        except TimeoutError:
+            if limit < left:
+                document.add(name, Gate(f"it did not end within {limit:.0f} seconds", False, {}))
         except Exception as error:  # whatever a GPU does: the other checks tell more
             document.add(name, Gate(f"{type(error).__name__}: {first_line(error)}", False, {}))
-        give_back_memory()
+        if time.monotonic() >= began + seconds:
+            document.left_out.append(name)
     missing = [f"not measured: row {cell}: {why}" for cell, why in document.unavailable.items()]
-    missing += [f"left out, since time was up: {name}" for name in document.left_out]
+    missing += [f"not done, since time was up: {name}" for name in document.left_out]
     print("", harness.markdown(document.results), *missing, sep="\n")
     document.save()
     pasted = {"machine": harness.machine(), **document.content()}
@@ -97,25 +99,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if all(gate.passed for gate in document.gates) else 1
 
 
-def checks_of(given: argparse.Namespace, document: Document) -> dict[str, Callable[[], Iterator[Gate]]]:
-    """Return the checks by name, the soonest done first; the last one measures where the one before could not."""
+def checks_of(given: argparse.Namespace, document: Document) -> dict[str, Callable[[float], Iterator[Gate]]]:
+    """Return the checks by name, the soonest done first; each is called with the time at which it is to end.
+
+    All that use the GPU do so in processes of their own: one that hangs is killed, and an error that leaves the GPU
+    unusable for its process does not concern the others.
+    """
     on_gpu, native = given.device == "cuda", native_precision(given.device)
-    own = [f"--project={shlex.join(given.project)}", *([f"--folder={given.folder}"] if given.folder else [])]
-    sized = [*own, "--device", "cuda", "--model", given.model] if on_gpu else [*own, "--device", "cpu", *MINIATURE]
+    own = [*given.project, *([] if find_spec("matplotlib") else ["--set=evaluator.report=false"])]
+    sized = [f"--project={shlex.join(own)}", *([f"--folder={given.folder}"] if given.folder else [])]
+    sized += ["--device", "cuda", "--model", given.model] if on_gpu else ["--device", "cpu", *MINIATURE]
     eager = [*sized, "--compile", "off"]
     small = [*eager, *(["--images", "8", "--batch", "4"] if on_gpu else [])]
     precisions = sorted({"fp32", "fp16", native}) if on_gpu else ["fp32"]
-    many = ["--precisions", native, *(["--images", "2048", "--repeats", "2"] if on_gpu else [])]
+    many = ["--scopes", "model", "metrics+annotations", "--precisions", native]
+    many += ["--images", "2048", "--repeats", "2"] if on_gpu else []
     side = 1024 if on_gpu else 128
-    checks: dict[str, Callable[[], Iterator[Gate]]] = {
-        "SAM2's own image predictor": lambda: gates_of([*small, "--precisions", *precisions]),
-        "YOLO's own predict": lambda: gates_of([*small, "--detector", "yolov8n", "--precisions", "fp32"]),
-        "SAM2's own video predictor": lambda: iter([clip_gate(given.device, side)]),
-        "waiting for the GPU": lambda: iter([waiting_gate(given.device, side)]),
+    checks: dict[str, Callable[[float], Iterator[Gate]]] = {
+        "SAM2's own image predictor": lambda ends: gates_of([*small, "--precisions", *precisions], ends),
+        "YOLO's own predict": lambda ends: gates_of([*small, "--detector", "yolov8n", "--precisions", "fp32"], ends),
+        "SAM2's own video predictor": lambda ends: alone(ends, clip_gate, given.device, side),
+        "waiting for the GPU": lambda ends: alone(ends, waiting_gate, given.device, side),
+        "images a second": lambda ends: speeds(
+            [*eager, *many, "--gate_images", "0", "--rows", "2", "5", "6"], document, ends
+        ),
     }
     if on_gpu:
-        checks[COMPILED] = lambda: speeds([*sized, *many], document)
-    checks["images a second, not compiled"] = lambda: speeds([*eager, *many, "--gate_images", "0"], document)
+        checks[COMPILED] = lambda ends: speeds([*sized, *many, "--rows", "5"], document, ends, ", compiled")
     return checks
 
 
@@ -126,31 +136,27 @@ def native_precision(device: str) -> str:
     return "bf16" if choose_precision("auto", torch.device(device)) == torch.bfloat16 else "fp32"
 
 
-def give_back_memory() -> None:
-    """Free what a check held on a GPU, for the processes of the next ones."""
-    import torch
-
-    with contextlib.suppress(RuntimeError):  # an error may have left the GPU unusable for this process
-        torch.cuda.empty_cache()
+def alone(ends: float, check: Callable[..., Gate], *arguments: object) -> Iterator[Gate]:
+    """Check one thing in a process of its own."""
+    with rows.Process() as process:
+        yield process(ends, check, *arguments)
 
 
-def gates_of(options: Sequence[str]) -> Iterator[Gate]:
+def gates_of(options: Sequence[str], ends: float) -> Iterator[Gate]:
     """Check this project's masks, tables and files against those of other rows; see `benchmarks/throughput.py`."""
     given = throughput.arguments(options)
-    with harness.workload(given) as work, Rows(work, once=True) as rows:
-        yield from throughput.checked(rows, [5], given.precisions, min(given.gate_images, given.images))
+    with harness.workload(given) as work, rows.Rows(work, once=True, deadline=ends) as each:
+        yield from throughput.checked(each, [5], given.precisions, min(given.gate_images, given.images))
 
 
-def speeds(options: Sequence[str], document: Document) -> Iterator[Gate]:
-    """Check this project once more and measure it beside the plain loop and the bare forward, unless that is done."""
-    if document.results:
-        return
-    wanted = ["--rows", "2", "5", "6", "--scopes", "model", "metrics+annotations"]
-    given = throughput.arguments([*wanted, *options])
-    with harness.workload(given) as work, Rows(work) as rows:
-        yield from throughput.checked(rows, [5], given.precisions, min(given.gate_images, given.images))
-        for passes, warm_up in throughput.measured(rows, given, time.perf_counter(), document.unavailable):
-            document.results = throughput.summary(passes, warm_up, given.boxes)
+def speeds(options: Sequence[str], document: Document, ends: float, how: str = "") -> Iterator[Gate]:
+    """Measure rows, after a check of this project's masks; the table names the rows with `how` they ran."""
+    given, before = throughput.arguments(options), document.results
+    with harness.workload(given) as work, rows.Rows(work, deadline=ends) as each:
+        yield from throughput.checked(each, [5], given.precisions, min(given.gate_images, given.images))
+        for passes, warm_up in throughput.measured(each, given, time.perf_counter(), document.unavailable):
+            lines = throughput.summary(passes, warm_up, given.boxes)
+            document.results = [*before, *({**line, "row": f"{line['row']}{how}"} for line in lines)]
             document.save()
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import math
 import re
 import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent import futures
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -48,6 +50,7 @@ SCOPES: dict[str, tuple[Output, ...]] = {  # what is made of the masks, which ev
     "all": ("evaluate", "annotate", "visual"),
 }
 
+T = TypeVar("T")
 
 Run = Callable[..., int]
 """A row with its models loaded: `run(scope, count, look)` puts the first `count` images through to the outputs of a
@@ -261,27 +264,49 @@ ROWS = {
 _loaded = functools.cache(lambda row, precision, work: ROWS[row](row, precision, work))  # once in a process
 
 
+class Process(ProcessPoolExecutor):
+    """A process that does one task after the other, spawned since CUDA and thread pools do not survive a fork."""
+
+    def __init__(self) -> None:
+        super().__init__(1, get_context("spawn"))
+
+    def __call__(self, deadline: float, task: Callable[..., T], *arguments: Any) -> T:
+        """Return what a task returns, or raise what it does; kill the process at a time of `time.monotonic`.
+
+        Raises:
+            TimeoutError: it was killed.
+        """
+        future = self.submit(task, *arguments)
+        try:
+            return future.result(max(0, deadline - time.monotonic()) if deadline < math.inf else None)
+        except futures.TimeoutError:
+            for process in [*self._processes.values()]:  # from Python 3.14 on `kill_workers`
+                process.kill()
+            raise TimeoutError("its time was up") from None
+
+
 class Rows(contextlib.ExitStack):
     """Rows in processes of their own, so that they share no memory and one that fails does not end the others.
 
     Args:
         work: of all rows.
         once: whether a process ends with its first task, so that a small GPU has room for the next one.
+        deadline: time of `time.monotonic` at which a row that is not done is ended by a TimeoutError.
     """
 
-    def __init__(self, work: Workload, *, once: bool = False) -> None:
+    def __init__(self, work: Workload, *, once: bool = False, deadline: float = math.inf) -> None:
         super().__init__()
-        self.work, self._once, self._processes = work, once, dict[tuple[int, str], Executor]()
+        self.work, self._once, self._deadline = work, once, deadline
+        self._processes: dict[tuple[int, str], Process] = {}
 
     def __call__(self, row: int, precision: str, task: Callable[..., Any], *arguments: Any) -> Any:
         """Empty the row's folder; return what `task(run, *arguments)` returns in its process, or raise what it does."""
         if (row, precision) not in self._processes:
-            pool = ProcessPoolExecutor(1, get_context("spawn"))  # CUDA and thread pools do not survive a fork
-            self._processes[row, precision] = self.enter_context(pool)
+            self._processes[row, precision] = self.enter_context(Process())
         shutil.rmtree(self.work.out(row, precision), ignore_errors=True)
         process = self._processes[row, precision]
         try:
-            return process.submit(_in_process, row, precision, self.work, task, arguments).result()
+            return process(self._deadline, _in_process, row, precision, self.work, task, arguments)
         finally:
             if self._once:
                 self._processes.pop((row, precision)).shutdown()

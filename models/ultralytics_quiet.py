@@ -36,11 +36,13 @@ def quiet_ultralytics() -> None:
     settings.parent.mkdir()
     settings.write_text(json.dumps(dict.fromkeys(SERVICES, False)), "utf-8")
     os.environ.update(ENVIRONMENT, YOLO_CONFIG_DIR=str(folder))
-    threads = cv2.getNumThreads()
+    threads, of_children = cv2.getNumThreads(), os.environ.get("OMP_NUM_THREADS")
     import torch  # noqa: F401  # a torch that is loaded after ultralytics has a single thread: OMP_NUM_THREADS is set to 1
     from ultralytics.utils import patches
 
     cv2.setNumThreads(threads)  # importing it leaves OpenCV a single thread, too
+    if of_children is None:  # and all processes that are started later
+        os.environ.pop("OMP_NUM_THREADS", None)
     PIL.Image.open = patches._image_open  # its own would install a package for each file that PIL does not know
     from ultralytics.utils import nms
 

@@ -408,20 +408,21 @@ def test_ultralytics_neither_connects_nor_installs_nor_writes_beside_the_run(tmp
 
 
 THREADS = """
-import sys
+import os, sys
 from pathlib import Path
 from models.yolo_detector import YoloDetector
 from utils.config import Config, DetectorConfig
 import torch
 YoloDetector(Path(sys.argv[1]), torch.device("cpu"), Config(detector=DetectorConfig(imgsz=64)))
-print(torch.get_num_threads())
+print(torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS"))
 """
 
 
 @pytest.mark.slow
-def test_a_detector_leaves_torch_as_many_threads_as_it_has_alone(yolo_file: Path) -> None:
+def test_a_detector_leaves_torch_and_later_processes_as_many_threads_as_they_have_alone(yolo_file: Path) -> None:
     environment = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"}
     for more in ({}, {"OMP_NUM_THREADS": "3"}):
         command = partial(subprocess.check_output, env=environment | more, cwd=REPOSITORY, text=True)
-        alone = command([sys.executable, "-c", "import torch; print(torch.get_num_threads())"])
+        counted = "import os, torch; print(torch.get_num_threads(), os.environ.get('OMP_NUM_THREADS'))"
+        alone = command([sys.executable, "-c", counted])
         assert command([sys.executable, "-c", THREADS, str(yolo_file)]) == alone
