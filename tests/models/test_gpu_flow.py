@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sam2.modeling.sam.transformer import RoPEAttention
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from models import segmenter, transfer
+from models import sam2_video, segmenter, transfer
 from models.sam2_build import build_sam2
 from models.sam2_prepare import simplify
+from models.sam2_video import Propagator
 from models.segmenter import Segmenter
 from models.transfer import PackedMasks
 
@@ -42,8 +45,11 @@ class WithoutFloat64(TorchDispatchMode):
 
 
 def moved(model: torch.nn.Module, mode: FakeTensorMode) -> torch.nn.Module:
-    """The model with fake parameters and buffers on the GPU."""
+    """The model with fake parameters, buffers and constants on the GPU."""
     for part in model.modules():
+        if isinstance(part, RoPEAttention):  # at its first use it moves them by itself
+            with mode:
+                part.freqs_cis = torch.empty(part.freqs_cis.shape, dtype=part.freqs_cis.dtype, device=GPU)
         for tensors in (part._parameters, part._buffers):
             fakes = {name: mode.from_tensor(tensor.detach()) for name, tensor in tensors.items() if tensor is not None}
             with mode:
@@ -51,21 +57,28 @@ def moved(model: torch.nn.Module, mode: FakeTensorMode) -> torch.nn.Module:
     return model
 
 
-@pytest.mark.slow
-def test_nothing_waits_for_the_gpu_and_nothing_mixes(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_gpu(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> FakeTensorMode:
+    """The mode in which tensors are fake; what these modules send to the GPU is fake, too."""
     mode = FakeTensorMode()
 
     def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
         with mode:  # not from the array's values: newer torch moves constants for real, and asks for a driver
             return torch.empty(array.shape, dtype=torch.from_numpy(array[:0]).dtype, device=device)
 
-    for module in (segmenter, transfer):
+    for module in modules:
         monkeypatch.setattr(module, "to_device", to_device)
+    if not NO_DRIVER_NEEDED:  # what goes by the kind of the device
+        monkeypatch.setattr(torch, "autocast", lambda *args, **settings: nullcontext())
+    return mode
+
+
+@pytest.mark.slow
+def test_nothing_waits_for_the_gpu_and_nothing_mixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    mode = fake_gpu(monkeypatch, segmenter, transfer)
     monkeypatch.setattr(transfer, "to_host_async", lambda tensor: tensor)
     monkeypatch.setattr(transfer, "HostSync", lambda device: None)
     if not NO_DRIVER_NEEDED:  # what goes by the kind of the device
         monkeypatch.setattr(transfer, "masks_to_host_async", lambda full: PackedMasks.from_masks(full).masks)
-        monkeypatch.setattr(torch, "autocast", lambda *args, **settings: nullcontext())
     images = [np.zeros((*size, 3), np.uint8) for size in SIZES]
     boxes = [np.array([[1, 2, 30, 40]] * count, np.float32).reshape(-1, 4) for count in (3, 2, 1, 0)]
     model = moved(build_sam2(CONFIG, 128), mode)
@@ -78,3 +91,34 @@ def test_nothing_waits_for_the_gpu_and_nothing_mixes(monkeypatch: pytest.MonkeyP
         masks, (height, width) = sent[place].__self__, SIZES[image]
         assert isinstance(masks, PackedMasks)
         assert masks.bits.shape[1:] == (height, -(-width // 8)) and masks.bits.device == GPU
+
+
+class Arriving:
+    """Stands for scores on their way to the host."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        assert tensor.device == GPU
+        self.count = len(tensor)
+
+    def numpy(self) -> np.ndarray:
+        return np.zeros(self.count, np.float32)
+
+
+@pytest.mark.slow
+def test_a_clip_is_followed_without_waiting_but_for_the_masks_of_each_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    mode = fake_gpu(monkeypatch, segmenter, transfer, sam2_video)
+    monkeypatch.setattr(sam2_video, "to_host_async", Arriving)
+    monkeypatch.setattr(sam2_video, "_masks", lambda logits, *_: [logits.device] * len(logits))
+    model = moved(build_sam2(CONFIG, 128, video=True), mode)
+    frames, box = [np.zeros((90, 160, 3), np.uint8)] * 9, np.array([1, 2, 30, 40], np.float32)
+    # sam2 itself sends the ages of its memories; newer torch would send them for real
+    monkeypatch.setattr(torch, "tensor", lambda ages: torch.empty(len(ages)))
+    with mode, WithoutFloat64():
+        simplify(model)
+        propagator = Propagator(model, torch.float32, non_overlap=True)
+        propagator.reset((90, 160), len(frames))
+        for i, backbone in enumerate(propagator.encode(frames)):
+            found = propagator.step(i, backbone)
+            if i in (0, 3):  # so that tracks of different ages are followed together
+                found |= propagator.add_boxes({i: box, i + 1: box})
+    assert [device for device, _ in found.values()] == [GPU] * 4
