@@ -1,6 +1,6 @@
 """Side-by-side measurements of this project and of what a user would otherwise run; README.md explains the rows.
 
-harness -> demo (has the plain loop) -> rows -> throughput, memory
+harness -> demo (has the plain loop), processes -> rows -> throughput -> gpu_check; rows -> memory
         -> tracking
 """
 

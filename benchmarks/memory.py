@@ -13,7 +13,8 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks import harness
-from benchmarks.rows import Rows, Run, memory_held, one_pass
+from benchmarks.processes import memory_held, one_pass
+from benchmarks.rows import Rows, Run
 
 # Boxes are random in each frame, so tracks start on each keyframe, and end soon.
 FOLLOWING = ("--video", "--keyframe-interval=5", "--set=video.patience=2")

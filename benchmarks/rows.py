@@ -6,18 +6,11 @@ import contextlib
 import functools
 import io
 import math
-import re
-import resource
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +19,7 @@ from PIL import Image
 
 from benchmarks.demo import draw_figure, find_boxes, read_image, segment, write_labelme
 from benchmarks.harness import CONF, IMGSZ, Boxes, Masks, Pixels, Workload, load_predictor
+from benchmarks.processes import Process
 from datasets.loading import Images, open_images
 from models.loading import RunModels
 from models.segmenter import preprocess
@@ -49,8 +43,6 @@ SCOPES: dict[str, tuple[Output, ...]] = {  # what is made of the masks, which ev
     "overlays": ("visual",),
     "all": ("evaluate", "annotate", "visual"),
 }
-
-T = TypeVar("T")
 
 Run = Callable[..., int]
 """A row with its models loaded: `run(scope, count, look)` puts the first `count` images through to the outputs of a
@@ -264,27 +256,6 @@ ROWS = {
 _loaded = functools.cache(lambda row, precision, work: ROWS[row](row, precision, work))  # once in a process
 
 
-class Process(ProcessPoolExecutor):
-    """A process that does one task after the other, spawned since CUDA and thread pools do not survive a fork."""
-
-    def __init__(self) -> None:
-        super().__init__(1, get_context("spawn"))
-
-    def __call__(self, deadline: float, task: Callable[..., T], *arguments: Any) -> T:
-        """Return what a task returns, or raise what it does; kill the process at a time of `time.monotonic`.
-
-        Raises:
-            TimeoutError: it was killed.
-        """
-        future = self.submit(task, *arguments)
-        try:
-            return future.result(max(0, deadline - time.monotonic()) if deadline < math.inf else None)
-        except futures.TimeoutError:
-            for process in [*self._processes.values()]:  # from Python 3.14 on `kill_workers`
-                process.kill()
-            raise TimeoutError("its time was up") from None
-
-
 class Rows(contextlib.ExitStack):
     """Rows in processes of their own, so that they share no memory and one that fails does not end the others.
 
@@ -325,43 +296,3 @@ def evidence(run: Run, count: int) -> list[Masks]:
         run("metrics+annotations", count, found.append)
     torch.cuda.empty_cache()  # other rows share the GPU
     return found
-
-
-class Pass(NamedTuple):
-    """What one pass took; the memory of the process includes model and libraries."""
-
-    images: int
-    seconds: float  # until every file is written and the device is done
-    cpu_seconds: float  # of all threads of the process
-    peak_rss: int  # bytes that the process held at most
-    peak_cuda: int  # bytes that tensors held on the GPU at most
-
-    @property
-    def rate(self) -> float:
-        """Images a second."""
-        return self.images / self.seconds
-
-
-def one_pass(run: Run, scope: str, count: int) -> Pass:
-    """Measure one pass over the first `count` images."""
-    import torch
-
-    cuda = torch.cuda.is_initialized()
-    if cuda:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    with contextlib.suppress(OSError):  # containers may have no such file, or not let it be written
-        Path("/proc/self/clear_refs").write_text("5")  # the kernel measures the peak from here on
-    began, cpu_began = time.perf_counter(), time.process_time()
-    images = run(scope, count)
-    if cuda:
-        torch.cuda.synchronize()
-    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-    return Pass(images, seconds, cpu_seconds, memory_held("VmHWM"), torch.cuda.max_memory_allocated() if cuda else 0)
-
-
-def memory_held(key: str) -> int:
-    """Return the bytes that this process holds (`VmRSS`) or held at most (`VmHWM`, elsewhere than on Linux both)."""
-    status = Path("/proc/self/status")
-    found = re.search(rf"{key}:\s*(\d+)", status.read_text()) if status.exists() else None
-    return 1024 * int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

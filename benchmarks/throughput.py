@@ -28,7 +28,8 @@ from PIL import Image
 
 from benchmarks import harness
 from benchmarks.harness import Gate, Masks, say
-from benchmarks.rows import SCOPES, Pass, Rows, confusion, evidence, one_pass
+from benchmarks.processes import Pass, one_pass
+from benchmarks.rows import SCOPES, Rows, confusion, evidence
 
 ROWS = {
     1: "plain loop, with rendering",

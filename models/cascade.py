@@ -5,11 +5,11 @@ In clips the boxes of a track vote on its class, see `models/video_cascade.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import cache, partial
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from models.detector import BoxSource, GroundTruthBoxes
 from utils.device import use_gpu
@@ -17,19 +17,24 @@ from utils.distributed import Session
 from utils.structures import Detections, Instances, Sample
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    import torch
-
     from models.segmenter import Segmenter
     from models.transfer import AsyncMasks, BoxMasks, Upload
 
 
-PendingBatch: TypeAlias = "tuple[Sequence[Sample], Sequence[Sequence[Detections]], AsyncMasks]"
-"""Consecutive images, the sets of boxes of each, and the masks of all sets, which a GPU may still compute.
+@dataclass
+class _Batch:
+    """Hold the images of a call while their boxes are looked for, their masks are launched, and both are collected.
 
-A set holds the boxes of one origin: an image has one of those found and, for error attribution, one of the true ones.
-"""
+    Attributes:
+        detected: with CUDA, what `ImageCascade._detect` returns in its thread; None again once the masks are launched.
+        launched: consecutive parts, each with its images, the sets of boxes of each, and the masks of all sets, which a
+            GPU may still compute; None before. A set holds the boxes of one origin: an image has one of those found
+            and, for error attribution, one of the true ones.
+    """
+
+    samples: Sequence[Sample]
+    detected: Future[list[tuple[Upload, list[Detections]]]] | None = None
+    launched: list[tuple[Sequence[Sample], Sequence[Sequence[Detections]], AsyncMasks]] | None = None
 
 
 def label_masks(size: tuple[int, int], detections: Detections, found: BoxMasks) -> Instances:
@@ -66,8 +71,7 @@ class ImageCascade:
         # Two, since the detector's thread and the main thread may run out of memory at the same time.
         self._detect_retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
         self._launch_retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
-        # With CUDA, the `launch` of the batch before, until it is called or its results are asked for.
-        self._previous: Callable[[], object] | None = None
+        self._unlaunched: _Batch | None = None  # with CUDA, the batch of the last call
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """Yield the instances of each image of a batch, in order, found in one detector and one segmenter call.
@@ -76,17 +80,15 @@ class ImageCascade:
         thread and on a stream of their own, while the host fills the queue of the batch before, whose boxes are known
         by then. So the GPU waits for no box, where the caller asks for results two batches late (`utils/engine.py`).
         """
-        device, detect = self.segmenter.device.type, partial(self._detect, samples)
-        # With CUDA, the thread begins to look for boxes now, and `result` waits for it.
-        wait_for_boxes = self._detecting.submit(detect).result if device == "cuda" else detect
-        launch = cache(lambda: self._launch(samples, wait_for_boxes()))  # launches once, whoever calls it first
+        batch, device = _Batch(samples), self.segmenter.device.type
         if device == "cuda":
-            if self._previous is not None:
-                self._previous()
-            self._previous = launch
+            batch.detected = self._detecting.submit(self._detect, samples)
+            if self._unlaunched is not None:
+                self._launch(self._unlaunched)
+            self._unlaunched = batch
         elif device != "cpu":
-            launch()
-        return self._collected(launch)
+            self._launch(batch)
+        return self._results(batch)
 
     def summary_lines(self, session: Session) -> list[str]:
         """Return the lines that the source of boxes and the segmenter print at the end of a run."""
@@ -107,39 +109,30 @@ class ImageCascade:
             len(samples), lambda part: (self.segmenter.upload(images[part]), self.boxes(samples[part]))
         )
 
-    def _launch(self, samples: Sequence[Sample], detected: list[tuple[Upload, list[Detections]]]) -> list[PendingBatch]:
-        """Start consecutive parts of a batch, as large as memory allows.
-
-        Args:
-            detected: as `_detect` returns it, with the batch's images on the device; emptied.
-        """
+    def _launch(self, batch: _Batch) -> None:
+        """Start the masks of a batch, in consecutive parts as large as memory allows."""
+        self._unlaunched = None  # before what may fail, so that it does not fail again in the next call
+        detected = self._detect(batch.samples) if batch.detected is None else batch.detected.result()
         images = [image for upload, _ in detected for image in upload.images()]
         sets = [[boxes] for _, detections in detected for boxes in detections]
         if self._gt_boxes is not None:
-            sets = [[*boxes, gt_boxes] for boxes, gt_boxes in zip(sets, self._gt_boxes(samples))]
-        pending = self._launch_retry(
-            len(samples), lambda part: self._launch_part(samples[part], images[part], sets[part])
-        )
-        detected.clear()  # or the images would be on the GPU until the masks are written
-        return pending
+            sets = [[*boxes, gt_boxes] for boxes, gt_boxes in zip(sets, self._gt_boxes(batch.samples))]
 
-    def _launch_part(
-        self,
-        samples: Sequence[Sample],
-        images: Sequence[npt.NDArray[np.uint8] | torch.Tensor],
-        sets: Sequence[Sequence[Detections]],
-    ) -> PendingBatch:
-        """Start images, each with one set of boxes or two; the order of the masks is image by image, set by set."""
-        boxes = [each.boxes for boxes_of_image in sets for each in boxes_of_image]
-        image_index = [i for i, boxes_of_image in enumerate(sets) for _ in boxes_of_image]
-        return samples, sets, self.segmenter.launch(images, boxes, image_index)
+        def launch(part: slice) -> tuple[Sequence[Sample], Sequence[Sequence[Detections]], AsyncMasks]:
+            # Masks come image by image, set by set.
+            boxes = [each.boxes for boxes_of_image in sets[part] for each in boxes_of_image]
+            image_index = [i for i, boxes_of_image in enumerate(sets[part]) for _ in boxes_of_image]
+            return batch.samples[part], sets[part], self.segmenter.launch(images[part], boxes, image_index)
 
-    def _collected(self, launch: Callable[[], list[PendingBatch]]) -> Iterator[tuple[Sample, Instances]]:
+        batch.launched = self._launch_retry(len(batch.samples), launch)
+        batch.detected = None  # or the images would be on the GPU until the masks are written
+
+    def _results(self, batch: _Batch) -> Iterator[tuple[Sample, Instances]]:
         """Wait for the masks of a batch and give them their classes, image by image."""
-        if self._previous is launch:
-            self._previous = None  # so that what fails here does not fail again in the next call
-        for part, sets, pending in launch():
+        if batch.launched is None:
+            self._launch(batch)
+        for samples, sets, pending in batch.launched or ():
             masks = iter(self.segmenter.collect(pending))
-            for sample, boxes_of_image in zip(part, sets):
+            for sample, boxes_of_image in zip(samples, sets):
                 instances, *gt_instances = [label_masks(sample.size, boxes, next(masks)) for boxes in boxes_of_image]
                 yield (replace(sample, gt_box_instances=gt_instances[0]) if gt_instances else sample), instances

@@ -56,9 +56,6 @@ class RunModels:
     Attributes:
         prompts: the boxes of a prompt file, used instead of the detector's, or None.
         device_text: what the models run on, and the precision; `build_cascade` sets it.
-        batches_ahead: how many batches the cascade should get before results are taken; `build_cascade` sets it. Two on
-            CUDA, where boxes are found in one batch and masks in the one before; none on a CPU, which gains nothing and
-            would hold the images of two batches.
 
     Raises:
         UserError: a weight file is not set, or missing and cannot be downloaded; the prompt file cannot be used.
@@ -66,7 +63,7 @@ class RunModels:
 
     def __init__(self, options: Options, images: RunImages, session: Session) -> None:
         self._options, self._images, self._session = options, images, session
-        self.device_text, self.batches_ahead = "none", 1
+        self.device_text = "none"
         self._calibration: Calibration | None = None
         if options.annotations is None:
             find_detector(options.config.arch.yolo)  # a wrong name, or no sahi, is refused before anything is fetched
@@ -86,13 +83,22 @@ class RunModels:
         """Return the detector of `arch.yolo`; see `load_detector`."""
         return load_detector(self._options.config, self._device, trust=self._options.trust_weights)
 
+    @property
+    def batches_ahead(self) -> int:
+        """Return how many batches the cascade should get before results are taken.
+
+        Two on CUDA, where boxes are found in one batch and masks in the one before; none on a CPU, which gains nothing
+        and would hold the images of two batches.
+        """
+        return 1 if self._options.annotations is not None else {"cuda": 2, "cpu": 0}.get(self._device.type, 1)
+
     def build_cascade(self) -> Cascade:
         """Build the cascade that finds the instances of the run, and print which models it uses.
 
         Raises:
             UserError: weights, a SAM2 config, the device or the precision cannot be used.
         """
-        options = self._options
+        options, config = self._options, self._options.config
         if options.annotations is not None:
             offset = options.prompt_overrides.category_offset
             folder = AnnotationFolder(options.annotations, self.class_map.index, offset)
@@ -100,14 +106,9 @@ class RunModels:
             return postprocessed(AnnotationCascade(folder), self.class_map, CleanupConfig())
         boxes = self._box_source()
         segmenter = build_segmenter(
-            options.config,
-            self._device,
-            trust=options.trust_weights,
-            video=options.video,
-            num_images=len(self._images.ids),
+            config, self._device, trust=options.trust_weights, video=options.video, num_images=len(self._images.ids)
         )
         self.device_text = describe_device(self._device, segmenter.precision, segmenter.backend)
-        self.batches_ahead = {"cuda": 2, "cpu": 0}.get(self._device.type, 1)
         names = self.detector.names if options.runs_detector else ()
         say([models_line(options, names, self.device_text)])
         warn(demo_warnings(options))
@@ -116,17 +117,16 @@ class RunModels:
             from models.sam2_video import Propagator
             from models.video_cascade import VideoCascade
 
-            settings = options.config.video
             propagator = Propagator(
                 segmenter.model,
                 segmenter.precision,
-                non_overlap=settings.non_overlap_masks,
+                non_overlap=config.video.non_overlap_masks,
                 chunk_bytes=segmenter.chunk_bytes,
             )
-            cascade = VideoCascade(boxes, segmenter, propagator, settings, self.prompts)
+            cascade = VideoCascade(boxes, segmenter, propagator, config.video, self.prompts)
         else:
             cascade = ImageCascade(boxes, segmenter, gt_boxes=options.attribute)
-        return postprocessed(cascade, self.class_map, options.config.cleanup, self._calibration)
+        return postprocessed(cascade, self.class_map, config.cleanup, self._calibration)
 
     @cached_property
     def _device(self) -> torch.device:

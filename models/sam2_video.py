@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -64,61 +64,57 @@ class VideoModel(SAM2VideoPredictor):
             self.mask_scores.append(found[2].amax(dim=-1))  # of several masks, SAM2 takes the best
         return found
 
-    def _prepare_memory_conditioned_features(
-        self,
-        *,
-        output_dict: Memory | Sequence[Memory],
-        current_vision_feats: list[Tensor],
-        current_vision_pos_embeds: list[Tensor],
-        feat_sizes: list[tuple[int, int]],
-        **settings: Any,
-    ) -> Tensor:
+    def _prepare_memory_conditioned_features(self, *, output_dict: Memory | Sequence[Memory], **frame: Any) -> Tensor:
         """Return (N, C, h, w) features of a frame for N tracks, each conditioned on what it remembers.
 
         Args:
             output_dict: the memories of N tracks; a single one, as in training, is left to the original.
+            frame: `current_vision_feats` and `current_vision_pos_embeds`, whose last level is (h * w, N, C), equal in
+                all tracks; `feat_sizes`, and what else the original takes.
         """
         if isinstance(output_dict, dict):
-            given = {"current_vision_feats": current_vision_feats, "feat_sizes": feat_sizes}
-            given |= {"output_dict": output_dict, "current_vision_pos_embeds": current_vision_pos_embeds, **settings}
-            return super()._prepare_memory_conditioned_features(**given)
-        curr, curr_pos = current_vision_feats[-1], current_vision_pos_embeds[-1]
-        gathered: list[dict[str, Any]] = []
-
-        def gather(**inputs: Any) -> Tensor:
-            gathered.append(inputs)
-            return curr[:, :1]
-
-        with _replaced(self.memory_attention, gather):  # the original finds what each track attends to
-            for memory in output_dict:
-                super()._prepare_memory_conditioned_features(
-                    output_dict=memory,
-                    current_vision_feats=[curr[:, :1]],
-                    current_vision_pos_embeds=[curr_pos[:, :1]],
-                    feat_sizes=feat_sizes,
-                    **settings,
-                )
-        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-        for place, inputs in enumerate(gathered):
-            groups[len(inputs["memory"]), inputs["num_obj_ptr_tokens"]].append(place)
+            return super()._prepare_memory_conditioned_features(output_dict=output_dict, **frame)
+        levels = ("current_vision_feats", "current_vision_pos_embeds")
+        features, positions = (frame[name][-1] for name in levels)
+        of_one = {**frame, **{name: [frame[name][-1][:, :1]] for name in levels}}
+        inputs = [self._attention_inputs(memory, of_one) for memory in output_dict]
+        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)  # tracks that remember equally much
+        for track, each in enumerate(inputs):
+            groups[len(each["memory"]), each["num_obj_ptr_tokens"]].append(track)
         conditioned: dict[int, Tensor] = {}
-        first = self.memory_attention.layers[0].self_attn
-
-        def once(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return type(first).forward(first, q[:1], k[:1], v[:1]).expand(len(q), -1, -1)
-
-        with _replaced(first, once):  # which comes before all memory, and is the same for all tracks
-            for (_, num_pointers), places in groups.items():
-                found = self.memory_attention(
-                    curr=[curr[:, : len(places)]],
-                    curr_pos=[curr_pos[:, : len(places)]],
-                    memory=torch.cat([gathered[place]["memory"] for place in places], dim=1),
-                    memory_pos=torch.cat([gathered[place]["memory_pos"] for place in places], dim=1),
+        with self._first_layer_once():
+            for (_, num_pointers), tracks in groups.items():
+                joined = self.memory_attention(
+                    curr=[features[:, : len(tracks)]],
+                    curr_pos=[positions[:, : len(tracks)]],
+                    memory=torch.cat([inputs[track]["memory"] for track in tracks], dim=1),
+                    memory_pos=torch.cat([inputs[track]["memory_pos"] for track in tracks], dim=1),
                     num_obj_ptr_tokens=num_pointers,
                 )
-                conditioned |= zip(places, found.unbind(1))
-        joined = torch.stack([conditioned[place] for place in range(len(gathered))])
-        return joined.transpose(1, 2).unflatten(2, feat_sizes[-1])
+                conditioned |= zip(tracks, joined.unbind(1))
+        in_order = torch.stack([conditioned[track] for track in range(len(inputs))])
+        return in_order.transpose(1, 2).unflatten(2, frame["feat_sizes"][-1])
+
+    def _attention_inputs(self, memory: Memory, frame: dict[str, Any]) -> dict[str, Any]:
+        """Return what the original gives to the memory attention for one track; it is not run."""
+        inputs: dict[str, Any] = {}
+
+        def note(**given: Any) -> Tensor:
+            inputs.update(given)
+            return given["curr"][-1]
+
+        with _replaced(self.memory_attention, note):
+            super()._prepare_memory_conditioned_features(output_dict=memory, **frame)
+        return inputs
+
+    def _first_layer_once(self) -> AbstractContextManager[None]:
+        """Compute the first self-attention for one track: it comes before all memory, so it is the same for all."""
+        layer = self.memory_attention.layers[0].self_attn
+
+        def once(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return type(layer).forward(layer, q[:1], k[:1], v[:1]).expand(len(q), -1, -1)
+
+        return _replaced(layer, once)
 
 
 @contextmanager

@@ -148,18 +148,16 @@ class Segmenter:
         Raises:
             RunError: it was a single image, and nothing is left to be halved.
         """
-        halved = self.chunk_bytes > MIN_CHUNK_BYTES
-        if halved:
-            self.chunk_bytes = max(MIN_CHUNK_BYTES, self.chunk_bytes // 2)
         if self._windows_at_once is not None:  # even a single image has many windows, encoded `max_batch` at once
             images = max(images, self.max_batch)
         if images > 1:
             self._passes.take_at_most(images // 2)
-        elif isinstance(self._passes, CompiledForward) and not halved:
+        elif self.chunk_bytes <= MIN_CHUNK_BYTES:
+            if not isinstance(self._passes, CompiledForward):
+                advice = "choose smaller models or --device cpu"
+                raise RunError(f"the GPU has too little memory for a single image ({reason}); {advice}")
             self._passes = Sam2Forward(self.model, self._windows_at_once)  # which pads neither images nor boxes
-        elif not halved:
-            advice = "choose smaller models or --device cpu"
-            raise RunError(f"the GPU has too little memory for a single image ({reason}); {advice}")
+        self.chunk_bytes = min(self.chunk_bytes, max(MIN_CHUNK_BYTES, self.chunk_bytes // 2))
 
     def use_more_memory(self) -> None:
         """Undo the last `use_less_memory`, to see whether there is more memory by now."""

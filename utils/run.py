@@ -35,12 +35,14 @@ class Models(Protocol):
         prompts: the boxes of a prompt file, or None.
         class_map: leads from the classes of masks, models and files to those of the run.
         device_text: names the device and the precision; `build_cascade` sets it.
-        batches_ahead: how many batches the cascade should get before results are taken; `build_cascade` sets it.
+        batches_ahead: how many batches the cascade should get before results are taken.
     """
 
     prompts: Prompts | None
     device_text: str
-    batches_ahead: int
+
+    @property
+    def batches_ahead(self) -> int: ...
 
     @property
     def class_map(self) -> ClassMap: ...
@@ -95,7 +97,8 @@ class Run:
         script, *also = options.outputs
         sinks_of = {script: own, **{output: OUTPUTS[output](self) for output in also}}
         sinks = [sink for output in OUTPUTS for sink in sinks_of.get(output, ())]  # in the order of OUTPUTS
-        noun, ahead = "frame" if options.video else "image", self.models.batches_ahead
+        noun = "frame" if options.video else "image"
+        ahead = self.models.batches_ahead if units else 0
         with self._exchange() as exchange:
             if options.prune:
                 session.barrier()  # by now no process can refuse the run any more

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks import gpu_check, harness, rows, throughput
 from benchmarks.harness import Gate
-from benchmarks.rows import Process
+from benchmarks.processes import Process
 from models.sam2_video import Propagator
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks import rows, throughput
 from benchmarks.demo import write_labelme
 from benchmarks.harness import Boxes, Masks
-from benchmarks.rows import Pass
+from benchmarks.processes import Pass
 from benchmarks.throughput import Cell, coverage_gate, exact_gate, fair_gate, files_gate, matrix_gate, summary
 from utils.masks import Mask
 from utils.metrics.segmentation import confusion_matrix
