@@ -63,8 +63,17 @@ def to_device(array: np.ndarray | torch.Tensor, device: torch.device) -> torch.T
     """Copy an array to a device; to CUDA without blocking, from pinned memory. What is on a device stays there."""
     if isinstance(array, torch.Tensor):
         return array
-    tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))  # of one that is read-only, torch warns
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    if device.type == "cuda":
+        return _pinned(array).to(device, non_blocking=True)
+    # Of an array that cannot be written, torch would warn.
+    return torch.from_numpy(np.require(array, requirements=("C", "W"))).to(device)
+
+
+def _pinned(array: np.ndarray) -> torch.Tensor:
+    """Copy an array to pinned memory in this thread alone; torch would take many, and wait for them on a busy host."""
+    pinned = torch.empty(array.shape, dtype=getattr(torch, array.dtype.name), pin_memory=True)
+    pinned.numpy()[...] = array
+    return pinned
 
 
 def upsampled(logits: torch.Tensor, size: Size) -> torch.Tensor:
@@ -95,13 +104,6 @@ COPIERS = 4
 @cache
 def _copiers(device: torch.device) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(COPIERS, "pin", partial(use_gpu, device))
-
-
-def _pinned(image: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """Copy an image to pinned memory in this thread alone; torch would take many, and wait for them on a busy host."""
-    pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
-    pinned.numpy()[...] = image
-    return pinned
 
 
 @cache

@@ -20,7 +20,7 @@ from models import segmenter, transfer
 from models.device_limits import OUT_OF_MEMORY
 from models.oom_retry import PATIENCE, OomRetry
 from models.segmenter import preprocess
-from models.transfer import HostSync, PackedMasks, Upload, to_host_async, upsampled
+from models.transfer import HostSync, PackedMasks, Upload, to_device, to_host_async, upsampled
 from utils.distributed import Session
 from utils.io.png_files import encode_bits
 from utils.masks import Mask
@@ -93,6 +93,23 @@ def test_images_are_pinned_side_by_side_and_arrive_in_their_order(monkeypatch: p
     for image, tensor in zip(images, found, strict=True):
         np.testing.assert_array_equal(tensor.numpy(), image)
     assert gpus and set(gpus) == {GPU}, "the threads have the process's own GPU"
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32, np.bool_])
+def test_arrays_go_to_a_gpu_from_pinned_memory_as_they_are(
+    kind: type[np.generic], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array, empty, pinned = (10 * np.random.default_rng(0).random((4, 5, 6))).astype(kind)[::2, :, ::-1], torch.empty, []
+
+    def noted(shape: tuple[int, ...], *, dtype: torch.dtype, pin_memory: bool) -> torch.Tensor:
+        pinned.append(empty(shape, dtype=dtype))
+        return pinned[-1] if pin_memory else pytest.fail("not pinned")
+
+    monkeypatch.setattr(torch, "empty", noted)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device, non_blocking: tensor)
+    sent = to_device(array, GPU)
+    assert sent is pinned[0] and sent.dtype == torch.from_numpy(array.copy()).dtype
+    np.testing.assert_array_equal(sent.numpy(), array)
 
 
 def test_what_a_gpu_sends_is_waited_for_by_its_number() -> None:
