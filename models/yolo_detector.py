@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ from utils.errors import UserError, first_line, first_of
 if TYPE_CHECKING:
     import torch
     from ultralytics.nn.tasks import BaseModel
+
+LETTERBOXING = 4
+"""Threads that letterbox the images of a batch for a GPU."""
 
 
 class YoloDetector:
@@ -70,6 +74,8 @@ class YoloDetector:
         self._ids = np.arange(len(self.names))
         # With priority, so that its short kernels do not wait for SAM2's long ones.
         self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
+        # On a CPU, OpenCV's own threads are enough; a GPU would wait for one image after the other.
+        self._side_by_side = ThreadPoolExecutor(LETTERBOXING, "letterbox").map if device.type == "cuda" else map
         runs_nms = type(self._predictor).__name__ == "DetectionPredictor" and not exported
         self._nms_on_host = self._stream is not None and runs_nms and not self._predictor.model.end2end
         if chosen is not None and len(self.names) > MAX_CLASSES:
@@ -81,7 +87,7 @@ class YoloDetector:
 
         Ultralytics clips boxes to their image, but not those of RT-DETR and not rotated ones (-obb).
         """
-        letterboxed = [self._predictor.pre_transform([image])[0] for image in images]
+        letterboxed = [*self._side_by_side(lambda image: self._predictor.pre_transform([image])[0], images)]
         groups: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, image in enumerate(letterboxed):
             groups[image.shape].append(i)

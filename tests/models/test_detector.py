@@ -6,19 +6,22 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from datasets.images import read_image
+from models import yolo_detector
 from models.detector import DETECTORS, DetectorBoxes, PromptFileBoxes, find_detector
 from models.loading import RunModels, load_detector, run_classes
 from models.ultralytics_quiet import quiet_ultralytics
@@ -108,6 +111,32 @@ def test_nms_on_the_host_of_what_scores_enough_gives_the_same_boxes(yolo_file: P
         np.testing.assert_array_equal(a.boxes, b.boxes)
         np.testing.assert_array_equal(a.scores, b.scores)
         np.testing.assert_array_equal(a.class_ids, b.class_ids)
+
+
+def test_images_for_a_gpu_are_letterboxed_side_by_side(
+    yolo_file: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device, priority: None)
+    monkeypatch.setattr(yolo_detector, "_predictor_of", partial(on_the_cpu, yolo_detector._predictor_of))
+    config, images = Config(detector=DetectorConfig(imgsz=128)), [sample.image for sample in samples[:4]]
+    alone = YoloDetector(yolo_file, torch.device("cpu"), config)
+    for_gpu, both = YoloDetector(yolo_file, torch.device("cuda:1"), config), threading.Barrier(2)
+    pre_transform = for_gpu._predictor.pre_transform
+
+    def noted(images: list[np.ndarray]) -> list[np.ndarray]:
+        both.wait(60)  # another image is letterboxed at the same time
+        return pre_transform(images)
+
+    monkeypatch.setattr(for_gpu._predictor, "pre_transform", noted)
+    assert sum(len(boxes) for boxes, _, _ in alone(images)) > 4
+    for ours, theirs in zip(for_gpu(images), alone(images), strict=True):
+        for found, expected in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def on_the_cpu(build: Callable[..., Any], model: object, task: str, head: str, device: object, how: dict) -> Any:
+    """A predictor on the CPU, whatever the device."""
+    return build(model, task, head, torch.device("cpu"), how)
 
 
 def test_boxes_are_copied_on_the_stream_that_computes_them(
