@@ -23,8 +23,7 @@ import numpy.typing as npt
 
 from utils.annotations.fingerprint import MISSING, ImageFingerprint, file_hash, file_signature, file_times, hash_of
 from utils.annotations.index import BUFFERED, KEY, NO_KEY, Index, Keys
-from utils.annotations.records import AnnotationOutput, FileStatus, Record
-from utils.annotations.shared_files import SharedFiles
+from utils.annotations.records import AnnotationOutput, FileStatus, Record, SharedFiles
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter
 from utils.io.image_files import IMAGE_SUFFIXES
 from utils.io.json_files import path_problem
