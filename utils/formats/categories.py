@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from utils.classes import COCO_CLASSES, COCO_IDS, canonical, match_classes
+from utils.errors import UserError
 
 CategoryOffset: TypeAlias = Literal["0", "1", "coco91"]
 """The id of the first class, or `coco91`: COCO's own ids, with gaps."""
@@ -65,3 +67,28 @@ class Categories:
         class_ids = self.class_ids(offset)
         # COCO's 80 names are a guess unless somebody named them; then an id of a class that the run lacks refutes them.
         return class_ids < 0 if offset == "coco91" and self._own is None else class_ids == UNKNOWN_ID
+
+
+RESULTS_ADVICE = "; where the ids are those of an instances file, name a folder that holds both files"
+
+
+def decided_class_ids(
+    path: Path, ids: Sequence[int], names: Sequence[str], offset: str | None
+) -> npt.NDArray[np.int64]:
+    """Return the class id of each category id; UserError if no beginning of the ids fits, or several do.
+
+    None is expected before the others, as of prompt files, which few programs write: any model's results come here.
+    """
+    in_64_bits = np.array(ids, object).clip(-1, 2**31).astype(np.int64)  # those beyond fit no list of names either
+    categories, offsets = Categories(in_64_bits, names), get_args(CategoryOffset)
+    fitting = [each for each in offsets if offset in (None, each) and not categories.misfits(each).any()]
+    if len(fitting) > 1 and not categories.are_cocos():
+        fitting = [each for each in fitting if each != "coco91"]
+    if not fitting:
+        outside = f"category ids {min(ids)} to {max(ids)} do not fit the {len(names)} classes"
+        said = f" with --category-offset {offset}" if offset else ""
+        raise UserError(f"{path}: {outside}{said}{RESULTS_ADVICE}")
+    if len(fitting) > 1 and ids:
+        choices = " or ".join(fitting)
+        raise UserError(f"{path}: category ids may begin at {choices}: give --category-offset {choices}")
+    return categories.class_ids(fitting[0])

@@ -7,15 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from utils.boxes import box_of_points, xywh_to_xyxy, xyxy_to_xywh
 from utils.classes import ClassIndex
-from utils.errors import UserError
-from utils.formats.categories import Categories, CategoryOffset
+from utils.formats.categories import decided_class_ids
 from utils.formats.label_studio import refuse_tasks
 from utils.formats.polygons import filled_box
 from utils.io.image_files import check_pixels, is_image_name
@@ -186,7 +184,7 @@ def parse_results(path: Path, names: Sequence[str], offset: str | None) -> list[
         annotation = _read_annotation(row, category_id, at)
         rows.append((image_id, replace(annotation, mask_score=annotation.score)))
     numbers = sorted({int(row.category) for _, row in rows})
-    name_of = {number: names[i] for number, i in zip(numbers, _class_ids(path, numbers, names, offset))}
+    name_of = {number: names[i] for number, i in zip(numbers, decided_class_ids(path, numbers, names, offset))}
     files = [image_id for image_id in dict.fromkeys(image_id for image_id, _ in rows) if is_image_name(image_id)]
     stems = dict(zip(files, ids_of_files(files, Location(str(path)))))
     images: dict[str, CocoImage] = {}
@@ -194,29 +192,6 @@ def parse_results(path: Path, names: Sequence[str], offset: str | None) -> list[
         stem, found = stems.get(image_id, image_id), replace(row, category=name_of[int(row.category)])
         images.setdefault(stem, CocoImage(stem, None)).annotations.append(found)
     return [*images.values()]
-
-
-RESULTS_ADVICE = "; where the ids are those of an instances file, name a folder that holds both files"
-
-
-def _class_ids(path: Path, ids: Sequence[int], names: Sequence[str], offset: str | None) -> npt.NDArray[np.int64]:
-    """Return the class id of each category id; UserError if no beginning of the ids fits, or several do.
-
-    None is expected before the others, as of prompt files, which few programs write: any model's results come here.
-    """
-    in_64_bits = np.array(ids, object).clip(-1, 2**31).astype(np.int64)  # those beyond fit no list of names either
-    categories, offsets = Categories(in_64_bits, names), get_args(CategoryOffset)
-    fitting = [each for each in offsets if offset in (None, each) and not categories.misfits(each).any()]
-    if len(fitting) > 1 and not categories.are_cocos():
-        fitting = [each for each in fitting if each != "coco91"]
-    if not fitting:
-        outside = f"category ids {min(ids)} to {max(ids)} do not fit the {len(names)} classes"
-        said = f" with --category-offset {offset}" if offset else ""
-        raise UserError(f"{path}: {outside}{said}{RESULTS_ADVICE}")
-    if len(fitting) > 1 and ids:
-        choices = " or ".join(fitting)
-        raise UserError(f"{path}: category ids may begin at {choices}: give --category-offset {choices}")
-    return categories.class_ids(fitting[0])
 
 
 def coco_instances(image: CocoImage, size: tuple[int, int], index: ClassIndex) -> Instances:
@@ -269,6 +244,18 @@ def _read_annotation(row: Any, category: str, place: Location) -> CocoAnnotation
     score, mask_score = (get(row, key, float, place, optional=True) for key in ("score", "mask_score"))
     is_crowd = row.get("iscrowd") in (1, True)
     return CocoAnnotation(place, category, bbox or None, row.get("segmentation"), score, mask_score, is_crowd)
+
+
+def usual_annotation(row: dict[str, Any]) -> dict[str, Any]:
+    """Write an annotation of COCO as most tools do: ids as integers, and a box where it has only a segmentation."""
+    if not {"image_id", "category_id"} <= row.keys() or not row.keys() & {"id", "iscrowd", "segmentation"}:
+        return row  # the rows of predictions have no id of their own, and are what one of two programs writes
+    row = {key: int(value) if type(value) is float and value.is_integer() else value for key, value in row.items()}
+    if isinstance(category_id := row["category_id"], str) and category_id.isascii() and category_id.isdecimal():
+        row["category_id"] = int(category_id)
+    if not row.get("bbox") and row.get("segmentation"):
+        row["bbox"] = segmentation_box(row["segmentation"])
+    return row
 
 
 def segmentation_box(segmentation: Any) -> list[float] | None:

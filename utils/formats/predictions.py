@@ -25,8 +25,9 @@ import numpy as np
 from utils.classes import ClassIndex
 from utils.errors import UserError
 from utils.files import read_user_text
+from utils.formats.categories import RESULTS_ADVICE
 from utils.formats.coco import FILE_NAME, split_file
-from utils.formats.coco_reader import RESULTS_ADVICE, coco_instances, parse_coco, parse_results, read_segmentation
+from utils.formats.coco_reader import coco_instances, parse_coco, parse_results, read_segmentation
 from utils.io.image_files import size_problem
 from utils.io.json_files import JSON_FILES
 from utils.matching import PathIndex, names_of_image, number_of, unique_aliases, without_images, without_upload

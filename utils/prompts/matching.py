@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from utils.engine import RunImages
 from utils.errors import UserError
+from utils.formats.categories import RESULTS_ADVICE
 from utils.io.image_files import size_problem
 from utils.io.terminal import counted
 from utils.matching import PathIndex, names_of_image, number_of, tails, unique_aliases, without_images, without_upload
@@ -86,6 +87,7 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
         raise UserError(
             f"{table.path}: none of its {counted(len(table), 'row')} is for an image of the run: the first image "
             f'here is {_quoted(table.key(0))}, that of the run is "{min(ids, default="")}"'
+            + (RESULTS_ADVICE if table.format.images_by == "ids" else "")
         )
     return ImageMatch(np.where(of_key == AMBIGUOUS, NO_IMAGE, of_key), of_row, by_number)
 

@@ -31,6 +31,7 @@ from utils.io.json_files import Location, describe, get
 from utils.prompts.table import (
     NO_SCORE,
     Interpretation,
+    JsonRows,
     PromptFormat,
     PromptOverrides,
     PromptSource,
@@ -42,25 +43,45 @@ from utils.prompts.table import (
 
 def read_row_list(source: PromptSource, format: PromptFormat) -> PromptTable:
     """Read a JSON list of rows, all of them with a score, and all or none with a `file_name`."""
-    table, named = source.json.build(source, format), source.json.with_file_name
+    table, named = _scored(source.json.build(source, format)), source.json.with_file_name
     if named not in (0, len(table)):
         raise UserError(f"{table.path}: file_name stands in {named} of {len(table)} rows, not in all")
+    return replace(table, image_keys=[id_of_file(str(name)) for name in table.image_keys]) if named else table
+
+
+def _scored(table: PromptTable) -> PromptTable:
+    """Return the table; UserError if a row has no score."""
     if (table.scores == NO_SCORE).any():
         raise UserError(f"{table.location(int(np.argmax(table.scores == NO_SCORE)))}.score: is missing")
-    return replace(table, image_keys=[id_of_file(str(name)) for name in table.image_keys]) if named else table
+    return table
 
 
 def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
     """Read COCO instances; an annotation without a score has the score 1, crowds are left out."""
-    path, content, place = source.path, source.json.content, Location(str(source.path))
-    table = source.json.build(source, format, "annotations")
+    return _by_instances(source.json.build(source, format, "annotations"), source.json)
+
+
+def read_coco_results(source: PromptSource, format: PromptFormat) -> PromptTable:
+    """Read COCO results, in which all rows have a score, with the instances file beside them."""
+    rows, instances = source.results
+    table = rows.build(source, format)
+    return _by_instances(_scored(replace(table, files=[rows.path] * len(table.image_keys))), instances)
+
+
+def _by_instances(table: PromptTable, instances: JsonRows) -> PromptTable:
+    """Give rows the names of the images and categories whose ids they have, which stand in an instances file."""
+    place = Location(str(instances.path))
     images = entries_by_id(
-        content, "images", place, lambda row, at: (get(row, "file_name", str, at), _stated_size(row, "height", "width"))
+        instances.content,
+        "images",
+        place,
+        lambda row, at: (get(row, "file_name", str, at), _stated_size(row, "height", "width")),
     )
-    for image_id in table.image_keys:
+    for i, image_id in enumerate(table.image_keys):
         if str(image_id) not in images:
-            raise UserError(f"{path}: annotations: image_id {image_id} is none of the images")
-    names = entries_by_id(content, "categories", place, lambda row, at: get(row, "name", str, at))
+            row = int(np.argmax(table.key_of_row == i))
+            raise UserError(f"{table.location(row)}.image_id: {image_id} is none of the images")
+    names = entries_by_id(instances.content, "categories", place, lambda row, at: get(row, "name", str, at))
     position_of = {category_id: i for i, category_id in enumerate(names)}
     positions = np.array([position_of.get(str(number), -1) for number in table.category_ids.tolist()], np.int64)
     if (positions < 0).any():
@@ -72,6 +93,7 @@ def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
     return replace(
         table,
         image_keys=ids_of_files([images[image_id][0] for image_id in ids], place),
+        files=[*table.files[:1]] * len(ids),
         key_of_row=key_of[table.key_of_row],
         scores=np.where(table.scores == NO_SCORE, np.float32(1), table.scores),
         category_ids=positions,
@@ -212,6 +234,14 @@ COCO_INSTANCES = PromptFormat(
     names_classes=True,
 )
 
+COCO_RESULTS = PromptFormat(
+    "COCO results with their instances file",
+    lambda source: bool(source.results),
+    read_coco_results,
+    Interpretation("xywh", "0"),
+    names_classes=True,
+)
+
 YOLO_LABELS = PromptFormat(
     "YOLO labels",
     lambda source: bool(label_files(source.path, source.files[".txt"])),
@@ -236,7 +266,7 @@ VOC_BOXES = PromptFormat(
     names_classes=True,
 )
 
-PROMPT_FORMATS = [NATIVE, ULTRALYTICS, COCO_INSTANCES, VOC_BOXES, YOLO_LABELS, LABELME]
+PROMPT_FORMATS = [NATIVE, ULTRALYTICS, COCO_INSTANCES, COCO_RESULTS, VOC_BOXES, YOLO_LABELS, LABELME]
 """The first one that recognizes a file or folder reads it."""
 
 

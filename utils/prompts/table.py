@@ -18,7 +18,7 @@ import numpy.typing as npt
 from utils.errors import UserError
 from utils.formats.base import RECORDS
 from utils.formats.categories import CategoryOffset
-from utils.formats.coco_reader import segmentation_box
+from utils.formats.coco_reader import usual_annotation
 from utils.formats.labelme_reader import POLYGONS
 from utils.formats.predictions import visible_files
 from utils.formats.yolo_labels import LabelColumns
@@ -29,10 +29,8 @@ BoxFormat: TypeAlias = Literal["xyxy", "xywh"]
 Size: TypeAlias = tuple[float, float]
 """(height, width) in pixels as a file states it."""
 
-NO_SCORE = -1.0
-
-INTEGER_LIMIT = 2**63
-"""Integers from here on are refused: no pixel lies there, and not every number type can hold them."""
+NO_SCORE, INTEGER_LIMIT = -1.0, 2**63
+"""In place of a score; and integers that are refused: no pixel lies there, and not every number type can hold them."""
 
 
 class Interpretation(NamedTuple):
@@ -105,6 +103,16 @@ class PromptSource:
     def json(self) -> JsonRows:
         """Parse a file as JSON, once for all formats; what is no JSON has the content None and an error."""
         return JsonRows(self.path)
+
+    @cached_property
+    def results(self) -> list[JsonRows]:
+        """Parse COCO results and the instances whose ids they have, the only JSON files of a folder; else nothing."""
+        files = self.files[".json"]
+        pair = sorted(map(JsonRows, files if len(files) == 2 else ()), key=lambda each: isinstance(each.content, dict))
+        is_pair = [type(each.content) for each in pair] == [list, dict] and not pair[
+            0
+        ].with_file_name  # a path for each
+        return pair if is_pair and {"images", "categories"} <= pair[1].content.keys() else []
 
 
 def _is_output(folder: Path) -> bool:
@@ -256,7 +264,8 @@ class JsonRows:
     memory of its text and its numbers, not that of an object a row.
 
     Attributes:
-        content: what the file says; None where it cannot be read.
+        path: the file.
+        content: what it says; None where it cannot be read.
         error: why it cannot be read, or None.
         with_file_name: how many rows have a `file_name`.
     """
@@ -265,7 +274,7 @@ class JsonRows:
     """Known by its identity."""
 
     def __init__(self, path: Path) -> None:
-        self._rows = TableBuilder()
+        self.path, self._rows = path, TableBuilder()
         self.content: Any = None
         self.error: UserError | None = None
         self.with_file_name = self._count = self._crowds = 0
@@ -277,7 +286,7 @@ class JsonRows:
 
     def _take(self, row: dict[str, Any]) -> dict[str, Any]:
         """Replace an object by TAKEN if it is a sound row; another one stays what it is. For json's object_hook."""
-        if _problem(row := _usual(row)):
+        if _problem(row := usual_annotation(row)):
             return row
         number, self._count = self._count, self._count + 1
         if row.get("iscrowd"):
@@ -299,26 +308,14 @@ class JsonRows:
         """
         entries = self.content[key] if key else self.content
         if not isinstance(entries, list):
-            raise UserError(f"{source.path}: {key}: expected a list, found {describe(entries)}")
+            raise UserError(f"{self.path}: {key}: expected a list, found {describe(entries)}")
         for i, entry in enumerate(entries):
             if entry is not self.TAKEN:
-                raise UserError(f"{source.path}: {key}[{i}]{_problem(entry)}")
+                raise UserError(f"{self.path}: {key}[{i}]{_problem(entry)}")
         if self._count != len(entries):
-            raise UserError(f"{source.path}: it has rows inside others, or outside the list")
+            raise UserError(f"{self.path}: it has rows inside others, or outside the list")
         left_out = {"that are crowds, not objects": self._crowds}
         return self._rows.build(source, format, f": {key}[{{number}}]", left_out=left_out)
-
-
-def _usual(row: dict[str, Any]) -> dict[str, Any]:
-    """Write an annotation of COCO as most tools do: ids as integers, and a box where it has only a segmentation."""
-    if not {"image_id", "category_id"} <= row.keys() or not row.keys() & {"id", "iscrowd", "segmentation"}:
-        return row  # the rows of predictions have no id of their own, and are what one of two programs writes
-    row = {key: int(value) if type(value) is float and value.is_integer() else value for key, value in row.items()}
-    if isinstance(category_id := row["category_id"], str) and category_id.isascii() and category_id.isdecimal():
-        row["category_id"] = int(category_id)
-    if not row.get("bbox") and row.get("segmentation"):
-        row["bbox"] = segmentation_box(row["segmentation"])
-    return row
 
 
 def _problem(row: Any) -> str | None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from utils.errors import UserError
-from utils.prompts.readers import COCO_INSTANCES, NATIVE, ULTRALYTICS, read_prompt_table
+from utils.prompts.readers import COCO_INSTANCES, COCO_RESULTS, NATIVE, ULTRALYTICS, read_prompt_table
 from utils.prompts.table import PromptSource, PromptTable
 
 Write = Callable[[Any], Path]
@@ -165,7 +165,7 @@ def test_coco_instances(write: Write) -> None:
     "key, entry, place",
     [
         ("annotations", {"id": 1, "image_id": 9, "category_id": 7}, r"annotations\[3\]\.bbox: is missing"),
-        ("annotations", ROW, r"annotations: image_id 23960 is none of the images"),
+        ("annotations", ROW, r"annotations\[3\]\.image_id: 23960 is none of the images"),
         ("annotations", ROW | {"image_id": 5}, r"annotations\[3\]\.category_id: 3 is none of the categories"),
         ("images", {"id": 5, "file_name": "b.jpg"}, r"images\[2\]\.id: 5 is given twice"),
         ("images", {"id": 6}, r"images\[2\]\.file_name: is missing"),
@@ -190,3 +190,56 @@ def test_memory_grows_with_the_rows_only(write: Write) -> None:
     assert len(rows) == count
     assert kept < 80 * count
     assert highest < 4 * path.stat().st_size
+
+
+INSTANCES = {
+    "images": [{"id": 7, "file_name": "a/1.jpg", "height": 30, "width": 40}, {"id": 9, "file_name": "b/1.jpg"}],
+    "categories": [{"id": 3, "name": "dog"}, {"id": 18, "name": "cat"}],
+    "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 1, 2, 2], "area": 4, "iscrowd": 0}],
+}
+FOUND = [
+    {"image_id": 9, "category_id": 18, "bbox": [1.5, 2, 10, 12], "score": 0.25},
+    {"image_id": 7, "category_id": 3, "bbox": [0, 0, 5, 6], "score": 0.75},
+    {"image_id": 9, "category_id": 3, "bbox": [20, 2, 4, 4.5], "score": 1},
+]
+
+
+def results(folder: Path, found: Any, instances: Any = INSTANCES) -> Path:
+    (folder / "instances_val.json").write_text(json.dumps(instances))
+    (folder / "model.bbox.json").write_text(json.dumps(found))
+    return folder
+
+
+def test_results_have_the_images_and_classes_of_the_instances_beside_them(tmp_path: Path) -> None:
+    from pycocotools.coco import COCO
+
+    rows = read(results(tmp_path, FOUND))
+    coco = COCO(tmp_path / "instances_val.json")
+    expected = coco.loadRes(str(tmp_path / "model.bbox.json")).loadAnns(range(1, 4))
+    assert rows.format is COCO_RESULTS and rows.class_names == ("dog", "cat")
+    np.testing.assert_array_equal(rows.boxes, [each["bbox"] for each in expected])
+    np.testing.assert_array_equal(rows.scores, [each["score"] for each in expected])
+    names = [coco.loadCats(each["category_id"])[0]["name"] for each in expected]
+    assert [rows.class_names[i] for i in rows.category_ids] == names
+    assert [f"{rows.key(i)}.jpg" for i in range(3)] == [coco.imgs[each["image_id"]]["file_name"] for each in expected]
+    assert rows.sizes == {[*rows.image_keys].index("a/1"): (30, 40)}
+    assert rows.location(1) == f"{tmp_path}/model.bbox.json: [1]"
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"image_id": 8}, r"model\.bbox\.json: \[1\]\.image_id: 8 is none of the images"),
+        ({"category_id": 4}, r"model\.bbox\.json: \[1\]\.category_id: 4 is none of the categories"),
+        ({"score": None}, r"model\.bbox\.json: \[1\]\.score: "),
+        ({"bbox": [1, 2, 3]}, r"model\.bbox\.json: \[1\]\.bbox: expected four numbers"),
+    ],
+)
+def test_a_result_that_cannot_be_used_is_named_with_its_file(tmp_path: Path, change: Any, place: str) -> None:
+    row = {key: value for key, value in {**FOUND[1], **change}.items() if value is not None}
+    with pytest.raises(UserError, match=place):
+        read(results(tmp_path, [FOUND[0], row]))
+
+
+def test_results_without_a_box_have_no_rows(tmp_path: Path) -> None:
+    assert len(read(results(tmp_path, []))) == 0
