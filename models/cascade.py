@@ -63,7 +63,7 @@ class ImageCascade:
     """
 
     def __init__(self, boxes: BoxSource, segmenter: Segmenter, *, gt_boxes: bool = False) -> None:
-        from models.oom_retry import OomRetry
+        from models.device_limits import OomRetry
 
         self.boxes, self.segmenter = boxes, segmenter
         self._gt_boxes = GroundTruthBoxes() if gt_boxes else None

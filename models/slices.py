@@ -35,7 +35,7 @@ class SlicedDetector:
     """
 
     def __init__(self, detector: Detector, config: Config) -> None:
-        from models.oom_retry import OomRetry
+        from models.device_limits import OomRetry
 
         logger_class = logging.getLoggerClass()
         from sahi.postprocess.backends import set_postprocess_backend

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.cascade import label_masks
 from models.detector import BoxSource
-from models.oom_retry import OomRetry
+from models.device_limits import OomRetry
 from models.sam2_forward import Backbone
 from models.sam2_video import Propagator, Tracked
 from models.segmenter import Segmenter

@@ -12,7 +12,7 @@ import torch
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 from benchmarks.gpu_check import clip_gate, waiting_gate
-from models.oom_retry import OomRetry
+from models.device_limits import OomRetry
 from models.sam2_forward import autocast
 from models.sam2_prepare import simplify
 from models.segmenter import Segmenter

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from models import segmenter, transfer
-from models.device_limits import OUT_OF_MEMORY
-from models.oom_retry import PATIENCE, OomRetry
+from models.device_limits import OUT_OF_MEMORY, PATIENCE, OomRetry
 from models.segmenter import preprocess
 from models.transfer import HostSync, PackedMasks, Upload, to_device, to_host_async, upsampled
 from utils.distributed import Session

@@ -10,8 +10,8 @@ import pytest
 import torch
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-from models import oom_retry, segmenter
-from models.oom_retry import OomRetry
+from models import device_limits, segmenter
+from models.device_limits import OomRetry
 from models.sam2_build import build_sam2
 from models.segmenter import Segmenter
 from models.transfer import BoxMasks, PackedMasks, to_device
@@ -142,7 +142,7 @@ def short_of_memory(segmenter: Segmenter, tried: list[int], room: list[int]) -> 
 
 
 def test_whole_batches_are_encoded_again_when_memory_was_out_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oom_retry, "PATIENCE", 1)
+    monkeypatch.setattr(device_limits, "PATIENCE", 1)
     segmenter, images = Segmenter(random_model(), torch.float32, GIB), [picture(60, 60)] * 4
     boxes, tried, room = [random_boxes(2, (60, 60), 30)] * 4, list[int](), [1]
     encode_few = short_of_memory(segmenter, tried, room)
