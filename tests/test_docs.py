@@ -58,7 +58,7 @@ NOT_IN_CI = {
 PRINTED = {
     "yolo_sam": r"^Mean_IOU: [01]\.\d{4}$",
     "yolo_sam_visual": r"^overlays: [1-9]\d* ",
-    "yolo_sam_auto_anno_generator": r"^((labelme|coco|yolo): [1-9]\d* |shard \d of \d: ended)",
+    "yolo_sam_auto_anno_generator": r"^((labelme|coco|yolo|voc): [1-9]\d* |shard \d of \d: ended)",
     "yolo.predict": r"^prompts: [1-9]\d* boxes",
     "yolo.finetune": r"mAP50-95 0\.\d{4} -> 0\.\d{4} ",
     "sam.finetune": r"mean IoU 0\.\d{4} -> 0\.\d{4} ",
@@ -129,10 +129,10 @@ def lay_out_voc(tree: Path) -> None:
 
 
 def lay_out_boxes(folder: Path, names: list[str]) -> None:
-    """Photos, and their boxes as a native prompt file, as Ultralytics' predictions and as a YOLO dataset."""
+    """Photos, and their boxes as a native prompt file, as Ultralytics' predictions, as a YOLO dataset and in COCO."""
     rows = [row for row in json.loads((DEMO / "prediction.json").read_text()) if row["image_id"] == "val_00000"]
     write_json(folder / "boxes.json", rows)
-    predictions, labels = [], []
+    predictions, labels, annotations = [], [], list[dict[str, object]]()
     for row in rows:
         x1, y1, x2, y2 = row["bbox"]
         width, height = x2 - x1, y2 - y1
@@ -140,13 +140,20 @@ def lay_out_boxes(folder: Path, names: list[str]) -> None:
         predictions.append({**file, "bbox": [x1, y1, width, height], "score": 0.9})
         shares = [(x1 + x2) / 2 / 640, (y1 + y2) / 2 / 360, width / 640, height / 360]
         labels.append(" ".join(map(str, [row["category_id"], *shares])))
+        coco = {"id": len(annotations), "image_id": 0, "category_id": row["category_id"] + 1, "iscrowd": 0}
+        polygon = [x1, y1, x2, y1, x2, y2, x1, y2]
+        annotations.append({**coco, "bbox": [x1, y1, width, height], "segmentation": [polygon]})
     write_json(folder / "predictions.json", predictions)
-    for name in ("photos", "boats/images", "boats/labels"):
+    for name in ("photos", "boats/images", "boats/labels", "boats-coco/valid"):
         (folder / name).mkdir(parents=True)
-    for photos in ("photos", "boats/images"):
+    for photos in ("photos", "boats/images", "boats-coco/valid"):
         shutil.copy(DEMO / "JPEGImages" / "val_00000.jpg", folder / photos)
     (folder / "boats" / "labels" / "val_00000.txt").write_text("\n".join(labels))
     (folder / "boats" / "data.yaml").write_text(f"names: {json.dumps(names)}")
+    categories = [{"id": i, "name": name, "supercategory": "boats"} for i, name in enumerate(["boats", *names])]
+    images = [{"id": 0, "file_name": "val_00000.jpg", "height": 360, "width": 640}]
+    content = {"images": images, "categories": categories, "annotations": annotations}
+    write_json(folder / "boats-coco" / "valid" / "_annotations.coco.json", content)
 
 
 def lay_out_clips(folder: Path) -> None:

@@ -296,7 +296,7 @@ def test_nothing_to_compare_with_is_refused(project: Project, capsys: pytest.Cap
     (project.folder / "coco").mkdir()
     (project.folder / "coco" / "instances.json").write_text('{"images": [], "annotations": [], "categories": []}')
     assert project.run("--diff", str(project.folder / "coco")) == 2
-    assert "holds COCO instances, and takes labelme files; -a " in capsys.readouterr().err
+    assert "holds COCO instances or results, and takes labelme files; -a " in capsys.readouterr().err
     assert not project.out.exists()
 
 
