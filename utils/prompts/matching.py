@@ -54,7 +54,9 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
     """
     keys, by_number = table.image_keys, False
     paths = [(image_id, i) for i, image_id in enumerate(ids)]
-    labels = [(without_images(image_id), i) for image_id, i in paths] if table.format.normalized else []
+    exact_keys = {*keys}
+    unnamed = [(path, i) for path, i in paths if path not in exact_keys] if table.format.normalized else []
+    labels = [(without_images(path), i) for path, i in unnamed]
     exactly = unique_aliases([*paths, *labels])
     of_key = _positions((exactly.get(key, NO_IMAGE) if isinstance(key, str) else NO_IMAGE) for key in keys)
     if table.format.images_by == "names":
@@ -66,8 +68,15 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
         exact = {*of_key.tolist()}
         one_file_each = names_of_image if table.format.normalized else tails
         others = PathIndex((each for each in paths if each[1] not in exact), one_file_each)
-        found = zip(of_key.tolist(), map(str, keys))
-        of_key = _positions(others.find(key, NO_IMAGE) if i == NO_IMAGE else i for i, key in found)
+
+        def image_of(key: str, i: int) -> int | None:
+            if i == NO_IMAGE:
+                return others.find(key, NO_IMAGE)
+            # The label 1 is that of images/1, or of a/images/1 if the labels of a were named.
+            by_label = i != AMBIGUOUS and ids[i] != key
+            return None if by_label and others.find(key, NO_IMAGE, lambda _: ()) != NO_IMAGE else i
+
+        of_key = _positions([*map(image_of, map(str, keys), of_key.tolist())])
     else:
         numbers = unique_aliases((number_of(_file_name(image_id)), i) for image_id, i in paths)
         numbered = _positions(numbers.get(number_of(str(key)), NO_IMAGE) for key in keys)

@@ -93,6 +93,7 @@ def test_labels_are_those_of_the_images_for_which_ultralytics_looks_them_up(tmp_
         (labels_of, ["train/1", "val/1"], ["1"]),
         (labels_of, ["a_1"], ["a/1", "b/a_1"]),
         (labels_of, ["1"], ["1", "images/1"]),
+        (labels_of, ["1"], ["a/images/1", "images/1"]),
     ],
 )
 def test_colliding_names_are_refused(
@@ -131,3 +132,15 @@ def test_rows_that_all_are_for_other_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f'the first image here is "{name}"'):
         match_images(list_of(tmp_path, [name]), ["a"])
     assert match_images(list_of(tmp_path, []), ["a"]).of_key.tolist() == []
+
+
+def test_each_image_has_its_own_label_though_another_one_would_have_the_same(tmp_path: Path) -> None:
+    for number, (keys, ids) in enumerate(
+        [
+            (["1", "images/1"], ["1", "images/1"]),  # as the exporter writes them
+            (["1", "a/1"], ["images/1", "a/images/1"]),
+            (["1", "a/1"], ["images/1", "images/a/1"]),
+        ]
+    ):
+        table = labels_of(tmp_path / str(number), keys)
+        assert images(table, match_images(table, ids), ids) == dict(zip(keys, ids))
