@@ -64,6 +64,8 @@ def read_coco_json(source: PromptSource, format: PromptFormat) -> PromptTable:
 def read_coco_results(source: PromptSource, format: PromptFormat) -> PromptTable:
     """Read COCO results, in which all rows have a score, with the instances file beside them."""
     rows, instances = source.results
+    for other in (*label_files(source.path, source.files[".txt"]).values(), *source.files[".xml"]):
+        raise UserError(f"{source.path}: holds {rows.path.name} and {other.name}: name a folder of one kind")
     table = rows.build(source, format)
     return _by_instances(_scored(replace(table, files=[rows.path] * len(table.image_keys))), instances)
 

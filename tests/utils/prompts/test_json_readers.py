@@ -243,3 +243,12 @@ def test_a_result_that_cannot_be_used_is_named_with_its_file(tmp_path: Path, cha
 
 def test_results_without_a_box_have_no_rows(tmp_path: Path) -> None:
     assert len(read(results(tmp_path, []))) == 0
+
+
+@pytest.mark.parametrize("other", ["labels/1.txt", "a/1.xml"])
+def test_results_among_boxes_of_another_kind_are_refused(tmp_path: Path, other: str) -> None:
+    path = results(tmp_path, FOUND) / other
+    path.parent.mkdir()
+    path.write_text("0 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(UserError, match=rf"holds model\.bbox\.json and {path.name}: name a folder of one kind"):
+        read(tmp_path)
