@@ -94,7 +94,7 @@ class PathIndex(Generic[T]):
 
 def names_of_image(image_id: str) -> Iterator[str]:
     """Yield the names that an image may have in tools that keep one file for each: its tails, and a_b for each a/b."""
-    for path in {image_id, without_images(image_id)}:
+    for path in dict.fromkeys((image_id, without_images(image_id))):  # a set has another order in each process
         for tail in tails(path):
             yield from (tail, tail.replace("/", "_"))
 

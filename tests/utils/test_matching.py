@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import permutations
 
 import numpy as np
+import pytest
 
 from utils.matching import PathIndex, match_best_first, match_best_total, names_of_image
 
@@ -71,3 +75,15 @@ def test_tools_that_keep_one_file_for_each_image_have_other_names_for_it() -> No
     index = PathIndex((path, path) for path in ("a_b_1", "b_2", "train/3"))
     names = ("a/b/1", "a/b/2", "train/images/3", "images/train/3", "b/1")
     assert [index.find(name, "", names_of_image) for name in names] == ["a_b_1", "b_2", "train/3", "train/3", ""]
+
+
+@pytest.mark.parametrize("seed", ["1", "2", "3", "4"])
+def test_all_processes_of_a_run_find_the_same(seed: str) -> None:
+    program = (
+        "from utils.matching import PathIndex, names_of_image\n"
+        'index = PathIndex((path, path) for path in ("images/1", "cam-01/1"))\n'
+        'print(index.find("cam-01/images/1", "", names_of_image))'
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout == "images/1\n"
