@@ -30,7 +30,7 @@ from utils.formats.coco import FILE_NAME, split_file
 from utils.formats.coco_reader import coco_instances, parse_coco, parse_results, read_segmentation
 from utils.io.image_files import size_problem
 from utils.io.json_files import JSON_FILES
-from utils.matching import PathIndex, names_of_image, number_of, unique_aliases, without_images, without_upload
+from utils.matching import PathIndex, names_of_image, number_of, unique_aliases, without_upload
 from utils.structures import Instances
 
 ROBOFLOW_FILE = "_annotations.coco.json"
@@ -90,8 +90,6 @@ class Predictions(ABC):
     def key(self, image_id: str) -> str | None:
         """Return what names an image in the files; None: nothing does. UserError if several may."""
         found = self._paths.find(image_id, "", names_of_image)
-        if found == "" and (label := without_images(image_id)) != image_id:
-            found = self._paths.find(label, "", names_of_image)
         if found == "":
             found = self._numbers.get(number_of(image_id.rpartition("/")[2]), "")
         if found == "":

@@ -96,7 +96,7 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
         raise UserError(
             f"{table.path}: none of its {counted(len(table), 'row')} is for an image of the run: the first image "
             f'here is {_quoted(table.key(0))}, that of the run is "{min(ids, default="")}"'
-            + (RESULTS_ADVICE if table.format.images_by == "ids" else "")
+            + (RESULTS_ADVICE if isinstance(table.key(0), int) else "")
         )
     return ImageMatch(np.where(of_key == AMBIGUOUS, NO_IMAGE, of_key), of_row, by_number)
 

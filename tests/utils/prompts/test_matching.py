@@ -126,7 +126,7 @@ def test_uploads_of_label_studio_are_found_by_their_names_before(tmp_path: Path)
 
 
 def test_rows_that_all_are_for_other_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r'none of its 2 rows.*the first image here is "x", .*"a"'):
+    with pytest.raises(UserError, match=r'none of its 2 rows.*the first image here is "x", .*"a"$'):
         match_images(list_of(tmp_path, ["x", "y"]), ["b", "a"])
     name = f"IMG_0001_jpg.rf.{'0123456789abcdef' * 4}"
     with pytest.raises(UserError, match=f'the first image here is "{name}"'):
@@ -144,3 +144,9 @@ def test_each_image_has_its_own_label_though_another_one_would_have_the_same(tmp
     ):
         table = labels_of(tmp_path / str(number), keys)
         assert images(table, match_images(table, ids), ids) == dict(zip(keys, ids))
+
+
+def test_numbers_that_no_image_has_may_be_those_of_an_instances_file(tmp_path: Path) -> None:
+    advice = "the number 100, .*; where the ids are those of an instances file, name a folder that holds both"
+    with pytest.raises(UserError, match=advice):
+        match_images(list_of(tmp_path, [100, 101]), ["a", "b"])
