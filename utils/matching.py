@@ -6,6 +6,7 @@ COCO's average precision is no user of these: there pycocotools matches, by fall
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -90,6 +91,19 @@ class PathIndex(Generic[T]):
                 return known[path]
         shorter = max((end for end in ends(path) if end in self._exact), key=len, default=None)
         return missing if shorter is None else self._exact[shorter]
+
+
+def several_folders(pairs: Iterable[tuple[str, str]]) -> str:
+    """Say in which folders paths lie that stand for shorter ones, with counts; nothing if it is one folder at most.
+
+    An image without objects may have no file, and then gets the one of an image of its name in another split.
+
+    Args:
+        pairs: each path, and the shorter one, an image id.
+    """
+    longer = ((path, f"/{image_id}") for path, image_id in pairs)
+    counts = Counter(path.removesuffix(end) for path, end in longer if path.endswith(end))
+    return ", ".join(f"{folder}/ {count}" for folder, count in counts.most_common()) if len(counts) > 1 else ""
 
 
 def names_of_image(image_id: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ from utils.formats.labelme_reader import LabelmeFiles, check_size
 from utils.formats.registry import predictions_of
 from utils.formats.voc import VocTree
 from utils.io.terminal import counted, warn
+from utils.matching import several_folders
 from utils.prompts.readers import VOC_BOXES
 from utils.prompts.table import PromptSource
 from utils.structures import Instances, Sample
@@ -103,6 +104,8 @@ class AnnotationFolder:
             kind = "is a label map here," if len(maps) == 1 else "are label maps here, such as"
             fact = f"{counted(len(maps), 'image')} of the run {kind} {images.paths[maps[0]]}"
             return [f"{fact}: photos and label maps need folders of their own; -s names that of the photos"]
+        if folders := several_folders((key, images.ids[i]) for i, key in there):
+            warn([f"{self.path}: holds the images of the run in several folders: {folders}; if one is meant, name it"])
         mine = session.own_share(there[:CHECKED_FIRST])
         positions, keys = [i for i, _ in mine], [key for _, key in mine]
         with ThreadPoolExecutor() as pool:

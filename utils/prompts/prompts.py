@@ -18,6 +18,7 @@ from utils.engine import RunImages
 from utils.errors import UserError, first_of
 from utils.formats.categories import NO_CLASS, UNKNOWN_ID, Categories, CategoryOffset
 from utils.io.terminal import counted
+from utils.matching import several_folders
 from utils.prompts.interpretation import FormatChecker, describe_first, to_corners
 from utils.prompts.matching import NO_IMAGE, ImageMatch, check_sizes, match_images
 from utils.prompts.readers import read_prompt_table
@@ -134,6 +135,7 @@ def load_prompts(
         warnings=[
             *checker.warnings(interpretation),
             *_unlabelled_folders(table, match, images.ids),
+            *_several_folders(table, match, images.ids),
             *_losses(table, offset, int(in_run.sum()), int(no_class.sum()), int(other_class.sum())),
         ],
         left_out=[f"prompts: rows {which}, left out: {count}" for which, count in left_out.items() if count],
@@ -223,6 +225,13 @@ def _unlabelled_folders(table: PromptTable, match: ImageMatch, ids: Sequence[str
         for folder, count in sizes.items()
         if folder not in labelled
     ]
+
+
+def _several_folders(table: PromptTable, match: ImageMatch, ids: Sequence[str]) -> list[str]:
+    """Say it where images of the run are matched with files, or paths in a file, of several folders."""
+    matched = np.flatnonzero(match.of_key != NO_IMAGE).tolist()
+    folders = several_folders((str(table.image_keys[k]), ids[match.of_key[k]]) for k in matched)
+    return [f"{table.path}: holds the images of the run in several folders: {folders}"] if folders else []
 
 
 def _losses(table: PromptTable, offset: CategoryOffset, count: int, lacking: int, unwanted: int) -> list[str]:

@@ -330,6 +330,18 @@ def test_labels_of_the_images_of_each_split_lie_where_ultralytics_looks(tmp_path
     assert len(folder.read("test/images/b.rf.1", SIZE)) == 0, "of another split"
 
 
+def test_images_that_are_found_in_several_splits_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("train/labels/a", "train/labels/c", "valid/labels/b", "valid/labels/d"):
+        (tmp_path / label).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{label}.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5\n")
+    assert problems(tmp_path, "b", "d") == [] and capsys.readouterr().err == ""
+    assert problems(tmp_path, "valid/b", "train/a") == [] and capsys.readouterr().err == ""
+    assert problems(tmp_path, "a", "b", "d") == [], "a of valid has no objects, so no label"
+    assert "in several folders: valid/ 2, train/ 1; if one is meant, name it" in capsys.readouterr().err
+
+
 def label_map() -> np.ndarray:
     found = np.zeros(SIZE, np.uint8)
     found[FIRST], found[SECOND], found[0, 0], found[29, 39] = 1, 3, 2, VOID

@@ -426,3 +426,15 @@ def test_exports_of_cvat_are_read_as_they_are_unzipped(tmp_path: Path, images_of
     labels = write(tmp_path / "yolo", {**listed, "obj_train_data/1.txt": "0 0.5 0.5 0.2 0.4\n"})
     assert label_class_names(labels, PromptOverrides()) == ("dog", "car")
     assert len(load_prompts(labels, NAMES, images_of(["1"]), PromptOverrides()).boxes) == 1
+
+
+def test_images_that_are_found_in_several_splits_are_warned_of(tmp_path: Path, images_of: Any) -> None:
+    row = "0 0.5 0.5 0.1 0.1"
+    labels = {f"{split}/labels/{name}.txt": row for split, name in (("train", "a"), ("valid", "b"), ("valid", "c"))}
+    folder = write(tmp_path, labels)
+
+    def warnings(*ids: str) -> list[str]:
+        return load_prompts(folder, NAMES, images_of([*ids]), PromptOverrides()).warnings
+
+    assert warnings("b", "c") == warnings("train/a", "valid/b") == []
+    assert warnings("a", "b", "c") == [f"{folder}: holds the images of the run in several folders: valid/ 2, train/ 1"]
