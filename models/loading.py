@@ -101,7 +101,7 @@ class RunModels:
         options, config = self._options, self._options.config
         if options.annotations is not None:
             offset = options.prompt_overrides.category_offset
-            folder = AnnotationFolder(options.annotations, self.class_map.index, offset)
+            folder = AnnotationFolder(options.annotations, self.class_map.index, offset, self._images)
             say([f"annotations {options.annotations}, no model{folder.coverage(self._images.ids)}"])
             return postprocessed(AnnotationCascade(folder), self.class_map, CleanupConfig())
         boxes = self._box_source()

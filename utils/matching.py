@@ -5,9 +5,11 @@ COCO's average precision is no user of these: there pycocotools matches, by fall
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -91,6 +93,34 @@ class PathIndex(Generic[T]):
                 return known[path]
         shorter = max((end for end in ends(path) if end in self._exact), key=len, default=None)
         return missing if shorter is None else self._exact[shorter]
+
+
+def place_below(folder: Path, ids: Sequence[str], paths: Sequence[Path]) -> str:
+    """Return how the paths of labels below a folder begin that belong to the images of a run, such as `val/`.
+
+    They lie as the images do: those of ds/val/images/a.jpg and of ds/images/val/a.jpg are at val/a below ds.
+
+    Args:
+        folder: that of labels, or a file in it.
+        ids: image ids of the run.
+        paths: the files of its images.
+
+    Returns:
+        nothing where the images are not below the folder, or no folder of them is.
+    """
+    if not paths:
+        return ""
+    path, above = Path(os.path.abspath(paths[0])), Path(os.path.abspath(folder if folder.is_dir() else folder.parent))
+    root = path.parents[min(ids[0].count("/"), len(path.parents) - 1)]
+    if above not in root.parents or not path.relative_to(root).as_posix().startswith(ids[0]):
+        return ""
+    return without_images(f"{root.relative_to(above).as_posix()}/*").removesuffix("*")
+
+
+def keys_of_place(keys: Iterable[str | int], place: str) -> dict[str | int, str]:
+    """Map the paths among keys that begin with a place to what follows it; all of them to themselves if none does."""
+    paths = [key for key in keys if isinstance(key, str)]
+    return {path: path.removeprefix(place) for path in paths if path.startswith(place)} or dict(zip(paths, paths))
 
 
 def several_folders(pairs: Iterable[tuple[str, str]]) -> str:

@@ -132,7 +132,8 @@ def build_evaluator(run: Run) -> Evaluator:
     comparison = None
     if options.diff is not None:
         offset = options.prompt_overrides.category_offset
-        comparison = Comparison(class_map, AnnotationFolder(options.diff, class_map.index, offset))
+        folder = AnnotationFolder(options.diff, class_map.index, offset, run.images)
+        comparison = Comparison(class_map, folder)
     return Evaluator(
         names,
         settings.save_dir,

@@ -16,7 +16,7 @@ def test_a_prompt_format_is_a_reader_and_a_line(tmp_path: Path, example: Example
     example("A kind of prompt file")
     path = tmp_path / "boxes.csv"
     path.write_text("file,class,x1,y1,x2,y2,score\n7.jpg,dog,1,2,3,4,0.5\n9.jpg,cat,1,2,3,4,1\n7.jpg,car,5,6,70,8,1\n")
-    images = SimpleNamespace(ids=["clip/7", "9"], sizes=lambda positions: [(48, 64) for _ in positions])
+    images = SimpleNamespace(ids=["clip/7", "9"], paths=[], sizes=lambda positions: [(48, 64) for _ in positions])
     prompts = load_prompts(path, ("car", "dog"), images, PromptOverrides())
     boxes, scores, class_ids = prompts.for_image("clip/7", (48, 64))
     np.testing.assert_array_equal(boxes, [[1, 2, 3, 4], [5, 6, 70, 8]])

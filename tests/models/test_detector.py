@@ -276,7 +276,8 @@ def row(image_id: str, box: list[float], score: float = 0.9, category_id: int = 
 
 def images(*ids: str) -> SimpleNamespace:
     """The images of a run, small ones."""
-    return SimpleNamespace(ids=ids, sizes=lambda positions: [(20, 60)] * len(positions))
+    paths = [Path(f"{image_id}.jpg") for image_id in ids]
+    return SimpleNamespace(ids=ids, paths=paths, sizes=lambda positions: [(20, 60)] * len(positions))
 
 
 def prompted(path: Path, names: tuple[str, ...], *ids: str, conf: float | dict[str, float] = CONF) -> PromptFileBoxes:

@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from utils.matching import PathIndex, match_best_first, match_best_total, names_of_image
+from utils.matching import PathIndex, match_best_first, match_best_total, names_of_image, place_below
 
 
 def test_no_other_matching_has_a_larger_total() -> None:
@@ -87,3 +88,28 @@ def test_all_processes_of_a_run_find_the_same(seed: str) -> None:
     environment = {**os.environ, "PYTHONHASHSEED": seed}
     found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout == "images/1\n"
+
+
+@pytest.mark.parametrize(
+    "photo, image_id, place",
+    [
+        ("ds/val/images/d/a.jpg", "d/a", "val/"),
+        ("ds/images/val/a.jpg", "a", "val/"),
+        ("ds/val/d/a.jpg", "d/a", "val/"),
+        ("ds/val/a.jpg", "a.jpg", "val/"),
+        ("ds/images/a.jpg", "a", ""),
+        ("ds/a.jpg", "a", ""),
+        ("other/val/a.jpg", "a", ""),
+        ("a.jpg", "a", ""),
+        ("ds/film.mp4", "film/000001", ""),
+    ],
+)
+def test_labels_lie_below_their_folder_as_the_photos_do(
+    photo: str, image_id: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "ds/instances.json").touch()
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("ds"), tmp_path / "ds", Path("ds/instances.json")):
+        assert place_below(folder, [image_id], [Path(photo)]) == place
+    assert place_below(Path("ds"), [], []) == ""

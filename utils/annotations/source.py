@@ -17,7 +17,7 @@ from utils.formats.labelme_reader import LabelmeFiles, check_size
 from utils.formats.registry import predictions_of
 from utils.formats.voc import VocTree
 from utils.io.terminal import counted, warn
-from utils.matching import several_folders
+from utils.matching import place_below, several_folders
 from utils.prompts.readers import VOC_BOXES
 from utils.prompts.table import PromptSource
 from utils.structures import Instances, Sample
@@ -34,6 +34,8 @@ class AnnotationFolder:
             and its instances file, a folder of YOLO labels, a VOC tree, or a folder of label maps: known by content.
         index: class ids of names, and what ids in files mean.
         offset: where the category ids of COCO results begin, if somebody says it: `0`, `1` or `coco91`.
+        images: those of the run. Where they lie below the folder, as those of one split do, annotations of the same
+            place are theirs.
 
     Attributes:
         files: what was opened.
@@ -42,8 +44,11 @@ class AnnotationFolder:
         UserError: it is of no known format, may be of several, or cannot be used.
     """
 
-    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
-        self.path, self.files = path, predictions_of(path)(path, index, offset)
+    def __init__(
+        self, path: Path, index: ClassIndex, offset: str | None = None, images: RunImages | None = None
+    ) -> None:
+        place = "" if images is None else place_below(path, images.ids, images.paths)
+        self.path, self.files = path, predictions_of(path)(path, index, offset, place)
 
     def read(self, image_id: str, size: tuple[int, int], tracked: bool = False) -> Instances:
         """Read the objects of an image.
@@ -141,7 +146,7 @@ def annotation_problems(
         label_map: whether the run has a `dataset.label_map`.
     """
     try:
-        folder = AnnotationFolder(path, index, offset)
+        folder = AnnotationFolder(path, index, offset, images)
     except UserError as error:
         return [str(error)]
     if offset is not None and not folder.files.has_category_ids:

@@ -30,7 +30,7 @@ from utils.formats.coco import FILE_NAME, split_file
 from utils.formats.coco_reader import coco_instances, parse_coco, parse_results, read_segmentation
 from utils.io.image_files import size_problem
 from utils.io.json_files import JSON_FILES
-from utils.matching import PathIndex, names_of_image, number_of, unique_aliases, without_upload
+from utils.matching import PathIndex, keys_of_place, names_of_image, number_of, unique_aliases, without_upload
 from utils.structures import Instances
 
 ROBOFLOW_FILE = "_annotations.coco.json"
@@ -44,6 +44,7 @@ class Predictions(ABC):
         path: the file or folder.
         index: class ids of names; ids that files leave unnamed index its names.
         offset: where category ids begin, if somebody says it.
+        place: how the keys of the run's images begin, see `place_below`; other keys are no images of it, if any does.
 
     Attributes:
         title: what messages call the kind of files.
@@ -62,13 +63,13 @@ class Predictions(ABC):
     complete = False
     has_category_ids = False
 
-    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None) -> None:
+    def __init__(self, path: Path, index: ClassIndex, offset: str | None = None, place: str = "") -> None:
         self.path, self.index, self.offset = path, index, offset
         self.keys = self._open()
-        keys = self.keys or ()
-        self._paths = PathIndex((key, key) for key in keys)
-        self._numbers = unique_aliases((number_of(key), key) for key in keys if "/" not in key)
-        self._uploads = PathIndex((before, key) for key in keys if (before := without_upload(key)) != key)
+        paths = [(short, str(key)) for key, short in keys_of_place(self.keys or (), place).items()]
+        self._paths = PathIndex(paths)
+        self._numbers = unique_aliases((number_of(short), key) for short, key in paths if "/" not in short)
+        self._uploads = PathIndex((before, key) for short, key in paths if (before := without_upload(short)) != short)
 
     @staticmethod
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,23 @@ from utils.errors import UserError
 from utils.formats.categories import RESULTS_ADVICE
 from utils.io.image_files import size_problem
 from utils.io.terminal import counted
-from utils.matching import PathIndex, names_of_image, number_of, tails, unique_aliases, without_images, without_upload
+from utils.matching import (
+    PathIndex,
+    keys_of_place,
+    names_of_image,
+    number_of,
+    tails,
+    unique_aliases,
+    without_images,
+    without_upload,
+)
 from utils.prompts.table import PromptTable
 
 NO_IMAGE, AMBIGUOUS = -1, -2
 """In place of an image's position: no image of the run, or more than one that it may be."""
+
+NO_PATH = "\0"
+"""In place of a path that is of no image of the run: no file is called that."""
 
 MAX_BAD_SHARE = 0.1
 """Rows may contradict what is expected of a file up to this share; with more of them the expectation is wrong."""
@@ -39,7 +51,7 @@ class ImageMatch:
     by_number: bool
 
 
-def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
+def match_images(table: PromptTable, ids: Sequence[str], place: str = "") -> ImageMatch:
     """Find the image of each key: never guess between two.
 
     Ultralytics and COCO name an image by its file's name without folders, or by the number that this name is. Such keys
@@ -48,12 +60,36 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
 
     Args:
         ids: image ids of the run.
+        place: how paths of the run's images begin, see `place_below`; other paths are outside the run, if any does.
 
     Raises:
         UserError: a row may be for more than one image of the run, or there are rows, but none for any.
     """
-    keys, by_number = table.image_keys, False
-    paths = [(image_id, i) for i, image_id in enumerate(ids)]
+    keys = [*table.image_keys]
+    if table.format.images_by == "paths":
+        inside = keys_of_place(keys, place)
+        keys = [inside.get(key, NO_PATH) if isinstance(key, str) else key for key in keys]
+    before = [without_upload(key) if isinstance(key, str) else key for key in keys]
+    of_key, by_number = _find_images(table, keys, ids)
+    if before != keys and len({*before}) == len({*keys}) and (of_key[table.key_of_row] == NO_IMAGE).all():
+        of_key, by_number = _find_images(table, before, ids)
+    of_row = of_key[table.key_of_row]
+    if (of_row == AMBIGUOUS).any():
+        raise _ambiguous(table, of_row == AMBIGUOUS, ids)
+    if len(table) and (of_row == NO_IMAGE).all():
+        raise UserError(
+            f"{table.path}: none of its {counted(len(table), 'row')} is for an image of the run: the first image "
+            f'here is {_quoted(table.key(0))}, that of the run is "{min(ids, default="")}"'
+            + (RESULTS_ADVICE if isinstance(table.key(0), int) else "")
+        )
+    return ImageMatch(np.where(of_key == AMBIGUOUS, NO_IMAGE, of_key), of_row, by_number)
+
+
+def _find_images(
+    table: PromptTable, keys: Sequence[str | int], ids: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], bool]:
+    """Return the (K,) positions of the images of keys, which those of the table became, and `by_number`."""
+    by_number, paths = False, [(image_id, i) for i, image_id in enumerate(ids)]
     exact_keys = {*keys}
     unnamed = [(path, i) for path, i in paths if path not in exact_keys] if table.format.normalized else []
     labels = [(without_images(path), i) for path, i in unnamed]
@@ -86,19 +122,7 @@ def match_images(table: PromptTable, ids: Sequence[str]) -> ImageMatch:
         number_only = (numbered[table.key_of_row] != NO_IMAGE) & ~exact_rows
         by_number = bool(number_only.sum() > MAX_BAD_SHARE * (exact_rows | number_only).sum())
         of_key = numbered if by_number else of_key
-    of_row = of_key[table.key_of_row]
-    if (of_row == AMBIGUOUS).any():
-        raise _ambiguous(table, of_row == AMBIGUOUS, ids)
-    if len(table) and (of_row == NO_IMAGE).all():
-        before = [without_upload(key) if isinstance(key, str) else key for key in keys]
-        if before != keys and len({*before}) == len(before):
-            return match_images(replace(table, image_keys=before), ids)
-        raise UserError(
-            f"{table.path}: none of its {counted(len(table), 'row')} is for an image of the run: the first image "
-            f'here is {_quoted(table.key(0))}, that of the run is "{min(ids, default="")}"'
-            + (RESULTS_ADVICE if isinstance(table.key(0), int) else "")
-        )
-    return ImageMatch(np.where(of_key == AMBIGUOUS, NO_IMAGE, of_key), of_row, by_number)
+    return of_key, by_number
 
 
 def _positions(found: Iterable[int | None]) -> npt.NDArray[np.int64]:

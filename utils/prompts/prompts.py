@@ -18,7 +18,7 @@ from utils.engine import RunImages
 from utils.errors import UserError, first_of
 from utils.formats.categories import NO_CLASS, UNKNOWN_ID, Categories, CategoryOffset
 from utils.io.terminal import counted
-from utils.matching import several_folders
+from utils.matching import place_below, several_folders
 from utils.prompts.interpretation import FormatChecker, describe_first, to_corners
 from utils.prompts.matching import NO_IMAGE, ImageMatch, check_sizes, match_images
 from utils.prompts.readers import read_prompt_table
@@ -109,7 +109,7 @@ def load_prompts(
     """
     table = read_prompt_table(PromptSource(path, overrides))
     _check_overrides(table)
-    match = match_images(table, images.ids)
+    match = match_images(table, images.ids, place_below(path, images.ids, images.paths))
     check_sizes(table, match, images)
     categories = Categories(table.category_ids, names, table.class_names or overrides.class_names)
     checker = FormatChecker(table, categories, match, images)

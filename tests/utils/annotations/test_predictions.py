@@ -39,8 +39,8 @@ FIRST, SECOND = disk(12, 14, 9), disk(20, 15, 8)
 """They overlap."""
 
 
-def images(*ids: str, size: tuple[int, int] = SIZE) -> SimpleNamespace:
-    paths = [Path(f"{image_id}.jpg") for image_id in ids]
+def images(*ids: str, size: tuple[int, int] = SIZE, folder: Path = Path("photos")) -> SimpleNamespace:
+    paths = [folder / f"{image_id}.jpg" for image_id in ids]
     return SimpleNamespace(ids=ids, paths=paths, sizes=lambda positions: [size] * len(positions))
 
 
@@ -340,6 +340,11 @@ def test_images_that_are_found_in_several_splits_are_warned_of(
     assert problems(tmp_path, "valid/b", "train/a") == [] and capsys.readouterr().err == ""
     assert problems(tmp_path, "a", "b", "d") == [], "a of valid has no objects, so no label"
     assert "in several folders: valid/ 2, train/ 1; if one is meant, name it" in capsys.readouterr().err
+    of_split = images("a", "b", "d", folder=tmp_path / "valid/images")
+    assert annotation_problems(tmp_path, ClassIndex(NAMES), None, of_split, Session()) == []
+    assert capsys.readouterr().err == ""
+    folder = AnnotationFolder(tmp_path, ClassIndex(NAMES), None, of_split)
+    assert [len(folder.read(image_id, SIZE)) for image_id in of_split.ids] == [0, 1, 1], "a of train is another image"
 
 
 def label_map() -> np.ndarray:

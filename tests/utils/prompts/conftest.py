@@ -11,10 +11,13 @@ import pytest
 
 
 class Images:
-    """Images of a run, all of one size."""
+    """Images of a run, all of one size, in a folder."""
 
-    def __init__(self, ids: Sequence[str], size: tuple[int, int] | None = (480, 640)) -> None:
+    def __init__(
+        self, ids: Sequence[str], size: tuple[int, int] | None = (480, 640), folder: Path = Path("photos")
+    ) -> None:
         self.ids, self.size = list(ids), size
+        self.paths = [folder / f"{image_id}.jpg" for image_id in ids]
 
     def sizes(self, positions: Sequence[int]) -> list[tuple[int, int] | None]:
         """(height, width) of each."""

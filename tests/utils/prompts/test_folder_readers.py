@@ -438,3 +438,25 @@ def test_images_that_are_found_in_several_splits_are_warned_of(tmp_path: Path, i
 
     assert warnings("b", "c") == warnings("train/a", "valid/b") == []
     assert warnings("a", "b", "c") == [f"{folder}: holds the images of the run in several folders: valid/ 2, train/ 1"]
+
+
+@pytest.mark.parametrize("photos, labels", [("{}/images", "{}/labels"), ("images/{}", "labels/{}"), ("{}", "{}")])
+def test_labels_of_a_split_are_those_of_the_place_where_its_photos_lie(
+    photos: str, labels: str, tmp_path: Path, images_of: Any
+) -> None:
+    row = "0 0.5 0.5 0.1 0.1"
+    names = {"train": ("a", "d/b"), "valid": ("d/b", "c")}
+    folder = write(tmp_path, {f"{labels.format(split)}/{name}.txt": row for split in names for name in names[split]})
+    images = images_of(["a", "d/b", "c"], folder=folder / photos.format("valid"))
+    prompts = load_prompts(folder, NAMES, images, PromptOverrides())
+    assert [prompts.count(image_id) for image_id in images.ids] == [0, 1, 1], "a of train is another image"
+    assert prompts.warnings == [] and prompts.left_out == ["prompts: rows for images outside the run, left out: 2"]
+    elsewhere = images_of(["a", "c"], folder=folder / photos.format("test"))
+    assert load_prompts(folder, NAMES, elsewhere, PromptOverrides()).warnings, "no place of its own"
+
+
+def test_uploads_and_flat_names_are_found_at_the_place_of_the_photos(tmp_path: Path, images_of: Any) -> None:
+    row = "0 0.5 0.5 0.1 0.1"
+    folder = write(tmp_path, {f"labels/{split}/1a2b3c4d-d_a.txt": row for split in ("train", "valid")})
+    images = images_of(["d/a", "c"], folder=folder / "images/valid")
+    assert load_prompts(folder, NAMES, images, PromptOverrides()).count("d/a") == 1
