@@ -17,16 +17,16 @@ from models.detector import BoxSource, Detector, DetectorBoxes, GroundTruthBoxes
 from models.downloads import fetch_weights
 from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
 from models.postprocessing import load_calibration, postprocessed
-from models.sam2_config import read_sam_config, sam_files
+from models.sam2_build import build_segmenter
+from models.sam2_config import sam_files
 from models.slices import SlicedDetector, check_slicing
 from models.yolo_weights import yolo_weights
-from utils.annotations.fingerprint import file_hash
 from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.class_map import ClassMap
 from utils.classes import MAX_CLASSES
 from utils.cli.options import Options
 from utils.config import CleanupConfig, Config, DatasetConfig, load_config
-from utils.device import Backend, choose_backend, choose_device, choose_precision
+from utils.device import choose_device
 from utils.distributed import Session
 from utils.engine import Cascade, RunImages
 from utils.errors import SampleError, UserError
@@ -37,9 +37,6 @@ from utils.structures import Instances, Sample
 
 if TYPE_CHECKING:
     import torch
-    from sam2.modeling.sam2_base import SAM2Base
-
-    from models.segmenter import Segmenter
 
 
 class RunModels:
@@ -282,67 +279,3 @@ def source_conf(dataset: DatasetConfig, class_map: ClassMap) -> npt.NDArray[np.f
     """
     conf = dataset.class_conf(class_map.names)
     return np.where(class_map.ids < 0, np.float32(dataset.least_conf), conf[class_map.ids])
-
-
-def build_segmenter(
-    config: Config, device: torch.device, *, trust: bool, video: bool = False, num_images: int = 1
-) -> Segmenter:
-    """Build the segmenter; compile it if the config says so or, on a GPU, for a long run of single images.
-
-    Args:
-        trust: whether the checkpoint may run code while it is loaded.
-        video: whether objects will be followed through clips.
-        num_images: how many images the whole run has.
-
-    Raises:
-        UserError: weights, a SAM2 config or the precision cannot be used, or `segmenter.compile` is on and fails.
-    """
-    from models.device_limits import check_attention, chunk_bytes
-    from models.sam2_build import load_sam2
-    from models.segmenter import LONG_RUN, Segmenter
-
-    settings, precision = config.segmenter, choose_precision(config.segmenter.precision, device)
-    backend = choose_backend(settings.backend, device)
-    if settings.compile == "on":
-        if settings.backend == "openvino":
-            raise UserError("--compile on: torch compiles, and segmenter.backend is openvino; choose one of the two")
-        backend = "torch"
-    model = load_sam2(*sam_files(config.arch), device, trust=trust, video=video)
-    if device.type == "mps":
-        check_attention(device)
-    backend = _prepare(model, precision, backend, config)
-    windows = config.dataloader.batch_size if settings.window == "auto" else None
-    segmenter = Segmenter(model, precision, chunk_bytes(settings.chunk_mb, device), backend, windows)
-    worth_compiling = device.type == "cuda" and num_images >= LONG_RUN and not video
-    if settings.compile == "on" or (settings.compile == "auto" and worth_compiling):
-        try:
-            line = f"compiled SAM2 in {segmenter.compile(config.dataloader.batch_size):.0f} s"
-        except UserError as error:
-            if settings.compile == "on":
-                raise
-            line = f"{error}; going on without"
-        say([line])
-    return segmenter
-
-
-def _prepare(model: SAM2Base, precision: torch.dtype, backend: Backend, config: Config) -> Backend:
-    """Make a model fast, in place; return what runs its encoder.
-
-    That is torch where `backend` is OpenVINO, but only `auto` chose it and it fails.
-    """
-    from models.sam2_prepare import fit_to_device, simplify
-
-    simplify(model)
-    if backend == "openvino":
-        from models.sam2_openvino import encode_by_openvino
-
-        sam_config, weights = sam_files(config.arch)
-        try:
-            encode_by_openvino(model, precision, f"{file_hash(weights)} {read_sam_config(sam_config)}")
-        except UserError as error:
-            if config.segmenter.backend == "openvino":
-                raise
-            say([f"{error}; going on with torch"])
-            backend = "torch"
-    fit_to_device(model, precision, compiles=config.segmenter.compile == "on")
-    return backend

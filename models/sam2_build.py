@@ -1,4 +1,4 @@
-"""SAM2 models from a config and a checkpoint, built like the official `build_sam2` does."""
+"""SAM2 from a config and a checkpoint: models built like the official `build_sam2` does, and the segmenter of a run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ from models.checkpoints import (
     unwrapped,
 )
 from models.downloads import ensure_weights
-from models.sam2_config import VIDEO_MODEL, build_part, read_sam_config
+from models.sam2_config import VIDEO_MODEL, build_part, read_sam_config, sam_files
+from utils.annotations.fingerprint import file_hash
+from utils.config import Config
+from utils.device import Backend, choose_backend, choose_precision
 from utils.errors import UserError, first_line
+from utils.io.terminal import say
 
 if TYPE_CHECKING:
     import torch
     from sam2.modeling.sam2_base import SAM2Base
+
+    from models.segmenter import Segmenter
 
 # Added by `build_sam2(apply_postprocessing=True)`: an unstable single mask is replaced by the best of three.
 POSTPROCESSING = {
@@ -150,3 +156,66 @@ def describe_mismatch(state: Mapping[str, torch.Tensor], expected: Mapping[str, 
         "of integers": [name for name in expected if name in state and not state[name].is_floating_point()],
     }
     return "; ".join(f"{len(names)} {kind} ({listed(names)})" for kind, names in kinds.items() if names)
+
+
+def build_segmenter(
+    config: Config, device: torch.device, *, trust: bool, video: bool = False, num_images: int = 1
+) -> Segmenter:
+    """Build the segmenter; compile it if the config says so or, on a GPU, for a long run of single images.
+
+    Args:
+        trust: whether the checkpoint may run code while it is loaded.
+        video: whether objects will be followed through clips.
+        num_images: how many images the whole run has.
+
+    Raises:
+        UserError: weights, a SAM2 config or the precision cannot be used, or `segmenter.compile` is on and fails.
+    """
+    from models.device_limits import check_attention, chunk_bytes
+    from models.segmenter import LONG_RUN, Segmenter
+
+    settings, precision = config.segmenter, choose_precision(config.segmenter.precision, device)
+    backend = choose_backend(settings.backend, device)
+    if settings.compile == "on":
+        if settings.backend == "openvino":
+            raise UserError("--compile on: torch compiles, and segmenter.backend is openvino; choose one of the two")
+        backend = "torch"
+    model = load_sam2(*sam_files(config.arch), device, trust=trust, video=video)
+    if device.type == "mps":
+        check_attention(device)
+    backend = _prepare(model, precision, backend, config)
+    windows = config.dataloader.batch_size if settings.window == "auto" else None
+    segmenter = Segmenter(model, precision, chunk_bytes(settings.chunk_mb, device), backend, windows)
+    worth_compiling = device.type == "cuda" and num_images >= LONG_RUN and not video
+    if settings.compile == "on" or (settings.compile == "auto" and worth_compiling):
+        try:
+            line = f"compiled SAM2 in {segmenter.compile(config.dataloader.batch_size):.0f} s"
+        except UserError as error:
+            if settings.compile == "on":
+                raise
+            line = f"{error}; going on without"
+        say([line])
+    return segmenter
+
+
+def _prepare(model: SAM2Base, precision: torch.dtype, backend: Backend, config: Config) -> Backend:
+    """Make a model fast, in place; return what runs its encoder.
+
+    That is torch where `backend` is OpenVINO, but only `auto` chose it and it fails.
+    """
+    from models.sam2_prepare import fit_to_device, simplify
+
+    simplify(model)
+    if backend == "openvino":
+        from models.sam2_openvino import encode_by_openvino
+
+        sam_config, weights = sam_files(config.arch)
+        try:
+            encode_by_openvino(model, precision, f"{file_hash(weights)} {read_sam_config(sam_config)}")
+        except UserError as error:
+            if config.segmenter.backend == "openvino":
+                raise
+            say([f"{error}; going on with torch"])
+            backend = "torch"
+    fit_to_device(model, precision, compiles=config.segmenter.compile == "on")
+    return backend
