@@ -146,6 +146,58 @@ class PromptFileBoxes:
         return [*self._prompts.left_out, *low, *self._sanitize.summary_lines(session)]
 
 
+class GivenBoxes:
+    """Provide the boxes that a caller from Python has for the images of its next call.
+
+    Args:
+        num_classes: how many classes the run has.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self._num_classes = num_classes
+        self._of_image: dict[str, Detections] = {}
+
+    def take(
+        self,
+        samples: Sequence[Sample],
+        boxes: Sequence[npt.ArrayLike] | None,
+        class_ids: Sequence[npt.ArrayLike] | None,
+    ) -> None:
+        """Take the (N, 4) boxes and the (N,) class ids of each sample, in place of those before; their score is 1.
+
+        Raises:
+            UserError: they do not fit the images or each other; it names the first that does not.
+        """
+        counts = [len(samples), *(None if each is None else len(each) for each in (boxes, class_ids))]
+        if boxes is None or class_ids is None or len({*counts}) > 1:
+            found = f"images: {counts[0]}, boxes: {counts[1]}, class_ids: {counts[2]}"
+            raise UserError(f"expected as many lists of boxes and of class_ids as images, found {found}")
+        self._of_image = {}
+        for i, (sample, *given) in enumerate(zip(samples, boxes, class_ids)):
+            # Tensors may be on a GPU; Ultralytics' class ids are floats.
+            corners, ids = (np.asarray(each.cpu() if hasattr(each, "cpu") else each, np.float64) for each in given)
+            if (corners.size or ids.size) and (corners.shape[1:] != (4,) or ids.shape != corners.shape[:1]):
+                shapes = f"{corners.shape} and {ids.shape}"
+                raise UserError(f"boxes[{i}] and class_ids[{i}]: expected shapes (N, 4) and (N,), found {shapes}")
+            if not np.isin(ids, np.arange(self._num_classes)).all():
+                raise UserError(f"class_ids[{i}]: expected 0 to {self._num_classes - 1}, found {ids.tolist()}")
+            clipped, is_box, _ = sanitize(corners.reshape(-1, 4).astype(np.float32), sample.size)
+            if not is_box.all():
+                j, (height, width) = int(np.argmin(is_box)), sample.size
+                where = f"an image of {width} x {height} pixels"
+                raise UserError(f"boxes[{i}][{j}]: {corners[j].tolist()} is no x1 y1 x2 y2 in {where}")
+            scores = np.ones(len(clipped), np.float32)
+            self._of_image[sample.image_id] = Detections(clipped, scores, ids.ravel().astype(np.int64))
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Detections]:
+        """Return the boxes of each image."""
+        return [self._of_image[sample.image_id] for sample in samples]
+
+    def summary_lines(self, session: Session) -> list[str]:
+        """Return nothing: no box was left out."""
+        return []
+
+
 class GroundTruthBoxes:
     """Provide the tight boxes of the true instances, with score 1: errors of their masks are due to SAM2 alone."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from models.cascade import ImageCascade
-from models.detector import BoxSource, Detector, DetectorBoxes, GroundTruthBoxes, PromptFileBoxes, find_detector
+from models.detector import (
+    BoxSource,
+    Detector,
+    DetectorBoxes,
+    GivenBoxes,
+    GroundTruthBoxes,
+    PromptFileBoxes,
+    find_detector,
+)
 from models.downloads import fetch_weights
 from models.notices import demo_warnings, describe_device, missing_class_warnings, models_line
 from models.postprocessing import load_calibration, postprocessed
@@ -176,6 +184,7 @@ class Predictor:
         overrides: `section.key=value` texts, as `--set` takes them.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         trust_weights: whether checkpoints may run code while they are loaded.
+        detector: whether YOLO is loaded. Without it each call needs boxes, and `dataset.classes` must be set.
 
     Attributes:
         class_names: by class id.
@@ -184,27 +193,52 @@ class Predictor:
         UserError: the config, weights or the device cannot be used.
     """
 
-    def __init__(self, config: str | Path, *overrides: str, device: str = "auto", trust_weights: bool = False) -> None:
+    def __init__(
+        self,
+        config: str | Path,
+        *overrides: str,
+        device: str = "auto",
+        trust_weights: bool = False,
+        detector: bool = True,
+    ) -> None:
         settings, chosen = load_config(Path(config), overrides), choose_device(device, Session())
-        detector = load_detector(settings, chosen, trust=trust_weights)
-        class_map = run_classes(settings.dataset, lambda: detector.names)
-        boxes = detector_boxes(detector, class_map, settings.dataset)
-        self.class_names, self._device = class_map.names, chosen
-        images = ImageCascade(boxes, build_segmenter(settings, chosen, trust=trust_weights))
-        self._cascade = postprocessed(images, class_map, settings.cleanup)
+        if not detector and settings.dataset.classes is None:
+            raise UserError(f"{config}: dataset.classes: must be set for a Predictor without a detector")
+        import torch
+
+        with torch.random.fork_rng(devices=[]):  # layers are random before their weights are loaded
+            finder = load_detector(settings, chosen, trust=trust_weights) if detector else None
+            segmenter = build_segmenter(settings, chosen, trust=trust_weights)
+        class_map = run_classes(settings.dataset, lambda: finder.names if finder else ())
+        found = None if finder is None else detector_boxes(finder, class_map, settings.dataset)
+        self.class_names, self._device, self._given = class_map.names, chosen, GivenBoxes(len(class_map.names))
+        self._cascade = None
+        if found is not None:
+            self._cascade = postprocessed(ImageCascade(found, segmenter), class_map, settings.cleanup)
+        own_classes = ClassMap.from_targets(class_map.names, {})  # which boxes of a call have already
+        self._prompted = postprocessed(ImageCascade(self._given, segmenter), own_classes, settings.cleanup)
         self._calibration = None  # not in the cascade, which would keep all scores for the end of a run
         if (path := settings.segmenter.calibration) is not None:
             weights = {"detector": yolo_weights(settings.arch), "SAM2": sam_files(settings.arch)[1]}
             self._calibration = load_calibration(path, weights)
         self._lock = Lock()  # Ultralytics' predictor keeps the batch that it works on
 
-    def __call__(self, images: Iterable[npt.NDArray[np.uint8]]) -> list[Instances]:
-        """Return the instances of each (H, W, 3) RGB image, in detection order; an image may have none.
+    def __call__(
+        self,
+        images: Iterable[npt.NDArray[np.uint8]],
+        boxes: Sequence[npt.ArrayLike] | None = None,
+        class_ids: Sequence[npt.ArrayLike] | None = None,
+    ) -> list[Instances]:
+        """Return the instances of each (H, W, 3) RGB image, in the order of its boxes; an image may have none.
 
         With `segmenter.calibration` they have expected IoUs, too.
 
+        Args:
+            boxes: (N, 4) x1 y1 x2 y2 in pixels for each image, in place of YOLO's; they are clipped to their image.
+            class_ids: (N,) for each image, those of its boxes, by which they have their names in `class_names`.
+
         Raises:
-            UserError: an image is no such array.
+            UserError: an image is no such array, or boxes and classes do not fit the images or each other.
         """
         import torch
 
@@ -216,9 +250,15 @@ class Predictor:
                 grey = "; np.dstack([image] * 3) makes RGB of a grey one" if is_array and image.ndim == 2 else ""
                 advice = "; a single image goes into a list: [image]" if alone else grey
                 raise UserError(f"images[{i}]: expected an array (H, W, 3) uint8 in RGB, found {kind}{advice}")
+        samples = [Sample(str(i), Path(), image) for i, image in enumerate(images)]
+        cascade = self._cascade if boxes is None and class_ids is None else self._prompted
+        if cascade is None:
+            raise UserError("boxes and class_ids are missing: this Predictor has no detector")
         found = []
         with self._lock, torch.autocast(self._device.type, enabled=False):
-            for result in self._cascade([Sample(str(i), Path(), image) for i, image in enumerate(images)]):
+            if cascade is self._prompted:
+                self._given.take(samples, boxes, class_ids)
+            for result in cascade(samples):
                 if isinstance(result, SampleError):  # none of this cascade; left out, it would shift all later results
                     raise result
                 found.append(result[1])

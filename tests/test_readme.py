@@ -1,7 +1,8 @@
-"""The Python example of README.md works as it stands there."""
+"""The Python examples of README.md and docs/prompts.md work as they stand there."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -31,3 +32,15 @@ def test_example_prints_the_objects_of_its_image(
         tight = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         assert np.array(box.split(","), float) == pytest.approx(tight, abs=40)
         assert int(pixels) == pytest.approx(len(rows), rel=0.05)
+
+
+def test_example_prints_the_masks_of_its_boxes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = EXAMPLE.findall((REPOSITORY / "docs/prompts.md").read_text("utf-8"))
+    monkeypatch.chdir(REPOSITORY)
+    exec(compile(example, "prompts.md", "exec"), {})
+    names, areas = map(ast.literal_eval, re.fullmatch(r"(\[.*\]) (\[.*\])\n", capsys.readouterr().out).groups())  # type: ignore[union-attr]
+    true = np.array(Image.open(REPOSITORY / "datasets/demo/SegmentationObject/val_00000.png"))
+    assert names == ["airplane", "turtle"]
+    assert areas == pytest.approx([(true == 1).sum(), (true == 2).sum()], rel=0.05)

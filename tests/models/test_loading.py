@@ -11,13 +11,17 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
+from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 from models.loading import Predictor
+from models.sam2_build import load_sam2
 from tests.helpers.calibration import mean_of_scores
+from tests.helpers.track import DEMO_CONFIG
 from utils.errors import UserError
 from utils.structures import Instances
 
 REPOSITORY = Path(__file__).parents[2]
+DEMO_WEIGHTS = REPOSITORY / "sam" / "sam2.1" / "sam2.1_hiera_demo.pt"
 
 
 def test_a_predictor_refuses_what_is_no_image_and_names_it() -> None:
@@ -99,3 +103,73 @@ def test_a_predictor_gives_the_expected_ious_of_a_calibration(
     file.write_text(json.dumps(mean_of_scores(SAM2="of others").content()))
     with pytest.raises(UserError, match="another SAM2 than"):
         Predictor(REPOSITORY / "config.json", f"segmenter.calibration={file}", device="cpu")
+
+
+def test_boxes_of_a_call_take_the_place_of_the_detectors(photos: list[npt.NDArray[np.uint8]]) -> None:
+    predictor = Predictor(REPOSITORY / "config.json", device="cpu")
+    found = predictor(photos[:3])
+    boxes, class_ids = [each.detections.boxes for each in found], [each.detections.class_ids for each in found]
+    assert boxes_and_masks(predictor(photos[:3], boxes, class_ids)) == boxes_and_masks(found)
+    tensors = [torch.from_numpy(each) for each in boxes], [torch.from_numpy(each).float() for each in class_ids]
+    assert boxes_and_masks(predictor(photos[:3], *tensors)) == boxes_and_masks(found), "as Ultralytics has them"
+    lists = [each.tolist() for each in boxes], [[4] * len(each) for each in class_ids]
+    other = predictor(photos[:3], *lists)
+    assert boxes_and_masks(other) == boxes_and_masks(found)
+    assert [each.detections.class_ids.tolist() for each in other] == lists[1]
+    none, one = predictor(photos[:2], [[], boxes[1][:1]], [[], [0]])
+    assert len(none.masks) == 0 and boxes_and_masks([one])[0][1] == boxes_and_masks(found[1:2])[0][1][:1]
+    assert boxes_and_masks(predictor(photos[:3])) == boxes_and_masks(found), "the next call asks the detector again"
+
+
+def test_masks_of_boxes_of_a_call_are_those_of_the_official_predictor(photos: list[npt.NDArray[np.uint8]]) -> None:
+    settings = ("segmenter.precision=fp32", "segmenter.backend=torch", 'dataset.class_map={"car": "vehicle"}')
+    predictor = Predictor(REPOSITORY / "config.json", *settings, device="cpu", detector=False)
+    boxes = np.array([[20, 30, 200, 160], [50.5, 10, 90, 400]])
+    official = SAM2ImagePredictor(load_sam2(DEMO_CONFIG, DEMO_WEIGHTS, torch.device("cpu")))
+    side = official.model.image_size // 4
+    official._bb_feat_sizes = [(side, side), (side // 2, side // 2), (side // 4, side // 4)]  # it knows only 1024 px
+    official.set_image(photos[0])
+    masks, scores, _ = official.predict(
+        box=np.clip(boxes, 0, np.tile(photos[0].shape[1::-1], 2)), multimask_output=False
+    )
+    (found,) = predictor([photos[0]], [boxes], [[0, 2]])
+    for mask, expected in zip(found.masks, masks.reshape(2, *photos[0].shape[:2]), strict=True):
+        np.testing.assert_array_equal(mask.to_full(found.size), expected > 0)
+    np.testing.assert_allclose(found.mask_scores, scores.ravel(), atol=1e-5)
+    assert predictor.class_names[0] == "vehicle" and found.detections.class_ids.tolist() == [0, 2]
+
+
+def test_boxes_that_do_not_fit_are_refused(photos: list[npt.NDArray[np.uint8]]) -> None:
+    predictor = Predictor(REPOSITORY / "config.json", device="cpu", detector=False)
+    height, width = photos[0].shape[:2]
+    box = [10, 10, 50, 50]
+    wrong: list[tuple[tuple[object, ...], str]] = [
+        ((), "boxes and class_ids are missing: this Predictor has no detector"),
+        (([[box]],), "as images, found images: 1, boxes: 1, class_ids: None"),
+        (([[box], [box]], [[0], [0]]), "found images: 1, boxes: 2, class_ids: 2"),
+        (
+            ([box], [[0]]),
+            r"boxes\[0\] and class_ids\[0\]: expected shapes \(N, 4\) and \(N,\), found \(4,\) and \(1,\)",
+        ),
+        (([[box]], [0]), r"found \(1, 4\) and \(\)"),
+        (([[box, box]], [[0]]), r"found \(2, 4\) and \(1,\)"),
+        (([[box]], [[5]]), r"class_ids\[0\]: expected 0 to 4, found \[5.0\]"),
+        (([[box]], [[0.5]]), "found"),
+        (
+            ([[box, [10, 10, 5, 50]]], [[0, 0]]),
+            rf"boxes\[0\]\[1\]: \[10.0, .*\] is no .* {width} x {height}",
+        ),
+        (([[[width, 0, width + 9, 9]]], [[0]]), "is no x1 y1 x2 y2 in an image"),
+        (([[[np.nan] * 4]], [[0]]), "is no x1 y1 x2 y2"),
+    ]
+    for given, said in wrong:
+        with pytest.raises(UserError, match=said):
+            predictor(photos[:1], *given)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"dataset\.classes: must be set for a Predictor without a detector"):
+        Predictor(REPOSITORY / "config.json", "dataset.classes=null", device="cpu", detector=False)
+
+
+def test_a_predictor_leaves_the_random_state_of_its_caller_alone(photos: list[npt.NDArray[np.uint8]]) -> None:
+    state = torch.get_rng_state()
+    Predictor(REPOSITORY / "config.json", device="cpu")(photos[:1])
+    assert torch.equal(torch.get_rng_state(), state)
