@@ -120,7 +120,8 @@ def sha256(path: Path) -> str:
 
 def test_an_evaluation_says_what_it_uses_and_what_made_it(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     started = datetime.now().astimezone().replace(microsecond=0)
-    assert project.run("evaluate", "--set=evaluator.report=true", "--set=segmenter.precision=fp32", "-conf", "0.3") == 0
+    exact = "--set=segmenter.precision=fp32", "--set=segmenter.backend=torch"
+    assert project.run("evaluate", "--set=evaluator.report=true", *exact, "-conf", "0.3") == 0
     printed = capsys.readouterr()
     parts = "SAM2 sam2.1_hiera_demo.pt", "cpu fp32", f"boxes from {project.prompts}"
     assert " · ".join(parts) in printed.out.splitlines()
@@ -144,7 +145,8 @@ def test_an_evaluation_says_what_it_uses_and_what_made_it(project: Project, caps
     lines = capsys.readouterr().out.splitlines()
     assert f"replaces the evaluation of {run['date'].replace('T', ' ')[:16]} in {folder}; -o DIR" in "\n".join(lines)
     assert any(
-        re.match(r"detector demo\.pt \(5 classes\) · SAM2 .* · cpu \w+ · boxes from YOLO$", line) for line in lines
+        re.match(r"detector demo\.pt \(5 classes\) · SAM2 .* · cpu \w+( OpenVINO)? · boxes from YOLO$", line)
+        for line in lines
     )
     weights = json.loads((folder / "metrics.json").read_text())["run"]["weights"]
     assert weights["detector"]["sha256"] == sha256(Path(arch["yolo_weights"]))

@@ -52,8 +52,12 @@ def official(model: torch.nn.Module, precision: torch.dtype, counts: list[int]) 
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
-def test_masks_are_those_of_the_official_predictor(precision: torch.dtype, model: torch.nn.Module) -> None:
+def test_masks_are_those_of_the_official_predictor(
+    precision: torch.dtype, model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counts = [3, 1, 9]
+    if precision != torch.float32:  # where two masks are nearly equally stable, rounding decides which of them is taken
+        monkeypatch.setattr(model.sam_mask_decoder, "dynamic_multimask_via_stability", False)
     exact = official(model, torch.float32, counts)
     ours = stacked(Segmenter(model, precision, 2**30)(*images_and_boxes(counts)))
     assert 0.02 < exact.mean() < 0.9
