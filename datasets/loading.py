@@ -287,6 +287,7 @@ def _open_dataset(options: Options) -> ImageFolder | ClipFolder | VocDataset:
         config.data_dir,
         config.split,
         config.label_map,
+        config.classes,
         with_gt_masks=options.needs_gt_masks,
         with_gt_instances=options.needs_gt_instances,
         by_clips=options.video,

@@ -154,7 +154,7 @@ def _check_mask(
     path, values, moved = dataset.mask_path(index), set[int](), dict[int, int]()
     try:
         target = None if num_classes is None else dataset.target(index)
-        shape = index_map_size(path) if target is None else target.shape
+        shape = index_map_size(path, colored=dataset.colors is not None) if target is None else target.shape
     except ValueError as error:
         return [(UNUSABLE, f"{path}: {error}")], values, moved
     problems = [(SIZE_MISMATCH, f"{path}: {reason}") for reason in _size_mismatch(dataset.paths[index], shape)]
@@ -183,7 +183,7 @@ def _size_mismatch(image: Path, mask: tuple[int, ...]) -> Iterator[str]:
 def _object_problems(path: Path, mask: tuple[int, ...]) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the map of an image's objects, if it has one."""
     try:
-        if path.is_file() and (size := index_map_size(path, deep=True)) != mask:
+        if path.is_file() and (size := index_map_size(path, deep=True, colored=True)) != mask:
             yield SIZE_MISMATCH, f"{path}: {objects_size_message(size, mask)}"
     except ValueError as error:
         yield UNUSABLE, f"{path}: {error}"

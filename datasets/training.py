@@ -38,7 +38,8 @@ def open_training_splits(
     session = Session()  # each process of a distributed training checks everything itself
     ground_truth = {"with_gt_masks": True, "with_gt_instances": True}
     train, val = (
-        VocDataset(dataset.data_dir, name, dataset.label_map, **ground_truth, by_clips=by_clips) for name in names
+        VocDataset(dataset.data_dir, name, dataset.label_map, dataset.classes, **ground_truth, by_clips=by_clips)
+        for name in names
     )
     in_train = set(train.ids)
     shared = [image_id for image_id in val.ids if image_id in in_train]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PureWindowsPath
 
@@ -26,8 +26,9 @@ from datasets.images import read_image, size_mismatch_message
 from utils.classes import VOID
 from utils.errors import UserError
 from utils.files import read_user_text
+from utils.formats.label_colors import load_label_colors, read_objects
 from utils.formats.voc import map_files, split_lists
-from utils.io.image_files import is_image_name, read_index_map, read_object_map
+from utils.io.image_files import is_image_name, read_index_map
 from utils.io.json_files import path_problem
 from utils.io.terminal import counted
 from utils.label_maps import instances_of
@@ -133,6 +134,7 @@ class VocDataset(Dataset):
         left_out: by clips, how many images of `<split>.txt` are in no clip.
         repeated: how many lines of `<split>.txt` name an image again, which counts once.
         label_map: pixel value -> label, of masks that hold other values than labels.
+        colors: what colors of masks mean, where the tree says it in a `labelmap.txt`.
         with_gt_masks: whether samples have label maps; without ground-truth instances, only where the files exist.
         with_gt_instances: whether samples have ground-truth instances.
         problems: what is wrong with the lists and the file names; `datasets.preflight` refuses it.
@@ -145,6 +147,7 @@ class VocDataset(Dataset):
         root: Path,
         split: str,
         label_map: Mapping[int, int] | None = None,
+        classes: Sequence[str] | None = None,
         with_gt_masks: bool = False,
         with_gt_instances: bool = False,
         by_clips: bool = False,
@@ -153,6 +156,7 @@ class VocDataset(Dataset):
 
         Args:
             label_map: pixel value -> label, for masks that hold other values than labels; others stay as they are.
+            classes: class names of the run, which masks that hold colors need.
             with_gt_masks: load label maps.
             with_gt_instances: load ground-truth instances.
             by_clips: take clips only.
@@ -164,6 +168,8 @@ class VocDataset(Dataset):
         self.with_gt_masks, self.with_gt_instances = with_gt_masks, with_gt_instances
         self.num_classes: int | None = None
         self.label_map = label_map or {}
+        self._classes = classes
+        self.colors = load_label_colors(root, classes) if with_gt_masks or with_gt_instances else None
         self._labels = np.arange(256, dtype=np.uint8)
         for value, label in self.label_map.items():
             self._labels[value] = label
@@ -202,7 +208,7 @@ class VocDataset(Dataset):
         has_ids, instances = objects_path.is_file(), None
         if self.with_gt_instances:
             with sample_errors(image_id, objects_path):
-                objects = read_object_map(objects_path) if has_ids else None
+                objects = read_objects(objects_path) if has_ids else None
                 if objects is not None and objects.shape != target.shape:
                     raise ValueError(objects_size_message(objects.shape, target.shape))
                 instances = instances_of(target, objects, specks=False)
@@ -228,7 +234,12 @@ class VocDataset(Dataset):
 
         Its values are not checked.
         """
-        return np.asarray(cv2.LUT(read_index_map(self.mask_path(index)), self._labels), np.uint8)
+        values = read_index_map(self.mask_path(index), colored=self.colors is not None)
+        if self.colors is not None and values.ndim == 3:
+            if self._classes is None:
+                raise ValueError(f"it holds colors: set dataset.classes, to {self.colors.path} for all classes there")
+            return self.colors.labels(values)
+        return np.asarray(cv2.LUT(values, self._labels), np.uint8)
 
 
 def mask_size_message(mask: tuple[int, ...], image: tuple[int, ...]) -> str:

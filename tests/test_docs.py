@@ -17,10 +17,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import yolo_sam_auto_anno_generator
 from tests.helpers.calibration import mean_of_scores
 from tests.helpers.track import write_demo_config
+from utils.classes import palette
 from utils.cli.arguments import Parser
 from utils.cli.guard import guarded
 from utils.cli.parsers import configured, finetune_parser, parse, run_parser
@@ -128,6 +130,22 @@ def lay_out_voc(tree: Path) -> None:
     shutil.copy(DEMO / "class_names.txt", tree)
 
 
+def lay_out_cvat(tree: Path) -> None:
+    """An export of CVAT with one image, whose masks have colors."""
+    (tree / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (tree / "ImageSets" / "Segmentation" / "default.txt").write_text("val_00000\n")
+    copy("val_00000", tree)
+    names, colors = (DEMO / "class_names.txt").read_text().split(), palette(6)
+    colors[1:] += 7  # CVAT's colors are not VOC's
+    lines = [f"{name}:{','.join(map(str, color))}::" for name, color in zip(["background", *names], colors.tolist())]
+    (tree / "labelmap.txt").write_text("\n".join(["# label:color_rgb:parts:actions", *lines]))
+    for folder, shown in (("SegmentationClass", colors), ("SegmentationObject", palette(256))):
+        mask = tree / folder / "val_00000.png"
+        values = np.array(Image.open(mask))
+        values[values == 255] = 0
+        Image.fromarray(shown[values]).save(mask)
+
+
 def lay_out_boxes(folder: Path, names: list[str]) -> None:
     """Photos, and their boxes as a native prompt file, as Ultralytics' predictions, as a YOLO dataset and in COCO."""
     rows = [row for row in json.loads((DEMO / "prediction.json").read_text()) if row["image_id"] == "val_00000"]
@@ -195,6 +213,7 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("laid_out")
     lay_out_voc(folder / "voc")
     lay_out_boxes(folder, (DEMO / "class_names.txt").read_text().split())
+    lay_out_cvat(folder / "cvat")
     lay_out_clips(folder)
     lay_out_configs(folder)
     for link in ("datasets/demo", "data/VOCdevkit/VOC2012"):

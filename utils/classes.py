@@ -33,7 +33,7 @@ _VOC_TO_COCO = {
     "tvmonitor": "tv",
 }
 
-_NO_CLASS = {"background", "ignore", "unlabeled", "unlabelled", "void"}
+_NO_CLASS = {"background", "ignore", "ignored", "unlabeled", "unlabelled", "void"}
 
 ClassIds = TypeVar("ClassIds", int, np.ndarray)
 

@@ -55,7 +55,7 @@ class Split:
         **more: Any,
     ) -> VocDataset:
         (self.root / "ImageSets/Segmentation/val.txt").write_text("\n".join(self.ids))
-        dataset = VocDataset(self.root, "val", label_map, with_gt_masks, with_gt_instances)
+        dataset = VocDataset(self.root, "val", label_map, None, with_gt_masks, with_gt_instances)
         check_split(dataset, num_classes, Session(), **more)
         return dataset
 

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictSt
 from utils.classes import LABELME_NO_CLASSES, load_class_names, nearest
 from utils.config.official import home_of
 from utils.formats.coco_reader import category_names
+from utils.formats.label_colors import LABEL_COLORS, LabelColors
 from utils.formats.registry import FORMATS
 from utils.io.json_files import Location, describe, get, path_problem, read_json, value_problem
 from utils.io.terminal import warn
@@ -58,8 +59,10 @@ def _class_names(value: Any, at: Location) -> Any:
     """Read class names from the file that a text names, or check those of a list."""
     if isinstance(value, str):
         path = absolute(value, at)
-        is_coco = path.suffix.lower() == ".json"
-        names = load_class_names(category_names(path), f"{path}: category names") if is_coco else load_class_names(path)
+        if path.suffix.lower() == ".json":
+            names = load_class_names(category_names(path), f"{path}: category names")
+        else:
+            names = LabelColors(path).names if path.name == LABEL_COLORS else load_class_names(path)
         kept = names[sum(1 for _ in takewhile(LABELME_NO_CLASSES.__contains__, names)) :]
         if kept and kept != names:
             left_out = ", ".join(names[: -len(kept)])

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from utils.classes import BACKGROUND, CLASS_NAMES, VOC_PALETTE, VOID, label_of, load_class_names, palette
 from utils.errors import SampleError, UserError
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, encode_frame, nonempty
+from utils.formats.label_colors import LABEL_COLORS, load_label_colors, read_objects
 from utils.formats.predictions import Predictions, path_without, visible_files
 from utils.io.encoding import encode_json, encode_lines
 from utils.io.image_files import (
@@ -20,7 +21,6 @@ from utils.io.image_files import (
     is_upright,
     is_video_name,
     read_index_map,
-    read_object_map,
     size_problem,
 )
 from utils.io.png_files import encode_map
@@ -192,11 +192,15 @@ class VocTree(Predictions):
 
     def _open(self) -> Sequence[str]:
         self._maps, self._void = self.path / self.maps, list[float]()  # the share of void in each map that was read
-        own = load_class_names(path) if (path := self.path / CLASS_NAMES).is_file() else self.index.names
+        self._colors = load_label_colors(self.path, self.index.names)
         self._labels = np.full(256, -1)  # that each value of a map means; -1: none
         self._labels[[BACKGROUND, VOID]] = BACKGROUND, VOID
-        for i, name in enumerate(own):
-            self._labels[label_of(i)] = label_of(self.index.class_id(name, f"{path}, line {i + 1}"))
+        if (path := self.path / CLASS_NAMES).is_file():
+            own = {name: f"{path}, line {i}" for i, name in enumerate(load_class_names(path), 1)}
+        else:
+            own = dict.fromkeys(self._colors.names if self._colors else self.index.names, str(self.path / LABEL_COLORS))
+        for i, (name, place) in enumerate(own.items()):
+            self._labels[label_of(i)] = label_of(self.index.class_id(name, place))
         self._files = _maps_in(self._maps)
         self._objects = _maps_in(self.path / self.objects) if self.objects else {}
         return [*self._files]
@@ -205,12 +209,13 @@ class VocTree(Predictions):
         """Find the objects by the map of objects, where there is such a file, else as connected parts."""
         path, objects = self._files[key], self._objects.get(key)
         try:
-            found = self._labels[values := read_index_map(path)]
+            values = read_index_map(path, colored=self._colors is not None)
+            found = self._labels[values] if self._colors is None or values.ndim == 2 else self._colors.labels(values)
             if found.min(initial=0) < 0:
                 raise ValueError(f"the value {values[found < 0][0]} is the label of no class")
             label_map, path = found.astype(np.uint8), objects or path
             self._void.append(np.count_nonzero(label_map == VOID) / max(1, label_map.size))
-            numbers = read_object_map(objects) if objects else None
+            numbers = read_objects(objects) if objects else None
             instances = instances_of(label_map, numbers)
             total, lost = class_pixels(label_map, instances)
             if lost > MAX_LOST * total:

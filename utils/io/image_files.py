@@ -66,6 +66,8 @@ INDEX_MODES = ("P", "L")
 DEEP_MODES = ("I;16", "I")
 """Pillow's modes of 16-bit grey, which depend on its version."""
 
+COLOR_MODES = ("RGB",)
+
 _MEGA = 1_000_000
 _BYTES_PER_PIXEL = 10
 """What an image takes while it is read: Pillow's four bytes, and RGB twice where it is turned."""
@@ -229,28 +231,37 @@ def _header(path: Path) -> tuple[tuple[int, int], int]:
             return image.size[::-1], exif_orientation(image)
 
 
-def read_index_map(path: Path) -> npt.NDArray[np.uint8]:
-    """Read a mask's (H, W) palette indices (mode P) or grey values (mode L); ValueError if it is no index map."""
-    with _open_map(path, INDEX_MODES, decoded=True) as image:
+def read_index_map(path: Path, *, colored: bool = False) -> npt.NDArray[np.uint8]:
+    """Read a mask's palette indices (mode P) or grey values (mode L), (H, W); ValueError if it is no index map.
+
+    Args:
+        colored: colors are taken, too: (H, W, 3) RGB.
+    """
+    with _open_map(path, (*INDEX_MODES, *(COLOR_MODES if colored else ())), decoded=True) as image:
         return np.array(image)
 
 
-def index_map_size(path: Path, *, deep: bool = False) -> tuple[int, int]:
-    """Read (height, width) of an index map, if `deep` also of 16 bits, from its header; ValueError if it is none."""
-    with _open_map(path, (*INDEX_MODES, *(DEEP_MODES if deep else ()))) as image:
+def index_map_size(path: Path, *, deep: bool = False, colored: bool = False) -> tuple[int, int]:
+    """Read (height, width) of an index map from its header; ValueError if it is none.
+
+    Args:
+        deep: it may have 16 bits.
+        colored: it may have colors.
+    """
+    with _open_map(path, (*INDEX_MODES, *(DEEP_MODES if deep else ()), *(COLOR_MODES if colored else ()))) as image:
         return image.size[::-1]
 
 
 def palette_of(path: Path) -> npt.NDArray[np.uint8] | None:
     """Read the (K, 3) RGB palette of an index map; None if it has none. ValueError as `read_index_map`."""
-    with _open_map(path, INDEX_MODES) as image:
+    with _open_map(path, (*INDEX_MODES, *COLOR_MODES)) as image:
         colors = image.getpalette()
         return None if colors is None else np.array(colors, np.uint8).reshape(-1, 3)
 
 
 def read_object_map(path: Path) -> npt.NDArray[np.uint8 | np.uint16]:
-    """Read a mask's (H, W) object numbers like `read_index_map`; from 16-bit grey, too, then as uint16."""
-    with _open_map(path, (*INDEX_MODES, *DEEP_MODES), decoded=True) as image:
+    """Read a mask's (H, W) object numbers like `read_index_map`, or (H, W, 3) colors; from 16-bit grey as uint16."""
+    with _open_map(path, (*INDEX_MODES, *DEEP_MODES, *COLOR_MODES), decoded=True) as image:
         return np.array(image).astype(np.uint16 if image.mode in DEEP_MODES else np.uint8)
 
 
@@ -284,7 +295,8 @@ def _open_map(path: Path, modes: Sequence[str], *, decoded: bool = False) -> Ite
             raise ValueError(f"its content is {image.format}, which does not keep labels exactly; save it as PNG")
         if image.mode not in modes:
             fact = f"its mode is {image.mode}, not P (palette) or L (8-bit grey)"
-            raise ValueError(f"not an index map: {fact}; save each pixel's label, not a color of it")
+            advice = "save each pixel's label, not a color of it, or say what the colors mean in a labelmap.txt"
+            raise ValueError(f"not an index map: {fact}; {advice}")
         if decoded:
             decode(file, image)
         yield image

@@ -24,6 +24,7 @@ from utils.structures import Instances, Sample
 datumaro = pytest.importorskip("datumaro", reason="datumaro is not installed")
 annotation = pytest.importorskip("datumaro.components.annotation")
 environment = pytest.importorskip("datumaro.components.environment")
+media = pytest.importorskip("datumaro.components.media")
 
 NAMES = ("car", "air plane: 1", '汽车 "x"', "turtle", "watercraft")
 SPLITS = {"a": "train", "b": "train", "clip/c": "val", "d": "val"}
@@ -159,3 +160,38 @@ def test_rotated_boxes_hold_the_masks_and_are_no_larger_than_upright_ones(read: 
         centers = np.argwhere(pixels)[:, ::-1] + 0.5
         assert min(cv2.pointPolygonTest(corners, (float(x), float(y)), True) for x, y in centers) > 0.4
         assert each.w * each.h <= np.prod(box_of(pixels)[2:]) + 1
+
+
+def test_masks_that_datumaro_colors_are_read_as_they_were(tmp_path: Path, pairs: Pairs) -> None:
+    items = [
+        datumaro.DatasetItem(
+            image_id,
+            subset="val",
+            media=media.Image.from_numpy(sample.image),
+            annotations=[
+                annotation.Mask(mask.to_full(sample.size), label=class_id + 1, group=i + 1, z_order=i)
+                for i, (mask, class_id) in enumerate(zip(instances.masks, instances.detections.class_ids))
+            ],
+        )
+        for image_id, (sample, instances) in pairs.items()
+    ]
+    names = [name.replace(":", "") for name in NAMES]  # datumaro's own file has no room for a colon in a name
+    colors = {0: (0, 0, 0), **{i + 1: (250 - i, 50, 83 + i) for i in range(len(names))}}
+    labels = annotation.LabelCategories.from_iterable(["background", *names])
+    categories = {
+        annotation.AnnotationType.label: labels,
+        annotation.AnnotationType.mask: annotation.MaskCategories(colors),
+    }
+    dataset = datumaro.Dataset.from_iterable(items, categories=categories)
+    tree = tmp_path / "voc"
+    dataset.export(str(tree), "voc_segmentation", save_media=True, apply_colormap=True, label_map="source")
+    split = VocDataset(tree, "val", classes=names[::-1], with_gt_masks=True, with_gt_instances=True)
+    assert split.colors is not None and [*split.colors.names] == names
+    for i, image_id in enumerate(split.ids):
+        sample, instances = pairs[image_id]
+        found = split.load(i)
+        expected = instances.to_semantic()
+        np.testing.assert_array_equal(found.gt_mask, np.where(expected == 0, 0, len(names) + 1 - expected.astype(int)))
+        assert found.gt_instances is not None and found.has_instance_ids
+        for mask, same in zip(found.gt_instances.masks, instances.masks, strict=True):
+            np.testing.assert_array_equal(mask.to_full(sample.size), same.to_full(sample.size))

@@ -1,0 +1,127 @@
+"""Colors in place of labels: `labelmap.txt`, as CVAT and datumaro write it into a VOC tree whose maps are RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from utils.classes import BACKGROUND, MAX_CLASSES, VOID, canonical, is_no_class, label_of, match_classes, palette
+from utils.errors import UserError
+from utils.files import read_user_text
+from utils.io.image_files import read_object_map
+
+LABEL_COLORS = "labelmap.txt"
+"""Name of the file; each line is `name:red,green,blue:parts:actions`."""
+
+_UNLABELED = {"background", "unlabeled", "unlabelled"}
+"""What stands for the background; other names of no class, such as `ignored`, stand for void."""
+
+
+class LabelColors:
+    """Turn the colors of a map into labels of the run.
+
+    Args:
+        path: the `labelmap.txt`.
+        classes: class names of the run; None: those that the file lists.
+
+    Attributes:
+        path: the same.
+        names: class names in the file, without what is no class.
+
+    Raises:
+        UserError: the file cannot be read, a line is none of it, two names have one color, or it names no class.
+    """
+
+    def __init__(self, path: Path, classes: Sequence[str] | None = None) -> None:
+        self.path, colors = path, dict[int, str]()
+        for number, line in enumerate(read_user_text(path).split("\n"), 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            name, color = _name_and_color(line, f"{path}:{number}")
+            if (other := colors.setdefault(color, name)) != name:
+                raise UserError(f"{path}:{number}: {name} has the color of {other}; give each its own")
+        self.names = tuple(dict.fromkeys(name for name in colors.values() if not is_no_class(name)))
+        if not 0 < len(self.names) <= MAX_CLASSES:
+            raise UserError(f"{path}: expected 1 to {MAX_CLASSES} classes, found {len(self.names)}")
+        class_ids = match_classes(self.names, self.names if classes is None else classes)
+        labels = {self.names[i]: label_of(class_id) for i, class_id in class_ids.items()}
+        for name in filter(is_no_class, colors.values()):
+            labels[name] = BACKGROUND if canonical(name) in _UNLABELED else VOID
+        colors.setdefault(0, "background")
+        labels.setdefault("background", BACKGROUND)
+        self._names = colors
+        self._table = _table({color: labels[name] for color, name in colors.items() if name in labels})
+
+    def labels(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return the (H, W) label map of an (H, W, 3) RGB picture.
+
+        Raises:
+            ValueError: a color is not in the file, or that of a class that the run lacks.
+        """
+        labels = self._table[colors := _packed(picture)]
+        if (unknown := labels < 0).any():
+            what, color = _first_color(colors, unknown)
+            if color not in self._names:
+                raise ValueError(f"{what} is not in {self.path}")
+            missing = f"of {self._names[color]}, which is none of the run's classes"
+            raise ValueError(f"{what} is that {missing}; dataset.classes={self.path} names all")
+        return labels.astype(np.uint8)
+
+
+def load_label_colors(tree: Path, classes: Sequence[str] | None = None) -> LabelColors | None:
+    """Load the colors of a VOC tree, if it has a `labelmap.txt`; see `LabelColors`."""
+    path = tree / LABEL_COLORS
+    return LabelColors(path, classes) if path.is_file() else None
+
+
+def read_objects(path: Path) -> npt.NDArray[np.uint8 | np.uint16]:
+    """Read the (H, W) numbers of objects, see `read_object_map`; colors stand for the numbers that VOC's palette has.
+
+    Raises:
+        ValueError: it cannot be read, or a color is not in the palette.
+    """
+    picture = read_object_map(path)
+    if picture.ndim == 2:
+        return picture
+    numbers = _palette_table()[colors := _packed(picture.astype(np.uint8))]
+    if (unknown := numbers < 0).any():
+        what, _ = _first_color(colors, unknown)
+        raise ValueError(f"{what} is not in VOC's palette, whose colors stand for object numbers")
+    return numbers.astype(np.uint8)
+
+
+@cache
+def _palette_table() -> npt.NDArray[np.int16]:
+    return _table({color: number for number, color in enumerate(_packed(palette(256)).tolist())})
+
+
+def _table(values: Mapping[int, int]) -> npt.NDArray[np.int16]:
+    """Return the value of each color, (2 ** 24,); -1: none."""
+    table = np.full(1 << 24, -1, np.int16)
+    table[[*values.keys()]] = [*values.values()]
+    return table
+
+
+def _packed(colors: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """Return (..., 3) RGB colors as numbers of 24 bits: (...)."""
+    red, green, blue = np.moveaxis(colors.astype(np.int32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def _first_color(colors: npt.NDArray[np.int32], where: npt.NDArray[np.bool_]) -> tuple[str, int]:
+    """Return what messages call the first color where (H, W) `where` holds, and its number."""
+    y, x = np.argwhere(where)[0]
+    color = int(colors[y, x])
+    return f"the color {color >> 16},{color >> 8 & 255},{color & 255} (x {x}, y {y})", color
+
+
+def _name_and_color(line: str, place: str) -> tuple[str, int]:
+    name, _, rest = line.strip().partition(":")
+    channels = rest.partition(":")[0].split(",")
+    if not name or len(channels) != 3 or not all(each.strip().isdecimal() and int(each) < 256 for each in channels):
+        raise UserError(f"{place}: expected a name and its color, such as car:250,50,83::, found {line.strip()!a}")
+    return name, int(_packed(np.array([*map(int, channels)], np.uint8)))
