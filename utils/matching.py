@@ -98,7 +98,8 @@ class PathIndex(Generic[T]):
 def place_below(folder: Path, ids: Sequence[str], paths: Sequence[Path]) -> str:
     """Return how the paths of labels below a folder begin that belong to the images of a run, such as `val/`.
 
-    They lie as the images do: those of ds/val/images/a.jpg and of ds/images/val/a.jpg are at val/a below ds.
+    They lie as the images do: those of ds/val/images/a.jpg and of ds/images/val/a.jpg are at val/a below ds, as are
+    those of ds/JPEGImages/val/a.jpg in a VOC tree.
 
     Args:
         folder: that of labels, or a file in it.
@@ -114,7 +115,8 @@ def place_below(folder: Path, ids: Sequence[str], paths: Sequence[Path]) -> str:
     root = path.parents[min(ids[0].count("/"), len(path.parents) - 1)]
     if above not in root.parents or not path.relative_to(root).as_posix().startswith(ids[0]):
         return ""
-    return without_images(f"{root.relative_to(above).as_posix()}/*").removesuffix("*")
+    inside = f"{root.relative_to(above).as_posix()}/*"
+    return without_images(inside.replace("JPEGImages/", "images/", 1)).removesuffix("*")
 
 
 def keys_of_place(keys: Iterable[str | int], place: str) -> dict[str | int, str]:

@@ -95,7 +95,9 @@ def test_all_processes_of_a_run_find_the_same(seed: str) -> None:
     [
         ("ds/val/images/d/a.jpg", "d/a", "val/"),
         ("ds/images/val/a.jpg", "a", "val/"),
+        ("ds/JPEGImages/val/a.jpg", "a", "val/"),
         ("ds/val/d/a.jpg", "d/a", "val/"),
+        ("ds/JPEGImages/d/a.jpg", "d/a", ""),
         ("ds/val/a.jpg", "a.jpg", "val/"),
         ("ds/images/a.jpg", "a", ""),
         ("ds/a.jpg", "a", ""),
