@@ -13,7 +13,6 @@ from itertools import accumulate
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 
-from datasets.images import read_image
 from utils.errors import SampleError, UserError, refuse
 from utils.files import is_special
 from utils.formats.base import RECORDS
@@ -26,6 +25,7 @@ from utils.io.image_files import (
     is_image_name,
     is_video_name,
 )
+from utils.io.photos import read_image
 from utils.structures import FilePaths, Sample
 
 MAP_FOLDERS = ("SegmentationClass", "SegmentationObject")

@@ -159,7 +159,7 @@ def _check_mask(
         return [(UNUSABLE, f"{path}: {error}")], values, moved
     problems = [(SIZE_MISMATCH, f"{path}: {reason}") for reason in _size_mismatch(dataset.paths[index], shape)]
     if dataset.with_gt_instances:
-        problems += _object_problems(dataset.objects_path(index), shape)
+        problems += _object_problems(dataset.objects_path(index), shape, colored=dataset.colors is not None)
     if target is not None and num_classes is not None:
         values |= set(np.flatnonzero(value_counts(target)).tolist())
         if not dataset.label_map:  # with one, somebody has thought of it
@@ -180,10 +180,10 @@ def _size_mismatch(image: Path, mask: tuple[int, ...]) -> Iterator[str]:
         yield mask_size_message(mask, upright) + turned
 
 
-def _object_problems(path: Path, mask: tuple[int, ...]) -> Iterator[tuple[str, str]]:
+def _object_problems(path: Path, mask: tuple[int, ...], *, colored: bool) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the map of an image's objects, if it has one."""
     try:
-        if path.is_file() and (size := index_map_size(path, deep=True, colored=True)) != mask:
+        if path.is_file() and (size := index_map_size(path, deep=True, colored=colored)) != mask:
             yield SIZE_MISMATCH, f"{path}: {objects_size_message(size, mask)}"
     except ValueError as error:
         yield UNUSABLE, f"{path}: {error}"

@@ -22,7 +22,6 @@ from datasets.folder import (
     natural_key,
     sample_errors,
 )
-from datasets.images import read_image, size_mismatch_message
 from datasets.video_file import VideoFile
 from utils.errors import SampleError, UserError, refuse
 from utils.io.image_files import (
@@ -35,6 +34,7 @@ from utils.io.image_files import (
     is_unread_name,
     is_video_name,
 )
+from utils.io.photos import read_image, size_mismatch_message
 from utils.structures import Frame, Sample
 
 ClipFiles = dict[tuple[str, Path], dict[str, list[Path]]]

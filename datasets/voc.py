@@ -22,7 +22,6 @@ from datasets.folder import (
     natural_key,
     sample_errors,
 )
-from datasets.images import read_image, size_mismatch_message
 from utils.classes import VOID
 from utils.errors import UserError
 from utils.files import read_user_text
@@ -30,6 +29,7 @@ from utils.formats.label_colors import load_label_colors, read_objects
 from utils.formats.voc import map_files, split_lists
 from utils.io.image_files import is_image_name, read_index_map
 from utils.io.json_files import path_problem
+from utils.io.photos import read_image, size_mismatch_message
 from utils.io.terminal import counted
 from utils.label_maps import instances_of
 from utils.structures import FilePaths, Sample
@@ -208,7 +208,7 @@ class VocDataset(Dataset):
         has_ids, instances = objects_path.is_file(), None
         if self.with_gt_instances:
             with sample_errors(image_id, objects_path):
-                objects = read_objects(objects_path) if has_ids else None
+                objects = read_objects(objects_path, self.colors) if has_ids else None
                 if objects is not None and objects.shape != target.shape:
                     raise ValueError(objects_size_message(objects.shape, target.shape))
                 instances = instances_of(target, objects, specks=False)

@@ -46,6 +46,7 @@ NEIGHBOURS = {
     ("utils.class_map", "utils.structures"),
     ("utils.masks", "utils.boxes"),
     ("utils.files", "utils.errors"),
+    ("utils.io.photos", "utils.device"),
 }
 """Which files may import one of another package in their own layer."""
 

@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.images import read_image
 from models import yolo_detector
 from models.detector import DETECTORS, DetectorBoxes, PromptFileBoxes, find_detector
 from models.loading import RunModels, load_detector, run_classes
@@ -31,6 +30,7 @@ from utils.cli.options import Options
 from utils.config import ArchConfig, Config, DatasetConfig, DetectorConfig
 from utils.distributed import Session
 from utils.errors import UserError
+from utils.io.photos import read_image
 from utils.prompts.prompts import Prompts, load_prompts
 from utils.prompts.table import PromptOverrides
 from utils.structures import Detections, Sample

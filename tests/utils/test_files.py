@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from datasets.images import read_image
 from datasets.voc import VocDataset
 from models.sam2_build import load_sam_state
 from models.sam2_config import read_sam_config
@@ -24,6 +23,7 @@ from utils.errors import UserError
 from utils.evaluation.files import METRICS, date_of_evaluation
 from utils.files import read_text
 from utils.formats.labelme_reader import read_labelme_json
+from utils.io.photos import read_image
 from utils.prompts.readers import read_prompt_table
 from utils.prompts.table import PromptSource
 from utils.visual.drawing import check_font

@@ -17,13 +17,13 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets.images import read_image
 from datasets.scenes import main as paint
 from datasets.voc import VocDataset
 from models.ultralytics_quiet import quiet_ultralytics
 from models.yolo_weights import load_yolo
 from utils.cli.parsers import configured, finetune_parser
 from utils.errors import UserError
+from utils.io.photos import read_image
 from yolo.finetune import main, summary
 from yolo.training_data import write_training_data
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import yolo_sam_auto_anno_generator
-from datasets.images import read_image
 from datasets.loading import open_images
 from models.loading import RunModels
 from tests.helpers.clips import write_video
@@ -19,6 +18,7 @@ from utils.annotations.labelme_manifest import SETTINGS
 from utils.cli.guard import guarded
 from utils.cli.parsers import options_of, parse
 from utils.distributed import Session
+from utils.io.photos import read_image
 from utils.structures import Sample
 from yolo.predict import main, predict_parser
 

@@ -78,18 +78,22 @@ def load_label_colors(tree: Path, classes: Sequence[str] | None = None) -> Label
     return LabelColors(path, classes) if path.is_file() else None
 
 
-def read_objects(path: Path) -> npt.NDArray[np.uint8 | np.uint16]:
-    """Read the (H, W) numbers of objects, see `read_object_map`; colors stand for the numbers that VOC's palette has.
+def read_objects(path: Path, colors: LabelColors | None) -> npt.NDArray[np.uint8 | np.uint16]:
+    """Read the (H, W) numbers of objects, see `read_object_map`.
+
+    Args:
+        colors: those of the tree's labels. Where it has some, its object maps may have colors, too: those that VOC's
+            palette has for the numbers.
 
     Raises:
         ValueError: it cannot be read, or a color is not in the palette.
     """
-    picture = read_object_map(path)
+    picture = read_object_map(path, colored=colors is not None)
     if picture.ndim == 2:
         return picture
-    numbers = _palette_table()[colors := _packed(picture.astype(np.uint8))]
+    numbers = _palette_table()[packed := _packed(picture.astype(np.uint8))]
     if (unknown := numbers < 0).any():
-        what, _ = _first_color(colors, unknown)
+        what, _ = _first_color(packed, unknown)
         raise ValueError(f"{what} is not in VOC's palette, whose colors stand for object numbers")
     return numbers.astype(np.uint8)
 

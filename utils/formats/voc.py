@@ -215,7 +215,7 @@ class VocTree(Predictions):
                 raise ValueError(f"the value {values[found < 0][0]} is the label of no class")
             label_map, path = found.astype(np.uint8), objects or path
             self._void.append(np.count_nonzero(label_map == VOID) / max(1, label_map.size))
-            numbers = read_objects(objects) if objects else None
+            numbers = read_objects(objects, self._colors) if objects else None
             instances = instances_of(label_map, numbers)
             total, lost = class_pixels(label_map, instances)
             if lost > MAX_LOST * total:

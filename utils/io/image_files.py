@@ -259,9 +259,10 @@ def palette_of(path: Path) -> npt.NDArray[np.uint8] | None:
         return None if colors is None else np.array(colors, np.uint8).reshape(-1, 3)
 
 
-def read_object_map(path: Path) -> npt.NDArray[np.uint8 | np.uint16]:
-    """Read a mask's (H, W) object numbers like `read_index_map`, or (H, W, 3) colors; from 16-bit grey as uint16."""
-    with _open_map(path, (*INDEX_MODES, *DEEP_MODES, *COLOR_MODES), decoded=True) as image:
+def read_object_map(path: Path, *, colored: bool = False) -> npt.NDArray[np.uint8 | np.uint16]:
+    """Read a mask's (H, W) object numbers like `read_index_map`; from 16-bit grey, too, then as uint16."""
+    modes = (*INDEX_MODES, *DEEP_MODES, *(COLOR_MODES if colored else ()))
+    with _open_map(path, modes, decoded=True) as image:
         return np.array(image).astype(np.uint16 if image.mode in DEEP_MODES else np.uint8)
 
 

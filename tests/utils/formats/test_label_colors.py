@@ -17,7 +17,7 @@ from utils.cli.parsers import parse
 from utils.config import load_config
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
-from utils.formats.label_colors import LabelColors, read_objects
+from utils.formats.label_colors import LabelColors, load_label_colors, read_objects
 
 NAMES = ("car", "dog", "bird")
 LABELS = np.kron(np.array([[0, 1, 1, 0], [2, 2, 0, 255], [0, 0, 3, 3]], np.uint8), np.ones((9, 8), np.uint8))
@@ -109,12 +109,15 @@ def test_colors_that_mean_nothing_are_refused(trees: tuple[Path, Path]) -> None:
     picture[3, 5] = 250, 50, 84  # smoothed
     Image.fromarray(picture).save(mask)
     assert f"the color 250,50,84 (x 5, y 3) is not in {tree / 'labelmap.txt'}" in problem()
+    colors = load_label_colors(tree)
     (tree / "labelmap.txt").unlink()
     assert "say what the colors mean in a labelmap.txt" in problem()
     objects = tree / "SegmentationObject/clip/a.png"
     Image.fromarray(np.full((*LABELS.shape, 3), 5, np.uint8)).save(objects)
     with pytest.raises(ValueError, match=r"the color 5,5,5 \(x 0, y 0\) is not in VOC's palette"):
-        read_objects(objects)
+        read_objects(objects, colors)
+    with pytest.raises(ValueError, match="its mode is RGB, not P"):
+        read_objects(objects, None)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from datasets.images import read_image
 from utils.errors import SampleError
 from utils.formats.base import MSG_EMPTY_MASKS, ExportSettings
 from utils.formats.voc_detect import VocDetectExporter
+from utils.io.photos import read_image
 from utils.masks import Mask
 from utils.prompts.readers import read_prompt_table
 from utils.prompts.table import PromptSource

@@ -13,7 +13,6 @@ import pytest
 from PIL import ExifTags, Image
 from scipy import ndimage
 
-from datasets.images import read_image
 from models.ultralytics_quiet import quiet_ultralytics
 from tests.helpers.read_back import read_back
 from utils.errors import SampleError
@@ -25,6 +24,7 @@ from utils.formats.yolo import (
     YoloExporter,
 )
 from utils.formats.yolo_labels import escape_images_dir, unescape_images_dir
+from utils.io.photos import read_image
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from datasets.images import read_image
 from utils.io.image_files import decode_mask, image_size, read_index_map
+from utils.io.photos import read_image
 from utils.io.png_files import decode_bits, encode_bits, is_plain
 
 

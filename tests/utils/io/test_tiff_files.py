@@ -11,9 +11,9 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from datasets.images import read_image
 from utils.formats.labelme_writer import _labelme_opens
 from utils.io.image_files import image_size
+from utils.io.photos import read_image
 from utils.io.tiff_files import tiff_page
 
 BAND = (np.add.outer(np.arange(50), np.arange(37) * 5) % 256).astype(np.uint8)
@@ -213,7 +213,7 @@ def test_a_large_page_lies_in_a_file_without_a_name_or_in_memory_where_no_folder
     path, samples = tmp_path / "a.tif", bands(3, "uint8")
     tifffile.imwrite(path, samples, photometric="rgb", rowsperstrip=7)
     (tmp_path / "t").mkdir()
-    monkeypatch.setattr("datasets.images.LARGE_FILES", tmp_path / "t")
+    monkeypatch.setattr("utils.io.photos.LARGE_FILES", tmp_path / "t")
     found = by_bands(path, monkeypatch)
     assert isinstance(found.base, np.memmap) and not [*(tmp_path / "t").iterdir()]
 

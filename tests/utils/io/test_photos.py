@@ -16,10 +16,10 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, ExifTags, Image, PngImagePlugin
 
-from datasets.images import read_image
 from utils.io.image_files import decode_mask, image_size, read_index_map, set_largest_image
+from utils.io.photos import read_image
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 ODD = SHARED / "odd"
 needs_photos = pytest.mark.skipif(not ODD.is_dir(), reason="the test photographs are not here")
 INDEX = json.loads((ODD / "INDEX.json").read_text()) if ODD.is_dir() else []
@@ -88,7 +88,7 @@ def test_pixels_that_are_copied_in_strips_are_the_same(
 ) -> None:
     path = saved(picture.convert(mode), tmp_path / ("a.tif" if mode == "CMYK" else "a.png"))
     whole = read_image(path)
-    monkeypatch.setattr("datasets.images._STRIP_PIXELS", 7 * picture.width)
+    monkeypatch.setattr("utils.io.photos._STRIP_PIXELS", 7 * picture.width)
     np.testing.assert_array_equal(read_image(path), whole)
 
 
@@ -275,7 +275,7 @@ def test_nothing_of_the_libraries_reaches_the_terminal(tmp_path: Path, picture: 
     content = bytearray(saved(picture, tmp_path / "a.tif", exif=b"Exif\0\0II*\0\x08\0\0\0\x09\0").read_bytes())
     (tmp_path / "a.tif").write_bytes(content[:-3])
     code = (
-        "import sys; from pathlib import Path; from datasets.images import read_image\n"
+        "import sys; from pathlib import Path; from utils.io.photos import read_image\n"
         "for path in sys.argv[1:]:\n"
         "    try: read_image(Path(path))\n"
         "    except ValueError: pass"
