@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from models.cascade import ImageCascade
 from models.detector import (
@@ -38,6 +39,8 @@ from utils.device import choose_device
 from utils.distributed import Session
 from utils.engine import Cascade, RunImages
 from utils.errors import SampleError, UserError
+from utils.io.image_files import set_largest_image
+from utils.io.photos import pixels_of, read_image
 from utils.io.terminal import say, warn
 from utils.metrics.calibration import Calibration
 from utils.prompts.prompts import Prompts, load_prompts
@@ -204,6 +207,7 @@ class Predictor:
         settings, chosen = load_config(Path(config), overrides), choose_device(device, Session())
         if not detector and settings.dataset.classes is None:
             raise UserError(f"{config}: dataset.classes: must be set for a Predictor without a detector")
+        set_largest_image(settings.dataloader.max_megapixels)
         import torch
 
         with torch.random.fork_rng(devices=[]):  # layers are random before their weights are loaded
@@ -225,32 +229,27 @@ class Predictor:
 
     def __call__(
         self,
-        images: Iterable[npt.NDArray[np.uint8]],
+        images: Iterable[str | Path | Image.Image | npt.NDArray[np.uint8]],
         boxes: Sequence[npt.ArrayLike] | None = None,
         class_ids: Sequence[npt.ArrayLike] | None = None,
     ) -> list[Instances]:
-        """Return the instances of each (H, W, 3) RGB image, in the order of its boxes; an image may have none.
+        """Return the instances of each image, in the order of its boxes; an image may have none.
 
         With `segmenter.calibration` they have expected IoUs, too.
 
         Args:
+            images: paths of files, which are read as in all runs, images of Pillow, or (H, W, 3) uint8 RGB arrays.
             boxes: (N, 4) x1 y1 x2 y2 in pixels for each image, in place of YOLO's; they are clipped to their image.
             class_ids: (N,) for each image, those of its boxes, by which they have their names in `class_names`.
 
         Raises:
-            UserError: an image is no such array, or boxes and classes do not fit the images or each other.
+            UserError: an image cannot be read or is no such array; or boxes and classes do not fit them or each other.
         """
         import torch
 
-        alone, images = isinstance(images, np.ndarray) and images.ndim < 4, [*images]
-        for i, image in enumerate(images):
-            is_array = isinstance(image, np.ndarray)
-            if not is_array or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
-                kind = f"{image.shape} {image.dtype}" if is_array else type(image).__name__
-                grey = "; np.dstack([image] * 3) makes RGB of a grey one" if is_array and image.ndim == 2 else ""
-                advice = "; a single image goes into a list: [image]" if alone else grey
-                raise UserError(f"images[{i}]: expected an array (H, W, 3) uint8 in RGB, found {kind}{advice}")
-        samples = [Sample(str(i), Path(), image) for i, image in enumerate(images)]
+        if isinstance(images, (str, Path, Image.Image)) or (isinstance(images, np.ndarray) and images.ndim < 4):
+            raise UserError("images: expected a list; a single image goes into a list, too: [image]")
+        samples = [_sample(i, image) for i, image in enumerate(images)]
         cascade = self._cascade if boxes is None and class_ids is None else self._prompted
         if cascade is None:
             raise UserError("boxes and class_ids are missing: this Predictor has no detector")
@@ -265,6 +264,25 @@ class Predictor:
         if (calibration := self._calibration) is None:
             return found
         return [replace(each, expected_ious=calibration.expected_ious(each, self.class_names)) for each in found]
+
+
+def _sample(position: int, image: str | Path | Image.Image | npt.NDArray[np.uint8]) -> Sample:
+    """Return the sample of an image that a caller from Python gave at a position; UserError if it is none."""
+    place, path = f"images[{position}]", Path()
+    try:
+        if isinstance(image, (str, Path)):
+            place, path = f"{place}: {image}", Path(image)
+            image = read_image(path)
+        elif isinstance(image, Image.Image):
+            image = pixels_of(image)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}") from error
+    is_array = isinstance(image, np.ndarray)
+    if not is_array or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+        kind = f"{image.shape} {image.dtype}" if is_array else type(image).__name__
+        grey = "; np.dstack([image] * 3) makes RGB of a grey one" if is_array and image.ndim == 2 else ""
+        raise UserError(f"{place}: expected a path, or an array (H, W, 3) uint8 in RGB, found {kind}{grey}")
+    return Sample(str(position), path, image)
 
 
 def load_detector(config: Config, device: torch.device, *, trust: bool) -> Detector:

@@ -32,14 +32,18 @@ def test_a_predictor_refuses_what_is_no_image_and_names_it() -> None:
     wrong = [
         ([image, image / 255], rf"images\[1\]: .*found \({height}, {width}, 3\) float64$"),
         ([image.astype(np.uint16)], "uint16$"),
-        (image, rf"images\[0\]: .*found \({width}, 3\) uint8; a single image goes into a list: \[image\]"),
+        (image, r"a single image goes into a list, too: \[image\]"),
+        (photo, "a single image goes into a list"),
+        ("photo.jpg", "a single image goes into a list"),
         ([image[:, :, 0]], rf"found \({height}, {width}\) uint8; np.dstack"),
-        (image[:, :, 0], rf"found \({width},\) uint8; a single image goes into a list: \[image\]"),
+        (image[:, :, 0], "a single image goes into a list"),
         ([np.dstack([image, image[:, :, 0]])], rf"found \({height}, {width}, 4\) uint8$"),
         ([image.transpose(2, 0, 1)], rf"found \(3, {height}, {width}\) uint8$"),
         ([image[:0]], rf"found \(0, {width}, 3\) uint8$"),
-        ([photo], "found JpegImageFile$"),
         ([None], "found NoneType$"),
+        ([image, "nowhere.jpg"], r"images\[1\]: nowhere\.jpg: No such file"),
+        ([REPOSITORY / "config.json"], r"config\.json: not an image"),
+        ([Image.new("F", (3, 3))], "floating-point"),
     ]
     for images, said in wrong:
         with pytest.raises(UserError, match=said):
@@ -77,6 +81,24 @@ def test_any_iterable_of_images_is_taken(photos: list[npt.NDArray[np.uint8]]) ->
     listed = boxes_and_masks(predictor(photos[:2]))
     assert boxes_and_masks(predictor(image for image in photos[:2])) == listed
     assert boxes_and_masks(predictor({"a": photos[0], "b": photos[1]}.values())) == listed
+
+
+def test_files_and_images_of_pillow_are_read_as_in_a_run(photos: list[npt.NDArray[np.uint8]], tmp_path: Path) -> None:
+    turned, grey = tmp_path / "turned.png", tmp_path / "grey.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(photos[0])).save(turned, exif=exif)
+    Image.fromarray(photos[1][:, :, 0]).save(grey)
+    arrays = [photos[0], np.dstack([photos[1][:, :, 0]] * 3)]
+    predictor = Predictor(REPOSITORY / "config.json", device="cpu")
+    expected = boxes_and_masks(predictor(arrays))
+    assert boxes_and_masks(predictor([turned, str(grey)])) == expected
+    assert boxes_and_masks(predictor([Image.open(turned), Image.open(grey)])) == expected
+    assert boxes_and_masks(predictor([turned, arrays[1]])) == expected
+    Image.new("RGB", (1001, 1000)).save(large := tmp_path / "large.png")
+    with pytest.raises(UserError, match=r"large\.png: it has 1001 x 1000 pixels, .*raise it"):
+        Predictor(REPOSITORY / "config.json", "dataloader.max_megapixels=1", device="cpu")([large])
+    Predictor(REPOSITORY / "config.json", device="cpu")([large])
 
 
 def test_the_precision_is_the_configs_whatever_surrounds_the_call(photos: list[npt.NDArray[np.uint8]]) -> None:

@@ -71,6 +71,17 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         return pixels
 
 
+def pixels_of(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Return the (H, W, 3) RGB pixels of an image that Pillow has open, as `read_image` does.
+
+    Raises:
+        ValueError: it cannot be decoded, or its samples are of a kind that has no black and white.
+    """
+    with image_errors():
+        image.load()
+        return _upright(_pixels(image, 16), exif_orientation(image))
+
+
 def _read(file: BinaryIO, page: TiffPage | None) -> tuple[np.ndarray, int]:
     """Decode an image file to (H, W, 3) uint8 RGB, not turned, and its EXIF orientation.
 
