@@ -16,6 +16,7 @@ from utils.errors import SampleError, UserError
 from utils.formats.labelme_reader import LabelmeFiles, check_size
 from utils.formats.registry import predictions_of
 from utils.formats.voc import VocTree
+from utils.io.image_files import shared_stems
 from utils.io.terminal import counted, warn
 from utils.matching import place_below, several_folders
 from utils.prompts.readers import VOC_BOXES
@@ -100,6 +101,10 @@ class AnnotationFolder:
             there = list(islice(found, CHECKED_FIRST) if files.keys is None else found)
         except UserError as error:
             return [str(error)]
+        for stem, i in shared_stems(images.ids) if files.complete else ():  # else those without any are named
+            if files.key(images.ids[i]) is None and (key := files.key(stem)) is not None:
+                alike = f"{images.ids[i]} or another image whose name differs in the suffix alone"
+                return [f'"{key}" may be for {alike}; move one of them to another folder']
         if images.ids and not there and (files.keys or not files.complete):
             return [files.lacking(images.ids[0]) + (self._others() if isinstance(files, LabelmeFiles) else "")]
         if shared := [key for key, count in Counter(key for _, key in there).items() if count > 1]:

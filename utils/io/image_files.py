@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -86,6 +87,17 @@ PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 64 * _MEGA, 256 
 def is_image_name(name: str) -> bool:
     """Tell whether a file name is that of a supported image: a known suffix in any case, and not hidden."""
     return has_suffix(name, IMAGE_SUFFIXES)
+
+
+def shared_stems(image_ids: Sequence[str]) -> list[tuple[str, int]]:
+    """Find the images whose ids keep their suffix since they differ in nothing else, such as `a.jpg` and `a.png`.
+
+    Returns:
+        for each what a file for it may be called, `a`, which then does not say which one it is for; and its position.
+    """
+    stems = [(image_id[: image_id.rindex(".")], i) for i, image_id in enumerate(image_ids) if is_image_name(image_id)]
+    counts = Counter(stem for stem, _ in stems)
+    return [(stem, i) for stem, i in stems if counts[stem] > 1]
 
 
 def is_unread_name(name: str) -> bool:

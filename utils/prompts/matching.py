@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from utils.engine import RunImages
 from utils.errors import UserError
 from utils.formats.categories import RESULTS_ADVICE
-from utils.io.image_files import size_problem
+from utils.io.image_files import is_image_name, shared_stems, size_problem
 from utils.io.terminal import counted
 from utils.matching import (
     PathIndex,
@@ -51,7 +52,7 @@ class ImageMatch:
     by_number: bool
 
 
-def match_images(table: PromptTable, ids: Sequence[str], place: str = "") -> ImageMatch:
+def match_images(table: PromptTable, ids: Sequence[str], files: Sequence[Path] = (), place: str = "") -> ImageMatch:
     """Find the image of each key: never guess between two.
 
     Ultralytics and COCO name an image by its file's name without folders, or by the number that this name is. Such keys
@@ -60,6 +61,7 @@ def match_images(table: PromptTable, ids: Sequence[str], place: str = "") -> Ima
 
     Args:
         ids: image ids of the run.
+        files: its images, of which keys may have the suffix, too, as where `a.jpg` and `a.png` are images.
         place: how paths of the run's images begin, see `place_below`; other paths are outside the run, if any does.
 
     Raises:
@@ -70,27 +72,24 @@ def match_images(table: PromptTable, ids: Sequence[str], place: str = "") -> Ima
         inside = keys_of_place(keys, place)
         keys = [inside.get(key, NO_PATH) if isinstance(key, str) else key for key in keys]
     before = [without_upload(key) if isinstance(key, str) else key for key in keys]
-    of_key, by_number = _find_images(table, keys, ids)
+    of_key, by_number = _find_images(table, keys, ids, files)
     if before != keys and len({*before}) == len({*keys}) and (of_key[table.key_of_row] == NO_IMAGE).all():
-        of_key, by_number = _find_images(table, before, ids)
+        of_key, by_number = _find_images(table, before, ids, files)
     of_row = of_key[table.key_of_row]
     if (of_row == AMBIGUOUS).any():
         raise _ambiguous(table, of_row == AMBIGUOUS, ids)
     if len(table) and (of_row == NO_IMAGE).all():
-        raise UserError(
-            f"{table.path}: none of its {counted(len(table), 'row')} is for an image of the run: the first image "
-            f'here is {_quoted(table.key(0))}, that of the run is "{min(ids, default="")}"'
-            + (RESULTS_ADVICE if isinstance(table.key(0), int) else "")
-        )
+        raise _for_other_images(table, ids)
     return ImageMatch(np.where(of_key == AMBIGUOUS, NO_IMAGE, of_key), of_row, by_number)
 
 
 def _find_images(
-    table: PromptTable, keys: Sequence[str | int], ids: Sequence[str]
+    table: PromptTable, keys: Sequence[str | int], ids: Sequence[str], files: Sequence[Path]
 ) -> tuple[npt.NDArray[np.int64], bool]:
     """Return the (K,) positions of the images of keys, which those of the table became, and `by_number`."""
-    by_number, paths = False, [(image_id, i) for i, image_id in enumerate(ids)]
+    by_number = False
     exact_keys = {*keys}
+    paths = _paths(exact_keys, ids, files)
     unnamed = [(path, i) for path, i in paths if path not in exact_keys] if table.format.normalized else []
     labels = [(without_images(path), i) for path, i in unnamed]
     exactly = unique_aliases([*paths, *labels])
@@ -114,7 +113,7 @@ def _find_images(
 
         of_key = _positions([*map(image_of, map(str, keys), of_key.tolist())])
     else:
-        numbers = unique_aliases((number_of(_file_name(image_id)), i) for image_id, i in paths)
+        numbers = unique_aliases((number_of(_file_name(path)), i) for path, i in paths)
         numbered = _positions(numbers.get(number_of(str(key)), NO_IMAGE) for key in keys)
         # Native files have exact ids, old files of Ultralytics numbers. A run may be a part of the file's images, so a
         # row without its exact id is no sign of numbers; one that matches by nothing but its number is.
@@ -123,6 +122,16 @@ def _find_images(
         by_number = bool(number_only.sum() > MAX_BAD_SHARE * (exact_rows | number_only).sum())
         of_key = numbered if by_number else of_key
     return of_key, by_number
+
+
+def _paths(keys: Collection[str | int], ids: Sequence[str], files: Sequence[Path]) -> list[tuple[str, int]]:
+    """List the paths by which keys may name images, with the image's position; arguments as in `match_images`."""
+    alike = shared_stems(ids)
+    unsure = {stem for stem, i in alike if ids[i] not in keys}
+    paths = [*((image_id, i) for i, image_id in enumerate(ids)), *(each for each in alike if each[0] in unsure)]
+    if any(is_image_name(str(key)) for key in keys):
+        paths += [(f"{ids[i]}{path.suffix}", i) for i, path in enumerate(files) if ids[i] not in keys]
+    return paths
 
 
 def _positions(found: Iterable[int | None]) -> npt.NDArray[np.int64]:
@@ -140,16 +149,25 @@ def _quoted(key: str | int) -> str:
     return f'"{key}"' if isinstance(key, str) else f"the number {key}"
 
 
+def _for_other_images(table: PromptTable, ids: Sequence[str]) -> UserError:
+    """Return what to raise where no row is for an image of the run."""
+    first, none = table.key(0), f"none of its {counted(len(table), 'row')} is for an image of the run"
+    both = f'the first image here is {_quoted(first)}, that of the run is "{min(ids, default="")}"'
+    return UserError(f"{table.path}: {none}: {both}{RESULTS_ADVICE if isinstance(first, int) else ''}")
+
+
 def _ambiguous(table: PromptTable, rows: npt.NDArray[np.bool_], ids: Sequence[str]) -> UserError:
     """Return what to raise for (R,) rows that may be for more than one image; it names the first."""
     row = int(np.argmax(rows))
     key = table.key(row)
-    meant = [image_id for image_id in ids if number_of(_file_name(image_id)) == number_of(_file_name(str(key)))]
+    name = _file_name(str(key))
+    meant = [image_id for image_id in ids if number_of(_file_name(image_id)) == number_of(name)]
+    reason = "without folders such names collide; python -m yolo.predict writes a file that keeps the ids"
+    if len(alike := [ids[i] for stem, i in shared_stems(ids) if _file_name(stem) == name]) > 1:
+        meant, reason = alike, "their names differ in the suffix alone; move one of them to another folder"
     what = f"may be for {meant[0]} or {meant[1]}" if len(meant) > 1 else "cannot be told from another one"
-    return UserError(
-        f"{table.location(row)}: its image, {_quoted(key)}, {what} ({rows.sum()} of {counted(len(table), 'row')} "
-        "like this): without folders such names collide; python -m yolo.predict writes a file that keeps the ids"
-    )
+    like_this = f"{rows.sum()} of {counted(len(table), 'row')} like this"
+    return UserError(f"{table.location(row)}: its image, {_quoted(key)}, {what} ({like_this}): {reason}")
 
 
 def check_sizes(table: PromptTable, match: ImageMatch, images: RunImages) -> None:

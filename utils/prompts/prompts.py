@@ -109,7 +109,8 @@ def load_prompts(
     """
     table = read_prompt_table(PromptSource(path, overrides))
     _check_overrides(table)
-    match = match_images(table, images.ids, place_below(path, images.ids, images.paths))
+    place = place_below(path, images.ids, images.paths)
+    match = match_images(table, images.ids, images.paths, place)
     check_sizes(table, match, images)
     categories = Categories(table.category_ids, names, table.class_names or overrides.class_names)
     checker = FormatChecker(table, categories, match, images)

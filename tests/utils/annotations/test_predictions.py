@@ -484,6 +484,18 @@ def test_names_without_folders_that_may_be_two_images_are_refused(tmp_path: Path
     assert problems(tmp_path, "a/000001", "b/000001") == []
 
 
+def test_names_that_images_share_but_for_their_suffix_are_refused(tmp_path: Path) -> None:
+    """Else both would count as images without objects."""
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("0 0.1 0.1 0.5 0.2 0.5 0.5\n")
+    for ids in (["a.jpg", "a.png", "b"], ["a.jpg", "a.png"], ["x/a.jpg", "x/a.png"]):
+        (said,) = problems(tmp_path, *ids)
+        assert f'"a" may be for {ids[0]} or another image whose name differs in the suffix alone' in said
+    for name in ("a.jpg", "a.png"):
+        (tmp_path / f"{name}.txt").write_text("")
+    assert problems(tmp_path, "a.jpg", "a.png", "b") == []
+
+
 def write_boxes(folder: Path, kind: str) -> Path:
     (folder / "rows.json").write_text(json.dumps([{"image_id": 9, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 1}]))
     (folder / "labels").mkdir()

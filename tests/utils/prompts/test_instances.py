@@ -144,7 +144,8 @@ def test_photos_that_differ_in_their_suffix_keep_their_own_boxes(write: Write, i
     for image_id, number in zip(("a.jpg", "a.png", "b"), FILES):
         wanted = coco.getAnnIds([number], [63, 72], iscrowd=False)
         assert len(prompts.for_image(image_id, (480, 640))[0]) == len(wanted)
-    assert len(load_prompts(path, NAMES, images_of(["a", "b"]), PromptOverrides()).for_image("a", (480, 640))[0]) == 0
+    fewer = load_prompts(path, NAMES, images_of(["a", "b"]), PromptOverrides())  # the file of the first is a.jpg
+    assert len(fewer.for_image("a", (480, 640))[0]) == len(prompts.for_image("a.jpg", (480, 640))[0])
     content["images"][1]["file_name"] = "a.jpg"
     with pytest.raises(UserError, match=r'images: several have the file_name "a\.jpg"'):
         load_prompts(write(content), NAMES, images_of(["a", "b"]), PromptOverrides())

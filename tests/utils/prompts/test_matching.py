@@ -103,6 +103,35 @@ def test_colliding_names_are_refused(
         match_images(make(tmp_path, keys), ids)
 
 
+@pytest.mark.parametrize(
+    "make, keys, ids, kind",
+    [
+        (labels_of, ["a", "b"], ["a.jpg", "a.png", "b"], ()),
+        (labels_of, ["train/x/a", "b"], ["x/a.jpg", "x/a.png", "b"], ()),
+        (labels_of, ["a", "b"], ["images/a.jpg", "images/a.png", "images/b"], ()),
+        (labels_of, ["a", "a.jpg"], ["a.jpg", "a.png"], ()),
+        (list_of, ["a", "b"], ["a.jpg", "a.png", "b"], ()),
+        (list_of, ["a.jpg", "b.jpg"], ["x/a.jpg", "x/a.png", "b"], ("file_name",)),
+    ],
+)
+def test_a_name_that_images_share_but_for_their_suffix_is_refused(
+    make: Callable[..., PromptTable], keys: list[str], ids: list[str], kind: tuple[str, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"its image, .*a\", may be for .*a\.jpg or .*a\.png \(1 of 2 .*suffix alone"):
+        match_images(make(tmp_path, keys, *kind), ids)
+
+
+def test_a_name_with_suffix_is_that_of_its_image(tmp_path: Path) -> None:
+    keys, ids = ["a.jpg", "a.png"], ["x/a"]
+    table = labels_of(tmp_path, keys)
+    for file in keys:
+        match = match_images(table, ids, [Path("photos/x") / file])
+        assert images(table, match, ids) == {"a.jpg": None, "a.png": None, file: "x/a"}
+    ids = [*keys]
+    table = labels_of(tmp_path, ["a"])  # an older label, of the time when there was one image of that name
+    assert images(table, match_images(table, ids), ids) == {"a": None, **dict(zip(keys, ids))}
+
+
 def test_a_name_without_folder_is_not_taken_for_the_image_that_has_none(tmp_path: Path) -> None:
     table = list_of(tmp_path, ["1.jpg"], "file_name")
     with pytest.raises(UserError, match=r'\[0\]: its image, "1", may be for 1 or clip/1'):
