@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -61,6 +62,11 @@ def unique_aliases(aliases: Iterable[tuple[str, T | None]]) -> dict[str, T | Non
     return meant
 
 
+def composed(path: str) -> str:
+    """Return a path with one character for each letter, accents included (NFC); disks of a Mac may have two for `ä`."""
+    return unicodedata.normalize("NFC", path)
+
+
 def tails(path: str) -> Iterator[str]:
     """Yield the path, and what is left of it without its first folders: `a/b/c`, `b/c`, `c`."""
     while path:
@@ -83,16 +89,21 @@ class PathIndex(Generic[T]):
 
     def __init__(self, paths: Iterable[tuple[str, T]], ends: Ends = tails) -> None:
         pairs = [*paths]
-        self._exact = unique_aliases(pairs)
-        self._longer = unique_aliases((end, thing) for path, thing in pairs for end in ends(path))
+        self._exact = self._composed = unique_aliases(pairs)
+        if not all(path.isascii() for path, _ in pairs):
+            self._composed = unique_aliases((composed(path), thing) for path, thing in pairs)
+        self._longer = unique_aliases((composed(end), thing) for path, thing in pairs for end in ends(path))
 
     def find(self, path: str, missing: T, ends: Ends = tails) -> T | None:
         """Return what a path, or the longest of its ends, stands for; `missing`: nothing; None: perhaps several."""
-        for known in (self._exact, self._longer):
+        if path in self._exact:
+            return self._exact[path]
+        path = composed(path)
+        for known in (self._composed, self._longer):
             if path in known:
                 return known[path]
-        shorter = max((end for end in ends(path) if end in self._exact), key=len, default=None)
-        return missing if shorter is None else self._exact[shorter]
+        shorter = max((end for end in ends(path) if end in self._composed), key=len, default=None)
+        return missing if shorter is None else self._composed[shorter]
 
 
 def place_below(folder: Path, ids: Sequence[str], paths: Sequence[Path]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import unicodedata
 from itertools import permutations
 from pathlib import Path
 
@@ -70,6 +71,15 @@ def test_a_path_is_found_whichever_root_lies_higher_and_never_guessed() -> None:
         "d/4": "",
     }
     assert index.find("1", "") is None and index.find("4", "") is None
+
+
+def test_paths_are_found_however_their_accents_are_written() -> None:
+    one, two = (unicodedata.normalize(form, "süd/ä") for form in ("NFC", "NFD"))
+    for own, asked in ((one, two), (two, one)):
+        index = PathIndex([(own, 1), ("x", 2)])
+        assert [index.find(path, 0) for path in (asked, f"top/{asked}", asked.partition("/")[2], "a")] == [1, 1, 1, 0]
+    both = PathIndex([(one, 1), (two, 2)])
+    assert [both.find(path, 0) for path in (one, two, f"top/{two}")] == [1, 2, None]
 
 
 def test_tools_that_keep_one_file_for_each_image_have_other_names_for_it() -> None:

@@ -17,6 +17,7 @@ from utils.io.image_files import is_image_name, shared_stems, size_problem
 from utils.io.terminal import counted
 from utils.matching import (
     PathIndex,
+    composed,
     keys_of_place,
     names_of_image,
     number_of,
@@ -96,8 +97,8 @@ def _find_images(
     of_key = _positions((exactly.get(key, NO_IMAGE) if isinstance(key, str) else NO_IMAGE) for key in keys)
     if table.format.images_by == "names":
         # An exact id is no reason to prefer an image here: "1" may stand for clip/1 as well as for 1.
-        named = unique_aliases((tail, i) for image_id, i in paths for tail in tails(image_id))
-        of_key = _positions(named.get(str(key), NO_IMAGE) for key in keys)
+        named = unique_aliases((composed(tail), i) for image_id, i in paths for tail in tails(image_id))
+        of_key = _positions(named.get(composed(str(key)), NO_IMAGE) for key in keys)
     elif table.format.images_by == "paths":
         # An image that has its exact path in the file gets no other: a path that ends like it is outside the run.
         exact = {*of_key.tolist()}

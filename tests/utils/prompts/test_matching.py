@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,12 @@ def test_a_name_with_suffix_is_that_of_its_image(tmp_path: Path) -> None:
     ids = [*keys]
     table = labels_of(tmp_path, ["a"])  # an older label, of the time when there was one image of that name
     assert images(table, match_images(table, ids), ids) == {"a": None, **dict(zip(keys, ids))}
+
+
+def test_file_names_join_however_their_accents_are_written(tmp_path: Path) -> None:
+    one, two = (unicodedata.normalize(form, "süd/ä") for form in ("NFC", "NFD"))
+    for table in (labels_of(tmp_path, [one]), list_of(tmp_path, [f"{one}.jpg"], "file_name")):
+        assert images(table, match_images(table, [two, "b"]), [two, "b"]) == {one: two}
 
 
 def test_a_name_without_folder_is_not_taken_for_the_image_that_has_none(tmp_path: Path) -> None:
