@@ -247,7 +247,9 @@ def _read_annotation(row: Any, category: str, place: Location) -> CocoAnnotation
 
 
 def usual_annotation(row: dict[str, Any]) -> dict[str, Any]:
-    """Write an annotation of COCO as most tools do: ids as integers, and a box where it has only a segmentation."""
+    """Write an annotation of COCO as most tools do: ids as integers, and a box where it has only an outline."""
+    if "bbox" not in row and "poly" in row:  # the corners of an oriented box, as ultralytics predicts it
+        row = row | {"bbox": segmentation_box([row["poly"]])}
     if not {"image_id", "category_id"} <= row.keys() or not row.keys() & {"id", "iscrowd", "segmentation"}:
         return row  # the rows of predictions have no id of their own, and are what one of two programs writes
     row = {key: int(value) if type(value) is float and value.is_integer() else value for key, value in row.items()}

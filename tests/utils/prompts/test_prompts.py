@@ -310,3 +310,25 @@ def test_what_the_installed_ultralytics_writes(coco: bool, ids: list[str], write
         found = {"bboxes": boxes, "conf": scores, "cls": classes.float()}
         DetectionValidator.pred_to_json(validator, found, {"im_file": f"/x/{image_id}.jpg"})
     assert_truth(load_prompts(write(validator.jdict), names, images_of(ids), PromptOverrides()), rows, ids)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_oriented_boxes_of_the_installed_ultralytics_are_enclosed(named: bool, write: Write, images_of: Any) -> None:
+    quiet_ultralytics()
+    import torch
+    from ultralytics.models.yolo.obb import OBBValidator
+
+    validator = SimpleNamespace(jdict=[], class_map=[1, 2, 3])
+    turned = torch.tensor([[100.0, 80, 60, 20, torch.pi / 4], [30, 40, 20, 10, 0]])
+    found = {"bboxes": turned, "conf": torch.tensor([0.9, 0.8]), "cls": torch.tensor([2.0, 0])}
+    OBBValidator.pred_to_json(validator, found, {"im_file": "/x/a.png"})
+    rows = [row if named else {key: row[key] for key in row if key != "file_name"} for row in validator.jdict]
+    boxes, _, class_ids = load_prompts(write(rows), ("u", "v", "w"), images_of(["a"]), PromptOverrides()).for_image(
+        "a", (480, 640)
+    )
+    half = 40 / 2**0.5
+    np.testing.assert_allclose(boxes, [[100 - half, 80 - half, 100 + half, 80 + half], [20, 35, 40, 45]], atol=0.01)
+    assert class_ids.tolist() == [2, 0]
+    rows[0]["poly"] = rows[0]["poly"][:-1]
+    with pytest.raises(UserError, match=r"\[0\]\.bbox: expected four numbers, found nothing"):
+        load_prompts(write(rows), NAMES, images_of(["a"]), PromptOverrides())
