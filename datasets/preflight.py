@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,14 +10,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 
 from datasets.voc import VocDataset, label_problem, mask_size_message, objects_size_message
 from utils.annotations.source import CHECKED_FIRST
-from utils.classes import BACKGROUND, VOID, palette
+from utils.classes import BACKGROUND, VOID
 from utils.cores import usable_cores
 from utils.distributed import Session
 from utils.errors import first_of, refuse_all
-from utils.io.image_files import header_sizes, index_map_size, palette_of
+from utils.formats.map_doubts import moved_labels, palette_doubts, shifted_labels, void_doubts
+from utils.io.image_files import header_sizes, index_map_size
 from utils.io.terminal import counted, warn
 from utils.label_maps import value_counts
 
@@ -30,8 +31,6 @@ VALUES = (
     "where it has other values, dataset.label_map says which label each is"
 )
 MISSING_IMAGES = "missing images, which alone would not stop the run"
-
-_VOC_LABELS = {tuple(color): label for label, color in enumerate(palette(256).tolist())}
 
 
 def check_split(
@@ -95,9 +94,13 @@ def mask_problems(dataset: VocDataset, num_classes: int | None, session: Session
     with ThreadPoolExecutor(usable_cores()) as pool:
         results = list(pool.map(partial(_check_mask, dataset, num_classes), share))
     found = [(index, *problem) for index, (problems, _, _) in zip(share, results) for problem in problems]
-    values = set(session.gather(sorted(set().union(*(values for _, values, _ in results)))))
+    counts = session.gather([(index, counts) for index, (_, counts, _) in zip(share, results) if counts.any()])
     moved = session.gather([(index, labels) for index, (_, _, labels) in zip(share, results) if labels])
-    warn(_palette_warnings({dataset.mask_path(index): labels for index, labels in sorted(moved)}))
+    values = {value for _, each in counts for value in np.flatnonzero(each).tolist()}
+    warn(palette_doubts({dataset.mask_path(index): labels for index, labels in sorted(moved)}, mappable=True))
+    if not dataset.label_map:  # with one, somebody has thought of it
+        fix = f"set dataset.label_map to {shifted_labels(values)}"
+        warn(void_doubts(dataset.root / "SegmentationClass", [each[VOID] / each.sum() for _, each in counts], fix))
     problems: dict[str, list[str]] = {UNUSABLE: [], SIZE_MISMATCH: [], VALUES: []}
     for _, kind, text in sorted(session.gather(found)):
         problems[kind].append(text)
@@ -110,63 +113,31 @@ def mask_problems(dataset: VocDataset, num_classes: int | None, session: Session
     return problems
 
 
-def _palette_warnings(moved: Mapping[Path, Mapping[int, int]]) -> Iterator[str]:
-    """Say that palettes show other labels than the masks have; `moved` is what they show, by values."""
-    if not moved:
-        return
-    first, labels = next(iter(moved.items()))
-    value, label = next((value, label) for value, label in labels.items() if value != label)
-    joined = {value: label for shown in moved.values() for value, label in shown.items()}
-    if all(joined[value] == label for shown in moved.values() for value, label in shown.items()):
-        fix = f"set dataset.label_map to {json.dumps(dict(sorted(joined.items())))}"
-    else:  # each mask has a palette of its own, as Pillow's `quantize` makes
-        fix = (
-            "save each with VOC's palette (utils.classes.VOC_PALETTE) by Pillow: p = Image.new('P', (1, 1)); "
-            "p.putpalette(VOC_PALETTE); mask.convert('RGB').quantize(palette=p, dither=0).save(file)"
-        )
-    more = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
-    yield (
-        f"{first}{more}: the palette holds VOC's colors at "
-        f"other indices, and indices count: value {value} has the color of label {label}. If colors are meant, {fix}"
-    )
-
-
-def _moved_labels(path: Path, values: set[int]) -> dict[int, int]:
-    """Return the labels that a mask's palette shows for its values, if all colors are VOC's, but at other indices."""
-    found = palette_of(path)
-    if found is None or max(values) >= len(found):
-        return {}
-    colors = {value: tuple(found[value].tolist()) for value in values}
-    shown = {value: _VOC_LABELS[color] for value, color in colors.items() if color in _VOC_LABELS}
-    is_relabelling = len({*shown.values()}) == len(values)  # what was left black stands for no label
-    return shown if is_relabelling and any(value != label for value, label in shown.items()) else {}
-
-
 def _check_mask(
     dataset: VocDataset, num_classes: int | None, index: int
-) -> tuple[list[tuple[str, str]], set[int], dict[int, int]]:
+) -> tuple[list[tuple[str, str]], npt.NDArray[np.int64], dict[int, int]]:
     """Check a mask.
 
     Returns:
-        its problems, each with its kind; and if the classes are known, the values that it holds, and the labels that
-        its palette shows for them if those are others.
+        its problems, each with its kind; and if the classes are known, the (256,) pixels of each value, else zeros, and
+        the labels that its palette shows for its values if those are others.
     """
-    path, values, moved = dataset.mask_path(index), set[int](), dict[int, int]()
+    path, counts, moved = dataset.mask_path(index), np.zeros(256, np.int64), dict[int, int]()
     try:
         target = None if num_classes is None else dataset.target(index)
         shape = index_map_size(path, colored=dataset.colors is not None) if target is None else target.shape
     except ValueError as error:
-        return [(UNUSABLE, f"{path}: {error}")], values, moved
+        return [(UNUSABLE, f"{path}: {error}")], counts, moved
     problems = [(SIZE_MISMATCH, f"{path}: {reason}") for reason in _size_mismatch(dataset.paths[index], shape)]
     if dataset.with_gt_instances:
         problems += _object_problems(dataset.objects_path(index), shape, colored=dataset.colors is not None)
     if target is not None and num_classes is not None:
-        values |= set(np.flatnonzero(value_counts(target)).tolist())
-        if not dataset.label_map:  # with one, somebody has thought of it
-            moved = _moved_labels(path, values)
+        counts = value_counts(target)
+        if not dataset.label_map:
+            moved = moved_labels(path)
         if reason := label_problem(target, num_classes):
             problems.append((VALUES, f"{path}: {reason}"))
-    return problems, values, moved
+    return problems, counts, moved
 
 
 def _size_mismatch(image: Path, mask: tuple[int, ...]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from datasets import preflight
 from datasets.preflight import check_split, missing_warnings
 from datasets.voc import VocDataset
-from utils.classes import palette
+from utils.classes import VOID, palette
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
 
@@ -93,8 +93,9 @@ def test_real_masks_pass(name: str, num_classes: int) -> None:
         (np.where(GOOD == 255, 9, GOOD), r"value 9 \(x 3, y 0\) is outside 0 to 2, and not 255"),
         (np.repeat(GOOD[:, :, None], 3, axis=2), r"its mode is RGB, .*; save each pixel's label"),
         (Image.new("1", (4, 3)), "its mode is 1,"),
+        (Image.fromarray(GOOD.astype(np.uint16)), r"its mode is I;16, .*; save each pixel's label, as 8 bits"),
     ],
-    ids=["missing", "misfit", "value", "rgb", "bilevel"],
+    ids=["missing", "misfit", "value", "rgb", "bilevel", "16 bits"],
 )
 def test_bad_mask_is_refused_by_name(split: Split, mask: np.ndarray | Image.Image | None, problem: str) -> None:
     split.add(mask)
@@ -270,6 +271,23 @@ def test_a_palette_with_vocs_colors_elsewhere_is_warned_of_with_the_fix(
     split.check()
     assert "i2.png and 1 more: the palette" in (error := capsys.readouterr().err)
     assert "quantize(palette=p, dither=0)" in error
+
+
+@pytest.mark.parametrize(("values", "told"), [((VOID, 0, 1), True), ((0, 1, 2), False)])
+def test_masks_that_are_mostly_void_are_warned_of_with_the_map_for_a_background_of_255(
+    split: Split, values: tuple[int, ...], told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As tools write whose first class is 0: almost no pixel would count, and those that do as another class."""
+    labels = np.array(values, np.uint8)[np.array([[0, 1, 2, 2], [0, 0, 0, 0], [0, 0, 0, 0]])]
+    split.ids.clear()
+    split.add(labels)
+    split.check()
+    error = capsys.readouterr().err
+    assert (
+        "255 fills 75 % of the maps" in error and 'dataset.label_map to {"0": 1, "1": 2, "255": 0}' in error
+    ) == told
+    split.check(label_map={0: 1, 1: 2, 255: 0})
+    assert capsys.readouterr().err == ""
 
 
 def test_a_mask_with_the_content_of_a_jpeg_is_refused(split: Split) -> None:

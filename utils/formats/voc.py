@@ -13,6 +13,7 @@ from utils.classes import BACKGROUND, CLASS_NAMES, VOC_PALETTE, VOID, label_of, 
 from utils.errors import SampleError, UserError
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, encode_frame, nonempty
 from utils.formats.label_colors import LABEL_COLORS, load_label_colors, read_objects
+from utils.formats.map_doubts import moved_labels, palette_doubts, void_doubts
 from utils.formats.predictions import Predictions, path_without, visible_files
 from utils.io.encoding import encode_json, encode_lines
 from utils.io.image_files import (
@@ -176,9 +177,6 @@ def skip_void(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:
 
 _PNG = "*.[pP][nN][gG]"
 
-MOSTLY = 0.5
-"""Where void is a larger share of label maps, it may be meant as their background."""
-
 
 class VocTree(Predictions):
     """A Pascal VOC tree: label maps in `SegmentationClass/` and, perhaps, object maps in `SegmentationObject/`."""
@@ -191,14 +189,18 @@ class VocTree(Predictions):
         return (path / VocTree.maps).is_dir()
 
     def _open(self) -> Sequence[str]:
+        if self.path.name == VocTree.objects:
+            raise UserError(f"{self.path}: holds the numbers of objects; name the tree, or its {VocTree.maps}")
         self._maps, self._void = self.path / self.maps, list[float]()  # the share of void in each map that was read
         self._colors = load_label_colors(self.path, self.index.names)
+        self._moved = dict[Path, dict[int, int]]()  # the labels that palettes show, where they are others
         self._labels = np.full(256, -1)  # that each value of a map means; -1: none
         self._labels[[BACKGROUND, VOID]] = BACKGROUND, VOID
         if (path := self.path / CLASS_NAMES).is_file():
             own = {name: f"{path}, line {i}" for i, name in enumerate(load_class_names(path), 1)}
         else:
             own = dict.fromkeys(self._colors.names if self._colors else self.index.names, str(self.path / LABEL_COLORS))
+        self._classes = len(own)
         for i, (name, place) in enumerate(own.items()):
             self._labels[label_of(i)] = label_of(self.index.class_id(name, place))
         self._files = _maps_in(self._maps)
@@ -212,7 +214,8 @@ class VocTree(Predictions):
             values = read_index_map(path, colored=self._colors is not None)
             found = self._labels[values] if self._colors is None or values.ndim == 2 else self._colors.labels(values)
             if found.min(initial=0) < 0:
-                raise ValueError(f"the value {values[found < 0][0]} is the label of no class")
+                rule = f"0 is the background, 1 to {self._classes} are the classes, 255 is no object"
+                raise ValueError(f"the value {values[found < 0][0]} is the label of no class; {rule}")
             label_map, path = found.astype(np.uint8), objects or path
             self._void.append(np.count_nonzero(label_map == VOID) / max(1, label_map.size))
             numbers = read_objects(objects, self._colors) if objects else None
@@ -230,10 +233,9 @@ class VocTree(Predictions):
         return self._files[key].name == path.name and self._files[key].samefile(path)
 
     def doubts(self) -> list[str]:
-        void, rule = sum(self._void) / max(1, len(self._void)), "0 is the background, 1 the first class, 255 no object"
-        fact = f"{self._maps}: 255 fills {100 * void:.0f} % of the maps; {rule}"
-        advice = "where 0 is the first class and 255 the background, add 1 to every value, as uint8: 255 becomes 0"
-        return [f"{fact}; {advice}"] if void > MOSTLY else []
+        fix = "add 1 to every value, as uint8: 255 becomes 0"
+        moved = dict(sorted(self._moved.items()))
+        return [*void_doubts(self._maps, self._void, fix), *palette_doubts(moved, mappable=False)]
 
     def _problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
         path = self._files[key]
@@ -243,6 +245,8 @@ class VocTree(Predictions):
             problem = str(error)
         if size and not problem:
             self.read(key, size)
+            if moved := moved_labels(path):
+                self._moved[path] = moved
         return [f"{path}: {problem}"] if problem else []
 
 

@@ -308,8 +308,9 @@ def _open_map(path: Path, modes: Sequence[str], *, decoded: bool = False) -> Ite
             raise ValueError(f"its content is {image.format}, which does not keep labels exactly; save it as PNG")
         if image.mode not in modes:
             fact = f"its mode is {image.mode}, not P (palette) or L (8-bit grey)"
-            advice = "save each pixel's label, not a color of it, or say what the colors mean in a labelmap.txt"
-            raise ValueError(f"not an index map: {fact}; {advice}")
+            colors = "not a color of it, or say what the colors mean in a labelmap.txt"
+            advice = "as 8 bits" if image.mode in DEEP_MODES else colors
+            raise ValueError(f"not an index map: {fact}; save each pixel's label, {advice}")
         if decoded:
             decode(file, image)
         yield image

@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 
 from models.ultralytics_quiet import quiet_ultralytics
 from utils.annotations.source import AnnotationFolder, annotation_problems
-from utils.classes import COCO_CLASSES, VOID, ClassIndex
+from utils.classes import COCO_CLASSES, VOID, ClassIndex, palette
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
 from utils.formats import predictions
@@ -365,7 +365,7 @@ def test_label_maps_as_mmsegmentation_writes_them_are_taken_pixel_by_pixel(tmp_p
     with pytest.raises(SampleError, match="no annotation"):
         AnnotationFolder(tmp_path / "maps", ClassIndex(NAMES)).read("000000000009", SIZE)
     (wrong,) = annotation_problems(tmp_path / "maps", ClassIndex(NAMES[:2]), None, images(*IDS), Session())
-    assert "the value 3 is the label of no class" in wrong
+    assert "the value 3 is the label of no class; 0 is the background, 1 to 2 are the classes, 255 is" in wrong
     (other,) = annotation_problems(tmp_path / "maps", ClassIndex(NAMES), None, images(*IDS, size=(9, 9)), Session())
     assert "40 x 30 pixels, the image has 9 x 9" in other
 
@@ -448,6 +448,29 @@ def test_label_maps_whose_background_may_be_255_are_named(
     said = capsys.readouterr().err
     assert ("warning: " in said and "add 1 to every value, as uint8: 255 becomes 0" in said) == told
     assert f"255 fills {100 * (~FIRST & ~SECOND).mean():.0f} % of the maps" in said or not told
+
+
+@pytest.mark.parametrize(("order", "told"), [((2, 0, 3, 1), True), ((0, 1, 2, 3), False)])
+def test_label_maps_whose_palette_shows_other_labels_are_named(
+    tmp_path: Path, order: tuple[int, ...], told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Pillow's `quantize` makes them of the colors of VOC; `dataset.label_map` is not for them."""
+    picture = Image.fromarray(np.argsort(order).astype(np.uint8)[np.where(label_map() == VOID, 0, label_map())])
+    picture.putpalette(palette(256)[[*order]].tobytes())
+    picture.save(tmp_path / "000001.png")
+    assert problems(tmp_path) == []
+    said = capsys.readouterr().err
+    assert ("000001.png: the palette holds VOC's colors at other indices" in said) == told
+    assert ("quantize(palette=p, dither=0)" in said) == told and "dataset.label_map" not in said
+
+
+def test_maps_of_object_numbers_are_not_taken_for_label_maps(tmp_path: Path) -> None:
+    for folder in ("SegmentationClass", "SegmentationObject"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(label_map()).save(tmp_path / folder / "000001.png")
+    (told,) = problems(tmp_path / "SegmentationObject")
+    assert told.endswith("holds the numbers of objects; name the tree, or its SegmentationClass")
+    assert problems(tmp_path / "SegmentationClass") == problems(tmp_path) == []
 
 
 @pytest.mark.parametrize(("rows", "told"), [(1, True), (2, False)])
