@@ -42,7 +42,6 @@ SETTINGS: dict[Any, Any] = {
     "axes.linewidth": 0,
     "axes.edgecolor": LINE,
     "axes.grid": True,
-    "axes.grid.axis": "both",
     "axes.axisbelow": True,
     "grid.color": LINE,
     "grid.linewidth": 1,
@@ -59,28 +58,25 @@ SETTINGS: dict[Any, Any] = {
 
 
 @contextmanager
-def page_style(changes: dict[Any, Any] | None = None) -> Iterator[None]:
-    """Make charts look as the page does, whatever a user or another library has set."""
+def new_chart(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """Yield a figure of so many pixels on a wide screen, which looks as the page does, and its axes.
+
+    Nothing that a user or another library has set in matplotlib changes it.
+    """
     import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**SETTINGS, **(changes or {})})
-        yield
-
-
-def new_chart(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return a figure of so many pixels on a wide screen, and its axes; inside `page_style`."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-    FigureCanvasSVG(figure)
-    return figure, figure.add_subplot()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+        FigureCanvasSVG(figure)
+        yield figure, figure.add_subplot()
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> Markup:
-    """Turn a figure into an element of the page; the same figure gives the same text.
+    """Turn a figure into an element of the page, inside `new_chart`; the same figure gives the same text.
 
     Args:
         name: prefix of the ids in it; no other chart of the page has it.
@@ -141,8 +137,7 @@ def class_bars(evaluation: Evaluation) -> Chart:
     """Draw the IoU of each label that occurs with its 95 % interval, the best on top."""
     ious, (low, high) = 100 * label_measures(evaluation)["iou"], 100 * evaluation.intervals.class_iou
     labels = sorted(np.flatnonzero(~np.isnan(ious)).tolist(), key=lambda label: (ious[label], -label))
-    with page_style({"axes.grid.axis": "x"}):
-        figure, axes = new_chart(BARS_WIDTH, 46 + 24 * len(labels))
+    with new_chart(BARS_WIDTH, 46 + 24 * len(labels)) as (figure, axes):
         places = np.arange(len(labels))
         axes.barh(places, ious[labels], 0.62, color=ACCENT, alpha=0.6)
         axes.hlines(places, low[labels], high[labels], color=INK, linewidth=1.5)
@@ -156,6 +151,7 @@ def class_bars(evaluation: Evaluation) -> Chart:
         axes.set_ylim(-0.6, len(labels) - 0.4)
         axes.set_xticks(PERCENTS, [*map(str, PERCENTS)])
         axes.set_xlim(0, 100)
+        axes.grid(visible=False, axis="y")
         worst = f", from {evaluation.names[labels[-1]]} down to {evaluation.names[labels[0]]}" if labels else ""
         svg = inline_svg(figure, "bars", f"Bars: IoU of {len(labels)} classes in percent{worst}")
     note = "In percent. The thin line is the 95 % interval: drawing other images or clips would move the IoU within it."
@@ -166,8 +162,7 @@ def size_chart(curve: Curve) -> Chart:
     """Draw the IoU of true objects against their size."""
     from matplotlib.ticker import NullLocator
 
-    with page_style():
-        figure, axes = new_chart(WIDTH, 250)
+    with new_chart(WIDTH, 250) as (figure, axes):
         _draw(axes, curve, ACCENT, "o")
         axes.set_xscale("log", base=2)
         axes.set_xlim(curve.centers.min() / 1.3, curve.centers.max() * 1.3)
@@ -186,8 +181,7 @@ def size_chart(curve: Curve) -> Chart:
 
 def score_chart(curves: Mapping[str, Curve]) -> Chart:
     """Draw the IoU of found objects against their scores, a curve for each kind of score."""
-    with page_style():
-        figure, axes = new_chart(WIDTH, 270)
+    with new_chart(WIDTH, 270) as (figure, axes):
         axes.plot((0, 1), (0, 100), color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
         for (name, curve), color, marker in zip(curves.items(), (ACCENT, SECOND), "os"):
             _draw(axes, curve, color, marker, name)
@@ -242,8 +236,7 @@ def _class_lines(
         across, upward: labels of the two axes.
         mark: where a vertical dashed line stands; None: there is none.
     """
-    with page_style():
-        figure, axes = new_chart(WIDTH, 250)
+    with new_chart(WIDTH, 250) as (figure, axes):
         if len(values) <= MOST_LINES:
             seen = np.where(values > 0, 100 * values, np.nan)  # a class ends where it has no more boxes
             axes.plot(places, seen.T, color=QUIET, linewidth=1, alpha=0.45)
