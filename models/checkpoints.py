@@ -1,8 +1,8 @@
 """Read checkpoint files without running code from them, and say what is wrong with those that cannot be read.
 
-They are loaded by torch's restricted unpickler. What genuine files name beside the classes of torch and ultralytics has
-restricted stand-ins here. While a file that is not trusted is being loaded, nothing may connect, start a process or
-write a file: the classes that torch lets a checkpoint name have constructors that would, to fetch a model, for example.
+They are loaded by torch's restricted unpickler. While a file that is not trusted is being loaded, nothing may connect,
+start a process or write a file: the classes that torch lets a checkpoint name have constructors that would, to fetch a
+model, for example.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import pickle
 import re
 import sys
-import tempfile
 import threading
 import warnings
 import zipfile
@@ -24,7 +23,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.ultralytics_quiet import quiet_ultralytics
 from utils.config.official import address_of
 from utils.errors import UserError, first_line
 from utils.files import foreign_content
@@ -45,10 +43,14 @@ _REFUSED = (
 )
 
 
-def read_checkpoint(path: Path, load: Callable[[], Any]) -> Any:
+def read_checkpoint(path: Path, load: Callable[[bool], Any], *, trust: bool) -> Any:
     """Return the result of `load`; raise any error of it as a UserError that names the file.
 
     The checksums of a zip archive are checked in a thread meanwhile.
+
+    Args:
+        load: loads the file safely if it gets True, else in a way that may run code from it.
+        trust: whether the latter is allowed, where the former fails.
     """
     kind = kind_of(path)
     if kind not in ("zip", "pickle"):
@@ -59,7 +61,7 @@ def read_checkpoint(path: Path, load: Callable[[], Any]) -> Any:
     with ThreadPoolExecutor(1) as pool:
         damage = pool.submit(damage_of, path) if kind == "zip" else None
         try:
-            content, failure = load(), None
+            content, failure = _load(load, trust), None
         except Exception as error:  # torch and ultralytics raise almost anything on a broken file
             content, failure = None, error
     if damage is not None and (found := damage.result()):
@@ -69,42 +71,14 @@ def read_checkpoint(path: Path, load: Callable[[], Any]) -> Any:
     return content
 
 
-def load_torch(path: Path, *, trust: bool = False) -> Any:
-    """Load a file of plain data and tensors onto the CPU.
-
-    Args:
-        trust: whether it may run code, where it cannot be loaded without.
-    """
-    import torch
-
+def _load(load: Callable[[bool], Any], trust: bool) -> Any:
     try:
         with _guarded():
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return load(True)
     except Exception:
         if not trust:
             raise
-        return torch.load(path, map_location="cpu", weights_only=False)
-
-
-def load_ultralytics(path: Path, *, trust: bool = False) -> Any:
-    """Load a checkpoint of Ultralytics onto the CPU, whatever the file is called.
-
-    Args:
-        trust: whether it may run code, where it cannot be loaded without.
-    """
-    quiet_ultralytics()
-    import torchvision  # noqa: F401  (a layer may need it; the guard would not let it be imported whole)
-    from ultralytics.nn.tasks import torch_safe_load
-
-    _register_stand_ins()
-    with _named_pt(path) as file:
-        try:
-            with _guarded():
-                return torch_safe_load(file, safe_only=True)[0]
-        except Exception:
-            if not trust:
-                raise
-            return torch_safe_load(file, safe_only=False)[0]
+        return load(False)
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -269,46 +243,6 @@ def _is_missing(name: str) -> bool:
         return found is None
     places = [Path(place).joinpath(*rest) for place in found.submodule_search_locations or ()]
     return not any(place.is_dir() or any(place.parent.glob(f"{place.name}.*")) for place in places)
-
-
-@functools.cache
-def _register_stand_ins() -> None:
-    """Let genuine checkpoints name what old versions of Ultralytics, and dill, left in them.
-
-    Versions 8.0.115 to 8.0.135 left the criterion, under the modules' names of that time; where dill was installed, a
-    version left `_load_type("set")`. Class names may be texts and integers of numpy.
-    """
-    import numpy as np
-    import torch
-    from ultralytics.utils import loss, tal
-
-    numpy_types = (type(np.dtype(code)) for code in "?bhilqBHILQefdUS")
-    entries: list[Any] = [(_load_type, "dill._dill._load_type"), *numpy_types]
-    for module, old in ((loss, "ultralytics.yolo.utils.loss"), (tal, "ultralytics.yolo.utils.tal")):
-        own = (each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__)
-        entries += [(each, f"{old}.{each.__name__}") for each in own]
-    torch.serialization.add_safe_globals(entries)
-
-
-def _load_type(name: str) -> type:
-    """Stand in for dill's function, which returns any builtin type by its name."""
-    kinds: dict[str, type] = {"set": set, "SetType": set, "frozenset": frozenset, "slice": slice}
-    if name not in kinds:
-        raise pickle.UnpicklingError(f"GLOBAL dill._dill._load_type({name})")
-    return kinds[name]
-
-
-@contextmanager
-def _named_pt(path: Path) -> Iterator[str]:
-    """Give a file a name by which Ultralytics loads it and no other: it must end in .pt, and yolov5n means yolov5nu."""
-    with tempfile.TemporaryDirectory(prefix="weights-") as folder:
-        link = Path(folder) / "weights.pt"
-        try:
-            link.symlink_to(path.absolute())
-        except OSError:  # Windows lets not everybody make links
-            yield str(path)
-            return
-        yield str(link)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from models.checkpoints import (
     contents_of,
     kind_of,
     listed,
-    load_torch,
     read_checkpoint,
     read_safetensors,
     unwrapped,
@@ -119,7 +118,9 @@ def load_sam_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor
     if path.is_file() and kind_of(path) == "safetensors":
         state: object = read_safetensors(path)
     else:
-        state = content = read_checkpoint(path, lambda: load_torch(path, trust=trust))
+        state = content = read_checkpoint(
+            path, lambda safe: torch.load(path, map_location="cpu", weights_only=safe), trust=trust
+        )
         while isinstance(state, Mapping):
             parts = [state[key] for key in STATE_KEYS if state.get(key) is not None]
             if not parts:

@@ -1,13 +1,19 @@
 """Load checkpoints of Ultralytics without running code from them, and check that their models find boxes.
 
+What genuine files name beside the classes of torch and ultralytics has restricted stand-ins here.
+
 Exports, which Ultralytics loads, are only checked: ONNX, OpenVINO, TorchScript and TensorRT, where the package that
 runs them is installed.
 """
 
 from __future__ import annotations
 
+import functools
+import pickle
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +24,6 @@ from models.checkpoints import (
     check_tensors,
     contents_of,
     kind_of,
-    load_ultralytics,
     message_of,
     read_checkpoint,
     unwrapped,
@@ -88,7 +93,7 @@ def load_yolo(path: Path, *, trust: bool = False) -> BaseModel:
     if not trust and not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         # ultralytics would load unsafely without a word
         raise UserError(f"{path}: torch {torch.__version__} cannot load it safely; use torch 2.6 or later")
-    checkpoint = read_checkpoint(path, lambda: load_ultralytics(path, trust=trust))
+    checkpoint = _read_checkpoint(path, trust)
     found = (unwrapped(checkpoint.get(key)) for key in ("ema", "model"))
     model = next((each for each in found if isinstance(each, BaseModel)), None)
     if model is None:
@@ -100,6 +105,55 @@ def load_yolo(path: Path, *, trust: bool = False) -> BaseModel:
         raise
     except Exception as error:  # of a model that was put together by hand, anything may be missing
         raise UserError(f"{path}: its model cannot be used: {message_of(error)}") from error
+
+
+def _read_checkpoint(path: Path, trust: bool) -> Any:
+    """Load a checkpoint of Ultralytics onto the CPU, whatever the file is called."""
+    import torchvision  # noqa: F401  (a layer may need it; while a file is loaded it could not be imported whole)
+    from ultralytics.nn.tasks import torch_safe_load
+
+    _register_stand_ins()
+    with _named_pt(path) as file:
+        return read_checkpoint(path, lambda safe: torch_safe_load(file, safe_only=safe)[0], trust=trust)
+
+
+@functools.cache
+def _register_stand_ins() -> None:
+    """Let genuine checkpoints name what old versions of Ultralytics, and dill, left in them.
+
+    Versions 8.0.115 to 8.0.135 left the criterion, under the modules' names of that time; where dill was installed, a
+    version left `_load_type("set")`. Class names may be texts and integers of numpy.
+    """
+    import torch
+    from ultralytics.utils import loss, tal
+
+    numpy_types = (type(np.dtype(code)) for code in "?bhilqBHILQefdUS")
+    entries: list[Any] = [(_load_type, "dill._dill._load_type"), *numpy_types]
+    for module, old in ((loss, "ultralytics.yolo.utils.loss"), (tal, "ultralytics.yolo.utils.tal")):
+        own = (each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__)
+        entries += [(each, f"{old}.{each.__name__}") for each in own]
+    torch.serialization.add_safe_globals(entries)
+
+
+def _load_type(name: str) -> type:
+    """Stand in for dill's function, which returns any builtin type by its name."""
+    kinds: dict[str, type] = {"set": set, "SetType": set, "frozenset": frozenset, "slice": slice}
+    if name not in kinds:
+        raise pickle.UnpicklingError(f"GLOBAL dill._dill._load_type({name})")
+    return kinds[name]
+
+
+@contextmanager
+def _named_pt(path: Path) -> Iterator[str]:
+    """Give a file a name by which Ultralytics loads it and no other: it must end in .pt, and yolov5n means yolov5nu."""
+    with tempfile.TemporaryDirectory(prefix="weights-") as folder:
+        link = Path(folder) / "weights.pt"
+        try:
+            link.symlink_to(path.absolute())
+        except OSError:  # Windows lets not everybody make links
+            yield str(path)
+            return
+        yield str(link)
 
 
 def is_export(path: Path) -> bool:

@@ -247,9 +247,9 @@ def read_checkpoints(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each checkpoint is read."""
     counts = Counter[str]()
 
-    def read(path: Path, load: Callable[[], object]) -> object:
+    def read(path: Path, load: Callable[[bool], object], *, trust: bool) -> object:
         counts.update([path.name])
-        return read_checkpoint(path, load)
+        return read_checkpoint(path, load, trust=trust)
 
     for module in ("sam2_build", "yolo_weights"):
         monkeypatch.setattr(f"models.{module}.read_checkpoint", read)
