@@ -15,8 +15,7 @@ from utils.engine import RunSummary
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.report.pictures import WorstImages
 from utils.io.writers import Writers
-from utils.metrics.scores import Evaluation
-from utils.metrics.summary import SPLIT_MEASURES, SplitMeasure
+from utils.metrics.summary import SPLIT_MEASURES, Evaluation, SplitMeasure
 
 
 def evaluate(folder: Path) -> tuple[list[str], dict, str]:

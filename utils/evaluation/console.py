@@ -11,9 +11,9 @@ import numpy as np
 from utils.classes import BACKGROUND
 from utils.io.terminal import counted
 from utils.metrics import summary
+from utils.metrics.average_precision import AveragePrecision
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipScore
-from utils.metrics.scores import AveragePrecision, Evaluation
-from utils.metrics.summary import interval, percent
+from utils.metrics.summary import Evaluation, interval, percent
 
 MAX_CELL_WIDTH = 15
 """Columns of the terminal that a cell may take; longer ones are cut."""
@@ -35,7 +35,7 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
 
 def numbers_table(evaluation: Evaluation) -> list[str]:
     """Return the table of images, true and found instances of each class that occurs."""
-    numbers, found = summary.label_numbers(evaluation), evaluation.average_precision
+    numbers, found = evaluation.label_numbers, evaluation.average_precision
     present = [label for label in np.flatnonzero(evaluation.counts.union).tolist() if label != BACKGROUND]
     heads = ["", "Class", "Images", "Instances", "Found"]
     columns = [
@@ -65,7 +65,7 @@ def numbers_table(evaluation: Evaluation) -> list[str]:
 def label_table(evaluation: Evaluation) -> list[str]:
     """Return the table of the labels that occur with their means, and how many more do not occur."""
     present = np.flatnonzero(evaluation.counts.union)
-    values, means = summary.label_measures(evaluation), summary.label_means(evaluation)
+    values, means = evaluation.label_measures, evaluation.label_means
     heads = ["", "Class", *(measure.heading for measure in summary.LABEL_MEASURES.values())]
     columns = [
         [*map(str, present), ""],
@@ -98,7 +98,7 @@ def drawn_text(drawn: int, images: int) -> str:
 
 def split_lines(evaluation: Evaluation) -> list[str]:
     """Return the measures of the whole split."""
-    values, means, singles = summary.split_measures(evaluation), summary.mean_ious(evaluation), []
+    values, means, singles = evaluation.split_measures, evaluation.mean_ious, []
     for name, measure in summary.SPLIT_MEASURES.items():
         limits = interval(getattr(evaluation.intervals, measure.interval)) if measure.interval else "-"
         singles.append(f"{measure.text} {percent(values[name])}" + ("" if limits == "-" else f" ({limits})"))
@@ -150,10 +150,10 @@ def metric_lines(evaluation: Evaluation) -> list[str]:
     """Return the three lines that every evaluation ends with, as shares of 1."""
     images, failed = len(evaluation.images), len(evaluation.failures)
     over = f" over {images} of {images + failed} images" if failed else ""
-    ious = enumerate(summary.label_measures(evaluation)["iou"])
+    ious = enumerate(evaluation.label_measures["iou"])
     return [
-        f"Pixel_Accuracy: {summary.split_measures(evaluation)['pixel_accuracy']:.4f}{over}",
-        f"Mean_IOU: {summary.mean_ious(evaluation)[summary.HEADLINE]:.4f}{over}",
+        f"Pixel_Accuracy: {evaluation.split_measures['pixel_accuracy']:.4f}{over}",
+        f"Mean_IOU: {evaluation.mean_ious[summary.HEADLINE]:.4f}{over}",
         "Class_IOU: " + " ".join(f"{label}:{iou:.4f}" for label, iou in ious),
     ]
 

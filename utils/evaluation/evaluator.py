@@ -33,11 +33,10 @@ from utils.io.encoding import encode_json
 from utils.io.terminal import counted
 from utils.io.writers import Writers, atomic_write, remove_files
 from utils.metrics.attribution import Attribution, attribution_lines
-from utils.metrics.bootstrap import bootstrap
 from utils.metrics.calibration import Calibration, calibration_lines
-from utils.metrics.scores import Evaluation, ImageScore, score_image
+from utils.metrics.scores import ImageScore, score_image
 from utils.metrics.segmentation import LabelCounts, class_iou, confusion_matrix, mean_iou, pixel_accuracy
-from utils.metrics.summary import nan_to_none
+from utils.metrics.summary import Evaluation, nan_to_none
 from utils.structures import Instances, Sample
 
 
@@ -156,21 +155,12 @@ class Evaluator:
 
     def result(self, summary: RunSummary, session: Session) -> Evaluation | None:
         """Join the scores of all processes when each has scored its images; None in all but the first process."""
-        from utils.metrics.average_precision import average_precision
-
         self._writers.flush()
         self.matrix, gathered = session.sum(self.matrix), session.gather(self._scores)
         if not session.is_main:
             return None
         images = tuple(sorted(gathered, key=lambda image: image.image_id))
-        return Evaluation(
-            self._label_names,
-            self.matrix,
-            images,
-            tuple(summary.failures),
-            bootstrap(images, len(self._label_names)),
-            average_precision(images, len(self._label_names) - 1),
-        )
+        return Evaluation(self._label_names, self.matrix, images, tuple(summary.failures))
 
 
 class Comparison:

@@ -21,19 +21,8 @@ from utils.io.encoding import encode_csv, encode_json, encode_table
 from utils.metrics.attribution import main_error
 from utils.metrics.bootstrap import RESAMPLES, SEED
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipObject
-from utils.metrics.scores import Evaluation, ImageScore
-from utils.metrics.summary import (
-    HEADLINE,
-    IMAGE_MEASURES,
-    LABEL_MEASURES,
-    label_means,
-    label_measures,
-    label_numbers,
-    mean_ious,
-    nan_to_none,
-    percent,
-    split_measures,
-)
+from utils.metrics.scores import ImageScore
+from utils.metrics.summary import HEADLINE, IMAGE_MEASURES, LABEL_MEASURES, Evaluation, nan_to_none, percent
 
 METRICS, REPORT = "metrics.json", "report.html"
 PER_IMAGE, PER_CLIP, CONFUSION_MATRIX = "per_image.csv", "per_clip.csv", "confusion_matrix.csv"
@@ -155,7 +144,7 @@ def evaluation_files(
 
 def metrics(evaluation: Evaluation) -> dict[str, Any]:
     """Return the content of `metrics.json` in full precision; the first three keys are kept for compatibility."""
-    labels, means, split = label_measures(evaluation), mean_ious(evaluation), split_measures(evaluation)
+    labels, means, split = evaluation.label_measures, evaluation.mean_ious, evaluation.split_measures
     counts, intervals, failures = evaluation.counts, evaluation.intervals, evaluation.failures
     return {
         "Pixel_Accuracy": split["pixel_accuracy"],
@@ -241,8 +230,8 @@ def per_class_table(evaluation: Evaluation) -> bytes:
     columns: dict[str, Sequence[Any]] = {
         "label": range(len(evaluation.names)),
         "class": evaluation.names,
-        **{name: values.tolist() for name, values in label_numbers(evaluation).items()},
-        **{name: values.tolist() for name, values in label_measures(evaluation).items()},
+        **{name: values.tolist() for name, values in evaluation.label_numbers.items()},
+        **{name: values.tolist() for name, values in evaluation.label_measures.items()},
         "iou_95_low": low.tolist(),
         "iou_95_high": high.tolist(),
         **({} if found is None else {"mask_AP": found.labels.tolist()}),
@@ -254,7 +243,7 @@ def per_class_table(evaluation: Evaluation) -> bytes:
 
 def per_class_tex(evaluation: Evaluation) -> bytes:
     """Encode `per_class.tex`: a table for a paper, of the labels in prediction or target, in percent."""
-    columns, means = [*label_measures(evaluation).values()], [*label_means(evaluation).values()]
+    columns, means = [*evaluation.label_measures.values()], [*evaluation.label_means.values()]
     heads = ["Class", *(measure.heading for measure in LABEL_MEASURES.values())]
     if (found := evaluation.average_precision) is not None:
         heads, columns, means = [*heads, "AP"], [*columns, found.labels], [*means, found.mean]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from utils.errors import UserError
 from utils.io.encoding import encode_image
 from utils.io.terminal import counted
-from utils.metrics.scores import Evaluation
+from utils.metrics.summary import Evaluation
 
 COUNTS = "per_image_counts.npz"
 

@@ -6,17 +6,42 @@ import contextlib
 import io
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from utils.metrics.scores import AveragePrecision, ImageScore, ObjectScores
+from utils.metrics.scores import ImageScore, ObjectScores
 
 MAX_DETECTIONS = 100
 """COCO's limit: of the objects of a class in an image, those with the highest scores count."""
 
 Candidates = list[tuple[ObjectScores, npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 """Of one class: the objects of each image, positions of its found ones, best first, and of its true ones."""
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """COCO's average precision of masks, ranked by the detector's scores; NaN where there is no true object.
+
+    Attributes:
+        mean: over the IoU thresholds 0.5, 0.55, ... 0.95 and the classes that have true objects: AP.
+        at_50, at_75: at one IoU threshold: AP50, AP75.
+        labels: (L,) float64 AP of each label; NaN for the background, too.
+        images: images with instance ids, which are the ones that count.
+        found: found objects in them that count.
+        true: true objects in them.
+        on_void: found objects in them left out because they lie mostly on void.
+    """
+
+    mean: float
+    at_50: float
+    at_75: float
+    labels: npt.NDArray[np.float64]
+    images: int
+    found: int
+    true: int
+    on_void: int
 
 
 def average_precision(images: Sequence[ImageScore], num_classes: int) -> AveragePrecision | None:

@@ -9,12 +9,13 @@ other, so drawn one by one they would make the interval too narrow; a clip is dr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from utils.metrics.scores import ImageScore, Intervals
+from utils.metrics.scores import ImageScore
 from utils.metrics.segmentation import LabelCounts, class_iou, nanmean, pixel_accuracy
 
 RESAMPLES = 1000
@@ -26,6 +27,23 @@ PERCENTILES = (2.5, 97.5)
 
 BLOCK = 2**20
 """Images and clips drawn at a time, over several resamples; bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """95 % intervals, (lower, upper), of a percentile bootstrap; NaN for fewer than two images or clips.
+
+    Attributes:
+        pixel_accuracy: (2,) float64.
+        mean_iou: (2,) float64, of the mean over labels with a non-empty union.
+        class_iou: (2, L) float64; NaN for a label in neither prediction nor target.
+        drawn: how many clips, and images in none, are drawn as wholes in each resample.
+    """
+
+    pixel_accuracy: npt.NDArray[np.float64]
+    mean_iou: npt.NDArray[np.float64]
+    class_iou: npt.NDArray[np.float64]
+    drawn: int
 
 
 def bootstrap(images: Sequence[ImageScore], num_labels: int) -> Intervals:

@@ -1,10 +1,9 @@
-"""The scores of images, and the evaluation that joins them; console, files and report are made from it."""
+"""The scores of an image: pixels of its labels, and its found and true objects; `summary.py` joins those of a split."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,8 @@ import numpy.typing as npt
 
 from utils.boxes import box_iou
 from utils.classes import VOID
-from utils.errors import SampleError
 from utils.label_maps import MAX_LOST, class_pixels, instances_of
 from utils.masks import Mask
-from utils.metrics.clips import AllClips, clip_scores
 from utils.metrics.davis import FrameScore, score_frame
 from utils.metrics.segmentation import (
     LabelCounts,
@@ -119,97 +116,6 @@ class ImageScore:
     def wrong_pixels(self) -> int:
         """Pixels that are not void and whose label is wrong."""
         return self.pixels - int(self.counts.tp.sum())
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """95 % intervals, (lower, upper), of a percentile bootstrap; NaN for fewer than two images or clips.
-
-    Attributes:
-        pixel_accuracy: (2,) float64.
-        mean_iou: (2,) float64, of the mean over labels with a non-empty union.
-        class_iou: (2, L) float64; NaN for a label in neither prediction nor target.
-        drawn: how many clips, and images in none, are drawn as wholes in each resample.
-    """
-
-    pixel_accuracy: npt.NDArray[np.float64]
-    mean_iou: npt.NDArray[np.float64]
-    class_iou: npt.NDArray[np.float64]
-    drawn: int
-
-
-@dataclass(frozen=True)
-class AveragePrecision:
-    """COCO's average precision of masks, ranked by the detector's scores; NaN where there is no true object.
-
-    Attributes:
-        mean: over the IoU thresholds 0.5, 0.55, ... 0.95 and the classes that have true objects: AP.
-        at_50, at_75: at one IoU threshold: AP50, AP75.
-        labels: (L,) float64 AP of each label; NaN for the background, too.
-        images: images with instance ids, which are the ones that count.
-        found: found objects in them that count.
-        true: true objects in them.
-        on_void: found objects in them left out because they lie mostly on void.
-    """
-
-    mean: float
-    at_50: float
-    at_75: float
-    labels: npt.NDArray[np.float64]
-    images: int
-    found: int
-    true: int
-    on_void: int
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The result of an evaluation; `utils/metrics/summary.py` takes all measures from it.
-
-    Attributes:
-        names: of the labels, the background first; L = classes + 1.
-        matrix: (L, L) int64 confusion matrix of all images (rows: target, columns: prediction).
-        images: in the order of their ids, whichever process did them.
-        failures: the images that could not be used.
-        intervals: 95 % intervals of the main measures.
-        average_precision: None where no image has instance ids.
-    """
-
-    names: tuple[str, ...]
-    matrix: npt.NDArray[np.int64]
-    images: tuple[ImageScore, ...]
-    failures: tuple[SampleError, ...]
-    intervals: Intervals
-    average_precision: AveragePrecision | None
-
-    @cached_property
-    def counts(self) -> LabelCounts:
-        """(L,) int64 pixels of each label in all images."""
-        return LabelCounts.from_matrix(self.matrix)
-
-    @cached_property
-    def boundary(self) -> LabelCounts:
-        """(L,) int64 pixels of each label near its edges in all images."""
-        dense = np.zeros((3, len(self.names)), np.int64)
-        for image in self.images:
-            dense[:, image.labels] += image.boundary.pixels
-        return LabelCounts(dense)
-
-    @cached_property
-    def label_images(self) -> npt.NDArray[np.int64]:
-        """(L,) number of images that have a label in their prediction or target."""
-        labels = np.concatenate([np.zeros(0, np.int64), *(image.labels for image in self.images)])
-        return np.bincount(labels, minlength=len(self.names))
-
-    @cached_property
-    def clips(self) -> AllClips | None:
-        """The clips that the images are frames of; None where they are in none."""
-        frames = [image.frame for image in self.images if image.frame is not None]
-        return AllClips(clip_scores(frames)) if frames else None
-
-    def worst_first(self) -> Sequence[ImageScore]:
-        """Sort the images by mean IoU, the lowest first; images that are all void come last."""
-        return sorted(self.images, key=lambda image: np.nan_to_num(image.mean_iou, nan=np.inf))
 
 
 def object_values(images: Sequence[ImageScore], name: str, dtype: type = np.float64) -> npt.NDArray[Any]:

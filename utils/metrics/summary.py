@@ -1,4 +1,4 @@
-"""The tables of metrics: the one place where console, files and report look up what is measured and how it is named.
+"""The evaluation, and the tables of metrics: where console, files and report look up what is measured, how it is named.
 
 To add a metric, write a function in `utils/metrics` and a line in one of the tables, which decides where it appears:
 
@@ -13,8 +13,9 @@ To add a metric, write a function in `utils/metrics` and a line in one of the ta
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -22,8 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.classes import label_of
+from utils.errors import SampleError
 from utils.metrics import segmentation as seg
-from utils.metrics.scores import Evaluation, ImageScore
+from utils.metrics.average_precision import AveragePrecision, average_precision
+from utils.metrics.bootstrap import Intervals, bootstrap
+from utils.metrics.clips import AllClips, clip_scores
+from utils.metrics.scores import ImageScore
 from utils.metrics.segmentation import LabelCounts, nanmean
 
 
@@ -156,45 +161,102 @@ IMAGE_MEASURES: dict[str, Callable[[ImageScore], float]] = {
 """Column of `per_image.csv` -> measure of an image."""
 
 
-def label_measures(evaluation: Evaluation) -> dict[str, npt.NDArray[np.float64]]:
-    """Compute the (L,) measures of every label in the whole split."""
-    return {
-        name: measure.compute(evaluation.boundary if measure.near_edges else evaluation.counts)
-        for name, measure in LABEL_MEASURES.items()
-    }
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of an evaluation, with all its measures; console, files and report are made from it.
 
-
-def label_means(evaluation: Evaluation) -> dict[str, float]:
-    """Average each measure of labels over the labels for which it is defined."""
-    return {name: float(nanmean(values)) for name, values in label_measures(evaluation).items()}
-
-
-def label_numbers(evaluation: Evaluation) -> dict[str, npt.NDArray[np.int64]]:
-    """Count, for each label, (L,) images whose target has it, true objects and found objects.
-
-    The background has images, but no objects.
+    Attributes:
+        names: of the labels, the background first; L = classes + 1.
+        matrix: (L, L) int64 confusion matrix of all images (rows: target, columns: prediction).
+        images: in the order of their ids, whichever process did them.
+        failures: the images that could not be used.
     """
-    size, images = len(evaluation.names), evaluation.images
-    true_labels = [image.labels[image.counts.target > 0] for image in images]
-    true_ids = [label_of(image.objects.true_class_ids) for image in images]
-    found_ids = [label_of(image.objects.class_ids) for image in images]
-    columns = {"true_images": true_labels, "true_objects": true_ids, "found_objects": found_ids}
-    none = np.zeros(0, np.int64)  # `concatenate` needs an array, also where there are no images
-    return {name: np.bincount(np.concatenate([none, *each]), minlength=size) for name, each in columns.items()}
 
+    names: tuple[str, ...]
+    matrix: npt.NDArray[np.int64]
+    images: tuple[ImageScore, ...]
+    failures: tuple[SampleError, ...]
 
-def mean_ious(evaluation: Evaluation) -> dict[str, float]:
-    """Compute the mean IoU under each convention; that of HEADLINE is also the key `Mean_IOU`."""
-    return {name: measure.of(evaluation) for name, measure in MEAN_IOUS.items()}
+    @cached_property
+    def counts(self) -> LabelCounts:
+        """(L,) int64 pixels of each label in all images."""
+        return LabelCounts.from_matrix(self.matrix)
 
+    @cached_property
+    def boundary(self) -> LabelCounts:
+        """(L,) int64 pixels of each label near its edges in all images."""
+        dense = np.zeros((3, len(self.names)), np.int64)
+        for image in self.images:
+            dense[:, image.labels] += image.boundary.pixels
+        return LabelCounts(dense)
 
-def split_measures(evaluation: Evaluation) -> dict[str, float]:
-    """Compute the single measures of the whole split, the means over labels included.
+    @cached_property
+    def intervals(self) -> Intervals:
+        """95 % intervals of the main measures."""
+        return bootstrap(self.images, len(self.names))
 
-    The mean IoU is not among them: `mean_ious` has it under each of its conventions.
-    """
-    single = {name: measure.of(evaluation) for name, measure in SPLIT_MEASURES.items()}
-    return single | {f"mean_{name}": mean for name, mean in label_means(evaluation).items() if name != "iou"}
+    @cached_property
+    def average_precision(self) -> AveragePrecision | None:
+        """COCO's average precision of masks; None where no image has instance ids."""
+        return average_precision(self.images, len(self.names) - 1)
+
+    @cached_property
+    def clips(self) -> AllClips | None:
+        """The clips that the images are frames of; None where they are in none."""
+        frames = [image.frame for image in self.images if image.frame is not None]
+        return AllClips(clip_scores(frames)) if frames else None
+
+    @cached_property
+    def label_measures(self) -> dict[str, npt.NDArray[np.float64]]:
+        """The (L,) measures of every label in the whole split, by their keys in LABEL_MEASURES."""
+        return {
+            name: measure.compute(self.boundary if measure.near_edges else self.counts)
+            for name, measure in LABEL_MEASURES.items()
+        }
+
+    @cached_property
+    def label_means(self) -> dict[str, float]:
+        """The mean of each measure of labels over the labels for which it is defined."""
+        return {name: float(nanmean(values)) for name, values in self.label_measures.items()}
+
+    @cached_property
+    def label_numbers(self) -> dict[str, npt.NDArray[np.int64]]:
+        """The number, for each label, of (L,) images whose target has it, of true objects and of found objects.
+
+        The background has images, but no objects.
+        """
+        true_labels = [image.labels[image.counts.target > 0] for image in self.images]
+        true_ids = [label_of(image.objects.true_class_ids) for image in self.images]
+        found_ids = [label_of(image.objects.class_ids) for image in self.images]
+        columns = {"true_images": true_labels, "true_objects": true_ids, "found_objects": found_ids}
+        return {name: self._bincount(each) for name, each in columns.items()}
+
+    @cached_property
+    def label_images(self) -> npt.NDArray[np.int64]:
+        """(L,) number of images that have a label in their prediction or target."""
+        return self._bincount([image.labels for image in self.images])
+
+    @cached_property
+    def mean_ious(self) -> dict[str, float]:
+        """The mean IoU under each convention; that of HEADLINE is also the key `Mean_IOU`."""
+        return {name: measure.of(self) for name, measure in MEAN_IOUS.items()}
+
+    @cached_property
+    def split_measures(self) -> dict[str, float]:
+        """The single measures of the whole split, the means over labels included.
+
+        The mean IoU is not among them: `mean_ious` has it under each of its conventions.
+        """
+        single = {name: measure.of(self) for name, measure in SPLIT_MEASURES.items()}
+        return single | {f"mean_{name}": mean for name, mean in self.label_means.items() if name != "iou"}
+
+    def worst_first(self) -> Sequence[ImageScore]:
+        """Sort the images by mean IoU, the lowest first; images that are all void come last."""
+        return sorted(self.images, key=lambda image: np.nan_to_num(image.mean_iou, nan=np.inf))
+
+    def _bincount(self, labels: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+        none = np.zeros(0, np.int64)  # `concatenate` needs an array, also where there are no images
+        return np.bincount(np.concatenate([none, *labels]), minlength=len(self.names))
 
 
 def nan_to_none(value: Any) -> Any:

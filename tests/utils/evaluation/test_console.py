@@ -9,12 +9,11 @@ from itertools import takewhile
 import numpy as np
 import pytest
 
-from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs
+from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs, with_values
 from utils.classes import BACKGROUND, VOID
 from utils.evaluation.console import MAX_CELL_WIDTH, display_width, framed, summary_lines
 from utils.label_maps import instances_of
-from utils.metrics.scores import Evaluation
-from utils.metrics.summary import label_measures, mean_ious, percent
+from utils.metrics.summary import Evaluation, percent
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +99,11 @@ def test_object_maps_that_contradict_the_label_maps_are_named() -> None:
 
 def test_the_table_has_each_label_in_percent_and_counts_those_left_out(evaluation: Evaluation) -> None:
     lines = summary_lines(evaluation)
-    ious, present = label_measures(evaluation)["iou"], np.flatnonzero(evaluation.counts.union)
+    ious, present = evaluation.label_measures["iou"], np.flatnonzero(evaluation.counts.union)
     table = [line for line in tables(lines)[1] if line.startswith("|")]
     assert [row.split("|")[1].strip() for row in table[1:-1]] == [str(label) for label in present]
     assert [row.split("|")[3].strip() for row in table[1:-1]] == [f"{100 * ious[label]:.2f}" for label in present]
-    assert table[-1].split("|")[3].strip() == f"{100 * mean_ious(evaluation)['non_empty_union']:.2f}"
+    assert table[-1].split("|")[3].strip() == f"{100 * evaluation.mean_ious['non_empty_union']:.2f}"
     assert "1 more label in neither prediction nor target" in lines
 
 
@@ -112,7 +111,7 @@ def test_every_convention_is_named(evaluation: Evaluation) -> None:
     lines = summary_lines(evaluation)
     start = lines.index("Mean IoU, by what it averages:") + 1
     values = [float(line.split()[0]) for line in lines[start : start + 5]]
-    assert values == pytest.approx([100 * value for value in mean_ious(evaluation).values()], abs=0.005)
+    assert values == pytest.approx([100 * value for value in evaluation.mean_ious.values()], abs=0.005)
     for tool in ("mmsegmentation", "Ultralytics", "torchmetrics"):
         assert tool in "\n".join(lines[start : start + 5])
 
@@ -126,7 +125,7 @@ def test_it_fits_a_terminal_of_80_columns(evaluation: Evaluation) -> None:
 
 def test_without_instance_ids_no_average_precision_is_printed(evaluation: Evaluation) -> None:
     assert any(line.startswith("Mask AP") for line in summary_lines(evaluation))
-    assert "AP" not in "\n".join(summary_lines(replace(evaluation, average_precision=None)))
+    assert "AP" not in "\n".join(summary_lines(with_values(evaluation, average_precision=None)))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def test_without_instance_ids_no_average_precision_is_printed(evaluation: Evalua
 )
 def test_what_intervals_draw_is_said_where_it_is_not_images(drawn: int, said: str, evaluation: Evaluation) -> None:
     intervals = replace(evaluation.intervals, drawn=drawn)
-    lines = summary_lines(replace(evaluation, intervals=intervals))
+    lines = summary_lines(with_values(evaluation, intervals=intervals))
     assert (said in " ".join(lines)) and (bool(said) == ("intervals" in " ".join(lines)))
 
 
@@ -143,5 +142,5 @@ def test_a_measure_without_interval_stands_alone(evaluation: Evaluation) -> None
     accuracy = next(line for line in summary_lines(evaluation) if line.startswith("Pixel accuracy"))
     assert re.match(r"Pixel accuracy \d+\.\d\d \(\d+\.\d - \d+\.\d\)", accuracy)
     unknown = replace(evaluation.intervals, pixel_accuracy=np.full(2, np.nan))
-    alone = next(line for line in summary_lines(replace(evaluation, intervals=unknown)) if "Pixel accuracy" in line)
+    alone = next(line for line in summary_lines(with_values(evaluation, intervals=unknown)) if "Pixel accuracy" in line)
     assert re.match(r"Pixel accuracy \d+\.\d\d(,|$)", alone)

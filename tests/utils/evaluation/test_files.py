@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 from pylatexenc.latex2text import LatexNodes2Text
 
-from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs
+from tests.helpers.evaluate import NAMES, evaluation_of, random_pairs, with_values
 from utils.errors import SampleError
 from utils.evaluation.files import date_of_evaluation, evaluation_files
-from utils.metrics.scores import Evaluation
-from utils.metrics.summary import label_means
+from utils.metrics.summary import Evaluation
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def test_metrics_json_names_every_number(evaluation: Evaluation, files: dict[str
 
 
 def test_without_instance_ids_there_is_no_average_precision(evaluation: Evaluation) -> None:
-    written = json.loads(evaluation_files(replace(evaluation, average_precision=None))["metrics.json"])
+    written = json.loads(evaluation_files(with_values(evaluation, average_precision=None))["metrics.json"])
     assert written["mask_average_precision"] is None
 
 
@@ -130,7 +129,7 @@ def test_per_class_tex_is_a_booktabs_table_that_latex_reads(evaluation: Evaluati
     table = {row["class"]: row for row in rows(evaluation_files(named)["per_class.csv"])}
     for label in present:
         assert float(printed[names[label]][0]) == pytest.approx(100 * float(table[names[label]]["iou"]), abs=0.011)
-    assert float(printed["mean"][0]) == pytest.approx(100 * label_means(evaluation)["iou"], abs=0.005)
+    assert float(printed["mean"][0]) == pytest.approx(100 * evaluation.label_means["iou"], abs=0.005)
 
 
 def test_the_run_is_written_behind_all_else(evaluation: Evaluation, files: dict[str, bytes]) -> None:

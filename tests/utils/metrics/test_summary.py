@@ -13,7 +13,6 @@ from torchmetrics.segmentation import MeanIoU
 
 from tests.helpers.evaluate import NAMES, SHARED, Pair, evaluation_of, needs_photos, photos, random_pairs
 from utils.classes import VOID
-from utils.metrics.summary import label_measures, mean_ious, split_measures
 
 MOST_IN_AN_IMAGE = 7
 """Labels, of the images below."""
@@ -64,14 +63,14 @@ def torchmetrics_means(pixels: list[tuple[np.ndarray, np.ndarray]]) -> list[floa
 def assert_equal(pairs: Sequence[Pair], names: Sequence[str]) -> None:
     evaluation, pixels = evaluation_of(pairs, names), counted_pixels(pairs)
     expected = plain_measures(pixels, len(names) + 1)
-    ours = label_measures(evaluation)
+    ours = evaluation.label_measures
     for name in ("iou", "accuracy", "precision", "dice"):
         np.testing.assert_allclose(ours[name], expected[name], rtol=0, atol=1e-9)
     iou, share = expected["iou"], expected["share"]
     means = [np.nanmean(iou), np.mean(iou[share > 0]), np.nanmean(iou[1:]), *torchmetrics_means(pixels)]
-    assert list(mean_ious(evaluation).values()) == pytest.approx(means, abs=1e-9)
+    assert list(evaluation.mean_ious.values()) == pytest.approx(means, abs=1e-9)
     assert len(set(means)) >= 4
-    split = split_measures(evaluation)
+    split = evaluation.split_measures
     accuracy = np.mean(np.concatenate([prediction == target for prediction, target in pixels]))
     assert split["pixel_accuracy"] == pytest.approx(accuracy, abs=1e-9)
     assert split["frequency_weighted_iou"] == pytest.approx(np.nansum(iou * share), abs=1e-9)

@@ -15,8 +15,7 @@ import numpy.typing as npt
 from markupsafe import Markup, escape
 
 from utils.evaluation.report.curves import RECALLS, THRESHOLDS, BoxCurves, Curve
-from utils.metrics.scores import Evaluation
-from utils.metrics.summary import label_measures
+from utils.metrics.summary import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,7 +134,7 @@ class Chart:
 
 def class_bars(evaluation: Evaluation) -> Chart:
     """Draw the IoU of each label that occurs with its 95 % interval, the best on top."""
-    ious, (low, high) = 100 * label_measures(evaluation)["iou"], 100 * evaluation.intervals.class_iou
+    ious, (low, high) = 100 * evaluation.label_measures["iou"], 100 * evaluation.intervals.class_iou
     labels = sorted(np.flatnonzero(~np.isnan(ious)).tolist(), key=lambda label: (ious[label], -label))
     with new_chart(BARS_WIDTH, 46 + 24 * len(labels)) as (figure, axes):
         places = np.arange(len(labels))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from utils.metrics.scores import Evaluation, object_values
+from utils.metrics.scores import object_values
+from utils.metrics.summary import Evaluation
 
 SIDES = (0, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724)
 """Lower ends of the bins of object size: the side in pixels of a square of the same area. Two bins double the side."""

@@ -19,8 +19,8 @@ from utils.evaluation.report.pictures import ERROR_COLORS, ErrorKind, ImagePanel
 from utils.evaluation.report.tables import Section, Table, css, curve_table, label_color, percent
 from utils.io.terminal import counted
 from utils.metrics.attribution import main_error
-from utils.metrics.scores import Evaluation, ImageScore
-from utils.metrics.summary import LABEL_MEASURES
+from utils.metrics.scores import ImageScore
+from utils.metrics.summary import LABEL_MEASURES, Evaluation
 
 ERROR_NAMES = {
     ErrorKind.RIGHT: "right",

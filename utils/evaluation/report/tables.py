@@ -16,7 +16,7 @@ from utils.evaluation.report.curves import BoxCurves, Curve, best_threshold
 from utils.metrics import summary
 from utils.metrics.attribution import connected_parts, losses
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipScore
-from utils.metrics.scores import Evaluation
+from utils.metrics.summary import Evaluation
 from utils.visual.colors import class_color
 
 MAX_CONFUSIONS = 12
@@ -107,8 +107,8 @@ class Section:
 
 def figures(evaluation: Evaluation) -> Iterator[Row]:
     """Yield the main numbers of the page, in percent."""
-    values, means, intervals = summary.split_measures(evaluation), summary.label_means(evaluation), evaluation.intervals
-    headline = summary.MEAN_IOUS[summary.HEADLINE].of(evaluation)
+    values, means, intervals = evaluation.split_measures, evaluation.label_means, evaluation.intervals
+    headline = evaluation.mean_ious[summary.HEADLINE]
     yield Row("Mean IoU", (percent(headline),), f"95 %: {interval(intervals.mean_iou)}")
     for name, single in summary.SPLIT_MEASURES.items():
         if single.title:
@@ -123,8 +123,8 @@ def figures(evaluation: Evaluation) -> Iterator[Row]:
 
 def label_table(evaluation: Evaluation) -> Table:
     """Return the measures of each label that occurs, in percent."""
-    values, means, intervals = summary.label_measures(evaluation), summary.label_means(evaluation), evaluation.intervals
-    found, numbers = evaluation.average_precision, summary.label_numbers(evaluation)
+    values, means, intervals = evaluation.label_measures, evaluation.label_means, evaluation.intervals
+    found, numbers = evaluation.average_precision, evaluation.label_numbers
 
     def row(name: str, measures: list[float], limits: npt.NDArray[np.float64], ap: str, *counts: Any) -> Row:
         cells = [*map(percent, measures)]
@@ -149,7 +149,7 @@ def label_table(evaluation: Evaluation) -> Table:
 
 def mean_table(evaluation: Evaluation) -> Table:
     """Return the mean IoU under each convention."""
-    means = summary.mean_ious(evaluation)
+    means = evaluation.mean_ious
     rows = (Row(measure.title, (percent(means[name]),), measure.note) for name, measure in summary.MEAN_IOUS.items())
     return Table("Mean IoU in percent", ("Averaged over", "Mean IoU"), tuple(rows))
 

@@ -24,7 +24,7 @@ from utils.evaluation.report.tables import (
     row_shares,
 )
 from utils.label_maps import instances_of
-from utils.metrics.scores import Evaluation
+from utils.metrics.summary import Evaluation
 from utils.structures import Sample
 
 

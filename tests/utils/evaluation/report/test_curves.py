@@ -14,7 +14,7 @@ from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.report.curves import THRESHOLDS, _hits, box_curves, iou_by_score, iou_by_size
 from utils.io.writers import Writers
 from utils.masks import Mask
-from utils.metrics.scores import Evaluation
+from utils.metrics.summary import Evaluation
 from utils.structures import Instances, Sample
 
 
