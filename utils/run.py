@@ -125,7 +125,7 @@ class Run:
 
 def build_evaluator(run: Run) -> Evaluator:
     """Build the sink that scores images against their ground truth; the metrics are in `utils/metrics/summary.py`."""
-    options, names, session = run.options, run.class_names, run.session
+    options, names = run.options, run.class_names
     settings, class_map = options.config.evaluator, run.models.class_map
     if options.shard is None and (replaced := date_of_evaluation(settings.save_dir)):
         say([f"replaces the evaluation of {replaced} in {settings.save_dir}; -o DIR puts this one elsewhere"])
@@ -138,10 +138,10 @@ def build_evaluator(run: Run) -> Evaluator:
         names,
         settings.save_dir,
         run.writers,
-        worst_images=WorstImages(options.config.name, settings.report_images) if settings.report else None,
+        Provenance(options, lambda: run.models.device_text, run.session),
+        worst_images=WorstImages(settings.report_images) if settings.report else None,
         attribution=Attribution(len(names), settings.attribution) if options.attribute else None,
         comparison=comparison,
-        provenance=Provenance(options, lambda: run.models.device_text, session.world_size) if session.is_main else None,
         tuning=Tuning(names, options.dataset_before_tuning) if options.dataset_before_tuning is not None else None,
     )
 

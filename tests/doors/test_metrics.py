@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.doors.conftest import Example
+from tests.helpers.evaluate import provenance
 from tests.helpers.report import NAMES, images
 from utils.distributed import Session
 from utils.engine import RunSummary
@@ -21,7 +22,7 @@ from utils.metrics.summary import SPLIT_MEASURES, Evaluation, SplitMeasure
 def evaluate(folder: Path) -> tuple[list[str], dict, str]:
     """Evaluate four images; the printed lines, `metrics.json` and the report."""
     with Writers(2) as writers:
-        evaluator = Evaluator(NAMES, folder, writers, worst_images=WorstImages("toy", 2))
+        evaluator = Evaluator(NAMES, folder, writers, provenance(), worst_images=WorstImages(2))
         for sample, instances in images(4):
             evaluator.write(sample, instances)
         lines = evaluator.finish(RunSummary(4), Session()).lines

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -76,6 +77,24 @@ def with_values(evaluation: Evaluation, **values: object) -> Evaluation:
     changed = replace(evaluation)
     vars(changed).update(values)
     return changed
+
+
+def provenance(title: str = "made up") -> SimpleNamespace:
+    """What describes a run."""
+    run = {
+        "command": "python yolo_sam.py",
+        "date": "2026-11-28T14:20:31+00:00",
+        "seconds": 1.5,
+        "data": {"data_dir": "data", "split": "val"},
+        "prompt_file": None,
+        "annotations": None,
+        "weights": {},
+        "device": "cpu, fp32",
+        "processes": 1,
+        "versions": {"python": "3.11"},
+        "config": {"name": title},
+    }
+    return SimpleNamespace(describe=lambda: run)
 
 
 def without_run(name: str, content: bytes) -> bytes:

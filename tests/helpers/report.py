@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tests.helpers.evaluate import provenance
 from utils.classes import VOID, label_of
 from utils.distributed import Session
 from utils.engine import RunSummary
@@ -39,7 +40,7 @@ def write_report(
 ) -> Path:
     """The report of these images, written by the sink that a run has."""
     with Writers(2) as writers:
-        evaluator = Evaluator(names, folder, writers, worst_images=WorstImages(title, shown))
+        evaluator = Evaluator(names, folder, writers, provenance(title), worst_images=WorstImages(shown))
         for sample, instances in scored:
             evaluator.write(sample, instances)
         evaluator.finish(summary or RunSummary(), Session())

@@ -15,6 +15,7 @@ import torch
 from models.cascade import ImageCascade
 from models.postprocessing import postprocessed
 from models.transfer import BoxMasks, Upload
+from tests.helpers.evaluate import provenance
 from utils.boxes import box_iou
 from utils.class_map import ClassMap
 from utils.config import CleanupConfig
@@ -217,7 +218,7 @@ def test_found_and_true_boxes_are_segmented_together_and_sinks_see_the_found_one
     images = ImageCascade(TwoBoxes(), filled, gt_boxes=True)
     cascade = postprocessed(images, ClassMap.from_targets(("car", "dog"), {}), settings)
     with Writers(2) as writers:
-        evaluator = Evaluator(("car", "dog"), tmp_path, writers, attribution=Attribution(2))
+        evaluator = Evaluator(("car", "dog"), tmp_path, writers, provenance(), attribution=Attribution(2))
         for each, instances in cascade([sample_of(TARGET)] * 2):
             np.testing.assert_array_equal(instances.detections.boxes, [FIRST, SECOND])
             evaluator.write(each, instances)

@@ -47,11 +47,11 @@ class Evaluator:
         names: class names, indexed by class id.
         save_dir: where `metrics.json`, the tables and the report go.
         writers: whose threads score.
+        provenance: describes the run.
         worst_images: collects the images of the report; None: there is no report.
         attribution: splits the missing mean IoU between detector and SAM2; samples then carry what SAM2 makes of the
             true boxes. None: nobody asked for it.
         comparison: with annotations; None: nobody asked for it.
-        provenance: describes the run; needed in the first process only.
         tuning: chooses score thresholds; None: nobody asked for it.
 
     Attributes:
@@ -65,11 +65,11 @@ class Evaluator:
         names: Sequence[str],
         save_dir: Path,
         writers: Writers,
+        provenance: Provenance,
         *,
         worst_images: WorstImages | None = None,
         attribution: Attribution | None = None,
         comparison: Comparison | None = None,
-        provenance: Provenance | None = None,
         tuning: Tuning | None = None,
     ) -> None:
         self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
@@ -125,13 +125,13 @@ class Evaluator:
         tuned = None if self._tuning is None else self._tuning.result(session)
         if evaluation is None:
             return SinkReport([])
-        run = None if self._provenance is None else self._provenance.describe()
+        run = self._provenance.describe()
         files, lines = evaluation_files(evaluation, run, attribution), list[str]()
         files[COUNTS] = encode_run(evaluation, pictures)
         if attribution is not None:
             files[ATTRIBUTION] = encode_json(attribution, indent=2)
             lines += attribution_lines(attribution)
-        weights = {} if run is None else {model: file["sha256"] for model, file in run["weights"].items()}
+        weights = {model: file["sha256"] for model, file in run["weights"].items()}
         if calibration := Calibration.fit(evaluation.images, self._label_names[1:], weights):
             files[CALIBRATION] = encode_json(calibration.content(), indent=2)
             lines += calibration_lines(calibration, self._save_dir / CALIBRATION)
@@ -143,10 +143,10 @@ class Evaluator:
             gains, gain_lines = comparison
             files[COMPARISON] = encode_json(gains, indent=2)
             lines += gain_lines
-        if self.worst_images is not None and panels is not None:
+        if panels is not None:
             from utils.evaluation.report.page import render
 
-            files[REPORT] = render(self.worst_images.title, evaluation, panels, attribution, run, tuned)
+            files[REPORT] = render(evaluation, panels, run, attribution, tuned)
             lines.append(f"report: {self._save_dir / REPORT}")
         remove_files(self._save_dir, ALL_FILES.difference(files))
         for name, content in files.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from utils.annotations.fingerprint import file_hash
 from utils.classes import label_of
 from utils.cli.arguments import versions
 from utils.cli.options import Options
+from utils.distributed import Session
 from utils.evaluation.saved import COUNTS
 from utils.files import read_text
 from utils.io.encoding import encode_csv, encode_json, encode_table
@@ -55,6 +56,10 @@ IMAGE_COLUMNS = ("image_id", *IMAGE_MEASURES, "wrong_pixels", "pixels", "found_o
 CLIP_COLUMNS = ("clip", "object", "class", "track", *CLIP_MEASURES, "id_switches", "frames")
 
 
+PROMPT = "prompt file"
+"""Stands among the names of models for the file of boxes."""
+
+
 class Provenance:
     """Describe a run, for `metrics.json` and the foot of the report.
 
@@ -63,24 +68,21 @@ class Provenance:
     Args:
         options: of the run, which begins now.
         device: tells the device and the precision; asked at the end, when the models are loaded.
-        processes: how many the run has.
+        session: the processes of the run, of which the first one describes it.
     """
 
-    def __init__(self, options: Options, device: Callable[[], str], processes: int = 1) -> None:
-        self._options, self._device, self._processes = options, device, processes
+    def __init__(self, options: Options, device: Callable[[], str], session: Session) -> None:
+        self._options, self._device, self._processes = options, device, session.world_size
         self._date, self._start = datetime.now().astimezone(), time.monotonic()
+        files = {**options.model_files, PROMPT: options.prompt} if session.is_main else {}
         hasher = ThreadPoolExecutor(1, thread_name_prefix="hash")
-        self._files = {name: (path, hasher.submit(file_hash, path)) for name, path in options.model_files.items()}
-        self._prompt = None if options.prompt is None else (options.prompt, hasher.submit(file_hash, options.prompt))
+        self._files = {name: (path, hasher.submit(file_hash, path)) for name, path in files.items() if path}
         hasher.shutdown(wait=False)
 
     def describe(self) -> dict[str, Any]:
         """Return all of it as JSON's types; waits for the hashes."""
         options, dataset = self._options, self._options.config.dataset
-
-        def hashed(path: Path, hash_of_file: Future[str | None]) -> dict[str, Any]:
-            return {"path": str(path), "sha256": hash_of_file.result()}
-
+        files = {name: {"path": str(path), "sha256": hash.result()} for name, (path, hash) in self._files.items()}
         return {
             "command": options.command,
             "folder": str(Path.cwd()),
@@ -88,9 +90,9 @@ class Provenance:
             "seconds": round(time.monotonic() - self._start, 1),
             "data": {"data_dir": str(dataset.data_dir), "split": dataset.split},
             "boxes": options.boxes,
-            "prompt_file": self._prompt and hashed(*self._prompt),
+            "prompt_file": files.pop(PROMPT, None),
             "annotations": options.annotations and str(options.annotations),
-            "weights": {name: hashed(*entry) for name, entry in self._files.items()},
+            "weights": files,
             "device": self._device(),
             "processes": self._processes,
             "versions": versions(),
@@ -113,15 +115,15 @@ def date_of_evaluation(folder: Path) -> str:
 
 
 def evaluation_files(
-    evaluation: Evaluation, run: Mapping[str, Any] | None = None, attribution: Mapping[str, Any] | None = None
+    evaluation: Evaluation, run: Mapping[str, Any], attribution: Mapping[str, Any] | None
 ) -> dict[str, bytes]:
     """Encode the files that every evaluation has, and `per_clip.csv` of clips: file name -> content.
 
     Args:
-        run: what `Provenance` says of the run, for `metrics.json`; or None.
+        run: what `Provenance` says of the run, for `metrics.json`.
         attribution: the result of `Attribution`, from which `per_image.csv` takes what each error cost; or None.
     """
-    content = metrics(evaluation) | ({} if run is None else {"run": run})
+    content = metrics(evaluation) | {"run": run}
     image_rows = [_image_row(image, evaluation) for image in evaluation.worst_first()]
     costs = {} if attribution is None else {name: _cost_row(each) for name, each in attribution["images"].items()}
     cost_columns = next(iter(costs.values()), {}).keys()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.clips import demo_clip, random_clip, score
-from tests.helpers.evaluate import Pair
+from tests.helpers.evaluate import Pair, provenance
 from utils.annotations.source import AnnotationCascade, AnnotationFolder
 from utils.classes import ClassIndex
 from utils.distributed import Session
@@ -32,7 +32,7 @@ NAMES = ("car", "elephant", "turtle", "ship")
 def evaluate(folder: Path, pairs: Sequence[Pair], report: bool = False) -> tuple[dict[str, Any], list[str]]:
     """What is in `metrics.json`, and the lines that are printed."""
     with Writers(3) as writers:
-        evaluator = Evaluator(NAMES, folder, writers, worst_images=WorstImages("clips", 5) if report else None)
+        evaluator = Evaluator(NAMES, folder, writers, provenance(), worst_images=WorstImages(5) if report else None)
         for sample, instances in pairs:
             evaluator.write(sample, instances)
         lines = evaluator.finish(RunSummary(len(pairs)), Session()).lines

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.evaluate import NAMES, random_pairs
+from tests.helpers.evaluate import NAMES, provenance, random_pairs
 from utils.annotations.source import AnnotationFolder
 from utils.class_map import ClassMap
 from utils.distributed import Session
@@ -35,7 +35,7 @@ def sample_of(image_id: str, target: np.ndarray) -> Sample:
 
 def test_an_image_without_detections_counts_as_background(tmp_path: Path, writers: Writers) -> None:
     target = np.array([[0, 1], [1, 1]], np.uint8)
-    evaluator = Evaluator(["car"], tmp_path, writers)
+    evaluator = Evaluator(["car"], tmp_path, writers, provenance())
     evaluator.write(sample_of("missed", target), Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32)))
     lines = evaluator.finish(RunSummary(images=1), Session()).lines
     assert lines[-3:] == ["Pixel_Accuracy: 0.2500", "Mean_IOU: 0.1250", "Class_IOU: 0:0.2500 1:0.0000"]
@@ -44,7 +44,7 @@ def test_an_image_without_detections_counts_as_background(tmp_path: Path, writer
 def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_path: Path, writers: Writers) -> None:
     target = np.array([[0, 1, 1]], np.uint8)
     found = Detections.from_arrays([[1, 0, 2, 1]], [0.5], [0])
-    evaluator = Evaluator(["car", "dog"], tmp_path, writers)
+    evaluator = Evaluator(["car", "dog"], tmp_path, writers, provenance())
     mask = Mask(1, 0, np.ones((1, 1), bool))
     evaluator.write(sample_of("a", target), Instances((1, 3), found, [mask], np.array([0.9], np.float32)))
     failure = SampleError("b", Path("b.jpg"), "missing")
@@ -58,7 +58,7 @@ def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_pat
 
 
 def test_the_progress_bar_shows_the_measures_so_far(tmp_path: Path, writers: Writers) -> None:
-    evaluator = Evaluator(["car"], tmp_path, writers)
+    evaluator = Evaluator(["car"], tmp_path, writers, provenance())
     assert all(np.isnan(value) for value in evaluator.running_metrics().values())
     nothing = Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32))
     evaluator.write(sample_of("missed", np.array([[0, 1], [1, 1]], np.uint8)), nothing)
@@ -69,7 +69,7 @@ def test_the_progress_bar_shows_the_measures_so_far(tmp_path: Path, writers: Wri
 def test_the_order_of_the_images_changes_no_byte(tmp_path: Path, writers: Writers) -> None:
     pairs, printed = random_pairs(12), []
     for name, order in (("run", pairs), ("backwards", pairs[::-1])):
-        evaluator = Evaluator(NAMES, tmp_path / name, writers)
+        evaluator = Evaluator(NAMES, tmp_path / name, writers, provenance())
         for sample, instances in order:
             evaluator.write(sample, instances)
         printed.append(evaluator.finish(RunSummary(len(pairs)), Session()).lines)
@@ -85,7 +85,7 @@ def test_an_image_that_cannot_be_scored_ends_the_run(tmp_path: Path) -> None:
 
     def run() -> None:
         with Writers(1) as writers:
-            evaluator = Evaluator(["car"], tmp_path, writers)
+            evaluator = Evaluator(["car"], tmp_path, writers, provenance())
             broken = Broken((2, 2), Detections.empty(), [], np.zeros(0, np.float32))
             evaluator.write(sample_of("a", np.zeros((2, 2), np.uint8)), broken)
             evaluator.finish(RunSummary(1), Session())
@@ -96,7 +96,7 @@ def test_an_image_that_cannot_be_scored_ends_the_run(tmp_path: Path) -> None:
 
 def test_an_evaluation_with_enough_objects_writes_what_their_scores_mean(tmp_path: Path, writers: Writers) -> None:
     """Every image has two objects, of which the one with the lower scores is wrong."""
-    evaluator = Evaluator(["car", "dog"], tmp_path, writers)
+    evaluator = Evaluator(["car", "dog"], tmp_path, writers, provenance())
     target = np.zeros((8, 8), np.uint8)
     target[:4] = 1
     masks = [Mask(0, 0, np.ones((4, 8), bool)), Mask(0, 6, np.ones((2, 8), bool))]

@@ -46,28 +46,26 @@ SHAPES = 0.5, 2.5
 
 
 def render(
-    title: str,
     evaluation: Evaluation,
     panels: Sequence[ImagePanels],
-    attribution: Mapping[str, Any] | None = None,
-    run: Mapping[str, Any] | None = None,
-    tuned: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any],
+    attribution: Mapping[str, Any] | None,
+    tuned: Mapping[str, Any] | None,
 ) -> bytes:
     """Write the page in UTF-8; the same arguments give the same bytes.
 
     Args:
-        title: of the page.
         evaluation: what it shows.
         panels: of images of the evaluation, in the order in which they are shown.
+        run: what `Provenance` says of the run.
         attribution: the result of `Attribution`, or None.
-        run: what `Provenance` says of the run, or None.
         tuned: the result of `Tuning`, or None.
     """
     scores = {image.image_id: image for image in evaluation.images}
     shown = [scores[each.image_id] for each in panels]
     return fill(
         "page.html.j2",
-        title=" ".join(title.split()),
+        title=" ".join(run["config"]["name"].split()),
         evaluation=evaluation,
         figures=list(tables.figures(evaluation)),
         label_measures=LABEL_MEASURES.values(),
@@ -81,8 +79,8 @@ def render(
         sections=[*_sections(evaluation, attribution, tuned)],
         cards=[_card(*each, evaluation.names, attribution) for each in zip(panels, shown)],
         choices=_choices(shown, evaluation.names),
-        run=[] if run is None else _description(run),
-        config="" if run is None else json.dumps(run["config"], ensure_ascii=False, indent=2),
+        run=_description(run),
+        config=json.dumps(run["config"], ensure_ascii=False, indent=2),
     )
 
 

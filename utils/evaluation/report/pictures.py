@@ -184,12 +184,11 @@ class WorstImages:
     Which ones are kept depends neither on the order of the images nor on their distribution over processes.
 
     Args:
-        title: of the page that shows them.
         count: how many images to keep; memory does not grow beyond theirs.
     """
 
-    def __init__(self, title: str, count: int) -> None:
-        self.title, self.count = title, count
+    def __init__(self, count: int) -> None:
+        self.count = count
         self._side = min(MAX_SIDE, math.isqrt(MAX_PIXELS // max(count, 1)))
         self._limit = MAX_BYTES // max(count, 1)
         self._kept: list[tuple[Rank, ImagePanels]] = []

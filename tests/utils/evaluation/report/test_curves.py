@@ -8,6 +8,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from models.ultralytics_quiet import quiet_ultralytics
+from tests.helpers.evaluate import provenance
 from utils.distributed import Session
 from utils.engine import RunSummary
 from utils.evaluation.evaluator import Evaluator
@@ -25,7 +26,7 @@ def square(left: int, side: int) -> Mask:
 def evaluation(*objects: tuple[int, Mask | None, float]) -> Evaluation:
     """One image an object: the side of the true square at the left edge, the mask that was found, its scores."""
     with Writers(1) as writers:
-        evaluator = Evaluator(["car"], Path(), writers)
+        evaluator = Evaluator(["car"], Path(), writers, provenance())
         for i, (side, mask, score) in enumerate(objects):
             target = np.zeros((64, 64), np.uint8)
             target[:side, :side] = 1
@@ -58,7 +59,7 @@ def random_boxes(seed: int, images: int = 8) -> tuple[Evaluation, list, list]:
     """Boxes of two classes, many of them near true ones; and the same for pycocotools."""
     rng, truth, found = np.random.default_rng(seed), [], []
     with Writers(1) as writers:
-        evaluator = Evaluator(["car", "dog"], Path(), writers)
+        evaluator = Evaluator(["car", "dog"], Path(), writers, provenance())
         for image in range(images):
             corners = np.array([(x, y) for x in (0, 22, 44) for y in (0, 22, 44)])[rng.permutation(9)[:5]]
             target = np.zeros((64, 64), np.uint8)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.evaluate import provenance
 from tests.helpers.report import NAMES, images, write_report
 from utils.distributed import Session
 from utils.engine import RunSummary
@@ -140,8 +141,8 @@ def test_the_attribution_of_a_run_is_a_section_beside_its_file(tmp_path: Path) -
     truth = instances_of(sample.gt_mask, None)
     sample = replace(sample, gt_instances=truth, gt_box_instances=truth)
     with Writers(1) as writers:
-        worst_images, attribution = WorstImages("a", 1), Attribution(len(NAMES))
-        evaluator = Evaluator(NAMES, tmp_path, writers, worst_images=worst_images, attribution=attribution)
+        collectors = {"worst_images": WorstImages(1), "attribution": Attribution(len(NAMES))}
+        evaluator = Evaluator(NAMES, tmp_path, writers, provenance(), **collectors)
         evaluator.write(sample, instances)
         lines = evaluator.finish(RunSummary(1), Session()).lines
     page = outline(tmp_path / "report.html")
@@ -158,7 +159,7 @@ def test_the_attribution_of_a_run_is_a_section_beside_its_file(tmp_path: Path) -
 
 def test_without_a_collection_of_worst_images_there_is_no_report(tmp_path: Path) -> None:
     with Writers(1) as writers:
-        evaluator = Evaluator(NAMES, tmp_path, writers)
+        evaluator = Evaluator(NAMES, tmp_path, writers, provenance())
         evaluator.write(*next(images(1)))
         lines = evaluator.finish(RunSummary(1), Session()).lines
     assert not (tmp_path / "report.html").exists()

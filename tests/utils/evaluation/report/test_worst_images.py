@@ -14,7 +14,7 @@ from utils.structures import Instances, Sample
 
 
 def kept_of(scored: Iterable[Scored], count: int, session: Session | None = None) -> list[ImagePanels]:
-    worst_images = WorstImages("made up", count)
+    worst_images = WorstImages(count)
     with ThreadPoolExecutor(3) as pool:
         for done in [pool.submit(add, worst_images, *each) for each in scored]:
             done.result()
@@ -52,7 +52,7 @@ def test_two_processes_keep_what_one_keeps() -> None:
             return [*part, *others]
 
     scored, others = list(images(30)), []
-    worst_images = WorstImages("made up", 8)
+    worst_images = WorstImages(8)
     for each in scored[1::2]:
         add(worst_images, *each)
     others += worst_images._kept
