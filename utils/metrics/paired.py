@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from utils.metrics.bootstrap import percentile_limits, resampled
 from utils.metrics.segmentation import LabelCounts, nanmean
-from utils.metrics.summary import HEADLINE, LABEL_MEASURES, MEAN_IOUS, SPLIT_MEASURES, SplitMeasure
+from utils.metrics.summary import HEADLINE, LABEL_MEASURES, MEAN_IOUS, SPLIT_MEASURES
 
 MEAN_IOU = "mean_iou"
 """The main measure: of the labels in prediction or target, as `Mean_IOU`."""
@@ -51,35 +51,33 @@ class Difference:
         return self.limits[0] > 0 or self.limits[1] < 0
 
 
-def count_measures() -> dict[str, tuple[str, SplitMeasure]]:
-    """Return the measures of a split that follow from sums of pixels: key -> title and measure, the main one first."""
-    table = {MEAN_IOU: ("Mean IoU", MEAN_IOUS[HEADLINE])}
-    ious = {key: each for key, each in MEAN_IOUS.items() if each.of_counts and key != HEADLINE}
-    table |= {f"mean_iou_{key}": (f"Mean IoU, {each.title.lower()}", each) for key, each in ious.items()}
-    single = {key: each for key, each in SPLIT_MEASURES.items() if each.of_counts}
-    return table | {key: (each.text[:1].upper() + each.text[1:], each) for key, each in single.items()}
+Measures = dict[tuple[str, str], npt.NDArray[np.float64]]
+"""Key and title of measures -> their values."""
 
 
-def titles() -> dict[str, str]:
-    """Return the titles of the measures of a split, means over labels included, by key."""
-    means = {f"mean_{key}": f"Mean {each.title}" for key, each in LABEL_MEASURES.items() if key != "iou"}
-    return {key: title for key, (title, _) in count_measures().items()} | means
-
-
-def measures(counts: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Compute the measures of sums of pixels.
+def measures(counts: npt.NDArray[np.float64]) -> tuple[Measures, Measures]:
+    """Compute the measures that follow from sums of pixels.
 
     Args:
         counts: (..., 2, 3, L): of all pixels, and of those near edges, what `LabelCounts.pixels` holds.
 
     Returns:
-        (..., S) of the split, in the order of `titles`, and (..., M, L) of its labels, in that of `LABEL_MEASURES`.
+        (...) of the split, the main one first, and (..., L) of its labels.
     """
     whole, edges = (LabelCounts(counts[..., i, :, :]) for i in range(2))
-    labels = {key: each.compute(edges if each.near_edges else whole) for key, each in LABEL_MEASURES.items()}
-    single = [each.compute(whole) for _, each in count_measures().values()]
-    means = [nanmean(values) for key, values in labels.items() if key != "iou"]
-    return np.stack([*single, *means], axis=-1), np.stack([*labels.values()], axis=-2)
+    labels = {
+        (key, each.title): each.compute(edges if each.near_edges else whole) for key, each in LABEL_MEASURES.items()
+    }
+    means = {(f"mean_{key}", f"Mean {title}"): nanmean(values) for (key, title), values in labels.items()}
+    main = MEAN_IOU, "Mean IoU"
+    split = {main: means[main]}
+    for key, each in MEAN_IOUS.items():
+        if each.of_counts and key != HEADLINE:
+            split[f"mean_iou_{key}", f"Mean IoU, {each.title.lower()}"] = np.asarray(each.compute(whole))
+    for key, each in SPLIT_MEASURES.items():
+        if each.of_counts:
+            split[key, each.text[:1].upper() + each.text[1:]] = np.asarray(each.compute(whole))
+    return split | means, labels
 
 
 def compare(units: npt.NDArray[np.float64]) -> list[Difference]:
@@ -89,28 +87,27 @@ def compare(units: npt.NDArray[np.float64]) -> list[Difference]:
         units: (U, 2, 2, 3, L) sums of each image, or each clip, of both runs, as `measures` takes them.
     """
     drawn = [measures(sums) for sums in resampled(units)]
-    sums = units.sum(axis=0)
-    whole, labels = measures(sums)
-    samples = [np.empty((0, *each.shape)) for each in (whole, labels)]
-    if drawn:
-        samples = [np.concatenate(part) for part in zip(*drawn)]
-    of_split, of_labels = (percentile_limits(each[:, 1] - each[:, 0]) for each in samples)
-    table = [
-        Difference(key, title, None, float(whole[0, i]), float(whole[1, i]), _pair(of_split[:, i]))
-        for i, (key, title) in enumerate(titles().items())
-    ]
+    split, labels = measures(units.sum(axis=0))
+    table = [_difference(name, None, values, [each[name] for each, _ in drawn]) for name, values in split.items()]
     occurs = np.count_nonzero(units.any(axis=(1, 2, 3)), axis=0)
-    of_labels[..., occurs < 2] = np.nan
     for label in np.flatnonzero(occurs).tolist():
-        for i, (key, each) in enumerate(LABEL_MEASURES.items()):
-            before, after = labels[:, i, label].tolist()
-            table.append(Difference(key, each.title, label, before, after, _pair(of_labels[:, i, label])))
+        told = drawn if occurs[label] > 1 else []
+        for name, values in labels.items():
+            table.append(_difference(name, label, values[:, label], [each[name][..., label] for _, each in told]))
     return table
 
 
-def _pair(limits: npt.NDArray[np.float64]) -> tuple[float, float]:
-    low, high = limits.tolist()
-    return low, high
+def _difference(
+    name: tuple[str, str],
+    label: int | None,
+    values: npt.NDArray[np.float64],
+    samples: Sequence[npt.NDArray[np.float64]],
+) -> Difference:
+    """Describe the (2,) values of a measure, given those in resamples, (R, 2) in blocks."""
+    before, after = values.tolist()
+    together = np.concatenate([np.empty((0, 2)), *samples])
+    low, high = percentile_limits(together[:, 1] - together[:, 0]).tolist()
+    return Difference(*name, label, before, after, (low, high))
 
 
 def sentence(difference: Difference, names: Sequence[str]) -> str:
