@@ -161,10 +161,11 @@ def run_loop(
     """
     summary, quiet = RunSummary(), not session.is_main or not batches.num_images
     with progress_bar(total=batches.num_images, unit=noun, disable=quiet) as progress:
-        for failures, found in _results_by_batch(cascade, batches, ahead):
-            _write(chain(failures, found), sinks, summary, progress)
+        for unread, found in _results_by_batch(cascade, batches, ahead):
+            _write(chain(unread, found), sinks, summary, progress)
         exchange = exchange or session
-        summary = _merge_processes(summary, batches.ids, exchange)
+        failures = [failure for _, failure in _in_order(exchange.gather(summary.failures), batches.ids)]
+        summary = RunSummary(sum(exchange.gather([summary.images])), failures)
         lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
         for sink in sinks:
             report = sink.finish(summary, exchange)
@@ -182,17 +183,14 @@ def failure_lines(failures: Iterable[SampleError], ids: Sequence[str]) -> list[s
     Args:
         ids: the images of the whole run.
     """
-    failures = list(failures)
-    place = _places(failures, ids)
-    ordered = sorted(failures, key=lambda failure: place[failure.image_id])
 
-    def shares_line(numbered: tuple[int, SampleError]) -> tuple[Path, str, int]:
-        number, failure = numbered
-        return failure.path, failure.reason, place[failure.image_id] - number  # the same for consecutive images
+    def shares_line(numbered: tuple[int, tuple[int, SampleError]]) -> tuple[Path, str, int]:
+        number, (place, failure) = numbered
+        return failure.path, failure.reason, place - number  # the same for consecutive images
 
     lines = []
-    for (path, reason, _), group in groupby(enumerate(ordered), shares_line):
-        failed = [failure.image_id for _, failure in group]
+    for (path, reason, _), group in groupby(enumerate(_in_order(failures, ids)), shares_line):
+        failed = [failure.image_id for _, (_, failure) in group]
         named_by_file = f"{path.name}.".startswith(f"{failed[0].rpartition('/')[2]}.") and not is_video_name(path.name)
         images = "" if named_by_file else f"{' to '.join(dict.fromkeys([failed[0], failed[-1]]))}: "
         lines.append(f"failed: {path}: {images}{reason}".replace("\n", "\\n"))  # names of files may hold them
@@ -213,7 +211,7 @@ def _write(outcomes: Iterable[Result], sinks: Sequence[Sink], summary: RunSummar
 
 
 def _results_by_batch(
-    cascade: Cascade, batches: Iterable[Sequence[Sample | SampleError]], ahead: int = 1
+    cascade: Cascade, batches: Iterable[Sequence[Sample | SampleError]], ahead: int
 ) -> Iterator[tuple[list[SampleError], Iterator[Result]]]:
     """Yield, for each batch in order, the images that failed already and the results of the others.
 
@@ -237,15 +235,7 @@ def _progress_text(sinks: Sequence[Sink]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in measures if not isnan(value))
 
 
-def _merge_processes(summary: RunSummary, ids: Sequence[str], session: Session) -> RunSummary:
-    """Merge the summaries of all processes, with failures in the order of the run."""
-    failures = session.gather(summary.failures)
-    place = _places(failures, ids)
-    failures.sort(key=lambda failure: place[failure.image_id])
-    return RunSummary(sum(session.gather([summary.images])), failures)
-
-
-def _places(failures: Iterable[SampleError], ids: Sequence[str]) -> dict[str, int]:
-    """Return the places of the images that failed in the order of the run."""
-    failed = {failure.image_id for failure in failures}
-    return {image_id: i for i, image_id in enumerate(ids) if image_id in failed} if failed else {}
+def _in_order(failures: Iterable[SampleError], ids: Sequence[str]) -> list[tuple[int, SampleError]]:
+    """Sort failures in the order of the run, each with its place among all images."""
+    failed = {failure.image_id: failure for failure in failures}
+    return [(place, failed[image_id]) for place, image_id in enumerate(ids) if image_id in failed] if failed else []

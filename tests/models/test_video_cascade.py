@@ -257,7 +257,7 @@ def followed(model: torch.nn.Module, batches: Sequence[Sequence[Sample | SampleE
     settings = VideoConfig(keyframe_interval=3, match_iou=0.1, correct_iou=0.1)
     cascade = VideoCascade(boxes, segmenter, Propagator(model, torch.float32), settings)
     cleaned = CleanedCascade(cascade, CleanupConfig(smallest_part=2))
-    return [instances for _, outcomes in _results_by_batch(cleaned, batches) for _, instances in outcomes]
+    return [instances for _, outcomes in _results_by_batch(cleaned, batches, 1) for _, instances in outcomes]
 
 
 def test_instances_do_not_depend_on_the_batches(model: torch.nn.Module) -> None:

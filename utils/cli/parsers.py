@@ -170,7 +170,10 @@ def configured(args: argparse.Namespace) -> Config:
     Raises:
         UserError: the config cannot be used, or a clone of sam2 lies where it hides the package.
     """
-    check_no_sam2_clone()
+    clone = REPOSITORY / "sam2"
+    if (clone / "sam2").is_dir():
+        advice = "a clone of sam2 beside the scripts hides the sam2 package that pip installs; move it elsewhere"
+        raise UserError(f"{clone}: {advice} (its checkpoints may stay)")
     return load_config(args.config, args.overrides)
 
 
@@ -179,14 +182,6 @@ def overrides_as_args(args: argparse.Namespace, *left_out: str) -> list[str]:
     last = {override.key: override for override in args.overrides}
     kept = [last[key] for key in last if key not in left_out and not key.startswith("finetune.")]
     return ["-c", str(args.config), *(f"--set={override.assignment}" for override in kept)]
-
-
-def check_no_sam2_clone(folder: Path = REPOSITORY) -> None:
-    """Raise UserError if a clone of sam2's repository beside the scripts would hide the installed package."""
-    clone = folder / "sam2"
-    if (clone / "sam2").is_dir():
-        advice = "a clone of sam2 beside the scripts hides the sam2 package that pip installs; move it elsewhere"
-        raise UserError(f"{clone}: {advice} (its checkpoints may stay)")
 
 
 def path_of(text: str) -> Path:

@@ -170,8 +170,7 @@ def load_config(path: Path, overrides: Sequence[str | Override] = ()) -> Config:
             del content[key]
             warn([f"{path}: {key} is obsolete and ignored; {OBSOLETE[key]}"])
         _apply(content, by_key, locate)
-        _check_values(content, locate)
-        _locate_values(content, locate)
+        _read_values(content, locate)
     try:
         return TypeAdapter(Config).validate_python(content)
     except ValidationError as errors:
@@ -203,24 +202,22 @@ def _apply(content: dict[str, Any], by_key: Mapping[str, Override], locate: Call
             warn([f"{locate('').name}: dataset.conf has scores of single classes; {override.option} replaces them all"])
 
 
-def _check_values(content: dict[str, Any], locate: Callable[[str], Location]) -> None:
-    """Refuse texts that no file can hold and integers of more than 64 bits."""
+def _read_values(content: dict[str, Any], locate: Callable[[str], Location]) -> None:
+    """Make the paths in a file's content absolute, those of defaults, too, and read the class names that it has.
+
+    Texts that no file can hold and integers of more than 64 bits are refused.
+    """
     for key, field in KEYS.items():
+        if is_dataclass(field.annotation):
+            continue
         holder, name = _holder(content, key)
-        is_path = Path in kinds_of(field) or any(isinstance(each, Located) for each in field.metadata)
-        if not is_dataclass(field.annotation) and (problem := value_problem(holder.get(name), is_path=is_path)):
+        marks = [each.read for each in field.metadata if isinstance(each, Located)]
+        read = marks[0] if marks else absolute if Path in kinds_of(field) else None
+        if problem := value_problem(holder.get(name), is_path=read is not None):
             raise locate(key).error(problem)
-
-
-def _locate_values(content: dict[str, Any], locate: Callable[[str], Location]) -> None:
-    """Make the paths in a file's content absolute, those of defaults, too, and read the class names that it has."""
-    for key, field in KEYS.items():
-        marks = [each for each in field.metadata if isinstance(each, Located)]
-        if marks or Path in kinds_of(field):
-            holder, name = _holder(content, key)
-            value = holder.get(name, field.default)
-            if name in holder or isinstance(value, Path):
-                holder[name] = (marks[0].read if marks else absolute)(value, locate(key))
+        value = holder.get(name, field.default)
+        if read is not None and (name in holder or isinstance(value, Path)):
+            holder[name] = read(value, locate(key))
 
 
 def _holder(content: Any, key: str) -> tuple[dict[str, Any], str]:

@@ -14,7 +14,7 @@ import pytest
 
 from utils.cli.arguments import OTHER_NAMES, ConfigOverrideAction
 from utils.cli.options import Options, Output
-from utils.cli.parsers import check_no_sam2_clone, configured, finetune_parser, parse, run_parser
+from utils.cli.parsers import configured, finetune_parser, parse, run_parser
 from utils.config.loading import KEYS
 from utils.config.official import REPOSITORY
 from utils.errors import UserError
@@ -324,12 +324,13 @@ def test_other_commands_add_their_own_options() -> None:
     assert (config.finetune.sam.train, config.dataset.conf) == ("all", 0.75)
 
 
-def test_a_clone_of_sam2_is_refused_but_not_its_checkpoints(tmp_path: Path) -> None:
+def test_a_clone_of_sam2_is_refused_but_not_its_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.cli.parsers.REPOSITORY", tmp_path)
     (tmp_path / "sam2" / "checkpoints").mkdir(parents=True)
-    check_no_sam2_clone(tmp_path)
+    assert parsed("visual", "")
     (tmp_path / "sam2" / "sam2").mkdir()
     with pytest.raises(UserError, match=r"sam2: a clone of sam2 beside the scripts .* move it elsewhere"):
-        check_no_sam2_clone(tmp_path)
+        parsed("visual", "")
 
 
 def test_help_shows_the_scripts_own_text_without_loading_models() -> None:
