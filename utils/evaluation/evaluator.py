@@ -196,8 +196,8 @@ class Comparison:
         """Sum up all processes; return the content of `comparison.json` and the lines to print."""
         counts, images = LabelCounts.from_matrix(session.sum(self._matrices)), sum(session.gather([self._num_images]))
         failures = sorted(session.gather(self._failures), key=lambda failure: failure.image_id)
-        metrics = {"Pixel_Accuracy": pixel_accuracy(counts).tolist(), "Mean_IOU": mean_iou(counts).tolist()}
-        ious = class_iou(counts).T.tolist()
+        metrics = {"Pixel_Accuracy": pixel_accuracy(counts), "Mean_IOU": mean_iou(counts)}
+        ious = class_iou(counts).T
         content = {
             **{name: _gain(*pair) for name, pair in metrics.items()},
             "Class_IOU": {str(label): _gain(*pair) for label, pair in enumerate(ious)},

@@ -151,15 +151,15 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "Pixel_Accuracy": split["pixel_accuracy"],
         "Mean_IOU": means[HEADLINE],
-        "Class_IOU": {str(label): iou for label, iou in enumerate(labels["iou"].tolist())},
+        "Class_IOU": {str(label): iou for label, iou in enumerate(labels["iou"])},
         "images": len(evaluation.images),
         "failed": len(failures),
         "failures": {failure.image_id: failure.reason for failure in failures},
         "split": split,
         "mean_iou": means,
         "intervals_95": {
-            "pixel_accuracy": intervals.pixel_accuracy.tolist(),
-            "mean_iou_non_empty_union": intervals.mean_iou.tolist(),
+            "pixel_accuracy": intervals.pixel_accuracy,
+            "mean_iou_non_empty_union": intervals.mean_iou,
             "drawn": intervals.drawn,
             "resamples": RESAMPLES,
             "seed": SEED,
@@ -168,11 +168,11 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             {
                 "label": label,
                 "name": name,
-                **{measure: float(values[label]) for measure, values in labels.items()},
-                "iou_interval_95": intervals.class_iou[:, label].tolist(),
-                "true_pixels": int(counts.target[label]),
-                "predicted_pixels": int(counts.predicted[label]),
-                "images": int(evaluation.label_images[label]),
+                **{measure: values[label] for measure, values in labels.items()},
+                "iou_interval_95": intervals.class_iou[:, label],
+                "true_pixels": counts.target[label],
+                "predicted_pixels": counts.predicted[label],
+                "images": evaluation.label_images[label],
             }
             for label, name in enumerate(evaluation.names)
         ],
@@ -189,7 +189,7 @@ def _average_precision(evaluation: Evaluation) -> dict[str, Any] | None:
         "AP": found.mean,
         "AP50": found.at_50,
         "AP75": found.at_75,
-        "classes": dict(zip(evaluation.names[1:], found.labels[1:].tolist())),
+        "classes": dict(zip(evaluation.names[1:], found.labels[1:])),
         "images": found.images,
         "found_objects": found.found,
         "true_objects": found.true,
@@ -229,16 +229,16 @@ def _object(each: ClipObject, names: tuple[str, ...]) -> dict[str, Any]:
 def per_class_table(evaluation: Evaluation) -> bytes:
     """Encode `per_class.csv`: a row for each label, with its numbers and its measures as shares of 1."""
     found, (low, high) = evaluation.average_precision, evaluation.intervals.class_iou
-    columns: dict[str, Sequence[Any]] = {
+    columns: dict[str, Any] = {
         "label": range(len(evaluation.names)),
         "class": evaluation.names,
-        **{name: values.tolist() for name, values in evaluation.label_numbers.items()},
-        **{name: values.tolist() for name, values in evaluation.label_measures.items()},
-        "iou_95_low": low.tolist(),
-        "iou_95_high": high.tolist(),
-        **({} if found is None else {"mask_AP": found.labels.tolist()}),
-        "true_pixels": evaluation.counts.target.tolist(),
-        "predicted_pixels": evaluation.counts.predicted.tolist(),
+        **evaluation.label_numbers,
+        **evaluation.label_measures,
+        "iou_95_low": low,
+        "iou_95_high": high,
+        **({} if found is None else {"mask_AP": found.labels}),
+        "true_pixels": evaluation.counts.target,
+        "predicted_pixels": evaluation.counts.predicted,
     }
     return encode_csv([[*columns], *([_cell(value) for value in row] for row in zip(*columns.values()))])
 

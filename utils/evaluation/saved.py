@@ -28,9 +28,6 @@ VERSION = 1
 SIDE = 256
 """Maximum of pixels a side of a picture."""
 
-DATE = (1980, 1, 1, 0, 0, 0)
-"""Of the parts of the file, so that the same evaluation gives the same bytes."""
-
 Maps = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
@@ -71,7 +68,7 @@ def decode_maps(content: bytes) -> Maps:
 
 
 def encode_run(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> bytes:
-    """Encode the file: the same evaluation gives the same bytes.
+    """Encode the file: the same evaluation gives the same bytes, since `ZipInfo` dates every part 1980.
 
     Args:
         pictures: of images, by their ids.
@@ -92,15 +89,11 @@ def encode_run(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> bytes:
         for name, array in arrays.items():
             part = io.BytesIO()
             np.save(part, array, allow_pickle=False)
-            archive.writestr(_entry(f"{name}.npy"), part.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), part.getvalue(), zipfile.ZIP_DEFLATED)
         for i, image in enumerate(images):
             if image.image_id in pictures:
-                archive.writestr(_entry(f"pictures/{i}.png"), pictures[image.image_id])
+                archive.writestr(zipfile.ZipInfo(f"pictures/{i}.png"), pictures[image.image_id])
     return content.getvalue()
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(name, DATE)
 
 
 def read_run(folder: Path) -> SavedRun:

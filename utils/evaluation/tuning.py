@@ -21,10 +21,8 @@ from utils.metrics.summary import nan_to_none
 from utils.metrics.thresholds import Choice, Stacks, choose, stack_pixels
 from utils.structures import Instances, Sample
 
-KINDS = ("one", "classes")
-"""One threshold for all classes, and one for each."""
-
-_TITLES = {"one": "one threshold", "classes": "a threshold a class"}
+KINDS = {"one": "one threshold", "classes": "a threshold a class"}
+"""What is chosen: one threshold for all classes, and one for each -> its title."""
 
 _MOST_SHOWN = 10
 """Classes whose thresholds a line shows; the file has all."""
@@ -80,13 +78,13 @@ class Tuning:
             "conf": self._by_name(choice.conf),
             **self._measured(choice.counts),
             "gain": choice.gain,
-            "gain_interval_95": choice.limits.tolist(),
+            "gain_interval_95": choice.limits,
             "Mean_IOU_where_chosen": choice.seen,
         }
 
     def _measured(self, counts: npt.NDArray[np.int64]) -> dict[str, Any]:
-        named = zip(("background", *self._names), class_iou(LabelCounts(counts)).tolist())
-        return {"Mean_IOU": float(mean_iou(LabelCounts(counts))), "Class_IOU": dict(named)}
+        named = zip(("background", *self._names), class_iou(LabelCounts(counts)))
+        return {"Mean_IOU": mean_iou(LabelCounts(counts)), "Class_IOU": dict(named)}
 
     def _by_name(self, conf: npt.NDArray[np.float32]) -> dict[str, float]:
         """Return thresholds by class; `*`, the most frequent one, stands for all classes that are not named."""
@@ -105,7 +103,7 @@ def tuning_lines(result: dict[str, Any], file: Path) -> list[str]:
     if not result:
         return ["tune: no thresholds chosen: that takes two images or more, and frames of one clip count as one"]
     before, chosen = result["before"], result["chosen"]
-    rows = [("as before", before, ""), *((_TITLES[kind], result[kind], _gain(result[kind])) for kind in KINDS)]
+    rows = [("as before", before, ""), *((title, result[kind], _gain(result[kind])) for kind, title in KINDS.items())]
     lines = [f"{name:<19} Mean_IOU {row['Mean_IOU']:.4f}{gain}  {_shown(row['conf'])}" for name, row, gain in rows]
     over = f"over {counted(result['images'], 'image')}, each half with what was chosen on the other half"
     low = 0.0 if chosen == "before" else result[chosen]["gain_interval_95"][0]
@@ -113,7 +111,7 @@ def tuning_lines(result: dict[str, Any], file: Path) -> list[str]:
         advice = ["no other thresholds gain on images that they were not chosen on: keep those of before"]
     else:
         doubt = "" if low is not None and low > 0 else "; the interval holds 0, so the gain may be chance"
-        advice = [f'{_TITLES[chosen]} is best{doubt}; use it: -conf {file}, or in the config: "conf": "{file}"']
+        advice = [f'{KINDS[chosen]} is best{doubt}; use it: -conf {file}, or in the config: "conf": "{file}"']
     return [f"tune: {line}" for line in (over, *lines, *advice)]
 
 

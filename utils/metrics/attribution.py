@@ -171,7 +171,7 @@ class Attribution:
     def _details(self, counts: LabelCounts) -> dict[str, Any]:
         """Return the mean and class IoU under each coalition, and the shares of each label of the target."""
         means, ious = mean_iou(counts), class_iou(counts)
-        rows = zip(coalitions(self._method), means.tolist(), ious.tolist())
+        rows = zip(coalitions(self._method), means, ious)
         under = [
             {
                 "corrected": [error for error in ERRORS if error in corrected],
@@ -195,7 +195,7 @@ class Attribution:
         means = np.stack(samples)
         shares = _shares(means, self._method)
         rows = {"missing": shares["missing"], "detector": shares["detector"], **shares["parts"]}
-        return {name: percentile_limits(np.asarray(values)).tolist() for name, values in rows.items()}
+        return {name: percentile_limits(values) for name, values in rows.items()}
 
 
 def _shares(measures: npt.NDArray[np.float64], method: Method, name: str = "Mean_IOU") -> dict[str, Any]:
@@ -203,17 +203,12 @@ def _shares(measures: npt.NDArray[np.float64], method: Method, name: str = "Mean
     parts = {
         error: shares @ (measures[after] - measures[before]) for error, (before, after, shares) in gains(method).items()
     }
-    content = {
+    return {
         name: measures[0],
         "missing": measures[-1] - measures[0],
         "detector": sum(part for error, part in parts.items() if error != "sam2"),
         "parts": parts,
     }
-    return _floats(content) if measures.ndim == 1 else content
-
-
-def _floats(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _floats(each) if isinstance(each, dict) else float(each) for key, each in content.items()}
 
 
 class Loss(NamedTuple):

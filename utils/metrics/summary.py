@@ -260,7 +260,9 @@ class Evaluation:
 
 
 def nan_to_none(value: Any) -> Any:
-    """Replace NaN by None throughout a document; JSON has no NaN."""
+    """Replace NaN by None and numpy's values by Python's throughout a document; JSON has neither."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
     if isinstance(value, dict):
         return {key: nan_to_none(entry) for key, entry in value.items()}
     if isinstance(value, list):
