@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -39,14 +38,11 @@ class Tuning:
     def __init__(self, names: Sequence[str], before: DatasetConfig) -> None:
         self._names, self._before = names, before.class_conf(names)
         self._images: list[tuple[str, Stacks]] = []
-        self._lock = Lock()
 
     def add(self, sample: Sample, instances: Instances) -> None:
         """Count an image, which must have a target; threads may do so at the same time."""
         assert sample.gt_mask is not None, sample.image_id
-        stacks = stack_pixels(sample.gt_mask, instances)
-        with self._lock:
-            self._images.append((sample.image_id, stacks))
+        self._images.append((sample.image_id, stack_pixels(sample.gt_mask, instances)))
 
     def result(self, session: Session) -> dict[str, Any]:
         """Join all processes and return the content of `thresholds.json`; `conf` is what `dataset.conf` takes.

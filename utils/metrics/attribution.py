@@ -19,7 +19,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -92,11 +91,13 @@ class ImageErrors:
         image_id: of the sample.
         labels: (K,) int64: those in the target or in a prediction.
         counts: (C, 3, K) int64 pixels, as `LabelCounts.pixels` has them.
+        tally: its boxes by kind; without a map of objects also itself, as `images`, and its `specks`.
     """
 
     image_id: str
     labels: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
+    tally: Counter[str]
 
 
 class Attribution:
@@ -110,8 +111,6 @@ class Attribution:
     def __init__(self, num_classes: int, method: Method = "shapley") -> None:
         self._num_labels, self._method = num_classes + 1, method
         self._images: list[ImageErrors] = []
-        self.boxes, self.parts = Counter[str](), Counter[str]()
-        self._lock = Lock()
 
     def add(self, sample: Sample, found: Instances, from_true_boxes: Instances) -> None:
         """Count an image; threads may do so at the same time.
@@ -126,19 +125,16 @@ class Attribution:
         maps = CorrectedMaps(sample, found, from_true_boxes, kinds)
         counts = maps.counts(coalitions(self._method), self._num_labels)
         labels = np.flatnonzero(counts.any(axis=(0, 1)))
-        numbers = {"matched": kinds.matched[0], "wrong_class": kinds.wrong_class[0]}
-        numbers |= {"false": kinds.false, "missed": kinds.missed}
-        parts = {} if sample.has_instance_ids else {"images": 1, "specks": count_specks(sample.gt_mask)}
-        with self._lock:
-            self._images.append(ImageErrors(sample.image_id, labels, counts[:, :, labels]))
-            self.parts.update(parts)
-            self.boxes.update({kind: len(boxes) for kind, boxes in numbers.items()})
-            self.boxes.update(found=len(found), true=len(from_true_boxes))
+        tally = Counter(found=len(found), true=len(from_true_boxes), false=len(kinds.false), missed=len(kinds.missed))
+        tally.update(matched=len(kinds.matched[0]), wrong_class=len(kinds.wrong_class[0]))
+        if not sample.has_instance_ids:
+            tally.update(images=1, specks=count_specks(sample.gt_mask))
+        self._images.append(ImageErrors(sample.image_id, labels, counts[:, :, labels], tally))
 
     def result(self, session: Session) -> dict[str, Any]:
         """Join all processes and return the content of `attribution.json`; None for what was not counted."""
         images = sorted(session.gather(self._images), key=lambda image: image.image_id)
-        boxes, parts = session.sum_counts(self.boxes), session.sum_counts(self.parts)
+        tally = sum((image.tally for image in images), Counter[str]())
         kinds = ("found", "true", "matched", "false", "missed", *(["wrong_class"] if self._method == "shapley" else []))
         by_clip: defaultdict[str, list[ImageErrors]] = defaultdict(list)
         for image in images:
@@ -149,8 +145,8 @@ class Attribution:
             "method": self._method,
             "intervals_95": self._intervals(images),
             **self._details(LabelCounts(total)),
-            "boxes": {kind: boxes[kind] for kind in kinds},
-            "connected_parts": {"images": parts["images"], "specks": parts["specks"]},
+            "boxes": {kind: tally[kind] for kind in kinds},
+            "connected_parts": {kind: tally[kind] for kind in ("images", "specks")},
             "match_iou": MATCH,
             "wrong_class_iou": WRONG_CLASS,
             "images": {image.image_id: self._shares(image.counts) for image in images},
