@@ -22,7 +22,6 @@ from utils.io.encoding import encode_csv, encode_json, encode_table
 from utils.metrics.attribution import main_error
 from utils.metrics.bootstrap import RESAMPLES, SEED
 from utils.metrics.clips import CLIP_MEASURES, AllClips, ClipObject
-from utils.metrics.scores import ImageScore
 from utils.metrics.summary import HEADLINE, IMAGE_MEASURES, LABEL_MEASURES, Evaluation, nan_to_none, percent
 
 METRICS, REPORT = "metrics.json", "report.html"
@@ -50,8 +49,6 @@ ALL_FILES = {
 
 TARGET_BY_PREDICTION = "target \\ predicted"
 """Heading of the column of target labels in `confusion_matrix.csv`."""
-
-IMAGE_COLUMNS = ("image_id", *IMAGE_MEASURES, "wrong_pixels", "pixels", "found_objects", "true_objects", "label_ious")
 
 CLIP_COLUMNS = ("clip", "object", "class", "track", *CLIP_MEASURES, "id_switches", "frames")
 
@@ -124,17 +121,12 @@ def evaluation_files(
         attribution: the result of `Attribution`, from which `per_image.csv` takes what each error cost; or None.
     """
     content = metrics(evaluation) | {"run": run}
-    image_rows = [_image_row(image, evaluation) for image in evaluation.worst_first()]
-    costs = {} if attribution is None else {name: _cost_row(each) for name, each in attribution["images"].items()}
-    cost_columns = next(iter(costs.values()), {}).keys()
     matrix = zip(evaluation.names, evaluation.matrix.tolist())
     files = {
         METRICS: encode_json(nan_to_none(content), indent=2) + b"\n",
         PER_CLASS: per_class_table(evaluation),
         PER_CLASS_TEX: per_class_tex(evaluation),
-        PER_IMAGE: encode_table(
-            (*IMAGE_COLUMNS, *cost_columns), (row | costs.get(row["image_id"], {}) for row in image_rows)
-        ),
+        PER_IMAGE: per_image_table(evaluation, attribution),
         CONFUSION_MATRIX: encode_csv(
             [[TARGET_BY_PREDICTION, *evaluation.names], *([name, *row] for name, row in matrix)]
         ),
@@ -229,7 +221,7 @@ def _object(each: ClipObject, names: tuple[str, ...]) -> dict[str, Any]:
 def per_class_table(evaluation: Evaluation) -> bytes:
     """Encode `per_class.csv`: a row for each label, with its numbers and its measures as shares of 1."""
     found, (low, high) = evaluation.average_precision, evaluation.intervals.class_iou
-    columns: dict[str, Any] = {
+    columns = {
         "label": range(len(evaluation.names)),
         "class": evaluation.names,
         **evaluation.label_numbers,
@@ -240,7 +232,7 @@ def per_class_table(evaluation: Evaluation) -> bytes:
         "true_pixels": evaluation.counts.target,
         "predicted_pixels": evaluation.counts.predicted,
     }
-    return encode_csv([[*columns], *([_cell(value) for value in row] for row in zip(*columns.values()))])
+    return _encode_columns(columns)
 
 
 def per_class_tex(evaluation: Evaluation) -> bytes:
@@ -269,29 +261,35 @@ def tex_escape(text: str) -> str:
     return "".join(special.get(each, f"\\{each}" if each in "&%$#_{}" else each) for each in " ".join(text.split()))
 
 
+def per_image_table(evaluation: Evaluation, attribution: Mapping[str, Any] | None) -> bytes:
+    """Encode `per_image.csv`: a row for each image, the worst first; with what errors cost it, where that is known."""
+    images = evaluation.worst_first()
+    pairs = [sorted(zip(image.class_iou.tolist(), image.labels.tolist())) for image in images]
+    columns: dict[str, Any] = {
+        "image_id": [image.image_id for image in images],
+        **{name: map(measure, images) for name, measure in IMAGE_MEASURES.items()},
+        "wrong_pixels": [image.wrong_pixels for image in images],
+        "pixels": [image.pixels for image in images],
+        "found_objects": [len(image.objects.class_ids) for image in images],
+        "true_objects": [len(image.objects.true_class_ids) for image in images],
+        "label_ious": ["; ".join(f"{evaluation.names[label]} {iou:.2f}" for iou, label in each) for each in pairs],
+    }
+    if attribution is not None:
+        costs = [attribution["images"][image.image_id] for image in images]
+        columns["main_error"] = [main_error(each)[0] for each in costs]
+        for error in attribution["parts"]:
+            columns[f"lost_{error}"] = [each["parts"][error] for each in costs]
+    return _encode_columns(columns)
+
+
 def per_clip_table(clips: AllClips, names: tuple[str, ...]) -> bytes:
     """Encode `per_clip.csv`, a row for each true object, those of the worst clip first."""
     entries = ({"clip": clip.name, **_object(each, names)} for clip in clips.worst_first() for each in clip.objects)
     return encode_table(CLIP_COLUMNS, ({name: _cell(value) for name, value in entry.items()} for entry in entries))
 
 
-def _image_row(image: ImageScore, evaluation: Evaluation) -> dict[str, Any]:
-    ious = sorted(zip(image.class_iou.tolist(), image.labels.tolist()))
-    return {
-        "image_id": image.image_id,
-        **{name: _cell(measure(image)) for name, measure in IMAGE_MEASURES.items()},
-        "wrong_pixels": image.wrong_pixels,
-        "pixels": image.pixels,
-        "found_objects": len(image.objects.class_ids),
-        "true_objects": len(image.objects.true_class_ids),
-        "label_ious": "; ".join(f"{evaluation.names[label]} {iou:.2f}" for iou, label in ious),
-    }
-
-
-def _cost_row(shares: Mapping[str, Any]) -> dict[str, Any]:
-    """Say which error cost an image most, and what each did; shares of 1."""
-    parts = {f"lost_{error}": _cell(cost) for error, cost in shares["parts"].items()}
-    return {"main_error": main_error(shares)[0], **parts}
+def _encode_columns(columns: Mapping[str, Any]) -> bytes:
+    return encode_csv([[*columns], *([_cell(value) for value in row] for row in zip(*columns.values()))])
 
 
 def _cell(value: Any) -> Any:
