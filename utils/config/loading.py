@@ -120,22 +120,24 @@ class Override:
         """The text that `parse` takes for it."""
         return f"{self.key}={json.dumps(self.value) if self.text is None else self.text}"
 
-    def _names_file(self, field: FieldInfo) -> bool:
-        """Return whether the typed text means a file that lists names."""
-        path = os.path.expanduser(self.text or "")
+    @staticmethod
+    def _names_file(field: FieldInfo, text: str) -> bool:
+        """Return whether a typed text means a file that lists names."""
+        path = Path(os.path.expanduser(text))
         listed = any(isinstance(each, Located) for each in field.metadata)
-        has_folder = len(Path(path).parts) > 1
-        return listed and (Path(path).suffix in LISTS or has_folder or os.path.isfile(path) or not self.text)
+        return listed and (path.suffix in LISTS or len(path.parts) > 1 or os.path.isfile(path) or not text)
 
     def value_for(self, field: FieldInfo) -> Any:
         """Return the value for a field: of what was typed, `.25` is a number, too, `2012` a text, `cat,dog` a list."""
-        if self.text is not None and float in kinds_of(field) and isinstance(self.value, str):
+        if self.text is None:
+            return self.value
+        kinds, is_text = kinds_of(field), isinstance(self.value, str)
+        if is_text and float in kinds:
             with suppress(ValueError):
                 return number if isfinite(number := float(self.text)) else self.value
-        if self.text is not None and str in kinds_of(field) and isinstance(self.value, (int, float)):
+        if str in kinds and isinstance(self.value, (int, float)):
             return self.text
-        takes_list = any(get_origin(kind) is tuple for kind in kinds_of(field))
-        if self.text is not None and takes_list and isinstance(self.value, str) and not self._names_file(field):
+        if is_text and any(get_origin(kind) is tuple for kind in kinds) and not self._names_file(field, self.text):
             return [name.strip("\"' ") for name in self.text.strip("[]").split(",")]  # a shell eats quotes
         return self.value
 

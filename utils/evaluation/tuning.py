@@ -102,10 +102,10 @@ def tuning_lines(result: dict[str, Any], file: Path) -> list[str]:
     rows = [("as before", before, ""), *((title, result[kind], _gain(result[kind])) for kind, title in KINDS.items())]
     lines = [f"{name:<19} Mean_IOU {row['Mean_IOU']:.4f}{gain}  {_shown(row['conf'])}" for name, row, gain in rows]
     over = f"over {counted(result['images'], 'image')}, each half with what was chosen on the other half"
-    low = 0.0 if chosen == "before" else result[chosen]["gain_interval_95"][0]
     if chosen == "before":
         advice = ["no other thresholds gain on images that they were not chosen on: keep those of before"]
     else:
+        low = result[chosen]["gain_interval_95"][0]
         doubt = "" if low is not None and low > 0 else "; the interval holds 0, so the gain may be chance"
         advice = [f'{KINDS[chosen]} is best{doubt}; use it: -conf {file}, or in the config: "conf": "{file}"']
     return [f"tune: {line}" for line in (over, *lines, *advice)]
