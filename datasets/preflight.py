@@ -19,7 +19,8 @@ from utils.cores import usable_cores
 from utils.distributed import Session
 from utils.errors import first_of, refuse_all
 from utils.formats.map_doubts import moved_labels, palette_doubts, shifted_labels, void_doubts
-from utils.io.image_files import header_sizes, index_map_size
+from utils.io.image_files import header_sizes
+from utils.io.map_files import index_map_size
 from utils.io.terminal import counted, warn
 from utils.label_maps import value_counts
 

@@ -27,8 +27,9 @@ from utils.errors import UserError
 from utils.files import read_user_text
 from utils.formats.label_colors import load_label_colors, read_objects
 from utils.formats.voc import map_files, split_lists
-from utils.io.image_files import is_image_name, read_index_map
+from utils.io.image_files import is_image_name
 from utils.io.json_files import path_problem
+from utils.io.map_files import read_index_map
 from utils.io.photos import read_image, size_mismatch_message
 from utils.io.terminal import counted
 from utils.label_maps import instances_of

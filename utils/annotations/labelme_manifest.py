@@ -25,8 +25,8 @@ from utils.formats.base import Exported, photo_path
 from utils.formats.labelme_reader import read_labelme_json, shapes_of
 from utils.formats.review_flags import REVIEW_FLAG, flags_of
 from utils.io.encoding import encode_json
-from utils.io.image_files import decode_mask
 from utils.io.json_files import text_problem
+from utils.io.map_files import decode_mask
 from utils.io.writers import atomic_write, remove_files, safe_path
 
 SETTINGS, CONTENT = "settings_hash", "content_hash"

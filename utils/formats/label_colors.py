@@ -12,7 +12,7 @@ import numpy.typing as npt
 from utils.classes import BACKGROUND, MAX_CLASSES, VOID, canonical, is_no_class, label_of, match_classes, palette
 from utils.errors import UserError
 from utils.files import read_user_text
-from utils.io.image_files import read_object_map
+from utils.io.map_files import read_object_map
 
 LABEL_COLORS = "labelmap.txt"
 """Name of the file; each line is `name:red,green,blue:parts:actions`."""

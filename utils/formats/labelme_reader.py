@@ -20,8 +20,9 @@ from utils.errors import UserError
 from utils.formats.label_studio import refuse_tasks
 from utils.formats.polygons import POINTS, rasterize_labelme_shape
 from utils.formats.predictions import Predictions, visible_files
-from utils.io.image_files import decode_mask, image_size, size_problem
+from utils.io.image_files import image_size, size_problem
 from utils.io.json_files import JSON_FILES, Location, describe, get, read_json
+from utils.io.map_files import decode_mask
 from utils.io.writers import safe_path
 from utils.masks import Mask
 from utils.structures import Instances

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.classes import BACKGROUND, VOID, palette
-from utils.io.image_files import palette_of, read_index_map
+from utils.io.map_files import palette_of, read_index_map
 from utils.label_maps import value_counts
 
 MOSTLY = 0.5

@@ -16,14 +16,8 @@ from utils.formats.label_colors import LABEL_COLORS, load_label_colors, read_obj
 from utils.formats.map_doubts import moved_labels, palette_doubts, void_doubts
 from utils.formats.predictions import Predictions, path_without, visible_files
 from utils.io.encoding import encode_json, encode_lines
-from utils.io.image_files import (
-    image_size,
-    index_map_size,
-    is_upright,
-    is_video_name,
-    read_index_map,
-    size_problem,
-)
+from utils.io.image_files import image_size, is_upright, is_video_name, size_problem
+from utils.io.map_files import index_map_size, read_index_map
 from utils.io.png_files import encode_map
 from utils.io.terminal import counted
 from utils.label_maps import MAX_LOST, class_pixels, instances_of

@@ -1,9 +1,7 @@
-"""Image files: their kinds, the one function that opens them, the sizes in their headers, and index maps."""
+"""Image files: their kinds, the one function that opens them, and the sizes in their headers."""
 
 from __future__ import annotations
 
-import base64
-import io
 import logging
 import os
 import warnings
@@ -15,13 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-import numpy as np
-import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from utils.files import foreign_content, open_regular
-from utils.io.png_files import check_rows, decode_bits, late_exif
+from utils.io.png_files import check_rows, late_exif
 from utils.io.tiff_files import LARGE, check_segments, tiff_page
 
 
@@ -58,16 +54,6 @@ VIDEO_SUFFIXES = _suffixes(
 
 PHOTO_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "PSD")
 """Pillow's names of the formats that photographs have by their content: none that runs a program or names files."""
-
-MAP_FORMATS = ("PNG", "TIFF", "BMP", "DIB", "GIF", "PPM", "TGA", "PSD")
-"""Pillow's names of the formats that masks have: those that keep every value."""
-
-INDEX_MODES = ("P", "L")
-
-DEEP_MODES = ("I;16", "I")
-"""Pillow's modes of 16-bit grey, which depend on its version."""
-
-COLOR_MODES = ("RGB",)
 
 _MEGA = 1_000_000
 _BYTES_PER_PIXEL = 10
@@ -243,54 +229,6 @@ def _header(path: Path) -> tuple[tuple[int, int], int]:
             return image.size[::-1], exif_orientation(image)
 
 
-def read_index_map(path: Path, *, colored: bool = False) -> npt.NDArray[np.uint8]:
-    """Read a mask's palette indices (mode P) or grey values (mode L), (H, W); ValueError if it is no index map.
-
-    Args:
-        colored: colors are taken, too: (H, W, 3) RGB.
-    """
-    with _open_map(path, (*INDEX_MODES, *(COLOR_MODES if colored else ())), decoded=True) as image:
-        return np.array(image)
-
-
-def index_map_size(path: Path, *, deep: bool = False, colored: bool = False) -> tuple[int, int]:
-    """Read (height, width) of an index map from its header; ValueError if it is none.
-
-    Args:
-        deep: it may have 16 bits.
-        colored: it may have colors.
-    """
-    with _open_map(path, (*INDEX_MODES, *(DEEP_MODES if deep else ()), *(COLOR_MODES if colored else ()))) as image:
-        return image.size[::-1]
-
-
-def palette_of(path: Path) -> npt.NDArray[np.uint8] | None:
-    """Read the (K, 3) RGB palette of an index map; None if it has none. ValueError as `read_index_map`."""
-    with _open_map(path, (*INDEX_MODES, *COLOR_MODES)) as image:
-        colors = image.getpalette()
-        return None if colors is None else np.array(colors, np.uint8).reshape(-1, 3)
-
-
-def read_object_map(path: Path, *, colored: bool = False) -> npt.NDArray[np.uint8 | np.uint16]:
-    """Read a mask's (H, W) object numbers like `read_index_map`; from 16-bit grey, too, then as uint16."""
-    modes = (*INDEX_MODES, *DEEP_MODES, *(COLOR_MODES if colored else ()))
-    with _open_map(path, modes, decoded=True) as image:
-        return np.array(image).astype(np.uint16 if image.mode in DEEP_MODES else np.uint8)
-
-
-def decode_mask(encoded: str) -> npt.NDArray[np.bool_]:
-    """Decode a base64 PNG as labelme keeps masks: (h, w) bool; ValueError if it is none."""
-    with image_errors():
-        content = base64.b64decode(encoded)
-    if (mask := decode_bits(content)) is not None:
-        return mask
-    with open_image(file := io.BytesIO(content), ("PNG",)) as picture:
-        if len(picture.getbands()) > 1:
-            raise ValueError(f"its mode is {picture.mode}")
-        decode(file, picture)
-        return np.array(picture).astype(bool)
-
-
 def size_problem(found: tuple[float, float], size: tuple[int, int]) -> str | None:
     """Describe the mismatch if annotations for an image of a (height, width) belong to an image of another size."""
     if found == size:
@@ -298,22 +236,6 @@ def size_problem(found: tuple[float, float], size: tuple[int, int]) -> str | Non
     (height, width), (true_height, true_width) = found, size
     swapped = "; the sides are swapped: images count as they are shown, turned by EXIF" if found == size[::-1] else ""
     return f"is for {width} x {height} pixels, the image has {true_width} x {true_height}{swapped}"
-
-
-@contextmanager
-def _open_map(path: Path, modes: Sequence[str], *, decoded: bool = False) -> Iterator[Image.Image]:
-    """Open a mask's file and check its mode and, where it is to be decoded, its pixels."""
-    with image_errors(), open_regular(path) as file, open_image(file, (*MAP_FORMATS, "JPEG", "WEBP")) as image:
-        if image.format not in MAP_FORMATS:
-            raise ValueError(f"its content is {image.format}, which does not keep labels exactly; save it as PNG")
-        if image.mode not in modes:
-            fact = f"its mode is {image.mode}, not P (palette) or L (8-bit grey)"
-            colors = "not a color of it, or say what the colors mean in a labelmap.txt"
-            advice = "as 8 bits" if image.mode in DEEP_MODES else colors
-            raise ValueError(f"not an index map: {fact}; save each pixel's label, {advice}")
-        if decoded:
-            decode(file, image)
-        yield image
 
 
 def decode(file: BinaryIO, image: Image.Image) -> None:

@@ -16,7 +16,8 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, ExifTags, Image, PngImagePlugin
 
-from utils.io.image_files import decode_mask, image_size, read_index_map, set_largest_image
+from utils.io.image_files import image_size, set_largest_image
+from utils.io.map_files import decode_mask, read_index_map
 from utils.io.photos import read_image
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"

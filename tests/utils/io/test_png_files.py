@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from utils.io.image_files import decode_mask, image_size, read_index_map
+from utils.io.image_files import image_size
+from utils.io.map_files import decode_mask, read_index_map
 from utils.io.photos import read_image
 from utils.io.png_files import decode_bits, encode_bits, is_plain
 
