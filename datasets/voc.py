@@ -26,7 +26,7 @@ from utils.classes import VOID
 from utils.errors import UserError
 from utils.files import read_user_text
 from utils.formats.label_colors import load_label_colors, read_objects
-from utils.formats.voc import map_files, split_lists
+from utils.formats.voc import TREE_OF_MASKS, map_files, split_lists
 from utils.io.image_files import is_image_name
 from utils.io.json_files import path_problem
 from utils.io.map_files import read_index_map
@@ -58,6 +58,7 @@ class SplitLists:
             typed = shlex.quote(str(folder))
             is_yolo = any(folder.glob("*.yaml")) or (folder / "labels").is_dir()
             photos = f"a YOLO dataset goes by -s {typed} -p {typed}" if is_yolo else "-s names a folder of photos"
+            photos += f"; {TREE_OF_MASKS.format(photos=f'-s {typed} -a {typed}' if is_yolo else '-s PHOTOS -a MASKS')}"
             if not root.is_dir():
                 kind = f"a file; {photos}" if root.is_file() else "no such folder"
                 raise UserError(f"{root}: {kind}; dataset.data_dir names the folder of a Pascal-VOC tree")

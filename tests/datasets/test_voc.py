@@ -107,13 +107,17 @@ def test_missing_split_list_is_refused_with_those_there(tree: Tree) -> None:
 
 
 def test_a_folder_that_is_no_tree_is_told_from_one_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"it is no Pascal-VOC tree; -s names a folder of photos$"):
+    with pytest.raises(
+        UserError, match=r"it is no Pascal-VOC tree; -s names a folder of photos; of masks in .* makes a tree$"
+    ):
         VocDataset(tmp_path, "val")
     with pytest.raises(UserError, match=r"gone: no such folder; dataset.data_dir names"):
         VocDataset(tmp_path / "gone", "val")
     (tmp_path / "data.yaml").write_text("names: [car]")
     for named in (tmp_path, tmp_path / "data.yaml"):
-        with pytest.raises(UserError, match=f"a YOLO dataset goes by -s {tmp_path} -p {tmp_path}"):
+        with pytest.raises(
+            UserError, match=f"a YOLO dataset goes by -s {tmp_path} -p {tmp_path}; .* -s {tmp_path} -a {tmp_path} "
+        ):
             VocDataset(named, "val")
 
 

@@ -20,6 +20,7 @@ from utils.config.official import REPOSITORY
 from utils.errors import UserError
 from utils.formats.categories import CategoryOffset
 from utils.formats.registry import FORMATS
+from utils.formats.voc import TREE_OF_MASKS
 from utils.formats.yolo_labels import LabelColumns
 from utils.io.json_files import path_problem
 from utils.prompts.table import BoxFormat, PromptOverrides
@@ -155,9 +156,8 @@ def options_of(args: argparse.Namespace, outputs: tuple[Output, ...] = ()) -> Op
     """
     config = configured(args)
     if args.source and "evaluate" in outputs:
-        made = "yolo_sam_auto_anno_generator.py -s PHOTOS -a MASKS --format voc makes a tree for --data"
         fact = "photos without target masks cannot be evaluated, only rendered and annotated"
-        raise UserError(f"-s/--source: {fact}; of masks in YOLO, COCO or labelme files, {made}")
+        raise UserError(f"-s/--source: {fact}; {TREE_OF_MASKS.format(photos='-s PHOTOS -a MASKS')} for --data")
     if not args.source and config.dataset.data_dir is None:
         raise UserError(f"{args.config}: dataset.data_dir: no images; set it, or name photos by -s/--source")
     source = tuple(path.absolute() for path in args.source)

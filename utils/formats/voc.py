@@ -27,6 +27,12 @@ DATASET_META = "dataset_meta.json"
 """Names and colors of the labels, not VOC's own: datumaro, with which CVAT imports, expects VOC's 20 classes else."""
 
 
+TREE_OF_MASKS = (
+    "of masks in YOLO, COCO or labelme files, yolo_sam_auto_anno_generator.py {photos} --format voc makes a tree"
+)
+"""What messages advise who evaluates other masks than those of a VOC tree; `photos` are the options that name both."""
+
+
 def split_lists(split: str, task: str = "Segmentation") -> tuple[str, str]:
     """Return the list of a split's images and that of its clips, which are folders of frames."""
     return f"ImageSets/{task}/{split}.txt", f"ImageSets/{task}/{split}_videos.txt"
