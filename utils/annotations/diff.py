@@ -128,8 +128,10 @@ def find_references(
     tolerance = config.auto_mask.polygon_tolerance
     references = References(folder, own, config.dataset.class_map or {}, tolerance, polygons, before)
     if not any(os.path.isfile(references.path(image_id)) for image_id in image_ids):
+        if not os.path.exists(folder):
+            raise UserError(f"--diff {folder}: No such file or directory")
         first = references.path(image_ids[0])
-        if os.path.exists(folder) and (kind := predictions_of(folder)) is not LabelmeFiles:
+        if (kind := predictions_of(folder)) is not LabelmeFiles:
             advice = f"-a {shlex.quote(str(folder))} --format labelme -o DIR makes labelme files of them"
             raise UserError(f"--diff {folder}: holds {kind.title}, and takes labelme files; {advice}")
         raise UserError(f"--diff {folder}: no annotation of an image of the run; the first one's would be {first}")

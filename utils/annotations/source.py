@@ -105,6 +105,8 @@ class AnnotationFolder:
             if files.key(images.ids[i]) is None and (key := files.key(stem)) is not None:
                 alike = f"{images.ids[i]} or another image whose name differs in the suffix alone"
                 return [f'"{key}" may be for {alike}; move one of them to another folder']
+        if not self.path.exists():
+            return [f"{self.path}: No such file or directory"]
         if images.ids and not there and (files.keys or not files.complete):
             return [files.lacking(images.ids[0]) + (self._others() if isinstance(files, LabelmeFiles) else "")]
         if shared := [key for key, count in Counter(key for _, key in there).items() if count > 1]:
@@ -120,7 +122,7 @@ class AnnotationFolder:
         positions, keys = [i for i, _ in mine], [key for _, key in mine]
         with ThreadPoolExecutor() as pool:
             checked = [*zip(positions, pool.map(files.problems, keys, images.sizes(positions)))]
-        warn(session.gather(files.doubts())[:1])
+        warn(next(filter(None, session.gather([files.doubts()])), []))  # of one process, since each read other files
         return [problem for _, problems in sorted(session.gather(checked)) for problem in problems]
 
     def _others(self) -> str:

@@ -30,11 +30,14 @@ from utils.formats.coco import FILE_NAME, split_file
 from utils.formats.coco_reader import coco_instances, parse_coco, parse_results, read_segmentation
 from utils.io.image_files import size_problem
 from utils.io.json_files import JSON_FILES
+from utils.io.terminal import counted
 from utils.matching import PathIndex, keys_of_place, names_of_image, number_of, unique_aliases, without_upload
 from utils.structures import Instances
 
 ROBOFLOW_FILE = "_annotations.coco.json"
 """What Roboflow calls the instances of a split, among its images."""
+
+BOXES_ARE_PROMPTS = "-p takes boxes as prompts, and SAM2 makes the masks"
 
 
 class Predictions(ABC):
@@ -168,7 +171,7 @@ class CocoFiles(Predictions):
         rows = [row for image in images for row in image.annotations]
         for row in rows:
             self.index.class_id(row.category, row.place.child("category_id").name)
-        refuse_boxes(self.path, (bool(row.segmentation) for row in rows))
+        self._boxes = box_doubts(self.path, (bool(row.segmentation) for row in rows))
         self._crowds = sum(row.is_crowd for row in rows)
         return [*self._images]
 
@@ -178,7 +181,7 @@ class CocoFiles(Predictions):
 
     def doubts(self) -> list[str]:
         fact = f"{self.path}: {self._crowds} of its objects are crowds (iscrowd), which stand for many"
-        return [f"{fact}; each counts as one object"] if self._crowds else []
+        return self._boxes + [f"{fact}; each counts as one object"] * bool(self._crowds)
 
     def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
         return ranked(coco_instances(self._images[key], size, self.index))
@@ -231,11 +234,13 @@ def _first_has_mask(rows: str) -> bool:
     return False
 
 
-def refuse_boxes(path: Path, masks: Iterable[bool]) -> None:
-    """Raise UserError where no object has a mask."""
+def box_doubts(path: Path, masks: Iterable[bool]) -> list[str]:
+    """Say how many objects have no mask, so that their box is filled; UserError if none has one."""
     known = [*masks]
     if known and not any(known):
         raise UserError(f"{path}: holds boxes, no masks; -p takes them as prompts, and SAM2 makes the masks")
+    boxes = f"{path}: {known.count(False)} of {counted(len(known), 'object')} have a box, no mask"
+    return [] if all(known) else [f"{boxes}: each counts as a filled box; {BOXES_ARE_PROMPTS}"]
 
 
 def ranked(found: Instances) -> Instances:

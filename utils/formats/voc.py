@@ -258,8 +258,8 @@ class LabelMaps(VocTree):
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        pictures = path.is_dir() and not VocTree.recognizes(path) and not (path / "images").is_dir()
-        return pictures and next(path.rglob(_PNG), None) is not None
+        others = VocTree.recognizes(path) or any((path / name).is_dir() for name in ("images", "Annotations"))
+        return path.is_dir() and not others and next(path.rglob(_PNG), None) is not None
 
     @staticmethod
     def first_problem(folder: Path) -> str | None:

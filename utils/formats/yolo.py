@@ -24,7 +24,7 @@ from utils.formats.base import (
     nonempty,
 )
 from utils.formats.polygons import bridge_rings, filled_box, iou, polygons_on_pixel_centers, rasterize_ultralytics
-from utils.formats.predictions import Predictions, ranked, refuse_boxes, visible_files
+from utils.formats.predictions import BOXES_ARE_PROMPTS, Predictions, box_doubts, ranked, visible_files
 from utils.formats.yolo_labels import Label, LabelReader, escape_images_dir, label_files
 from utils.io.encoding import encode_image
 from utils.io.image_files import is_video_name
@@ -251,7 +251,7 @@ class YoloLabels(Predictions):
         self._reader = LabelReader(self._files.values(), keypoints=own.keypoints if own else 0)
         listed, place = (self.index.names, self.path) if own is None else (own.names, own.path)
         rows = [(each, row) for each in self._files.values() for row in self._reader.labels(each)]
-        refuse_boxes(self.path, (len(row.points) > 2 for _, row in rows))
+        self._boxes = box_doubts(self.path, (len(row.points) > 2 for _, row in rows))
         self._are_quadrangles = {len(row.points) for _, row in rows} == {4}
         self._class_ids: dict[int, int] = {}
         for each, row in rows:
@@ -273,5 +273,4 @@ class YoloLabels(Predictions):
 
     def doubts(self) -> list[str]:
         fact = f"{self.path}: every outline has four corners, as oriented boxes have"
-        advice = "they count as masks; -p takes boxes as prompts, and SAM2 makes the masks"
-        return [f"{fact}: {advice}"] if self._are_quadrangles else []
+        return self._boxes + [f"{fact}: they count as masks; {BOXES_ARE_PROMPTS}"] * self._are_quadrangles

@@ -526,6 +526,36 @@ def write_boxes(folder: Path, kind: str) -> Path:
     return folder / {"results": "rows.json", "labels": "labels"}[kind]
 
 
+@pytest.mark.parametrize("kind", ["instances", "labels"])
+def test_boxes_among_masks_are_named(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As CVAT exports them, where a person drew some objects as boxes."""
+    path = tmp_path
+    if kind == "instances":
+        content = json.loads((path := instances_file(tmp_path)).read_text())
+        content["annotations"][0]["segmentation"] = []
+        path.write_text(json.dumps(content))
+    else:
+        (path / "000001.txt").write_text("0 0.5 0.5 0.2 0.2\n0 0.1 0.1 0.5 0.2 0.5 0.5\n")
+    assert problems(path) == []
+    assert "1 of 2 objects have a box, no mask: each counts as a filled box; -p takes" in capsys.readouterr().err
+
+
+def test_what_is_not_there_is_called_so(tmp_path: Path) -> None:
+    for name in ("masks", "masks.json"):
+        (said,) = problems(tmp_path / name)
+        assert said == f"{tmp_path / name}: No such file or directory"
+
+
+def test_photos_of_boxes_are_no_label_maps(tmp_path: Path) -> None:
+    """As `voc-detect` has them, and photos that are PNG files."""
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox>"
+    for name, content in (("JPEGImages/000001.png", ""), ("Annotations/000001.xml", f"<object>{box}</object>")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(f"<annotation>{content}</annotation>")
+    (said,) = problems(tmp_path)
+    assert said.endswith("; -p takes Pascal VOC boxes as prompts, and SAM2 makes the masks")
+
+
 @pytest.mark.parametrize("kind", ["results", "labels"])
 def test_boxes_are_prompts_no_masks(tmp_path: Path, kind: str) -> None:
     assert "holds boxes, no masks; -p takes them" in "".join(problems(write_boxes(tmp_path, kind)))

@@ -87,7 +87,8 @@ def test_all_problems_are_listed_with_file_and_shape(tmp_path: Path) -> None:
     assert first.endswith('a.json: shapes[1].label: "kar" is none of the 1 classes; did you mean "car"?')
     assert 'a.json: shapes[2].shape_type: "points"' in second and "shapes[3]: its circle has 1 points" in third
     assert "b.json: is for 3 x 8" in size and "d.json: not a labelme file" in foreign
-    (problem,) = AnnotationFolder(tmp_path / "nowhere", ClassIndex(("car",))).problems(images("a"), Session())
+    (tmp_path / "empty").mkdir()
+    (problem,) = AnnotationFolder(tmp_path / "empty", ClassIndex(("car",))).problems(images("a"), Session())
     assert problem.startswith("no image of the run has an annotation here")
 
 
