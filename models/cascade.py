@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from models.detector import BoxSource, GroundTruthBoxes
 from utils.device import use_gpu
 from utils.distributed import Session
@@ -19,6 +22,9 @@ from utils.structures import Detections, Instances, Sample
 if TYPE_CHECKING:
     from models.segmenter import Segmenter
     from models.transfer import AsyncMasks, BoxMasks, Upload
+
+DARK = 16
+"""Models see black in images all of whose values are lower, as where a file of 16 bits has samples of 12."""
 
 
 @dataclass
@@ -52,6 +58,11 @@ def label_masks(size: tuple[int, int], detections: Detections, found: BoxMasks) 
     return Instances(size, detections, found.masks, found.scores)
 
 
+def _is_dark(image: npt.NDArray[np.uint8]) -> bool:
+    """Tell whether an (H, W, 3) image shows something, all of it below `DARK`."""
+    return bool(image[::8, ::8].max() < DARK and image.min() < image.max() < DARK)  # few pixels tell most others
+
+
 class ImageCascade:
     """Find the instances of single images.
 
@@ -72,6 +83,7 @@ class ImageCascade:
         self._detect_retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
         self._launch_retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
         self._unlaunched: _Batch | None = None  # with CUDA, the batch of the last call
+        self._dark: list[str] = []
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """Yield the instances of each image of a batch, in order, found in one detector and one segmenter call.
@@ -81,6 +93,7 @@ class ImageCascade:
         by then. So the GPU waits for no box, where the caller asks for results two batches late (`utils/engine.py`).
         """
         batch, device = _Batch(samples), self.segmenter.device.type
+        self._dark += [sample.image_id for sample in samples if _is_dark(sample.image)]
         if device == "cuda":
             batch.detected = self._detecting.submit(self._detect, samples)
             if self._unlaunched is not None:
@@ -91,8 +104,11 @@ class ImageCascade:
         return self._results(batch)
 
     def summary_lines(self, session: Session) -> list[str]:
-        """Return the lines that the source of boxes and the segmenter print at the end of a run."""
+        """Return the lines that the source of boxes and the segmenter print at the end of a run, and of dark images."""
+        dark, white = session.gather(self._dark), "scale them first: of 16 bits, 65535 is white"
+        which = f"no value above {DARK - 1} of 255, so the models see black: {len(dark)}"
         return [
+            *(f"images: {which}, such as {first}; {white}" for first in sorted(dark)[:1]),
             *self.boxes.summary_lines(session),
             *self.segmenter.summary_lines(),
             *dict.fromkeys([*self._detect_retry.summary_lines(session), *self._launch_retry.summary_lines(session)]),

@@ -166,6 +166,19 @@ def test_images_keep_their_boxes_where_memory_cuts_the_batch_in_parts() -> None:
     assert cascade.summary_lines(Session()) == ["boxes", "masks", "GPU out of memory: went on with 3 images at a time"]
 
 
+@pytest.mark.parametrize(("brightest", "told"), [(15, True), (16, False), (1, False)])
+def test_images_in_which_models_see_black_are_named(brightest: int, told: bool) -> None:
+    """As of a camera with 12 bits, saved with 16. An image of one color alone has nothing to see."""
+    images = samples(2)
+    for sample in images:
+        sample.image[:] = 1
+        sample.image[9, 9] = brightest
+    cascade = ImageCascade(Boxes(), Masks("cpu"))
+    assert len([*cascade(images)]) == 2
+    said, *_ = cascade.summary_lines(Session())
+    assert said.startswith("images: no value above 15 of 255, so the models see black: 2, such as 0; ") == told
+
+
 @pytest.mark.parametrize("room", [99, 2])
 def test_every_mask_has_the_class_of_the_box_that_prompted_it(room: int) -> None:
     for sample, instances in ImageCascade(Boxes(), Masks("cuda", room))(samples(6)):
