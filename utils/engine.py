@@ -46,7 +46,7 @@ class SinkReport:
 
     Attributes:
         lines: to print.
-        unwritten: the images that went through, but that the output could not take.
+        unwritten: the images that went through, but that the output could not take; they are named before the lines.
     """
 
     lines: list[str]
@@ -169,7 +169,7 @@ def run_loop(
         lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
         for sink in sinks:
             report = sink.finish(summary, exchange)
-            lines += report.lines
+            lines += [*failure_lines(report.unwritten, batches.ids), *report.lines]
             summary.unwritten += report.unwritten
         progress.set_postfix_str(_progress_text(sinks))  # threads score, and only `finish` waits for the last image
     say(lines)

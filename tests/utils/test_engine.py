@@ -132,9 +132,9 @@ def test_a_line_break_in_a_name_breaks_no_line() -> None:
 def test_an_image_that_an_output_cannot_take_decides_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     class Picky(Noted):
         def finish(self, summary: RunSummary, session: Session) -> SinkReport:
-            return SinkReport(["failed: 0.png: too long"], [SampleError("0", Path("0.png"), "too long")])
+            return SinkReport(["sink"], [SampleError("0", Path("0.png"), "too long")])
 
     summary = run_loop(Noted(), Whole(), [Noted(), Picky()], Session())
     assert (summary.images, summary.failures, [each.image_id for each in summary.unwritten]) == (1, [], ["0"])
     assert summary.exit_code == 1
-    assert capsys.readouterr().out.splitlines() == ["cascade", "sink", "failed: 0.png: too long"]
+    assert capsys.readouterr().out.splitlines() == ["cascade", "sink", "failed: 0.png: too long", "sink"]

@@ -12,7 +12,7 @@ from utils.annotations.fingerprint import file_hash
 from utils.annotations.manifest import Manifest
 from utils.annotations.records import FileStatus
 from utils.distributed import Session
-from utils.engine import RunSummary, SinkReport, failure_lines
+from utils.engine import RunSummary, SinkReport
 from utils.errors import RunError, SampleError, UserError
 from utils.io.terminal import counted
 from utils.io.writers import Writers, safe_path
@@ -88,8 +88,7 @@ class AnnotationSink:
             *([f"edited annotations, kept: {edited}"] if edited else []),
             *(f"edited, kept: {path}" for path in edited_files),
         ]
-        lines = [*failure_lines(unwritten, self._ids), *(f"{self._manifest.name}: {text}" for text in texts)]
-        return SinkReport(lines, unwritten)
+        return SinkReport([f"{self._manifest.name}: {text}" for text in texts], unwritten)
 
     def _check_classes(self, names: Sequence[str]) -> None:
         """Refuse to write another list of classes beside edited files that count by the one that is there."""

@@ -16,7 +16,7 @@ from utils.classes import VOID, label_of
 from utils.cli.outputs import overlay_path
 from utils.config import PredictorConfig
 from utils.distributed import Session
-from utils.engine import RunSummary, SinkReport, failure_lines
+from utils.engine import RunSummary, SinkReport
 from utils.errors import SampleError, UserError
 from utils.formats.base import RECORDS, relative_path
 from utils.io.encoding import EncodingError, encode_image
@@ -75,16 +75,15 @@ class OverlaySink:
         self._count(sample)
 
     def finish(self, summary: RunSummary, session: Session) -> SinkReport:
-        """Wait for the writers; return lines about failures, the number of overlays, and missing ground truth.
+        """Wait for the writers; return lines about the number of overlays and missing ground truth.
 
         Raises:
             WriterError: a file could not be written.
         """
         self.writers.flush()
-        unwritten = sorted(session.gather(self._unwritten), key=lambda failure: failure.image_id)
+        unwritten = session.gather(self._unwritten)
         files, without_target = session.sum(np.array([self.files, self.without_target])).tolist()
-        lines = failure_lines(unwritten, [failure.image_id for failure in unwritten])
-        lines.append(f"overlays: {counted(files - len(unwritten), 'image')} in {self.config.save_dir}")
+        lines = [f"overlays: {counted(files - len(unwritten), 'image')} in {self.config.save_dir}"]
         if without_target:
             lines.append(f"overlays: {counted(without_target, 'image has', 'images have')} no target to show beside")
         made = dict(session.gather([*self._made.items()]))
