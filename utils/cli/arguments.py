@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -100,7 +100,7 @@ class Parser(argparse.ArgumentParser):
 
     Args:
         description: shown by `--help`.
-        section: section of the config whose keys the command has instead of those of the scripts; see `suggest`.
+        section: of a training, such as `finetune.sam`: of other sections only keys that it reads are suggested.
     """
 
     def __init__(self, description: str | None, section: str = "") -> None:
@@ -117,7 +117,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise a UserError with this message; argparse calls this on mistakes."""
-        raise UserError(f"{message} (--help lists the options)")
+        raise UserError(f"{message} ({HELP})")
 
     def _normalized(self, argument: str) -> str:
         """Return an argument as argparse knows it: two dashes, and `_` between words.
@@ -142,8 +142,34 @@ class Parser(argparse.ArgumentParser):
         spelled, equals, value = argument.partition("=")
         name = spelled.lstrip("".join(_DASHES)).replace("-", "_").lower()
         value = value if equals else "..." if following.startswith("-") else following
+        return f"{spelled.replace('_', '-')}: no such option; {self._suggestion(name, value)}"
+
+    def _suggestion(self, name: str, value: str) -> str:
+        """Return what to type in place of an unknown option, or where to look.
+
+        Args:
+            name: without dashes at its start, with `_` between words.
+            value: what was given for it; `...` where nothing was.
+        """
         options = [option[2:] for option in self._option_string_actions if option.startswith("--")]
-        return f"{spelled.replace('_', '-')}: no such option; {suggest(name, value, options, self._section)}"
+        if name in _ADVICE_FOR and name not in options:
+            return _ADVICE_FOR[name]
+        keys = [key for key in KEYS if not is_dataclass(KEYS[key].annotation)]
+        if self._section:
+            own, shared = f"{self._section}.", ("arch", "dataset", "finetune")
+            trained = [key for key in keys if key.rpartition(".")[0] in shared and key not in _NOT_TRAINED]
+            keys = [key for key in keys if key.startswith(own) or key in trained]
+        # What to type, by the name that it is found by. Of keys with the same name the last is suggested: finetuning's
+        # are sorted first for the scripts, and last for itself.
+        keys.sort(key=lambda key: key.startswith("finetune.") == bool(self._section))
+        texts = {key.rpartition(".")[2]: f"--set {key}={value}" for key in keys}
+        texts |= {key: f"--set {key}={value}" for key in keys}
+        texts |= {option: f"--{option.replace('_', '-')}" for option in options}
+        for other, option in _OPTION_OF.items():
+            if option in texts and (option in options or "." in option or other not in texts):
+                texts[other] = texts[option]
+        close = difflib.get_close_matches(name, texts, n=1, cutoff=0.65)
+        return f"did you mean {texts[close[0]]}?" if close else HELP
 
 
 class ConfigOverrideAction(argparse.Action):
@@ -216,36 +242,6 @@ def add_key(parser: argparse.ArgumentParser, *names: str, key: str, metavar: str
 def names_in(words: Sequence[str]) -> list[str]:
     """Return the names in words of the command line, which may have commas between or behind them."""
     return [name.strip() for word in words for name in word.split(",") if name.strip()] or [*words]
-
-
-def suggest(name: str, value: str, options: Collection[str], section: str) -> str:
-    """Return what to type in place of an unknown option, or where to look.
-
-    Args:
-        name: without dashes at its start, with `_` between words.
-        value: what was given for it; `...` where nothing was.
-        options: the long options that the command has, without dashes at their start.
-        section: of a training, such as `finetune.sam`: of other sections only keys that it reads are suggested.
-    """
-    keys = [key for key in KEYS if not is_dataclass(KEYS[key].annotation)]
-    if section:
-        own, shared = f"{section}.", ("arch", "dataset", "finetune")
-        keys = [
-            key for key in keys if key.startswith(own) or (key.rpartition(".")[0] in shared and key not in _NOT_TRAINED)
-        ]
-    # What to type, by the name that it is found by. Of keys with the same name the last is suggested: finetuning's are
-    # sorted first for the scripts, and last for itself.
-    keys.sort(key=lambda key: key.startswith("finetune.") == bool(section))
-    texts = {key.rpartition(".")[2]: f"--set {key}={value}" for key in keys}
-    texts |= {key: f"--set {key}={value}" for key in keys}
-    texts |= {option: f"--{option.replace('_', '-')}" for option in options}
-    for other, option in _OPTION_OF.items():
-        if option in texts and (option in options or "." in option or other not in texts):
-            texts[other] = texts[option]
-    if name in _ADVICE_FOR and name not in options:
-        return _ADVICE_FOR[name]
-    close = difflib.get_close_matches(name, texts, n=1, cutoff=0.65)
-    return f"did you mean {texts[close[0]]}?" if close else HELP
 
 
 def versions() -> dict[str, str]:
