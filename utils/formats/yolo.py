@@ -29,6 +29,7 @@ from utils.formats.yolo_labels import Label, LabelReader, escape_images_dir, lab
 from utils.io.encoding import encode_image
 from utils.io.image_files import is_video_name
 from utils.io.png_files import is_plain
+from utils.label_maps import MAX_LOST
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
@@ -92,9 +93,12 @@ class YoloExporter(Exporter):
         )
 
     def rows(self, instances: Instances, kept: Sequence[int]) -> Rows:
-        """Format the labels of the instances at the indices `kept`."""
+        """Format the labels of the instances at the indices `kept`, the one that wins an overlapped pixel last.
+
+        Rows have no scores that say so, and readers let the later one win.
+        """
         rows, bridges, ious = [], 0, []
-        for i in kept:
+        for i in (i for i in instances.z_order().tolist() if i in kept):
             mask = instances.masks[i]
             parts = polygons_on_pixel_centers(mask.crop, self.settings.tolerance)
             ring = bridge_rings(parts)
@@ -254,6 +258,7 @@ class YoloLabels(Predictions):
         self._boxes = box_doubts(self.path, (len(row.points) > 2 for _, row in rows))
         self._are_quadrangles = {len(row.points) for _, row in rows} == {4}
         self._class_ids: dict[int, int] = {}
+        self._ordered = list[tuple[int, int]]()  # pixels of the objects of an image, and those that their order decides
         for each, row in rows:
             if not 0 <= (number := row.class_id) < len(listed):
                 raise UserError(f"{each}:{row.line}: the class {number} is outside the {len(listed)} classes")
@@ -272,5 +277,17 @@ class YoloLabels(Predictions):
         return ranked(found) if scored else found
 
     def doubts(self) -> list[str]:
-        fact = f"{self.path}: every outline has four corners, as oriented boxes have"
-        return self._boxes + [f"{fact}: they count as masks; {BOXES_ARE_PROMPTS}"] * self._are_quadrangles
+        if self._are_quadrangles:
+            fact = f"{self.path}: every outline has four corners, as oriented boxes have"
+            return [*self._boxes, f"{fact}: they count as masks; {BOXES_ARE_PROMPTS}"]
+        pixels, decided = np.sum(self._ordered, axis=0) if self._ordered else (0, 0)
+        fact = f"{self.path}: objects of several classes claim {100 * decided / max(1, pixels):.0f} % of the pixels"
+        rule = "rows have no confidence, so the later one gets them"
+        advice = "`yolo predict` writes the surest first: with save_conf=True it adds confidences, which then count"
+        return self._boxes + [f"{fact}; {rule}; {advice}"] * bool(decided > MAX_LOST * pixels)
+
+    def _problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
+        if size and np.isnan((found := self.read(key, size)).mask_scores).all():
+            labels, other = found.to_semantic(), found[::-1].to_semantic()
+            self._ordered.append((int(np.count_nonzero(labels)), int(np.count_nonzero(labels != other))))
+        return []

@@ -473,6 +473,21 @@ def test_maps_of_object_numbers_are_not_taken_for_label_maps(tmp_path: Path) -> 
     assert problems(tmp_path / "SegmentationClass") == problems(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("classes", "confidence", "told"), [((0, 1), "", True), ((0, 0), "", False), ((0, 1), " 0.5", False)]
+)
+def test_labels_whose_order_decides_what_an_image_shows_are_named(
+    tmp_path: Path, classes: tuple[int, int], confidence: str, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `yolo predict save_txt=True` writes them, the surest object first; `save_conf=True` adds the last column."""
+    outlines = ("0.1 0.1 0.6 0.1 0.6 0.5 0.4 0.6 0.1 0.6", "0.4 0.2 0.9 0.2 0.9 0.8 0.6 0.9 0.4 0.8")
+    rows = "".join(f"{i} {each}{confidence}\n" for i, each in zip(classes, outlines))
+    (tmp_path / "000001.txt").write_text(rows)
+    assert problems(tmp_path) == []
+    said = capsys.readouterr().err
+    assert ("rows have no confidence, so the later one gets them" in said) == told == ("warning" in said)
+
+
 @pytest.mark.parametrize(("rows", "told"), [(1, True), (2, False)])
 def test_oriented_boxes_are_named_that_count_as_masks(
     tmp_path: Path, rows: int, told: bool, capsys: pytest.CaptureFixture[str]
