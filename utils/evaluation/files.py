@@ -186,6 +186,7 @@ def _average_precision(evaluation: Evaluation) -> dict[str, Any] | None:
         "found_objects": found.found,
         "true_objects": found.true,
         "left_out_mostly_void": found.on_void,
+        "ranked_by_score": found.is_ranked,
     }
 
 

@@ -32,6 +32,8 @@ class AveragePrecision:
         found: found objects in them that count.
         true: true objects in them.
         on_void: found objects in them left out because they lie mostly on void.
+        is_ranked: whether scores rank the found objects; if all have the same, as those of files without scores, the
+            order in which they are listed does.
     """
 
     mean: float
@@ -42,6 +44,7 @@ class AveragePrecision:
     found: int
     true: int
     on_void: int
+    is_ranked: bool
 
 
 def average_precision(images: Sequence[ImageScore], num_classes: int) -> AveragePrecision | None:
@@ -57,6 +60,7 @@ def average_precision(images: Sequence[ImageScore], num_classes: int) -> Average
     by_class = _by_class(objects, counted)
     precision = np.stack([_precision(by_class[class_id]) for class_id in range(num_classes)])
     found = sum(map(len, counted))
+    scores = {score for each, positions in zip(objects, counted) for score in each.scores[positions].tolist()}
     return AveragePrecision(
         mean=_mean(precision),
         at_50=_mean(precision[:, 0]),
@@ -66,6 +70,7 @@ def average_precision(images: Sequence[ImageScore], num_classes: int) -> Average
         found=found,
         true=sum(len(each.true_areas) for each in objects),
         on_void=sum(len(each.areas) for each in objects) - found,
+        is_ranked=len(scores) > 1 or found < 2,
     )
 
 

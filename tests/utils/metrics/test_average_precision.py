@@ -14,6 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from tests.helpers.evaluate import NAMES, SHARED, Pair, evaluation_of, needs_photos, photos, random_pairs
 from utils.classes import VOID
+from utils.evaluation.console import split_lines
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
@@ -90,6 +91,21 @@ def test_a_hundred_objects_of_a_class_count_at_most() -> None:
     pair = sample, Instances.from_masks(size, [0] * 150, true.masks, scores, scores)
     assert_equal([pair], ["car"])
     assert evaluation_of([pair], ["car"]).average_precision.mean < 0.7
+
+
+def test_objects_without_scores_are_said_not_to_be_ranked() -> None:
+    """Files without scores give all objects the same. Then AP is that of an order that nobody chose."""
+    pairs = random_pairs(20)
+    assert evaluation_of(pairs, NAMES).average_precision.is_ranked
+    assert "not ranked" not in "\n".join(split_lines(evaluation_of(pairs, NAMES)))
+    alike = [
+        (each, Instances.from_masks(one.size, one.detections.class_ids.tolist(), one.masks)) for each, one in pairs
+    ]
+    found = evaluation_of(alike, NAMES)
+    assert not found.average_precision.is_ranked
+    assert "    not ranked, since all found objects have the same score: their order decides" in split_lines(found)
+    reordered = evaluation_of([(sample, instances[::-1]) for sample, instances in alike], NAMES)
+    assert reordered.average_precision.mean != found.average_precision.mean
 
 
 def test_without_instance_ids_there_is_no_average_precision() -> None:
