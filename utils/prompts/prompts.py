@@ -27,6 +27,9 @@ from utils.prompts.table import Interpretation, PromptOverrides, PromptSource, P
 MOST_LISTED = 20
 """So many classes are listed of a file of YOLO labels."""
 
+MANY_SCORES = 20
+"""Of so many boxes that a detector found, some score just above its threshold."""
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -67,10 +70,14 @@ class Prompts:
             return boxes.astype(np.float32), self.scores[rows], self.class_ids[rows]
 
     def score_warnings(self, conf: npt.NDArray[np.float32]) -> list[str]:
-        """Say it where most boxes of the run are left out, since they do not score above the (C,) `conf` of classes."""
+        """Say it where the (C,) `conf` of classes leaves out most boxes of the run, or is far below all scores."""
         low, count = int((self.scores <= conf[self.class_ids]).sum()), len(self.scores)
+        lowest, highest = self.scores.min(initial=1), self.scores.max(initial=0)
         limits = " to ".join(f"{each:g}" for each in dict.fromkeys([conf.min(), conf.max()]))
         lost = f"-conf {limits} (dataset.conf) leaves out {low} of {counted(count, 'row')}, which score no higher"
+        if count >= MANY_SCORES and 2 * conf.max() < lowest < highest:
+            fact = f"no row scores below {lowest:.3g}, so -conf {limits} (dataset.conf) leaves out none"
+            return [f"{fact}; a file that was made with a higher one lacks boxes"]
         return [f"{lost}; a lower one keeps more"] if 2 * low > count else []
 
     def count(self, image_id: str) -> int:

@@ -178,6 +178,21 @@ def test_scores_that_lose_most_rows_are_warned_of(write: Write, images_of: Any) 
     assert prompts.score_warnings(np.full(len(NAMES), 0.0005, np.float32)) == []
 
 
+@pytest.mark.parametrize(("lowest", "conf", "told"), [(0.3, 0.1, True), (0.3, 0.25, False), (1.0, 0.1, False)])
+def test_a_threshold_far_below_all_scores_is_warned_of(
+    lowest: float, conf: float, told: bool, write: Write, images_of: Any
+) -> None:
+    """The file was made with a higher one; where all score 1, nobody scored them."""
+    rows = truth(NUMBERED)
+    scored = [row | {"score": score} for row, score in zip(rows, np.linspace(lowest, 1, len(rows)).tolist())]
+    prompts = load_prompts(write(scored), NAMES, images_of(NUMBERED), PromptOverrides())
+    line = (
+        "no row scores below 0.3, so -conf 0.1 (dataset.conf) leaves out none; a file that was made with a higher one"
+    )
+    found = prompts.score_warnings(np.full(len(NAMES), conf, np.float32))
+    assert found == [f"{line} lacks boxes"] * told
+
+
 @pytest.mark.parametrize("right, wrong", [("xywh", "xyxy"), ("xyxy", "xywh")])
 def test_a_wrong_box_format_is_warned_of(right: str, wrong: str, write: Write, images_of: Any) -> None:
     corners = [[x, y, x + 60, y + 50] for x in range(300, 560, 40) for y in range(250, 400, 30)]
