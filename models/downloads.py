@@ -56,7 +56,7 @@ def ensure_weights(path: Path, *, download: bool = True) -> None:
     address = official.address_of(path.name)
     if address is None:
         names = (*official.OFFICIAL_YOLO, *official.OFFICIAL_SAM)
-        close = nearest(path.name, names)
+        close = nearest(path.name, names, 0.65)  # all end in `.pt`, so all are somewhat similar
         hint = (
             f"did you mean {close}?"
             if close

@@ -67,10 +67,14 @@ def is_no_class(name: str) -> bool:
     return canonical(name) in _NO_CLASS
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the most similar of `names`, to suggest for a misspelled `name`; None if none is similar."""
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """Return the most similar of `names`, to suggest for a misspelled `name`; None if none is similar.
+
+    Args:
+        cutoff: the least similarity from 0 to 1, that of `difflib`.
+    """
     by_folded = {candidate.casefold(): candidate for candidate in names}
-    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=cutoff)
     return by_folded[close[0]] if close else None
 
 

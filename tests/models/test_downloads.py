@@ -204,6 +204,12 @@ def test_a_wrong_name_is_found_before_anything_is_fetched(server: Server, tmp_pa
     assert server.ranges == []
 
 
+@pytest.mark.parametrize("name", ["nope.pt", "best.pt", "sam.pt"])
+def test_the_name_of_weights_of_ones_own_is_not_taken_for_a_misspelt_one(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such weight file; only official ones are downloaded"):
+        fetch_weights([tmp_path / name], Session())
+
+
 @pytest.mark.slow
 def test_two_runs_that_want_the_same_file_fetch_it_once(server: Server, tmp_path: Path) -> None:
     code = (

@@ -99,9 +99,12 @@ def encode_run(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> bytes:
 def read_run(folder: Path) -> SavedRun:
     """Read what an evaluation saved, in its folder or, where `-o` named the folder above it, in `evaluation/`.
 
+    A file means its folder: `metrics.json` is an evaluation, too.
+
     Raises:
         UserError: there is no such file, or it is damaged.
     """
+    folder = folder.parent if folder.is_file() else folder
     places = [folder / COUNTS, folder / "evaluation" / COUNTS]
     path = next((each for each in places if each.is_file()), None)
     if path is None:

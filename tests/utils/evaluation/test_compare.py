@@ -42,6 +42,7 @@ def written(folder: Path, change: Change = lambda scored: scored, count: int = 1
 
 def test_what_is_saved_gives_the_metrics_again_and_pictures(tmp_path: Path) -> None:
     run = read_run(written(tmp_path / "a"))
+    assert read_run(tmp_path / "a" / "metrics.json").folder == run.folder
     tp, predicted, target = run.counts[:, 0].sum(axis=0)
     metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
     assert (tp / (predicted + target - tp)).tolist() == pytest.approx([*metrics["Class_IOU"].values()], abs=1e-15)
