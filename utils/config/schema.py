@@ -83,7 +83,7 @@ class DatasetConfig:
     Also by class, `{"dog": 0.31, "*": 0.4}`, where `*` means all others (else 0.25), or a file that `--tune` wrote.
     """
     classes: ClassNames = None
-    """Class names by id: a list, a text file with one name per line, a `data.yaml`, or a `.json` of COCO instances.
+    """Class names by id: a list, a text file with one per line, `data.yaml`, `labelmap.txt`, or a `.json` of COCO.
 
     Left out, those of the dataset where `-p` names YOLO labels, else those of the detector.
     """

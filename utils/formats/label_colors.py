@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from utils.io.map_files import read_object_map
 
 LABEL_COLORS = "labelmap.txt"
 """Name of the file; each line is `name:red,green,blue:parts:actions`."""
+
+PIXELS_AT_ONCE = 1 << 22
+"""So many are looked up at a time, with 16 bytes for each."""
 
 _UNLABELED = {"background", "unlabeled", "unlabelled"}
 """What stands for the background; other names of no class, such as `ignored`, stand for void."""
@@ -62,9 +66,9 @@ class LabelColors:
         Raises:
             ValueError: a color is not in the file, or that of a class that the run lacks.
         """
-        labels = self._table[colors := _packed(picture)]
+        labels = _looked_up(self._table, picture)
         if (unknown := labels < 0).any():
-            what, color = _first_color(colors, unknown)
+            what, color = _first_color(picture, unknown)
             if color not in self._names:
                 raise ValueError(f"{what} is not in {self.path}")
             missing = f"of {self._names[color]}, which is none of the run's classes"
@@ -91,9 +95,9 @@ def read_objects(path: Path, colors: LabelColors | None) -> npt.NDArray[np.uint8
     picture = read_object_map(path, colored=colors is not None)
     if picture.ndim == 2:
         return picture
-    numbers = _palette_table()[packed := _packed(picture.astype(np.uint8))]
+    numbers = _looked_up(_palette_table(), picture)
     if (unknown := numbers < 0).any():
-        what, _ = _first_color(packed, unknown)
+        what, _ = _first_color(picture, unknown)
         raise ValueError(f"{what} is not in VOC's palette, whose colors stand for object numbers")
     return numbers.astype(np.uint8)
 
@@ -110,16 +114,25 @@ def _table(values: Mapping[int, int]) -> npt.NDArray[np.int16]:
     return table
 
 
-def _packed(colors: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+def _looked_up(table: npt.NDArray[np.int16], picture: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
+    """Look up the values of (H, W, 3) RGB pixels: (H, W)."""
+    height, width = picture.shape[:2]
+    values, rows = np.empty((height, width), np.int16), max(1, PIXELS_AT_ONCE // max(1, width))
+    for top in range(0, height, rows):
+        values[top : top + rows] = table[_packed(picture[top : top + rows])]
+    return values
+
+
+def _packed(colors: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """Return (..., 3) RGB colors as numbers of 24 bits: (...)."""
     red, green, blue = np.moveaxis(colors.astype(np.int32), -1, 0)
     return red << 16 | green << 8 | blue
 
 
-def _first_color(colors: npt.NDArray[np.int32], where: npt.NDArray[np.bool_]) -> tuple[str, int]:
-    """Return what messages call the first color where (H, W) `where` holds, and its number."""
+def _first_color(picture: npt.NDArray[Any], where: npt.NDArray[np.bool_]) -> tuple[str, int]:
+    """Return what messages call the first color of an RGB picture where (H, W) `where` holds, and its number."""
     y, x = np.argwhere(where)[0]
-    color = int(colors[y, x])
+    color = int(_packed(picture[y, x]))
     return f"the color {color >> 16},{color >> 8 & 255},{color & 255} (x {x}, y {y})", color
 
 
