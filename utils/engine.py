@@ -22,15 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class RunSummary:
-    """Count what a run did, in all its processes.
+    """Hold what a run could not do, in all its processes.
 
     Attributes:
-        images: how many images went through.
         failures: the images that could not be used.
         unwritten: the images that went through, but that an output could not take.
     """
 
-    images: int = 0
     failures: list[SampleError] = field(default_factory=list)
     unwritten: list[SampleError] = field(default_factory=list)
 
@@ -165,7 +163,7 @@ def run_loop(
             _write(chain(unread, found), sinks, summary, progress)
         exchange = exchange or session
         failures = [failure for _, failure in _in_order(exchange.gather(summary.failures), batches.ids)]
-        summary = RunSummary(sum(exchange.gather([summary.images])), failures)
+        summary = RunSummary(failures)
         lines = [*failure_lines(summary.failures, batches.ids), *cascade.summary_lines(session)]
         for sink in sinks:
             report = sink.finish(summary, exchange)
@@ -205,7 +203,6 @@ def _write(outcomes: Iterable[Result], sinks: Sequence[Sink], summary: RunSummar
         else:
             for sink in sinks:
                 sink.write(*outcome)
-            summary.images += 1
             progress.set_postfix_str(_progress_text(sinks), refresh=False)
         progress.update()
 

@@ -25,7 +25,7 @@ def evaluate(folder: Path) -> tuple[list[str], dict, str]:
         evaluator = Evaluator(NAMES, folder, writers, provenance(), worst_images=WorstImages(2))
         for sample, instances in images(4):
             evaluator.write(sample, instances)
-        lines = evaluator.finish(RunSummary(4), Session()).lines
+        lines = evaluator.finish(RunSummary(), Session()).lines
     return lines, json.loads((folder / "metrics.json").read_text()), (folder / "report.html").read_text()
 
 

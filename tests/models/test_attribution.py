@@ -222,7 +222,7 @@ def test_found_and_true_boxes_are_segmented_together_and_sinks_see_the_found_one
         for each, instances in cascade([sample_of(TARGET)] * 2):
             np.testing.assert_array_equal(instances.detections.boxes, [FIRST, SECOND])
             evaluator.write(each, instances)
-        lines = evaluator.finish(RunSummary(2), Session()).lines
+        lines = evaluator.finish(RunSummary(), Session()).lines
     assert filled.calls == [2]
     assert cascade.summary_lines(Session()) == ["boxes: 2"]
     written = json.loads((tmp_path / "attribution.json").read_text())

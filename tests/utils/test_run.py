@@ -30,7 +30,7 @@ def run_of(tmp_path: Path) -> Callable[..., Run]:
 def test_the_config_says_whether_there_is_a_report_and_how_large(report: str, run_of: Callable[..., Run]) -> None:
     evaluator = build_evaluator(run_of(f"evaluator.report={report}", "evaluator.report_images=7"))
     assert isinstance(evaluator, Evaluator)
-    worst = evaluator.worst_images
+    worst = evaluator._worst_images
     assert (worst and worst.count) == (7 if report == "true" else None)
 
 

@@ -53,11 +53,6 @@ class Evaluator:
             true boxes. None: nobody asked for it.
         comparison: with annotations; None: nobody asked for it.
         tuning: chooses score thresholds; None: nobody asked for it.
-
-    Attributes:
-        worst_images: collects the images of the report, or None.
-        matrix: (classes + 1, classes + 1) int64 confusion matrix of this process's images scored so far, and of the
-            images of all processes at the end.
     """
 
     def __init__(
@@ -72,9 +67,10 @@ class Evaluator:
         comparison: Comparison | None = None,
         tuning: Tuning | None = None,
     ) -> None:
-        self.matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
+        # (L, L): the confusion matrix of this process's images scored so far; of all processes' images at the end.
+        self._matrix = np.zeros((len(names) + 1, len(names) + 1), np.int64)
         self._label_names, self._save_dir, self._writers = ("background", *names), save_dir, writers
-        self.worst_images, self._attribution, self._comparison = worst_images, attribution, comparison
+        self._worst_images, self._attribution, self._comparison = worst_images, attribution, comparison
         self._provenance, self._tuning = provenance, tuning
         self._scores: list[ImageScore] = []
         self._pictures: dict[str, bytes] = {}
@@ -92,7 +88,7 @@ class Evaluator:
         score, matrix = score_image(sample, instances, len(self._label_names))
         with self._lock:
             self._scores.append(score)
-            self.matrix += matrix
+            self._matrix += matrix
         if self._attribution is not None:
             assert sample.gt_box_instances is not None, sample.image_id
             self._attribution.add(sample, instances, sample.gt_box_instances)
@@ -100,15 +96,15 @@ class Evaluator:
             self._comparison.add(sample, instances)
         if self._tuning is not None:
             self._tuning.add(sample, instances)
-        if self.worst_images is not None:
+        if self._worst_images is not None:
             assert sample.gt_mask is not None, sample.image_id
-            self.worst_images.add(score, sample, instances)
+            self._worst_images.add(score, sample, instances)
             self._pictures[sample.image_id] = encode_maps(sample.gt_mask, instances.to_semantic())
 
     def running_metrics(self) -> dict[str, float]:
         """Return pixel accuracy and mean IoU of the images scored so far; NaN if there are none."""
         with self._lock:
-            counts = LabelCounts.from_matrix(self.matrix)
+            counts = LabelCounts.from_matrix(self._matrix)
         return {"accuracy": float(pixel_accuracy(counts)), "mIoU": float(mean_iou(counts))}
 
     def finish(self, summary: RunSummary, session: Session) -> SinkReport:
@@ -118,7 +114,7 @@ class Evaluator:
         """
         evaluation = self.result(summary, session)
         # Only the first process goes on after this, but all take part in each exchange.
-        panels = None if self.worst_images is None else self.worst_images.collect(session)
+        panels = None if self._worst_images is None else self._worst_images.collect(session)
         pictures = dict(session.gather([*self._pictures.items()]))
         attribution = None if self._attribution is None else self._attribution.result(session)
         comparison = None if self._comparison is None else self._comparison.result(session)
@@ -156,11 +152,11 @@ class Evaluator:
     def result(self, summary: RunSummary, session: Session) -> Evaluation | None:
         """Join the scores of all processes when each has scored its images; None in all but the first process."""
         self._writers.flush()
-        self.matrix, gathered = session.sum(self.matrix), session.gather(self._scores)
+        self._matrix, gathered = session.sum(self._matrix), session.gather(self._scores)
         if not session.is_main:
             return None
         images = tuple(sorted(gathered, key=lambda image: image.image_id))
-        return Evaluation(self._label_names, self.matrix, images, tuple(summary.failures))
+        return Evaluation(self._label_names, self._matrix, images, tuple(summary.failures))
 
 
 class Comparison:

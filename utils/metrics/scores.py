@@ -75,7 +75,6 @@ class ImageScore:
     Attributes:
         image_id: of the sample.
         path: the image file.
-        size: (height, width) in pixels.
         labels: (K,) int64, ascending: those in prediction or target; void pixels are not counted.
         counts: (K,) int64 pixels of these labels.
         boundary: (K,) int64 pixels of these labels near their edges, for the boundary IoU.
@@ -85,7 +84,6 @@ class ImageScore:
 
     image_id: str
     path: Path
-    size: tuple[int, int]
     labels: npt.NDArray[np.int64]
     counts: LabelCounts
     boundary: LabelCounts
@@ -138,7 +136,6 @@ def score_image(sample: Sample, instances: Instances, num_labels: int) -> tuple[
     score = ImageScore(
         sample.image_id,
         sample.path,
-        sample.size,
         labels,
         LabelCounts(counts.pixels[:, labels]),
         LabelCounts(boundary.pixels[:, labels]),

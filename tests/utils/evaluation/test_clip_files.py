@@ -35,7 +35,7 @@ def evaluate(folder: Path, pairs: Sequence[Pair], report: bool = False) -> tuple
         evaluator = Evaluator(NAMES, folder, writers, provenance(), worst_images=WorstImages(5) if report else None)
         for sample, instances in pairs:
             evaluator.write(sample, instances)
-        lines = evaluator.finish(RunSummary(len(pairs)), Session()).lines
+        lines = evaluator.finish(RunSummary(), Session()).lines
     return json.loads((folder / "metrics.json").read_text()), lines
 
 

@@ -37,7 +37,7 @@ def test_an_image_without_detections_counts_as_background(tmp_path: Path, writer
     target = np.array([[0, 1], [1, 1]], np.uint8)
     evaluator = Evaluator(["car"], tmp_path, writers, provenance())
     evaluator.write(sample_of("missed", target), Instances((2, 2), Detections.empty(), [], np.zeros(0, np.float32)))
-    lines = evaluator.finish(RunSummary(images=1), Session()).lines
+    lines = evaluator.finish(RunSummary(), Session()).lines
     assert lines[-3:] == ["Pixel_Accuracy: 0.2500", "Mean_IOU: 0.1250", "Class_IOU: 0:0.2500 1:0.0000"]
 
 
@@ -48,7 +48,7 @@ def test_metrics_json_has_full_precision_null_for_nan_and_names_failures(tmp_pat
     mask = Mask(1, 0, np.ones((1, 1), bool))
     evaluator.write(sample_of("a", target), Instances((1, 3), found, [mask], np.array([0.9], np.float32)))
     failure = SampleError("b", Path("b.jpg"), "missing")
-    lines = evaluator.finish(RunSummary(1, [failure]), Session()).lines
+    lines = evaluator.finish(RunSummary([failure]), Session()).lines
     assert lines[-3:-1] == ["Pixel_Accuracy: 0.6667 over 1 of 2 images", "Mean_IOU: 0.5000 over 1 of 2 images"]
     assert lines[-1] == "Class_IOU: 0:0.5000 1:0.5000 2:nan"
     written = json.loads((tmp_path / "metrics.json").read_text())
@@ -72,7 +72,7 @@ def test_the_order_of_the_images_changes_no_byte(tmp_path: Path, writers: Writer
         evaluator = Evaluator(NAMES, tmp_path / name, writers, provenance())
         for sample, instances in order:
             evaluator.write(sample, instances)
-        printed.append(evaluator.finish(RunSummary(len(pairs)), Session()).lines)
+        printed.append(evaluator.finish(RunSummary(), Session()).lines)
     assert printed[0] == printed[1]
     for file in ("metrics.json", "per_image.csv", "confusion_matrix.csv"):
         assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "backwards" / file).read_bytes()
@@ -88,7 +88,7 @@ def test_an_image_that_cannot_be_scored_ends_the_run(tmp_path: Path) -> None:
             evaluator = Evaluator(["car"], tmp_path, writers, provenance())
             broken = Broken((2, 2), Detections.empty(), [], np.zeros(0, np.float32))
             evaluator.write(sample_of("a", np.zeros((2, 2), np.uint8)), broken)
-            evaluator.finish(RunSummary(1), Session())
+            evaluator.finish(RunSummary(), Session())
 
     with pytest.raises(WriterError, match=r"metrics\.json"):
         run()
@@ -103,7 +103,7 @@ def test_an_evaluation_with_enough_objects_writes_what_their_scores_mean(tmp_pat
     for i in range(40):
         found = Instances.from_masks((8, 8), [0, 0], masks, [0.9, 0.4 + i / 1000], [0.95, 0.7])
         evaluator.write(sample_of(str(i), target), found)
-    lines = evaluator.finish(RunSummary(40), Session()).lines
+    lines = evaluator.finish(RunSummary(), Session()).lines
     (line,) = [line for line in lines if line.startswith("calibration: ")]
     calibration = Calibration.load(tmp_path / "calibration.json")
     assert (calibration.images, calibration.objects) == (40, 80)

@@ -40,7 +40,7 @@ def image(rng: np.random.Generator, number: int, shift: float = 0.0) -> ImageSco
         class_ids, NOTHING, False, np.diag(ious), np.diag(ious),
     )  # fmt: skip
     counts = LabelCounts(np.zeros((3, 0), np.int64))
-    return ImageScore(f"{number:04d}", Path("x"), (1, 1), NOTHING, counts, counts, objects)
+    return ImageScore(f"{number:04d}", Path("x"), NOTHING, counts, counts, objects)
 
 
 def split(seed: int, count: int, shift: float = 0.0) -> list[ImageScore]:

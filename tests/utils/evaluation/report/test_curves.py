@@ -33,7 +33,7 @@ def evaluation(*objects: tuple[int, Mask | None, float]) -> Evaluation:
             masks = [] if mask is None else [mask]
             found = Instances.from_masks(target.shape, [0] * len(masks), masks, [score] * len(masks))
             evaluator.write(Sample(str(i), Path("a.jpg"), np.zeros((64, 64, 3), np.uint8), target), found)
-        result = evaluator.result(RunSummary(len(objects)), Session())
+        result = evaluator.result(RunSummary(), Session())
     assert result is not None
     return result
 
@@ -77,7 +77,7 @@ def random_boxes(seed: int, images: int = 8) -> tuple[Evaluation, list, list]:
             found += [(image, *each) for each in zip(class_ids, boxes, scores)]
             instances = Instances.from_masks(target.shape, class_ids, masks, scores)
             evaluator.write(Sample(str(image), Path("a.jpg"), np.zeros((64, 64, 3), np.uint8), target), instances)
-        result = evaluator.result(RunSummary(images), Session())
+        result = evaluator.result(RunSummary(), Session())
     assert result is not None
     return result, truth, found
 

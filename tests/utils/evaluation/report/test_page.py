@@ -100,11 +100,9 @@ def test_the_same_images_in_another_order_give_the_same_bytes(tmp_path: Path) ->
 def test_no_name_breaks_the_page(tmp_path: Path) -> None:
     failure = SampleError("<i>broken", Path("x.jpg"), 'cut "off" & lost')
     plain = outline(
-        write_report(tmp_path / "plain", images(6, names=HOSTILE), tuple("abcd"), summary=RunSummary(6, [failure]))
+        write_report(tmp_path / "plain", images(6, names=HOSTILE), tuple("abcd"), summary=RunSummary([failure]))
     )
-    hostile = write_report(
-        tmp_path, images(6, names=HOSTILE), HOSTILE, summary=RunSummary(6, [failure]), title=HOSTILE[1]
-    )
+    hostile = write_report(tmp_path, images(6, names=HOSTILE), HOSTILE, summary=RunSummary([failure]), title=HOSTILE[1])
     page = outline(hostile)
     assert page.tags == plain.tags
     assert all(name in page.text for name in HOSTILE)
@@ -144,7 +142,7 @@ def test_the_attribution_of_a_run_is_a_section_beside_its_file(tmp_path: Path) -
         collectors = {"worst_images": WorstImages(1), "attribution": Attribution(len(NAMES))}
         evaluator = Evaluator(NAMES, tmp_path, writers, provenance(), **collectors)
         evaluator.write(sample, instances)
-        lines = evaluator.finish(RunSummary(1), Session()).lines
+        lines = evaluator.finish(RunSummary(), Session()).lines
     page = outline(tmp_path / "report.html")
     assert page.ids["attribution"] == 1
     assert "#attribution" in page.sources
@@ -161,6 +159,6 @@ def test_without_a_collection_of_worst_images_there_is_no_report(tmp_path: Path)
     with Writers(1) as writers:
         evaluator = Evaluator(NAMES, tmp_path, writers, provenance())
         evaluator.write(*next(images(1)))
-        lines = evaluator.finish(RunSummary(1), Session()).lines
+        lines = evaluator.finish(RunSummary(), Session()).lines
     assert not (tmp_path / "report.html").exists()
     assert not [line for line in lines if line.startswith("report:")]
