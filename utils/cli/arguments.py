@@ -182,20 +182,29 @@ class ConfigOverrideAction(argparse.Action):
     def __call__(
         self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
     ) -> None:
-        """Add the override; argparse calls this when it meets the option."""
-        namespace.overrides = (*namespace.overrides, self._override(values))
+        """Add the overrides; argparse calls this when it meets the option."""
+        namespace.overrides = (*namespace.overrides, *self._overrides(values))
 
-    def _override(self, values: Any) -> Override:
+    def _overrides(self, values: Any) -> list[Override]:
         if self.key is None:
-            return Override.parse(values)
+            return [Override.parse(values)]
         option = "/".join(self.option_strings[:2])
         if not isinstance(values, list):  # as with nargs
-            return Override.from_text(self.key, values, option)
+            return [Override.from_text(self.key, values, option)]
         names = names_in(values)
         if option == "--classes" and Path(names[0]).suffix in LISTS:
             advice = f"what the labels of a dataset mean is told by --set dataset.classes={names[0]}"
             raise UserError(f"--classes {names[0]}: takes the names of the classes to be kept; {advice}")
-        return Override(self.key, names, option)
+        return [Override(self.key, names, option)]
+
+
+class OutputAction(ConfigOverrideAction):
+    """Put each output of a run into a folder of its own below the one that `-o` names."""
+
+    def _overrides(self, values: Any) -> list[Override]:
+        option = "/".join(self.option_strings)
+        places = {f"{SECTIONS[output]}.save_dir": str(Path(values, name)) for output, name in FOLDERS.items()}
+        return [Override(key, place, option) for key, place in places.items()]
 
 
 class AlsoAction(argparse.Action):
@@ -210,19 +219,6 @@ class AlsoAction(argparse.Action):
             if name not in known:
                 raise UserError(f'--also: must be {" or ".join(known)}, not "{name}"')
         namespace.also = [*namespace.also, *names]
-
-
-class OutputAction(argparse.Action):
-    """Put each output of a run into a folder of its own below the one that `-o` names."""
-
-    def __call__(
-        self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
-    ) -> None:
-        """Add the overrides."""
-        option = "/".join(self.option_strings)
-        places = {f"{SECTIONS[output]}.save_dir": str(Path(values, name)) for output, name in FOLDERS.items()}
-        overrides = (Override(key, place, option) for key, place in places.items())
-        namespace.overrides = (*namespace.overrides, *overrides)
 
 
 class VersionAction(argparse.Action):
