@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return the exit code."""
     options = parse("annotate", __doc__, argv)
     with open_run(options, open_images, RunModels) as run:
-        if run.nothing_to_do:
+        if run.plan.nothing_to_do:
             return 0
         annotation_writers = run.plan.sinks(run.class_names, run.writers)  # one a format
         return run.execute(annotation_writers)

@@ -61,7 +61,8 @@ class Run:
         writers: threads that score, encode and write.
         images: all images of the run.
         models: detector and SAM2, or the annotations in their place.
-        plan: which annotations are to be written; a run that writes none works on every image.
+        plan: which annotations are to be written; a run that writes none works on every image. It says, too, if there is
+            nothing to do: in a dry run, or where everything exists already.
         shards: the shards of the run, if this is one of them or merges them; else None.
     """
 
@@ -72,11 +73,6 @@ class Run:
     models: Models
     plan: AnnotationPlan
     shards: Shards | None = None
-
-    @property
-    def nothing_to_do(self) -> bool:
-        """Return whether this is a dry run, or everything that it would write exists already."""
-        return self.plan.nothing_to_do
 
     @property
     def class_names(self) -> tuple[str, ...]:
