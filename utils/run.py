@@ -61,7 +61,7 @@ class Run:
         writers: threads that score, encode and write.
         images: all images of the run.
         models: detector and SAM2, or the annotations in their place.
-        plan: which annotations are to be written; a run that writes none works on every image. It says, too, if there is
+        plan: which annotations are to be written; a run that writes none works on every image. It also says if there is
             nothing to do: in a dry run, or where everything exists already.
         shards: the shards of the run, if this is one of them or merges them; else None.
     """

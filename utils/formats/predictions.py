@@ -31,6 +31,7 @@ from utils.formats.coco_reader import coco_instances, parse_coco, parse_results,
 from utils.io.image_files import size_problem
 from utils.io.json_files import JSON_FILES
 from utils.io.terminal import counted
+from utils.label_maps import MAX_LOST
 from utils.matching import PathIndex, keys_of_place, names_of_image, number_of, unique_aliases, without_upload
 from utils.structures import Instances
 
@@ -68,6 +69,7 @@ class Predictions(ABC):
 
     def __init__(self, path: Path, index: ClassIndex, offset: str | None = None, place: str = "") -> None:
         self.path, self.index, self.offset = path, index, offset
+        self._ordered = list[tuple[int, int]]()  # pixels of the objects of an image, and those that their order decides
         self.keys = self._open()
         paths = [(short, str(key)) for key, short in keys_of_place(self.keys or (), place).items()]
         self._paths = PathIndex(paths)
@@ -130,6 +132,20 @@ class Predictions(ABC):
         """Say, with the file, where what was read so far may have been meant otherwise."""
         return []
 
+    def note_order(self, found: Instances) -> None:
+        """Note how far the order of the objects of an image decides its label map, if none has a score."""
+        if np.isnan(found.mask_scores).all():
+            labels, other = found.to_semantic(), found[::-1].to_semantic()
+            self._ordered.append((int(np.count_nonzero(labels)), int(np.count_nonzero(labels != other))))
+
+    def order_doubts(self, advice: str) -> list[str]:
+        """Say it if the order of objects, which the format leaves open, decides more than a slip of their pixels."""
+        pixels, decided = np.sum(self._ordered, axis=0) if self._ordered else (0, 0)
+        if decided <= MAX_LOST * pixels:
+            return []
+        fact = f"objects of several classes claim {100 * decided / pixels:.0f} % of the pixels of objects"
+        return [f"{self.path}: {fact}; they have no scores, so the later one gets them; {advice}"]
+
 
 def visible_files(folder: Path, pattern: str) -> Iterator[Path]:
     """Find files in a folder and below it, those whose path there has a name with a dot before it left out."""
@@ -172,7 +188,7 @@ class CocoFiles(Predictions):
         for row in rows:
             self.index.class_id(row.category, row.place.child("category_id").name)
         self._boxes = box_doubts(self.path, (bool(row.segmentation) for row in rows))
-        self._crowds = sum(row.is_crowd for row in rows)
+        self._crowds, self._repeats = sum(row.is_crowd for row in rows), list[int]()
         return [*self._images]
 
     def _refuse_several(self, files: Sequence[Path], what: str) -> None:
@@ -180,8 +196,10 @@ class CocoFiles(Predictions):
             raise UserError(f"{self.path}: both {files[0].name} and {files[1].name} are {what}; leave one of them here")
 
     def doubts(self) -> list[str]:
-        fact = f"{self.path}: {self._crowds} of its objects are crowds (iscrowd), which stand for many"
-        return self._boxes + [f"{fact}; each counts as one object"] * bool(self._crowds)
+        crowds = f"{self._crowds} of its objects are crowds (iscrowd), which stand for many; each counts as one object"
+        repeats = f"{sum(self._repeats)} of its objects repeat others with all their values; each counts as an object"
+        found = [f"{self.path}: {fact}" for fact, n in ((crowds, self._crowds), (repeats, sum(self._repeats))) if n]
+        return [*self._boxes, *found, *self.order_doubts("scores would say which one is surer")]
 
     def read(self, key: str, size: tuple[int, int], tracked: bool = False) -> Instances:
         return ranked(coco_instances(self._images[key], size, self.index))
@@ -190,8 +208,12 @@ class CocoFiles(Predictions):
         image = self._images[key]
         if size and image.size and (problem := size_problem(image.size, size)):
             return [f'{self.path}: what it says of "{key}" {problem}']
-        if size and not image.size:  # results say it with each mask
-            read_segmentation(image.annotations[0], size)
+        rows = image.annotations
+        self._repeats.append(len(rows) - len({(row.category, row.score, repr(row.segmentation)) for row in rows}))
+        if size and all(row.score is None and row.mask_score is None for row in rows):
+            self.note_order(self.read(key, size))
+        elif size and not image.size:  # results say it with each mask
+            read_segmentation(rows[0], size)
         return []
 
 

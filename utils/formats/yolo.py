@@ -29,7 +29,6 @@ from utils.formats.yolo_labels import Label, LabelReader, escape_images_dir, lab
 from utils.io.encoding import encode_image
 from utils.io.image_files import is_video_name
 from utils.io.png_files import is_plain
-from utils.label_maps import MAX_LOST
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
@@ -258,7 +257,6 @@ class YoloLabels(Predictions):
         self._boxes = box_doubts(self.path, (len(row.points) > 2 for _, row in rows))
         self._are_quadrangles = {len(row.points) for _, row in rows} == {4}
         self._class_ids: dict[int, int] = {}
-        self._ordered = list[tuple[int, int]]()  # pixels of the objects of an image, and those that their order decides
         for each, row in rows:
             if not 0 <= (number := row.class_id) < len(listed):
                 raise UserError(f"{each}:{row.line}: the class {number} is outside the {len(listed)} classes")
@@ -280,14 +278,10 @@ class YoloLabels(Predictions):
         if self._are_quadrangles:
             fact = f"{self.path}: every outline has four corners, as oriented boxes have"
             return [*self._boxes, f"{fact}: they count as masks; {BOXES_ARE_PROMPTS}"]
-        pixels, decided = np.sum(self._ordered, axis=0) if self._ordered else (0, 0)
-        fact = f"{self.path}: objects of several classes claim {100 * decided / max(1, pixels):.0f} % of the pixels"
-        rule = "rows have no confidence, so the later one gets them"
-        advice = "`yolo predict` writes the surest first: with save_conf=True it adds confidences, which then count"
-        return self._boxes + [f"{fact}; {rule}; {advice}"] * bool(decided > MAX_LOST * pixels)
+        advice = "`yolo predict` writes the surest first: with save_conf=True it adds confidences"
+        return [*self._boxes, *self.order_doubts(advice)]
 
     def _problems(self, key: str, size: tuple[int, int] | None) -> list[str]:
-        if size and np.isnan((found := self.read(key, size)).mask_scores).all():
-            labels, other = found.to_semantic(), found[::-1].to_semantic()
-            self._ordered.append((int(np.count_nonzero(labels)), int(np.count_nonzero(labels != other))))
+        if size:
+            self.note_order(self.read(key, size))
         return []

@@ -144,11 +144,19 @@ def load_prompts(
             *checker.warnings(interpretation),
             *_unlabelled_folders(table, match, images.ids),
             *_several_folders(table, match, images.ids),
+            *_repeats(table, np.column_stack([match.of_row, class_ids, table.scores, table.boxes])[kept]),
             *_losses(table, offset, int(in_run.sum()), int(no_class.sum()), int(other_class.sum())),
         ],
         left_out=[f"prompts: rows {which}, left out: {count}" for which, count in left_out.items() if count],
         class_names=table.class_names or overrides.class_names or (),
     )
+
+
+def _repeats(table: PromptTable, rows: npt.NDArray[np.float64]) -> list[str]:
+    """Say how many of the (J, K) rows of the run are the same as others, as where a file was written twice over."""
+    count = len(rows) - len(np.unique(rows, axis=0))
+    fact = f"{table.path}: {count} of {counted(len(rows), 'row')} repeat others with all their values"
+    return [f"{fact}; each counts as an object of its own"] if count else []
 
 
 def _check_overrides(table: PromptTable) -> None:

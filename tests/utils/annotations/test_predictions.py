@@ -125,6 +125,20 @@ def test_crowds_are_named_that_count_as_objects(tmp_path: Path, crowd: int, caps
     np.testing.assert_array_equal(found.masks[0].to_full(SIZE), FIRST)
 
 
+@pytest.mark.parametrize(("times", "scored"), [(2, True), (1, True), (1, False), (2, False)])
+def test_results_that_repeat_rows_or_lack_scores_are_named(
+    tmp_path: Path, times: int, scored: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without scores, nothing says which of two objects that overlap gets a pixel: the order of rows means nothing."""
+    path = results_file(tmp_path, 3, 1)
+    rows = json.loads(path.read_text()) * times
+    path.write_text(json.dumps([row if scored else {k: row[k] for k in row if k != "score"} for row in rows]))
+    assert problems(path) == []
+    said = capsys.readouterr().err
+    assert ("2 of its objects repeat others with all their values" in said) == (times == 2)
+    assert ("they have no scores, so the later one gets them" in said) == (not scored)
+
+
 def test_coco_results_are_those_of_pycocotools_and_the_higher_score_gets_a_pixel(tmp_path: Path) -> None:
     path = results_file(tmp_path, 3, 1)
     loaded = COCO(str(instances_file(tmp_path))).loadRes(
@@ -485,7 +499,7 @@ def test_labels_whose_order_decides_what_an_image_shows_are_named(
     (tmp_path / "000001.txt").write_text(rows)
     assert problems(tmp_path) == []
     said = capsys.readouterr().err
-    assert ("rows have no confidence, so the later one gets them" in said) == told == ("warning" in said)
+    assert ("they have no scores, so the later one gets them" in said) == told == ("warning" in said)
 
 
 @pytest.mark.parametrize(("rows", "told"), [(1, True), (2, False)])

@@ -178,6 +178,14 @@ def test_scores_that_lose_most_rows_are_warned_of(write: Write, images_of: Any) 
     assert prompts.score_warnings(np.full(len(NAMES), 0.0005, np.float32)) == []
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_rows_that_repeat_others_are_warned_of(times: int, write: Write, images_of: Any) -> None:
+    rows = [row | {"score": 0.5 + i / 1000} for i, row in enumerate(truth(NUMBERED))]
+    prompts = load_prompts(write(rows * times), NAMES, images_of(NUMBERED), PromptOverrides())
+    said = [line for line in prompts.warnings if f"{len(rows)} of {2 * len(rows)} rows repeat others" in line]
+    assert len(said) == times - 1
+
+
 @pytest.mark.parametrize(("lowest", "conf", "told"), [(0.3, 0.1, True), (0.3, 0.25, False), (1.0, 0.1, False)])
 def test_a_threshold_far_below_all_scores_is_warned_of(
     lowest: float, conf: float, told: bool, write: Write, images_of: Any
