@@ -35,6 +35,8 @@ def open_training_splits(
     dataset, names = config.dataset, (config.finetune.train_split, config.finetune.val_split)
     if dataset.data_dir is None or dataset.classes is None:
         raise UserError("finetuning needs dataset.data_dir and dataset.classes")
+    if dataset.class_map:
+        warn(["dataset.class_map: training learns the dataset's own classes; the runs that use the result map them"])
     session = Session()  # each process of a distributed training checks everything itself
     ground_truth = {"with_gt_masks": True, "with_gt_instances": True}
     train, val = (

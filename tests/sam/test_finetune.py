@@ -289,6 +289,15 @@ def test_splits_without_objects_are_refused(config_file: Path, tmp_path: Path) -
         train()
 
 
+@pytest.mark.parametrize("class_map", ["{}", '{"car": "vehicle"}'])
+def test_classes_that_runs_map_are_said_to_be_learnt_as_they_are(
+    class_map: str, config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_training_splits(load_config(config_file, [f"dataset.class_map={class_map}"]))
+    said = "warning: dataset.class_map: training learns the dataset's own classes" in capsys.readouterr().err
+    assert said == (class_map != "{}")
+
+
 @pytest.mark.parametrize("more, what", [([], "finetune.sam.batch_size"), (["finetune.sam.batch_size=9"], "the split")])
 def test_more_processes_than_examples_are_refused(
     more: list[str], what: str, config_file: Path, tmp_path: Path
