@@ -116,9 +116,7 @@ def _average_precision_lines(found: AveragePrecision | None, num_images: int) ->
     scores = f"Mask AP {percent(found.mean)}, AP50 {percent(found.at_50)}, AP75 {percent(found.at_75)}, as COCO: "
     some = "" if found.images == num_images else f" in {found.images} of {num_images} images"
     left_out = [f"    not counted, since they lie mostly on void: {found.on_void}"] if found.on_void else []
-    order = (
-        [] if found.is_ranked else ["    not ranked, since all found objects have the same score: their order decides"]
-    )
+    order = [f"    {found.remark}"] if found.remark else []
     return [f"{scores}{found.found} found, {found.true} true{some}", *left_out, *order]
 
 

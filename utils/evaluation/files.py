@@ -242,15 +242,20 @@ def per_class_tex(evaluation: Evaluation) -> bytes:
     heads = ["Class", *(measure.heading for measure in LABEL_MEASURES.values())]
     if (found := evaluation.average_precision) is not None:
         heads, columns, means = [*heads, "AP"], [*columns, found.labels], [*means, found.mean]
+    remark = f"; AP is {found.remark}" if found is not None and found.remark else ""
     present = [i for i, union in enumerate(evaluation.counts.union) if union]
     rows = [[tex_escape(evaluation.names[i]), *(percent(column[i]) for column in columns)] for i in present]
-    return tex_table([*map(tex_escape, heads)], rows, [["mean", *map(percent, means)]])
+    return tex_table([*map(tex_escape, heads)], rows, [["mean", *map(percent, means)]], remark=remark)
 
 
-def tex_table(heads: Sequence[str], *groups: Sequence[Sequence[str]]) -> bytes:
-    """Lay out a LaTeX table of numbers in percent, with a rule before each group of rows; encoded."""
+def tex_table(heads: Sequence[str], *groups: Sequence[Sequence[str]], remark: str = "") -> bytes:
+    """Lay out a LaTeX table of numbers in percent, with a rule before each group of rows; encoded.
+
+    Args:
+        remark: ends the comment above the table.
+    """
     rules = [rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}", r"\toprule"]
-    lines = [r"% in percent; needs \usepackage{booktabs}", *rules, " & ".join(heads) + r" \\"]
+    lines = [rf"% in percent; needs \usepackage{{booktabs}}{remark}", *rules, " & ".join(heads) + r" \\"]
     for group in filter(None, groups):
         lines += [r"\midrule", *(" & ".join(cells) + r" \\" for cells in group)]
     return "\n".join([*lines, r"\bottomrule", "\\end{tabular}\n"]).encode("utf-8", "backslashreplace")

@@ -46,6 +46,11 @@ class AveragePrecision:
     on_void: int
     is_ranked: bool
 
+    @property
+    def remark(self) -> str:
+        """Say that nothing ranks the found objects; empty if their scores do."""
+        return "" if self.is_ranked else "not ranked, since all found objects have the same score: their order decides"
+
 
 def average_precision(images: Sequence[ImageScore], num_classes: int) -> AveragePrecision | None:
     """Compute mask AP over the images with instance ids; None where there are none.

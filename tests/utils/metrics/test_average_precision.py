@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from pycocotools.cocoeval import COCOeval
 from tests.helpers.evaluate import NAMES, SHARED, Pair, evaluation_of, needs_photos, photos, random_pairs
 from utils.classes import VOID
 from utils.evaluation.console import split_lines
+from utils.evaluation.files import evaluation_files
+from utils.evaluation.report.tables import figures
 from utils.masks import Mask
 from utils.structures import Instances, Sample
 
@@ -104,6 +107,11 @@ def test_objects_without_scores_are_said_not_to_be_ranked() -> None:
     found = evaluation_of(alike, NAMES)
     assert not found.average_precision.is_ranked
     assert "    not ranked, since all found objects have the same score: their order decides" in split_lines(found)
+    files = evaluation_files(found, {}, None)
+    assert not json.loads(files["metrics.json"])["mask_average_precision"]["ranked_by_score"]
+    assert files["per_class.tex"].startswith(rb"% in percent; needs \usepackage{booktabs}; AP is not ranked, since")
+    (figure,) = (row for row in figures(found) if row.name == "Mask AP")
+    assert figure.note.endswith("; not ranked by scores")
     reordered = evaluation_of([(sample, instances[::-1]) for sample, instances in alike], NAMES)
     assert reordered.average_precision.mean != found.average_precision.mean
 

@@ -118,7 +118,10 @@ def figures(evaluation: Evaluation) -> Iterator[Row]:
         if measure.figure:
             yield Row(measure.figure, (percent(means[name]),), measure.definition)
     if (found := evaluation.average_precision) is not None:
-        yield Row("Mask AP", (percent(found.mean),), f"AP50: {percent(found.at_50)}, AP75: {percent(found.at_75)}")
+        note = "" if found.is_ranked else "; not ranked by scores"
+        yield Row(
+            "Mask AP", (percent(found.mean),), f"AP50: {percent(found.at_50)}, AP75: {percent(found.at_75)}{note}"
+        )
 
 
 def label_table(evaluation: Evaluation) -> Table:
