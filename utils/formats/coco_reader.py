@@ -235,13 +235,20 @@ def _read_image(row: Any, place: Location) -> CocoImage:
     return CocoImage(str(name), (height, width))
 
 
+def _read_score(row: Any, key: str, place: Location) -> float | None:
+    score: float | None = get(row, key, float, place, optional=True)
+    if score is not None and not 0 <= score <= 1:
+        raise place.child(key).error(f"expected a number from 0 to 1, found {describe(score)}")
+    return score
+
+
 def _read_annotation(row: Any, category: str, place: Location) -> CocoAnnotation:
     bbox, at = get(row, "bbox", list, place, optional=True), place.child("bbox")
     if bbox:
         bbox = tuple(coerce(float, number, at.at(i)) for i, number in enumerate(bbox))
         if len(bbox) != 4:
             raise at.error(f"expected four numbers, found {describe([*bbox])}")
-    score, mask_score = (get(row, key, float, place, optional=True) for key in ("score", "mask_score"))
+    score, mask_score = (_read_score(row, key, place) for key in ("score", "mask_score"))
     is_crowd = row.get("iscrowd") in (1, True)
     return CocoAnnotation(place, category, bbox or None, row.get("segmentation"), score, mask_score, is_crowd)
 

@@ -125,6 +125,16 @@ def test_crowds_are_named_that_count_as_objects(tmp_path: Path, crowd: int, caps
     np.testing.assert_array_equal(found.masks[0].to_full(SIZE), FIRST)
 
 
+def test_scores_in_percent_are_refused_with_and_without_an_instances_file(tmp_path: Path) -> None:
+    """As they are in prompt files: calibrations and annotations made of them would hold them, too."""
+    path = results_file(tmp_path, 3, 1, image_id=0)
+    path.write_text(json.dumps([row | {"score": 100 * row["score"]} for row in json.loads(path.read_text())]))
+    said = f"{path}: [0].score: expected a number from 0 to 1, found a number (90.0)"
+    assert problems(path) == [said]
+    instances_file(tmp_path, category_id=3)
+    assert problems(tmp_path) == [said]
+
+
 @pytest.mark.parametrize(("times", "scored"), [(2, True), (1, True), (1, False), (2, False)])
 def test_results_that_repeat_rows_or_lack_scores_are_named(
     tmp_path: Path, times: int, scored: bool, capsys: pytest.CaptureFixture[str]
