@@ -61,8 +61,7 @@ class Run:
         writers: threads that score, encode and write.
         images: all images of the run.
         models: detector and SAM2, or the annotations in their place.
-        plan: which annotations are to be written; a run that writes none works on every image. It also says if there is
-            nothing to do: in a dry run, or where everything exists already.
+        plan: which annotations are to be written; a run that writes none works on every image.
         shards: the shards of the run, if this is one of them or merges them; else None.
     """
 
@@ -128,8 +127,7 @@ def build_evaluator(run: Run) -> Evaluator:
     comparison = None
     if options.diff is not None:
         offset = options.prompt_overrides.category_offset
-        folder = AnnotationFolder(options.diff, class_map.index, offset, run.images)
-        comparison = Comparison(class_map, folder)
+        comparison = Comparison(class_map, AnnotationFolder(options.diff, class_map.index, offset))
     return Evaluator(
         names,
         settings.save_dir,
