@@ -26,6 +26,11 @@ MAX_MISFITS = 0.1
 
 LARGEST_ID = 2**63
 
+DOTA_ROW = re.compile(r"imagesource:|gsd:|(\S*\d\S*\s+){8}[^\W\d]")
+"""The two lines with which files of DOTA begin, and their rows: four corners in pixels, a name, a difficulty."""
+
+DOTA_ADVICE = "of DOTA's labels, convert_dota_to_yolo_obb of ultralytics.data.converter makes YOLO labels"
+
 LabelColumns: TypeAlias = Literal[
     "x y w h",
     "x y w h conf",
@@ -296,7 +301,8 @@ def _rows(path: Path) -> Iterator[Row]:
         try:
             class_id, numbers = float(words[0]), np.array(words[1:], np.float64)
         except ValueError:
-            raise UserError(f"{path}:{line}: expected an integer, the class, and numbers") from None
+            advice = f"; {DOTA_ADVICE}" if DOTA_ROW.match(text) else ""
+            raise UserError(f"{path}:{line}: expected an integer, the class, and numbers{advice}") from None
         if not class_id.is_integer() or abs(class_id) >= LARGEST_ID:
             raise UserError(f"{path}:{line}: expected an integer, the class, found {words[0]}")
         if len(numbers) < BOX:

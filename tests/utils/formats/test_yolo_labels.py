@@ -166,7 +166,15 @@ def test_segment_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("car 0.5 0.5 0.1 0.1", r"expected an integer, the class, and numbers"),
+        ("car 0.5 0.5 0.1 0.1", r"expected an integer, the class, and numbers$"),
+        (
+            "imagesource:GoogleEarth\n",
+            r"and numbers; of DOTA's labels, convert_dota_to_yolo_obb",
+        ),
+        (
+            "1 2.5 9 2.5 9 8 1 8 large-vehicle 0",
+            r"and numbers; of DOTA's labels, convert_dota_to",
+        ),
         ("1.5 0.5 0.5 0.1 0.1", r"expected an integer, the class, found 1.5"),
         ("1 0.5 0.5 0.1 x", r"and numbers"),
         ("1 0.5 0.5 0.1", r"at least four numbers, found 3"),
