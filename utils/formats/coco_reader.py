@@ -273,27 +273,39 @@ def segmentation_box(segmentation: Any) -> list[float] | None:
     Args:
         segmentation: polygons or run lengths, unchecked.
     """
-    from pycocotools import mask as coco
-
     try:
         if isinstance(segmentation, dict):
-            return [float(side) for side in coco.toBbox(_run_lengths(segmentation))]
+            mask = _mask_of_runs(_run_lengths(segmentation), segmentation["size"][0])
+            return [float(side) for side in xyxy_to_xywh(mask.box)]
         points = np.concatenate([np.array(ring, np.float64).reshape(-1, 2) for ring in segmentation])
         return [float(side) for side in xyxy_to_xywh(box_of_points(points))]
     except Exception:  # its parsers raise almost anything
         return None
 
 
-def _run_lengths(segmentation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return run lengths as pycocotools keeps them; Exception for those on which its C code would leave its memory."""
-    from pycocotools import mask as coco
-
+def _run_lengths(segmentation: Mapping[str, Any]) -> list[int]:
+    """Return run lengths, of which the first is of the background; Exception for those of another number of pixels."""
     counts, (height, width) = segmentation["counts"], segmentation["size"]
     lengths = _decompressed(counts) if isinstance(counts, str) else [int(length) for length in counts]
     if min(lengths, default=0) < 0 or sum(lengths) != height * width or not 0 < height * width < 2**32 or width < 0:
         raise ValueError(f"the run lengths are not those of {height} x {width} pixels")
-    encoded: dict[str, Any] = coco.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
-    return encoded
+    return lengths
+
+
+def _mask_of_runs(lengths: Sequence[int], height: int) -> Mask:
+    """Make a mask of run lengths, which go down the columns of an image; only those of the mask are drawn."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    runs = ends[: len(ends) // 2 * 2].reshape(-1, 2)  # the first pixel of each, and the one after the last
+    runs = runs[runs[:, 0] < runs[:, 1]]
+    if not len(runs):
+        return Mask.from_array(np.zeros((1, 1)))
+    left, right = int(runs[0, 0] // height), int((runs[-1, 1] - 1) // height) + 1
+    begins, stops = (runs - left * height).T
+    changes = np.zeros((right - left) * height + 1, np.int8)
+    changes[begins] += 1
+    changes[stops] -= 1
+    columns = np.cumsum(changes[:-1], dtype=np.int8).reshape(-1, height)
+    return Mask.from_array(np.ascontiguousarray(columns.T)).moved(left, 0)
 
 
 def _decompressed(text: str) -> list[int]:
@@ -333,7 +345,8 @@ def read_segmentation(row: CocoAnnotation, size: tuple[int, int]) -> Mask:
     try:
         if isinstance(encoded, list):
             polygons = [_polygon(polygon, size) for polygon in encoded if len(polygon) >= 6]
-            return Mask.from_array(coco.decode(coco.merge(coco.frPyObjects(polygons, *size))))
-        return Mask.from_array(coco.decode(_run_lengths(encoded)))
+            merged = coco.merge(coco.frPyObjects(polygons, *size))
+            return _mask_of_runs(_decompressed(merged["counts"].decode()), size[0])
+        return _mask_of_runs(_run_lengths(encoded), size[0])
     except Exception as error:  # its parsers raise almost anything
         raise row.place.child("segmentation").error(f"neither polygons nor run lengths: {error}") from error

@@ -11,6 +11,7 @@ from pycocotools import mask as coco
 from tests.helpers.read_back import read_back
 from utils.errors import UserError
 from utils.formats.coco_reader import segmentation_box
+from utils.masks import Mask
 
 
 def write(path: Path, size: tuple[int, int], *segmentations: Any) -> Path:
@@ -34,6 +35,19 @@ def test_run_lengths_as_text_and_as_numbers_are_read_as_pycocotools_does(size: t
         np.testing.assert_array_equal(found.to_full(size), mask.astype(bool))
     for text, each, alike in zip(texts, told, numbers, strict=True):
         assert segmentation_box(each) == segmentation_box(alike) == coco.toBbox(text).tolist()
+
+
+def test_no_more_of_an_image_is_drawn_than_the_columns_of_a_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else thousands of small objects in a large image took minutes."""
+    drawn: list[int] = []
+    monkeypatch.setattr(Mask, "from_array", lambda full: drawn.append(full.size) or Mask(0, 0, full[:0, :0]))
+    monkeypatch.setattr(coco, "decode", None)
+    size = (3000, 4000)
+    runs = {"size": size, "counts": [3000 * 3990 + 5, 4, 2996, 4, 3000 * 8 + 2991]}
+    list(read_back(write(tmp_path / "a.json", size, runs, [[20, 30, 29, 30, 29, 40]]), ["car"]))
+    assert drawn == [2 * 3000, 8 * 3000]
 
 
 HOSTILE = [
