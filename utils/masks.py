@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from utils.boxes import box_of_mask
+from utils.boxes import box_of_mask, enclosing_box
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,18 @@ class Mask:
         array = np.zeros(size, bool)
         array[self.slices] = self.crop
         return array
+
+
+def union(masks: Sequence[Mask]) -> Mask:
+    """Return the pixels of any of some masks of one image."""
+    if len(masks) == 1:
+        return masks[0]
+    boxes = [mask.box for mask in masks if mask.crop.size]
+    if not boxes:
+        return masks[0]
+    left, top, right, bottom = enclosing_box(boxes).astype(int).tolist()
+    parts = [mask.moved(-left, -top).to_full((bottom - top, right - left)) for mask in masks]
+    return Mask(left, top, np.any(parts, axis=0))
 
 
 class PackedMask(Mask):

@@ -24,7 +24,7 @@ from utils.io.image_files import image_size, size_problem
 from utils.io.json_files import JSON_FILES, Location, describe, get, read_json
 from utils.io.map_files import decode_mask
 from utils.io.writers import safe_path
-from utils.masks import Mask
+from utils.masks import Mask, union
 from utils.structures import Instances
 
 OTHER_NAMES = {"rotation": "oriented_rectangle", "quadrilateral": "polygon"}
@@ -204,7 +204,7 @@ def labelme_instances(
     return Instances.from_masks(
         size,
         [index.class_id(shape.label, f"{path}: shapes[{i}].label") for i, shape in firsts.items()],
-        [Mask.from_array(np.any(parts, axis=0)) for parts in drawings],
+        [union(parts) for parts in drawings],
         [shape.scores.get("score", 1.0) for shape in firsts.values()],
         [shape.scores.get("mask_score", np.nan) for shape in firsts.values()],
         _tracks([*firsts.values()], path) if tracked else None,
@@ -237,8 +237,8 @@ def check_size(found: tuple[int, int], size: tuple[int, int], path: Path) -> Non
         raise UserError(f"{path}: {problem}")
 
 
-def rasterize(shape: Shape, size: tuple[int, int], place: str) -> npt.NDArray[np.bool_]:
-    """Rasterize a shape as labelme's own converters do: (H, W) bool.
+def rasterize(shape: Shape, size: tuple[int, int], place: str) -> Mask:
+    """Rasterize a shape as labelme's own converters do, in an image of a (height, width).
 
     Args:
         place: what messages call the shape.
@@ -253,16 +253,14 @@ def rasterize(shape: Shape, size: tuple[int, int], place: str) -> npt.NDArray[np
         crop = decode_mask(shape.mask)
     except ValueError as error:
         raise UserError(f"{place}.mask: no mask as a base64 PNG: {error}") from error
-    picture = np.zeros(size, bool)
     (left, top), (right, bottom) = shape.points.astype(int).tolist()  # inclusive
-    window = picture[max(top, 0) : bottom + 1, max(left, 0) : right + 1]
-    if crop.shape != window.shape or min(left, top) < 0:
+    window = len(range(size[0])[max(top, 0) : bottom + 1]), len(range(size[1])[max(left, 0) : right + 1])
+    if crop.shape != window or min(left, top) < 0:
         raise UserError(
             f"{place}.mask: {crop.shape[1]} x {crop.shape[0]} pixels do not fit between {[left, top]} and "
             f"{[right, bottom]}, both included, in an image of {size[1]} x {size[0]}"
         )
-    window[:] = crop
-    return picture
+    return Mask.from_array(crop).moved(left, top)
 
 
 def check_drawable(shape: Shape, place: str) -> None:

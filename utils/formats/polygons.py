@@ -12,6 +12,7 @@ import PIL.Image
 import PIL.ImageDraw
 
 from utils.boxes import covered_pixels
+from utils.masks import Mask
 
 MAX_DEVIATION = 1 / 8
 """How far a polygon may leave the outline, as a share of area / perimeter, which is half the width of a strip.
@@ -190,8 +191,8 @@ POINTS: dict[str, tuple[float, float]] = {
 """Shape type -> least and most points, of those that labelme draws. It does not draw its `points`."""
 
 
-def rasterize_labelme_shape(kind: str, points: npt.NDArray[np.float64], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Rasterize a shape of any kind but `mask` as labelme does: (H, W) bool.
+def rasterize_labelme_shape(kind: str, points: npt.NDArray[np.float64], size: tuple[int, int]) -> Mask:
+    """Rasterize a shape of any kind but `mask` as labelme does, in an image of a (height, width).
 
     Args:
         kind: labelme's `shape_type`, one of POINTS.
@@ -200,7 +201,7 @@ def rasterize_labelme_shape(kind: str, points: npt.NDArray[np.float64], size: tu
     if kind == "circle" and (radius := math.dist(*points.tolist())) > MAX_DRAWN_RADIUS:
         rows, columns = np.ogrid[: size[0], : size[1]]
         with np.errstate(over="ignore"):
-            return np.hypot(columns - points[0, 0], rows - points[0, 1]) <= radius
+            return Mask.from_array(np.hypot(columns - points[0, 0], rows - points[0, 1]) <= radius)
     picture = PIL.Image.new("L", size[::-1])
     draw, corners = PIL.ImageDraw.Draw(picture), [(x, y) for x, y in points.tolist()]
     if kind in ("line", "linestrip"):
@@ -215,4 +216,5 @@ def rasterize_labelme_shape(kind: str, points: npt.NDArray[np.float64], size: tu
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=1, fill=1)
     else:
         draw.polygon(corners, outline=1, fill=1)
-    return np.array(picture, bool)
+    box = picture.getbbox() or (0, 0, 0, 0)  # found by Pillow, since arrays of large images take long for each shape
+    return Mask(*box[:2], np.array(picture.crop(box), bool))

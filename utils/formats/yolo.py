@@ -236,7 +236,12 @@ def polygon_mask(row: Label, size: tuple[int, int]) -> Mask:
     points = row.points * (size[1], size[0])
     if len(points) == 2:
         return Mask.from_array(filled_box(points.ravel(), size))
-    return Mask.from_array(rasterize_ultralytics(np.floor(points), size))
+    points = np.floor(points)
+    first, last = points.min(axis=0), points.max(axis=0)
+    if (first < 0).any() or (last >= size[::-1]).any():  # cv2 draws an edge that it cuts off in a way of its own
+        return Mask.from_array(rasterize_ultralytics(points, size))
+    height, width = (last - first).astype(int)[::-1] + 1
+    return Mask.from_array(rasterize_ultralytics(points - first, (height, width))).moved(*first.astype(int).tolist())
 
 
 class YoloLabels(Predictions):

@@ -22,8 +22,9 @@ from utils.formats.yolo import (
     MSG_BRIDGES,
     MSG_TINY_IMAGES,
     YoloExporter,
+    polygon_mask,
 )
-from utils.formats.yolo_labels import escape_images_dir, unescape_images_dir
+from utils.formats.yolo_labels import Label, escape_images_dir, unescape_images_dir
 from utils.io.photos import read_image
 from utils.masks import Mask
 from utils.structures import Instances, Sample
@@ -183,3 +184,20 @@ def test_ultralytics_takes_whatever_we_can_read(tmp_path: Path, write: Callable)
     expected = {Path(sample.image_id).name: sample.size for sample, _ in pairs if min(sample.size) > 9}
     assert sizes == expected
     assert len(sizes) > 35
+
+
+@pytest.mark.parametrize("reach", [1, 1.2])
+def test_polygons_are_drawn_alone_as_they_are_in_the_image(reach: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they stick out; an array of a large image for each small polygon would take long."""
+    sizes: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        "utils.formats.yolo.rasterize_ultralytics",
+        lambda ring, size: sizes.append(tuple(size)) or rasterize_ultralytics(ring, size),
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        points = rng.random(2) + rng.uniform(0.05, 0.6) * (rng.random((int(rng.integers(3, 9)), 2)) - 0.5)
+        points = points.clip(1 - reach, reach - 0.01)
+        whole = rasterize_ultralytics(np.floor(points * (60, 40)), (40, 60))
+        np.testing.assert_array_equal(polygon_mask(Label(1, 0, points, 1), (40, 60)).to_full((40, 60)), whole)
+    assert np.mean([height * width for height, width in sizes]) < 40 * 60 / 2 or reach > 1
