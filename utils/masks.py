@@ -152,5 +152,9 @@ class PackedMask(Mask):
 
 def mask_iou(first: Sequence[Mask], second: Sequence[Mask]) -> npt.NDArray[np.float64]:
     """Compute the (N, M) intersection over union of N and M masks of one image, pairwise."""
-    ious = np.array([[ours.iou(theirs) for theirs in second] for ours in first], np.float64)
-    return ious.reshape(len(first), len(second))
+    ious, boxes = np.zeros((len(first), len(second))), np.array([mask.box for mask in second]).reshape(-1, 4)
+    for i, mask in enumerate(first):
+        meets = (mask.box[:2] < boxes[:, 2:]) & (boxes[:, :2] < mask.box[2:])
+        for j in np.flatnonzero(meets.all(axis=1)).tolist():  # few of thousands of objects
+            ious[i, j] = mask.iou(second[j])
+    return ious

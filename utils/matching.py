@@ -44,11 +44,12 @@ def match_best_first(scores: npt.NDArray[np.float64], allowed: npt.NDArray[np.bo
     Where two objects resemble one, the closer one gets it, whatever becomes of the other; the best total might decide
     otherwise. Ties go to the lower row, then to the lower column. Arguments as in `match_best_total`.
     """
-    column_of: dict[int, int] = {}
+    column_of, taken = dict[int, int](), set[int]()
     candidates = np.argwhere(allowed)
     for row, column in candidates[np.argsort(-scores[allowed], kind="stable")].tolist():
-        if row not in column_of and column not in column_of.values():
+        if row not in column_of and column not in taken:
             column_of[row] = column
+            taken.add(column)
     rows = np.array(sorted(column_of), np.int64)
     return rows, np.array([column_of[row] for row in rows.tolist()], np.int64)
 
