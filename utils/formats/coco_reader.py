@@ -300,12 +300,10 @@ def _mask_of_runs(lengths: Sequence[int], height: int) -> Mask:
     if not len(runs):
         return Mask.from_array(np.zeros((1, 1)))
     left, right = int(runs[0, 0] // height), int((runs[-1, 1] - 1) // height) + 1
-    begins, stops = (runs - left * height).T
     changes = np.zeros((right - left) * height + 1, np.int8)
-    changes[begins] += 1
-    changes[stops] -= 1
-    columns = np.cumsum(changes[:-1], dtype=np.int8).reshape(-1, height)
-    return Mask.from_array(np.ascontiguousarray(columns.T)).moved(left, 0)
+    changes[runs[:, 0] - left * height] += 1
+    changes[runs[:, 1] - left * height] -= 1
+    return Mask.from_array(np.cumsum(changes[:-1], dtype=np.int8).reshape(-1, height).T).moved(left, 0)
 
 
 def _decompressed(text: str) -> list[int]:
