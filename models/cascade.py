@@ -83,7 +83,7 @@ class ImageCascade:
         self._detect_retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
         self._launch_retry = OomRetry(segmenter.use_less_memory, segmenter.use_more_memory)
         self._unlaunched: _Batch | None = None  # with CUDA, the batch of the last call
-        self._dark: list[str] = []
+        self._num_dark, self._first_dark = 0, ""
 
     def __call__(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Instances]]:
         """Yield the instances of each image of a batch, in order, found in one detector and one segmenter call.
@@ -93,7 +93,9 @@ class ImageCascade:
         by then. So the GPU waits for no box, where the caller asks for results two batches late (`utils/engine.py`).
         """
         batch, device = _Batch(samples), self.segmenter.device.type
-        self._dark += [sample.image_id for sample in samples if _is_dark(sample.image)]
+        for sample in samples:
+            if _is_dark(sample.image):
+                self._num_dark, self._first_dark = self._num_dark + 1, self._first_dark or sample.image_id
         if device == "cuda":
             batch.detected = self._detecting.submit(self._detect, samples)
             if self._unlaunched is not None:
@@ -105,10 +107,11 @@ class ImageCascade:
 
     def summary_lines(self, session: Session) -> list[str]:
         """Return the lines that the source of boxes and the segmenter print at the end of a run, and of dark images."""
-        dark, white = session.gather(self._dark), "scale them first: of 16 bits, 65535 is white"
-        which = f"no value above {DARK - 1} of 255, so the models see black: {len(dark)}"
+        dark = [(first, count) for first, count in session.gather([(self._first_dark, self._num_dark)]) if count]
+        which = f"no value above {DARK - 1} of 255, so the models see black: {sum(count for _, count in dark)}"
+        advice = "scale them first: of 16 bits, 65535 is white"
         return [
-            *(f"images: {which}, such as {first}; {white}" for first in sorted(dark)[:1]),
+            *(f"images: {which}, such as {first}; {advice}" for first, _ in sorted(dark)[:1]),
             *self.boxes.summary_lines(session),
             *self.segmenter.summary_lines(),
             *dict.fromkeys([*self._detect_retry.summary_lines(session), *self._launch_retry.summary_lines(session)]),
