@@ -119,16 +119,23 @@ def place_below(folder: Path, ids: Sequence[str], paths: Sequence[Path]) -> str:
         paths: the files of its images.
 
     Returns:
-        nothing where the images are not below the folder, or no folder of them is.
+        nothing where the images are not below the folder, or no folder of them is; nor where they are of several
+        sources, below each of which ids begin.
     """
-    if not paths:
+    above = Path(os.path.abspath(folder if folder.is_dir() else folder.parent))
+    roots = map(_root, ids, map(str, paths))
+    root = next(roots, None)
+    if root is None or above not in (place := Path(os.path.abspath(root))).parents or any(each != root for each in roots):
         return ""
-    path, above = Path(os.path.abspath(paths[0])), Path(os.path.abspath(folder if folder.is_dir() else folder.parent))
-    root = path.parents[min(ids[0].count("/"), len(path.parents) - 1)]
-    if above not in root.parents or not path.relative_to(root).as_posix().startswith(ids[0]):
-        return ""
-    inside = f"{root.relative_to(above).as_posix()}/*"
+    inside = f"{place.relative_to(above).as_posix()}/*"
     return without_images(inside.replace("JPEGImages/", "images/", 1)).removesuffix("*")
+
+
+def _root(image_id: str, path: str) -> str | None:
+    """Return how the path of an image begins before its id; None for a frame of a video, which has no such path."""
+    path = path.replace(os.sep, "/")
+    found = (each for each in (os.path.splitext(path)[0], path) if f"/{each}".endswith(f"/{image_id}"))
+    return next((each.removesuffix(image_id) for each in found), None)
 
 
 def keys_of_place(keys: Iterable[str | int], place: str) -> dict[str | int, str]:

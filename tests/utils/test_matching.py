@@ -125,3 +125,10 @@ def test_labels_lie_below_their_folder_as_the_photos_do(
     for folder in (Path("ds"), tmp_path / "ds", Path("ds/instances.json")):
         assert place_below(folder, [image_id], [Path(photo)]) == place
     assert place_below(Path("ds"), [], []) == ""
+
+
+def test_images_of_several_sources_have_no_place_of_their_own() -> None:
+    """Each has one, and ids begin below it: labels of the first alone would leave the others without objects."""
+    photos = [Path("ds/val/images/a.jpg"), Path("ds/test/images/b.jpg")]
+    assert place_below(Path("ds"), ["a", "b"], photos) == ""
+    assert place_below(Path("ds"), ["a", "d/b"], [photos[0], Path("ds/val/images/d/b.png")]) == "val/"
