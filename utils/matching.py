@@ -125,7 +125,8 @@ def place_below(folder: Path, ids: Sequence[str], paths: Sequence[Path]) -> str:
     above = Path(os.path.abspath(folder if folder.is_dir() else folder.parent))
     roots = map(_root, ids, map(str, paths))
     root = next(roots, None)
-    if root is None or above not in (place := Path(os.path.abspath(root))).parents or any(each != root for each in roots):
+    place = Path(os.path.abspath(root or "."))
+    if root is None or above not in place.parents or any(each != root for each in roots):
         return ""
     inside = f"{place.relative_to(above).as_posix()}/*"
     return without_images(inside.replace("JPEGImages/", "images/", 1)).removesuffix("*")

@@ -127,8 +127,8 @@ def test_labels_lie_below_their_folder_as_the_photos_do(
     assert place_below(Path("ds"), [], []) == ""
 
 
-def test_images_of_several_sources_have_no_place_of_their_own() -> None:
+def test_images_of_several_sources_have_no_place_of_their_own(tmp_path: Path) -> None:
     """Each has one, and ids begin below it: labels of the first alone would leave the others without objects."""
-    photos = [Path("ds/val/images/a.jpg"), Path("ds/test/images/b.jpg")]
-    assert place_below(Path("ds"), ["a", "b"], photos) == ""
-    assert place_below(Path("ds"), ["a", "d/b"], [photos[0], Path("ds/val/images/d/b.png")]) == "val/"
+    val, test = tmp_path / "val/images", tmp_path / "test/images"
+    assert place_below(tmp_path, ["a", "b"], [val / "a.jpg", test / "b.jpg"]) == ""
+    assert place_below(tmp_path, ["a", "d/b"], [val / "a.jpg", val / "d/b.png"]) == "val/"
