@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -174,8 +174,10 @@ class GivenBoxes:
             raise UserError(f"expected as many lists of boxes and of class_ids as images, found {found}")
         self._of_image = {}
         for i, (sample, *given) in enumerate(zip(samples, boxes, class_ids)):
-            # Tensors may be on a GPU; Ultralytics' class ids are floats.
-            corners, ids = (np.asarray(each.cpu() if hasattr(each, "cpu") else each, np.float64) for each in given)
+            try:
+                corners, ids = map(_numbers, given)
+            except (TypeError, ValueError) as error:
+                raise UserError(f"boxes[{i}] and class_ids[{i}]: {error}") from error
             if (corners.size or ids.size) and (corners.shape[1:] != (4,) or ids.shape != corners.shape[:1]):
                 shapes = f"{corners.shape} and {ids.shape}"
                 raise UserError(f"boxes[{i}] and class_ids[{i}]: expected shapes (N, 4) and (N,), found {shapes}")
@@ -196,6 +198,11 @@ class GivenBoxes:
     def summary_lines(self, session: Session) -> list[str]:
         """Return nothing: no box was left out."""
         return []
+
+
+def _numbers(given: Any) -> npt.NDArray[np.float64]:
+    """Return an array, list or tensor as float64; tensors may be on a GPU, need gradients, or have 16 bits."""
+    return np.asarray(given.detach().cpu().double() if hasattr(given, "detach") else given, np.float64)
 
 
 class GroundTruthBoxes:

@@ -44,6 +44,7 @@ def test_a_predictor_refuses_what_is_no_image_and_names_it() -> None:
         ([image, "nowhere.jpg"], r"images\[1\]: nowhere\.jpg: No such file"),
         ([REPOSITORY / "config.json"], r"config\.json: not an image"),
         ([Image.new("F", (3, 3))], "floating-point"),
+        ([Image.new("RGB", (0, 3))], r"images\[0\]: it has no pixels$"),
     ]
     for images, said in wrong:
         with pytest.raises(UserError, match=said):
@@ -134,6 +135,8 @@ def test_boxes_of_a_call_take_the_place_of_the_detectors(photos: list[npt.NDArra
     assert boxes_and_masks(predictor(photos[:3], boxes, class_ids)) == boxes_and_masks(found)
     tensors = [torch.from_numpy(each) for each in boxes], [torch.from_numpy(each).float() for each in class_ids]
     assert boxes_and_masks(predictor(photos[:3], *tensors)) == boxes_and_masks(found), "as Ultralytics has them"
+    learnt = [each.clone().requires_grad_() for each in tensors[0]], [each.bfloat16() for each in tensors[1]]
+    assert boxes_and_masks(predictor(photos[:3], *learnt)) == boxes_and_masks(found), "from a model in training"
     lists = [each.tolist() for each in boxes], [[4] * len(each) for each in class_ids]
     other = predictor(photos[:3], *lists)
     assert boxes_and_masks(other) == boxes_and_masks(found)
@@ -183,6 +186,8 @@ def test_boxes_that_do_not_fit_are_refused(photos: list[npt.NDArray[np.uint8]]) 
         ),
         (([[[width, 0, width + 9, 9]]], [[0]]), "is no x1 y1 x2 y2 in an image"),
         (([[[np.nan] * 4]], [[0]]), "is no x1 y1 x2 y2"),
+        (([[box, box[:2]]], [[0, 0]]), r"boxes\[0\] and class_ids\[0\]: .*inhomogeneous"),
+        (([[["left", *box[1:]]]], [[0]]), r"boxes\[0\] and class_ids\[0\]: could not convert"),
     ]
     for given, said in wrong:
         with pytest.raises(UserError, match=said):

@@ -79,6 +79,8 @@ def pixels_of(image: Image.Image) -> npt.NDArray[np.uint8]:
     """
     with image_errors():
         image.load()
+        if not math.prod(image.size):
+            raise ValueError("it has no pixels")
         return _upright(_pixels(image, 16), exif_orientation(image))
 
 
