@@ -134,7 +134,7 @@ def _check_mask(
         problems += _object_problems(dataset.objects_path(index), shape, colored=dataset.colors is not None)
     if target is not None and num_classes is not None:
         counts = value_counts(target)
-        if not dataset.label_map:
+        if not dataset.label_map and dataset.colors is None:
             moved = moved_labels(path)
         if reason := label_problem(target, num_classes):
             problems.append((VALUES, f"{path}: {reason}"))

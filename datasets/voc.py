@@ -25,11 +25,10 @@ from datasets.folder import (
 from utils.classes import VOID
 from utils.errors import UserError
 from utils.files import read_user_text
-from utils.formats.label_colors import load_label_colors, read_objects
+from utils.formats.label_colors import load_label_colors, read_label_map, read_objects
 from utils.formats.voc import TREE_OF_MASKS, map_files, split_lists
 from utils.io.image_files import is_image_name
 from utils.io.json_files import path_problem
-from utils.io.map_files import read_index_map
 from utils.io.photos import read_image, size_mismatch_message
 from utils.io.terminal import counted
 from utils.label_maps import instances_of
@@ -236,7 +235,7 @@ class VocDataset(Dataset):
 
         Its values are not checked.
         """
-        values = read_index_map(self.mask_path(index), colored=self.colors is not None)
+        values = read_label_map(self.mask_path(index), self.colors, None if self.label_map else self._labels)
         if self.colors is not None and values.ndim == 3:
             if self._classes is None:
                 raise ValueError(f"it holds colors: set dataset.classes, to {self.colors.path} for all classes there")

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from utils.classes import BACKGROUND, MAX_CLASSES, VOID, canonical, is_no_class, label_of, match_classes, palette
 from utils.errors import UserError
 from utils.files import read_user_text
-from utils.io.map_files import read_object_map
+from utils.io.map_files import palette_of, read_index_map, read_object_map
+from utils.label_maps import value_counts
 
 LABEL_COLORS = "labelmap.txt"
 """Name of the file; each line is `name:red,green,blue:parts:actions`."""
@@ -60,6 +61,17 @@ class LabelColors:
         self._names = colors
         self._table = _table({color: labels[name] for color, name in colors.items() if name in labels})
 
+    def are_meant(self, shown: npt.NDArray[np.uint8], used: npt.NDArray[np.int64], labels: Sequence[int]) -> bool:
+        """Tell whether the (K, 3) RGB colors that a palette shows for (K,) values are not those of their labels.
+
+        Programs that make files smaller turn RGB into a palette, whose indices mean nothing. Black tells nothing, since
+        palettes may be black where nobody set a color, nor do VOC's colors at VOC's indices for other classes.
+        """
+        colors = _packed(shown)
+        found, listed = self._table[colors], np.isin(colors, [*self._names])
+        foreign = listed & (found < 0) & (colors != _packed(palette(256))[used])
+        return bool((foreign | ((found >= 0) & (found != labels) & (colors > 0))).any())
+
     def labels(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the (H, W) label map of an (H, W, 3) RGB picture.
 
@@ -82,17 +94,49 @@ def load_label_colors(tree: Path, classes: Sequence[str] | None = None) -> Label
     return LabelColors(path, classes) if path.is_file() else None
 
 
+def read_label_map(
+    path: Path, colors: LabelColors | None, labels: npt.NDArray[np.integer] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Read the (H, W) values of a label map, or the (H, W, 3) RGB colors that stand for labels.
+
+    Args:
+        colors: those of the tree's labels, if it has some.
+        labels: (256,) what values mean. A palette that shows the colors of other labels counts by them. None: values
+            count in any case.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    values = read_index_map(path, colored=colors is not None)
+    if colors is None or labels is None or values.ndim == 3:
+        return values
+    shown, used = _shown(path, values)
+    return shown[values] if shown is not None and colors.are_meant(shown[used], used, labels[used].tolist()) else values
+
+
+def _shown(path: Path, values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8] | None, npt.NDArray[np.int64]]:
+    """Return the (K, 3) RGB palette of an index map, if each of its values has a color of its own; and these values."""
+    used, shown = np.flatnonzero(value_counts(values)), palette_of(path)
+    if shown is None or used.max(initial=0) >= len(shown) or len(np.unique(_packed(shown[used]))) < len(used):
+        return None, used
+    return shown, used
+
+
 def read_objects(path: Path, colors: LabelColors | None) -> npt.NDArray[np.uint8 | np.uint16]:
     """Read the (H, W) numbers of objects, see `read_object_map`.
 
     Args:
-        colors: those of the tree's labels. Where it has some, its object maps may have colors, too: those that VOC's
-            palette has for the numbers.
+        colors: those of the tree's labels. Where it has some, its object maps may have colors, too, also in a palette:
+            those that VOC's palette has for the numbers.
 
     Raises:
         ValueError: it cannot be read, or a color is not in the palette.
     """
     picture = read_object_map(path, colored=colors is not None)
+    if colors is not None and picture.ndim == 2 and picture.dtype == np.uint8:
+        shown, used = _shown(path, picture)
+        if shown is not None and (_palette_table()[_packed(shown[used])] >= 0).all():
+            picture = shown[picture]
     if picture.ndim == 2:
         return picture
     numbers = _looked_up(_palette_table(), picture)
@@ -131,7 +175,7 @@ def _packed(colors: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
 
 def _first_color(picture: npt.NDArray[Any], where: npt.NDArray[np.bool_]) -> tuple[str, int]:
     """Return what messages call the first color of an RGB picture where (H, W) `where` holds, and its number."""
-    y, x = np.argwhere(where)[0]
+    y, x = np.unravel_index(np.argmax(where), where.shape)  # a list of all would take 16 bytes for each
     color = int(_packed(picture[y, x]))
     return f"the color {color >> 16},{color >> 8 & 255},{color & 255} (x {x}, y {y})", color
 

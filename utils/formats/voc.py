@@ -12,12 +12,12 @@ import numpy.typing as npt
 from utils.classes import BACKGROUND, CLASS_NAMES, VOC_PALETTE, VOID, label_of, load_class_names, palette
 from utils.errors import SampleError, UserError
 from utils.formats.base import FRAME_SUFFIX, Exported, Exporter, ExportSettings, encode_frame, nonempty
-from utils.formats.label_colors import LABEL_COLORS, load_label_colors, read_objects
+from utils.formats.label_colors import LABEL_COLORS, load_label_colors, read_label_map, read_objects
 from utils.formats.map_doubts import moved_labels, palette_doubts, void_doubts
 from utils.formats.predictions import Predictions, path_without, visible_files
 from utils.io.encoding import encode_json, encode_lines
 from utils.io.image_files import image_size, is_upright, is_video_name, size_problem
-from utils.io.map_files import index_map_size, read_index_map
+from utils.io.map_files import index_map_size
 from utils.io.png_files import encode_map
 from utils.io.terminal import counted
 from utils.label_maps import MAX_LOST, class_pixels, instances_of
@@ -211,7 +211,7 @@ class VocTree(Predictions):
         """Find the objects by the map of objects, where there is such a file, else as connected parts."""
         path, objects = self._files[key], self._objects.get(key)
         try:
-            values = read_index_map(path, colored=self._colors is not None)
+            values = read_label_map(path, self._colors, self._labels)
             found = self._labels[values] if self._colors is None or values.ndim == 2 else self._colors.labels(values)
             if found.min(initial=0) < 0:
                 rule = f"0 is the background, 1 to {self._classes} are the classes, 255 is no object"
@@ -245,7 +245,7 @@ class VocTree(Predictions):
             problem = str(error)
         if size and not problem:
             self.read(key, size)
-            if moved := moved_labels(path):
+            if self._colors is None and (moved := moved_labels(path)):
                 self._moved[path] = moved
         return [f"{path}: {problem}"] if problem else []
 

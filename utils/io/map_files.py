@@ -84,6 +84,7 @@ def _open_map(path: Path, modes: Sequence[str], *, decoded: bool = False) -> Ite
         if image.mode not in modes:
             fact = f"its mode is {image.mode}, not P (palette) or L (8-bit grey)"
             colors = "not a color of it, or say what the colors mean in a labelmap.txt"
+            colors = "or its color as RGB, without alpha" if "RGB" in modes else colors
             advice = "as 8 bits" if image.mode in DEEP_MODES else colors
             raise ValueError(f"not an index map: {fact}; save each pixel's label, {advice}")
         if decoded:

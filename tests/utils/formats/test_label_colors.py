@@ -17,7 +17,7 @@ from utils.cli.parsers import parse
 from utils.config import load_config
 from utils.distributed import Session
 from utils.errors import SampleError, UserError
-from utils.formats.label_colors import LabelColors, load_label_colors, read_objects
+from utils.formats.label_colors import LabelColors, load_label_colors, read_label_map, read_objects
 
 NAMES = ("car", "dog", "bird")
 LABELS = np.kron(np.array([[0, 1, 1, 0], [2, 2, 0, 255], [0, 0, 3, 3]], np.uint8), np.ones((9, 8), np.uint8))
@@ -93,6 +93,39 @@ def test_index_maps_beside_a_labelmap_have_its_order(trees: tuple[Path, Path]) -
         AnnotationFolder(plain, ClassIndex(("car", "bird")))
 
 
+def indexed(picture: np.ndarray) -> Image.Image:
+    """What programs make of RGB that want small files: a palette, in an order of its own."""
+    colors, indices = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True)
+    image = Image.fromarray((len(colors) - 1 - indices).reshape(picture.shape[:2]).astype(np.uint8), "P")
+    image.putpalette(colors[::-1].astype(np.uint8).tobytes())
+    return image
+
+
+def test_colors_in_a_palette_are_colors(trees: tuple[Path, Path]) -> None:
+    _, tree = trees
+    files = [tree / folder / "clip/a.png" for folder in ("SegmentationClass", "SegmentationObject")]
+
+    def read(names: tuple[str, ...] = NAMES) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        sample = VocDataset(tree, "val", classes=names, with_gt_masks=True, with_gt_instances=True).load(0)
+        annotated = AnnotationFolder(tree, ClassIndex(names)).read("clip/a", LABELS.shape)
+        assert sample.gt_mask is not None and sample.gt_instances and sample.gt_instances.track_ids is not None
+        return sample.gt_mask, annotated.to_semantic(), sample.gt_instances.track_ids.tolist()
+
+    mask, semantic, numbers = read()
+    for path in files:
+        indexed(np.array(Image.open(path))).save(path)
+    for found, expected in zip(read(), (mask, semantic, numbers)):
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(SampleError, match="is that of dog, which is none of the run's classes"):
+        VocDataset(tree, "val", classes=("car",), with_gt_masks=True).load(0)
+    for shown in (palette(256), np.zeros((256, 3)), np.repeat(np.arange(256), 3)):  # none of which says anything here
+        for path, values in zip(files, (LABELS, OBJECTS)):
+            (image := Image.fromarray(values, "P")).putpalette(shown.astype(np.uint8).tobytes())
+            image.save(path)
+        np.testing.assert_array_equal(read()[0], LABELS)
+        assert read()[2] == numbers
+
+
 def test_colors_that_mean_nothing_are_refused(trees: tuple[Path, Path]) -> None:
     _, tree = trees
     mask = tree / "SegmentationClass/clip/a.png"
@@ -112,6 +145,9 @@ def test_colors_that_mean_nothing_are_refused(trees: tuple[Path, Path]) -> None:
     colors = load_label_colors(tree)
     (tree / "labelmap.txt").unlink()
     assert "say what the colors mean in a labelmap.txt" in problem()
+    Image.fromarray(picture).convert("RGBA").save(mask)
+    with pytest.raises(ValueError, match=r"its mode is RGBA.* or its color as RGB, without alpha"):
+        read_label_map(mask, colors)
     objects = tree / "SegmentationObject/clip/a.png"
     Image.fromarray(np.full((*LABELS.shape, 3), 5, np.uint8)).save(objects)
     with pytest.raises(ValueError, match=r"the color 5,5,5 \(x 0, y 0\) is not in VOC's palette"):
