@@ -233,6 +233,8 @@ def _report_split(dataset: VocDataset, classes: Sequence[str] | None) -> None:
         warn([f"the list of the split {dataset.split}: {lines}; each image counts once"])
     if dataset.with_gt_masks and classes:
         warn(_class_list_warnings(dataset.root / CLASS_NAMES, classes))
+    if dataset.colors is not None and dataset.label_map:
+        warn([f"dataset.label_map is for values of masks; their colors mean what {dataset.colors.path} says"])
     if dataset.left_out:
         say([f"--video: images of the split {dataset.split} that lie in no clip, left out: {dataset.left_out}"])
 

@@ -192,14 +192,15 @@ class VocTree(Predictions):
         if self.path.name == VocTree.objects:
             raise UserError(f"{self.path}: holds the numbers of objects; name the tree, or its {VocTree.maps}")
         self._maps, self._void = self.path / self.maps, list[float]()  # the share of void in each map that was read
-        self._colors = load_label_colors(self.path, self.index.names)
+        tree = self.path.parent if self.path.name == VocTree.maps else self.path
+        self._colors = load_label_colors(tree, self.index.names)
         self._moved = dict[Path, dict[int, int]]()  # the labels that palettes show, where they are others
         self._labels = np.full(256, -1)  # that each value of a map means; -1: none
         self._labels[[BACKGROUND, VOID]] = BACKGROUND, VOID
-        if (path := self.path / CLASS_NAMES).is_file():
+        if (path := tree / CLASS_NAMES).is_file():
             own = {name: f"{path}, line {i}" for i, name in enumerate(load_class_names(path), 1)}
         else:
-            own = dict.fromkeys(self._colors.names if self._colors else self.index.names, str(self.path / LABEL_COLORS))
+            own = dict.fromkeys(self._colors.names if self._colors else self.index.names, str(tree / LABEL_COLORS))
         self._classes = len(own)
         for i, (name, place) in enumerate(own.items()):
             self._labels[label_of(i)] = label_of(self.index.class_id(name, place))

@@ -79,6 +79,8 @@ def test_annotations_in_colors_are_those_of_their_labels(trees: tuple[Path, Path
     plain, colors = (AnnotationFolder(tree, ClassIndex(NAMES)).read("clip/a", LABELS.shape) for tree in trees)
     np.testing.assert_array_equal(colors.to_semantic(), plain.to_semantic())
     np.testing.assert_array_equal(colors.detections.class_ids, plain.detections.class_ids)
+    alone = AnnotationFolder(trees[1] / "SegmentationClass", ClassIndex(NAMES)).read("clip/a", LABELS.shape)
+    np.testing.assert_array_equal(alone.to_semantic(), plain.to_semantic())
     (trees[1] / "SegmentationObject/clip/a.png").unlink()
     parts = AnnotationFolder(trees[1], ClassIndex(NAMES)).read("clip/a", LABELS.shape)
     np.testing.assert_array_equal(parts.to_semantic(), plain.to_semantic())
@@ -185,11 +187,16 @@ def test_a_labelmap_names_the_classes_of_a_run(tmp_path: Path) -> None:
     )
 
 
-def test_an_evaluation_begins_on_a_tree_in_colors(trees: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_evaluation_begins_on_a_tree_in_colors(
+    trees: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def begin(*more: str) -> None:
         open_images(parse("evaluate", None, ["--data", str(trees[1]), "-o", str(tmp_path / "out"), *more]), Session())
 
     begin("--set", f"dataset.classes={trees[1] / 'labelmap.txt'}")
     begin("--set", f"dataset.classes={trees[1] / 'labelmap.txt'}", "-a", str(trees[1]))
+    assert "dataset.label_map" not in capsys.readouterr().err
+    begin("--set", f"dataset.classes={trees[1] / 'labelmap.txt'}", "--set", 'dataset.label_map={"1": 2}')
+    assert "dataset.label_map is for values of masks; their colors mean what" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"is that of dog, which is none of the run's classes"):
         begin("--set", 'dataset.classes=["car"]')
