@@ -235,7 +235,7 @@ class VocDataset(Dataset):
 
         Its values are not checked.
         """
-        values = read_label_map(self.mask_path(index), self.colors, None if self.label_map else self._labels)
+        values = read_label_map(self.mask_path(index), self.colors, np.arange(256))
         if self.colors is not None and values.ndim == 3:
             if self._classes is None:
                 raise ValueError(f"it holds colors: set dataset.classes, to {self.colors.path} for all classes there")

@@ -94,21 +94,18 @@ def load_label_colors(tree: Path, classes: Sequence[str] | None = None) -> Label
     return LabelColors(path, classes) if path.is_file() else None
 
 
-def read_label_map(
-    path: Path, colors: LabelColors | None, labels: npt.NDArray[np.integer] | None = None
-) -> npt.NDArray[np.uint8]:
+def read_label_map(path: Path, colors: LabelColors | None, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """Read the (H, W) values of a label map, or the (H, W, 3) RGB colors that stand for labels.
 
     Args:
         colors: those of the tree's labels, if it has some.
-        labels: (256,) what values mean. A palette that shows the colors of other labels counts by them. None: values
-            count in any case.
+        labels: (256,) what values mean. A palette that shows the colors of other labels counts by them.
 
     Raises:
         ValueError: it cannot be read.
     """
     values = read_index_map(path, colored=colors is not None)
-    if colors is None or labels is None or values.ndim == 3:
+    if colors is None or values.ndim == 3:
         return values
     shown, used = _shown(path, values)
     return shown[values] if shown is not None and colors.are_meant(shown[used], used, labels[used].tolist()) else values

@@ -120,6 +120,7 @@ def test_colors_in_a_palette_are_colors(trees: tuple[Path, Path]) -> None:
         np.testing.assert_array_equal(found, expected)
     with pytest.raises(SampleError, match="is that of dog, which is none of the run's classes"):
         VocDataset(tree, "val", classes=("car",), with_gt_masks=True).load(0)
+    np.testing.assert_array_equal(VocDataset(tree, "val", {1: 2}, NAMES, with_gt_masks=True).load(0).gt_mask, mask)
     for shown in (palette(256), np.zeros((256, 3)), np.repeat(np.arange(256), 3)):  # none of which says anything here
         for path, values in zip(files, (LABELS, OBJECTS)):
             (image := Image.fromarray(values, "P")).putpalette(shown.astype(np.uint8).tobytes())
@@ -149,7 +150,7 @@ def test_colors_that_mean_nothing_are_refused(trees: tuple[Path, Path]) -> None:
     assert "say what the colors mean in a labelmap.txt" in problem()
     Image.fromarray(picture).convert("RGBA").save(mask)
     with pytest.raises(ValueError, match=r"its mode is RGBA.* or its color as RGB, without alpha"):
-        read_label_map(mask, colors)
+        read_label_map(mask, colors, np.arange(256))
     objects = tree / "SegmentationObject/clip/a.png"
     Image.fromarray(np.full((*LABELS.shape, 3), 5, np.uint8)).save(objects)
     with pytest.raises(ValueError, match=r"the color 5,5,5 \(x 0, y 0\) is not in VOC's palette"):
