@@ -108,10 +108,7 @@ class PathIndex(Generic[T]):
 
 
 def place_below(folder: Path, ids: Sequence[str], paths: Sequence[Path]) -> str:
-    """Return how the paths of labels below a folder begin that belong to the images of a run, such as `val/`.
-
-    They lie as the images do: those of ds/val/images/a.jpg and of ds/images/val/a.jpg are at val/a below ds, as are
-    those of ds/JPEGImages/val/a.jpg in a VOC tree.
+    """Return how the paths of a run's images begin below the folder of their labels, such as `images/val/`.
 
     Args:
         folder: that of labels, or a file in it.
@@ -128,8 +125,7 @@ def place_below(folder: Path, ids: Sequence[str], paths: Sequence[Path]) -> str:
     place = Path(os.path.abspath(root or "."))
     if root is None or above not in place.parents or any(each != root for each in roots):
         return ""
-    inside = f"{place.relative_to(above).as_posix()}/*"
-    return without_images(inside.replace("JPEGImages/", "images/", 1)).removesuffix("*")
+    return f"{place.relative_to(above).as_posix()}/"
 
 
 def _root(image_id: str, path: str) -> str | None:
@@ -140,9 +136,17 @@ def _root(image_id: str, path: str) -> str | None:
 
 
 def keys_of_place(keys: Iterable[str | int], place: str) -> dict[str | int, str]:
-    """Map the paths among keys that begin with a place to what follows it; all of them to themselves if none does."""
+    """Map the paths among keys that lie as the images of a place do to what follows it.
+
+    Labels of ds/val/images/a.jpg and of ds/images/val/a.jpg are at val/a below ds, as are those of a VOC tree for
+    ds/JPEGImages/val/a.jpg; lists of files have the path itself. If no key is one of these, each is mapped to itself.
+    """
     paths = [key for key in keys if isinstance(key, str)]
-    return {path: path.removeprefix(place) for path in paths if path.startswith(place)} or dict(zip(paths, paths))
+    labels = without_images(f"{place.replace('JPEGImages/', 'images/', 1)}*").removesuffix("*")
+    for start in (labels, place) if labels else ():
+        if inside := [path for path in paths if path.startswith(start)]:
+            return {path: path.removeprefix(start) for path in inside}
+    return dict(zip(paths, paths))
 
 
 def several_folders(pairs: Iterable[tuple[str, str]]) -> str:

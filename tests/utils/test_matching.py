@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.matching import PathIndex, match_best_first, match_best_total, names_of_image, place_below
+from utils.matching import PathIndex, keys_of_place, match_best_first, match_best_total, names_of_image, place_below
 
 
 def test_no_other_matching_has_a_larger_total() -> None:
@@ -103,20 +103,19 @@ def test_all_processes_of_a_run_find_the_same(seed: str) -> None:
 @pytest.mark.parametrize(
     "photo, image_id, place",
     [
-        ("ds/val/images/d/a.jpg", "d/a", "val/"),
-        ("ds/images/val/a.jpg", "a", "val/"),
-        ("ds/JPEGImages/val/a.jpg", "a", "val/"),
+        ("ds/val/images/d/a.jpg", "d/a", "val/images/"),
+        ("ds/images/val/a.jpg", "a", "images/val/"),
         ("ds/val/d/a.jpg", "d/a", "val/"),
-        ("ds/JPEGImages/d/a.jpg", "d/a", ""),
+        ("ds/JPEGImages/d/a.jpg", "d/a", "JPEGImages/"),
         ("ds/val/a.jpg", "a.jpg", "val/"),
-        ("ds/images/a.jpg", "a", ""),
+        ("ds/images/a.jpg", "a", "images/"),
         ("ds/a.jpg", "a", ""),
         ("other/val/a.jpg", "a", ""),
         ("a.jpg", "a", ""),
         ("ds/film.mp4", "film/000001", ""),
     ],
 )
-def test_labels_lie_below_their_folder_as_the_photos_do(
+def test_photos_have_a_place_below_the_folder_of_labels(
     photo: str, image_id: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ds").mkdir()
@@ -131,4 +130,20 @@ def test_images_of_several_sources_have_no_place_of_their_own(tmp_path: Path) ->
     """Each has one, and ids begin below it: labels of the first alone would leave the others without objects."""
     val, test = tmp_path / "val/images", tmp_path / "test/images"
     assert place_below(tmp_path, ["a", "b"], [val / "a.jpg", test / "b.jpg"]) == ""
-    assert place_below(tmp_path, ["a", "d/b"], [val / "a.jpg", val / "d/b.png"]) == "val/"
+    assert place_below(tmp_path, ["a", "d/b"], [val / "a.jpg", val / "d/b.png"]) == "val/images/"
+
+
+@pytest.mark.parametrize(
+    "place, keys, expected",
+    [
+        ("val/images/", ["val/a", "train/b", 7], {"val/a": "a"}),
+        ("images/val/", ["val/d/a", "train/b"], {"val/d/a": "d/a"}),
+        ("JPEGImages/val/", ["val/a", "a"], {"val/a": "a"}),
+        ("images/val/", ["images/val/a", "images/train/a", "a"], {"images/val/a": "a"}),
+        ("images/", ["images/a", "b"], {"images/a": "images/a", "b": "b"}),
+        ("val/", ["a", "train/b"], {"a": "a", "train/b": "train/b"}),
+        ("", ["a", "val/b"], {"a": "a", "val/b": "val/b"}),
+    ],
+)
+def test_labels_lie_as_the_photos_do(place: str, keys: list[str | int], expected: dict[str, str]) -> None:
+    assert keys_of_place(keys, place) == expected
