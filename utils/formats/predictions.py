@@ -48,7 +48,7 @@ class Predictions(ABC):
         path: the file or folder.
         index: class ids of names; ids that files leave unnamed index its names.
         offset: where category ids begin, if somebody says it.
-        place: where the run's images lie below the folder; keys of other places are no images of it, see `keys_of_place`.
+        place: where the run's images lie below the folder; keys of others are no images of it, see `keys_of_place`.
 
     Attributes:
         title: what messages call the kind of files.

@@ -63,7 +63,7 @@ def match_images(table: PromptTable, ids: Sequence[str], files: Sequence[Path] =
     Args:
         ids: image ids of the run.
         files: its images, of which keys may have the suffix, too, as where `a.jpg` and `a.png` are images.
-        place: where the run's images lie below the folder; paths of other places are outside the run, see `keys_of_place`.
+        place: where the run's images lie below the folder; other paths are outside the run, see `keys_of_place`.
 
     Raises:
         UserError: a row may be for more than one image of the run, or there are rows, but none for any.
