@@ -52,6 +52,8 @@ def read_checkpoint(path: Path, load: Callable[[bool], Any], *, trust: bool) -> 
         load: loads the file safely if it gets True, else in a way that may run code from it.
         trust: whether the latter is allowed, where the former fails.
     """
+    if path.is_dir():  # that of an export of YOLO, whose name is that of weights
+        raise UserError(f"{path}: not a regular file")
     kind = kind_of(path)
     if kind not in ("zip", "pickle"):
         with path.open("rb") as file:

@@ -52,6 +52,13 @@ def test_code_in_a_checkpoint_does_not_run_unless_trusted(load: Callable, tmp_pa
     assert trace.exists()
 
 
+@pytest.mark.parametrize("load", LOADERS)
+def test_the_folder_of_an_export_is_no_checkpoint(load: Callable[[Path], object], tmp_path: Path) -> None:
+    (folder := tmp_path / "boats_openvino_model").mkdir()
+    with pytest.raises(UserError, match="boats_openvino_model: not a regular file"):
+        load(folder)
+
+
 def test_where_torch_is_too_old_for_safe_loading_yolo_is_refused(
     yolo_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
