@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictSt
 from utils.classes import LABELME_NO_CLASSES, load_class_names, nearest
 from utils.config.official import home_of
 from utils.formats.coco_reader import category_names
-from utils.formats.label_colors import LABEL_COLORS, LabelColors
+from utils.formats.label_colors import LabelColors, lists_colors
 from utils.formats.registry import FORMATS
 from utils.io.json_files import Location, describe, get, path_problem, read_json, value_problem
 from utils.io.terminal import warn
@@ -62,7 +62,7 @@ def _class_names(value: Any, at: Location) -> Any:
         if path.suffix.lower() == ".json":
             names = load_class_names(category_names(path), f"{path}: category names")
         else:
-            names = LabelColors(path).names if path.name == LABEL_COLORS else load_class_names(path)
+            names = LabelColors(path).names if lists_colors(path) else load_class_names(path)
         kept = names[sum(1 for _ in takewhile(LABELME_NO_CLASSES.__contains__, names)) :]
         if kept and kept != names:
             left_out = ", ".join(names[: -len(kept)])

@@ -88,10 +88,15 @@ class LabelColors:
         return labels.astype(np.uint8)
 
 
+def lists_colors(path: Path) -> bool:
+    """Tell whether a file is a `labelmap.txt` of colors; others of this name list class names alone, one per line."""
+    return path.name == LABEL_COLORS and path.is_file() and ":" in read_user_text(path)
+
+
 def load_label_colors(tree: Path, classes: Sequence[str] | None = None) -> LabelColors | None:
-    """Load the colors of a VOC tree, if it has a `labelmap.txt`; see `LabelColors`."""
+    """Load the colors of a VOC tree, if it has a `labelmap.txt` of some; see `LabelColors`."""
     path = tree / LABEL_COLORS
-    return LabelColors(path, classes) if path.is_file() else None
+    return LabelColors(path, classes) if lists_colors(path) else None
 
 
 def read_label_map(path: Path, colors: LabelColors | None, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
@@ -178,7 +183,7 @@ def _first_color(picture: npt.NDArray[Any], where: npt.NDArray[np.bool_]) -> tup
 
 
 def _name_and_color(line: str, place: str) -> tuple[str, int]:
-    name, _, rest = line.strip().partition(":")
+    name, _, rest = (each.strip() for each in line.partition(":"))
     channels = rest.partition(":")[0].split(",")
     if not name or len(channels) != 3 or not all(each.strip().isdecimal() and int(each) < 256 for each in channels):
         raise UserError(f"{place}: expected a name and its color, such as car:250,50,83::, found {line.strip()!a}")

@@ -182,10 +182,24 @@ def test_a_labelmap_names_the_classes_of_a_run(tmp_path: Path) -> None:
     assert load_config(tmp_path / "config.json").dataset.classes == ("dog", "car", "bird")
     picture = np.array([[(9, 9, 9), (8, 8, 8), (0, 0, 0), (1, 2, 3)]], np.uint8)
     assert LabelColors(path).labels(picture).tolist() == [[VOID, 0, 0, 3]]
-    path.write_text("car: 1, 2, 3 :door,wheel:\r\n")
+    path.write_text("car : 1, 2, 3 :door,wheel:\r\n")
+    assert load_config(tmp_path / "config.json").dataset.classes == ("car",)
     assert LabelColors(path).labels(picture[:, 2:]).tolist() == [[0, 1]], (
         "black is the background where nothing else is"
     )
+
+
+def test_a_labelmap_without_colors_is_a_list_of_names(trees: tuple[Path, Path], tmp_path: Path) -> None:
+    plain, _ = trees
+    (plain / "labelmap.txt").write_text("\n".join(NAMES))
+    (tmp_path / "config.json").write_text(json.dumps({"dataset": {"classes": "plain/labelmap.txt"}}))
+    assert load_config(tmp_path / "config.json").dataset.classes == NAMES
+    np.testing.assert_array_equal(VocDataset(plain, "val", None, NAMES, with_gt_masks=True).load(0).gt_mask, LABELS)
+    assert AnnotationFolder(plain, ClassIndex(NAMES)).read("clip/a", LABELS.shape).detections.class_ids.tolist() == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_an_evaluation_begins_on_a_tree_in_colors(
