@@ -209,7 +209,8 @@ class CocoFiles(Predictions):
         if size and image.size and (problem := size_problem(image.size, size)):
             return [f'{self.path}: what it says of "{key}" {problem}']
         rows = image.annotations
-        self._repeats.append(len(rows) - len({(row.category, row.score, repr(row.segmentation)) for row in rows}))
+        each = {(row.category, row.score, row.bbox, repr(row.segmentation)) for row in rows}
+        self._repeats.append(len(rows) - len(each))
         if size and all(row.score is None and row.mask_score is None for row in rows):
             self.note_order(self.read(key, size))
         elif size and not image.size:  # results say it with each mask

@@ -571,12 +571,17 @@ def test_boxes_among_masks_are_named(tmp_path: Path, kind: str, capsys: pytest.C
     path = tmp_path
     if kind == "instances":
         content = json.loads((path := instances_file(tmp_path)).read_text())
-        content["annotations"][0]["segmentation"] = []
+        row = content["annotations"][0]
+        row["segmentation"] = []
+        content["annotations"] += [row | {"id": 100, "bbox": [1, 1, 9, 9]}, content["annotations"][1] | {"id": 101}]
         path.write_text(json.dumps(content))
     else:
         (path / "000001.txt").write_text("0 0.5 0.5 0.2 0.2\n0 0.1 0.1 0.5 0.2 0.5 0.5\n")
     assert problems(path) == []
-    assert "1 of 2 objects have a box, no mask: each counts as a filled box; -p takes" in capsys.readouterr().err
+    found = "2 of 4" if kind == "instances" else "1 of 2"
+    said = capsys.readouterr().err
+    assert f"{found} objects have a box, no mask: each counts as a filled box; -p takes" in said
+    assert ("1 of its objects repeat others" in said) == (kind == "instances"), "other boxes without masks are others"
 
 
 def test_what_is_not_there_is_called_so(tmp_path: Path) -> None:
