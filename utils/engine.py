@@ -235,4 +235,6 @@ def _progress_text(sinks: Sequence[Sink]) -> str:
 def _in_order(failures: Iterable[SampleError], ids: Sequence[str]) -> list[tuple[int, SampleError]]:
     """Sort failures in the order of the run, each with its place among all images."""
     failed = {failure.image_id: failure for failure in failures}
-    return [(place, failed[image_id]) for place, image_id in enumerate(ids) if image_id in failed] if failed else []
+    found = [(place, failed[image_id]) for place, image_id in enumerate(ids) if image_id in failed] if failed else []
+    assert len(found) == len(failed), f"failures of images outside the run: {failed.keys() - {*ids}}"
+    return found
