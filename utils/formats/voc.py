@@ -191,6 +191,8 @@ class VocTree(Predictions):
     def _open(self) -> Sequence[str]:
         if self.path.name == VocTree.objects:
             raise UserError(f"{self.path}: holds the numbers of objects; name the tree, or its {VocTree.maps}")
+        if any(self.path.glob("panoptic*.json")):
+            raise UserError(f"{self.path}: holds COCO's panoptic maps, which are not read; -a takes COCO instances")
         self._maps, self._void = self.path / self.maps, list[float]()  # the share of void in each map that was read
         tree = self.path.parent if self.path.name == VocTree.maps else self.path
         self._colors = load_label_colors(tree, self.index.names)

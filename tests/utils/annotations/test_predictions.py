@@ -488,6 +488,15 @@ def test_label_maps_whose_palette_shows_other_labels_are_named(
     assert ("quantize(palette=p, dither=0)" in said) == told and "dataset.label_map" not in said
 
 
+def test_panoptic_maps_are_named_once_and_not_read(tmp_path: Path) -> None:
+    (tmp_path / "panoptic").mkdir()
+    (tmp_path / "panoptic.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    for image_id in ("a", "b"):
+        Image.new("RGB", SIZE[::-1]).save(tmp_path / "panoptic" / f"{image_id}.png")
+    (problem,) = problems(tmp_path, "a", "b")
+    assert problem == f"{tmp_path}: holds COCO's panoptic maps, which are not read; -a takes COCO instances"
+
+
 def test_maps_of_object_numbers_are_not_taken_for_label_maps(tmp_path: Path) -> None:
     for folder in ("SegmentationClass", "SegmentationObject"):
         (tmp_path / folder).mkdir()
